@@ -1,0 +1,95 @@
+/** Numbers and names that differ between systems, each with its header. */
+
+import process from "node:process";
+
+/** What `posix.ts` needs to know of one system. */
+export interface PosixConstants {
+  /** The C library, as the dynamic loader finds it. */
+  libc: string;
+  /** errno.h: the function behind the macro `errno`. */
+  errnoLocation: string;
+  /** string.h: the POSIX form of `strerror_r`, which returns an int. */
+  strerror: string;
+  /** errno.h */
+  EINTR: number;
+  /** errno.h: the same number as EAGAIN on both systems. */
+  EWOULDBLOCK: number;
+  /** Reads the inode number out of a `struct stat` of a 64-bit system. */
+  inode(stat: DataView): bigint;
+  /** Reads out of a `struct statfs` whether the file system is local. */
+  isLocal(statfs: DataView): boolean;
+}
+
+/** sys/file.h, the same on every system that has flock(2). */
+export const LOCK_SH = 1;
+/** sys/file.h */
+export const LOCK_EX = 2;
+/** sys/file.h */
+export const LOCK_NB = 4;
+/** sys/file.h */
+export const LOCK_UN = 8;
+
+/** Byte order of the machine, for reading structs. */
+export const littleEndian: boolean =
+  new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
+
+/**
+ * linux/magic.h (and, for zfs and exfat, their own): file systems that never
+ * ask another machine or a user's program. What is not here is taken for slow.
+ */
+const LINUX_LOCAL = new Set([
+  0xef53, // ext2, ext3, ext4
+  0x58465342, // xfs
+  0x9123683e, // btrfs
+  0x01021994, // tmpfs
+  0x858458f6, // ramfs
+  0x794c7630, // overlayfs
+  0xf2f52010, // f2fs
+  0x2fc12fc1, // zfs
+  0xca451a4e, // bcachefs
+  0x4d44, // msdos, vfat
+  0x2011bab0, // exfat
+  0x7366746e, // ntfs3
+  0x52654973, // reiserfs
+  0x3153464a, // jfs
+  0x3434, // nilfs2
+]);
+
+/** sys/mount.h (macOS): the file system is stored locally. */
+const MNT_LOCAL = 0x1000;
+
+const linux: PosixConstants = {
+  // musl's loader takes every name that begins with "libc." for itself, so
+  // glibc's name finds both.
+  libc: "libc.so.6",
+  errnoLocation: "__errno_location",
+  strerror: "__xpg_strerror_r",
+  EINTR: 4,
+  EWOULDBLOCK: 11,
+  inode: (stat) => stat.getBigUint64(8, littleEndian),
+  isLocal: (statfs) => LINUX_LOCAL.has(statfs.getUint32(0, littleEndian)),
+};
+
+const darwin: PosixConstants = {
+  libc: "/usr/lib/libSystem.B.dylib",
+  errnoLocation: "__error",
+  strerror: "strerror_r",
+  EINTR: 4,
+  EWOULDBLOCK: 35,
+  inode: (stat) => stat.getBigUint64(8, littleEndian),
+  isLocal: (statfs) => (statfs.getUint32(64, littleEndian) & MNT_LOCAL) !== 0,
+};
+
+/** Architectures of 32 bits, whose structs and offsets look different. */
+const NARROW = ["arm", "ia32", "mips", "mipsel"];
+
+/** The constants of a system, or `null` where there are none. */
+export function posixConstants(
+  platform: string = process.platform,
+  arch: string = process.arch,
+): PosixConstants | null {
+  if (NARROW.includes(arch)) return null;
+  if (platform === "linux") return linux;
+  if (platform === "darwin") return darwin;
+  return null;
+}

@@ -1,0 +1,44 @@
+/** Deno calls C through `Deno.dlopen`. */
+
+import type { DenoApi } from "./deno_api.ts";
+import type { CFunction, CType, Runtime } from "./types.ts";
+
+/**
+ * Whether this Deno may call C and its `node:fs` descriptors are the system's.
+ * Asks without prompting anybody.
+ */
+export function denoHasDescriptors(deno: DenoApi): boolean {
+  const [major, minor] = deno.version.deno.split(".").map(Number);
+  // Up to 2.7 they are indexes of a table of Deno's own.
+  const own = major < 2 || major === 2 && minor < 8;
+  return !own && deno.permissions.querySync({ name: "ffi" }).state ===
+      "granted";
+}
+
+/** The runtime axis for Deno. */
+export function denoRuntime(deno: DenoApi): Runtime {
+  return {
+    bind(library, functions) {
+      const symbols = Object.fromEntries(
+        Object.entries<{ parameters: readonly CType[]; result: string }>(
+          functions,
+        ).map(([name, { parameters, result }]) => [
+          name,
+          { parameters: [...parameters], result },
+        ]),
+      );
+      return deno.dlopen(library, symbols).symbols as Record<
+        keyof typeof functions,
+        CFunction
+      >;
+    },
+    errno(library, locator) {
+      const { symbols } = deno.dlopen(library, {
+        [locator]: { parameters: [], result: "pointer" },
+      });
+      // An isolate stays on its thread, and errno has one address a thread.
+      const view = new deno.UnsafePointerView(symbols[locator]() as object);
+      return () => view.getInt32();
+    },
+  };
+}

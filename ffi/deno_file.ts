@@ -1,0 +1,97 @@
+/**
+ * Deno without FFI: files that Deno opens and locks itself, with flock(2) or
+ * LockFileEx underneath. Needs read or write permission and nothing else.
+ */
+
+import { closeSync, constants, openSync } from "node:fs";
+import process from "node:process";
+import { Unsupported } from "./types.ts";
+import type { DenoApi, DenoFile, DenoOpenOptions } from "./deno_api.ts";
+import type { Native, NativeFile, OpenMode } from "./types.ts";
+
+/** The {@linkcode Native} of a Deno that may not call C. */
+export function denoFiles(deno: DenoApi): Native {
+  if (!("tryLockSync" in deno.FsFile.prototype)) {
+    throw new Unsupported(
+      `Deno ${deno.version.deno} has no file locks of its own; ` +
+        "pass --allow-ffi or update to 2.8 or newer",
+    );
+  }
+  return {
+    async open(path, mode, creationMode) {
+      refuseFifo(deno, path, mode);
+      const options = openOptions(mode, creationMode);
+      return denoFile(await deno.open(path, options));
+    },
+    openSync(path, mode, creationMode) {
+      refuseFifo(deno, path, mode);
+      return denoFile(deno.openSync(path, openOptions(mode, creationMode)));
+    },
+    descriptor() {
+      throw new Unsupported(
+        "without FFI Deno cannot lock a descriptor by its number; " +
+          "pass --allow-ffi or a Deno.FsFile",
+      );
+    },
+  };
+}
+
+function openOptions(mode: OpenMode, creationMode: number): DenoOpenOptions {
+  return {
+    read: mode.read,
+    write: mode.write && !mode.append,
+    append: mode.append,
+    create: mode.create,
+    createNew: mode.exclusive,
+    // Windows has no permission bits and Deno refuses them there.
+    ...process.platform === "win32" ? {} : { mode: creationMode },
+  };
+}
+
+/** Opening a FIFO would wait for its other end, and Deno has no way out. */
+function refuseFifo(deno: DenoApi, path: string, mode: OpenMode): void {
+  let isFifo: boolean | null;
+  try {
+    isFifo = deno.statSync(path).isFifo;
+  } catch (error) {
+    if (mode.read || !(error instanceof deno.errors.NotCapable)) return;
+    // Without read permission only opening tells; a FIFO that nobody reads
+    // fails with ENXIO instead of waiting.
+    return probe(path);
+  }
+  if (isFifo) {
+    throw new Unsupported(
+      "it is a FIFO, which Deno cannot open without waiting; pass --allow-ffi",
+    );
+  }
+}
+
+function probe(path: string): void {
+  try {
+    closeSync(openSync(path, constants.O_WRONLY | (constants.O_NONBLOCK ?? 0)));
+  } catch (error) {
+    if ((error as { code?: string }).code === "ENXIO") throw error;
+  }
+}
+
+function denoFile(file: DenoFile): NativeFile {
+  return {
+    fd: null,
+    tryLock: (exclusive) => file.tryLockSync(exclusive),
+    lock: (exclusive) => file.lockSync(exclusive),
+    unlock: () => file.unlockSync(),
+    read: async (into) => (await file.read(into)) ?? 0,
+    readSync: (into) => file.readSync(into) ?? 0,
+    write: (data) => file.write(data),
+    writeSync: (data) => file.writeSync(data),
+    seek: (offset, whence) => file.seekSync(offset, whence),
+    truncate: (length) => file.truncate(length),
+    truncateSync: (length) => file.truncateSync(length),
+    sync: (dataOnly) => dataOnly ? file.syncData() : file.sync(),
+    syncSync: (dataOnly) => dataOnly ? file.syncDataSync() : file.syncSync(),
+    stat: () => file.stat(),
+    statSync: () => file.statSync(),
+    close: () => file.close(),
+    closeSync: () => file.close(),
+  };
+}

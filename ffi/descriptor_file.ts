@@ -1,0 +1,245 @@
+/** Files over `node:fs` descriptors, locked by a {@linkcode System}. */
+
+import * as fs from "node:fs";
+import { Unsupported } from "./types.ts";
+import type {
+  FileInfo,
+  Lockable,
+  Native,
+  NativeFile,
+  OpenMode,
+  System,
+} from "./types.ts";
+
+/** More than that in one call is an error on one runtime or another. */
+const LARGEST_TRANSFER = 2 ** 30;
+
+/** So many paths are remembered as local; then the memory starts anew. */
+const REMEMBERED_PATHS = 10_000;
+
+/** The {@linkcode Native} of every runtime that has descriptors and FFI. */
+export function descriptors(system: System): Native {
+  const prove = prover(system);
+  // A pool thread's round trip costs ten times the lock itself, so a file is
+  // opened and closed on the calling thread once its path is known to lie on
+  // a file system that answers from this machine. Elsewhere (NFS, FUSE) a
+  // server must not stand still while somebody else's disk thinks.
+  const local = new Set<string>();
+
+  function openSync(path: string, mode: OpenMode, creationMode: number) {
+    const fd = fs.openSync(path, openFlags(mode), creationMode);
+    return proven(fd, local.has(path) || null);
+  }
+
+  function proven(fd: number, isLocal: boolean | null): DescriptorFile {
+    try {
+      prove(fd);
+    } catch (error) {
+      fs.closeSync(fd);
+      throw error;
+    }
+    return new DescriptorFile(system, fd, isLocal);
+  }
+
+  return {
+    openSync,
+    open(path, mode, creationMode) {
+      if (local.has(path)) return openSync(path, mode, creationMode);
+      return new Promise<number>((resolve, reject) =>
+        fs.open(path, openFlags(mode), creationMode, settle(resolve, reject))
+      ).then((fd) => {
+        const isLocal = system.isLocal(fd);
+        if (isLocal) {
+          if (local.size >= REMEMBERED_PATHS) local.clear();
+          local.add(path);
+        }
+        return proven(fd, isLocal);
+      });
+    },
+    descriptor(fd) {
+      prove(fd);
+      return new Descriptor(system, fd);
+    },
+  };
+}
+
+/**
+ * Old versions of Deno number the files of `node:fs` themselves; to the system
+ * the same number names another file, or none. So one descriptor must name the
+ * same inode to the runtime and to the system before any is locked. The
+ * numbers 0 to 2 mean the same everywhere and prove nothing about the others.
+ */
+function prover(system: System): (fd: number) => void {
+  let proven = false;
+  return (fd) => {
+    if (proven) return;
+    const { ino } = fs.fstatSync(fd, { bigint: true });
+    if (system.inode(fd) !== ino) {
+      throw new Unsupported(
+        "the descriptors of this runtime are not the system's; update it",
+      );
+    }
+    proven = fd > 2;
+  };
+}
+
+/**
+ * `O_NONBLOCK` keeps a FIFO from waiting for its other end and means nothing
+ * to a regular file. All three runtimes add `O_CLOEXEC` themselves.
+ */
+function openFlags(mode: OpenMode): number {
+  const { constants: c } = fs;
+  const access = mode.read && mode.write
+    ? c.O_RDWR
+    : mode.write
+    ? c.O_WRONLY
+    : c.O_RDONLY;
+  return access |
+    (mode.append ? c.O_APPEND : 0) |
+    (mode.create ? c.O_CREAT : 0) |
+    (mode.exclusive ? c.O_EXCL : 0) |
+    (c.O_NONBLOCK ?? 0) | (c.O_NOCTTY ?? 0);
+}
+
+/** Turns a promise's two ends into the callback that `node:fs` takes. */
+function settle<T>(
+  resolve: (value: T) => void,
+  reject: (error: Error) => void,
+): (error: Error | null, value?: T) => void {
+  return (error, value) => error ? reject(error) : resolve(value as T);
+}
+
+class Descriptor implements Lockable {
+  readonly fd: number;
+  protected readonly system: System;
+
+  constructor(system: System, fd: number) {
+    this.system = system;
+    this.fd = fd;
+  }
+
+  tryLock(exclusive: boolean): boolean {
+    return this.system.tryLock(this.fd, exclusive);
+  }
+
+  lock(exclusive: boolean): void {
+    this.system.lock(this.fd, exclusive);
+  }
+
+  unlock(): void {
+    this.system.unlock(this.fd);
+  }
+}
+
+class DescriptorFile extends Descriptor implements NativeFile {
+  /** `null` until somebody needs to know. */
+  #local: boolean | null;
+
+  constructor(system: System, fd: number, local: boolean | null) {
+    super(system, fd);
+    this.#local = local;
+  }
+
+  read(into: Uint8Array): Promise<number> {
+    return new Promise((resolve, reject) =>
+      fs.read(
+        this.fd,
+        into,
+        0,
+        Math.min(into.length, LARGEST_TRANSFER),
+        null,
+        settle(resolve, reject),
+      )
+    );
+  }
+
+  readSync(into: Uint8Array): number {
+    const length = Math.min(into.length, LARGEST_TRANSFER);
+    return fs.readSync(this.fd, into, 0, length, null);
+  }
+
+  write(data: Uint8Array): Promise<number> {
+    return new Promise((resolve, reject) =>
+      fs.write(
+        this.fd,
+        data,
+        0,
+        Math.min(data.length, LARGEST_TRANSFER),
+        null,
+        settle(resolve, reject),
+      )
+    );
+  }
+
+  writeSync(data: Uint8Array): number {
+    const length = Math.min(data.length, LARGEST_TRANSFER);
+    return fs.writeSync(this.fd, data, 0, length, null);
+  }
+
+  seek(offset: number, whence: number): number {
+    return this.system.seek(this.fd, offset, whence);
+  }
+
+  truncate(length: number): Promise<void> {
+    return new Promise((resolve, reject) =>
+      fs.ftruncate(this.fd, length, settle(resolve, reject))
+    );
+  }
+
+  truncateSync(length: number): void {
+    fs.ftruncateSync(this.fd, length);
+  }
+
+  sync(dataOnly: boolean): Promise<void> {
+    const call = dataOnly ? fs.fdatasync : fs.fsync;
+    return new Promise((resolve, reject) =>
+      call(this.fd, settle(resolve, reject))
+    );
+  }
+
+  syncSync(dataOnly: boolean): void {
+    if (dataOnly) fs.fdatasyncSync(this.fd);
+    else fs.fsyncSync(this.fd);
+  }
+
+  stat(): Promise<FileInfo> {
+    return new Promise<fs.Stats>((resolve, reject) =>
+      fs.fstat(this.fd, settle(resolve, reject))
+    ).then(fileInfo);
+  }
+
+  statSync(): FileInfo {
+    return fileInfo(fs.fstatSync(this.fd));
+  }
+
+  close(): void | Promise<void> {
+    this.#local ??= this.system.isLocal(this.fd);
+    if (this.#local) return this.closeSync();
+    return new Promise((resolve, reject) =>
+      fs.close(this.fd, settle(resolve, reject))
+    );
+  }
+
+  closeSync(): void {
+    fs.closeSync(this.fd);
+  }
+}
+
+function fileInfo(stats: fs.Stats): FileInfo {
+  const { size, mtime, atime, birthtime, dev, ino, mode, nlink, uid, gid } =
+    stats;
+  return {
+    isFile: stats.isFile(),
+    isDirectory: stats.isDirectory(),
+    size,
+    mtime,
+    atime,
+    birthtime,
+    dev,
+    ino,
+    mode,
+    nlink,
+    uid,
+    gid,
+  };
+}

@@ -1,0 +1,81 @@
+/** flock(2) and its company over bound C functions: Linux and macOS. */
+
+import { constants } from "node:os";
+import { LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "./constants.ts";
+import type { PosixConstants } from "./constants.ts";
+import type { Runtime, System, SystemError } from "./types.ts";
+
+/** Larger than `struct stat` and `struct statfs` of any 64-bit system. */
+const STRUCT_SIZE = 4096;
+
+/** The system axis for systems with flock(2). */
+export function posix(runtime: Runtime, system: PosixConstants): System {
+  const libc = runtime.bind(system.libc, {
+    flock: { parameters: ["i32", "i32"], result: "i32" },
+    lseek: { parameters: ["i32", "i64", "i32"], result: "i64" },
+    fstatfs: { parameters: ["i32", "buffer"], result: "i32" },
+    [system.strerror]: {
+      parameters: ["i32", "buffer", "usize"],
+      result: "i32",
+    },
+  });
+  const errno = runtime.errno(system.libc, system.errnoLocation);
+  const struct = new Uint8Array(STRUCT_SIZE);
+  const view = new DataView(struct.buffer);
+
+  function failure(syscall: string, code: number): SystemError {
+    libc[system.strerror](code, struct, BigInt(STRUCT_SIZE));
+    const words = new TextDecoder().decode(
+      struct.subarray(0, struct.indexOf(0)),
+    );
+    return Object.assign(new Error(words), {
+      code: errorName(code),
+      errno: code,
+      syscall,
+    });
+  }
+
+  /** `false` when busy; a signal's interruption is not an answer. */
+  function flock(fd: number, operation: number): boolean {
+    while (libc.flock(fd, operation) !== 0) {
+      const code = errno();
+      if (code === system.EWOULDBLOCK) return false;
+      if (code !== system.EINTR) throw failure("flock", code);
+    }
+    return true;
+  }
+
+  const kind = (exclusive: boolean) => exclusive ? LOCK_EX : LOCK_SH;
+
+  return {
+    tryLock: (fd, exclusive) => flock(fd, kind(exclusive) | LOCK_NB),
+    lock: (fd, exclusive) => void flock(fd, kind(exclusive)),
+    unlock: (fd) => void flock(fd, LOCK_UN),
+    seek(fd, offset, whence) {
+      const position = Number(libc.lseek(fd, BigInt(offset), whence));
+      if (position < 0) throw failure("lseek", errno());
+      return position;
+    },
+    isLocal: (fd) => libc.fstatfs(fd, struct) === 0 && system.isLocal(view),
+    inode(fd) {
+      // glibc before 2.33 has no such symbol, hence bound alone and late.
+      const { fstat } = runtime.bind(system.libc, {
+        fstat: { parameters: ["i32", "buffer"], result: "i32" },
+      });
+      if (fstat(fd, struct) !== 0) throw failure("fstat", errno());
+      return system.inode(view);
+    },
+  };
+}
+
+/** Names of two numbers that carry two: the one that flock(2) documents. */
+const PREFERRED = ["EWOULDBLOCK", "EOPNOTSUPP"];
+
+/** The name of an error number, such as `"EBADF"`. */
+function errorName(errno: number): string {
+  const names = Object.entries(constants.errno)
+    .filter(([, value]) => value === errno)
+    .map(([name]) => name);
+  return names.find((name) => PREFERRED.includes(name)) ?? names[0] ??
+    `errno ${errno}`;
+}

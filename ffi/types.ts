@@ -1,0 +1,172 @@
+/**
+ * The faces behind which runtimes and operating systems are told apart.
+ *
+ * `src/` sees {@linkcode Native} and nothing else. A {@linkcode Runtime} calls
+ * C, a {@linkcode System} locks descriptors; neither knows the other's other
+ * half.
+ */
+
+/** A parameter or a result of a C function. `usize` is a `size_t`. */
+export type CType = "i32" | "i64" | "usize" | "buffer";
+
+/** The type of one C function, without variadic arguments. */
+export interface Signature {
+  parameters: readonly CType[];
+  result: "i32" | "i64";
+}
+
+/** What a bound C function takes: `i64` and `usize` are bigints. */
+export type CValue = number | bigint | Uint8Array;
+
+/** A bound C function: `i32` comes back as a number, `i64` as either. */
+export type CFunction = (...values: CValue[]) => number | bigint;
+
+/** The runtime axis: how this runtime calls C. Knows no operating system. */
+export interface Runtime {
+  /** Binds functions of a library; throws when one is missing. */
+  bind<Name extends string>(
+    library: string,
+    functions: Record<Name, Signature>,
+  ): Record<Name, CFunction>;
+
+  /**
+   * Makes a function that reads `errno` as the last bound call left it.
+   * `locator` is the C function that returns its address for the thread.
+   */
+  errno(library: string, locator: string): () => number;
+}
+
+/** The system axis: what an operating system does with a descriptor. */
+export interface System {
+  /** One attempt. `false` when another holder excludes it. */
+  tryLock(fd: number, exclusive: boolean): boolean;
+  /** Blocks the calling thread until the lock is held. */
+  lock(fd: number, exclusive: boolean): void;
+  /** Unlocking what is not locked is no error. */
+  unlock(fd: number): void;
+  /** Moves the position; `whence` is 0 start, 1 current, 2 end. Never waits. */
+  seek(fd: number, offset: number, whence: number): number;
+  /** Whether the file sits on a file system that answers from this machine. */
+  isLocal(fd: number): boolean;
+  /** The inode that the system itself sees behind the descriptor. */
+  inode(fd: number): bigint;
+}
+
+/** How a file is opened. */
+export interface OpenMode {
+  readonly read: boolean;
+  readonly write: boolean;
+  readonly append: boolean;
+  readonly create: boolean;
+  /** With `create`: the file must not exist yet. */
+  readonly exclusive: boolean;
+}
+
+/** Something that can be locked. Errors are {@linkcode SystemError}s. */
+export interface Lockable {
+  /** One attempt. `false` when another holder excludes it. */
+  tryLock(exclusive: boolean): boolean;
+  /** Blocks the calling thread until the lock is held. */
+  lock(exclusive: boolean): void;
+  /** Unlocking what is not locked is no error. */
+  unlock(): void;
+}
+
+/** What every runtime can tell of an open file. Times may be unknown. */
+export interface FileInfo {
+  /** Whether it is a regular file. */
+  isFile: boolean;
+  /** Whether it is a directory. */
+  isDirectory: boolean;
+  /** Size in bytes. */
+  size: number;
+  /** Time of the last modification. */
+  mtime: Date | null;
+  /** Time of the last access. */
+  atime: Date | null;
+  /** Time of creation. */
+  birthtime: Date | null;
+  /** Device that holds the file. */
+  dev: number;
+  /** Inode number. */
+  ino: number | null;
+  /** Type and permission bits. */
+  mode: number | null;
+  /** Number of hard links. */
+  nlink: number | null;
+  /** User id of the owner. */
+  uid: number | null;
+  /** Group id of the owner. */
+  gid: number | null;
+}
+
+/** An open file. Closing it twice is the caller's mistake. */
+export interface NativeFile extends Lockable {
+  /** The system's descriptor, `null` where the runtime hides it. */
+  readonly fd: number | null;
+  /** Reads at the position; 0 at the end of the file. */
+  read(into: Uint8Array): Promise<number>;
+  readSync(into: Uint8Array): number;
+  /** Writes at the position, perhaps less than everything. */
+  write(data: Uint8Array): Promise<number>;
+  writeSync(data: Uint8Array): number;
+  /** Moves the position; `whence` is 0 start, 1 current, 2 end. Never waits. */
+  seek(offset: number, whence: number): number;
+  truncate(length: number): Promise<void>;
+  truncateSync(length: number): void;
+  /** Hands the content to the disk; `dataOnly` leaves out times and the like. */
+  sync(dataOnly: boolean): Promise<void>;
+  syncSync(dataOnly: boolean): void;
+  stat(): Promise<FileInfo>;
+  statSync(): FileInfo;
+  /** Closes; a promise only where closing may have to wait. */
+  close(): void | Promise<void>;
+  closeSync(): void;
+}
+
+/** A file as low-level callers name it: a descriptor, or an object over one. */
+export type FileArgument =
+  | number
+  | { readonly fd: number }
+  | SelfLockingFile;
+
+/** A file that brings its own locking, as `Deno.FsFile` does. */
+export interface SelfLockingFile {
+  /** Locks, blocking the thread. */
+  lockSync(exclusive?: boolean): void;
+  /** One attempt, `false` when somebody else holds the lock. */
+  tryLockSync(exclusive?: boolean): boolean;
+  /** Unlocks. */
+  unlockSync(): void;
+}
+
+/** What `src/` knows of the machine that it runs on. */
+export interface Native {
+  /**
+   * Opens a file without truncating it. Returns a promise only where opening
+   * may have to wait; errors are the runtime's own.
+   */
+  open(
+    path: string,
+    mode: OpenMode,
+    creationMode: number,
+  ): NativeFile | Promise<NativeFile>;
+  openSync(path: string, mode: OpenMode, creationMode: number): NativeFile;
+  /** A descriptor that the caller opened, once proven to be the system's. */
+  descriptor(fd: number): Lockable;
+}
+
+/** What the system said: name, number and words of its error. */
+export interface SystemError extends Error {
+  /** Name of the error, such as `"EBADF"`. */
+  code: string;
+  /** Number of the error as in errno(3): positive. */
+  errno: number;
+  /** The call that failed, such as `"flock"`. */
+  syscall: string;
+}
+
+/** Thrown where nothing can lock. The message says what to pass or install. */
+export class Unsupported extends Error {
+  override name = "Unsupported";
+}

@@ -1,0 +1,31 @@
+/**
+ * File locks for Deno, Bun and Node that the kernel frees when a process dies,
+ * shared with Python's portalocker and flock(1) on the same files.
+ *
+ * @example
+ * ```ts
+ * import { Lock } from "jsr:@x/portalock";
+ *
+ * await new Lock("report.lock").run(async () => {
+ *   // Nobody else is here.
+ * });
+ * ```
+ *
+ * @module
+ */
+
+export {
+  AlreadyExists,
+  AlreadyLocked,
+  FileTooLarge,
+  LockException,
+  type LockExceptionOptions,
+  LockUnsupported,
+} from "./src/errors.ts";
+export { LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, LockFlags } from "./src/flags.ts";
+export { Lock } from "./src/lock.ts";
+export type { FileArgument, FileInfo, SelfLockingFile } from "./ffi/types.ts";
+export { LockedFile, SeekMode } from "./src/locked_file.ts";
+export { lock, lockSync, unlock } from "./src/low_level.ts";
+export type { FileMode } from "./src/open_mode.ts";
+export type { AcquireOptions, LockOptions } from "./src/options.ts";

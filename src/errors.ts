@@ -1,0 +1,142 @@
+/** The errors of this package, and how others become one of them. */
+
+import { Unsupported } from "../ffi/types.ts";
+import type { SystemError } from "../ffi/types.ts";
+
+/** What a {@linkcode LockException} can tell besides its message. */
+export interface LockExceptionOptions extends ErrorOptions {
+  /** The file that was to be locked. */
+  path?: string;
+  /** The descriptor that was to be locked. */
+  fd?: number;
+  /** Name of the system's error, such as `"EWOULDBLOCK"`. */
+  code?: string;
+  /** Number of the system's error as in errno(3): positive. */
+  errno?: number;
+}
+
+/** Anything that went wrong with a lock. The other errors extend it. */
+export class LockException extends Error {
+  /** `"LockException"`. */
+  override name = "LockException";
+  /** The file that was to be locked, where there is a name. */
+  readonly path: string | undefined;
+  /** The descriptor that was to be locked, where the caller gave one. */
+  readonly fd: number | undefined;
+  /** Name of the system's error, such as `"EBADF"`. */
+  readonly code: string | undefined;
+  /** Number of the system's error as in errno(3): positive. */
+  readonly errno: number | undefined;
+
+  /** Makes an error that says more than its message. */
+  constructor(message: string, options: LockExceptionOptions = {}) {
+    super(message, "cause" in options ? { cause: options.cause } : undefined);
+    this.path = options.path;
+    this.fd = options.fd;
+    this.code = options.code;
+    this.errno = options.errno;
+  }
+}
+
+/** Somebody else holds the lock, and the wait for it is over. */
+export class AlreadyLocked extends LockException {
+  /** `"AlreadyLocked"`. */
+  override name = "AlreadyLocked";
+  /** The process that holds the lock, `null` where the system cannot tell. */
+  readonly holderPid: number | null;
+  /** How long the wait lasted, in milliseconds. */
+  readonly waited: number;
+
+  /** `waited` is in milliseconds. */
+  constructor(
+    message: string,
+    options: LockExceptionOptions & {
+      holderPid?: number | null;
+      waited?: number;
+    } = {},
+  ) {
+    super(message, { code: "EWOULDBLOCK", ...options });
+    this.holderPid = options.holderPid ?? null;
+    this.waited = options.waited ?? 0;
+  }
+}
+
+/** A file that must not exist does: nothing was replaced. */
+export class AlreadyExists extends LockException {
+  /** `"AlreadyExists"`. */
+  override name = "AlreadyExists";
+
+  /** `code` is `"EEXIST"`. */
+  constructor(message: string, options: LockExceptionOptions = {}) {
+    super(message, { code: "EEXIST", ...options });
+  }
+}
+
+/** The file is larger than what was to be done with it allows. */
+export class FileTooLarge extends LockException {
+  /** `"FileTooLarge"`. */
+  override name = "FileTooLarge";
+
+  /** `code` is `"EFBIG"`. */
+  constructor(message: string, options: LockExceptionOptions = {}) {
+    super(message, { code: "EFBIG", ...options });
+  }
+}
+
+/** The runtime or the file system cannot lock; the message says what to do. */
+export class LockUnsupported extends LockException {
+  /** `"LockUnsupported"`. */
+  override name = "LockUnsupported";
+}
+
+/** A path or a descriptor as messages show it: quoted if it could mislead. */
+export function shown(target: string | number): string {
+  if (typeof target === "number") return `descriptor ${target}`;
+  return /^[\p{L}\p{N}._\-+@~%/\\:]+$/u.test(target)
+    ? target
+    : JSON.stringify(target);
+}
+
+/** What a file system says that has no locks at all. */
+const UNSUPPORTED = ["ENOSYS", "EOPNOTSUPP", "ENOTSUP"];
+
+/** Turns what keeps a file from being opened into what the caller sees. */
+export function openFailure(target: string | number, error: unknown): unknown {
+  if (!(error instanceof Unsupported)) return error;
+  return new LockUnsupported(
+    `Cannot lock ${shown(target)}: ${error.message}`,
+    { ...about(target), cause: error },
+  );
+}
+
+/**
+ * Turns what the system said about a lock into a {@linkcode LockException}.
+ * Errors that are none of the system's come back as they are.
+ */
+export function lockFailure(
+  verb: "lock" | "release",
+  target: string | number,
+  error: unknown,
+): unknown {
+  const { code, errno, message } = error as SystemError;
+  if (
+    error instanceof LockException || error instanceof Unsupported ||
+    typeof code !== "string"
+  ) {
+    return openFailure(target, error);
+  }
+  const prefix = `Cannot ${verb} ${shown(target)}: `;
+  const details = { ...about(target), code, errno, cause: error };
+  if (UNSUPPORTED.includes(code)) {
+    return new LockUnsupported(
+      `${prefix}its file system has no locks (${code}); ` +
+        "put the lock file on another one",
+      details,
+    );
+  }
+  return new LockException(`${prefix}${message} (${code})`, details);
+}
+
+function about(target: string | number): { path?: string; fd?: number } {
+  return typeof target === "number" ? { fd: target } : { path: target };
+}

@@ -1,0 +1,147 @@
+/** `lock`, `lockSync`, `unlock`: flock(2) for files that the caller opened. */
+
+import { inspect } from "node:util";
+import { native } from "../ffi/mod.ts";
+import type { FileArgument, Lockable, SelfLockingFile } from "../ffi/types.ts";
+import { AlreadyLocked, lockFailure, shown } from "./errors.ts";
+import { parseFlags } from "./flags.ts";
+import type { LockFlags } from "./flags.ts";
+import { acquireWait, AS_LONG_AS_IT_TAKES } from "./options.ts";
+import { perform } from "./recipe.ts";
+import { now, waitFor } from "./wait/wait.ts";
+
+/**
+ * Locks an open file: flock(2) that does not block the thread.
+ *
+ * The lock belongs to the open file, not to the process: it ends with
+ * {@linkcode unlock}, when the file is closed, or when the process dies. A file
+ * that is locked already changes the kind of its lock, which is not atomic.
+ *
+ * @example
+ * ```ts
+ * import { lock, LOCK_EX, unlock } from "jsr:@x/portalock";
+ * import { open } from "node:fs/promises";
+ *
+ * const file = await open("data.bin", "a+");
+ * await lock(file, LOCK_EX);
+ * try {
+ *   await file.write("mine\n");
+ * } finally {
+ *   unlock(file);
+ *   await file.close();
+ * }
+ * ```
+ *
+ * @param file A descriptor, an object with one (such as the `FileHandle` of
+ * `node:fs/promises`), or a `Deno.FsFile`.
+ * @param flags `LOCK_EX`, `LOCK_SH` or `LOCK_UN`; without `LOCK_NB` waits as
+ * long as it takes.
+ * @param options `signal` ends the wait.
+ * @throws {AlreadyLocked} If somebody else holds the lock and `flags` has
+ * `LOCK_NB`.
+ * @throws {LockUnsupported} If the runtime or the file system cannot lock.
+ * @throws {LockException} If the system refuses for another reason.
+ * @throws {TypeError} If an argument is of the wrong type.
+ * @throws {RangeError} If an argument has an impossible value.
+ */
+export async function lock(
+  file: FileArgument,
+  flags: LockFlags,
+  options?: { signal?: AbortSignal },
+): Promise<void> {
+  const { kind, blocking } = parseFlags(flags);
+  const wait = acquireWait(options, AS_LONG_AS_IT_TAKES);
+  wait.signal?.throwIfAborted();
+  const target = lockable(file);
+  if (kind === "unlock") return release(target);
+  const attempt = () => {
+    try {
+      return target.tryLock(kind === "exclusive");
+    } catch (error) {
+      throw lockFailure("lock", target.name, error);
+    }
+  };
+  const once = { ...wait, failWhenLocked: !blocking };
+  if (!await perform(waitFor(attempt, once, now()))) {
+    throw alreadyLocked(target);
+  }
+}
+
+/**
+ * {@linkcode lock}, blocking the thread: without `LOCK_NB` in the kernel, until
+ * the lock is free, with nothing to end the wait.
+ */
+export function lockSync(file: FileArgument, flags: LockFlags): void {
+  const { kind, blocking } = parseFlags(flags);
+  const target = lockable(file);
+  if (kind === "unlock") return release(target);
+  const exclusive = kind === "exclusive";
+  let locked = true;
+  try {
+    if (blocking) target.lock(exclusive);
+    else locked = target.tryLock(exclusive);
+  } catch (error) {
+    throw lockFailure("lock", target.name, error);
+  }
+  if (!locked) throw alreadyLocked(target);
+}
+
+/**
+ * Unlocks an open file. It is no error if it is not locked.
+ *
+ * @param file What {@linkcode lock} takes.
+ * @throws {LockException} If the system refuses, as it does for a file that is
+ * closed.
+ * @throws {TypeError} If `file` is of the wrong type.
+ */
+export function unlock(file: FileArgument): void {
+  release(lockable(file));
+}
+
+/** What is to be locked, and how messages call it. */
+type Target = Lockable & { name: number | string };
+
+function release(target: Target): void {
+  try {
+    target.unlock();
+  } catch (error) {
+    throw lockFailure("release", target.name, error);
+  }
+}
+
+function alreadyLocked({ name }: Target): AlreadyLocked {
+  return new AlreadyLocked(`Cannot lock ${shown(name)}: already locked`, {
+    fd: typeof name === "number" ? name : undefined,
+  });
+}
+
+function lockable(file: FileArgument): Target {
+  if (isSelfLocking(file)) {
+    return {
+      name: "Deno.FsFile",
+      tryLock: (exclusive) => file.tryLockSync(exclusive),
+      lock: (exclusive) => file.lockSync(exclusive),
+      unlock: () => file.unlockSync(),
+    };
+  }
+  const fd: unknown = typeof file === "object" ? file?.fd : file;
+  if (typeof fd !== "number") {
+    throw new TypeError(
+      `file must be a descriptor, an object with one or a Deno.FsFile, not ${
+        inspect(file)
+      }`,
+    );
+  }
+  if (!Number.isInteger(fd) || fd < 0 || fd > 0x7fffffff) {
+    throw new RangeError(`file must be a descriptor, 0 or more, not ${fd}`);
+  }
+  try {
+    return Object.assign(native().descriptor(fd), { name: fd });
+  } catch (error) {
+    throw lockFailure("lock", fd, error);
+  }
+}
+
+function isSelfLocking(file: FileArgument): file is SelfLockingFile {
+  return typeof (file as SelfLockingFile | null)?.tryLockSync === "function";
+}

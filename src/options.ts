@@ -1,0 +1,241 @@
+/** The options of every lock class, and the one place where they are checked. */
+
+import { fileURLToPath } from "node:url";
+import { inspect } from "node:util";
+import { LOCK_EX, LOCK_NB, parseFlags } from "./flags.ts";
+import type { LockFlags } from "./flags.ts";
+import { parseMode } from "./open_mode.ts";
+import type { FileMode, LockedMode } from "./open_mode.ts";
+
+/** How to wait for a lock. */
+export interface AcquireOptions {
+  /**
+   * The longest wait, in milliseconds. `0` is one attempt, `Infinity` waits
+   * for ever. Without {@linkcode LockOptions.flags | LOCK_NB} among the flags
+   * the default is `Infinity`.
+   *
+   * @default {5000}
+   */
+  timeout?: number;
+  /**
+   * The longest pause between two attempts, in milliseconds. Waits begin with
+   * much shorter ones.
+   *
+   * @default {250}
+   */
+  checkInterval?: number;
+  /**
+   * Gives up after the first attempt, whatever `timeout` says.
+   *
+   * @default {false}
+   */
+  failWhenLocked?: boolean;
+  /** Ends the wait; `acquire` rejects with the signal's reason. */
+  signal?: AbortSignal;
+}
+
+/** How to open and lock a file. */
+export interface LockOptions extends AcquireOptions {
+  /**
+   * How the file is opened.
+   *
+   * @default {"a"}
+   */
+  mode?: FileMode;
+  /**
+   * `LOCK_EX` or `LOCK_SH`, with or without `LOCK_NB`.
+   *
+   * @default {LOCK_EX | LOCK_NB}
+   */
+  flags?: LockFlags;
+  /**
+   * Permission bits of a file that has to be created, less the umask.
+   *
+   * @default {0o666}
+   */
+  creationMode?: number;
+  /**
+   * Whether errors of unlocking and closing are thrown. The lock is gone
+   * either way.
+   *
+   * @default {false}
+   */
+  throwOnReleaseError?: boolean;
+}
+
+/** A wait with every option filled in. */
+export interface Wait {
+  readonly timeout: number;
+  readonly checkInterval: number;
+  readonly failWhenLocked: boolean;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** {@linkcode LockOptions} with every option filled in. */
+export interface LockSettings {
+  readonly mode: LockedMode;
+  readonly exclusive: boolean;
+  readonly creationMode: number;
+  readonly throwOnReleaseError: boolean;
+  readonly wait: Wait;
+}
+
+const DEFAULT_TIMEOUT = 5000;
+
+/** The wait of a lock that is asked for without `LOCK_NB`. */
+export const AS_LONG_AS_IT_TAKES: Wait = {
+  timeout: Infinity,
+  checkInterval: 250,
+  failWhenLocked: false,
+  signal: undefined,
+};
+
+const ACQUIRE_OPTIONS = [
+  "timeout",
+  "checkInterval",
+  "failWhenLocked",
+  "signal",
+] as const satisfies readonly (keyof AcquireOptions)[];
+
+const LOCK_OPTIONS = [
+  ...ACQUIRE_OPTIONS,
+  "mode",
+  "flags",
+  "creationMode",
+  "throwOnReleaseError",
+] as const satisfies readonly (keyof LockOptions)[];
+
+/** Checks the options of a lock and fills in the defaults. */
+export function lockSettings(options: LockOptions = {}): LockSettings {
+  checkNames(options, LOCK_OPTIONS);
+  const {
+    mode: modeName = "a",
+    flags = LOCK_EX | LOCK_NB,
+    creationMode = 0o666,
+    throwOnReleaseError = false,
+  } = options;
+  const mode = parseMode(modeName);
+  const { kind, blocking } = parseFlags(flags);
+  if (kind === "unlock") {
+    throw new RangeError("flags must be LOCK_EX or LOCK_SH, not LOCK_UN");
+  }
+  if (kind === "shared" && mode.truncate) {
+    throw new RangeError(
+      `mode "${mode.name}" empties the file and flags share it; ` +
+        "use LOCK_EX or another mode",
+    );
+  }
+  if (
+    !Number.isInteger(creationMode) || creationMode < 0 || creationMode > 0o7777
+  ) {
+    throw new RangeError(
+      `creationMode must be permission bits from 0 to 0o7777, not ${
+        inspect(creationMode)
+      }`,
+    );
+  }
+  checkBoolean("throwOnReleaseError", throwOnReleaseError);
+  return {
+    mode,
+    exclusive: kind === "exclusive",
+    creationMode,
+    throwOnReleaseError,
+    wait: wait(options, {
+      ...AS_LONG_AS_IT_TAKES,
+      timeout: blocking ? Infinity : DEFAULT_TIMEOUT,
+    }),
+  };
+}
+
+/** Checks the options of one `acquire`; what they leave open is the lock's. */
+export function acquireWait(
+  options: AcquireOptions | undefined,
+  defaults: Wait,
+): Wait {
+  if (options === undefined) return defaults;
+  checkNames(options, ACQUIRE_OPTIONS);
+  return wait(options, defaults);
+}
+
+function wait(options: AcquireOptions, defaults: Wait): Wait {
+  const {
+    timeout = defaults.timeout,
+    checkInterval = defaults.checkInterval,
+    failWhenLocked = defaults.failWhenLocked,
+    signal = defaults.signal,
+  } = options;
+  checkDuration("timeout", timeout, timeout >= 0, "0 or more, or Infinity");
+  checkDuration(
+    "checkInterval",
+    checkInterval,
+    checkInterval > 0 && checkInterval < Infinity,
+    "more than 0 and finite",
+  );
+  checkBoolean("failWhenLocked", failWhenLocked);
+  if (signal !== undefined && !isAbortSignal(signal)) {
+    throw new TypeError(
+      `signal must be an AbortSignal, not ${inspect(signal)}`,
+    );
+  }
+  return { timeout, checkInterval, failWhenLocked, signal };
+}
+
+/**
+ * Checks the path of a lock and resolves a URL.
+ *
+ * @throws {TypeError} If it is neither a string nor a `file:` URL.
+ * @throws {RangeError} If it is empty or has a NUL.
+ */
+export function filePath(path: string | URL): string {
+  if (typeof path !== "string" && !(path instanceof URL)) {
+    throw new TypeError(
+      `path must be a string or a file: URL, not ${inspect(path)}`,
+    );
+  }
+  const name = typeof path === "string" ? path : fileURLToPath(path);
+  if (name === "") throw new RangeError("path must not be empty");
+  if (name.includes("\0")) {
+    throw new RangeError(`path must not contain a NUL: ${inspect(name)}`);
+  }
+  return name;
+}
+
+/** A mistyped option would otherwise be a promise that nobody keeps. */
+function checkNames(options: object, known: readonly string[]): void {
+  if (options === null || typeof options !== "object") {
+    throw new TypeError(`options must be an object, not ${inspect(options)}`);
+  }
+  const unknown = Object.keys(options).find((name) => !known.includes(name));
+  if (unknown !== undefined) {
+    throw new TypeError(
+      `unknown option ${unknown}; the options are ${known.join(", ")}`,
+    );
+  }
+}
+
+function checkDuration(
+  name: string,
+  value: number,
+  valid: boolean,
+  wanted: string,
+): void {
+  if (typeof value === "number" && valid) return;
+  const message = `${name} must be a number of milliseconds, ${wanted}, not ${
+    inspect(value)
+  }`;
+  throw typeof value === "number"
+    ? new RangeError(message)
+    : new TypeError(message);
+}
+
+function checkBoolean(name: string, value: boolean): void {
+  if (typeof value !== "boolean") {
+    throw new TypeError(`${name} must be a boolean, not ${inspect(value)}`);
+  }
+}
+
+/** Not `instanceof`: a signal may come from another realm or a polyfill. */
+function isAbortSignal(value: AbortSignal): boolean {
+  return typeof value?.aborted === "boolean" &&
+    typeof value.addEventListener === "function";
+}
