@@ -1,0 +1,154 @@
+/**
+ * Everything that the commands of this repository need before they can start,
+ * installed and built when it is missing or out of date. Needs Node 20+, npm.
+ */
+
+import { spawnSync } from "node:child_process";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+
+export const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const bin = join(root, "node_modules", ".bin");
+
+/** Where the packed package lies with its tests, as an installation would. */
+const packed = join(root, "build", "packed", "node_modules", "@x", "portalock");
+
+/**
+ * Installs the dependencies, Deno, Bun and Node 26 among them, and builds and
+ * packs the package. Says what it does only when there is something to do.
+ */
+export function setUp() {
+  install(root);
+  install(join(root, "tests", "runtimes"), "--no-bin-links");
+  buildPacked();
+}
+
+/**
+ * The runtimes that tests, demo and bench use. `source` runs TypeScript as it
+ * stands here; without it the package runs as it is packed.
+ */
+export function runtimes() {
+  const node26 = join(
+    root,
+    "tests/runtimes/node_modules",
+    `node-${process.platform}-${process.arch}`,
+    process.platform === "win32" ? "bin/node.exe" : "bin/node",
+  );
+  const source = (name, command) => ({
+    name,
+    command,
+    directory: root,
+    extension: ".ts",
+  });
+  return [
+    source("deno", [join(bin, "deno"), "run", "-A", "--no-check", "-q"]),
+    source("bun", [join(bin, "bun")]),
+    {
+      name: "node",
+      command: [systemNode()],
+      directory: join(packed, "dist"),
+      extension: ".js",
+    },
+    source("node26", [node26]),
+  ].filter(({ command }) => existsSync(command[0]));
+}
+
+/** The Node that runs npm, which may be older than this package's own. */
+export function systemNode() {
+  return process.versions.bun || process.versions.deno
+    ? process.env.npm_node_execpath ?? "node"
+    : process.execPath;
+}
+
+/** Runs a command and fails with it; shows its output only if it does. */
+export function must(command, args, options = {}) {
+  const { status, error, stdout, stderr } = spawnSync(command, args, {
+    cwd: root,
+    encoding: "utf8",
+    maxBuffer: 1 << 28,
+    ...options,
+  });
+  if (status === 0) return stdout;
+  throw new Error(
+    `${command} ${args.join(" ")} failed (${error?.message ?? status}):\n` +
+      `${stdout ?? ""}${stderr ?? ""}`,
+  );
+}
+
+/** Runs npm, whichever way this process was started. */
+export function npm(args, options) {
+  const cli = process.env.npm_execpath;
+  return cli?.endsWith(".js")
+    ? must(systemNode(), [cli, ...args], options)
+    : must("npm", args, { shell: process.platform === "win32", ...options });
+}
+
+/** The files below a folder, installed packages and build results left out. */
+export function filesBelow(folder, wanted = () => true) {
+  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+    const path = join(folder, entry.name);
+    if (!entry.isDirectory()) return wanted(path) ? [path] : [];
+    return ["node_modules", "build", "dist", ".git"].includes(entry.name)
+      ? []
+      : filesBelow(path, wanted);
+  });
+}
+
+function install(folder, ...options) {
+  const done = join(folder, "node_modules", ".package-lock.json");
+  if (isNewer(done, [join(folder, "package-lock.json")])) return;
+  console.log(`Installing what ${relative(root, folder) || "the package"} needs`);
+  npm(["ci", "--no-audit", "--no-fund", "--loglevel=error", ...options], {
+    cwd: folder,
+  });
+}
+
+function buildPacked() {
+  const sources = [
+    ...filesBelow(root, (path) => path.endsWith(".ts")),
+    ...["package.json", "tsconfig.json", "tests/tsconfig.json"].map((name) =>
+      join(root, name)
+    ),
+  ];
+  const done = join(root, "build", "packed", "done");
+  if (isNewer(done, sources)) return;
+  console.log("Building and packing the package");
+  const target = join(root, "build", "packed");
+  rmSync(target, { recursive: true, force: true });
+  mkdirSync(packed, { recursive: true });
+  const tarball = npm(["pack", "--silent", "--pack-destination", target])
+    .trim().split("\n").pop();
+  must("tar", ["-xzf", join(target, tarball), "-C", packed, "--strip=1"]);
+  // The tests go beside the unpacked files, none of which they replace.
+  const compiled = join(target, "compiled");
+  must(join(bin, "tsc"), ["-p", "tests/tsconfig.json", "--outDir", compiled]);
+  cpSync(join(compiled, "tests"), join(packed, "dist", "tests"), {
+    recursive: true,
+  });
+  for (const file of filesBelow(join(root, "tests"), (p) => p.endsWith(".py"))) {
+    cpSync(file, join(packed, "dist", relative(root, file)));
+  }
+  writeFileSync(done, tarball);
+}
+
+function isNewer(file, sources) {
+  if (!existsSync(file)) return false;
+  const { mtimeMs } = statSync(file);
+  return sources.every((source) => statSync(source).mtimeMs <= mtimeMs);
+}
+
+/** The tarball that `npm publish` would send. */
+export function tarball() {
+  const target = join(root, "build", "packed");
+  return join(target, readFileSync(join(target, "done"), "utf8"));
+}
