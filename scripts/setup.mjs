@@ -135,9 +135,6 @@ function buildPacked() {
   cpSync(join(compiled, "tests"), join(packed, "dist", "tests"), {
     recursive: true,
   });
-  for (const file of filesBelow(join(root, "tests"), (p) => p.endsWith(".py"))) {
-    cpSync(file, join(packed, "dist", relative(root, file)));
-  }
   writeFileSync(done, tarball);
 }
 

@@ -1,0 +1,179 @@
+/**
+ * Runs the one suite on every runtime and compares the counts: a runtime that
+ * lacks a test or runs fewer than the others fails. Arguments name the test
+ * files to run, `--only=` the runtimes.
+ */
+
+import { spawnSync } from "node:child_process";
+import { mkdirSync, readFileSync, rmSync } from "node:fs";
+import { basename, join, relative } from "node:path";
+import process from "node:process";
+import { installDebianPackages, python } from "./debian.mjs";
+import { filesBelow, root, runtimes, setUp } from "./setup.mjs";
+
+const results = join(root, "build", "results");
+
+/** How each runtime runs test files and writes a report as JUnit does. */
+const RUNNERS = {
+  deno: (command, files, report) => [
+    command[0],
+    ["test", "-A", "--no-check", "-q", `--junit-path=${report}`, ...files],
+  ],
+  bun: (command, files, report) => [
+    command[0],
+    [
+      "test",
+      "--timeout=120000",
+      "--reporter=junit",
+      `--reporter-outfile=${report}`,
+      ...files.map((file) => `./${file}`),
+    ],
+  ],
+  node: (command, files, report) => [
+    command[0],
+    [
+      "--test",
+      "--test-concurrency=1",
+      "--test-reporter=spec",
+      "--test-reporter-destination=stdout",
+      "--test-reporter=junit",
+      `--test-reporter-destination=${report}`,
+      ...files,
+    ],
+  ],
+};
+RUNNERS.node26 = RUNNERS.node;
+/** Without FFI Deno locks through its own files; everything else is equal. */
+RUNNERS["deno without FFI"] = (command, files, report) => {
+  const [program, [test, , ...rest]] = RUNNERS.deno(command, files, report);
+  const allow = ["read", "write", "run", "env", "sys"];
+  return [program, [test, ...allow.map((name) => `--allow-${name}`), ...rest]];
+};
+
+setUp();
+installDebianPackages();
+const all = runtimes();
+const env = {
+  ...process.env,
+  PORTALOCK_TEST: JSON.stringify({ root, runtimes: all, python: python() }),
+  NO_COLOR: "1",
+};
+const arguments_ = process.argv.slice(2);
+const only = arguments_.find((argument) => argument.startsWith("--only="))
+  ?.slice("--only=".length).split(",");
+const named = arguments_.filter((argument) => !argument.startsWith("--"));
+const tests = filesBelow(join(root, "tests"), (path) => {
+  const name = basename(path);
+  return name.endsWith("_test.ts") &&
+    (named.length === 0 || named.some((part) => name.includes(part)));
+}).map((path) => relative(root, path)).sort();
+
+rmSync(results, { recursive: true, force: true });
+mkdirSync(results, { recursive: true });
+const deno = all.find(({ name }) => name === "deno");
+const suites = [...all, ...deno ? [{ ...deno, name: "deno without FFI" }] : []]
+  .filter(({ name }) => only === undefined || only.includes(name))
+  .map(runSuite);
+report(suites);
+
+function runSuite({ name, command, directory, extension }) {
+  console.log(`\n=== ${name}\n`);
+  const report = join(results, `${name.replaceAll(" ", "-")}.xml`);
+  const files = tests.map((file) => file.replace(/\.ts$/, extension));
+  const [program, args] = RUNNERS[name](command, files, report);
+  const { status } = spawnSync(program, args, {
+    cwd: directory,
+    env,
+    stdio: ["ignore", "inherit", "inherit"],
+  });
+  return { name, status, ...counts(report) };
+}
+
+/** The names of the tests by what became of them. */
+function counts(report) {
+  const outcome = { passed: [], failed: [], skipped: [] };
+  const cases = /<testcase name="([^"]*)"[^>]*?(?:\/>|>(.*?)<\/testcase>)/gs;
+  for (const [, name, body = ""] of readReport(report).matchAll(cases)) {
+    const kind = /<(failure|error)/.test(body)
+      ? "failed"
+      : body.includes("<skipped")
+      ? "skipped"
+      : "passed";
+    outcome[kind].push(unescape(name));
+  }
+  return outcome;
+}
+
+function readReport(report) {
+  try {
+    return readFileSync(report, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+/** Undoes XML's escaping, which Node 20 does twice. */
+function unescape(text) {
+  const once = unescapeOnce(text);
+  return once === text ? text : unescape(once);
+}
+
+function unescapeOnce(text) {
+  const entities = { lt: "<", gt: ">", quot: '"', apos: "'", amp: "&" };
+  return text.replace(
+    /&(?:(\w+)|#(\d+)|#x([0-9a-f]+));/gi,
+    (all, name, decimal, hex) =>
+      entities[name] ?? (decimal || hex
+        ? String.fromCodePoint(parseInt(decimal ?? hex, decimal ? 10 : 16))
+        : all),
+  );
+}
+
+function report(suites) {
+  console.log("\n=== in all\n");
+  const problems = [];
+  const names = (suite) => [...suite.passed, ...suite.failed, ...suite.skipped];
+  const everyName = new Set(suites.flatMap(names));
+  for (const suite of suites) {
+    const { name, status, passed, failed, skipped } = suite;
+    console.log(
+      `${name.padEnd(18)}${passed.length} passed, ${failed.length} failed, ` +
+        `${skipped.length} skipped`,
+    );
+    for (const test of failed) problems.push(`${name}: failed: ${test}`);
+    const own = names(suite);
+    for (const test of everyName) {
+      if (!own.includes(test)) problems.push(`${name}: did not run: ${test}`);
+    }
+    if (status !== 0 && failed.length === 0) {
+      problems.push(`${name}: ended with status ${status}`);
+    }
+  }
+  problems.push(...unevenSkips(suites));
+  const missing = Object.keys(RUNNERS).filter((name) =>
+    !suites.some((suite) => suite.name === name)
+  );
+  if (only === undefined) {
+    for (const name of missing) problems.push(`${name}: is not installed`);
+  }
+  if (everyName.size === 0) problems.push("no test was found");
+  for (const problem of problems) console.log(`PROBLEM ${problem}`);
+  const sum = (kind) =>
+    suites.reduce((total, suite) => total + suite[kind].length, 0);
+  const unnamed = problems.length - sum("failed");
+  console.log(
+    `\n${sum("passed")} passed, ${sum("failed") + unnamed} failed, ` +
+      `${sum("skipped")} skipped`,
+  );
+  process.exitCode = problems.length > 0 ? 1 : 0;
+}
+
+/** Runtimes with descriptors must run the same tests, none skipping more. */
+function unevenSkips(suites) {
+  const equals = suites.filter(({ name }) => name !== "deno without FFI");
+  const skips = new Set(equals.flatMap(({ skipped }) => skipped));
+  return [...skips].flatMap((test) =>
+    equals.filter(({ skipped }) => !skipped.includes(test))
+      .map(({ name }) => `${name}: runs what others skip: ${test}`)
+  );
+}

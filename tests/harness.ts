@@ -1,0 +1,255 @@
+/** What every test file uses: tests with needs, folders, child processes. */
+
+import { execFileSync, spawn } from "node:child_process";
+import type { ChildProcessWithoutNullStreams } from "node:child_process";
+import * as fs from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import process from "node:process";
+import { createInterface } from "node:readline";
+import { test as nodeTest } from "node:test";
+import { fileURLToPath } from "node:url";
+import { native, useNative } from "../ffi/mod.ts";
+import type { Native, NativeFile } from "../ffi/types.ts";
+
+/** A runtime that tests can start child processes on. */
+export interface TestRuntime {
+  name: string;
+  command: string[];
+  /** Holds `mod` and `tests/`, with this extension. */
+  directory: string;
+  extension: ".ts" | ".js";
+}
+
+/** What `scripts/test.mjs` tells its test processes. */
+interface Surroundings {
+  /** The checkout. */
+  root: string;
+  runtimes: TestRuntime[];
+  python: string | null;
+}
+
+const here = dirname(fileURLToPath(import.meta.url));
+
+/** The surroundings, or without the script: this runtime alone. */
+export const surroundings: Surroundings = process.env.PORTALOCK_TEST
+  ? JSON.parse(process.env.PORTALOCK_TEST)
+  : { root: dirname(here), runtimes: [], python: null };
+
+const isDeno = "Deno" in globalThis;
+
+/** This runtime, for child processes of the same kind. */
+export const self: TestRuntime = {
+  name: isDeno ? "deno" : process.versions.bun ? "bun" : "node",
+  command: isDeno
+    ? [process.execPath, "run", "-A", "--no-check", "-q"]
+    : [process.execPath],
+  directory: dirname(here),
+  extension: import.meta.url.endsWith(".ts") ? ".ts" : ".js",
+};
+
+/** Every runtime to run children on. */
+export const runtimes: TestRuntime[] = surroundings.runtimes.length > 0
+  ? surroundings.runtimes
+  : [self];
+
+/** What a test may need; one that is missing skips the test by name. */
+const CAPABILITIES = {
+  descriptors: () => hasDescriptors(),
+  "Python's portalocker": () => surroundings.python !== null,
+  "flock(1)": () => has("flock"),
+  "strace(1)": () => has("strace"),
+  "root (to become somebody else)": () => process.getuid?.() === 0,
+  "Deno, Bun and Node": () =>
+    ["deno", "bun", "node", "node26"].every((name) =>
+      runtimes.some((runtime) => runtime.name === name)
+    ),
+} satisfies Record<string, () => boolean>;
+
+export type Capability = keyof typeof CAPABILITIES;
+
+/** Long enough for what a loaded machine can do to a test that passes. */
+const TIMEOUT = 120_000;
+
+/** A test of `node:test` that says what it needs. */
+export function test(
+  name: string,
+  body: () => void | Promise<void>,
+  ...needs: Capability[]
+): void {
+  const missing = needs.filter((need) => !CAPABILITIES[need]());
+  if (missing.length > 0) {
+    console.log(`SKIPPED ${name}: needs ${missing.join(" and ")}`);
+    nodeTest(name, { skip: `needs ${missing.join(" and ")}` }, () => {});
+  } else {
+    nodeTest(name, { timeout: TIMEOUT }, async () => await body());
+  }
+}
+
+/** A fresh folder with a name that needs care, removed when disposed. */
+export function folder(): { path: string } & Disposable {
+  const path = fs.mkdtempSync(join(tmpdir(), "portalock test-"));
+  return {
+    path,
+    [Symbol.dispose]() {
+      fs.rmSync(path, { recursive: true, force: true });
+    },
+  };
+}
+
+/** How many descriptors a process has open on files below a folder. */
+export function openDescriptors(
+  below: string,
+  pid: number = process.pid,
+): number {
+  return descriptorTargets(pid).filter((target) => target.startsWith(below))
+    .length;
+}
+
+/** What the descriptors of a process name. */
+export function descriptorTargets(pid: number): string[] {
+  // Another process looks: Deno wants every permission for /proc.
+  const lines = execFileSync("ls", ["-l", `/proc/${pid}/fd`], {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  return lines.split("\n").flatMap((line) => line.split(" -> ")[1] ?? []);
+}
+
+/** Runs a body with a {@linkcode Native} that is partly another. */
+export async function withNative<T>(
+  change: (real: Native) => Partial<Native>,
+  body: () => T | Promise<T>,
+): Promise<T> {
+  const real = native();
+  useNative({ ...real, ...change(real) });
+  try {
+    return await body();
+  } finally {
+    useNative(real);
+  }
+}
+
+/** {@linkcode withNative} that changes every file which is opened. */
+export function withFiles<T>(
+  change: (real: NativeFile) => Partial<NativeFile>,
+  body: () => T | Promise<T>,
+): Promise<T> {
+  const changed = (file: NativeFile): NativeFile => {
+    const other = change(file);
+    return new Proxy(file, {
+      get(target, name) {
+        const value = Reflect.get(name in other ? other : target, name);
+        return typeof value === "function" ? value.bind(target) : value;
+      },
+    });
+  };
+  return withNative((real) => ({
+    open: async (...how) => changed(await real.open(...how)),
+    openSync: (...how) => changed(real.openSync(...how)),
+  }), body);
+}
+
+/** An error as a system call leaves it. */
+export function systemError(code: string, errno: number): Error {
+  return Object.assign(new Error(`injected ${code}`), {
+    code,
+    errno,
+    syscall: "flock",
+  });
+}
+
+/** A child process that does what it is told, one command at a time. */
+export class Worker implements AsyncDisposable {
+  readonly process: ChildProcessWithoutNullStreams;
+  /** Settles when the process and its output have ended. */
+  readonly ended: Promise<{ code: number | null; stderr: string }>;
+  #answers: AsyncIterator<string>;
+
+  constructor(command: string[], options: { cwd?: string } = {}) {
+    const [program, ...args] = command;
+    this.process = spawn(program, args, options);
+    this.#answers = createInterface(this.process.stdout)[
+      Symbol.asyncIterator
+    ]();
+    let stderr = "";
+    this.process.stderr.on("data", (data) => stderr += data);
+    this.process.stdin.on("error", () => {});
+    this.ended = new Promise((resolve) =>
+      this.process.on("close", (code) => resolve({ code, stderr }))
+    );
+  }
+
+  /** Starts `tests/fixtures/worker` on a runtime. */
+  static on(runtime: TestRuntime): Worker {
+    return new Worker([
+      ...runtime.command,
+      join(runtime.directory, "tests", "fixtures", "worker") +
+      runtime.extension,
+    ]);
+  }
+
+  /** Starts the Python worker. */
+  static python(): Worker {
+    return new Worker([
+      surroundings.python!,
+      join(surroundings.root, "tests", "interop", "worker.py"),
+    ]);
+  }
+
+  /** Sends a command and returns the answer; throws what it threw there. */
+  async ask(name: string, ...args: unknown[]): Promise<unknown> {
+    this.process.stdin.write(JSON.stringify([name, ...args]) + "\n");
+    const line = await this.#answers.next();
+    if (line.done) {
+      const { code, stderr } = await this.ended;
+      throw new Error(`the worker ended with ${code}: ${stderr}`);
+    }
+    const answer = JSON.parse(line.value);
+    if ("error" in answer) {
+      throw Object.assign(new Error(answer.error.message), answer.error);
+    }
+    return answer.value;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.process.kill("SIGKILL");
+    await this.ended;
+  }
+}
+
+/** Runs a script on a runtime to its end. */
+export async function runScript(
+  command: string[],
+  options: { cwd?: string } = {},
+): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  const [program, ...args] = command;
+  const child = spawn(program, args, options);
+  let stdout = "";
+  let stderr = "";
+  child.stdout.on("data", (data) => stdout += data);
+  child.stderr.on("data", (data) => stderr += data);
+  child.stdin.end();
+  const code = await new Promise<number | null>((resolve) =>
+    child.on("close", resolve)
+  );
+  return { code, stdout, stderr };
+}
+
+function has(command: string): boolean {
+  try {
+    execFileSync(command, ["--version"], { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function hasDescriptors(): boolean {
+  try {
+    native().descriptor(0);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,59 @@
+"""A process that locks with Python's portalocker what its parent names."""
+
+import json
+import sys
+
+import portalocker
+
+FLAGS = {
+    "exclusive": portalocker.LOCK_EX | portalocker.LOCK_NB,
+    "shared": portalocker.LOCK_SH | portalocker.LOCK_NB,
+}
+
+held = None
+
+
+def acquire(path, kind="exclusive", timeout=60):
+    global held
+    held = portalocker.Lock(
+        path, mode="a", timeout=timeout, check_interval=0.005, flags=FLAGS[kind]
+    )
+    held.acquire()
+
+
+def try_acquire(path, kind="exclusive"):
+    try:
+        acquire(path, kind, timeout=0)
+    except portalocker.LockException:
+        return False
+    return True
+
+
+def release():
+    held.release()
+
+
+def count(path, times):
+    for _ in range(times):
+        lock = portalocker.Lock(path, mode="r+", timeout=60, check_interval=0.005)
+        with lock as file:
+            number = int(file.read())
+            file.seek(0)
+            file.write(str(number + 1))
+            file.truncate()
+
+
+COMMANDS = {
+    "acquire": acquire,
+    "tryAcquire": try_acquire,
+    "release": release,
+    "count": count,
+}
+
+for line in sys.stdin:
+    name, *args = json.loads(line)
+    try:
+        answer = {"value": COMMANDS[name](*args)}
+    except Exception as error:
+        answer = {"error": {"name": type(error).__name__, "message": str(error)}}
+    print(json.dumps(answer), flush=True)

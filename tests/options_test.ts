@@ -1,0 +1,149 @@
+import assert from "node:assert/strict";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { Lock, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "../mod.ts";
+import { lockSettings } from "../src/options.ts";
+import { folder, test } from "./harness.ts";
+
+type Bad = [option: string, value: unknown, error: "TypeError" | "RangeError"];
+
+const BAD_WAITS: Bad[] = [
+  ["timeout", -1, "RangeError"],
+  ["timeout", NaN, "RangeError"],
+  ["timeout", "5000", "TypeError"],
+  ["timeout", 5000n, "TypeError"],
+  ["timeout", null, "TypeError"],
+  ["checkInterval", 0, "RangeError"],
+  ["checkInterval", -250, "RangeError"],
+  ["checkInterval", NaN, "RangeError"],
+  ["checkInterval", Infinity, "RangeError"],
+  ["checkInterval", {}, "TypeError"],
+  ["failWhenLocked", 1, "TypeError"],
+  ["failWhenLocked", null, "TypeError"],
+  ["signal", {}, "TypeError"],
+  ["signal", new AbortController(), "TypeError"],
+  ["signal", null, "TypeError"],
+];
+
+const BAD_LOCKS: Bad[] = [
+  ...BAD_WAITS,
+  ["mode", "rw", "RangeError"],
+  ["mode", "", "RangeError"],
+  ["mode", "constructor", "RangeError"],
+  ["mode", 0o644, "RangeError"],
+  ["mode", ["r"], "RangeError"],
+  ["flags", LOCK_EX | LOCK_SH, "RangeError"],
+  ["flags", LOCK_UN, "RangeError"],
+  ["flags", LOCK_NB, "RangeError"],
+  ["flags", 0, "RangeError"],
+  ["flags", LOCK_EX | 64, "RangeError"],
+  ["flags", NaN, "RangeError"],
+  ["flags", "LOCK_EX", "TypeError"],
+  ["creationMode", -1, "RangeError"],
+  ["creationMode", 0o10000, "RangeError"],
+  ["creationMode", 1.5, "RangeError"],
+  ["creationMode", "644", "RangeError"],
+  ["throwOnReleaseError", "yes", "TypeError"],
+];
+
+for (const [option, value, name] of BAD_LOCKS) {
+  test(`new Lock() refuses ${option}: ${describe(value)} by name`, () => {
+    assert.throws(
+      () => new Lock("never.lock", { [option]: value }),
+      { name, message: new RegExp(`\\b${option}\\b`) },
+    );
+  });
+}
+
+test("Lock.acquire() refuses bad options before anything is opened", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const lock = new Lock(path);
+  for (const [option, value, name] of BAD_WAITS) {
+    const options = { [option]: value };
+    const refused = { name, message: new RegExp(`\\b${option}\\b`) };
+    await assert.rejects(lock.acquire(options), refused);
+    await assert.rejects(lock.run(() => {}, options), refused);
+    assert.throws(() => lock.acquireSync(options), refused);
+  }
+  assert.equal(fs.existsSync(path), false);
+  assert.equal(lock.locked, false);
+});
+
+test("options that do not exist are refused, those that do are named", () => {
+  const unknown = { name: "TypeError", message: /check_interval.*checkInterval/ };
+  const options = { check_interval: 1 } as object;
+  assert.throws(() => new Lock("never.lock", options), unknown);
+  assert.throws(() => new Lock("never.lock").acquireSync(options), unknown);
+  assert.throws(() => new Lock("never.lock", null!), { name: "TypeError" });
+  assert.throws(() => new Lock("never.lock", 5 as unknown as object), {
+    name: "TypeError",
+  });
+});
+
+test("options that are undefined have their defaults", () => {
+  const { mode, exclusive, creationMode, throwOnReleaseError, wait } =
+    lockSettings({ mode: undefined, timeout: undefined, flags: undefined });
+  assert.equal(mode.name, "a");
+  assert.equal(exclusive, true);
+  assert.equal(creationMode, 0o666);
+  assert.equal(throwOnReleaseError, false);
+  assert.deepEqual(wait, {
+    timeout: 5000,
+    checkInterval: 250,
+    failWhenLocked: false,
+    signal: undefined,
+  });
+});
+
+test("flags without LOCK_NB wait as long as it takes, unless timeout is given", () => {
+  assert.equal(lockSettings({ flags: LOCK_EX }).wait.timeout, Infinity);
+  assert.equal(lockSettings({ flags: LOCK_SH }).wait.timeout, Infinity);
+  assert.equal(lockSettings({ flags: LOCK_EX, timeout: 7 }).wait.timeout, 7);
+  assert.equal(lockSettings({ flags: LOCK_EX | LOCK_NB }).wait.timeout, 5000);
+});
+
+test("LOCK_SH with a mode that empties the file is refused, the content intact", () => {
+  using dir = folder();
+  const path = join(dir.path, "a.txt");
+  fs.writeFileSync(path, "precious");
+  for (const mode of ["w", "w+"] as const) {
+    assert.throws(() => new Lock(path, { mode, flags: LOCK_SH }), {
+      name: "RangeError",
+      message: /mode.*flags|flags.*mode/,
+    });
+  }
+  assert.equal(fs.readFileSync(path, "utf8"), "precious");
+});
+
+for (
+  const [value, name] of [
+    [5, "TypeError"],
+    [undefined, "TypeError"],
+    [null, "TypeError"],
+    [{}, "TypeError"],
+    ["", "RangeError"],
+    ["a\0b", "RangeError"],
+    [new URL("https://example.com/a.lock"), "TypeError"],
+  ] as const
+) {
+  test(`new Lock() refuses the path ${describe(value)}`, () => {
+    assert.throws(() => new Lock(value as string), { name });
+  });
+}
+
+test("new Lock() takes a file: URL", async () => {
+  using dir = folder();
+  const path = join(dir.path, "ä b%.lock");
+  const lock = new Lock(pathToFileURL(path));
+  assert.equal(lock.path, path);
+  await lock.run(() => assert.ok(fs.existsSync(path)));
+});
+
+function describe(value: unknown): string {
+  if (typeof value === "bigint") return `${value}n`;
+  if (value instanceof URL || typeof value === "number") return String(value);
+  if (value instanceof AbortController) return "AbortController";
+  return JSON.stringify(value) ?? "undefined";
+}
