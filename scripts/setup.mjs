@@ -10,6 +10,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -20,8 +21,10 @@ import { fileURLToPath } from "node:url";
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const bin = join(root, "node_modules", ".bin");
 
-/** Where the packed package lies with its tests, as an installation would. */
-const packed = join(root, "build", "packed", "node_modules", "@x", "portalock");
+/** Where the package is packed to and unpacked, as an installation would. */
+const packing = join(root, "build", "packed");
+const inside = join("node_modules", "@x", "portalock");
+const packed = join(packing, inside);
 
 /**
  * Installs the dependencies, Deno, Bun and Node 26 among them, and builds and
@@ -30,7 +33,7 @@ const packed = join(root, "build", "packed", "node_modules", "@x", "portalock");
 export function setUp() {
   install(root);
   install(join(root, "tests", "runtimes"), "--no-bin-links");
-  buildPacked();
+  pack();
 }
 
 /**
@@ -66,7 +69,7 @@ export function runtimes() {
 /** The Node that runs npm, which may be older than this package's own. */
 export function systemNode() {
   return process.versions.bun || process.versions.deno
-    ? process.env.npm_node_execpath ?? "node"
+    ? must("node", ["-p", "process.execPath"]).trim()
     : process.execPath;
 }
 
@@ -113,29 +116,43 @@ function install(folder, ...options) {
   });
 }
 
-function buildPacked() {
+function pack() {
   const sources = [
-    ...filesBelow(root, (path) => path.endsWith(".ts")),
-    ...["package.json", "tsconfig.json", "tests/tsconfig.json"].map((name) =>
-      join(root, name)
-    ),
+    ...["mod.ts", "package.json", "tsconfig.json"].map((n) => join(root, n)),
+    ...["src", "ffi"].flatMap((folder) => filesBelow(join(root, folder))),
   ];
-  const done = join(root, "build", "packed", "done");
-  if (isNewer(done, sources)) return;
+  if (isNewer(join(packing, "tarball"), sources)) return;
   console.log("Building and packing the package");
-  const target = join(root, "build", "packed");
-  rmSync(target, { recursive: true, force: true });
-  mkdirSync(packed, { recursive: true });
-  const tarball = npm(["pack", "--silent", "--pack-destination", target])
+  // Whoever runs the one before keeps it until this one is whole.
+  const fresh = `${packing}-${process.pid}`;
+  const target = join(fresh, inside);
+  mkdirSync(target, { recursive: true });
+  const tarball = npm(["pack", "--silent", "--pack-destination", fresh])
     .trim().split("\n").pop();
-  must("tar", ["-xzf", join(target, tarball), "-C", packed, "--strip=1"]);
-  // The tests go beside the unpacked files, none of which they replace.
-  const compiled = join(target, "compiled");
+  must("tar", ["-xzf", join(fresh, tarball), "-C", target, "--strip=1"]);
+  writeFileSync(join(fresh, "tarball"), tarball);
+  rmSync(packing, { recursive: true, force: true });
+  renameSync(fresh, packing);
+}
+
+/**
+ * Compiles the tests and puts them beside the unpacked files of the package,
+ * none of which they replace.
+ */
+export function compileTests() {
+  const sources = [
+    join(packing, "tarball"),
+    ...filesBelow(join(root, "tests"), (path) => /\.(ts|json)$/.test(path)),
+  ];
+  const done = join(packing, "tests");
+  if (isNewer(done, sources)) return;
+  console.log("Compiling the tests");
+  const compiled = join(packing, "compiled");
   must(join(bin, "tsc"), ["-p", "tests/tsconfig.json", "--outDir", compiled]);
-  cpSync(join(compiled, "tests"), join(packed, "dist", "tests"), {
-    recursive: true,
-  });
-  writeFileSync(done, tarball);
+  const target = join(packed, "dist", "tests");
+  rmSync(target, { recursive: true, force: true });
+  cpSync(join(compiled, "tests"), target, { recursive: true });
+  writeFileSync(done, "");
 }
 
 function isNewer(file, sources) {
@@ -146,6 +163,5 @@ function isNewer(file, sources) {
 
 /** The tarball that `npm publish` would send. */
 export function tarball() {
-  const target = join(root, "build", "packed");
-  return join(target, readFileSync(join(target, "done"), "utf8"));
+  return join(packing, readFileSync(join(packing, "tarball"), "utf8"));
 }

@@ -9,7 +9,7 @@ import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { basename, join, relative } from "node:path";
 import process from "node:process";
 import { installDebianPackages, python } from "./debian.mjs";
-import { filesBelow, root, runtimes, setUp } from "./setup.mjs";
+import { compileTests, filesBelow, root, runtimes, setUp } from "./setup.mjs";
 
 const results = join(root, "build", "results");
 
@@ -17,7 +17,7 @@ const results = join(root, "build", "results");
 const RUNNERS = {
   deno: (command, files, report) => [
     command[0],
-    ["test", "-A", "--no-check", "-q", `--junit-path=${report}`, ...files],
+    ["test", "-A", "--no-check", `--junit-path=${report}`, ...files],
   ],
   bun: (command, files, report) => [
     command[0],
@@ -51,6 +51,7 @@ RUNNERS["deno without FFI"] = (command, files, report) => {
 };
 
 setUp();
+compileTests();
 installDebianPackages();
 const all = runtimes();
 const env = {

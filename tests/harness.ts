@@ -1,6 +1,6 @@
 /** What every test file uses: tests with needs, folders, child processes. */
 
-import { execFileSync, spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import type { ChildProcessWithoutNullStreams } from "node:child_process";
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
@@ -108,12 +108,12 @@ export function openDescriptors(
 
 /** What the descriptors of a process name. */
 export function descriptorTargets(pid: number): string[] {
-  // Another process looks: Deno wants every permission for /proc.
-  const lines = execFileSync("ls", ["-l", `/proc/${pid}/fd`], {
+  // Another process looks: Deno wants every permission for /proc. It fails if
+  // a descriptor goes away while it looks, and has listed the others then.
+  const { stdout } = spawnSync("ls", ["-l", `/proc/${pid}/fd`], {
     encoding: "utf8",
-    stdio: ["ignore", "pipe", "ignore"],
   });
-  return lines.split("\n").flatMap((line) => line.split(" -> ")[1] ?? []);
+  return stdout.split("\n").flatMap((line) => line.split(" -> ")[1] ?? []);
 }
 
 /** Runs a body with a {@linkcode Native} that is partly another. */
@@ -203,7 +203,11 @@ export class Worker implements AsyncDisposable {
     const line = await this.#answers.next();
     if (line.done) {
       const { code, stderr } = await this.ended;
-      throw new Error(`the worker ended with ${code}: ${stderr}`);
+      throw new Error(
+        `the worker ended with ${
+          code ?? this.process.signalCode
+        } when asked to ${name}: ${stderr}`,
+      );
     }
     const answer = JSON.parse(line.value);
     if ("error" in answer) {
@@ -237,12 +241,7 @@ export async function runScript(
 }
 
 function has(command: string): boolean {
-  try {
-    execFileSync(command, ["--version"], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
+  return spawnSync(command, ["--version"]).status === 0;
 }
 
 function hasDescriptors(): boolean {

@@ -1,0 +1,113 @@
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../mod.ts";
+import { folder, test, Worker } from "./harness.ts";
+
+const FLAGS = { exclusive: LOCK_EX | LOCK_NB, shared: LOCK_SH | LOCK_NB };
+type Kind = keyof typeof FLAGS;
+const KINDS = Object.keys(FLAGS) as Kind[];
+
+/** Two locks go together if both are shared. */
+const together = (one: Kind, other: Kind) =>
+  one === "shared" && other === "shared";
+
+for (const ours of KINDS) {
+  for (const theirs of KINDS) {
+    const outcome = together(ours, theirs) ? "shares with" : "excludes";
+
+    test(`an ${ours} Lock ${outcome} a ${theirs} one of Python's portalocker`, async () => {
+      using dir = folder();
+      const path = join(dir.path, "a.lock");
+      await using python = Worker.python();
+      await using _file = await new Lock(path, { flags: FLAGS[ours] })
+        .acquire();
+      const expected = together(ours, theirs);
+      assert.equal(await python.ask("tryAcquire", path, theirs), expected);
+    }, "Python's portalocker");
+
+    test(`a ${theirs} lock of Python's portalocker ${outcome} an ${ours} Lock`, async () => {
+      using dir = folder();
+      const path = join(dir.path, "a.lock");
+      await using python = Worker.python();
+      await python.ask("acquire", path, theirs);
+      const lock = new Lock(path, { flags: FLAGS[ours] });
+      using file = lock.tryAcquireSync();
+      assert.equal(file !== null, together(ours, theirs));
+    }, "Python's portalocker");
+
+    test(`an ${ours} Lock ${outcome} a ${theirs} flock(1)`, async () => {
+      using dir = folder();
+      const path = join(dir.path, "a.lock");
+      await using _file = await new Lock(path, { flags: FLAGS[ours] })
+        .acquire();
+      assert.equal(flock(path, theirs), together(ours, theirs));
+    }, "flock(1)");
+
+    test(`a ${theirs} flock(1) ${outcome} an ${ours} Lock`, async () => {
+      using dir = folder();
+      const path = join(dir.path, "a.lock");
+      await using _holder = await flockHolder(path, theirs);
+      using file = new Lock(path, { flags: FLAGS[ours] }).tryAcquireSync();
+      assert.equal(file !== null, together(ours, theirs));
+    }, "flock(1)");
+  }
+}
+
+test("a Lock and Python's portalocker wait for each other", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  await using python = Worker.python();
+  const lock = new Lock(path, { timeout: 60_000 });
+  for (let i = 0; i < 5; i++) {
+    await python.ask("acquire", path);
+    const waiting = lock.acquire();
+    assert.equal(lock.locked, false);
+    await python.ask("release");
+    await waiting;
+    const pythonWaiting = python.ask("acquire", path);
+    await lock.release();
+    await pythonWaiting;
+    await python.ask("release");
+  }
+}, "Python's portalocker");
+
+test("a waiting Lock acquires when a killed flock(1) held it", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const holder = await flockHolder(path, "exclusive");
+  const lock = new Lock(path, { timeout: 60_000 });
+  const waiting = lock.acquire();
+  assert.equal(lock.locked, false);
+  await holder[Symbol.asyncDispose]();
+  await waiting;
+  await lock.release();
+}, "flock(1)");
+
+/** Whether flock(1) gets the lock at once. */
+function flock(path: string, kind: Kind): boolean {
+  try {
+    execFileSync("flock", ["-n", `--${kind}`, path, "true"]);
+    return true;
+  } catch (error) {
+    assert.equal((error as { status: number }).status, 1);
+    return false;
+  }
+}
+
+/** A flock(1) that holds the lock until it is disposed. */
+async function flockHolder(path: string, kind: Kind) {
+  // Without a fork there is one process to kill.
+  const args = [`--${kind}`, "--no-fork", path, "sh", "-c", "echo held; cat"];
+  const child = spawn("flock", args, { stdio: ["pipe", "pipe", "inherit"] });
+  await once(child.stdout, "data");
+  return {
+    async [Symbol.asyncDispose]() {
+      const closed = once(child, "close");
+      child.kill("SIGKILL");
+      child.stdin.end();
+      await closed;
+    },
+  };
+}

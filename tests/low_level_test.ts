@@ -1,0 +1,234 @@
+import assert from "node:assert/strict";
+import * as fs from "node:fs";
+import { open } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { native } from "../ffi/mod.ts";
+import { AlreadyLocked, lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../mod.ts";
+import { LOCK_UN, LockException, LockFlags, lockSync, unlock } from "../mod.ts";
+import { descriptorTargets, folder, systemError, test } from "./harness.ts";
+import { self, withNative, Worker } from "./harness.ts";
+
+/** Two descriptors of one new file. */
+function twoDescriptors() {
+  const dir = folder();
+  const path = join(dir.path, "a.lock");
+  const fds = [fs.openSync(path, "a+"), fs.openSync(path, "a+")];
+  return {
+    path,
+    fds,
+    [Symbol.dispose]() {
+      fds.forEach((fd) => fs.closeSync(fd));
+      dir[Symbol.dispose]();
+    },
+  };
+}
+
+/** Both forms of one call. */
+const FORMS: [string, (...args: Parameters<typeof lock>) => Promise<void>][] = [
+  ["lock()", lock],
+  // deno-lint-ignore require-await -- so that it throws as the other does
+  ["lockSync()", async (file, flags) => lockSync(file, flags)],
+];
+
+test("LockFlags are Python's names for the constants", () => {
+  assert.deepEqual(
+    { ...LockFlags },
+    {
+      SHARED: LOCK_SH,
+      EXCLUSIVE: LOCK_EX,
+      NON_BLOCKING: LOCK_NB,
+      UNBLOCK: LOCK_UN,
+    },
+  );
+  assert.deepEqual([LOCK_SH, LOCK_EX, LOCK_NB, LOCK_UN], [1, 2, 4, 8]);
+});
+
+for (const [form, call] of FORMS) {
+  test(`${form} excludes other descriptors of the file until unlock()`, async () => {
+    using it = twoDescriptors();
+    const [one, two] = it.fds;
+    await call(one, LOCK_EX);
+    await assert.rejects(call(two, LOCK_EX | LOCK_NB), (error) => {
+      assert.ok(error instanceof AlreadyLocked);
+      assert.equal(error.fd, two);
+      assert.equal(error.code, "EWOULDBLOCK");
+      assert.equal(error.message, `Cannot lock descriptor ${two}: already locked`);
+      return true;
+    });
+    await assert.rejects(call(two, LOCK_SH | LOCK_NB), AlreadyLocked);
+    unlock(one);
+    await call(two, LOCK_SH | LOCK_NB);
+    await call(one, LOCK_SH | LOCK_NB);
+    await call(two, LOCK_UN);
+    await call(one, LOCK_EX | LOCK_NB);
+    await call(one, LOCK_UN | LOCK_NB);
+  }, "descriptors");
+
+  test(`${form} takes objects that have a descriptor`, async () => {
+    using it = twoDescriptors();
+    const handle = await open(it.path, "a+");
+    await call(handle, LOCK_EX);
+    const contender = { fd: it.fds[0] };
+    await assert.rejects(call(contender, LOCK_EX | LOCK_NB), AlreadyLocked);
+    await handle.close();
+    await call(contender, LOCK_EX | LOCK_NB);
+    unlock(contender);
+  }, "descriptors");
+
+  test(`${form} takes a file that locks itself, as Deno.FsFile does`, async () => {
+    const calls: unknown[] = [];
+    const file = {
+      free: false,
+      lockSync: (exclusive?: boolean) => void calls.push(["lock", exclusive]),
+      tryLockSync(exclusive?: boolean) {
+        calls.push(["tryLock", exclusive]);
+        return file.free;
+      },
+      unlockSync: () => void calls.push("unlock"),
+    };
+    await assert.rejects(call(file, LOCK_EX | LOCK_NB), {
+      name: "AlreadyLocked",
+      fd: undefined,
+    });
+    file.free = true;
+    await call(file, LOCK_SH | LOCK_NB);
+    unlock(file);
+    assert.deepEqual(calls, [["tryLock", true], ["tryLock", false], "unlock"]);
+  });
+
+  test(`${form} refuses what is no file and flags that make no sense`, async () => {
+    const refuses = (file: unknown, flags: unknown, name: string) =>
+      assert.rejects(call(file as number, flags as number), { name });
+    for (const file of ["3", null, undefined, {}, { fd: null }, 3n, Symbol()]) {
+      await refuses(file, LOCK_EX, "TypeError");
+    }
+    for (const file of [-1, 1.5, NaN, 2 ** 31]) {
+      await refuses(file, LOCK_EX, "RangeError");
+    }
+    for (const flags of [0, LOCK_NB, 3, LOCK_EX | LOCK_UN, 16, NaN]) {
+      await refuses(0, flags, "RangeError");
+    }
+    await refuses(0, "LOCK_EX", "TypeError");
+    await refuses(0, undefined, "TypeError");
+  });
+
+  test(`${form} on a descriptor that is not open throws EBADF`, async () => {
+    await assert.rejects(call(54_321, LOCK_EX), (error: LockException) => {
+      assert.ok(error instanceof LockException);
+      assert.equal(error.name, "LockException");
+      assert.equal(error.code, "EBADF");
+      assert.equal(error.errno, 9);
+      assert.equal(error.fd, 54_321);
+      assert.match(error.message, /^Cannot lock descriptor 54321: [Bb]ad file/);
+      return true;
+    });
+    assert.throws(() => unlock(54_321), { code: "EBADF" });
+  }, "descriptors");
+
+  test(`${form} changes the kind of a lock that is held`, async () => {
+    using it = twoDescriptors();
+    const [one, two] = it.fds;
+    await call(one, LOCK_EX);
+    await call(one, LOCK_SH);
+    await call(two, LOCK_SH | LOCK_NB);
+    await assert.rejects(call(one, LOCK_EX | LOCK_NB), AlreadyLocked);
+    unlock(two);
+    await call(one, LOCK_EX | LOCK_NB);
+  }, "descriptors");
+
+  test(`${form} tells contention from errors`, async () => {
+    await withNative(() => ({
+      descriptor: () => ({
+        tryLock() {
+          throw systemError("ENOLCK", 37);
+        },
+        lock() {
+          throw systemError("ENOLCK", 37);
+        },
+        unlock() {
+          throw systemError("EIO", 5);
+        },
+      }),
+    }), async () => {
+      for (const flags of [LOCK_EX, LOCK_EX | LOCK_NB]) {
+        await assert.rejects(call(7, flags), { code: "ENOLCK", fd: 7 });
+      }
+      await assert.rejects(call(7, LOCK_UN), {
+        code: "EIO",
+        message: "Cannot release descriptor 7: injected EIO (EIO)",
+      });
+    });
+  });
+}
+
+test("lock() waits without blocking the event loop", async () => {
+  using it = twoDescriptors();
+  const [one, two] = it.fds;
+  lockSync(one, LOCK_EX);
+  setTimeout(() => unlock(one), 30);
+  await lock(two, LOCK_EX);
+  await assert.rejects(lock(one, LOCK_SH | LOCK_NB), AlreadyLocked);
+}, "descriptors");
+
+test("lock() ends with the signal's reason and without the lock", async () => {
+  using it = twoDescriptors();
+  const [one, two] = it.fds;
+  await assert.rejects(
+    lock(one, LOCK_EX, { signal: AbortSignal.abort("early") }),
+    (reason) => reason === "early",
+  );
+  lockSync(one, LOCK_EX);
+  const controller = new AbortController();
+  setTimeout(() => controller.abort("late"), 20);
+  await assert.rejects(
+    lock(two, LOCK_EX, { signal: controller.signal }),
+    (reason) => reason === "late",
+  );
+  unlock(one);
+  await delay(10);
+  lockSync(one, LOCK_EX | LOCK_NB);
+}, "descriptors");
+
+test("unlock() of what is not locked is no error", () => {
+  using it = twoDescriptors();
+  unlock(it.fds[0]);
+  lockSync(it.fds[0], LOCK_EX);
+  unlock(it.fds[0]);
+  unlock(it.fds[0]);
+}, "descriptors");
+
+test("lockSync() blocks until the lock is free, whatever signals arrive", async () => {
+  using it = twoDescriptors();
+  const [one, two] = it.fds;
+  lockSync(one, LOCK_EX);
+  await using worker = Worker.on(self);
+  assert.equal(await worker.ask("ignoreSignals"), null);
+  const locked = worker.ask("lockSync", it.path);
+  const { pid } = worker.process;
+  while (!descriptorTargets(pid!).includes(it.path)) await delay(5);
+  for (let i = 0; i < 20; i++) {
+    worker.process.kill("SIGUSR2");
+    await delay(5);
+  }
+  let done = false;
+  locked.then(() => done = true);
+  await delay(20);
+  assert.equal(done, false);
+  unlock(one);
+  await locked;
+  assert.throws(() => lockSync(two, LOCK_SH | LOCK_NB), AlreadyLocked);
+}, "descriptors");
+
+test("100,000 contended attempts under garbage collection are all told busy", () => {
+  using it = twoDescriptors();
+  const [one, two] = it.fds;
+  lockSync(one, LOCK_EX);
+  const contender = native().descriptor(two);
+  let garbage: unknown[] = [];
+  for (let i = 0; i < 100_000; i++) {
+    if (i % 50 === 0) garbage = [new Uint8Array(65_536), garbage.slice(0, 99)];
+    garbage.push({ i });
+    assert.equal(contender.tryLock(true), false);
+  }
+}, "descriptors");

@@ -1,0 +1,116 @@
+import assert from "node:assert/strict";
+import { setTimeout as delay } from "node:timers/promises";
+import type { Wait } from "../src/options.ts";
+import { perform, performSync, step } from "../src/recipe.ts";
+import { Turns } from "../src/wait/turns.ts";
+import { now, pauses, waitFor } from "../src/wait/wait.ts";
+import { test } from "./harness.ts";
+
+const wait = (options: Partial<Wait> = {}): Wait => ({
+  timeout: 5000,
+  checkInterval: 250,
+  failWhenLocked: false,
+  signal: undefined,
+  ...options,
+});
+
+test("pauses begin within a millisecond and grow up to checkInterval", () => {
+  const some: number[] = [];
+  for (const pause of pauses(wait({ checkInterval: 40 }), now())) {
+    some.push(pause);
+    if (some.length === 1000) break;
+  }
+  assert.ok(some[0] <= 1);
+  assert.ok(some.every((pause) => pause > 0 && pause <= 40));
+  assert.ok(some.slice(20).every((pause) => pause >= 20));
+  assert.ok(new Set(some.slice(20)).size > 900, "they are jittered");
+});
+
+test("pauses end with the wait, the last one at its very end", () => {
+  const start = now();
+  const [only, ...others] = pauses(wait({ timeout: 0.25 }), start);
+  assert.ok(only <= 0.25);
+  assert.ok(others.every((pause) => pause <= 0.25));
+  assert.ok(now() - start >= 0.25);
+  assert.deepEqual([...pauses(wait({ timeout: 0 }), now())], []);
+  assert.deepEqual([...pauses(wait({ failWhenLocked: true }), now())], []);
+});
+
+test("waitFor() attempts once more when the time is over", async () => {
+  for (const carryOut of [perform, performSync]) {
+    const start = now();
+    let last = 0;
+    const attempt = () => (last = now(), false);
+    assert.equal(
+      await carryOut(waitFor(attempt, wait({ timeout: 30 }), start)),
+      false,
+    );
+    assert.ok(last - start >= 30);
+  }
+});
+
+test("waitFor() leaves no listener and no timer behind", async () => {
+  let listeners = 0;
+  const signal = {
+    aborted: false,
+    addEventListener: () => void listeners++,
+    removeEventListener: () => void listeners--,
+  } as unknown as AbortSignal;
+  let left = 5;
+  const attempt = () => --left === 0;
+  assert.ok(await perform(waitFor(attempt, wait({ signal }), now())));
+  assert.equal(listeners, 0);
+});
+
+test("recipes run the same steps in both ways and can handle their errors", async () => {
+  function* recipe() {
+    const results: unknown[] = [];
+    results.push(yield* step(() => Promise.resolve("waited"), () => "blocked"));
+    results.push(yield* step(() => 1, () => 1));
+    try {
+      yield* step(() => Promise.reject("no"), () => {
+        throw "no";
+      });
+    } catch (error) {
+      results.push(error);
+    }
+    return results;
+  }
+  assert.deepEqual(await perform(recipe()), ["waited", 1, "no"]);
+  assert.deepEqual(performSync(recipe()), ["blocked", 1, "no"]);
+});
+
+test("Turns pass in order of arrival and nobody overtakes", async () => {
+  const turns = new Turns();
+  assert.equal(turns.tryTake(), true);
+  assert.equal(turns.tryTake(), false);
+  const order: number[] = [];
+  const all = [1, 2, 3].map(async (i) => {
+    assert.equal(await turns.take(wait(), now()), true);
+    order.push(i);
+  });
+  for (let i = 0; i < 3; i++) {
+    turns.pass();
+    assert.equal(turns.tryTake(), false, "the turn is passed on, not free");
+    await delay(1);
+  }
+  await Promise.all(all);
+  assert.deepEqual(order, [1, 2, 3]);
+  turns.pass();
+  assert.equal(turns.tryTake(), true);
+});
+
+test("Turns.take() gives up at the end of the wait or when aborted", async () => {
+  const turns = new Turns();
+  turns.tryTake();
+  const take = (options: Partial<Wait>) => turns.take(wait(options), now());
+  assert.equal(await take({ timeout: 0 }), false);
+  assert.equal(await take({ failWhenLocked: true }), false);
+  assert.equal(await take({ timeout: 15 }), false);
+  const controller = new AbortController();
+  const waiting = take({ signal: controller.signal, timeout: Infinity });
+  controller.abort("enough");
+  await assert.rejects(waiting, (reason) => reason === "enough");
+  turns.pass();
+  assert.equal(turns.tryTake(), true, "nobody is left in the queue");
+});
