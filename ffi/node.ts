@@ -36,10 +36,10 @@ const KOFFI_NAMES: Record<CType, string> = {
 
 /** The runtime axis for Node. */
 export function nodeRuntime(): Runtime {
-  const require = createRequire(import.meta.url);
-  const ffi = load<NodeFfi>(require, "node:ffi");
+  const here = createRequire(import.meta.url);
+  const ffi = load<NodeFfi>(here, "node:ffi");
   if (ffi && permits("ffi")) return builtIn(ffi);
-  const koffi = load<Koffi>(require, "koffi") ??
+  const koffi = load<Koffi>(here, "koffi") ??
     load<Koffi>(createRequire(`${process.cwd()}/`), "koffi");
   if (koffi) return withKoffi(koffi);
   throw new Unsupported(
@@ -52,14 +52,14 @@ export function nodeRuntime(): Runtime {
 
 /** A module that this version or this installation may not have. */
 function load<Module>(
-  require: NodeJS.Require,
+  from: NodeJS.Require,
   name: string,
 ): Module | undefined {
   const { emitWarning } = process;
   // Users cannot help that node:ffi is experimental.
   process.emitWarning = () => {};
   try {
-    return require(name) as Module;
+    return from(name) as Module;
   } catch (error) {
     const { code } = error as { code?: string };
     if (code === "MODULE_NOT_FOUND" || code === "ERR_UNKNOWN_BUILTIN_MODULE") {

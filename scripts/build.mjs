@@ -5,4 +5,4 @@ import { join } from "node:path";
 import { must, root } from "./setup.mjs";
 
 rmSync(join(root, "dist"), { recursive: true, force: true });
-must(join(root, "node_modules", ".bin", "tsc"), ["-p", "tsconfig.json"]);
+must(join(root, "node_modules", ".bin", "tsc"), ["-p", "tsconfig.npm.json"]);

@@ -66,6 +66,13 @@ export function runtimes() {
   ].filter(({ command }) => existsSync(command[0]));
 }
 
+/** A Deno whose `node:fs` descriptors are not the system's, or `null`. */
+export function deno27() {
+  const folder = join(root, "tests", "runtimes", "node_modules", "deno27");
+  return ["deno", "deno.exe"].map((name) => join(folder, name))
+    .find((path) => existsSync(path)) ?? null;
+}
+
 /** The Node that runs npm, which may be older than this package's own. */
 export function systemNode() {
   return process.versions.bun || process.versions.deno
@@ -110,7 +117,9 @@ export function filesBelow(folder, wanted = () => true) {
 function install(folder, ...options) {
   const done = join(folder, "node_modules", ".package-lock.json");
   if (isNewer(done, [join(folder, "package-lock.json")])) return;
-  console.log(`Installing what ${relative(root, folder) || "the package"} needs`);
+  console.log(
+    `Installing what ${relative(root, folder) || "the package"} needs`,
+  );
   npm(["ci", "--no-audit", "--no-fund", "--loglevel=error", ...options], {
     cwd: folder,
   });
@@ -118,7 +127,9 @@ function install(folder, ...options) {
 
 function pack() {
   const sources = [
-    ...["mod.ts", "package.json", "tsconfig.json"].map((n) => join(root, n)),
+    ...["mod.ts", "package.json", "tsconfig.npm.json"].map((n) =>
+      join(root, n)
+    ),
     ...["src", "ffi"].flatMap((folder) => filesBelow(join(root, folder))),
   ];
   if (isNewer(join(packing, "tarball"), sources)) return;
@@ -142,13 +153,14 @@ function pack() {
 export function compileTests() {
   const sources = [
     join(packing, "tarball"),
-    ...filesBelow(join(root, "tests"), (path) => /\.(ts|json)$/.test(path)),
+    join(root, "tsconfig.tests.json"),
+    ...filesBelow(join(root, "tests"), (path) => path.endsWith(".ts")),
   ];
   const done = join(packing, "tests");
   if (isNewer(done, sources)) return;
   console.log("Compiling the tests");
   const compiled = join(packing, "compiled");
-  must(join(bin, "tsc"), ["-p", "tests/tsconfig.json", "--outDir", compiled]);
+  must(join(bin, "tsc"), ["-p", "tsconfig.tests.json", "--outDir", compiled]);
   const target = join(packed, "dist", "tests");
   rmSync(target, { recursive: true, force: true });
   cpSync(join(compiled, "tests"), target, { recursive: true });

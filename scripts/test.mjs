@@ -9,7 +9,9 @@ import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { basename, join, relative } from "node:path";
 import process from "node:process";
 import { installDebianPackages, python } from "./debian.mjs";
-import { compileTests, filesBelow, root, runtimes, setUp } from "./setup.mjs";
+import { compileTests, deno27, filesBelow } from "./setup.mjs";
+import { checkPackage } from "./package.mjs";
+import { root, runtimes, setUp } from "./setup.mjs";
 
 const results = join(root, "build", "results");
 
@@ -56,7 +58,12 @@ installDebianPackages();
 const all = runtimes();
 const env = {
   ...process.env,
-  PORTALOCK_TEST: JSON.stringify({ root, runtimes: all, python: python() }),
+  PORTALOCK_TEST: JSON.stringify({
+    root,
+    runtimes: all,
+    python: python(),
+    deno27: deno27(),
+  }),
   NO_COLOR: "1",
 };
 const arguments_ = process.argv.slice(2);
@@ -75,7 +82,9 @@ const deno = all.find(({ name }) => name === "deno");
 const suites = [...all, ...deno ? [{ ...deno, name: "deno without FFI" }] : []]
   .filter(({ name }) => only === undefined || only.includes(name))
   .map(runSuite);
-report(suites);
+console.log("\n=== package\n");
+const whole = only === undefined && named.length === 0;
+report(suites, whole ? checkPackage() : { passed: 0, failed: 0, skipped: 0 });
 
 function runSuite({ name, command, directory, extension }) {
   console.log(`\n=== ${name}\n`);
@@ -124,13 +133,14 @@ function unescapeOnce(text) {
   return text.replace(
     /&(?:(\w+)|#(\d+)|#x([0-9a-f]+));/gi,
     (all, name, decimal, hex) =>
-      entities[name] ?? (decimal || hex
-        ? String.fromCodePoint(parseInt(decimal ?? hex, decimal ? 10 : 16))
-        : all),
+      entities[name] ??
+        (decimal || hex
+          ? String.fromCodePoint(parseInt(decimal ?? hex, decimal ? 10 : 16))
+          : all),
   );
 }
 
-function report(suites) {
+function report(suites, others) {
   console.log("\n=== in all\n");
   const problems = [];
   const names = (suite) => [...suite.passed, ...suite.failed, ...suite.skipped];
@@ -160,13 +170,13 @@ function report(suites) {
   if (everyName.size === 0) problems.push("no test was found");
   for (const problem of problems) console.log(`PROBLEM ${problem}`);
   const sum = (kind) =>
-    suites.reduce((total, suite) => total + suite[kind].length, 0);
-  const unnamed = problems.length - sum("failed");
+    suites.reduce((total, suite) => total + suite[kind].length, others[kind]);
+  // A problem that is no failed test counts as one.
+  const failed = problems.length + others.failed;
   console.log(
-    `\n${sum("passed")} passed, ${sum("failed") + unnamed} failed, ` +
-      `${sum("skipped")} skipped`,
+    `\n${sum("passed")} passed, ${failed} failed, ${sum("skipped")} skipped`,
   );
-  process.exitCode = problems.length > 0 ? 1 : 0;
+  process.exitCode = failed > 0 ? 1 : 0;
 }
 
 /** Runtimes with descriptors must run the same tests, none skipping more. */

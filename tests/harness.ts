@@ -26,7 +26,10 @@ interface Surroundings {
   /** The checkout. */
   root: string;
   runtimes: TestRuntime[];
+  /** A Python that has portalocker. */
   python: string | null;
+  /** A Deno whose `node:fs` descriptors are not the system's. */
+  deno27: string | null;
 }
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -34,7 +37,7 @@ const here = dirname(fileURLToPath(import.meta.url));
 /** The surroundings, or without the script: this runtime alone. */
 export const surroundings: Surroundings = process.env.PORTALOCK_TEST
   ? JSON.parse(process.env.PORTALOCK_TEST)
-  : { root: dirname(here), runtimes: [], python: null };
+  : { root: dirname(here), runtimes: [], python: null, deno27: null };
 
 const isDeno = "Deno" in globalThis;
 
@@ -57,8 +60,8 @@ export const runtimes: TestRuntime[] = surroundings.runtimes.length > 0
 const CAPABILITIES = {
   descriptors: () => hasDescriptors(),
   "Python's portalocker": () => surroundings.python !== null,
+  "Deno 2.7": () => surroundings.deno27 !== null,
   "flock(1)": () => has("flock"),
-  "strace(1)": () => has("strace"),
   "root (to become somebody else)": () => process.getuid?.() === 0,
   "Deno, Bun and Node": () =>
     ["deno", "bun", "node", "node26"].every((name) =>

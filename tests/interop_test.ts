@@ -17,25 +17,33 @@ for (const ours of KINDS) {
   for (const theirs of KINDS) {
     const outcome = together(ours, theirs) ? "shares with" : "excludes";
 
-    test(`an ${ours} Lock ${outcome} a ${theirs} one of Python's portalocker`, async () => {
-      using dir = folder();
-      const path = join(dir.path, "a.lock");
-      await using python = Worker.python();
-      await using _file = await new Lock(path, { flags: FLAGS[ours] })
-        .acquire();
-      const expected = together(ours, theirs);
-      assert.equal(await python.ask("tryAcquire", path, theirs), expected);
-    }, "Python's portalocker");
+    test(
+      `an ${ours} Lock ${outcome} a ${theirs} one of Python's portalocker`,
+      async () => {
+        using dir = folder();
+        const path = join(dir.path, "a.lock");
+        await using python = Worker.python();
+        await using _file = await new Lock(path, { flags: FLAGS[ours] })
+          .acquire();
+        const expected = together(ours, theirs);
+        assert.equal(await python.ask("tryAcquire", path, theirs), expected);
+      },
+      "Python's portalocker",
+    );
 
-    test(`a ${theirs} lock of Python's portalocker ${outcome} an ${ours} Lock`, async () => {
-      using dir = folder();
-      const path = join(dir.path, "a.lock");
-      await using python = Worker.python();
-      await python.ask("acquire", path, theirs);
-      const lock = new Lock(path, { flags: FLAGS[ours] });
-      using file = lock.tryAcquireSync();
-      assert.equal(file !== null, together(ours, theirs));
-    }, "Python's portalocker");
+    test(
+      `a ${theirs} lock of Python's portalocker ${outcome} an ${ours} Lock`,
+      async () => {
+        using dir = folder();
+        const path = join(dir.path, "a.lock");
+        await using python = Worker.python();
+        await python.ask("acquire", path, theirs);
+        const lock = new Lock(path, { flags: FLAGS[ours] });
+        using file = lock.tryAcquireSync();
+        assert.equal(file !== null, together(ours, theirs));
+      },
+      "Python's portalocker",
+    );
 
     test(`an ${ours} Lock ${outcome} a ${theirs} flock(1)`, async () => {
       using dir = folder();

@@ -111,25 +111,31 @@ for (const [form, acquire] of FORMS) {
     const attempt = async () =>
       await acquire(new Lock(path, { timeout: Infinity }));
     for (const [code, errno] of [["ENOLCK", 37], ["EBADF", 9]] as const) {
-      await withFiles(failing(code, errno), () =>
-        assert.rejects(attempt, (error: LockException) => {
-          assert.equal(error.constructor, LockException);
-          assert.equal(error.code, code);
-          assert.equal(error.errno, errno);
-          assert.equal(error.path, path);
-          assert.match(error.message, new RegExp(`injected ${code}`));
-          assert.equal((error.cause as Error).message, `injected ${code}`);
-          return true;
-        }));
+      await withFiles(
+        failing(code, errno),
+        () =>
+          assert.rejects(attempt, (error: LockException) => {
+            assert.equal(error.constructor, LockException);
+            assert.equal(error.code, code);
+            assert.equal(error.errno, errno);
+            assert.equal(error.path, path);
+            assert.match(error.message, new RegExp(`injected ${code}`));
+            assert.equal((error.cause as Error).message, `injected ${code}`);
+            return true;
+          }),
+      );
     }
     for (const code of ["ENOSYS", "EOPNOTSUPP"]) {
-      await withFiles(failing(code, 1), () =>
-        assert.rejects(attempt, (error: LockException) => {
-          assert.ok(error instanceof LockUnsupported);
-          assert.equal(error.code, code);
-          assert.match(error.message, /file system .* put the lock file on/);
-          return true;
-        }));
+      await withFiles(
+        failing(code, 1),
+        () =>
+          assert.rejects(attempt, (error: LockException) => {
+            assert.ok(error instanceof LockUnsupported);
+            assert.equal(error.code, code);
+            assert.match(error.message, /file system .* put the lock file on/);
+            return true;
+          }),
+      );
     }
     assert.equal(attempts, 4);
     assert.equal(openDescriptors(dir.path), 0);
@@ -405,27 +411,31 @@ test("Lock in a tight loop does not starve the event loop", async () => {
   }
 });
 
-test("Lock on another file system opens and closes in the thread pool", async () => {
-  using dir = folder();
-  const path = join(dir.path, "a.lock");
-  // What a path is known to be after a first acquisition, and not before.
-  let asked = 0;
-  const blocking: string[] = [];
-  await withNative((real) => ({
-    open(...how) {
-      const opening = real.open(...how);
-      if (!(opening instanceof Promise)) blocking.push("open");
-      asked++;
-      return opening;
-    },
-  }), async () => {
-    await new Lock(path).run(() => {});
-    assert.deepEqual(blocking, [], "an unknown path may be slow");
-    await new Lock(path).run(() => {});
-    assert.deepEqual(blocking, ["open"], "a known one costs no thread");
-  });
-  assert.equal(asked, 2);
-}, "descriptors");
+test(
+  "Lock on another file system opens and closes in the thread pool",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    // What a path is known to be after a first acquisition, and not before.
+    let asked = 0;
+    const blocking: string[] = [];
+    await withNative((real) => ({
+      open(...how) {
+        const opening = real.open(...how);
+        if (!(opening instanceof Promise)) blocking.push("open");
+        asked++;
+        return opening;
+      },
+    }), async () => {
+      await new Lock(path).run(() => {});
+      assert.deepEqual(blocking, [], "an unknown path may be slow");
+      await new Lock(path).run(() => {});
+      assert.deepEqual(blocking, ["open"], "a known one costs no thread");
+    });
+    assert.equal(asked, 2);
+  },
+  "descriptors",
+);
 
 test("Lock keeps a lock file and its content", async () => {
   using dir = folder();

@@ -3,8 +3,9 @@ import { execFileSync } from "node:child_process";
 import { constants } from "node:buffer";
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { FileTooLarge, Lock, LockedFile, LockException } from "../mod.ts";
-import { type FileMode, SeekMode } from "../mod.ts";
+import { FileTooLarge, Lock, LockException, SeekMode } from "../mod.ts";
+import type { FileInfo, FileMode, LockedFile } from "../mod.ts";
+import type { NativeFile } from "../ffi/types.ts";
 import { folder, openDescriptors, systemError, test } from "./harness.ts";
 import { withFiles } from "./harness.ts";
 
@@ -152,7 +153,7 @@ test("LockedFile reads an empty file as nothing", async () => {
 
 test("LockedFile continues reads and writes that the system cuts short", async () => {
   const short = (data: Uint8Array) => data.subarray(0, 3);
-  const change = (real: import("../ffi/types.ts").NativeFile) => ({
+  const change = (real: NativeFile) => ({
     read: (into: Uint8Array) => real.read(short(into)),
     readSync: (into: Uint8Array) => real.readSync(short(into)),
     write: (data: Uint8Array) => real.write(short(data)),
@@ -232,7 +233,7 @@ test("LockedFile.stat() tells the same on every runtime", async () => {
   await using it = await opened("r", "12345");
   const expected = fs.statSync(it.path);
   for (const [, call] of forms(it.file)) {
-    const info = await call("stat") as import("../mod.ts").FileInfo;
+    const info = await call("stat") as FileInfo;
     assert.equal(info.isFile, true);
     assert.equal(info.isDirectory, false);
     assert.equal(info.size, 5);

@@ -45,25 +45,32 @@ test("LockFlags are Python's names for the constants", () => {
 });
 
 for (const [form, call] of FORMS) {
-  test(`${form} excludes other descriptors of the file until unlock()`, async () => {
-    using it = twoDescriptors();
-    const [one, two] = it.fds;
-    await call(one, LOCK_EX);
-    await assert.rejects(call(two, LOCK_EX | LOCK_NB), (error) => {
-      assert.ok(error instanceof AlreadyLocked);
-      assert.equal(error.fd, two);
-      assert.equal(error.code, "EWOULDBLOCK");
-      assert.equal(error.message, `Cannot lock descriptor ${two}: already locked`);
-      return true;
-    });
-    await assert.rejects(call(two, LOCK_SH | LOCK_NB), AlreadyLocked);
-    unlock(one);
-    await call(two, LOCK_SH | LOCK_NB);
-    await call(one, LOCK_SH | LOCK_NB);
-    await call(two, LOCK_UN);
-    await call(one, LOCK_EX | LOCK_NB);
-    await call(one, LOCK_UN | LOCK_NB);
-  }, "descriptors");
+  test(
+    `${form} excludes other descriptors of the file until unlock()`,
+    async () => {
+      using it = twoDescriptors();
+      const [one, two] = it.fds;
+      await call(one, LOCK_EX);
+      await assert.rejects(call(two, LOCK_EX | LOCK_NB), (error) => {
+        assert.ok(error instanceof AlreadyLocked);
+        assert.equal(error.fd, two);
+        assert.equal(error.code, "EWOULDBLOCK");
+        assert.equal(
+          error.message,
+          `Cannot lock descriptor ${two}: already locked`,
+        );
+        return true;
+      });
+      await assert.rejects(call(two, LOCK_SH | LOCK_NB), AlreadyLocked);
+      unlock(one);
+      await call(two, LOCK_SH | LOCK_NB);
+      await call(one, LOCK_SH | LOCK_NB);
+      await call(two, LOCK_UN);
+      await call(one, LOCK_EX | LOCK_NB);
+      await call(one, LOCK_UN | LOCK_NB);
+    },
+    "descriptors",
+  );
 
   test(`${form} takes objects that have a descriptor`, async () => {
     using it = twoDescriptors();
@@ -198,37 +205,50 @@ test("unlock() of what is not locked is no error", () => {
   unlock(it.fds[0]);
 }, "descriptors");
 
-test("lockSync() blocks until the lock is free, whatever signals arrive", async () => {
-  using it = twoDescriptors();
-  const [one, two] = it.fds;
-  lockSync(one, LOCK_EX);
-  await using worker = Worker.on(self);
-  assert.equal(await worker.ask("ignoreSignals"), null);
-  const locked = worker.ask("lockSync", it.path);
-  const { pid } = worker.process;
-  while (!descriptorTargets(pid!).includes(it.path)) await delay(5);
-  for (let i = 0; i < 20; i++) {
-    worker.process.kill("SIGUSR2");
-    await delay(5);
-  }
-  let done = false;
-  locked.then(() => done = true);
-  await delay(20);
-  assert.equal(done, false);
-  unlock(one);
-  await locked;
-  assert.throws(() => lockSync(two, LOCK_SH | LOCK_NB), AlreadyLocked);
-}, "descriptors");
+test(
+  "lockSync() blocks until the lock is free, whatever signals arrive",
+  async () => {
+    using it = twoDescriptors();
+    const [one, two] = it.fds;
+    lockSync(one, LOCK_EX);
+    await using worker = Worker.on(self);
+    assert.equal(await worker.ask("ignoreSignals"), null);
+    const locked = worker.ask("lockSync", it.path);
+    const { pid } = worker.process;
+    while (!descriptorTargets(pid!).includes(it.path)) await delay(5);
+    for (let i = 0; i < 20; i++) {
+      worker.process.kill("SIGUSR2");
+      await delay(5);
+    }
+    let done = false;
+    locked.then(() => done = true);
+    await delay(20);
+    assert.equal(done, false);
+    unlock(one);
+    await locked;
+    assert.throws(() => lockSync(two, LOCK_SH | LOCK_NB), AlreadyLocked);
+  },
+  "descriptors",
+);
 
-test("100,000 contended attempts under garbage collection are all told busy", () => {
-  using it = twoDescriptors();
-  const [one, two] = it.fds;
-  lockSync(one, LOCK_EX);
-  const contender = native().descriptor(two);
-  let garbage: unknown[] = [];
-  for (let i = 0; i < 100_000; i++) {
-    if (i % 50 === 0) garbage = [new Uint8Array(65_536), garbage.slice(0, 99)];
-    garbage.push({ i });
-    assert.equal(contender.tryLock(true), false);
-  }
-}, "descriptors");
+test(
+  "100,000 contended attempts under garbage collection are all told busy",
+  () => {
+    using it = twoDescriptors();
+    const [one, two] = it.fds;
+    lockSync(one, LOCK_EX);
+    const contender = native().descriptor(two);
+    let garbage: unknown[] = [];
+    for (let i = 0; i < 100_000; i++) {
+      if (i % 50 === 0) {
+        garbage = [
+          new Uint8Array(65_536),
+          garbage.slice(0, 99),
+        ];
+      }
+      garbage.push({ i });
+      assert.equal(contender.tryLock(true), false);
+    }
+  },
+  "descriptors",
+);

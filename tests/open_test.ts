@@ -84,27 +84,35 @@ test("Lock locks the target of a symlink", async () => {
   assert.equal(await new Lock(target).tryAcquire(), null);
 });
 
-test("Lock on a read-only file fails for writing and locks it with mode r", async () => {
-  using dir = folder();
-  const path = join(dir.path, "a.txt");
-  fs.writeFileSync(path, "x", { mode: 0o444 });
-  await asSomebodyElse(dir.path, async () => {
-    await fails(path, { code: "EACCES" });
-    await succeeds(path, { mode: "r" });
-    await using _held = await new Lock(path, { mode: "r" }).acquire();
-    const contender = new Lock(path, { mode: "r" });
-    assert.equal(await contender.tryAcquire(), null, "r locks exclusively");
-  });
-}, "root (to become somebody else)");
+test(
+  "Lock on a read-only file fails for writing and locks it with mode r",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.txt");
+    fs.writeFileSync(path, "x", { mode: 0o444 });
+    await asSomebodyElse(dir.path, async () => {
+      await fails(path, { code: "EACCES" });
+      await succeeds(path, { mode: "r" });
+      await using _held = await new Lock(path, { mode: "r" }).acquire();
+      const contender = new Lock(path, { mode: "r" });
+      assert.equal(await contender.tryAcquire(), null, "r locks exclusively");
+    });
+  },
+  "root (to become somebody else)",
+);
 
-test("Lock without permission for the directory fails with EACCES", async () => {
-  using dir = folder();
-  const closed = join(dir.path, "closed");
-  fs.mkdirSync(closed, { mode: 0o700 });
-  await asSomebodyElse(dir.path, async () => {
-    await fails(join(closed, "a.lock"), { code: "EACCES" });
-  });
-}, "root (to become somebody else)");
+test(
+  "Lock without permission for the directory fails with EACCES",
+  async () => {
+    using dir = folder();
+    const closed = join(dir.path, "closed");
+    fs.mkdirSync(closed, { mode: 0o700 });
+    await asSomebodyElse(dir.path, async () => {
+      await fails(join(closed, "a.lock"), { code: "EACCES" });
+    });
+  },
+  "root (to become somebody else)",
+);
 
 /** The effective user is what the system asks for permissions. */
 async function asSomebodyElse(dir: string, body: () => Promise<void>) {
@@ -177,8 +185,7 @@ test("Lock's modes create, keep and empty as fopen(3) does, under the lock", asy
 
 test("Lock creates files with creationMode less the umask", async () => {
   using dir = folder();
-  const mode = (name: string) =>
-    fs.statSync(join(dir.path, name)).mode & 0o777;
+  const mode = (name: string) => fs.statSync(join(dir.path, name)).mode & 0o777;
   const umask = process.umask();
   await succeeds(join(dir.path, "default"));
   await succeeds(join(dir.path, "private"), { creationMode: 0o600 });

@@ -72,7 +72,10 @@ test("Lock.acquire() refuses bad options before anything is opened", async () =>
 });
 
 test("options that do not exist are refused, those that do are named", () => {
-  const unknown = { name: "TypeError", message: /check_interval.*checkInterval/ };
+  const unknown = {
+    name: "TypeError",
+    message: /check_interval.*checkInterval/,
+  };
   const options = { check_interval: 1 } as object;
   assert.throws(() => new Lock("never.lock", options), unknown);
   assert.throws(() => new Lock("never.lock").acquireSync(options), unknown);

@@ -99,19 +99,26 @@ test("a process that ends in good order while it holds the lock frees it", async
   }
 });
 
-test("8 processes of every runtime and Python count to 20,000 together", async () => {
-  using dir = folder();
-  const path = join(dir.path, "counter");
-  fs.writeFileSync(path, "0");
-  const workers = [
-    ...Array.from({ length: 7 }, (_, i) => runtimes[i % runtimes.length])
-      .map((runtime) => Worker.on(runtime)),
-    Worker.python(),
-  ];
-  try {
-    await Promise.all(workers.map((worker) => worker.ask("count", path, 2500)));
-    assert.equal(fs.readFileSync(path, "utf8"), "20000");
-  } finally {
-    await Promise.all(workers.map((worker) => worker[Symbol.asyncDispose]()));
-  }
-}, "Deno, Bun and Node", "Python's portalocker");
+test(
+  "8 processes of every runtime and Python count to 20,000 together",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "counter");
+    fs.writeFileSync(path, "0");
+    const workers = [
+      ...Array.from({ length: 7 }, (_, i) => runtimes[i % runtimes.length])
+        .map((runtime) => Worker.on(runtime)),
+      Worker.python(),
+    ];
+    try {
+      await Promise.all(
+        workers.map((worker) => worker.ask("count", path, 2500)),
+      );
+      assert.equal(fs.readFileSync(path, "utf8"), "20000");
+    } finally {
+      await Promise.all(workers.map((worker) => worker[Symbol.asyncDispose]()));
+    }
+  },
+  "Deno, Bun and Node",
+  "Python's portalocker",
+);

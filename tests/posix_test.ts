@@ -1,0 +1,181 @@
+import assert from "node:assert/strict";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { posixConstants } from "../ffi/constants.ts";
+import { descriptors } from "../ffi/descriptor_file.ts";
+import { posix } from "../ffi/posix.ts";
+import { Unsupported } from "../ffi/types.ts";
+import type { CValue, Runtime, System } from "../ffi/types.ts";
+import { folder, test } from "./harness.ts";
+
+const linux = posixConstants("linux", "x64")!;
+
+/** A C library whose flock(2) fails with each of these numbers in turn. */
+function failing(...errnos: number[]) {
+  const calls: CValue[][] = [];
+  let errno = 0;
+  const fakes: Record<string, (...values: CValue[]) => number> = {
+    flock(...values) {
+      calls.push(values);
+      errno = errnos.shift() ?? 0;
+      return errno === 0 ? 0 : -1;
+    },
+    lseek: () => (errno = 22, -1),
+    __xpg_strerror_r(code, buffer) {
+      new TextEncoder().encodeInto(`words ${code}\0`, buffer as Uint8Array);
+      return 0;
+    },
+  };
+  const runtime: Runtime = {
+    bind: (_, functions) =>
+      Object.fromEntries(
+        Object.keys(functions).map((name) => [name, fakes[name]]),
+      ) as ReturnType<Runtime["bind"]>,
+    errno: () => () => errno,
+  };
+  return { system: posix(runtime, linux), calls };
+}
+
+test("posix: a busy lock is a value, anything else an error with name and words", () => {
+  const { system } = failing(11, 9, 37, 38, 95, 9999);
+  assert.equal(system.tryLock(3, true), false);
+  for (
+    const [errno, code] of [
+      [9, "EBADF"],
+      [37, "ENOLCK"],
+      [38, "ENOSYS"],
+      [95, "EOPNOTSUPP"],
+      [9999, "errno 9999"],
+    ] as const
+  ) {
+    assert.throws(() => system.tryLock(3, true), {
+      code,
+      errno,
+      syscall: "flock",
+      message: `words ${errno}`,
+    });
+  }
+  assert.equal(system.tryLock(3, true), true);
+  assert.throws(() => system.seek(3, 0, 0), { code: "EINVAL", errno: 22 });
+});
+
+test("posix: EINTR is no answer, whatever the call", () => {
+  const { system, calls } = failing(4, 4, 0, 4, 11, 4, 0, 4, 0);
+  assert.equal(system.tryLock(3, true), true);
+  assert.equal(system.tryLock(3, false), false);
+  system.lock(3, true);
+  system.unlock(3);
+  assert.deepEqual(
+    calls.map(([fd, operation]) => [fd, operation]),
+    [6, 6, 6, 5, 5, 2, 2, 8, 8].map((operation) => [3, operation]),
+  );
+});
+
+test("posix: constants exist for 64-bit Linux and macOS and for nothing else", () => {
+  for (const arch of ["x64", "arm64", "riscv64"]) {
+    assert.equal(posixConstants("linux", arch)?.EWOULDBLOCK, 11);
+    assert.equal(posixConstants("darwin", arch)?.EWOULDBLOCK, 35);
+  }
+  for (const arch of ["arm", "ia32"]) {
+    assert.equal(posixConstants("linux", arch), null);
+  }
+  assert.equal(posixConstants("win32", "x64"), null);
+  assert.equal(posixConstants("sunos", "x64"), null);
+});
+
+test("posix: file systems of this machine are told from those of others", () => {
+  const statfs = (magic: number) => {
+    const view = new DataView(new ArrayBuffer(128));
+    // As the machine has them, which is what the constants read.
+    new Uint32Array(view.buffer)[0] = magic;
+    return view;
+  };
+  for (const [name, magic] of [["ext4", 0xef53], ["tmpfs", 0x01021994]]) {
+    assert.equal(linux.isLocal(statfs(magic as number)), true, `${name}`);
+  }
+  const others = { nfs: 0x6969, fuse: 0x65735546, smb2: 0xfe534d42, new: 7 };
+  for (const [name, magic] of Object.entries(others)) {
+    assert.equal(linux.isLocal(statfs(magic)), false, name);
+  }
+});
+
+/** A system whose only answer is an inode. */
+function systemWith(inode: (fd: number) => bigint, isLocal = true): System {
+  return {
+    tryLock: () => assert.fail("nothing may be locked"),
+    lock: () => assert.fail("nothing may be locked"),
+    unlock: () => {},
+    seek: () => 0,
+    isLocal: () => isLocal,
+    inode,
+  };
+}
+
+test("a descriptor that is not the system's is never locked", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const mode = {
+    read: true,
+    write: true,
+    append: true,
+    create: true,
+    exclusive: false,
+  };
+  const native = descriptors(systemWith(() => 1n));
+  const before = lowestFree(path);
+  assert.throws(() => native.openSync(path, mode, 0o600), Unsupported);
+  await assert.rejects(async () => await native.open(path, mode, 0o600), {
+    name: "Unsupported",
+  });
+  assert.equal(lowestFree(path), before, "the file is closed again");
+  const fd = fs.openSync(path, "r");
+  assert.throws(() => native.descriptor(fd), Unsupported);
+  fs.closeSync(fd);
+});
+
+test("one descriptor proves the others, but standard input proves none", () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  fs.writeFileSync(path, "");
+  const asked: number[] = [];
+  const inode = (fd: number) => {
+    asked.push(fd);
+    return fs.fstatSync(fd, { bigint: true }).ino;
+  };
+  const native = descriptors(systemWith(inode));
+  const fd = fs.openSync(path, "r");
+  for (const each of [0, 0, fd, fd, 0]) native.descriptor(each);
+  assert.deepEqual(asked, [0, 0, fd]);
+  fs.closeSync(fd);
+});
+
+test("a path is opened on the thread once it is known to be of this machine", async () => {
+  using dir = folder();
+  const mode = {
+    read: true,
+    write: false,
+    append: false,
+    create: true,
+    exclusive: false,
+  };
+  for (const isLocal of [true, false]) {
+    const path = join(dir.path, `local ${isLocal}`);
+    const inode = (fd: number) => fs.fstatSync(fd, { bigint: true }).ino;
+    const native = descriptors(systemWith(inode, isLocal));
+    const first = native.open(path, mode, 0o600);
+    assert.ok(first instanceof Promise, "unknown paths may be slow");
+    const closing = (await first).close();
+    assert.equal(closing instanceof Promise, !isLocal);
+    await closing;
+    const second = native.open(path, mode, 0o600);
+    assert.equal(second instanceof Promise, !isLocal);
+    await (await second).close();
+  }
+});
+
+/** The number that the next file gets. */
+function lowestFree(path: string): number {
+  const fd = fs.openSync(path, "a");
+  fs.closeSync(fd);
+  return fd;
+}

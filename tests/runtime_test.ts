@@ -1,0 +1,226 @@
+import assert from "node:assert/strict";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { folder, runScript, runtimes, surroundings } from "./harness.ts";
+import { test, Worker } from "./harness.ts";
+
+const runtime = (name: string) =>
+  runtimes.find((runtime) => runtime.name === name)!;
+
+/** Deno with other permissions than all. */
+function denoWith(...permissions: string[]) {
+  const deno = runtime("deno");
+  const command = [
+    ...deno.command.filter((argument) => argument !== "-A"),
+    "--no-prompt",
+    ...permissions,
+  ];
+  return { ...deno, command };
+}
+
+/** Locks a file and prints what comes of it, as JSON. */
+const script = (mod: string, path: string) => `
+  const { Lock } = await import(${JSON.stringify(pathToFileURL(mod).href)});
+  const path = ${JSON.stringify(path)};
+  let answer;
+  try {
+    answer = await new Lock(path).run(() => "locked");
+  } catch ({ name, message, code }) {
+    answer = { name, message, code };
+  }
+  console.log(JSON.stringify(answer));
+`;
+
+/** What {@linkcode script} prints in a runtime, which must print nothing else. */
+async function answerOf(
+  { command, directory, extension }: typeof runtimes[number],
+  path: string,
+  dir: string,
+) {
+  const file = join(dir, "script.mjs");
+  fs.writeFileSync(file, script(join(directory, `mod${extension}`), path));
+  const { stdout, stderr } = await runScript([...command, file], { cwd: dir });
+  assert.equal(stderr, "");
+  return JSON.parse(stdout);
+}
+
+test(
+  "Deno with --allow-read and --allow-write only excludes and is excluded",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    await using without = Worker.on(
+      denoWith("--allow-read", "--allow-write"),
+    );
+    for (const other of runtimes) {
+      await using worker = Worker.on(other);
+      await without.ask("acquire", path);
+      assert.equal(await worker.ask("tryAcquire", path), false, other.name);
+      await without.ask("release");
+      await worker.ask("acquire", path);
+      assert.equal(await without.ask("tryAcquire", path), false, other.name);
+      const waiting = without.ask("acquire", path);
+      await worker.ask("release");
+      await waiting;
+      await without.ask("release");
+    }
+  },
+  "Deno, Bun and Node",
+);
+
+test("Deno without any permission names the one that is missing", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  for (
+    const [permissions, missing] of [
+      [[], "--allow-write"],
+      [["--allow-ffi"], "--allow-write"],
+    ] as const
+  ) {
+    const deno = denoWith(
+      ...permissions,
+      // To read the package itself.
+      `--allow-read=${runtime("deno").directory}`,
+    );
+    const { name, message } = await answerOf(deno, path, dir.path);
+    assert.equal(name, "NotCapable");
+    assert.match(message, new RegExp(missing));
+    assert.ok(message.includes(path));
+  }
+  assert.deepEqual(fs.readdirSync(dir.path), ["script.mjs"]);
+}, "Deno, Bun and Node");
+
+test(
+  "Deno with --allow-write alone locks for writing, and hangs on no FIFO",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    const deno = denoWith("--allow-write");
+    assert.equal(await answerOf(deno, path, dir.path), "locked");
+    const fifo = join(dir.path, "fifo");
+    await runScript(["mkfifo", fifo]);
+    const { code } = await answerOf(deno, fifo, dir.path);
+    assert.equal(code, "ENXIO");
+  },
+  "Deno, Bun and Node",
+);
+
+test(
+  "Deno 2.7, whose descriptors are not the system's, locks the right file",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    const deno27 = {
+      ...runtime("deno"),
+      command: [surroundings.deno27!, ...runtime("deno").command.slice(1)],
+    };
+    await using old = Worker.on(deno27);
+    await using worker = Worker.on(runtime("deno"));
+    await old.ask("acquire", path);
+    assert.equal(await worker.ask("tryAcquire", path), false);
+    await old.ask("release");
+    await worker.ask("acquire", path);
+    assert.equal(await old.ask("tryAcquire", path), false);
+  },
+  "Deno, Bun and Node",
+  "Deno 2.7",
+);
+
+test(
+  "lock() and lockSync() lock a Deno.FsFile, with FFI and without",
+  async () => {
+    using dir = folder();
+    const mod = pathToFileURL(join(runtime("deno").directory, "mod.ts")).href;
+    const file = join(dir.path, "script.mjs");
+    fs.writeFileSync(
+      file,
+      `
+    import { Lock, lock, LOCK_EX, LOCK_NB, LOCK_SH, lockSync, unlock }
+      from ${JSON.stringify(mod)};
+    const options = { read: true, write: true, create: true };
+    using one = Deno.openSync("a.lock", options);
+    using two = Deno.openSync("a.lock", options);
+    const name = (error) => error.name;
+    const results = [];
+    await lock(one, LOCK_EX);
+    results.push(await lock(two, LOCK_EX | LOCK_NB).catch(name));
+    results.push(await new Lock("a.lock").tryAcquire());
+    unlock(one);
+    lockSync(two, LOCK_SH);
+    lockSync(one, LOCK_SH);
+    try { lockSync(one, LOCK_EX | LOCK_NB); }
+    catch (error) { results.push(name(error)); }
+    console.log(JSON.stringify(results));
+    `,
+    );
+    for (const ffi of [[], ["--allow-ffi"]]) {
+      const deno = denoWith("--allow-read", "--allow-write", ...ffi);
+      const { stdout, stderr } = await runScript([...deno.command, file], {
+        cwd: dir.path,
+      });
+      assert.equal(stderr, "");
+      const expected = ["AlreadyLocked", null, "AlreadyLocked"];
+      assert.deepEqual(JSON.parse(stdout), expected);
+    }
+  },
+  "Deno, Bun and Node",
+);
+
+test("the first lock of a process prints no warning", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  for (const each of runtimes) {
+    assert.equal(await answerOf(each, path, dir.path), "locked", each.name);
+  }
+});
+
+test(
+  "Node without FFI and without koffi says what to install, and opens nothing",
+  async () => {
+    using dir = folder();
+    using elsewhere = folder();
+    const path = join(dir.path, "a.lock");
+    fs.cpSync(runtime("node").directory, elsewhere.path, { recursive: true });
+    fs.writeFileSync(join(elsewhere.path, "package.json"), `{"type":"module"}`);
+    const cases: [string[], RegExp][] = [
+      [runtime("node").command, /npm install koffi.*Node 26/],
+      [
+        [...runtime("node26").command, "--no-experimental-ffi"],
+        /npm install koffi.*Node 26/,
+      ],
+      [
+        [
+          ...runtime("node26").command,
+          "--permission",
+          "--allow-fs-read=*",
+          "--allow-fs-write=*",
+        ],
+        /permission model.*--allow-ffi/,
+      ],
+    ];
+    for (const [command, message] of cases) {
+      const bare = {
+        name: "bare",
+        command,
+        directory: elsewhere.path,
+        extension: ".js" as const,
+      };
+      const answer = await answerOf(bare, path, elsewhere.path);
+      assert.equal(answer.name, "LockUnsupported");
+      assert.match(answer.message, message);
+      assert.match(answer.message, /^Cannot lock ".*a\.lock": /);
+      assert.equal(fs.existsSync(path), false);
+    }
+  },
+  "Deno, Bun and Node",
+);
+
+test("Node 26 without node:ffi uses koffi", async () => {
+  using dir = folder();
+  const node = runtime("node26");
+  const command = [...node.command, "--no-experimental-ffi"];
+  const without = { ...node, command };
+  const path = join(dir.path, "a.lock");
+  assert.equal(await answerOf(without, path, dir.path), "locked");
+}, "Deno, Bun and Node");
