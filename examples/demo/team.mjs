@@ -1,9 +1,10 @@
 /** The worker processes: which there are, and running them together. */
 
-import { spawn, spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { python } from "../../scripts/debian.mjs";
 
 const worker = fileURLToPath(new URL("worker.mjs", import.meta.url));
 const pythonWorker = fileURLToPath(new URL("worker.py", import.meta.url));
@@ -16,10 +17,8 @@ export function scriptWorker({ command, directory, extension }) {
 
 /** How to start one on a Python that has portalocker; nothing without one. */
 export function pythonWorkers() {
-  const python = ["/usr/bin/python3", "python3"].find((command) =>
-    spawnSync(command, ["-c", "import portalocker"]).status === 0
-  );
-  return python ? [{ command: [python, pythonWorker] }] : [];
+  const program = python();
+  return program ? [{ command: [program, pythonWorker] }] : [];
 }
 
 /**
