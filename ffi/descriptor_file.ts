@@ -74,7 +74,8 @@ function prover(system: System): (fd: number) => void {
   return (fd) => {
     if (proven) return;
     const { ino } = fs.fstatSync(fd, { bigint: true });
-    if (system.inode(fd) !== ino) {
+    // Bun 1.2.0 gives a number all the same.
+    if (system.inode(fd) !== BigInt(ino)) {
       throw new Unsupported(
         "the descriptors of this runtime are not the system's; update it",
       );

@@ -9,8 +9,9 @@ import { join } from "node:path";
 import { parseOptions, USAGE } from "../examples/demo/options.mjs";
 import { progress } from "../examples/demo/progress.mjs";
 import { table, verdict } from "../examples/demo/result.mjs";
-import { pythonWorkers, scriptWorker, Team } from "../examples/demo/team.mjs";
+import { pythonWorker, scriptWorker, Team } from "../examples/demo/team.mjs";
 import { number } from "../examples/demo/text.mjs";
+import { python } from "./debian.mjs";
 import { runtimes, setUp } from "./setup.mjs";
 
 /** The longest pause between two attempts to lock, in milliseconds. */
@@ -83,18 +84,21 @@ function prepare() {
 
 function findWorkers() {
   const scripts = runtimes();
-  const python = pythonWorkers();
+  const interpreter = python();
   const missing = ["deno", "bun", "node", "node26"].filter((wanted) =>
     !scripts.some(({ name }) => name === wanted)
   );
   if (missing.length > 0) console.log(`Left out: ${missing.join(", ")}`);
-  if (python.length === 0) {
+  if (interpreter === null) {
     console.log(
       "Left out: Python, where portalocker is missing " +
         "(Debian package python3-portalocker)",
     );
   }
-  return [...scripts.map(scriptWorker), ...python];
+  return [
+    ...scripts.map(scriptWorker),
+    ...interpreter ? [pythonWorker(interpreter)] : [],
+  ];
 }
 
 async function show(team, increments) {

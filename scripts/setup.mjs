@@ -66,11 +66,19 @@ export function runtimes() {
   ].filter(({ command }) => existsSync(command[0]));
 }
 
-/** A Deno whose `node:fs` descriptors are not the system's, or `null`. */
-export function deno27() {
-  const folder = join(root, "tests", "runtimes", "node_modules", "deno27");
-  return ["deno", "deno.exe"].map((name) => join(folder, name))
-    .find((path) => existsSync(path)) ?? null;
+/** The oldest versions that are supported, where npm could install them. */
+export function oldestRuntimes() {
+  const modules = join(root, "tests", "runtimes", "node_modules");
+  return runtimes().flatMap((runtime) => {
+    const [, ...args] = runtime.command;
+    const program = {
+      deno: join(modules, "deno-oldest", "deno"),
+      bun: join(modules, "bun-oldest", "bin", "bun.exe"),
+    }[runtime.name];
+    return program && existsSync(program)
+      ? [{ ...runtime, command: [program, ...args] }]
+      : [];
+  });
 }
 
 /** The Node that runs npm, which may be older than this package's own. */

@@ -9,7 +9,7 @@ import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { basename, join, relative } from "node:path";
 import process from "node:process";
 import { installDebianPackages, python } from "./debian.mjs";
-import { compileTests, deno27, filesBelow } from "./setup.mjs";
+import { compileTests, filesBelow, oldestRuntimes } from "./setup.mjs";
 import { checkPackage } from "./package.mjs";
 import { root, runtimes, setUp } from "./setup.mjs";
 
@@ -62,7 +62,7 @@ const env = {
     root,
     runtimes: all,
     python: python(),
-    deno27: deno27(),
+    oldest: oldestRuntimes(),
   }),
   NO_COLOR: "1",
 };

@@ -28,8 +28,8 @@ interface Surroundings {
   runtimes: TestRuntime[];
   /** A Python that has portalocker. */
   python: string | null;
-  /** A Deno whose `node:fs` descriptors are not the system's. */
-  deno27: string | null;
+  /** The oldest versions that are supported. */
+  oldest: TestRuntime[];
 }
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -37,7 +37,7 @@ const here = dirname(fileURLToPath(import.meta.url));
 /** The surroundings, or without the script: this runtime alone. */
 export const surroundings: Surroundings = process.env.PORTALOCK_TEST
   ? JSON.parse(process.env.PORTALOCK_TEST)
-  : { root: dirname(here), runtimes: [], python: null, deno27: null };
+  : { root: dirname(here), runtimes: [], python: null, oldest: [] };
 
 const isDeno = "Deno" in globalThis;
 
@@ -60,7 +60,7 @@ export const runtimes: TestRuntime[] = surroundings.runtimes.length > 0
 const CAPABILITIES = {
   descriptors: () => hasDescriptors(),
   "Python's portalocker": () => surroundings.python !== null,
-  "Deno 2.7": () => surroundings.deno27 !== null,
+  "the oldest Deno and Bun": () => surroundings.oldest.length === 2,
   "flock(1)": () => has("flock"),
   "root (to become somebody else)": () => process.getuid?.() === 0,
   "Deno, Bun and Node": () =>

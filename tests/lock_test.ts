@@ -238,6 +238,16 @@ test("Lock queue stays whole when waiters time out or abort", async () => {
   assert.equal(openDescriptors(dir.path), 0);
 });
 
+test("Lock.acquire() after an abort does not even queue", async () => {
+  using dir = folder();
+  const lock = new Lock(join(dir.path, "a.lock"));
+  await using _file = await lock.acquire();
+  const signal = AbortSignal.abort("early");
+  const early = (reason: unknown) => reason === "early";
+  await assert.rejects(lock.acquire({ signal }), early);
+  assert.throws(() => lock.acquireSync({ signal }), early);
+});
+
 test("Lock.acquire() aborted while waiting leaves nothing behind", async () => {
   using dir = folder();
   const path = join(dir.path, "a.lock");

@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import type { DenoApi } from "../ffi/deno_api.ts";
+import { denoFiles } from "../ffi/deno_file.ts";
 import { folder, runScript, runtimes, surroundings } from "./harness.ts";
 import { test, Worker } from "./harness.ts";
 
@@ -107,25 +109,35 @@ test(
 );
 
 test(
-  "Deno 2.7, whose descriptors are not the system's, locks the right file",
+  "the oldest Deno and Bun lock the same file as the newest",
   async () => {
     using dir = folder();
-    const path = join(dir.path, "a.lock");
-    const deno27 = {
-      ...runtime("deno"),
-      command: [surroundings.deno27!, ...runtime("deno").command.slice(1)],
-    };
-    await using old = Worker.on(deno27);
-    await using worker = Worker.on(runtime("deno"));
-    await old.ask("acquire", path);
-    assert.equal(await worker.ask("tryAcquire", path), false);
-    await old.ask("release");
-    await worker.ask("acquire", path);
-    assert.equal(await old.ask("tryAcquire", path), false);
+    for (const old of surroundings.oldest) {
+      // To this Deno, node:fs descriptors are not the system's.
+      const path = join(dir.path, `${old.name}.lock`);
+      await using older = Worker.on(old);
+      await using newer = Worker.on(runtime(old.name));
+      await older.ask("acquire", path);
+      assert.equal(await newer.ask("tryAcquire", path), false, old.name);
+      await older.ask("release");
+      await newer.ask("acquire", path);
+      assert.equal(await older.ask("tryAcquire", path), false, old.name);
+      const waiting = older.ask("acquireSync", path);
+      await newer.ask("release");
+      await waiting;
+    }
   },
   "Deno, Bun and Node",
-  "Deno 2.7",
+  "the oldest Deno and Bun",
 );
+
+test("Deno without FFI and without locks of its own says what to do", () => {
+  const deno = { version: { deno: "2.6.0" }, FsFile: { prototype: {} } };
+  assert.throws(() => denoFiles(deno as unknown as DenoApi), {
+    name: "Unsupported",
+    message: /2\.6\.0.*--allow-ffi.*update/,
+  });
+});
 
 test(
   "lock() and lockSync() lock a Deno.FsFile, with FFI and without",

@@ -4,10 +4,9 @@ import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { python } from "../../scripts/debian.mjs";
 
 const worker = fileURLToPath(new URL("worker.mjs", import.meta.url));
-const pythonWorker = fileURLToPath(new URL("worker.py", import.meta.url));
+const pythonScript = fileURLToPath(new URL("worker.py", import.meta.url));
 
 /** How to start a worker on one of the runtimes of this repository. */
 export function scriptWorker({ command, directory, extension }) {
@@ -15,10 +14,9 @@ export function scriptWorker({ command, directory, extension }) {
   return { command: [...command, worker], module };
 }
 
-/** How to start one on a Python that has portalocker; nothing without one. */
-export function pythonWorkers() {
-  const program = python();
-  return program ? [{ command: [program, pythonWorker] }] : [];
+/** How to start one on a Python that has portalocker. */
+export function pythonWorker(python) {
+  return { command: [python, pythonScript] };
 }
 
 /**

@@ -1,0 +1,10 @@
+/** lockfile: a file that exists while the lock is held. */
+
+import { lockSync, unlockSync } from "lockfile";
+
+export function makeSync(path) {
+  return {
+    acquire: () => lockSync(path),
+    release: () => unlockSync(path),
+  };
+}

@@ -1,0 +1,20 @@
+/** os-lock: fcntl(2) locks on Node's descriptors, from a pool thread. */
+
+import { closeSync, openSync } from "node:fs";
+import { lock, unlock } from "os-lock";
+
+const OPTIONS = { exclusive: true, immediate: true };
+
+export function make(path) {
+  let fd;
+  return {
+    async acquire() {
+      fd = openSync(path, "a");
+      await lock(fd, OPTIONS);
+    },
+    async release() {
+      await unlock(fd);
+      closeSync(fd);
+    },
+  };
+}
