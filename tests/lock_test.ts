@@ -248,6 +248,20 @@ test("Lock.acquire() after an abort does not even queue", async () => {
   assert.throws(() => lock.acquireSync({ signal }), early);
 });
 
+test("Lock.acquire() aborted as its turn comes passes the turn on", async () => {
+  using dir = folder();
+  const lock = new Lock(join(dir.path, "a.lock"));
+  const first = await lock.acquire();
+  const controller = new AbortController();
+  const aborted = lock.acquire({ signal: controller.signal });
+  const next = lock.acquire();
+  await delay(1);
+  first.closeSync();
+  controller.abort("late");
+  await assert.rejects(aborted, (reason) => reason === "late");
+  await (await next).close();
+});
+
 test("Lock.acquire() aborted while waiting leaves nothing behind", async () => {
   using dir = folder();
   const path = join(dir.path, "a.lock");

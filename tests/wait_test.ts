@@ -27,11 +27,14 @@ test("pauses begin within a millisecond and grow up to checkInterval", () => {
 });
 
 test("pauses end with the wait, the last one at its very end", () => {
+  const options = wait({ timeout: 20, checkInterval: 1000 });
   const start = now();
-  const [only, ...others] = pauses(wait({ timeout: 0.25 }), start);
-  assert.ok(only <= 0.25);
-  assert.ok(others.every((pause) => pause <= 0.25));
-  assert.ok(now() - start >= 0.25);
+  for (const pause of pauses(options, start)) {
+    const end = now() + pause;
+    assert.ok(end <= start + 20 + 1, "no pause reaches beyond the end");
+    while (now() < end);
+  }
+  assert.ok(now() - start >= 20);
   assert.deepEqual([...pauses(wait({ timeout: 0 }), now())], []);
   assert.deepEqual([...pauses(wait({ failWhenLocked: true }), now())], []);
 });
@@ -50,17 +53,49 @@ test("waitFor() attempts once more when the time is over", async () => {
 });
 
 test("waitFor() leaves no listener and no timer behind", async () => {
-  let listeners = 0;
-  const signal = {
-    aborted: false,
-    addEventListener: () => void listeners++,
-    removeEventListener: () => void listeners--,
-  } as unknown as AbortSignal;
-  let left = 5;
-  const attempt = () => --left === 0;
-  assert.ok(await perform(waitFor(attempt, wait({ signal }), now())));
-  assert.equal(listeners, 0);
+  const controller = new AbortController();
+  const { signal } = controller;
+  const listeners = counted(signal, "addEventListener", "removeEventListener");
+  const timers = counted(globalThis, "setTimeout", "clearTimeout");
+  try {
+    let left = 5;
+    const attempt = () => --left === 0;
+    assert.ok(await perform(waitFor(attempt, wait({ signal }), now())));
+    assert.equal(listeners.left(), 0);
+    const before = timers.left();
+    const abort = () => (queueMicrotask(() => controller.abort("now")), false);
+    const waiting = perform(waitFor(abort, wait({ signal }), now()));
+    await assert.rejects(waiting, (reason) => reason === "now");
+    assert.equal(timers.left(), before, "an aborted pause has no timer");
+  } finally {
+    listeners.restore();
+    timers.restore();
+  }
 });
+
+test("waitFor() ends when the signal is aborted during an attempt", async () => {
+  const controller = new AbortController();
+  const { signal } = controller;
+  let attempts = 0;
+  const attempt = () => (attempts++, controller.abort("now"), false);
+  const waiting = perform(waitFor(attempt, wait({ signal }), now()));
+  await assert.rejects(waiting, (reason) => reason === "now");
+  assert.equal(attempts, 1);
+});
+
+/** Counts how often one method was called more than the other. */
+function counted(target: object, up: string, down: string) {
+  const methods = target as Record<string, (...args: unknown[]) => unknown>;
+  const real = { [up]: methods[up], [down]: methods[down] };
+  let left = 0;
+  for (const [name, change] of [[up, 1], [down, -1]] as const) {
+    methods[name] = (...args) => {
+      left += change;
+      return real[name].apply(target, args);
+    };
+  }
+  return { left: () => left, restore: () => Object.assign(target, real) };
+}
 
 test("recipes run the same steps in both ways and can handle their errors", async () => {
   function* recipe() {
