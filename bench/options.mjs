@@ -2,6 +2,7 @@
 
 import { closeSync, openSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { wholeNumber } from "../scripts/command.mjs";
 import { NAMES } from "./contenders.mjs";
 
 export const USAGE = `Usage: npm run bench -- [options]
@@ -32,15 +33,10 @@ export function parseOptions(args) {
       );
     }
   }
-  if (!/^[1-9]\d{0,3}$/.test(values.rounds)) {
-    throw new Error(
-      `--rounds must be a whole number from 1 to 9999, not "${values.rounds}"`,
-    );
-  }
   if (values.json !== undefined && !values.help) mustBeWritable(values.json);
   return {
     contenders: values.contender,
-    rounds: Number(values.rounds),
+    rounds: wholeNumber("--rounds", values.rounds, 1000),
     json: values.json,
     help: values.help,
   };

@@ -1,33 +1,17 @@
 /** `npm run bench`: what a lock costs, beside C and the alternatives. */
 
 import { writeFileSync } from "node:fs";
-import process from "node:process";
 import { allContenders, withoutTheBroken } from "../bench/contenders.mjs";
 import { heading } from "../bench/machine.mjs";
-import { parseOptions, USAGE } from "../bench/options.mjs";
+import * as commandLine from "../bench/options.mjs";
 import { installPeers } from "../bench/peers.mjs";
 import { report } from "../bench/report.mjs";
 import * as uncontended from "../bench/scenarios/uncontended.mjs";
 import { workspace } from "../bench/workspace.mjs";
+import { command } from "./command.mjs";
 import { setUp } from "./setup.mjs";
 
-process.exitCode = await main(process.argv.slice(2)).catch((error) => {
-  console.error(`bench: ${error.message}`);
-  return 1;
-});
-
-async function main(args) {
-  let options;
-  try {
-    options = parseOptions(args);
-  } catch (error) {
-    console.error(`bench: ${error.message}`);
-    return 2;
-  }
-  if (options.help) {
-    console.log(USAGE.trimEnd());
-    return 0;
-  }
+await command("bench", commandLine, async (options) => {
   setUp();
   installPeers();
   const folder = workspace();
@@ -46,5 +30,5 @@ async function main(args) {
     writeFileSync(options.json, `${JSON.stringify(json)}\n`);
   }
   const failed = skipped.some(({ ours }) => ours);
-  return failed || results.length === 0 ? 1 : 0;
-}
+  return !failed && results.length > 0;
+});

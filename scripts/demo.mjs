@@ -6,11 +6,12 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseOptions, USAGE } from "../examples/demo/options.mjs";
+import * as commandLine from "../examples/demo/options.mjs";
 import { progress } from "../examples/demo/progress.mjs";
 import { table, verdict } from "../examples/demo/result.mjs";
 import { pythonWorker, scriptWorker, Team } from "../examples/demo/team.mjs";
 import { number } from "../examples/demo/text.mjs";
+import { command } from "./command.mjs";
 import { python } from "./debian.mjs";
 import { runtimes, setUp } from "./setup.mjs";
 
@@ -19,26 +20,10 @@ const CHECK_INTERVAL = 5;
 
 const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 };
 
-process.exitCode = await main(process.argv.slice(2)).catch((error) => {
-  console.error(`demo: ${error.message}`);
-  return 1;
-});
-
-async function main(args) {
-  let options;
-  try {
-    options = parseOptions(args);
-  } catch (error) {
-    console.error(`demo: ${error.message}`);
-    return 2;
-  }
-  if (options.help) {
-    console.log(USAGE.trimEnd());
-    return 0;
-  }
+await command("demo", commandLine, async (options) => {
   setUp();
-  return await count(options) ? 0 : 1;
-}
+  return await count(options);
+});
 
 /** Runs the workers on a fresh file. Returns whether the sum is exact. */
 async function count({ locked, increments, workers }) {
