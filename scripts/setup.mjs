@@ -73,7 +73,7 @@ export function oldestRuntimes() {
     const [, ...args] = runtime.command;
     const program = {
       deno: join(modules, "deno-oldest", "deno"),
-      bun: join(modules, "bun-oldest", "bin", "bun.exe"),
+      bun: join(modules, "bun-oldest", "bin", "bun"),
     }[runtime.name];
     return program && existsSync(program)
       ? [{ ...runtime, command: [program, ...args] }]
