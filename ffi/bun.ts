@@ -43,8 +43,8 @@ export function bunRuntime(): Runtime {
       const { symbols } = ffi.dlopen(library, {
         [locator]: { args: [], returns: "ptr" },
       });
-      const locate = symbols[locator] as () => number;
-      return () => ffi.read.i32(locate(), 0);
+      const address = (symbols[locator] as () => number)();
+      return () => ffi.read.i32(address, 0);
     },
   };
 }

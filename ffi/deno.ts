@@ -36,7 +36,6 @@ export function denoRuntime(deno: DenoApi): Runtime {
       const { symbols } = deno.dlopen(library, {
         [locator]: { parameters: [], result: "pointer" },
       });
-      // An isolate stays on its thread, and errno has one address a thread.
       const view = new deno.UnsafePointerView(symbols[locator]() as object);
       return () => view.getInt32();
     },

@@ -109,8 +109,11 @@ function builtIn(ffi: NodeFfi): Runtime {
       const { functions } = ffi.dlopen(library, {
         [locator]: signature([], "pointer"),
       });
-      const locate = functions[locator] as () => bigint;
-      return () => ffi.getInt32(locate(), 0);
+      // Once, for the thread's errno stays where it is. And never in a loop:
+      // Node 26.10 crashes now and then when V8 optimizes a call to a C
+      // function without parameters.
+      const address = functions[locator]() as bigint;
+      return () => ffi.getInt32(address, 0);
     },
   };
 }

@@ -31,7 +31,8 @@ export interface Runtime {
 
   /**
    * Makes a function that reads `errno` as the last bound call left it.
-   * `locator` is the C function that returns its address for the thread.
+   * `locator` is the C function that returns its address: one a thread, so it
+   * is asked for once.
    */
   errno(library: string, locator: string): () => number;
 }
