@@ -200,7 +200,9 @@ export class Lock implements AsyncDisposable, Disposable {
     if (!mine) {
       throw this.#alreadyLocked(
         start,
-        "already locked through this same object, which is not reentrant",
+        this.#held
+          ? "already locked through this same object, which is not reentrant"
+          : "already locked, and waited for through this same object",
       );
     }
     try {

@@ -90,14 +90,14 @@ export class LockedFile implements AsyncDisposable, Disposable {
    */
   read(into: Uint8Array): Promise<number | null> {
     return this.#run("read", async (file) => {
-      const count = await file.read(into);
+      const count = await file.read(checkBytes("into", into));
       return count === 0 && into.length > 0 ? null : count;
     });
   }
 
   /** {@linkcode LockedFile.read}, blocking the thread. */
   readSync(into: Uint8Array): number | null {
-    const count = this.#open("read").readSync(into);
+    const count = this.#open("read").readSync(checkBytes("into", into));
     return count === 0 && into.length > 0 ? null : count;
   }
 
@@ -109,12 +109,12 @@ export class LockedFile implements AsyncDisposable, Disposable {
    * @throws {LockException} If the file is closed or not opened for writing.
    */
   write(data: Uint8Array): Promise<number> {
-    return this.#run("write", (file) => file.write(data));
+    return this.#run("write", (file) => file.write(checkBytes("data", data)));
   }
 
   /** {@linkcode LockedFile.write}, blocking the thread. */
   writeSync(data: Uint8Array): number {
-    return this.#open("write").writeSync(data);
+    return this.#open("write").writeSync(checkBytes("data", data));
   }
 
   /**
@@ -278,7 +278,10 @@ export class LockedFile implements AsyncDisposable, Disposable {
   get writable(): WritableStream<Uint8Array> {
     return this.#writable ??= new WritableStream({
       write: (chunk) =>
-        this.#run("write", (file) => perform(writeAll(file, chunk))),
+        this.#run(
+          "write",
+          (file) => perform(writeAll(file, checkBytes("chunk", chunk))),
+        ),
     });
   }
 
@@ -376,7 +379,9 @@ export class LockedFile implements AsyncDisposable, Disposable {
   }
 
   #replace(file: NativeFile, content: Uint8Array | string): Recipe<void> {
-    const data = typeof content === "string" ? encode(content) : content;
+    const data = typeof content === "string"
+      ? encode(content)
+      : checkBytes("content", content);
     return replaceAll(file, data, this.#init.mode.append);
   }
 }
@@ -384,7 +389,15 @@ export class LockedFile implements AsyncDisposable, Disposable {
 type Verb = "read" | "write" | "seek" | "sync" | "stat";
 
 function encode(text: string): Uint8Array {
+  if (typeof text !== "string") {
+    throw new TypeError(`text must be a string, not ${inspect(text)}`);
+  }
   return new TextEncoder().encode(text);
+}
+
+function checkBytes(name: string, bytes: Uint8Array): Uint8Array {
+  if (bytes instanceof Uint8Array) return bytes;
+  throw new TypeError(`${name} must be a Uint8Array, not ${inspect(bytes)}`);
 }
 
 function tooLarge(path: string, size: number, cause?: unknown): FileTooLarge {

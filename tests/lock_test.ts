@@ -209,6 +209,19 @@ test("Lock tells a task that waits for itself that it does", async () => {
   assert.equal(lock.tryAcquireSync(), null);
 });
 
+test("Lock tells a task that waits behind another one that it does", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const elsewhere = await new Lock(path).acquire();
+  const lock = new Lock(path);
+  const first = lock.acquire();
+  const behind = /already locked, and waited for through this same object/;
+  await assert.rejects(lock.acquire({ timeout: 5 }), behind);
+  assert.throws(() => lock.acquireSync(), behind);
+  await elsewhere.close();
+  await (await first).close();
+});
+
 test("Lock queue stays whole when waiters time out or abort", async () => {
   using dir = folder();
   const lock = new Lock(join(dir.path, "a.lock"));

@@ -310,6 +310,26 @@ test("LockedFile's streams report errors", async () => {
   await assert.rejects(reader.read(), { code: "EBADF" });
 });
 
+test("LockedFile refuses what are no bytes and no text, and writes nothing", async () => {
+  await using it = await opened("a+", "old");
+  for (const [, call] of forms(it.file)) {
+    for (const wrong of ["x", [1], new Uint16Array(1), null, 5]) {
+      const named = (name: string) => ({
+        name: "TypeError",
+        message: new RegExp(`^${name} must be a`),
+      });
+      await assert.rejects(call("read", wrong), named("into"));
+      await assert.rejects(call("write", wrong), named("data"));
+      if (wrong === "x") continue;
+      await assert.rejects(call("writeText", wrong), named("text"));
+      await assert.rejects(call("replaceContents", wrong), named("content"));
+    }
+  }
+  const writer = it.file.writable.getWriter();
+  await assert.rejects(writer.write("x" as never), { name: "TypeError" });
+  assert.equal(it.content(), "old");
+});
+
 test("LockedFile says which mode a refused operation needs", async () => {
   const about = (message: RegExp) => ({
     name: "LockException",

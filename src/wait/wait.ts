@@ -74,8 +74,7 @@ function sleep(
   });
 }
 
-const nobodyWakes = new Int32Array(new SharedArrayBuffer(4));
-
 function sleepSync(milliseconds: number): void {
+  const nobodyWakes = new Int32Array(new SharedArrayBuffer(4));
   Atomics.wait(nobodyWakes, 0, 0, milliseconds);
 }
