@@ -39,7 +39,7 @@ export function posix(runtime: Runtime, system: PosixConstants): System {
   function flock(fd: number, operation: number): boolean {
     while (libc.flock(fd, operation) !== 0) {
       const code = errno();
-      if (code === system.EWOULDBLOCK) return false;
+      if (code === system.EWOULDBLOCK && operation & LOCK_NB) return false;
       if (code !== system.EINTR) throw failure("flock", code);
     }
     return true;

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
+import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 import { native } from "../ffi/mod.ts";
 import { AlreadyLocked, lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../mod.ts";
@@ -212,12 +213,12 @@ test(
     const [one, two] = it.fds;
     lockSync(one, LOCK_EX);
     await using worker = Worker.on(self);
-    assert.equal(await worker.ask("ignoreSignals"), null);
+    assert.equal(await worker.ask("listenToSignals"), null);
     const locked = worker.ask("lockSync", it.path);
     const { pid } = worker.process;
     while (!descriptorTargets(pid!).includes(it.path)) await delay(5);
     for (let i = 0; i < 20; i++) {
-      worker.process.kill("SIGUSR2");
+      worker.process.kill("SIGWINCH");
       await delay(5);
     }
     let done = false;

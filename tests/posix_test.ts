@@ -56,6 +56,10 @@ test("posix: a busy lock is a value, anything else an error with name and words"
     });
   }
   assert.equal(system.tryLock(3, true), true);
+  const blocking = failing(11, 11).system;
+  const busy = { code: "EWOULDBLOCK" };
+  assert.throws(() => blocking.lock(3, true), busy, "no lock, so no success");
+  assert.throws(() => blocking.unlock(3), busy);
   assert.throws(() => system.seek(3, 0, 0), { code: "EINVAL", errno: 22 });
 });
 
