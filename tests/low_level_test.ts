@@ -215,10 +215,11 @@ test(
     await using worker = Worker.on(self);
     assert.equal(await worker.ask("listenToSignals"), null);
     const locked = worker.ask("lockSync", it.path);
-    const { pid } = worker.process;
-    while (!descriptorTargets(pid!).includes(it.path)) await delay(5);
+    const pid = worker.process.pid!;
+    while (!descriptorTargets(pid).includes(it.path)) await delay(5);
     for (let i = 0; i < 20; i++) {
-      worker.process.kill("SIGWINCH");
+      // Deno's ChildProcess.kill() also ends the child's standard input.
+      process.kill(pid, "SIGUSR2");
       await delay(5);
     }
     let done = false;
