@@ -89,23 +89,31 @@ export class LockUnsupported extends LockException {
   override name = "LockUnsupported";
 }
 
-/** A path or a descriptor as messages show it: quoted if it could mislead. */
-export function shown(target: string | number): string {
-  if (typeof target === "number") return `descriptor ${target}`;
-  return /^[\p{L}\p{N}._\-+@~%/\\:]+$/u.test(target)
-    ? target
-    : JSON.stringify(target);
+/** What an error is about: a file by its path, or by its descriptor. */
+export interface Subject {
+  readonly path?: string;
+  readonly fd?: number | null;
+}
+
+/** A subject as messages show it: a path in quotes if it could mislead. */
+export function shown({ path, fd }: Subject): string {
+  if (path === undefined) {
+    return typeof fd === "number" ? `descriptor ${fd}` : "the file";
+  }
+  return /^[\p{L}\p{N}._\-+@~%/\\:]+$/u.test(path)
+    ? path
+    : JSON.stringify(path);
 }
 
 /** What a file system says that has no locks at all. */
 const UNSUPPORTED = ["ENOSYS", "EOPNOTSUPP", "ENOTSUP"];
 
 /** Turns what keeps a file from being opened into what the caller sees. */
-export function openFailure(target: string | number, error: unknown): unknown {
+export function openFailure(subject: Subject, error: unknown): unknown {
   if (!(error instanceof Unsupported)) return error;
   return new LockUnsupported(
-    `Cannot lock ${shown(target)}: ${error.message}`,
-    { ...about(target), cause: error },
+    `Cannot lock ${shown(subject)}: ${error.message}`,
+    { ...about(subject), cause: error },
   );
 }
 
@@ -115,7 +123,7 @@ export function openFailure(target: string | number, error: unknown): unknown {
  */
 export function lockFailure(
   verb: "lock" | "release",
-  target: string | number,
+  subject: Subject,
   error: unknown,
 ): unknown {
   const { code, errno, message } = error as SystemError;
@@ -123,10 +131,10 @@ export function lockFailure(
     error instanceof LockException || error instanceof Unsupported ||
     typeof code !== "string"
   ) {
-    return openFailure(target, error);
+    return openFailure(subject, error);
   }
-  const prefix = `Cannot ${verb} ${shown(target)}: `;
-  const details = { ...about(target), code, errno, cause: error };
+  const prefix = `Cannot ${verb} ${shown(subject)}: `;
+  const details = { ...about(subject), code, errno, cause: error };
   if (UNSUPPORTED.includes(code)) {
     return new LockUnsupported(
       `${prefix}its file system has no locks (${code}); ` +
@@ -137,6 +145,6 @@ export function lockFailure(
   return new LockException(`${prefix}${message} (${code})`, details);
 }
 
-function about(target: string | number): { path?: string; fd?: number } {
-  return typeof target === "number" ? { fd: target } : { path: target };
+function about({ path, fd }: Subject): { path?: string; fd?: number } {
+  return { path, fd: fd ?? undefined };
 }

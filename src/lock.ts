@@ -227,7 +227,7 @@ export class Lock implements AsyncDisposable, Disposable {
         () => system.openSync(this.path, mode, creationMode),
       );
     } catch (error) {
-      throw openFailure(this.path, error);
+      throw openFailure(this, error);
     }
   }
 
@@ -241,9 +241,7 @@ export class Lock implements AsyncDisposable, Disposable {
       return file;
     } catch (error) {
       yield* quietly(unlockAndClose(file));
-      throw wait.signal?.aborted
-        ? error
-        : lockFailure("lock", this.path, error);
+      throw wait.signal?.aborted ? error : lockFailure("lock", this, error);
     }
   }
 
@@ -266,7 +264,7 @@ export class Lock implements AsyncDisposable, Disposable {
       yield* unlockAndClose(file);
     } catch (error) {
       if (this.#settings.throwOnReleaseError) {
-        throw lockFailure("release", this.path, error);
+        throw lockFailure("release", this, error);
       }
     } finally {
       this.#held = null;
@@ -277,7 +275,7 @@ export class Lock implements AsyncDisposable, Disposable {
   #alreadyLocked(start: number, reason: string): AlreadyLocked {
     const waited = now() - start;
     return new AlreadyLocked(
-      `Cannot lock ${shown(this.path)}: ${reason} ` +
+      `Cannot lock ${shown(this)}: ${reason} ` +
         `(waited ${Math.round(waited)} ms)`,
       { path: this.path, waited },
     );

@@ -354,7 +354,7 @@ export class LockedFile implements AsyncDisposable, Disposable {
       ? `it was opened with mode "r"; use "r+"`
       : undefined;
     if (problem === undefined) return file;
-    throw new LockException(`Cannot ${verb} ${shown(this.path)}: ${problem}`, {
+    throw new LockException(`Cannot ${verb} ${shown(this)}: ${problem}`, {
       path: this.path,
       code: "EBADF",
     });
@@ -402,7 +402,7 @@ function checkBytes(name: string, bytes: Uint8Array): Uint8Array {
 
 function tooLarge(path: string, size: number, cause?: unknown): FileTooLarge {
   return new FileTooLarge(
-    `Cannot read ${shown(path)}: ${size} bytes are more than fit; ` +
+    `Cannot read ${shown({ path })}: ${size} bytes are more than fit; ` +
       "read it in parts",
     { path, cause },
   );

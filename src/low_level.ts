@@ -4,6 +4,7 @@ import { inspect } from "node:util";
 import { native } from "../ffi/mod.ts";
 import type { FileArgument, Lockable, SelfLockingFile } from "../ffi/types.ts";
 import { AlreadyLocked, lockFailure, shown } from "./errors.ts";
+import type { Subject } from "./errors.ts";
 import { parseFlags } from "./flags.ts";
 import type { LockFlags } from "./flags.ts";
 import { acquireWait, AS_LONG_AS_IT_TAKES } from "./options.ts";
@@ -58,7 +59,7 @@ export async function lock(
     try {
       return target.tryLock(kind === "exclusive");
     } catch (error) {
-      throw lockFailure("lock", target.name, error);
+      throw lockFailure("lock", target, error);
     }
   };
   const once = { ...wait, failWhenLocked: !blocking };
@@ -81,7 +82,7 @@ export function lockSync(file: FileArgument, flags: LockFlags): void {
     if (blocking) target.lock(exclusive);
     else locked = target.tryLock(exclusive);
   } catch (error) {
-    throw lockFailure("lock", target.name, error);
+    throw lockFailure("lock", target, error);
   }
   if (!locked) throw alreadyLocked(target);
 }
@@ -98,27 +99,26 @@ export function unlock(file: FileArgument): void {
   release(lockable(file));
 }
 
-/** What is to be locked, and how messages call it. */
-type Target = Lockable & { name: number | string };
+/** What is to be locked, and by which number, if it has one. */
+type Target = Lockable & Subject;
 
 function release(target: Target): void {
   try {
     target.unlock();
   } catch (error) {
-    throw lockFailure("release", target.name, error);
+    throw lockFailure("release", target, error);
   }
 }
 
-function alreadyLocked({ name }: Target): AlreadyLocked {
-  return new AlreadyLocked(`Cannot lock ${shown(name)}: already locked`, {
-    fd: typeof name === "number" ? name : undefined,
+function alreadyLocked({ fd }: Target): AlreadyLocked {
+  return new AlreadyLocked(`Cannot lock ${shown({ fd })}: already locked`, {
+    fd: fd ?? undefined,
   });
 }
 
 function lockable(file: FileArgument): Target {
   if (isSelfLocking(file)) {
     return {
-      name: "Deno.FsFile",
       tryLock: (exclusive) => file.tryLockSync(exclusive),
       lock: (exclusive) => file.lockSync(exclusive),
       unlock: () => file.unlockSync(),
@@ -136,9 +136,9 @@ function lockable(file: FileArgument): Target {
     throw new RangeError(`file must be a descriptor, 0 or more, not ${fd}`);
   }
   try {
-    return Object.assign(native().descriptor(fd), { name: fd });
+    return Object.assign(native().descriptor(fd), { fd });
   } catch (error) {
-    throw lockFailure("lock", fd, error);
+    throw lockFailure("lock", { fd }, error);
   }
 }
 
