@@ -17,6 +17,7 @@ export interface DenoApi {
     library: string,
     symbols: Record<string, DenoSymbol>,
   ): { symbols: Record<string, (...values: unknown[]) => unknown> };
+  stat(path: string): Promise<{ isFifo: boolean | null }>;
   statSync(path: string): { isFifo: boolean | null };
   openSync(path: string, options: DenoOpenOptions): DenoFile;
   open(path: string, options: DenoOpenOptions): Promise<DenoFile>;

@@ -19,12 +19,13 @@ export function denoFiles(deno: DenoApi): Native {
   }
   return {
     async open(path, mode, creationMode) {
-      refuseFifo(deno, path, mode);
+      const seen = await deno.stat(path).catch((error: Error) => error);
+      refuseFifo(deno, path, mode, seen);
       const options = openOptions(mode, creationMode);
       return denoFile(await deno.open(path, options));
     },
     openSync(path, mode, creationMode) {
-      refuseFifo(deno, path, mode);
+      refuseFifo(deno, path, mode, look(deno, path));
       return denoFile(deno.openSync(path, openOptions(mode, creationMode)));
     },
     descriptor() {
@@ -49,20 +50,28 @@ function openOptions(mode: OpenMode, creationMode: number): DenoOpenOptions {
 }
 
 /** Opening a FIFO would wait for its other end, and Deno has no way out. */
-function refuseFifo(deno: DenoApi, path: string, mode: OpenMode): void {
-  let isFifo: boolean | null;
-  try {
-    isFifo = deno.statSync(path).isFifo;
-  } catch (error) {
-    if (mode.read || !(error instanceof deno.errors.NotCapable)) return;
+function refuseFifo(
+  deno: DenoApi,
+  path: string,
+  mode: OpenMode,
+  seen: { isFifo: boolean | null } | Error,
+): void {
+  if (seen instanceof Error) {
     // Without read permission only opening tells; a FIFO that nobody reads
     // fails with ENXIO instead of waiting.
-    return probe(path);
-  }
-  if (isFifo) {
+    if (!mode.read && seen instanceof deno.errors.NotCapable) probe(path);
+  } else if (seen.isFifo) {
     throw new Unsupported(
       "it is a FIFO, which Deno cannot open without waiting; pass --allow-ffi",
     );
+  }
+}
+
+function look(deno: DenoApi, path: string): { isFifo: boolean | null } | Error {
+  try {
+    return deno.statSync(path);
+  } catch (error) {
+    return error as Error;
   }
 }
 

@@ -1,4 +1,4 @@
-/** What only Debian brings: the peers that this package shares locks with. */
+/** What only Debian brings: peers that share locks, and a slow file system. */
 
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -6,6 +6,7 @@ import process from "node:process";
 
 /** Packages, and the file that tells that one is there. */
 const PACKAGES = {
+  "bindfs": "/usr/bin/bindfs",
   "python3-portalocker": "/usr/lib/python3/dist-packages/portalocker",
   "util-linux": "/usr/bin/flock",
 };

@@ -62,7 +62,9 @@ const CAPABILITIES = {
   "Python's portalocker": () => surroundings.python !== null,
   "the oldest Deno and Bun": () => surroundings.oldest.length === 2,
   "flock(1)": () => has("flock"),
-  "root (to become somebody else)": () => process.getuid?.() === 0,
+  "bindfs(1) and FUSE": () =>
+    has("bindfs") && succeeds("test", "-c", "/dev/fuse"),
+  "root": () => process.getuid?.() === 0,
   "Deno, Bun and Node": () =>
     ["deno", "bun", "node", "node26"].every((name) =>
       runtimes.some((runtime) => runtime.name === name)
@@ -244,7 +246,11 @@ export async function runScript(
 }
 
 function has(command: string): boolean {
-  return spawnSync(command, ["--version"]).status === 0;
+  return succeeds(command, "--version");
+}
+
+function succeeds(command: string, ...args: string[]): boolean {
+  return spawnSync(command, args).status === 0;
 }
 
 function hasDescriptors(): boolean {

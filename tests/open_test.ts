@@ -98,7 +98,7 @@ test(
       assert.equal(await contender.tryAcquire(), null, "r locks exclusively");
     });
   },
-  "root (to become somebody else)",
+  "root",
 );
 
 test(
@@ -111,7 +111,7 @@ test(
       await fails(join(closed, "a.lock"), { code: "EACCES" });
     });
   },
-  "root (to become somebody else)",
+  "root",
 );
 
 /** The effective user is what the system asks for permissions. */
