@@ -14,6 +14,7 @@ import { checkPackage } from "./package.mjs";
 import { root, runtimes, setUp } from "./setup.mjs";
 
 const results = join(root, "build", "results");
+const LONGEST_SUITE = 10 * 60_000;
 
 /** How each runtime runs test files and writes a report as JUnit does. */
 const RUNNERS = {
@@ -95,6 +96,9 @@ function runSuite({ name, command, directory, extension }) {
     cwd: directory,
     env,
     stdio: ["ignore", "inherit", "inherit"],
+    // A blocked thread cannot even time out by itself.
+    timeout: LONGEST_SUITE,
+    killSignal: "SIGKILL",
   });
   return { name, status, ...counts(report) };
 }

@@ -3,6 +3,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
+import { Worker as Thread } from "node:worker_threads";
 import { AlreadyLocked, Lock, LOCK_NB, LOCK_SH } from "../mod.ts";
 import { folder, openDescriptors, runtimes, self, test } from "./harness.ts";
 import { Worker } from "./harness.ts";
@@ -84,6 +85,26 @@ test("1,000 acquisitions leave the number of open descriptors unchanged", async 
     assert.equal(openDescriptors(dir.path, worker.process.pid), 0);
   }
 });
+
+test(
+  "threads of one process exclude each other, and read their own errno",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    await using _file = await new Lock(path).acquire();
+    const thread = new Thread(
+      new URL(`./fixtures/thread${self.extension}`, import.meta.url),
+      { workerData: path },
+    );
+    const answers = await new Promise((resolve, reject) => {
+      thread.on("message", resolve);
+      thread.on("error", reject);
+    });
+    await thread.terminate();
+    assert.deepEqual(answers, [null, "EBADF"]);
+  },
+  "descriptors",
+);
 
 test("a process that ends in good order while it holds the lock frees it", async () => {
   using dir = folder();
