@@ -172,6 +172,9 @@ function report(suites, others) {
     for (const name of missing) problems.push(`${name}: is not installed`);
   }
   if (everyName.size === 0) problems.push("no test was found");
+  for (const { name, skipped } of suites) {
+    for (const test of skipped) console.log(`SKIPPED ${name}: ${test}`);
+  }
   for (const problem of problems) console.log(`PROBLEM ${problem}`);
   const sum = (kind) =>
     suites.reduce((total, suite) => total + suite[kind].length, others[kind]);
