@@ -19,7 +19,10 @@ async function slowFileSystem() {
   const { dev } = fs.statSync(path);
   const server = spawn("bindfs", ["-f", source, path], { stdio: "ignore" });
   const signal = (name: string) => process.kill(server.pid!, name);
-  while (fs.statSync(path).dev === dev) await delay(5);
+  while (fs.statSync(path).dev === dev) {
+    assert.equal(server.exitCode, null, "bindfs could not mount");
+    await delay(5);
+  }
   return {
     path,
     stop: () => signal("SIGSTOP"),
