@@ -3,7 +3,7 @@
 import { constants } from "node:os";
 import { LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "./constants.ts";
 import type { PosixConstants } from "./constants.ts";
-import type { Runtime, System, SystemError } from "./types.ts";
+import type { CFunction, Runtime, System, SystemError } from "./types.ts";
 
 /** Larger than `struct stat` and `struct statfs` of any 64-bit system. */
 const STRUCT_SIZE = 4096;
@@ -58,14 +58,26 @@ export function posix(runtime: Runtime, system: PosixConstants): System {
     },
     isLocal: (fd) => libc.fstatfs(fd, struct) === 0 && system.isLocal(view),
     inode(fd) {
-      // glibc before 2.33 has no such symbol, hence bound alone and late.
-      const { fstat } = runtime.bind(system.libc, {
-        fstat: { parameters: ["i32", "buffer"], result: "i32" },
-      });
+      const fstat = bindFstat(runtime, system.libc);
       if (fstat(fd, struct) !== 0) throw failure("fstat", errno());
       return system.inode(view);
     },
   };
+}
+
+/** fstat(2), which glibc before 2.33 exports under its inner name only. */
+function bindFstat(runtime: Runtime, library: string): CFunction {
+  try {
+    return runtime.bind(library, {
+      fstat: { parameters: ["i32", "buffer"], result: "i32" },
+    }).fstat;
+  } catch {
+    const { __fxstat } = runtime.bind(library, {
+      __fxstat: { parameters: ["i32", "i32", "buffer"], result: "i32" },
+    });
+    // bits/stat.h: _STAT_VER_KERNEL, which every 64-bit system takes.
+    return (fd, stat) => __fxstat(0, fd, stat);
+  }
 }
 
 /** Names of two numbers that carry two: the one that flock(2) documents. */

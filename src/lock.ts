@@ -241,7 +241,9 @@ export class Lock implements AsyncDisposable, Disposable {
       return file;
     } catch (error) {
       yield* quietly(unlockAndClose(file));
-      throw wait.signal?.aborted ? error : lockFailure("lock", this, error);
+      throw wait.signal?.aborted && error === wait.signal.reason
+        ? error
+        : lockFailure("lock", this, error);
     }
   }
 
@@ -304,12 +306,19 @@ function unlessAborted(
   if (!signal) return opening;
   return new Promise((resolve, reject) => {
     const abort = () => {
-      opening.then((file) => file.close()).catch(() => {});
       reject(signal.reason);
+      opening.then((file) => file.close()).catch(() => {});
     };
+    // At once, not in a later turn: an abort in between would close the file
+    // of somebody who has it already.
+    const settled = () => signal.removeEventListener("abort", abort);
     signal.addEventListener("abort", abort, { once: true });
-    opening.then(resolve, reject).finally(() =>
-      signal.removeEventListener("abort", abort)
-    );
+    opening.then((file) => {
+      settled();
+      resolve(file);
+    }, (error) => {
+      settled();
+      reject(error);
+    });
   });
 }

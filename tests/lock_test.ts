@@ -329,6 +329,42 @@ function deferred() {
   return { promise, resolve };
 }
 
+test("Lock.acquire() aborted in the moment its file opens keeps or closes it, never both", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const controller = new AbortController();
+  await withNative((real) => ({
+    open(...how) {
+      const opening = Promise.resolve(real.open(...how));
+      // Runs right after whatever Lock itself does with the file.
+      queueMicrotask(() => opening.then(() => controller.abort("now")));
+      return opening;
+    },
+  }), async () => {
+    const lock = new Lock(path);
+    const file = await lock.acquire({ signal: controller.signal });
+    assert.equal(new Lock(path).tryAcquireSync(), null);
+    await file.close();
+  });
+  assert.equal(openDescriptors(dir.path), 0);
+});
+
+test("Lock.acquire() tells a system error from an abort that comes with it", async () => {
+  using dir = folder();
+  const controller = new AbortController();
+  const lock = new Lock(join(dir.path, "a.lock"));
+  await withFiles(() => ({
+    tryLock() {
+      controller.abort("now");
+      throw systemError("ENOLCK", 37);
+    },
+  }), () =>
+    assert.rejects(lock.acquire({ signal: controller.signal }), {
+      name: "LockException",
+      code: "ENOLCK",
+    }));
+});
+
 test("Lock.tryAcquire() is null only for contention", async () => {
   using dir = folder();
   const path = join(dir.path, "a.lock");

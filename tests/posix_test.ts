@@ -75,6 +75,25 @@ test("posix: EINTR is no answer, whatever the call", () => {
   );
 });
 
+test("posix: the inode is found where an old glibc exports no fstat", () => {
+  const asked: string[] = [];
+  const runtime: Runtime = {
+    bind: (_, functions) => {
+      const names = Object.keys(functions);
+      if (names.includes("fstat")) throw new Error("undefined symbol: fstat");
+      return Object.fromEntries(names.map((name) => [name, (...values) => {
+        asked.push(name);
+        const stat = values.at(-1) as Uint8Array;
+        new BigUint64Array(stat.buffer)[1] = 4711n;
+        return 0;
+      }])) as ReturnType<Runtime["bind"]>;
+    },
+    errno: () => () => 0,
+  };
+  assert.equal(posix(runtime, linux).inode(7), 4711n);
+  assert.deepEqual(asked, ["__fxstat"]);
+});
+
 test("posix: constants exist for 64-bit Linux and macOS and for nothing else", () => {
   for (const arch of ["x64", "arm64", "riscv64"]) {
     assert.equal(posixConstants("linux", arch)?.EWOULDBLOCK, 11);
