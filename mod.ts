@@ -24,8 +24,18 @@ export {
 } from "./src/errors.ts";
 export { LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, LockFlags } from "./src/flags.ts";
 export { Lock } from "./src/lock.ts";
-export type { FileArgument, FileInfo, SelfLockingFile } from "./ffi/types.ts";
+export type {
+  FileArgument,
+  FileInfo,
+  LockHolder,
+  SelfLockingFile,
+} from "./ffi/types.ts";
+export { lockHolders } from "./src/holders.ts";
 export { LockedFile, SeekMode } from "./src/locked_file.ts";
 export { lock, lockSync, unlock } from "./src/low_level.ts";
 export type { FileMode } from "./src/open_mode.ts";
-export type { AcquireOptions, LockOptions } from "./src/options.ts";
+export type {
+  AcquireOptions,
+  LastingWait,
+  LockOptions,
+} from "./src/options.ts";

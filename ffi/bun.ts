@@ -1,6 +1,8 @@
 /** Bun calls C through `bun:ffi`. */
 
+import * as fs from "node:fs";
 import { createRequire } from "node:module";
+import { isMainThread } from "node:worker_threads";
 import type { CFunction, CType, Runtime } from "./types.ts";
 
 interface BunFfi {
@@ -17,6 +19,14 @@ const NAMES: Record<CType, string> = {
   usize: "usize",
   buffer: "ptr",
 };
+
+const byte = new Uint8Array(1);
+
+function readable(_library: string, fd: number): Promise<void> {
+  return new Promise((resolve) =>
+    fs.read(fd, byte, 0, 1, null, () => resolve())
+  );
+}
 
 /** The runtime axis for Bun. */
 export function bunRuntime(): Runtime {
@@ -46,5 +56,7 @@ export function bunRuntime(): Runtime {
       const address = (symbols[locator] as () => number)();
       return () => ffi.read.i32(address, 0);
     },
+    // The threads of the pool serve all workers, and there are few of them.
+    ...isMainThread ? { readable } : {},
   };
 }

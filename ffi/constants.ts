@@ -14,7 +14,11 @@ export interface PosixConstants {
   EINTR: number;
   /** errno.h: the same number as EAGAIN on both systems. */
   EWOULDBLOCK: number;
-  /** Reads the inode number out of a `struct stat` of a 64-bit system. */
+  /** Whether there are inotify(7) and proc(5). */
+  linux: boolean;
+  /** Reads the device number out of a `struct stat` of a 64-bit system. */
+  device(stat: DataView): bigint;
+  /** Reads the inode number out of it. */
   inode(stat: DataView): bigint;
   /** Reads out of a `struct statfs` whether the file system is local. */
   isLocal(statfs: DataView): boolean;
@@ -66,6 +70,8 @@ const linux: PosixConstants = {
   strerror: "__xpg_strerror_r",
   EINTR: 4,
   EWOULDBLOCK: 11,
+  linux: true,
+  device: (stat) => stat.getBigUint64(0, littleEndian),
   inode: (stat) => stat.getBigUint64(8, littleEndian),
   isLocal: (statfs) => LINUX_LOCAL.has(statfs.getUint32(0, littleEndian)),
 };
@@ -76,6 +82,8 @@ const darwin: PosixConstants = {
   strerror: "strerror_r",
   EINTR: 4,
   EWOULDBLOCK: 35,
+  linux: false,
+  device: (stat) => BigInt(stat.getInt32(0, littleEndian)),
   inode: (stat) => stat.getBigUint64(8, littleEndian),
   isLocal: (statfs) => (statfs.getUint32(64, littleEndian) & MNT_LOCAL) !== 0,
 };

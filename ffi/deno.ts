@@ -3,6 +3,12 @@
 import type { DenoApi } from "./deno_api.ts";
 import type { CFunction, CType, Runtime } from "./types.ts";
 
+const READ_IN_A_THREAD = {
+  parameters: ["i32", "buffer", "usize"],
+  result: "isize",
+  nonblocking: true,
+};
+
 /**
  * Whether this Deno may call C and its `node:fs` descriptors are the system's.
  * Asks without prompting anybody.
@@ -17,6 +23,14 @@ export function denoHasDescriptors(deno: DenoApi): boolean {
 
 /** The runtime axis for Deno. */
 export function denoRuntime(deno: DenoApi): Runtime {
+  const byte = new Uint8Array(1);
+  let read: ((...values: unknown[]) => unknown) | undefined;
+
+  async function readable(library: string, fd: number): Promise<void> {
+    read ??= deno.dlopen(library, { read: READ_IN_A_THREAD }).symbols.read;
+    await read(fd, byte, 1n);
+  }
+
   return {
     bind(library, functions) {
       const symbols = Object.fromEntries(
@@ -39,5 +53,8 @@ export function denoRuntime(deno: DenoApi): Runtime {
       const view = new deno.UnsafePointerView(symbols[locator]() as object);
       return () => view.getInt32();
     },
+    // Nobody could end the thread and the descriptors of a worker that was
+    // terminated.
+    ..."WorkerGlobalScope" in globalThis ? {} : { readable },
   };
 }

@@ -26,6 +26,7 @@ export interface DenoApi {
 export interface DenoSymbol {
   parameters: string[];
   result: string;
+  nonblocking?: boolean;
 }
 
 export interface DenoOpenOptions {

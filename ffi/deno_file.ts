@@ -28,6 +28,7 @@ export function denoFiles(deno: DenoApi): Native {
       refuseFifo(deno, path, mode, look(deno, path));
       return denoFile(deno.openSync(path, openOptions(mode, creationMode)));
     },
+    holders: () => [],
     descriptor() {
       throw new Unsupported(
         "without FFI Deno cannot lock a descriptor by its number; " +
@@ -89,6 +90,12 @@ function denoFile(file: DenoFile): NativeFile {
     tryLock: (exclusive) => file.tryLockSync(exclusive),
     lock: (exclusive) => file.lockSync(exclusive),
     unlock: () => file.unlockSync(),
+    identity() {
+      const { dev, ino } = file.statSync();
+      return ino === null ? null : `${dev}:${ino}`;
+    },
+    watch: () => null,
+    announce() {},
     read: async (into) => (await file.read(into)) ?? 0,
     readSync: (into) => file.readSync(into) ?? 0,
     write: (data) => file.write(data),

@@ -9,6 +9,7 @@ import type {
   NativeFile,
   OpenMode,
   System,
+  Watch,
 } from "./types.ts";
 
 /** More than that in one call is an error on one runtime or another. */
@@ -60,6 +61,7 @@ export function descriptors(system: System): Native {
       prove(fd);
       return new Descriptor(system, fd);
     },
+    holders: system.holders,
   };
 }
 
@@ -129,6 +131,18 @@ class Descriptor implements Lockable {
 
   unlock(): void {
     this.system.unlock(this.fd);
+  }
+
+  identity(): string {
+    return this.system.identity(this.fd);
+  }
+
+  watch(closed: () => void): Watch | null {
+    return this.system.watch(this.fd, closed);
+  }
+
+  announce(): void {
+    this.system.announce(this.fd);
   }
 }
 

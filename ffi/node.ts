@@ -34,9 +34,20 @@ const KOFFI_NAMES: Record<CType, string> = {
   buffer: "uint8_t *",
 };
 
+interface NodeNet {
+  Socket: new (options: object) => {
+    on(event: "error", listener: () => void): void;
+    unref(): void;
+  };
+}
+
+/** So much is read at a time from a {@linkcode Runtime.stream}. */
+const CHUNK = 16 * 1024;
+
+const here = createRequire(import.meta.url);
+
 /** The runtime axis for Node. */
 export function nodeRuntime(): Runtime {
-  const here = createRequire(import.meta.url);
   const ffi = load<NodeFfi>(here, "node:ffi");
   if (ffi && permits("ffi")) return builtIn(ffi);
   const koffi = load<Koffi>(here, "koffi") ??
@@ -81,6 +92,23 @@ function permits(scope: string): boolean {
   return permission?.has(scope) ?? true;
 }
 
+/** Not `fs.read`, which would park one of the few threads that serve all. */
+function stream(pipe: number, arrived: (bytes: Uint8Array) => void): void {
+  const { Socket } = here("node:net") as NodeNet;
+  const callback = (count: number, bytes: Uint8Array) => {
+    arrived(bytes.subarray(0, count));
+    return true;
+  };
+  const socket = new Socket({
+    fd: pipe,
+    readable: true,
+    writable: false,
+    onread: { buffer: new Uint8Array(CHUNK), callback },
+  });
+  socket.on("error", () => {});
+  socket.unref();
+}
+
 function builtIn(ffi: NodeFfi): Runtime {
   const signature = (parameters: string[], result: string) => ({
     arguments: parameters,
@@ -115,6 +143,7 @@ function builtIn(ffi: NodeFfi): Runtime {
       const address = functions[locator]() as bigint;
       return () => ffi.getInt32(address, 0);
     },
+    stream,
   };
 }
 
@@ -134,5 +163,6 @@ function withKoffi(koffi: Koffi): Runtime {
       ) as Record<keyof typeof functions, CFunction>;
     },
     errno: () => () => koffi.errno(),
+    stream,
   };
 }

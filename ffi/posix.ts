@@ -3,6 +3,7 @@
 import { constants } from "node:os";
 import { LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "./constants.ts";
 import type { PosixConstants } from "./constants.ts";
+import { linux, NOTHING_BEYOND } from "./linux.ts";
 import type { CFunction, Runtime, System, SystemError } from "./types.ts";
 
 /** Larger than `struct stat` and `struct statfs` of any 64-bit system. */
@@ -47,7 +48,15 @@ export function posix(runtime: Runtime, system: PosixConstants): System {
 
   const kind = (exclusive: boolean) => exclusive ? LOCK_EX : LOCK_SH;
 
+  let boundFstat: CFunction | undefined;
+  function fstat(fd: number): DataView {
+    boundFstat ??= bindFstat(runtime, system.libc);
+    if (boundFstat(fd, struct) !== 0) throw failure("fstat", errno());
+    return view;
+  }
+
   return {
+    ...system.linux ? linux(runtime, system.libc) : NOTHING_BEYOND,
     tryLock: (fd, exclusive) => flock(fd, kind(exclusive) | LOCK_NB),
     lock: (fd, exclusive) => void flock(fd, kind(exclusive)),
     unlock: (fd) => void flock(fd, LOCK_UN),
@@ -57,10 +66,10 @@ export function posix(runtime: Runtime, system: PosixConstants): System {
       return position;
     },
     isLocal: (fd) => libc.fstatfs(fd, struct) === 0 && system.isLocal(view),
-    inode(fd) {
-      const fstat = bindFstat(runtime, system.libc);
-      if (fstat(fd, struct) !== 0) throw failure("fstat", errno());
-      return system.inode(view);
+    inode: (fd) => system.inode(fstat(fd)),
+    identity(fd) {
+      const stat = fstat(fd);
+      return `${system.device(stat)}:${system.inode(stat)}`;
     },
   };
 }

@@ -35,6 +35,19 @@ export interface Runtime {
    * is asked for once.
    */
   errno(library: string, locator: string): () => number;
+
+  /**
+   * Hands over what arrives at a pipe, on the event loop and without keeping
+   * the process alive. Only where the runtime can do so without a thread.
+   */
+  stream?(pipe: number, arrived: (bytes: Uint8Array) => void): void;
+
+  /**
+   * Settles when `read(2)` of a single byte returns, whatever it says. Parks a
+   * thread and keeps the process alive until then. Only where {@linkcode
+   * Runtime.stream} is missing and a parked thread can do no harm.
+   */
+  readable?(library: string, fd: number): Promise<void>;
 }
 
 /** The system axis: what an operating system does with a descriptor. */
@@ -51,6 +64,14 @@ export interface System {
   isLocal(fd: number): boolean;
   /** The inode that the system itself sees behind the descriptor. */
   inode(fd: number): bigint;
+  /** {@linkcode Lockable.identity} */
+  identity(fd: number): string;
+  /** {@linkcode Lockable.watch} */
+  watch(fd: number, closed: () => void): Watch | null;
+  /** {@linkcode Lockable.announce} */
+  announce(fd: number): void;
+  /** {@linkcode Native.holders} */
+  holders(file: string | number, search: boolean): LockHolder[];
 }
 
 /** How a file is opened. */
@@ -71,6 +92,35 @@ export interface Lockable {
   lock(exclusive: boolean): void;
   /** Unlocking what is not locked is no error. */
   unlock(): void;
+  /** Equal for equal files, however they were opened; `null` if unknown. */
+  identity(): string | null;
+  /**
+   * Calls back after any process has closed the file, which releases its lock:
+   * perhaps a moment before the lock is gone, perhaps once for several closes.
+   * `null` where nobody tells.
+   */
+  watch(closed: () => void): Watch | null;
+  /** Makes every {@linkcode Lockable.watch} on the file call back. */
+  announce(): void;
+}
+
+/** The way to be called back. Nothing is missed from its start to its end. */
+export interface Watch {
+  /** Lets the event loop call back, and keeps it alive until the end. */
+  listen(): void;
+  /** Blocks the thread until something happened to any file that is watched. */
+  block(milliseconds: number): void;
+  end(): void;
+}
+
+/** A process that holds a lock. */
+export interface LockHolder {
+  /** Number of the process. */
+  readonly pid: number;
+  /** Name of its program, where the system tells. */
+  readonly command?: string;
+  /** Whether others may hold the lock beside it. */
+  readonly mode: "exclusive" | "shared";
 }
 
 /** What every runtime can tell of an open file. Times may be unknown. */
@@ -155,6 +205,12 @@ export interface Native {
   openSync(path: string, mode: OpenMode, creationMode: number): NativeFile;
   /** A descriptor that the caller opened, once proven to be the system's. */
   descriptor(fd: number): Lockable;
+  /**
+   * Who holds locks on a file, given by path or descriptor; empty where the
+   * system cannot tell. `search` takes its time to find even those whom the
+   * system does not name at once.
+   */
+  holders(file: string | number, search: boolean): LockHolder[];
 }
 
 /** What the system said: name, number and words of its error. */

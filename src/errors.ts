@@ -119,13 +119,16 @@ export function openFailure(subject: Subject, error: unknown): unknown {
 
 /**
  * Turns what the system said about a lock into a {@linkcode LockException}.
- * Errors that are none of the system's come back as they are.
+ * Errors that are none of the system's come back as they are, also those with
+ * which the caller ended a wait.
  */
 export function lockFailure(
   verb: "lock" | "release",
   subject: Subject,
   error: unknown,
+  wait?: { endedBy(error: unknown): boolean },
 ): unknown {
+  if (wait?.endedBy(error)) return error;
   const { code, errno, message } = error as SystemError;
   if (
     error instanceof LockException || error instanceof Unsupported ||

@@ -2,21 +2,20 @@
 
 import { native } from "../ffi/mod.ts";
 import type { NativeFile } from "../ffi/types.ts";
+import { observed, publish } from "./diagnostics.ts";
 import { AlreadyLocked, lockFailure, openFailure, shown } from "./errors.ts";
 import { empty, unlockAndClose } from "./file_recipes.ts";
+import { by } from "./holders.ts";
 import { LockedFile } from "./locked_file.ts";
 import { acquireWait, filePath, lockSettings } from "./options.ts";
-import type {
-  AcquireOptions,
-  LockOptions,
-  LockSettings,
-  Wait,
-} from "./options.ts";
+import type { AcquireOptions, LockOptions, LockSettings } from "./options.ts";
 import { perform, performSync, step } from "./recipe.ts";
 import type { Recipe } from "./recipe.ts";
 import { breather } from "./wait/event_loop.ts";
 import { Turns } from "./wait/turns.ts";
-import { now, waitFor } from "./wait/wait.ts";
+import { contestFor } from "./wait/contest.ts";
+import { now, Patience, worthTelling } from "./wait/patience.ts";
+import { waitFor } from "./wait/wait.ts";
 
 /** One attempt, for {@linkcode Lock.tryAcquire}. */
 const ONE_ATTEMPT: AcquireOptions = { failWhenLocked: true };
@@ -106,10 +105,9 @@ export class Lock implements AsyncDisposable, Disposable {
    * signal's reason if it is aborted.
    */
   async acquire(options?: AcquireOptions): Promise<LockedFile> {
-    const wait = acquireWait(options, this.#settings.wait);
-    const start = now();
-    await breather(start);
-    return await perform(this.#acquire(wait, start));
+    const patience = this.#patience(options);
+    await breather(patience.start);
+    return await perform(this.#acquire(patience, alreadyLocked));
   }
 
   /**
@@ -117,8 +115,7 @@ export class Lock implements AsyncDisposable, Disposable {
    * through this instance is not waited for, since nobody could release it.
    */
   acquireSync(options?: AcquireOptions): LockedFile {
-    const wait = acquireWait(options, this.#settings.wait);
-    return performSync(this.#acquire(wait, now()));
+    return performSync(this.#acquire(this.#patience(options), alreadyLocked));
   }
 
   /**
@@ -128,17 +125,15 @@ export class Lock implements AsyncDisposable, Disposable {
    * @throws Whatever {@linkcode Lock.acquire} throws, but for
    * {@linkcode AlreadyLocked}.
    */
-  tryAcquire(): Promise<LockedFile | null> {
-    return this.acquire(ONE_ATTEMPT).catch(nullIfLocked);
+  async tryAcquire(): Promise<LockedFile | null> {
+    const patience = this.#patience(ONE_ATTEMPT);
+    await breather(patience.start);
+    return await perform(this.#acquire(patience, () => null));
   }
 
   /** {@linkcode Lock.tryAcquire}, blocking the thread. */
   tryAcquireSync(): LockedFile | null {
-    try {
-      return this.acquireSync(ONE_ATTEMPT);
-    } catch (error) {
-      return nullIfLocked(error);
-    }
+    return performSync(this.#acquire(this.#patience(ONE_ATTEMPT), () => null));
   }
 
   /**
@@ -192,26 +187,49 @@ export class Lock implements AsyncDisposable, Disposable {
     this.releaseSync();
   }
 
-  /** Takes the turn among this instance's tasks, then the lock. */
-  *#acquire(wait: Wait, start: number): Recipe<LockedFile> {
-    wait.signal?.throwIfAborted();
+  #patience(options: AcquireOptions | undefined): Patience {
+    const wait = acquireWait(options, this.#settings.wait);
+    const { onWait } = wait;
+    if (onWait === undefined) return new Patience(wait);
+    const { path } = this;
+    return new Patience(wait, (waited) => {
+      onWait({ path, waited, holders: native().holders(path, true) });
+    });
+  }
+
+  /**
+   * Takes the turn among this instance's tasks, then the lock. `refuse` says
+   * what is to come of it when the wait is over.
+   */
+  *#acquire<Refusal>(
+    patience: Patience,
+    refuse: (refused: Refused) => Refusal,
+  ): Recipe<LockedFile | Refusal> {
+    const { path } = this;
+    patience.signal?.throwIfAborted();
     const mine = this.#turns.tryTake() ||
-      (yield* step(() => this.#turns.take(wait, start), () => false));
-    if (!mine) {
-      throw this.#alreadyLocked(
-        start,
-        this.#held
-          ? "already locked through this same object, which is not reentrant"
-          : "already locked, and waited for through this same object",
-      );
-    }
+      (yield* step(() => this.#queue(patience), () => false));
+    if (!mine) return refuse({ path, patience, held: this.#held !== null });
     try {
-      const file = yield* this.#open(wait.signal);
-      return this.#hold(yield* this.#lock(file, wait, start));
+      const file = yield* this.#open(patience.signal);
+      if (yield* this.#lock(file, patience)) return this.#hold(file, patience);
     } catch (error) {
       this.#turns.pass();
       throw error;
     }
+    this.#turns.pass();
+    return refuse({ path, patience });
+  }
+
+  #queue(patience: Patience): true | Promise<boolean> {
+    if (patience.left > 0) this.#waits();
+    return this.#turns.take(patience);
+  }
+
+  #waits(): void {
+    const { path } = this;
+    const { exclusive } = this.#settings;
+    publish("wait", () => ({ path, exclusive }));
   }
 
   *#open(signal: AbortSignal | undefined): Recipe<NativeFile> {
@@ -231,39 +249,41 @@ export class Lock implements AsyncDisposable, Disposable {
     }
   }
 
-  *#lock(file: NativeFile, wait: Wait, start: number): Recipe<NativeFile> {
+  /** Locks the file, or closes it. */
+  *#lock(file: NativeFile, patience: Patience): Recipe<boolean> {
     const { exclusive, mode } = this.#settings;
+    let locked = false;
     try {
-      if (!(yield* waitFor(() => file.tryLock(exclusive), wait, start))) {
-        throw this.#alreadyLocked(start, "already locked");
-      }
-      if (mode.truncate) yield* empty(file);
-      return file;
+      locked = yield* waitFor(file, exclusive, patience, () => this.#waits());
+      if (locked && mode.truncate) yield* empty(file);
     } catch (error) {
-      yield* quietly(unlockAndClose(file));
-      throw wait.signal?.aborted && error === wait.signal.reason
-        ? error
-        : lockFailure("lock", this, error);
+      yield* quietly(locked ? release(file) : unlockAndClose(file));
+      throw lockFailure("lock", this, error, patience);
     }
+    if (!locked) yield* quietly(unlockAndClose(file));
+    return locked;
   }
 
-  #hold(file: NativeFile): LockedFile {
-    const { mode } = this.#settings;
+  #hold(file: NativeFile, patience: Patience): LockedFile {
+    const { exclusive, mode } = this.#settings;
     const { path } = this;
-    const release = () => perform(this.#release(file));
-    const releaseSync = () => performSync(this.#release(file));
+    const since = observed("release") ? now() : undefined;
+    publish("acquire", () => ({ path, exclusive, waited: patience.waited }));
+    const recipe = () => this.#release(file, since);
     return this.#held = new LockedFile({
       path,
       file,
       mode,
-      release,
-      releaseSync,
+      release: () => perform(recipe()),
+      releaseSync: () => performSync(recipe()),
     });
   }
 
-  *#release(file: NativeFile): Recipe<void> {
+  *#release(file: NativeFile, since: number | undefined): Recipe<void> {
+    const { path } = this;
+    const { exclusive } = this.#settings;
     try {
-      yield* unlockAndClose(file);
+      yield* release(file);
     } catch (error) {
       if (this.#settings.throwOnReleaseError) {
         throw lockFailure("release", this, error);
@@ -271,22 +291,45 @@ export class Lock implements AsyncDisposable, Disposable {
     } finally {
       this.#held = null;
       this.#turns.pass();
+      publish(
+        "release",
+        () => ({ path, exclusive, held: since && now() - since }),
+      );
     }
-  }
-
-  #alreadyLocked(start: number, reason: string): AlreadyLocked {
-    const waited = now() - start;
-    return new AlreadyLocked(
-      `Cannot lock ${shown(this)}: ${reason} ` +
-        `(waited ${Math.round(waited)} ms)`,
-      { path: this.path, waited },
-    );
   }
 }
 
-function nullIfLocked(error: unknown): null {
-  if (error instanceof AlreadyLocked) return null;
-  throw error;
+/** What is known of a wait that was in vain. */
+interface Refused {
+  path: string;
+  patience: Patience;
+  /** Set if the turn among the tasks of one lock never came. */
+  held?: boolean;
+}
+
+function alreadyLocked({ path, patience, held }: Refused): never {
+  const { waited } = patience;
+  const holders = native().holders(path, worthTelling(waited));
+  const reason = held === undefined
+    ? `already locked${by(holders)}`
+    : held
+    ? "already locked through this same object, which is not reentrant"
+    : "already locked, and waited for through this same object";
+  throw new AlreadyLocked(
+    `Cannot lock ${shown({ path })}: ${reason} ` +
+      `(waited ${Math.round(waited)} ms)`,
+    { path, waited, holderPid: holders[0]?.pid },
+  );
+}
+
+/** Unlocks and closes, and says so to those who wait in this thread. */
+function* release(file: NativeFile): Recipe<void> {
+  const contest = contestFor(file);
+  try {
+    yield* unlockAndClose(file);
+  } finally {
+    contest?.ring();
+  }
 }
 
 /** Carries a recipe out whose errors would hide a more important one. */

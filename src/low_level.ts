@@ -3,13 +3,17 @@
 import { inspect } from "node:util";
 import { native } from "../ffi/mod.ts";
 import type { FileArgument, Lockable, SelfLockingFile } from "../ffi/types.ts";
+import { publish } from "./diagnostics.ts";
 import { AlreadyLocked, lockFailure, shown } from "./errors.ts";
 import type { Subject } from "./errors.ts";
+import { by } from "./holders.ts";
 import { parseFlags } from "./flags.ts";
 import type { LockFlags } from "./flags.ts";
 import { acquireWait, AS_LONG_AS_IT_TAKES } from "./options.ts";
 import { perform } from "./recipe.ts";
-import { now, waitFor } from "./wait/wait.ts";
+import { contestFor } from "./wait/contest.ts";
+import { now, Patience } from "./wait/patience.ts";
+import { waitFor } from "./wait/wait.ts";
 
 /**
  * Locks an open file: flock(2) that does not block the thread.
@@ -55,17 +59,18 @@ export async function lock(
   wait.signal?.throwIfAborted();
   const target = lockable(file);
   if (kind === "unlock") return release(target);
-  const attempt = () => {
-    try {
-      return target.tryLock(kind === "exclusive");
-    } catch (error) {
-      throw lockFailure("lock", target, error);
-    }
-  };
-  const once = { ...wait, failWhenLocked: !blocking };
-  if (!await perform(waitFor(attempt, once, now()))) {
-    throw alreadyLocked(target);
+  const exclusive = kind === "exclusive";
+  const patience = new Patience({ ...wait, failWhenLocked: !blocking });
+  const subject = { fd: target.fd, exclusive };
+  const onWait = () => publish("wait", () => subject);
+  let locked: boolean;
+  try {
+    locked = await perform(waitFor(target, exclusive, patience, onWait));
+  } catch (error) {
+    throw lockFailure("lock", target, error, patience);
   }
+  if (!locked) throw alreadyLocked(target);
+  isLocked(target, exclusive, patience.waited);
 }
 
 /**
@@ -77,6 +82,7 @@ export function lockSync(file: FileArgument, flags: LockFlags): void {
   const target = lockable(file);
   if (kind === "unlock") return release(target);
   const exclusive = kind === "exclusive";
+  const start = now();
   let locked = true;
   try {
     if (blocking) target.lock(exclusive);
@@ -85,6 +91,7 @@ export function lockSync(file: FileArgument, flags: LockFlags): void {
     throw lockFailure("lock", target, error);
   }
   if (!locked) throw alreadyLocked(target);
+  isLocked(target, exclusive, now() - start);
 }
 
 /**
@@ -108,12 +115,28 @@ function release(target: Target): void {
   } catch (error) {
     throw lockFailure("release", target, error);
   }
+  wakeOthers(target);
+  publish("release", () => ({ fd: target.fd }));
+}
+
+function isLocked(target: Target, exclusive: boolean, waited: number): void {
+  // It may have been exclusive before.
+  if (!exclusive) wakeOthers(target);
+  publish("acquire", () => ({ fd: target.fd, exclusive, waited }));
+}
+
+/** The file stays open, so the system tells nobody of the release. */
+function wakeOthers(target: Target): void {
+  target.announce();
+  contestFor(target)?.ring();
 }
 
 function alreadyLocked({ fd }: Target): AlreadyLocked {
-  return new AlreadyLocked(`Cannot lock ${shown({ fd })}: already locked`, {
-    fd: fd ?? undefined,
-  });
+  const holders = typeof fd === "number" ? native().holders(fd, false) : [];
+  return new AlreadyLocked(
+    `Cannot lock ${shown({ fd })}: already locked${by(holders)}`,
+    { fd: fd ?? undefined, holderPid: holders[0]?.pid },
+  );
 }
 
 function lockable(file: FileArgument): Target {
@@ -122,6 +145,9 @@ function lockable(file: FileArgument): Target {
       tryLock: (exclusive) => file.tryLockSync(exclusive),
       lock: (exclusive) => file.lockSync(exclusive),
       unlock: () => file.unlockSync(),
+      identity: () => null,
+      watch: () => null,
+      announce() {},
     };
   }
   const fd: unknown = typeof file === "object" ? file?.fd : file;

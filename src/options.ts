@@ -2,6 +2,7 @@
 
 import { fileURLToPath } from "node:url";
 import { inspect } from "node:util";
+import type { LockHolder } from "../ffi/types.ts";
 import { LOCK_EX, LOCK_NB, parseFlags } from "./flags.ts";
 import type { LockFlags } from "./flags.ts";
 import { parseMode } from "./open_mode.ts";
@@ -18,8 +19,9 @@ export interface AcquireOptions {
    */
   timeout?: number;
   /**
-   * The longest pause between two attempts, in milliseconds. Waits begin with
-   * much shorter ones.
+   * The longest pause between two attempts, in milliseconds. Attempts begin
+   * with much shorter ones, and where the system tells of releases they follow
+   * each release at once.
    *
    * @default {250}
    */
@@ -32,6 +34,21 @@ export interface AcquireOptions {
   failWhenLocked?: boolean;
   /** Ends the wait; `acquire` rejects with the signal's reason. */
   signal?: AbortSignal;
+  /**
+   * Called once a wait has lasted 100 milliseconds, to tell somebody why
+   * nothing goes on. What it throws ends the wait and is thrown by `acquire`.
+   */
+  onWait?: (wait: LastingWait) => void;
+}
+
+/** What {@linkcode AcquireOptions.onWait} is told. */
+export interface LastingWait {
+  /** The file that is waited for. */
+  path: string;
+  /** How long the wait has lasted, in milliseconds. */
+  waited: number;
+  /** Who holds the lock, as {@linkcode lockHolders} finds out. */
+  holders: LockHolder[];
 }
 
 /** How to open and lock a file. */
@@ -69,6 +86,7 @@ export interface Wait {
   readonly checkInterval: number;
   readonly failWhenLocked: boolean;
   readonly signal: AbortSignal | undefined;
+  readonly onWait: ((wait: LastingWait) => void) | undefined;
 }
 
 /** {@linkcode LockOptions} with every option filled in. */
@@ -88,6 +106,7 @@ export const AS_LONG_AS_IT_TAKES: Wait = {
   checkInterval: 250,
   failWhenLocked: false,
   signal: undefined,
+  onWait: undefined,
 };
 
 const ACQUIRE_OPTIONS = [
@@ -95,6 +114,7 @@ const ACQUIRE_OPTIONS = [
   "checkInterval",
   "failWhenLocked",
   "signal",
+  "onWait",
 ] as const satisfies readonly (keyof AcquireOptions)[];
 
 const LOCK_OPTIONS = [
@@ -163,6 +183,7 @@ function wait(options: AcquireOptions, defaults: Wait): Wait {
     checkInterval = defaults.checkInterval,
     failWhenLocked = defaults.failWhenLocked,
     signal = defaults.signal,
+    onWait = defaults.onWait,
   } = options;
   checkDuration("timeout", timeout, timeout >= 0, "0 or more, or Infinity");
   checkDuration(
@@ -177,7 +198,10 @@ function wait(options: AcquireOptions, defaults: Wait): Wait {
       `signal must be an AbortSignal, not ${inspect(signal)}`,
     );
   }
-  return { timeout, checkInterval, failWhenLocked, signal };
+  if (onWait !== undefined && typeof onWait !== "function") {
+    throw new TypeError(`onWait must be a function, not ${inspect(onWait)}`);
+  }
+  return { timeout, checkInterval, failWhenLocked, signal, onWait };
 }
 
 /**

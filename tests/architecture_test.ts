@@ -36,9 +36,13 @@ function imports(file: string): string[] {
 const LAYERS = [
   ["mod", /^mod\.ts$/],
   ["lock classes", /^src\/(lock|low_level)\.ts$/],
+  ["holders", /^src\/holders\.ts$/],
   ["files", /^src\/locked_file\.ts$/],
   ["wait", /^src\/wait\//],
-  ["words", /^src\/(options|recipe|file_recipes|errors|flags|open_mode)\.ts$/],
+  [
+    "words",
+    /^src\/(options|recipe|file_recipes|errors|flags|open_mode|diagnostics)\.ts$/,
+  ],
   ["face of ffi", /^ffi\/(mod|types)\.ts$/],
   ["ffi", /^ffi\//],
 ] as const;
@@ -65,7 +69,14 @@ test("architecture: arrows between the folders run one way", () => {
 
 test("architecture: the runtime axis and the system axis do not know each other", () => {
   const runtimes = ["deno", "deno_api", "deno_file", "bun", "node"];
-  const systems = ["posix", "constants", "descriptor_file"];
+  const systems = [
+    "posix",
+    "linux",
+    "inotify",
+    "proc",
+    "constants",
+    "descriptor_file",
+  ];
   for (const [side, other] of [[runtimes, systems], [systems, runtimes]]) {
     for (const name of side) {
       const used = imports(`ffi/${name}.ts`);
@@ -79,13 +90,16 @@ test("architecture: the runtime axis and the system axis do not know each other"
 test("architecture: nothing is imported but node: built-ins that every runtime has", () => {
   const allowed = [
     "node:buffer",
+    "node:diagnostics_channel",
     "node:fs",
+    "node:fs/promises",
     "node:module",
     "node:os",
     "node:process",
     "node:timers",
     "node:url",
     "node:util",
+    "node:worker_threads",
   ];
   for (const file of sources()) {
     for (const specifier of imports(file)) {

@@ -155,6 +155,14 @@ export function withFiles<T>(
   }), body);
 }
 
+/** What a system answers that tells nobody of anything. */
+export const untold = {
+  identity: (_fd?: number) => "0:0",
+  watch: () => null,
+  announce() {},
+  holders: () => [],
+};
+
 /** An error as a system call leaves it. */
 export function systemError(code: string, errno: number): Error {
   return Object.assign(new Error(`injected ${code}`), {

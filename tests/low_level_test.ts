@@ -7,7 +7,13 @@ import { setTimeout as delay } from "node:timers/promises";
 import { native } from "../ffi/mod.ts";
 import { AlreadyLocked, lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../mod.ts";
 import { LOCK_UN, LockException, LockFlags, lockSync, unlock } from "../mod.ts";
-import { descriptorTargets, folder, systemError, test } from "./harness.ts";
+import {
+  descriptorTargets,
+  folder,
+  systemError,
+  test,
+  untold,
+} from "./harness.ts";
 import { self, withNative, Worker } from "./harness.ts";
 
 /** Two descriptors of one new file. */
@@ -148,6 +154,7 @@ for (const [form, call] of FORMS) {
   test(`${form} tells contention from errors`, async () => {
     await withNative(() => ({
       descriptor: () => ({
+        ...untold,
         tryLock() {
           throw systemError("ENOLCK", 37);
         },

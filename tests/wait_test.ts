@@ -1,22 +1,31 @@
 import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
+import type { Lockable } from "../ffi/types.ts";
+import { AS_LONG_AS_IT_TAKES } from "../src/options.ts";
 import type { Wait } from "../src/options.ts";
 import { perform, performSync, step } from "../src/recipe.ts";
+import { now, Patience } from "../src/wait/patience.ts";
 import { Turns } from "../src/wait/turns.ts";
-import { now, pauses, waitFor } from "../src/wait/wait.ts";
-import { test } from "./harness.ts";
+import { pauses, waitFor } from "../src/wait/wait.ts";
+import { test, untold } from "./harness.ts";
 
-const wait = (options: Partial<Wait> = {}): Wait => ({
-  timeout: 5000,
-  checkInterval: 250,
-  failWhenLocked: false,
-  signal: undefined,
-  ...options,
+const patience = (options: Partial<Wait> = {}) =>
+  new Patience({ ...AS_LONG_AS_IT_TAKES, timeout: 5000, ...options });
+
+/** A file that nobody tells of, and what attempts to lock it come to. */
+const file = (tryLock: () => boolean): Lockable => ({
+  ...untold,
+  tryLock,
+  lock() {},
+  unlock() {},
 });
+
+const waiting = (tryLock: () => boolean, options: Partial<Wait>) =>
+  waitFor(file(tryLock), true, patience(options), () => {});
 
 test("pauses begin within a millisecond and grow up to checkInterval", () => {
   const some: number[] = [];
-  for (const pause of pauses(wait({ checkInterval: 40 }), now())) {
+  for (const pause of pauses(patience({ checkInterval: 40 }))) {
     some.push(pause);
     if (some.length === 1000) break;
   }
@@ -24,19 +33,22 @@ test("pauses begin within a millisecond and grow up to checkInterval", () => {
   assert.ok(some.every((pause) => pause > 0 && pause <= 40));
   assert.ok(some.slice(20).every((pause) => pause >= 20));
   assert.ok(new Set(some.slice(20)).size > 900, "they are jittered");
+  for (const pause of pauses(patience({ checkInterval: 0.1 }))) {
+    assert.ok(pause <= 0.1);
+    break;
+  }
 });
 
 test("pauses end with the wait, the last one at its very end", () => {
-  const options = wait({ timeout: 20, checkInterval: 1000 });
   const start = now();
-  for (const pause of pauses(options, start)) {
+  for (const pause of pauses(patience({ timeout: 20, checkInterval: 1000 }))) {
     const end = now() + pause;
     assert.ok(end <= start + 20 + 1, "no pause reaches beyond the end");
     while (now() < end);
   }
   assert.ok(now() - start >= 20);
-  assert.deepEqual([...pauses(wait({ timeout: 0 }), now())], []);
-  assert.deepEqual([...pauses(wait({ failWhenLocked: true }), now())], []);
+  assert.deepEqual([...pauses(patience({ timeout: 0 }))], []);
+  assert.deepEqual([...pauses(patience({ failWhenLocked: true }))], []);
 });
 
 test("waitFor() attempts once more when the time is over", async () => {
@@ -44,10 +56,7 @@ test("waitFor() attempts once more when the time is over", async () => {
     const start = now();
     let last = 0;
     const attempt = () => (last = now(), false);
-    assert.equal(
-      await carryOut(waitFor(attempt, wait({ timeout: 30 }), start)),
-      false,
-    );
+    assert.equal(await carryOut(waiting(attempt, { timeout: 30 })), false);
     assert.ok(last - start >= 30);
   }
 });
@@ -60,12 +69,12 @@ test("waitFor() leaves no listener and no timer behind", async () => {
   try {
     let left = 5;
     const attempt = () => --left === 0;
-    assert.ok(await perform(waitFor(attempt, wait({ signal }), now())));
+    assert.ok(await perform(waiting(attempt, { signal })));
     assert.equal(listeners.left(), 0);
     const before = timers.left();
     const abort = () => (queueMicrotask(() => controller.abort("now")), false);
-    const waiting = perform(waitFor(abort, wait({ signal }), now()));
-    await assert.rejects(waiting, (reason) => reason === "now");
+    const ended = perform(waiting(abort, { signal }));
+    await assert.rejects(ended, (reason) => reason === "now");
     assert.equal(timers.left(), before, "an aborted pause has no timer");
   } finally {
     listeners.restore();
@@ -78,8 +87,8 @@ test("waitFor() ends when the signal is aborted during an attempt", async () => 
   const { signal } = controller;
   let attempts = 0;
   const attempt = () => (attempts++, controller.abort("now"), false);
-  const waiting = perform(waitFor(attempt, wait({ signal }), now()));
-  await assert.rejects(waiting, (reason) => reason === "now");
+  const ended = perform(waiting(attempt, { signal }));
+  await assert.rejects(ended, (reason) => reason === "now");
   assert.equal(attempts, 1);
 });
 
@@ -121,7 +130,7 @@ test("Turns pass in order of arrival and nobody overtakes", async () => {
   assert.equal(turns.tryTake(), false);
   const order: number[] = [];
   const all = [1, 2, 3].map(async (i) => {
-    assert.equal(await turns.take(wait(), now()), true);
+    assert.equal(await turns.take(patience()), true);
     order.push(i);
   });
   for (let i = 0; i < 3; i++) {
@@ -138,14 +147,17 @@ test("Turns pass in order of arrival and nobody overtakes", async () => {
 test("Turns.take() gives up at the end of the wait or when aborted", async () => {
   const turns = new Turns();
   turns.tryTake();
-  const take = (options: Partial<Wait>) => turns.take(wait(options), now());
+  const take = (options: Partial<Wait>) => turns.take(patience(options));
   assert.equal(await take({ timeout: 0 }), false);
   assert.equal(await take({ failWhenLocked: true }), false);
   assert.equal(await take({ timeout: 15 }), false);
   const controller = new AbortController();
   const waiting = take({ signal: controller.signal, timeout: Infinity });
   controller.abort("enough");
-  await assert.rejects(waiting, (reason) => reason === "enough");
+  await assert.rejects(
+    Promise.resolve(waiting),
+    (reason) => reason === "enough",
+  );
   turns.pass();
   assert.equal(turns.tryTake(), true, "nobody is left in the queue");
 });

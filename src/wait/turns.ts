@@ -1,7 +1,6 @@
 /** Turns: a mutex among the tasks of one thread, first come, first served. */
 
-import { LONGEST_SLEEP, remaining } from "./wait.ts";
-import type { Wait } from "../options.ts";
+import type { Patience } from "./patience.ts";
 
 /** One task at a time has the turn; the others queue for it. */
 export class Turns {
@@ -18,39 +17,12 @@ export class Turns {
   /**
    * Takes the turn, waiting if need be; `false` when the wait is over first.
    *
-   * @throws The reason of the signal, once it is aborted.
+   * @throws What {@linkcode Patience.untilWoken} throws.
    */
-  take(wait: Wait, start: number): Promise<boolean> {
-    return new Promise((resolve, reject) => {
-      if (this.tryTake()) return resolve(true);
-      const { signal } = wait;
-      let timer: ReturnType<typeof setTimeout> | undefined;
-      const leave = () => {
-        clearTimeout(timer);
-        signal?.removeEventListener("abort", abort);
-        this.#queue.delete(enter);
-      };
-      const enter = () => {
-        leave();
-        resolve(true);
-      };
-      const abort = () => {
-        leave();
-        reject(signal?.reason);
-      };
-      const watchTheClock = () => {
-        const left = remaining(wait, start);
-        if (left > 0) {
-          if (left === Infinity) return;
-          timer = setTimeout(watchTheClock, Math.min(left, LONGEST_SLEEP));
-        } else {
-          leave();
-          resolve(false);
-        }
-      };
+  take(patience: Patience): true | Promise<boolean> {
+    return this.tryTake() || patience.untilWoken(patience.left, (enter) => {
       this.#queue.add(enter);
-      signal?.addEventListener("abort", abort, { once: true });
-      watchTheClock();
+      return () => this.#queue.delete(enter);
     });
   }
 

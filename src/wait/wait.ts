@@ -1,38 +1,98 @@
-/** The one waiting loop: attempts, paced, until the lock or the end of time. */
+/** The one waiting loop: attempts, each after a release or a pause. */
 
-import type { Wait } from "../options.ts";
+import type { Lockable } from "../../ffi/types.ts";
 import { step } from "../recipe.ts";
 import type { Recipe } from "../recipe.ts";
+import { contestFor, join } from "./contest.ts";
+import type { Contest } from "./contest.ts";
+import type { Patience } from "./patience.ts";
 
 /** The first pause of a wait, in milliseconds. */
 const FIRST_PAUSE = 1;
 /** Each pause is so much longer than the one before. */
 const GROWTH = 1.6;
-/** The longest delay that `setTimeout` understands, in milliseconds. */
-export const LONGEST_SLEEP = 2 ** 31 - 1;
-
-/** A moment on the clock that never jumps, in milliseconds. */
-export function now(): number {
-  return performance.now();
-}
 
 /**
- * Attempts until one succeeds (`true`) or the wait is over (`false`). `start`
- * is when the wait began. While the thread is blocked no signal can end it.
+ * Locks, waiting if need be: `true` once the lock is held, `false` when the
+ * wait is over. Those who wait for the same file in this thread are served in
+ * the order of their arrival; but while the thread is blocked nobody else can
+ * be served, and no signal can end the wait. `onWait` is told when the first
+ * attempt is not enough.
  *
  * @throws The reason of the signal, once it is aborted.
  */
 export function* waitFor(
-  attempt: () => boolean,
-  wait: Wait,
-  start: number,
+  file: Lockable,
+  exclusive: boolean,
+  patience: Patience,
+  onWait: () => void,
 ): Recipe<boolean> {
-  if (attempt()) return true;
-  for (const pause of pauses(wait, start)) {
-    yield* step(() => sleep(pause, wait.signal), () => sleepSync(pause));
-    if (attempt()) return true;
+  const waits = patience.left > 0;
+  const queues = waits && contestFor(file) !== undefined &&
+    (yield* step(() => true, () => false));
+  if (!queues && file.tryLock(exclusive)) return true;
+  if (!waits) return false;
+  onWait();
+  const contest = join(file);
+  try {
+    return yield* takePart(contest, file, exclusive, patience);
+  } finally {
+    contest.leave();
   }
-  return false;
+}
+
+function* takePart(
+  contest: Contest,
+  file: Lockable,
+  exclusive: boolean,
+  patience: Patience,
+): Recipe<boolean> {
+  const turn = yield* step<boolean | null>(
+    () => contest.turns.take(patience),
+    () => null,
+  );
+  if (turn === false) return false;
+  const held = turn ? contest.takenAt : -1;
+  let won = false;
+  try {
+    won = yield* compete(contest, file, exclusive, patience, held);
+    return won;
+  } finally {
+    if (turn) {
+      // Whoever is next need not try before something has happened.
+      contest.takenAt = won && exclusive ? contest.rings : -1;
+      contest.turns.pass();
+    }
+  }
+}
+
+/**
+ * Attempts until one succeeds. The file is watched before the first attempt,
+ * so no release is missed: one that the attempt came too early for rings. What
+ * rings may come a moment before the lock is gone, so pauses are short at
+ * first, and again after each ring.
+ */
+function* compete(
+  contest: Contest,
+  file: Lockable,
+  exclusive: boolean,
+  patience: Patience,
+  held: number,
+): Recipe<boolean> {
+  for (let pace = pauses(patience);;) {
+    const { rings } = contest;
+    patience.signal?.throwIfAborted();
+    if (rings !== held && file.tryLock(exclusive)) return true;
+    held = -1;
+    patience.tellIfDue();
+    const { value: pause, done } = pace.next();
+    if (done) return false;
+    yield* step(
+      () => contest.pause(rings, pause, patience),
+      () => contest.pauseSync(rings, pause),
+    );
+    if (contest.rings !== rings) pace = pauses(patience);
+  }
 }
 
 /**
@@ -40,41 +100,10 @@ export function* waitFor(
  * to `checkInterval` and are jittered, lest waiters that were shut out
  * together come back together.
  */
-export function* pauses(wait: Wait, start: number): Generator<number, void> {
-  let longest = FIRST_PAUSE;
-  for (let left; (left = remaining(wait, start)) > 0;) {
-    longest = Math.min(longest, wait.checkInterval, LONGEST_SLEEP);
+export function* pauses(patience: Patience): Generator<number, void> {
+  let longest = Math.min(FIRST_PAUSE, patience.checkInterval);
+  for (let left; (left = patience.left) > 0;) {
     yield Math.min(longest * (0.5 + Math.random() / 2), left);
-    longest *= GROWTH;
+    longest = Math.min(longest * GROWTH, patience.checkInterval);
   }
-}
-
-/** What is left of a wait that began at `start`: 0 or less when it is over. */
-export function remaining(wait: Wait, start: number): number {
-  return wait.failWhenLocked ? 0 : start + wait.timeout - now();
-}
-
-/** Sleeps, unless the signal ends it: then rejects with its reason. */
-function sleep(
-  milliseconds: number,
-  signal?: AbortSignal,
-): Promise<void> {
-  return new Promise((resolve, reject) => {
-    if (signal?.aborted) return reject(signal.reason);
-    const wake = () => {
-      signal?.removeEventListener("abort", abort);
-      resolve();
-    };
-    const abort = () => {
-      clearTimeout(timer);
-      reject(signal?.reason);
-    };
-    const timer = setTimeout(wake, milliseconds);
-    signal?.addEventListener("abort", abort, { once: true });
-  });
-}
-
-function sleepSync(milliseconds: number): void {
-  const nobodyWakes = new Int32Array(new SharedArrayBuffer(4));
-  Atomics.wait(nobodyWakes, 0, 0, milliseconds);
 }

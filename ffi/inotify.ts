@@ -1,0 +1,146 @@
+/** Linux tells who watches a file when somebody closes it: inotify(7). */
+
+import { littleEndian } from "./constants.ts";
+import { bytesOf, cString } from "./memory.ts";
+import { procPath } from "./proc.ts";
+import type { CFunction, Runtime, System, Watch } from "./types.ts";
+
+/** sys/inotify.h */
+const IN_CLOSE = 0x08 | 0x10;
+const IN_Q_OVERFLOW = 0x4000;
+const IN_NONBLOCK = 0o4000;
+const IN_CLOEXEC = 0o2000000;
+/** fcntl.h */
+const O_CLOEXEC = IN_CLOEXEC;
+/** poll.h */
+const POLLIN = 1;
+
+/** Bytes of a `struct inotify_event` without its name. */
+const EVENT_SIZE = 16;
+const LARGEST_READ = 64 * 1024;
+
+type Functions = Record<keyof typeof FUNCTIONS, CFunction>;
+
+const FUNCTIONS = {
+  inotify_init1: { parameters: ["i32"], result: "i32" },
+  inotify_add_watch: { parameters: ["i32", "buffer", "i32"], result: "i32" },
+  inotify_rm_watch: { parameters: ["i32", "i32"], result: "i32" },
+  poll: { parameters: ["buffer", "usize", "i32"], result: "i32" },
+  read: { parameters: ["i32", "buffer", "usize"], result: "i64" },
+  pipe2: { parameters: ["buffer", "i32"], result: "i32" },
+  dup3: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  close: { parameters: ["i32"], result: "i32" },
+} as const;
+
+/** Makes {@linkcode System.watch}: one instance of inotify for the thread. */
+export function watcher(runtime: Runtime, libc: string): System["watch"] {
+  if (!runtime.stream && !runtime.readable) return () => null;
+  let instance: Inotify | undefined;
+  return (fd, closed) => {
+    instance ??= new Inotify(runtime, libc);
+    return instance.watch(fd, closed);
+  };
+}
+
+/**
+ * Events are taken out of the kernel's queue by the thread that runs
+ * JavaScript alone, be it blocked in {@linkcode Watch.block} or on its event
+ * loop. So neither takes what the other waits for.
+ */
+class Inotify {
+  readonly #runtime: Runtime;
+  readonly #libc: string;
+  readonly #c: Functions;
+  /** Whom to tell, by the number of the watch. */
+  readonly #closed = new Map<number, () => void>();
+  readonly #events = new Uint8Array(LARGEST_READ);
+  readonly #poll = new Int32Array(2);
+  /** The descriptor; -1 before it is open, and where it cannot be. */
+  #fd = -1;
+  #listening = false;
+
+  constructor(runtime: Runtime, libc: string) {
+    this.#runtime = runtime;
+    this.#libc = libc;
+    this.#c = runtime.bind(libc, FUNCTIONS);
+  }
+
+  /** `null` when there is no instance or no watch to be had any more. */
+  watch(fd: number, closed: () => void): Watch | null {
+    if (this.#fd < 0) {
+      const blocking = this.#runtime.stream ? IN_NONBLOCK : 0;
+      this.#fd = Number(this.#c.inotify_init1(IN_CLOEXEC | blocking));
+      if (this.#fd < 0) return null;
+    }
+    const watch = Number(
+      this.#c.inotify_add_watch(this.#fd, cString(procPath(fd)), IN_CLOSE),
+    );
+    if (watch < 0 || this.#closed.has(watch)) return null;
+    this.#closed.set(watch, closed);
+    return {
+      listen: () => this.#listen(),
+      block: (milliseconds) => this.#take(milliseconds),
+      end: () => {
+        this.#closed.delete(watch);
+        // Queues an event, which wakes a thread that is parked for nobody.
+        this.#c.inotify_rm_watch(this.#fd, watch);
+      },
+    };
+  }
+
+  #listen(): void {
+    if (this.#listening) return;
+    this.#listening = true;
+    if (this.#runtime.stream) {
+      this.#listening = this.#becomeStream();
+    } else {
+      // The buffer is too small for any event, so read(2) waits for one, takes
+      // nothing and fails with EINVAL.
+      this.#runtime.readable!(this.#libc, this.#fd).then(() => {
+        this.#listening = false;
+        this.#take(0);
+        if (this.#closed.size > 0) this.#listen();
+      });
+    }
+  }
+
+  /**
+   * Runtimes that read pipes on their event loop are given a pipe, and the
+   * instance in its place before they first look at it.
+   */
+  #becomeStream(): boolean {
+    const ends = new Int32Array(2);
+    if (this.#c.pipe2(bytesOf(ends), O_CLOEXEC) !== 0) return false;
+    const [reading, writing] = ends;
+    this.#runtime.stream!(reading, (bytes) => this.#tell(bytes));
+    this.#c.close(writing);
+    if (this.#c.dup3(this.#fd, reading, O_CLOEXEC) !== reading) return false;
+    this.#c.close(this.#fd);
+    this.#fd = reading;
+    return true;
+  }
+
+  /** Waits for events and tells of them. */
+  #take(milliseconds: number): void {
+    this.#poll.set([this.#fd, POLLIN]);
+    const longest = Math.min(Math.ceil(milliseconds), 2 ** 31 - 1);
+    if (Number(this.#c.poll(bytesOf(this.#poll), 1n, longest)) <= 0) return;
+    const size = BigInt(LARGEST_READ);
+    const count = Number(this.#c.read(this.#fd, this.#events, size));
+    if (count > 0) this.#tell(this.#events.subarray(0, count));
+  }
+
+  #tell(events: Uint8Array): void {
+    const view = new DataView(events.buffer, events.byteOffset, events.length);
+    const heard = new Set<number>();
+    for (let at = 0; at < events.length;) {
+      const mask = view.getUint32(at + 4, littleEndian);
+      if (mask & IN_Q_OVERFLOW) {
+        for (const watch of this.#closed.keys()) heard.add(watch);
+      }
+      heard.add(view.getInt32(at, littleEndian));
+      at += EVENT_SIZE + view.getUint32(at + 12, littleEndian);
+    }
+    for (const watch of heard) this.#closed.get(watch)?.();
+  }
+}

@@ -1,0 +1,83 @@
+/** What Linux has beyond POSIX: it tells of releases, and of holders. */
+
+import { readdirSync } from "node:fs";
+import { watcher } from "./inotify.ts";
+import { cString } from "./memory.ts";
+import { holdersIn, procPath } from "./proc.ts";
+import type { Runtime, System } from "./types.ts";
+
+/** fcntl.h, the same on every architecture of 64 bits that runtimes run on. */
+const O_NONBLOCK = 0o4000;
+const O_CLOEXEC = 0o2000000;
+const O_PATH = 0o10000000;
+
+/** The part of {@linkcode System} that only some systems have. */
+export type Beyond = Pick<System, "watch" | "announce" | "holders">;
+
+/** Where there is nothing beyond POSIX. */
+export const NOTHING_BEYOND: Beyond = {
+  watch: () => null,
+  announce() {},
+  holders: () => [],
+};
+
+/** What Linux has. */
+export function linux(runtime: Runtime, libc: string): Beyond {
+  // `open` is variadic, which makes no difference to Linux's conventions.
+  const { open, close, read } = runtime.bind(libc, {
+    open: { parameters: ["buffer", "i32"], result: "i32" },
+    close: { parameters: ["i32"], result: "i32" },
+    read: { parameters: ["i32", "buffer", "usize"], result: "i64" },
+  });
+
+  function withOpen<T>(
+    path: string,
+    flags: number,
+    body: (fd: number) => T,
+  ): T | undefined {
+    const fd = Number(open(cString(path), flags | O_CLOEXEC));
+    if (fd < 0) return undefined;
+    try {
+      return body(fd);
+    } finally {
+      close(fd);
+    }
+  }
+
+  /** Not `node:fs`: Deno wants every permission for /proc. */
+  function readFile(path: string): string | undefined {
+    return withOpen(path, 0, (fd) => {
+      const decoder = new TextDecoder();
+      const chunk = new Uint8Array(4096);
+      let text = "";
+      for (let count; (count = Number(read(fd, chunk, 4096n))) > 0;) {
+        text += decoder.decode(chunk.subarray(0, count), { stream: true });
+      }
+      return text;
+    });
+  }
+
+  const proc = { read: readFile, list: listFolder };
+
+  return {
+    watch: watcher(runtime, libc),
+    // Whoever opens the file again and closes it releases nothing and wakes
+    // all who watch.
+    announce: (fd) => void withOpen(procPath(fd), O_NONBLOCK, () => {}),
+    // With O_PATH nobody is woken, and no permission is needed.
+    holders(file, search) {
+      const holders = (fd: number) => holdersIn(proc, fd, search);
+      return typeof file === "number"
+        ? holders(file)
+        : withOpen(file, O_PATH, holders) ?? [];
+    },
+  };
+}
+
+function listFolder(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,99 @@
+/** Linux tells who holds locks: /proc/locks and its neighbours, proc(5). */
+
+import type { LockHolder } from "./types.ts";
+
+/** How /proc is read. */
+export interface Proc {
+  /** The whole of a file, `undefined` if it cannot be had. */
+  read(path: string): string | undefined;
+  /** The names in a folder, none if it cannot be had. */
+  list(path: string): string[];
+}
+
+/** A line of /proc/locks. */
+interface LockLine {
+  pid: number;
+  mode: LockHolder["mode"];
+  /** Device and inode. */
+  file: string;
+}
+
+/** The open file itself, whatever its path names by now. */
+export function procPath(fd: number): string {
+  return `/proc/self/fd/${fd}`;
+}
+
+/**
+ * Who holds locks on the file of a descriptor. `search` also looks, process by
+ * process, for those that were left the lock by a process that is gone.
+ */
+export function holdersIn(
+  proc: Proc,
+  fd: number,
+  search: boolean,
+): LockHolder[] {
+  const file = kernelName(proc, fd);
+  const holders = new Map<number, LockHolder>();
+  let orphans = false;
+  for (const line of linesFor(file, proc.read("/proc/locks"))) {
+    const holder = named(proc, line);
+    if (holder) holders.set(line.pid, holder);
+    else orphans = true;
+  }
+  return orphans && search
+    ? [...processesWith(proc, file)]
+    : [...holders.values()];
+}
+
+/** `undefined` if the process is gone, or of another container. */
+function named(proc: Proc, { pid, mode }: LockLine): LockHolder | undefined {
+  const command = proc.read(`/proc/${pid}/comm`)?.trimEnd();
+  return command === undefined ? undefined : { pid, command, mode };
+}
+
+/** Whoever has the open file has its lock, and the system lists it there. */
+function* processesWith(
+  proc: Proc,
+  file: string | undefined,
+): Generator<LockHolder> {
+  for (const pid of proc.list("/proc").map(Number).filter(Number.isInteger)) {
+    const folder = `/proc/${pid}/fdinfo`;
+    for (const fd of proc.list(folder)) {
+      const [line] = linesFor(file, proc.read(`${folder}/${fd}`));
+      const holder = line && named(proc, { ...line, pid });
+      if (!holder) continue;
+      yield holder;
+      break;
+    }
+  }
+}
+
+/** `1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF`; `->` marks waiters. */
+function linesFor(file: string | undefined, text = ""): LockLine[] {
+  const line =
+    /^(?:lock:\s+)?\d+: (?:FLOCK|POSIX|OFDLCK) +\w+ +(READ|WRITE) +(-?\d+) +(\S+) /gm;
+  return [...text.matchAll(line)]
+    .map(([, mode, pid, file]): LockLine => ({
+      pid: Number(pid),
+      mode: mode === "WRITE" ? "exclusive" : "shared",
+      file,
+    }))
+    .filter((line) => line.file === file);
+}
+
+/**
+ * The file as /proc/locks names it: device of its mount and inode. Not those of
+ * stat(2), which btrfs and overlayfs make up.
+ */
+function kernelName(proc: Proc, fd: number): string | undefined {
+  const info = proc.read(`/proc/self/fdinfo/${fd}`) ?? "";
+  const [, mount] = /^mnt_id:\s*(\d+)$/m.exec(info) ?? [];
+  const [, inode] = /^ino:\s*(\d+)$/m.exec(info) ?? [];
+  const device = new RegExp(`^${mount} \\d+ (\\d+):(\\d+) `, "m")
+    .exec(proc.read("/proc/self/mountinfo") ?? "");
+  if (!device) return undefined;
+  const [major, minor] = device.slice(1).map((number) =>
+    Number(number).toString(16).padStart(2, "0")
+  );
+  return `${major}:${minor}:${inode}`;
+}

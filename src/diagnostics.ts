@@ -1,0 +1,33 @@
+/** Events for those who observe a program; free while nobody does. */
+
+import { channel } from "node:diagnostics_channel";
+import type { Subject } from "./errors.ts";
+
+/** What the events tell. */
+export interface LockEvent extends Subject {
+  /** Whether the lock excludes every other. */
+  readonly exclusive?: boolean;
+  /** Milliseconds from the call to the lock. */
+  readonly waited?: number;
+  /** Milliseconds from the lock to its release. */
+  readonly held?: number;
+}
+
+const channels = {
+  wait: channel("portalock:wait"),
+  acquire: channel("portalock:acquire"),
+  release: channel("portalock:release"),
+};
+
+/** Whether anybody wants to know. */
+export function observed(name: keyof typeof channels): boolean {
+  return channels[name].hasSubscribers;
+}
+
+/** Publishes an event, which is only made if somebody listens. */
+export function publish(
+  name: keyof typeof channels,
+  event: () => LockEvent,
+): void {
+  if (observed(name)) channels[name].publish(event());
+}

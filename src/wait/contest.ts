@@ -1,0 +1,88 @@
+/** A contest: those in this thread who wait for one file, and what wakes them. */
+
+import type { Lockable, Watch } from "../../ffi/types.ts";
+import type { Patience } from "./patience.ts";
+import { Turns } from "./turns.ts";
+
+/** By the identity of the file, while somebody waits for it. */
+const contests = new Map<string, Contest>();
+
+/** The contest for a file, if anybody in this thread waits for it. */
+export function contestFor(file: Lockable): Contest | undefined {
+  // Asking for the identity takes as long as locking: only if it can matter.
+  if (contests.size === 0) return undefined;
+  const identity = file.identity();
+  return identity === null ? undefined : contests.get(identity);
+}
+
+/** Takes part in the contest for a file until {@linkcode Contest.leave}. */
+export function join(file: Lockable): Contest {
+  const identity = file.identity();
+  let contest = identity === null ? undefined : contests.get(identity);
+  if (!contest) {
+    contest = new Contest(file, identity);
+    if (identity !== null) contests.set(identity, contest);
+  }
+  contest.join();
+  return contest;
+}
+
+/** Who waits for one file. The one who has the turn competes for the lock. */
+export class Contest {
+  readonly turns = new Turns();
+  /** How often somebody may have released the lock since the beginning. */
+  rings = 0;
+  /** Until {@linkcode Contest.rings} goes on from here the lock is taken. */
+  takenAt = -1;
+  readonly #identity: string | null;
+  readonly #watch: Watch | null;
+  #members = 0;
+  #wake: (() => void) | undefined;
+
+  constructor(file: Lockable, identity: string | null) {
+    this.#identity = identity;
+    this.#watch = file.watch(() => this.ring());
+  }
+
+  join(): void {
+    this.#members++;
+  }
+
+  leave(): void {
+    if (--this.#members > 0) return;
+    if (this.#identity !== null) contests.delete(this.#identity);
+    this.#watch?.end();
+  }
+
+  /** Says that the lock may be free. */
+  ring(): void {
+    this.rings++;
+    this.#wake?.();
+  }
+
+  /** Waits for the next ring; `rings` is the last one that was heeded. */
+  async pause(
+    rings: number,
+    milliseconds: number,
+    patience: Patience,
+  ): Promise<void> {
+    if (rings !== this.rings) return;
+    this.#watch?.listen();
+    await patience.untilWoken(milliseconds, (wake) => {
+      this.#wake = wake;
+      return () => this.#wake = undefined;
+    });
+  }
+
+  /** {@linkcode Contest.pause}, blocking the thread. */
+  pauseSync(rings: number, milliseconds: number): void {
+    if (rings !== this.rings) return;
+    if (this.#watch) this.#watch.block(milliseconds);
+    else sleepSync(milliseconds);
+  }
+}
+
+function sleepSync(milliseconds: number): void {
+  const nobodyWakes = new Int32Array(new SharedArrayBuffer(4));
+  Atomics.wait(nobodyWakes, 0, 0, milliseconds);
+}

@@ -1,0 +1,122 @@
+/** How long somebody waits, from one clock, and what ends a wait early. */
+
+import type { Wait } from "../options.ts";
+
+/** The longest delay that `setTimeout` understands, in milliseconds. */
+const LONGEST_SLEEP = 2 ** 31 - 1;
+
+/**
+ * A wait that has lasted so long is worth telling somebody, in milliseconds:
+ * what is shorter feels instantaneous.
+ */
+const WORTH_TELLING = 100;
+
+/** A moment on the clock that never jumps, in milliseconds. */
+export function now(): number {
+  return performance.now();
+}
+
+/** Whether a wait has lasted long enough to make words about it. */
+export function worthTelling(waited: number): boolean {
+  return waited >= WORTH_TELLING;
+}
+
+/** The patience of one acquisition, from its start. */
+export class Patience {
+  readonly start: number = now();
+  readonly checkInterval: number;
+  readonly signal: AbortSignal | undefined;
+  readonly #end: number;
+  #tell: ((waited: number) => void) | undefined;
+  #thrown: { error: unknown } | undefined;
+
+  /** `tell` is called once, when the wait has lasted. */
+  constructor(wait: Wait, tell?: (waited: number) => void) {
+    this.checkInterval = wait.checkInterval;
+    this.signal = wait.signal;
+    this.#end = wait.failWhenLocked ? 0 : this.start + wait.timeout;
+    this.#tell = tell;
+  }
+
+  /** For how long it has lasted, in milliseconds. */
+  get waited(): number {
+    return now() - this.start;
+  }
+
+  /** What is left of it, in milliseconds: 0 or less when it is over. */
+  get left(): number {
+    return this.#end - now();
+  }
+
+  /** Tells that the wait has lasted, if it has, and once. */
+  tellIfDue(): void {
+    const { waited } = this;
+    if (this.#tell === undefined || !worthTelling(waited)) return;
+    const tell = this.#tell;
+    this.#tell = undefined;
+    try {
+      tell(waited);
+    } catch (error) {
+      this.#thrown = { error };
+      throw error;
+    }
+  }
+
+  /** Whether an error is what the caller ended the wait with. */
+  endedBy(error: unknown): boolean {
+    const { signal } = this;
+    return signal?.aborted === true && error === signal.reason ||
+      this.#thrown?.error === error;
+  }
+
+  /**
+   * Waits to be woken (`true`) until the time is over (`false`). `listen` is
+   * given what wakes, and returns what forgets it again.
+   *
+   * @throws The reason of the signal, once it is aborted, and what telling
+   * throws. Then as in every other case nothing is left behind.
+   */
+  untilWoken(
+    milliseconds: number,
+    listen: (wake: () => void) => () => void,
+  ): Promise<boolean> {
+    const { signal } = this;
+    if (signal?.aborted) return Promise.reject(signal.reason);
+    const end = now() + milliseconds;
+    return new Promise((resolve, reject) => {
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      const leave = () => {
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", abort);
+        forget();
+      };
+      const settle = (woken: boolean) => {
+        leave();
+        resolve(woken);
+      };
+      const fail = (reason: unknown) => {
+        leave();
+        reject(reason);
+      };
+      const abort = () => fail(signal?.reason);
+      const watchTheClock = () => {
+        try {
+          this.tellIfDue();
+        } catch (error) {
+          return fail(error);
+        }
+        const left = end - now();
+        if (left <= 0) return settle(false);
+        const next = Math.min(left, this.#untilDue(), LONGEST_SLEEP);
+        if (next < Infinity) timer = setTimeout(watchTheClock, next);
+      };
+      const forget = listen(() => settle(true));
+      signal?.addEventListener("abort", abort, { once: true });
+      watchTheClock();
+    });
+  }
+
+  #untilDue(): number {
+    return this.#tell === undefined ? Infinity : WORTH_TELLING - this.waited;
+  }
+}
