@@ -59,6 +59,7 @@ export const runtimes: TestRuntime[] = surroundings.runtimes.length > 0
 /** What a test may need; one that is missing skips the test by name. */
 const CAPABILITIES = {
   descriptors: () => hasDescriptors(),
+  "inotify(7)": () => process.platform === "linux" && hasDescriptors(),
   "Python's portalocker": () => surroundings.python !== null,
   "the oldest Deno and Bun": () => surroundings.oldest.length === 2,
   "flock(1)": () => has("flock"),
@@ -140,6 +141,13 @@ export function withFiles<T>(
   change: (real: NativeFile) => Partial<NativeFile>,
   body: () => T | Promise<T>,
 ): Promise<T> {
+  return withNative((real) => changedFiles(real, change), body);
+}
+
+function changedFiles(
+  real: Native,
+  change: (real: NativeFile) => Partial<NativeFile>,
+): Pick<Native, "open" | "openSync"> {
   const changed = (file: NativeFile): NativeFile => {
     const other = change(file);
     return new Proxy(file, {
@@ -149,10 +157,48 @@ export function withFiles<T>(
       },
     });
   };
-  return withNative((real) => ({
+  return {
     open: async (...how) => changed(await real.open(...how)),
     openSync: (...how) => changed(real.openSync(...how)),
-  }), body);
+  };
+}
+
+/**
+ * From now on pauses between attempts that are longer never end by themselves:
+ * a wait ends when it is woken. Those that follow a release at once are short.
+ */
+export function onlyShortPauses(
+  longest: number,
+): { lengths: number[] } & Disposable {
+  const lengths: number[] = [];
+  const cut = (milliseconds: number, never: number) => {
+    lengths.push(milliseconds);
+    return milliseconds > longest ? never : milliseconds;
+  };
+  const real = native();
+  const { setTimeout } = globalThis;
+  const change = (file: NativeFile): Partial<NativeFile> => ({
+    watch(closed) {
+      const watch = file.watch(closed);
+      return watch && {
+        ...watch,
+        block: (milliseconds) => watch.block(cut(milliseconds, Infinity)),
+      };
+    },
+  });
+  useNative({ ...real, ...changedFiles(real, change) });
+  globalThis.setTimeout = Object.assign(
+    (callback: () => void, milliseconds: number) =>
+      setTimeout(callback, cut(milliseconds, 2 ** 31 - 1)),
+    setTimeout,
+  ) as typeof setTimeout;
+  return {
+    lengths,
+    [Symbol.dispose]() {
+      globalThis.setTimeout = setTimeout;
+      useNative(real);
+    },
+  };
 }
 
 /** What a system answers that tells nobody of anything. */

@@ -97,6 +97,7 @@ test("options that are undefined have their defaults", () => {
     checkInterval: 250,
     failWhenLocked: false,
     signal: undefined,
+    onWait: undefined,
   });
 });
 
