@@ -201,6 +201,46 @@ export function onlyShortPauses(
   };
 }
 
+/** Counts how often one method was called more than the other. */
+export function counted(target: object, up: string, down: string) {
+  const methods = target as Record<string, (...args: unknown[]) => unknown>;
+  const real = { [up]: methods[up], [down]: methods[down] };
+  let left = 0;
+  for (const [name, change] of [[up, 1], [down, -1]] as const) {
+    methods[name] = (...args) => {
+      left += change;
+      return real[name].apply(target, args);
+    };
+  }
+  return { left: () => left, restore: () => Object.assign(target, real) };
+}
+
+/** The timers that are set and neither have fired nor were cleared. */
+export function activeTimers(): Set<unknown> & Disposable {
+  const active = new Set<unknown>();
+  const { setTimeout, clearTimeout } = globalThis;
+  globalThis.setTimeout = Object.assign(
+    (callback: () => void, milliseconds: number) => {
+      const timer = setTimeout(() => {
+        active.delete(timer);
+        callback();
+      }, milliseconds);
+      active.add(timer);
+      return timer;
+    },
+    setTimeout,
+  ) as typeof setTimeout;
+  globalThis.clearTimeout = (timer) => {
+    active.delete(timer);
+    clearTimeout(timer);
+  };
+  return Object.assign(active, {
+    [Symbol.dispose]() {
+      Object.assign(globalThis, { setTimeout, clearTimeout });
+    },
+  });
+}
+
 /** What a system answers that tells nobody of anything. */
 export const untold = {
   identity: (_fd?: number) => "0:0",

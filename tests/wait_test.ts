@@ -7,7 +7,7 @@ import { perform, performSync, step } from "../src/recipe.ts";
 import { now, Patience } from "../src/wait/patience.ts";
 import { Turns } from "../src/wait/turns.ts";
 import { pauses, waitFor } from "../src/wait/wait.ts";
-import { test, untold } from "./harness.ts";
+import { counted, test, untold } from "./harness.ts";
 
 const patience = (options: Partial<Wait> = {}) =>
   new Patience({ ...AS_LONG_AS_IT_TAKES, timeout: 5000, ...options });
@@ -91,20 +91,6 @@ test("waitFor() ends when the signal is aborted during an attempt", async () => 
   await assert.rejects(ended, (reason) => reason === "now");
   assert.equal(attempts, 1);
 });
-
-/** Counts how often one method was called more than the other. */
-function counted(target: object, up: string, down: string) {
-  const methods = target as Record<string, (...args: unknown[]) => unknown>;
-  const real = { [up]: methods[up], [down]: methods[down] };
-  let left = 0;
-  for (const [name, change] of [[up, 1], [down, -1]] as const) {
-    methods[name] = (...args) => {
-      left += change;
-      return real[name].apply(target, args);
-    };
-  }
-  return { left: () => left, restore: () => Object.assign(target, real) };
-}
 
 test("recipes run the same steps in both ways and can handle their errors", async () => {
   function* recipe() {

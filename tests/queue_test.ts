@@ -1,0 +1,260 @@
+import assert from "node:assert/strict";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import type { NativeFile } from "../ffi/types.ts";
+import {
+  AlreadyLocked,
+  Lock,
+  lock,
+  LOCK_EX,
+  LOCK_NB,
+  LOCK_SH,
+  type LockedFile,
+} from "../mod.ts";
+import {
+  activeTimers,
+  counted,
+  folder,
+  openDescriptors,
+  test,
+  withFiles,
+} from "./harness.ts";
+
+const SHARED = { flags: LOCK_SH | LOCK_NB };
+
+/** Waiters for one file, each through a `Lock` of its own, in their order. */
+function crowd(path: string) {
+  const order: string[] = [];
+  const inside = new Map<string, LockedFile>();
+  const join = (name: string, options: object = {}) =>
+    new Lock(path, { timeout: 60_000, ...options }).acquire().then((file) => {
+      order.push(name);
+      inside.set(name, file);
+    });
+  const leave = async (name: string) => {
+    await inside.get(name)!.close();
+    inside.delete(name);
+    await settled();
+  };
+  return { order, inside, join, leave };
+}
+
+/** Nothing more happens without something from outside. */
+const settled = () => delay(15);
+
+test(
+  "waiters of one process are served in the order of their arrival",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    // The same file by other names, and a descriptor.
+    fs.writeFileSync(path, "");
+    fs.linkSync(path, `${path}2`);
+    fs.symlinkSync(path, `${path}3`);
+    const holder = await new Lock(path).acquire();
+    const order: number[] = [];
+    const names = ["a.lock", "a.lock2", "a.lock3"];
+    // Paths are opened at once when they are known.
+    for (const name of names) {
+      await new Lock(join(dir.path, name)).run(
+        () => {},
+      );
+    }
+    const waiting = Array.from({ length: 40 }, async (_, i) => {
+      const name = names[i % 3];
+      const lock = new Lock(join(dir.path, name), { timeout: 60_000 });
+      await lock.run(async () => {
+        order.push(i);
+        // Whoever comes while others wait does not overtake them.
+        if (i < 5) waiting.push(lock.run(() => void order.push(100 + i)));
+        if (i % 4 === 0) await delay(1);
+      });
+    });
+    await settled();
+    await holder.close();
+    for (const one of waiting) await one;
+    assert.deepEqual(order, [
+      ...Array.from({ length: 40 }, (_, i) => i),
+      ...Array.from({ length: 5 }, (_, i) => 100 + i),
+    ]);
+    assert.equal(openDescriptors(dir.path), 0);
+  },
+  "descriptors",
+);
+
+test(
+  "neighbouring readers of one process enter together, and wait behind a writer",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    const { order, join: enter, leave } = crowd(path);
+    await enter("holder");
+    for (const name of ["r1", "r2", "r3"]) enter(name, SHARED);
+    enter("w1");
+    enter("r4", SHARED);
+    await settled();
+    await leave("holder");
+    assert.deepEqual(order, ["holder", "r1", "r2", "r3"]);
+    await leave("r1");
+    await leave("r2");
+    assert.equal(order.length, 4);
+    await leave("r3");
+    assert.deepEqual(order.slice(4), ["w1"]);
+    await leave("w1");
+    assert.deepEqual(order.slice(5), ["r4"]);
+    await leave("r4");
+  },
+  "descriptors",
+);
+
+test("aborts and timeouts leave the queue whole", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const { order, join: enter, leave } = crowd(path);
+  await enter("holder");
+  const head = new AbortController();
+  const middle = new AbortController();
+  const last = new AbortController();
+  const gone = [assert.rejects(enter("head", { signal: head.signal }))];
+  enter("first");
+  gone.push(assert.rejects(enter("middle", { signal: middle.signal })));
+  gone.push(assert.rejects(enter("late", { timeout: 20 }), AlreadyLocked));
+  enter("second");
+  gone.push(assert.rejects(enter("last", { signal: last.signal })));
+  middle.abort();
+  last.abort();
+  await delay(25);
+  head.abort();
+  await Promise.all(gone);
+  await leave("holder");
+  assert.deepEqual(order, ["holder", "first"]);
+  await leave("first");
+  assert.deepEqual(order, ["holder", "first", "second"]);
+  await leave("second");
+  assert.equal(openDescriptors(dir.path), 0);
+}, "descriptors");
+
+test("a reader is let in when the writer before it gives up", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const { order, join: enter, leave } = crowd(path);
+  await enter("reader", SHARED);
+  const writer = new AbortController();
+  const gone = assert.rejects(enter("writer", { signal: writer.signal }));
+  enter("next", SHARED);
+  await settled();
+  assert.deepEqual(order, ["reader"]);
+  writer.abort();
+  await gone;
+  await settled();
+  assert.deepEqual(order, ["reader", "next"]);
+  await leave("reader");
+  await leave("next");
+}, "descriptors");
+
+test("a release that fails wakes the next all the same", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const { join: enter, leave } = crowd(path);
+  await enter("holder");
+  await withFiles((file) => ({
+    unlock() {
+      file.unlock();
+      throw new Error("the system refuses");
+    },
+  }), async () => {
+    const next = enter("next");
+    await settled();
+    await leave("holder");
+    await next;
+    await leave("next");
+  });
+});
+
+test("only the head of the queue competes, and not in vain", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const TASKS = 200;
+  let attempts = 0;
+  const count = (file: NativeFile) => ({
+    tryLock(exclusive: boolean) {
+      attempts++;
+      return file.tryLock(exclusive);
+    },
+  });
+  await withFiles(count, async () => {
+    const holder = await new Lock(path).acquire();
+    const lock = () => new Lock(path, { timeout: Infinity }).run(() => {});
+    const waiting = Array.from({ length: TASKS }, lock);
+    await settled();
+    const before = attempts;
+    // The head makes its first attempts, and nobody else any.
+    assert.ok(before < TASKS / 2, `${before} attempts before`);
+    await holder.close();
+    await Promise.all(waiting);
+    const each = (attempts - before) / TASKS;
+    assert.ok(each <= 2.1, `${each} attempts for each hand-over`);
+  });
+});
+
+test("lock() and Lock stand in one queue", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const holder = await new Lock(path).acquire();
+  const order: string[] = [];
+  const fd = fs.openSync(path, "a+");
+  const first = lock(fd, LOCK_EX).then(() => {
+    order.push("lock");
+    fs.closeSync(fd);
+  });
+  const second = new Lock(path).run(() => void order.push("Lock"));
+  await settled();
+  await holder.close();
+  await Promise.all([first, second]);
+  assert.deepEqual(order, ["lock", "Lock"]);
+}, "descriptors");
+
+test("aborts and timeouts at random moments, 10,000 of them, leave nothing behind", async () => {
+  using dir = folder();
+  using timers = activeTimers();
+  const path = join(dir.path, "a.lock");
+  const shared = new Lock(path);
+  let inside = 0;
+  let acquired = 0;
+  let ended = 0;
+  let listeners = 0;
+  const attempt = async (i: number) => {
+    const controller = new AbortController();
+    const { signal } = controller;
+    const heard = counted(signal, "addEventListener", "removeEventListener");
+    const lock = i % 3 ? shared : new Lock(path);
+    const moment = Math.random() * 4;
+    const timer = i % 2 ? setTimeout(() => controller.abort(i), moment) : 0;
+    try {
+      const timeout = timer ? Infinity : moment;
+      const file = await lock.acquire({ timeout, signal });
+      assert.equal(++inside, 1);
+      acquired++;
+      if (i % 5 === 0) await delay(Math.random());
+      inside--;
+      await file.close();
+    } catch (error) {
+      ended++;
+      assert.ok(error === i || error instanceof AlreadyLocked, `${error}`);
+    } finally {
+      clearTimeout(timer);
+      // What an abort has called is forgotten by itself.
+      if (!signal.aborted) listeners += heard.left();
+    }
+  };
+  for (let i = 0; ended < 10_000; i += 50) {
+    await Promise.all(Array.from({ length: 50 }, (_, k) => attempt(i + k)));
+  }
+  assert.ok(acquired > 0);
+  assert.equal(listeners, 0);
+  assert.equal(timers.size, 0);
+  assert.equal(openDescriptors(dir.path), 0);
+  using file = new Lock(path).tryAcquireSync();
+  assert.notEqual(file, null);
+});
