@@ -48,22 +48,17 @@ test(
   async () => {
     using dir = folder();
     const path = join(dir.path, "a.lock");
-    // The same file by other names, and a descriptor.
+    // The same file by other names.
     fs.writeFileSync(path, "");
     fs.linkSync(path, `${path}2`);
     fs.symlinkSync(path, `${path}3`);
+    // Paths that are known are opened at once.
+    const paths = [path, `${path}2`, `${path}3`];
+    for (const path of paths) await new Lock(path).run(() => {});
     const holder = await new Lock(path).acquire();
     const order: number[] = [];
-    const names = ["a.lock", "a.lock2", "a.lock3"];
-    // Paths are opened at once when they are known.
-    for (const name of names) {
-      await new Lock(join(dir.path, name)).run(
-        () => {},
-      );
-    }
     const waiting = Array.from({ length: 40 }, async (_, i) => {
-      const name = names[i % 3];
-      const lock = new Lock(join(dir.path, name), { timeout: 60_000 });
+      const lock = new Lock(paths[i % 3], { timeout: 60_000 });
       await lock.run(async () => {
         order.push(i);
         // Whoever comes while others wait does not overtake them.
