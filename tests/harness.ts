@@ -65,6 +65,8 @@ const CAPABILITIES = {
   "flock(1)": () => has("flock"),
   "bindfs(1) and FUSE": () =>
     has("bindfs") && succeeds("test", "-c", "/dev/fuse"),
+  "user namespaces": () =>
+    succeeds("unshare", "--user", "--map-root-user", "true"),
   "root": () => process.getuid?.() === 0,
   "Deno, Bun and Node": () =>
     ["deno", "bun", "node", "node26"].every((name) =>
@@ -324,7 +326,7 @@ export class Worker implements AsyncDisposable {
 /** Runs a script on a runtime to its end. */
 export async function runScript(
   command: string[],
-  options: { cwd?: string } = {},
+  options: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
 ): Promise<{ code: number | null; stdout: string; stderr: string }> {
   const [program, ...args] = command;
   const child = spawn(program, args, options);
