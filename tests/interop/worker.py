@@ -1,7 +1,9 @@
 """A process that locks with Python's portalocker what its parent names."""
 
 import json
+import os
 import sys
+import time
 
 import portalocker
 
@@ -43,11 +45,25 @@ def count(path, times):
             file.truncate()
 
 
+def take_turns(path, times):
+    hand_overs = 0
+    while hand_overs < times:
+        lock = portalocker.Lock(path, mode="r+", timeout=60, check_interval=0.001)
+        with lock as file:
+            pid, _, before = file.read().split()
+            hand_overs = int(before) + (int(pid) != os.getpid())
+            file.seek(0)
+            file.write(f"{os.getpid()} {int(time.time() * 1000)} {hand_overs}")
+            file.truncate()
+        time.sleep(0.0001)
+
+
 COMMANDS = {
     "acquire": acquire,
     "tryAcquire": try_acquire,
     "release": release,
     "count": count,
+    "takeTurns": take_turns,
 }
 
 for line in sys.stdin:
