@@ -40,9 +40,12 @@ export function holdersIn(
     if (holder) holders.set(line.pid, holder);
     else orphans = true;
   }
-  return orphans && search
-    ? [...processesWith(proc, file)]
-    : [...holders.values()];
+  if (orphans && search) {
+    for (const holder of processesWith(proc, file)) {
+      holders.set(holder.pid, holder);
+    }
+  }
+  return [...holders.values()];
 }
 
 /** `undefined` if the process is gone, or of another container. */
