@@ -1,154 +1,178 @@
 /**
- * Who is measured. A contender's process is its command with the scenario's
- * name and arguments appended, and prints one line of JSON.
+ * Who is measured. A contender's process is its `command` with the scenario's
+ * name and arguments appended (`run.mjs`).
  */
 
 import { join } from "node:path";
 import { root, runtimes, systemNode } from "../scripts/setup.mjs";
 import { compileC, findPython, npmPeer } from "./peers.mjs";
+import { who } from "./rounds.mjs";
 
-const RUNTIMES = ["deno", "bun", "node", "node26"];
+/** The scenarios for whoever can wait for a lock. */
+const WAITING = ["uncontended", "handover", "contention"];
 
 /** What Deno needs to lock without calling C, and nothing else. */
 const WITHOUT_FFI = ["--no-prompt", "--allow-read", "--allow-write"];
 
-const NPM_PEERS = [
-  { name: "fs-ext", locker: "fs_ext", kinds: ["sync"] },
-  { name: "os-lock", locker: "os_lock", kinds: ["async"] },
-  { name: "lockfile", locker: "lockfile", kinds: ["sync"] },
-  {
-    name: "proper-lockfile",
-    locker: "proper_lockfile",
-    kinds: ["sync", "async"],
-  },
-];
-
-const OURS = [
-  ...["sync", "async"].flatMap((kind) =>
-    RUNTIMES.map((runtime) => ({ runtime, kind }))
-  ),
-  ...["sync", "async"].map((kind) => ({
-    runtime: "deno",
-    kind,
-    withoutFfi: true,
-  })),
-];
-
-const DENO_FILES = ["sync", "async"].map((kind) => `deno-fsfile-${kind}`);
-
-/** The names of all contenders, in the order of the table. */
-export const NAMES = [
-  "c",
-  ...OURS.map(nameOfOurs),
-  "portalocker",
-  ...DENO_FILES,
-  ...NPM_PEERS.flatMap(({ name, kinds }) =>
-    kinds.map((kind) => `${name}-${kind}`)
-  ),
-];
+const RUNTIMES = {
+  deno: "Deno",
+  bun: "Bun",
+  node: "Node with koffi",
+  node26: "Node 26",
+};
 
 /**
- * All contenders in the order of {@linkcode NAMES}. Those that this machine
- * lacks have no command but say why in `skip`.
+ * All contenders, in the order of the tables.
+ *
+ * - `name`, `label`: for the command line, for people.
+ * - `scenarios`: those it takes part in.
+ * - `ours`, `kind`, `withoutFfi`: what its aims are, if it is this package.
+ * - `period`: of those who poll, the pause between two attempts, in
+ *   milliseconds; over it the hand-over has to spread.
+ * - `find`: given a temporary folder, the command, `undefined` if `lacks`; or
+ *   as `findAll` those of the four processes that contend.
  */
-export function allContenders(folder) {
-  const found = new Map(runtimes().map((runtime) => [runtime.name, runtime]));
+function all() {
   return [
-    c(folder),
-    ...OURS.map((one) => ours(one, found.get(one.runtime))),
-    portalocker(),
-    ...["sync", "async"].map((kind) => denoFile(kind, found.get("deno"))),
-    ...NPM_PEERS.flatMap((peer) => peer.kinds.map((kind) => npm(peer, kind))),
+    {
+      name: "c",
+      label: "C, bare system calls",
+      scenarios: WAITING,
+      find: (folder) => prefixed(compileC(folder)),
+      lacks: "there is no cc to compile it, so no ratio can be given",
+    },
+    ...["sync", "async"].flatMap((kind) =>
+      Object.keys(RUNTIMES).map((runtime) => ours(runtime, kind))
+    ),
+    ...["sync", "async"].map((kind) => ours("deno", kind, true)),
+    ...["sync", "async"].map(mixed),
+    python("portalocker", "portalocker Lock, Python", 250),
+    python("filelock", "filelock FileLock, Python", 50),
+    ...["sync", "async"].map(denoFile),
+    npm("fs-ext", "sync", WAITING),
+    npm("fs-ext", "async", [...WAITING, "idle"]),
+    npm("os-lock", "async", ["uncontended"]),
+    npm("lockfile", "sync", ["uncontended"]),
+    npm("proper-lockfile", "sync", ["uncontended"]),
+    // Its first pause; the next ones are 2 s, 4 s and so on.
+    { ...npm("proper-lockfile", "async", WAITING), period: 1000 },
   ];
 }
 
-/** Splits the contenders into those that work and those that do not. */
-export async function withoutTheBroken(all, { probe }, folder) {
+export const NAMES = all().map(({ name }) => name);
+
+/**
+ * Looks for contenders and tries them.
+ *
+ * @param wanted Says whether one is wanted at all.
+ * @param probe Resolves to the runtime of a command; rejects if it is broken.
+ */
+export async function findContenders(wanted, probe, folder) {
   const contenders = [];
   const skipped = [];
-  for (const contender of all) {
-    const { name, label, ours } = contender;
+  for (const contender of all().filter(wanted)) {
     try {
-      if (contender.skip) throw new Error(contender.skip);
-      await probe(contender, folder);
-      contenders.push(contender);
-    } catch (error) {
-      skipped.push({ name, label, ours, reason: error.message });
+      contenders.push(await found(contender, probe, folder));
+    } catch ({ message }) {
+      const { scenarios } = contender;
+      skipped.push({ ...who(contender), scenarios, reason: message });
     }
   }
   return { contenders, skipped };
 }
 
-function c(folder) {
-  const program = compileC(folder);
+async function found(contender, probe, folder) {
+  const { find, findAll, lacks } = contender;
+  const commands = findAll ? findAll(folder) : [find(folder)];
+  if (commands.includes(undefined)) throw new Error(lacks);
+  const runtimes = [];
+  for (const command of commands) runtimes.push(await probe(command, folder));
+  return { ...contender, command: commands[0], commands, runtimes };
+}
+
+function ours(runtime, kind, withoutFfi = false) {
   return {
-    name: "c",
-    label: "C, open + flock + flock + close",
-    ...program ? { command: [program] } : {
-      skip: "there is no cc to compile it, so no ratio can be given",
-    },
-  };
-}
-
-function nameOfOurs({ runtime, kind, withoutFfi }) {
-  return `${runtime}${withoutFfi ? "-without-ffi" : ""}-${kind}`;
-}
-
-function ours({ runtime, kind, withoutFfi }, found) {
-  const title = {
-    deno: "Deno",
-    bun: "Bun",
-    node: "Node with koffi",
-    node26: "Node 26",
-  }[runtime] + (withoutFfi ? " without FFI" : "");
-  const common = {
-    name: nameOfOurs({ runtime, kind, withoutFfi }),
-    label: `Lock, ${kind}, ${title}`,
+    name: `${runtime}${withoutFfi ? "-without-ffi" : ""}-${kind}`,
+    label: `Lock, ${kind}, ${RUNTIMES[runtime]}` +
+      (withoutFfi ? " without FFI" : ""),
+    scenarios: kind === "sync" ? WAITING : [...WAITING, "crowd", "idle"],
     ours: true,
-    aim: withoutFfi ? `${kind} without FFI` : kind,
+    kind,
+    withoutFfi,
+    period: withoutFfi ? 300 : undefined,
+    find: () => ourCommand(runtime, kind, withoutFfi),
+    lacks: `${runtime} is not installed`,
   };
-  if (!found) return { ...common, skip: `${runtime} is not installed` };
-  const command = withoutFfi
-    ? found.command.flatMap((word) => word === "-A" ? WITHOUT_FFI : [word])
-    : found.command;
-  const module = join(found.directory, `mod${found.extension}`);
-  return { ...common, command: script(command, "portalock", kind, module) };
 }
 
-function portalocker() {
-  const python = findPython();
+function mixed(kind) {
   return {
-    name: "portalocker",
-    label: "portalocker Lock, Python",
-    ...python
-      ? { command: [python, child("portalocker_lock.py")] }
-      : { skip: "no python3 here can import portalocker" },
+    name: `mixed-${kind}`,
+    label: `Lock, ${kind}, one process on each of the four`,
+    scenarios: ["contention"],
+    ours: true,
+    kind,
+    withoutFfi: false,
+    findAll: () => Object.keys(RUNTIMES).map((one) => ourCommand(one, kind)),
+    lacks: "not all of the four runtimes are installed",
   };
 }
 
-function denoFile(kind, deno) {
+function ourCommand(name, kind, withoutFfi) {
+  const runtime = findRuntime(name);
+  if (!runtime) return undefined;
+  const command = withoutFfi
+    ? runtime.command.flatMap((word) => word === "-A" ? WITHOUT_FFI : [word])
+    : runtime.command;
+  const module = join(runtime.directory, `mod${runtime.extension}`);
+  return script(command, "portalock", kind, module);
+}
+
+function python(module, label, period) {
+  return {
+    name: module,
+    label,
+    scenarios: WAITING,
+    period,
+    find: () => prefixed(findPython(module), child("python.py"), module),
+    lacks: `no python3 here can import ${module}`,
+  };
+}
+
+function denoFile(kind) {
   return {
     name: `deno-fsfile-${kind}`,
     label: `Deno.FsFile, ${kind}`,
-    ...deno
-      ? { command: script(deno.command, "deno_file", kind) }
-      : { skip: "deno is not installed" },
+    scenarios: kind === "sync" ? WAITING : [...WAITING, "idle"],
+    find() {
+      const deno = findRuntime("deno");
+      return deno && script(deno.command, "deno_file", kind);
+    },
+    lacks: "deno is not installed",
   };
 }
 
-function npm({ name, locker }, kind) {
+function npm(name, kind, scenarios) {
   const version = npmPeer(name);
   return {
     name: `${name}-${kind}`,
     label: `${name} ${version ?? ""}`.trimEnd() + `, ${kind}, Node`,
-    ...version
-      ? { command: script([systemNode()], locker, kind) }
-      : { skip: "it did not install" },
+    scenarios,
+    find: () => version && script([systemNode()], name.replace("-", "_"), kind),
+    lacks: "it did not install",
   };
+}
+
+function findRuntime(wanted) {
+  return runtimes().find(({ name }) => name === wanted);
 }
 
 function script(command, locker, kind, library = "") {
   return [...command, child("child.mjs"), locker, library, kind];
+}
+
+function prefixed(program, ...args) {
+  return program && [program, ...args];
 }
 
 function child(name) {

@@ -2,24 +2,34 @@
 
 import { readFileSync, statfsSync } from "node:fs";
 import { arch, cpus, loadavg, release, type } from "node:os";
-import { MEASURED, WARM_UP } from "./scenarios/uncontended.mjs";
 
 /** What the machine was busy with before the benchmark was. */
 const load = loadavg()[0];
 
-/** The lines above the table. */
-export function heading(results, folder, rounds) {
-  const runtimes = [...new Set(results.map(({ runtime }) => runtime))];
-  const clocks = results.map(({ clock }) => Math.round(clock * 1000));
+/**
+ * @param contenders Who takes part.
+ * @param folder Where the lock files are.
+ */
+export function machine(contenders, folder) {
+  const runtimes = contenders.flatMap((contender) => contender.runtimes);
+  return {
+    hardware: `${cpus().length} × ${cpus()[0]?.model.trim()}`,
+    system: `${type()} ${release()} ${arch()}`,
+    fileSystem: fileSystem(folder),
+    load: load.toFixed(1),
+    runtimes: [...new Set(runtimes)],
+    date: new Date().toISOString().slice(0, 10),
+  };
+}
+
+/** The lines above all tables. */
+export function heading(
+  { hardware, system, fileSystem, load, runtimes, date },
+) {
   return [
-    `${cpus().length} × ${cpus()[0]?.model.trim()}, ${type()} ${release()} ` +
-    `${arch()}, lock files on ${fileSystem(folder)}, ` +
-    `load ${load.toFixed(1)} before`,
+    `${date}, ${hardware}, ${system}, lock files on ${fileSystem}, ` +
+    `load ${load} before`,
     ...runtimes.length > 0 ? [runtimes.join(", ")] : [],
-    `${new Date().toISOString().slice(0, 10)}; rounds: ${rounds}, in ` +
-    `each every contender a process of its own with ${WARM_UP} ms to warm up and ` +
-    `${MEASURED} ms measured; the clock's share of a sample is ` +
-    `${Math.min(...clocks)} to ${Math.max(...clocks)} ns`,
   ];
 }
 

@@ -1,16 +1,28 @@
 /** The command line of the benchmark. */
 
-import { closeSync, openSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync } from "node:fs";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { wholeNumber } from "../scripts/command.mjs";
 import { NAMES } from "./contenders.mjs";
+import { SCENARIOS } from "./scenarios/mod.mjs";
+
+const rounds = Object.entries(SCENARIOS)
+  .map(([name, { ROUNDS }]) => `${name} ${ROUNDS}`).join(", ");
 
 export const USAGE = `Usage: npm run bench -- [options]
 
+  --scenario NAME   Run only this one; may be given several times
   --contender NAME  Measure only this one; may be given several times
-  --rounds N        So many rounds, each with every contender (7)
-  --json FILE       Write the results, pooled samples included, to a file
+  --rounds N        So many rounds, each with every contender
+                    (${rounds})
+  --seconds N       So long "contention" contends and "idle" waits (10)
+  --awake           Keep the processors awake during "handover"
+  --json FILE       Write the results, samples included, to a file
+  --figures FOLDER  Write results.json and pictures to a folder
   --help            Print this
+
+Scenarios: ${Object.keys(SCENARIOS).join(", ")}
 
 Contenders: ${NAMES.join(", ")}
 `;
@@ -20,33 +32,57 @@ export function parseOptions(args) {
   const { values } = parseArgs({
     args,
     options: {
+      scenario: { type: "string", multiple: true, default: [] },
       contender: { type: "string", multiple: true, default: [] },
-      rounds: { type: "string", default: "7" },
+      rounds: { type: "string" },
+      seconds: { type: "string", default: "10" },
+      awake: { type: "boolean", default: false },
       json: { type: "string" },
+      figures: { type: "string" },
       help: { type: "boolean", default: false },
     },
   });
-  for (const name of values.contender) {
-    if (!NAMES.includes(name)) {
-      throw new Error(
-        `unknown contender "${name}"; there are ${NAMES.join(", ")}`,
-      );
-    }
-  }
-  if (values.json !== undefined && !values.help) mustBeWritable(values.json);
+  const { help, json, figures } = values;
+  mustBeKnown("scenario", values.scenario, Object.keys(SCENARIOS));
+  mustBeKnown("contender", values.contender, NAMES);
+  if (json !== undefined && !help) mustBeWritable("--json", json);
+  if (figures !== undefined && !help) mustBeFolder(figures);
   return {
+    scenarios: values.scenario,
     contenders: values.contender,
-    rounds: wholeNumber("--rounds", values.rounds, 1000),
-    json: values.json,
-    help: values.help,
+    rounds: values.rounds && wholeNumber("--rounds", values.rounds, 1000),
+    seconds: wholeNumber("--seconds", values.seconds, 3600),
+    awake: values.awake,
+    json,
+    figures,
+    help,
   };
 }
 
+function mustBeKnown(what, names, known) {
+  for (const name of names) {
+    if (!known.includes(name)) {
+      throw new Error(
+        `unknown ${what} "${name}"; there are ${known.join(", ")}`,
+      );
+    }
+  }
+}
+
 /** Minutes later would be too late to find out. */
-function mustBeWritable(file) {
+function mustBeWritable(option, file) {
   try {
     closeSync(openSync(file, "a"));
   } catch (error) {
-    throw new Error(`--json cannot write to "${file}": ${error.message}`);
+    throw new Error(`${option} cannot write to "${file}": ${error.message}`);
   }
+}
+
+function mustBeFolder(folder) {
+  try {
+    if (!existsSync(folder)) mkdirSync(folder);
+  } catch (error) {
+    throw new Error(`--figures cannot make "${folder}": ${error.message}`);
+  }
+  mustBeWritable("--figures", join(folder, "results.json"));
 }

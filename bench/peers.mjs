@@ -1,7 +1,7 @@
 /** Gets hold of the peers that are no part of this package. */
 
 import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { must, npm, root } from "../scripts/setup.mjs";
 
@@ -31,19 +31,29 @@ export function npmPeer(name) {
     : undefined;
 }
 
-/** Compiles the C contender. Returns the program, or `undefined` without cc. */
+/**
+ * Compiles the C contender, once. Returns the program, or `undefined` without
+ * cc.
+ */
 export function compileC(target) {
+  const program = join(target, "c");
+  if (existsSync(program)) return program;
   if (!works("cc", ["--version"])) return undefined;
-  const program = join(target, "flock");
-  const source = join(folder, "children", "flock.c");
-  must("cc", ["-O2", "-o", program, source]);
+  const sources = join(folder, "children", "c");
+  must("cc", [
+    "-O2",
+    "-o",
+    program,
+    ...readdirSync(sources).filter((name) => name.endsWith(".c"))
+      .map((name) => join(sources, name)),
+  ]);
   return program;
 }
 
-/** A Python that can import portalocker, or `undefined`. */
-export function findPython() {
+/** A Python that can import a module, or `undefined`. */
+export function findPython(module) {
   return ["python3", "/usr/bin/python3", "python"].find((python) =>
-    works(python, ["-c", "import portalocker"])
+    works(python, ["-c", `import ${module}`])
   );
 }
 

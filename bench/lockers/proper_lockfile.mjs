@@ -3,6 +3,12 @@
 import { writeFileSync } from "node:fs";
 import lockfile from "proper-lockfile";
 
+/**
+ * Without retries it would not wait at all. Its pauses, by default, are 1 s,
+ * 2 s, 4 s and so on.
+ */
+const OPTIONS = { retries: 100 };
+
 export function makeSync(path) {
   writeFileSync(path, "");
   return {
@@ -14,7 +20,7 @@ export function makeSync(path) {
 export function make(path) {
   writeFileSync(path, "");
   return {
-    acquire: () => lockfile.lock(path),
+    acquire: () => lockfile.lock(path, OPTIONS),
     release: () => lockfile.unlock(path),
   };
 }

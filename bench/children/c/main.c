@@ -1,0 +1,26 @@
+/* The C contender, as a process: SCENARIO PATH ... */
+
+#include "bench.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+  const char *name;
+  int (*play)(int argc, char **argv);
+} scenarios[] = {
+    {"uncontended", uncontended},
+    {"handover", handover},
+    {"contention", contention},
+    {"awake", awake},
+};
+
+int main(int argc, char **argv) {
+  for (size_t i = 0; argc > 1 && i < sizeof scenarios / sizeof *scenarios; i++) {
+    if (strcmp(argv[1], scenarios[i].name) == 0) {
+      return scenarios[i].play(argc - 2, argv + 2);
+    }
+  }
+  fprintf(stderr, "No such scenario\n");
+  return 2;
+}
