@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
-import { setTimeout as delay } from "node:timers/promises";
+import { setImmediate, setTimeout as delay } from "node:timers/promises";
 import { native } from "../ffi/mod.ts";
 import type { NativeFile } from "../ffi/types.ts";
 import { Lock, lock, LOCK_EX, LOCK_SH, lockSync, unlock } from "../mod.ts";
@@ -247,8 +247,11 @@ test("nothing is watched once nobody waits any more", async () => {
   while (watches() === 0) await delay(1);
   controller.abort();
   await Promise.all(ends);
+  // The event loop turns once.
+  await setImmediate();
   assert.equal(watches(), 0);
   assert.throws(() => new Lock(path, { timeout: 10 }).acquireSync());
+  await setImmediate();
   assert.equal(watches(), 0);
 }, "inotify(7)");
 
