@@ -1,5 +1,6 @@
 /** Linux tells who watches a file when somebody closes it: inotify(7). */
 
+import { setImmediate } from "node:timers";
 import { littleEndian } from "./constants.ts";
 import { bytesOf, cString } from "./memory.ts";
 import { procPath } from "./proc.ts";
@@ -80,12 +81,19 @@ class Inotify {
     return {
       listen: () => this.#listen(),
       block: (milliseconds) => this.#take(milliseconds),
-      end: () => {
-        this.#closed.delete(watch);
-        // Queues an event, which wakes a thread that is parked for nobody.
-        this.#c.inotify_rm_watch(this.#fd, watch);
-      },
+      end: () => this.#forget(watch),
     };
+  }
+
+  #forget(watch: number): void {
+    this.#closed.delete(watch);
+    // Whoever waited has the lock and better things to do first; and perhaps
+    // waits again.
+    setImmediate(() => {
+      if (this.#closed.has(watch)) return;
+      // Queues an event, which wakes a thread that is parked for nobody.
+      this.#c.inotify_rm_watch(this.#fd, watch);
+    });
   }
 
   #listen(): void {
@@ -99,7 +107,10 @@ class Inotify {
       this.#runtime.readable!(this.#libc, this.#fd).then(() => {
         this.#listening = false;
         this.#take(0);
-        if (this.#closed.size > 0) this.#listen();
+        // To park a thread takes longer than to lock, which comes first.
+        setImmediate(() => {
+          if (this.#closed.size > 0) this.#listen();
+        });
       });
     }
   }
@@ -127,7 +138,14 @@ class Inotify {
     if (Number(this.#c.poll(bytesOf(this.#poll), 1n, longest)) <= 0) return;
     const size = BigInt(LARGEST_READ);
     const count = Number(this.#c.read(this.#fd, this.#events, size));
-    if (count > 0) this.#tell(this.#events.subarray(0, count));
+    if (count > 0) {
+      this.#tell(this.#events.subarray(0, count));
+    } else {
+      // Somebody closed what is not theirs. Waiters attempt by themselves.
+      this.#closed.clear();
+      this.#listening = false;
+      this.#fd = -1;
+    }
   }
 
   #tell(events: Uint8Array): void {

@@ -1,6 +1,6 @@
 /** What Linux has beyond POSIX: it tells of releases, and of holders. */
 
-import { readdirSync } from "node:fs";
+import { fstatSync, readdirSync } from "node:fs";
 import { watcher } from "./inotify.ts";
 import { cString } from "./memory.ts";
 import { holdersIn, procPath } from "./proc.ts";
@@ -62,8 +62,10 @@ export function linux(runtime: Runtime, libc: string): Beyond {
   return {
     watch: watcher(runtime, libc),
     // Whoever opens the file again and closes it releases nothing and wakes
-    // all who watch.
-    announce: (fd) => void withOpen(procPath(fd), O_NONBLOCK, () => {}),
+    // all who watch. To open a device could do more than that.
+    announce(fd) {
+      if (fstatSync(fd).isFile()) withOpen(procPath(fd), O_NONBLOCK, () => {});
+    },
     // With O_PATH nobody is woken, and no permission is needed.
     holders(file, search) {
       const holders = (fd: number) => holdersIn(proc, fd, search);

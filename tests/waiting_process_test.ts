@@ -48,9 +48,12 @@ test("64 waiters leave the runtime's thread pool alone, however small it is", ()
 test("waiting threads leave the process's thread pool alone, and may be terminated", () =>
   finishes("threads"));
 
+test("waiters attempt by themselves when somebody closed their notifications", () =>
+  finishes("robbed"));
+
 for (const what of ["instances", "watches"]) {
   test(
-    `without a free inotify ${what.slice(0, -1)} waiters attempt by themselves`,
+    `waiters attempt by themselves when there are no inotify ${what} left`,
     () =>
       finishes("limited", {
         through: [
@@ -66,3 +69,14 @@ for (const what of ["instances", "watches"]) {
     "user namespaces",
   );
 }
+
+test("Deno's test runner finds no leak in a test that waits", async () => {
+  const { command: [deno], directory } = runtimes.find(({ name }) =>
+    name === "deno"
+  )!;
+  const script = join(directory, "tests", "fixtures", "sanitized.ts");
+  const test = [deno, "test", "-A", "--no-check", script];
+  const { code, stdout } = await runScript(test);
+  assert.equal(code, 0, stdout);
+  assert.match(stdout, /2 passed/);
+}, "Deno, Bun and Node");

@@ -218,6 +218,21 @@ test(
   "inotify(7)",
 );
 
+test("unlock() opens no device again to wake waiters", () => {
+  using dir = folder();
+  const regular = join(dir.path, "a.lock");
+  for (const path of [regular, "/dev/null"]) {
+    const fd = fs.openSync(path, path === regular ? "a" : "r");
+    let rings = 0;
+    const watch = native().descriptor(fd).watch(() => rings++)!;
+    unlock(fd);
+    watch.block(20);
+    watch.end();
+    assert.equal(rings, path === regular ? 1 : 0, path);
+    fs.closeSync(fd);
+  }
+}, "inotify(7)");
+
 test(
   "lock() of a descriptor is woken like Lock",
   () =>
