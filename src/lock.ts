@@ -222,14 +222,14 @@ export class Lock implements AsyncDisposable, Disposable {
   }
 
   #queue(patience: Patience): true | Promise<boolean> {
-    if (patience.left > 0) this.#waits();
+    if (patience.left > 0) this.#waits(patience);
     return this.#turns.take(patience);
   }
 
-  #waits(): void {
+  #waits(patience: Patience): void {
     const { path } = this;
     const { exclusive } = this.#settings;
-    publish("wait", () => ({ path, exclusive }));
+    if (patience.needed()) publish("wait", () => ({ path, exclusive }));
   }
 
   *#open(signal: AbortSignal | undefined): Recipe<NativeFile> {
@@ -254,7 +254,8 @@ export class Lock implements AsyncDisposable, Disposable {
     const { exclusive, mode } = this.#settings;
     let locked = false;
     try {
-      locked = yield* waitFor(file, exclusive, patience, () => this.#waits());
+      const waits = () => this.#waits(patience);
+      locked = yield* waitFor(file, exclusive, patience, waits);
       if (locked && mode.truncate) yield* empty(file);
     } catch (error) {
       yield* quietly(locked ? release(file) : unlockAndClose(file));

@@ -66,7 +66,14 @@ test("diagnostics tell of a wait once, and of no attempt that fails", async () =
   assert.equal(await lock.tryAcquire(), null);
   assert.equal(new Lock(path).tryAcquireSync(), null);
   assert.deepEqual(all.events.map(({ name }) => name), ["wait", "wait"]);
+  // Behind the others of its instance first, then behind another instance.
+  const waiting = lock.acquire({ timeout: 60_000 });
+  const other = new Lock(path, { timeout: 60_000 }).acquire();
+  await delay(20);
   await held.close();
+  await (await other).close();
+  await (await waiting).close();
+  assert.equal(all.events.filter(({ name }) => name === "wait").length, 4);
 });
 
 test("diagnostics tell of descriptors", async () => {

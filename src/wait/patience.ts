@@ -29,6 +29,7 @@ export class Patience {
   readonly #end: number;
   #tell: ((waited: number) => void) | undefined;
   #thrown: { error: unknown } | undefined;
+  #needed = false;
 
   /** `tell` is called once, when the wait has lasted. */
   constructor(wait: Wait, tell?: (waited: number) => void) {
@@ -46,6 +47,13 @@ export class Patience {
   /** What is left of it, in milliseconds: 0 or less when it is over. */
   get left(): number {
     return this.#end - now();
+  }
+
+  /** Whether the lock could not be had at once; true the first time only. */
+  needed(): boolean {
+    const before = this.#needed;
+    this.#needed = true;
+    return !before;
   }
 
   /** Tells that the wait has lasted, if it has, and once. */
