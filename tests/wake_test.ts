@@ -199,6 +199,18 @@ test(
   "inotify(7)",
 );
 
+test("a wait that follows another one at once is woken too", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const holder = foreign(path);
+  assert.throws(() => new Lock(path, { timeout: 1 }).acquireSync());
+  using _pauses = onlyShortPauses(0);
+  const waiting = patient(path).acquire();
+  await delay(SETTLED);
+  holder.release();
+  await (await waiting).close();
+}, "inotify(7)");
+
 test(
   "unlock() wakes waiters although the file stays open",
   () =>
