@@ -1,5 +1,6 @@
 /** Deno calls C through `Deno.dlopen`. */
 
+import { isMainThread } from "node:worker_threads";
 import type { DenoApi } from "./deno_api.ts";
 import type { CFunction, CType, Runtime } from "./types.ts";
 
@@ -54,7 +55,7 @@ export function denoRuntime(deno: DenoApi): Runtime {
       return () => view.getInt32();
     },
     // Nobody could end the thread and the descriptors of a worker that was
-    // terminated.
-    ..."WorkerGlobalScope" in globalThis ? {} : { readable },
+    // terminated, be it Node's kind of worker or the web's.
+    ...isMainThread && !("WorkerGlobalScope" in globalThis) ? { readable } : {},
   };
 }

@@ -71,7 +71,6 @@ class Inotify {
     if (this.#fd < 0) {
       const blocking = this.#runtime.stream ? IN_NONBLOCK : 0;
       this.#fd = Number(this.#c.inotify_init1(IN_CLOEXEC | blocking));
-      if (this.#fd < 0) return null;
     }
     const watch = Number(
       this.#c.inotify_add_watch(this.#fd, cString(procPath(fd)), IN_CLOSE),

@@ -1,4 +1,7 @@
-/** Events for those who observe a program; free while nobody does. */
+/**
+ * Events for those who observe a program, by `node:diagnostics_channel`; free
+ * while nobody does. The README documents the names of the channels.
+ */
 
 import { channel } from "node:diagnostics_channel";
 import type { Subject } from "./errors.ts";

@@ -28,9 +28,15 @@ const ONE_ATTEMPT: AcquireOptions = { failWhenLocked: true };
  * flock(1). The lock file stays when the lock is released: removing it would
  * let two holders in.
  *
- * One instance may be shared by many tasks and is a mutex among them too,
- * first come, first served; a task that waits for a lock that it holds itself
- * through the same instance waits until its timeout.
+ * On Linux a waiter is woken by the release, whoever held the lock (inotify(7)
+ * tells when the file is closed). Elsewhere, and in workers of Deno and Bun, it
+ * attempts again and again, at least every `checkInterval`.
+ *
+ * One instance may be shared by many tasks and is a mutex among them too; a
+ * task that waits for a lock that it holds itself through the same instance
+ * waits until its timeout. All who wait for one file in a thread are served
+ * first come, first served, writers and readers alike. Only `acquireSync` goes
+ * ahead: nobody else could move before it returns.
  *
  * On file systems of this machine, opening, locking and closing take
  * microseconds and happen on the calling thread, also in the asynchronous

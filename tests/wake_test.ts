@@ -212,6 +212,30 @@ test("a wait that follows another one at once is woken too", async () => {
 }, "inotify(7)");
 
 test(
+  "a release is not missed when there were too many events to keep",
+  () =>
+    withoutPauses(async (path) => {
+      const [holder, busy] = [foreign(path), foreign(`${path}2`)];
+      const waiting = patient(path).acquire();
+      const other = patient(`${path}2`).acquire();
+      await delay(SETTLED);
+      const limit = "/proc/sys/fs/inotify/max_queued_events";
+      const most = Number(
+        spawnSync("cat", [limit], { encoding: "utf8" }).stdout,
+      );
+      // Two of a kind in a row would be kept as one.
+      for (let i = 0; i <= most; i++) {
+        fs.closeSync(fs.openSync(`${path}2`, i % 2 ? "r" : "a"));
+      }
+      holder.release();
+      await (await waiting).close();
+      busy.release();
+      await (await other).close();
+    }),
+  "inotify(7)",
+);
+
+test(
   "unlock() wakes waiters although the file stays open",
   () =>
     withoutPauses(async (path) => {
