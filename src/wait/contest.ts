@@ -60,23 +60,17 @@ export class Contest {
     this.#wake?.();
   }
 
-  /** Waits for the next ring; `rings` is the last one that was heeded. */
-  async pause(
-    rings: number,
-    milliseconds: number,
-    patience: Patience,
-  ): Promise<void> {
-    if (rings !== this.rings) return;
+  /** Waits for the next ring, but not longer than that. */
+  pause(milliseconds: number, patience: Patience): Promise<boolean> {
     this.#watch?.listen();
-    await patience.untilWoken(milliseconds, (wake) => {
+    return patience.untilWoken(milliseconds, (wake) => {
       this.#wake = wake;
       return () => this.#wake = undefined;
     });
   }
 
   /** {@linkcode Contest.pause}, blocking the thread. */
-  pauseSync(rings: number, milliseconds: number): void {
-    if (rings !== this.rings) return;
+  pauseSync(milliseconds: number): void {
     if (this.#watch) this.#watch.block(milliseconds);
     else sleepSync(milliseconds);
   }

@@ -87,9 +87,9 @@ function* compete(
     patience.tellIfDue();
     const { value: pause, done } = pace.next();
     if (done) return false;
-    yield* step(
-      () => contest.pause(rings, pause, patience),
-      () => contest.pauseSync(rings, pause),
+    yield* step<unknown>(
+      () => contest.pause(pause, patience),
+      () => contest.pauseSync(pause),
     );
     if (contest.rings !== rings) pace = pauses(patience);
   }
