@@ -59,6 +59,7 @@ class Inotify {
   /** The descriptor; -1 before it is open, and where it cannot be. */
   #fd = -1;
   #listening = false;
+  #gone = false;
 
   constructor(runtime: Runtime, libc: string) {
     this.#runtime = runtime;
@@ -68,6 +69,7 @@ class Inotify {
 
   /** `null` when there is no instance or no watch to be had any more. */
   watch(fd: number, closed: () => void): Watch | null {
+    if (this.#gone) return null;
     if (this.#fd < 0) {
       const blocking = this.#runtime.stream ? IN_NONBLOCK : 0;
       this.#fd = Number(this.#c.inotify_init1(IN_CLOEXEC | blocking));
@@ -96,7 +98,7 @@ class Inotify {
   }
 
   #listen(): void {
-    if (this.#listening) return;
+    if (this.#listening || this.#gone) return;
     this.#listening = true;
     if (this.#runtime.stream) {
       this.#listening = this.#becomeStream();
@@ -141,8 +143,7 @@ class Inotify {
       this.#tell(this.#events.subarray(0, count));
     } else {
       // Somebody closed what is not theirs. Waiters attempt by themselves.
-      this.#closed.clear();
-      this.#listening = false;
+      this.#gone = true;
       this.#fd = -1;
     }
   }

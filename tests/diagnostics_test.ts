@@ -4,6 +4,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { Lock, lock, LOCK_EX, LOCK_NB, LOCK_SH, unlock } from "../mod.ts";
+import { publish } from "../src/diagnostics.ts";
 import { folder, test } from "./harness.ts";
 
 interface Event {
@@ -86,3 +87,7 @@ test("diagnostics tell of descriptors", async () => {
   for (const event of all.events) assert.equal(event.fd, fd);
   fs.closeSync(fd);
 }, "descriptors");
+
+test("diagnostics make no event that nobody wants", () => {
+  publish("acquire", () => assert.fail("made"));
+});

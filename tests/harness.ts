@@ -160,7 +160,10 @@ function changedFiles(
     });
   };
   return {
-    open: async (...how) => changed(await real.open(...how)),
+    open(...how) {
+      const file = real.open(...how);
+      return file instanceof Promise ? file.then(changed) : changed(file);
+    },
     openSync: (...how) => changed(real.openSync(...how)),
   };
 }

@@ -23,6 +23,7 @@ import {
   runtimes,
   test,
   withFiles,
+  withNative,
   Worker,
 } from "./harness.ts";
 
@@ -248,17 +249,23 @@ test(
   "inotify(7)",
 );
 
-test("attempts that fail do not ask who holds the lock", async () => {
+test("only waits that lasted look for holders in every process", async () => {
   using dir = folder();
   const path = join(dir.path, "a.lock");
   using _file = new Lock(path).acquireSync();
-  const { native, useNative } = await import("../ffi/mod.ts");
-  const real = native();
-  useNative({ ...real, holders: () => assert.fail("asked") });
-  try {
+  const searched: boolean[] = [];
+  await withNative((real) => ({
+    holders(file, search) {
+      searched.push(search);
+      return real.holders(file, search);
+    },
+  }), async () => {
     assert.equal(new Lock(path).tryAcquireSync(), null);
     assert.equal(await new Lock(path).tryAcquire(), null);
-  } finally {
-    useNative(real);
-  }
+    assert.deepEqual(searched, []);
+    for (const timeout of [0, 150]) {
+      await assert.rejects(new Lock(path, { timeout }).acquire());
+    }
+    assert.deepEqual(searched, [false, true]);
+  });
 });

@@ -12,11 +12,13 @@ import {
   LOCK_NB,
   LOCK_SH,
   type LockedFile,
+  unlock,
 } from "../mod.ts";
 import {
   activeTimers,
   counted,
   folder,
+  onlyShortPauses,
   openDescriptors,
   test,
   withFiles,
@@ -83,6 +85,7 @@ test(
   "neighbouring readers of one process enter together, and wait behind a writer",
   async () => {
     using dir = folder();
+    using _pauses = onlyShortPauses(0);
     const path = join(dir.path, "a.lock");
     const { order, join: enter, leave } = crowd(path);
     await enter("holder");
@@ -101,7 +104,7 @@ test(
     assert.deepEqual(order.slice(5), ["r4"]);
     await leave("r4");
   },
-  "descriptors",
+  "inotify(7)",
 );
 
 test("aborts and timeouts leave the queue whole", async () => {
@@ -133,6 +136,7 @@ test("aborts and timeouts leave the queue whole", async () => {
 
 test("a reader is let in when the writer before it gives up", async () => {
   using dir = folder();
+  using _pauses = onlyShortPauses(0);
   const path = join(dir.path, "a.lock");
   const { order, join: enter, leave } = crowd(path);
   await enter("reader", SHARED);
@@ -147,7 +151,7 @@ test("a reader is let in when the writer before it gives up", async () => {
   assert.deepEqual(order, ["reader", "next"]);
   await leave("reader");
   await leave("next");
-}, "descriptors");
+}, "inotify(7)");
 
 test("a release that fails wakes the next all the same", async () => {
   using dir = folder();
@@ -195,21 +199,72 @@ test("only the head of the queue competes, and not in vain", async () => {
 });
 
 test(
-  "whoever is next attempts although nobody tells of the release",
+  "a release in the same thread wakes whoever is next, though the system tells nobody",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    const { order, join: enter, leave } = crowd(path);
+    fs.writeFileSync(path, "content");
+    const failing = new Error("no space");
+    await withFiles(() => ({
+      watch: () => null,
+      truncate: () => Promise.reject(failing),
+    }), async () => {
+      using _pauses = onlyShortPauses(0);
+      await enter("holder");
+      const first = assert.rejects(
+        enter("first", { mode: "w" }),
+        (error) => error === failing,
+      );
+      const second = enter("second");
+      await settled();
+      await leave("holder");
+      await first;
+      await second;
+      await leave("second");
+    });
+    assert.deepEqual(order, ["holder", "second"]);
+  },
+  "descriptors",
+);
+
+test(
+  "unlock() wakes whoever is next, though the system tells nobody",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    const fd = fs.openSync(path, "a");
+    await lock(fd, LOCK_EX);
+    await withFiles(() => ({ watch: () => null }), async () => {
+      using _pauses = onlyShortPauses(0);
+      const waiting = new Lock(path, { timeout: Infinity }).acquire();
+      await settled();
+      unlock(fd);
+      await (await waiting).close();
+    });
+    fs.closeSync(fd);
+  },
+  "descriptors",
+);
+
+test(
+  "whoever is next attempts although nobody at all tells of the release",
   async () => {
     using dir = folder();
     const path = join(dir.path, "a.lock");
     const { inside, order, join: enter, leave } = crowd(path);
-    await enter("holder");
-    enter("first");
-    const second = enter("second");
-    await settled();
-    await leave("holder");
-    native().descriptor(inside.get("first")!.fd!).unlock();
-    await second;
-    assert.deepEqual(order, ["holder", "first", "second"]);
-    await leave("first");
-    await leave("second");
+    await withFiles(() => ({ watch: () => null }), async () => {
+      await enter("holder");
+      enter("first");
+      const second = enter("second");
+      await settled();
+      await leave("holder");
+      native().descriptor(inside.get("first")!.fd!).unlock();
+      await second;
+      assert.deepEqual(order, ["holder", "first", "second"]);
+      await leave("first");
+      await leave("second");
+    });
   },
   "descriptors",
 );

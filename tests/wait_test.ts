@@ -137,6 +137,10 @@ test("Turns.take() gives up at the end of the wait or when aborted", async () =>
   assert.equal(await take({ timeout: 0 }), false);
   assert.equal(await take({ failWhenLocked: true }), false);
   assert.equal(await take({ timeout: 15 }), false);
+  await assert.rejects(
+    async () => await take({ signal: AbortSignal.abort("before") }),
+    (reason) => reason === "before",
+  );
   const controller = new AbortController();
   const waiting = take({ signal: controller.signal, timeout: Infinity });
   controller.abort("enough");
