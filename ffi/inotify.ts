@@ -107,8 +107,9 @@ class Inotify {
       // nothing and fails with EINVAL.
       this.#runtime.readable!(this.#libc, this.#fd).then(() => {
         this.#listening = false;
-        this.#take(0);
-        // To park a thread takes longer than to lock, which comes first.
+        // Who is told attempts, and listens again if that was in vain. To park
+        // a thread for the others takes longer than to lock, so it comes later.
+        if (this.#take(0) === this.#closed.size) return;
         setImmediate(() => {
           if (this.#closed.size > 0) this.#listen();
         });
@@ -132,23 +133,21 @@ class Inotify {
     return true;
   }
 
-  /** Waits for events and tells of them. */
-  #take(milliseconds: number): void {
+  /** Waits for events and tells of them; returns how many were told. */
+  #take(milliseconds: number): number {
     this.#poll.set([this.#fd, POLLIN]);
     const longest = Math.min(Math.ceil(milliseconds), 2 ** 31 - 1);
-    if (Number(this.#c.poll(bytesOf(this.#poll), 1n, longest)) <= 0) return;
+    if (Number(this.#c.poll(bytesOf(this.#poll), 1n, longest)) <= 0) return 0;
     const size = BigInt(LARGEST_READ);
     const count = Number(this.#c.read(this.#fd, this.#events, size));
-    if (count > 0) {
-      this.#tell(this.#events.subarray(0, count));
-    } else {
-      // Somebody closed what is not theirs. Waiters attempt by themselves.
-      this.#gone = true;
-      this.#fd = -1;
-    }
+    if (count > 0) return this.#tell(this.#events.subarray(0, count));
+    // Somebody closed what is not theirs. Waiters attempt by themselves.
+    this.#gone = true;
+    this.#fd = -1;
+    return 0;
   }
 
-  #tell(events: Uint8Array): void {
+  #tell(events: Uint8Array): number {
     const view = new DataView(events.buffer, events.byteOffset, events.length);
     const heard = new Set<number>();
     for (let at = 0; at < events.length;) {
@@ -159,6 +158,13 @@ class Inotify {
       heard.add(view.getInt32(at, littleEndian));
       at += EVENT_SIZE + view.getUint32(at + 12, littleEndian);
     }
-    for (const watch of heard) this.#closed.get(watch)?.();
+    let told = 0;
+    for (const watch of heard) {
+      const closed = this.#closed.get(watch);
+      if (!closed) continue;
+      closed();
+      told++;
+    }
+    return told;
   }
 }
