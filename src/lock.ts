@@ -264,7 +264,9 @@ export class Lock implements AsyncDisposable, Disposable {
       locked = yield* waitFor(file, exclusive, patience, waits);
       if (locked && mode.truncate) yield* empty(file);
     } catch (error) {
-      yield* quietly(locked ? release(file) : unlockAndClose(file));
+      const contest = locked ? contestFor(file) : undefined;
+      yield* quietly(unlockAndClose(file));
+      contest?.ring();
       throw lockFailure("lock", this, error, patience);
     }
     if (!locked) yield* quietly(unlockAndClose(file));
@@ -275,7 +277,10 @@ export class Lock implements AsyncDisposable, Disposable {
     const { exclusive, mode } = this.#settings;
     const { path } = this;
     const since = observed("release") ? now() : undefined;
-    publish("acquire", () => ({ path, exclusive, waited: patience.waited }));
+    if (observed("acquire")) {
+      const { waited } = patience;
+      publish("acquire", () => ({ path, exclusive, waited }));
+    }
     const recipe = () => this.#release(file, since);
     return this.#held = new LockedFile({
       path,
@@ -288,20 +293,20 @@ export class Lock implements AsyncDisposable, Disposable {
 
   *#release(file: NativeFile, since: number | undefined): Recipe<void> {
     const { path } = this;
-    const { exclusive } = this.#settings;
+    const { exclusive, throwOnReleaseError } = this.#settings;
+    const contest = contestFor(file);
     try {
-      yield* release(file);
+      yield* unlockAndClose(file);
     } catch (error) {
-      if (this.#settings.throwOnReleaseError) {
-        throw lockFailure("release", this, error);
-      }
+      if (throwOnReleaseError) throw lockFailure("release", this, error);
     } finally {
       this.#held = null;
+      contest?.ring();
       this.#turns.pass();
-      publish(
-        "release",
-        () => ({ path, exclusive, held: since && now() - since }),
-      );
+      if (observed("release")) {
+        const held = since && now() - since;
+        publish("release", () => ({ path, exclusive, held }));
+      }
     }
   }
 }
@@ -327,16 +332,6 @@ function alreadyLocked({ path, patience, held }: Refused): never {
       `(waited ${Math.round(waited)} ms)`,
     { path, waited, holderPid: holders[0]?.pid },
   );
-}
-
-/** Unlocks and closes, and says so to those who wait in this thread. */
-function* release(file: NativeFile): Recipe<void> {
-  const contest = contestFor(file);
-  try {
-    yield* unlockAndClose(file);
-  } finally {
-    contest?.ring();
-  }
 }
 
 /** Carries a recipe out whose errors would hide a more important one. */

@@ -27,11 +27,10 @@ export function* waitFor(
   patience: Patience,
   onWait: () => void,
 ): Recipe<boolean> {
-  const waits = patience.left > 0;
-  const queues = waits && contestFor(file) !== undefined &&
+  const queues = contestFor(file) !== undefined && patience.left > 0 &&
     (yield* step(() => true, () => false));
   if (!queues && file.tryLock(exclusive)) return true;
-  if (!waits) return false;
+  if (patience.left <= 0) return false;
   onWait();
   const contest = join(file);
   try {
