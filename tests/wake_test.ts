@@ -145,7 +145,8 @@ for (const form of FORMS) {
         const lock = new Lock(path, { timeout: Infinity, checkInterval: 6 });
         await (await lock[form]()).close();
         const [long, short] = pauses.lengths.slice(-2);
-        assert.ok(long >= 3 && short <= 1, `${long}, then ${short}`);
+        // A timer is set for what is left of the pause of 3 to 6 ms.
+        assert.ok(long >= 2 && short <= 1, `${long}, then ${short}`);
       });
       assert.equal(attempts, 32);
       fs.closeSync(fd);
