@@ -24,6 +24,7 @@ export {
 } from "./src/errors.ts";
 export { LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, LockFlags } from "./src/flags.ts";
 export { Lock } from "./src/lock.ts";
+export { LockBase } from "./src/lock_base.ts";
 export type {
   FileArgument,
   FileInfo,

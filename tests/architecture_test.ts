@@ -36,6 +36,8 @@ function imports(file: string): string[] {
 const LAYERS = [
   ["mod", /^mod\.ts$/],
   ["lock classes", /^src\/(lock|low_level)\.ts$/],
+  ["base of the locks", /^src\/(lock_base|abandoned)\.ts$/],
+  ["claims", /^src\/claim\//],
   ["holders", /^src\/holders\.ts$/],
   ["files", /^src\/locked_file\.ts$/],
   ["wait", /^src\/wait\//],

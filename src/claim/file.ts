@@ -1,0 +1,165 @@
+/** The claim on a file that stays when the lock is released. */
+
+import { native } from "../../ffi/mod.ts";
+import type { NativeFile } from "../../ffi/types.ts";
+import { lockFailure, openFailure } from "../errors.ts";
+import { empty, unlockAndClose } from "../file_recipes.ts";
+import { by } from "../holders.ts";
+import type { LockedMode } from "../open_mode.ts";
+import type { LockSettings } from "../options.ts";
+import { step } from "../recipe.ts";
+import type { Recipe } from "../recipe.ts";
+import { contestFor } from "../wait/contest.ts";
+import { worthTelling } from "../wait/patience.ts";
+import type { Patience } from "../wait/patience.ts";
+import { waitFor } from "../wait/wait.ts";
+import { Refused } from "./claim.ts";
+import type { Claim, Hold } from "./claim.ts";
+
+/** How a file is opened and locked. */
+export type FileSettings = Omit<LockSettings, "wait">;
+
+/** A file, and how it is opened and locked. */
+export class FileClaim implements Claim {
+  readonly path: string;
+  readonly exclusive: boolean;
+  readonly files: readonly string[];
+  readonly settings: FileSettings;
+
+  constructor(path: string, settings: FileSettings) {
+    this.path = path;
+    this.exclusive = settings.exclusive;
+    this.files = [path];
+    this.settings = settings;
+  }
+
+  *take(patience: Patience, waits: () => void): Recipe<Hold | Refused> {
+    const file = yield* this.open(patience.signal);
+    if (!(yield* this.lock(file, patience, waits))) return this.refused();
+    return new FileHold(this, file);
+  }
+
+  /** Opens the file, without truncating it. */
+  *open(signal: AbortSignal | undefined): Recipe<NativeFile> {
+    const { path } = this;
+    const { mode, creationMode } = this.settings;
+    signal?.throwIfAborted();
+    try {
+      const system = native();
+      return yield* step(
+        () => {
+          const file = system.open(path, mode, creationMode);
+          return file instanceof Promise ? unlessAborted(file, signal) : file;
+        },
+        () => system.openSync(path, mode, creationMode),
+      );
+    } catch (error) {
+      throw openFailure(this, error);
+    }
+  }
+
+  /** Locks the file and empties it if the mode says so, or closes it. */
+  *lock(
+    file: NativeFile,
+    patience: Patience,
+    waits: () => void,
+  ): Recipe<boolean> {
+    const { exclusive, mode } = this.settings;
+    let locked = false;
+    try {
+      locked = yield* waitFor(file, exclusive, patience, waits);
+      if (locked && mode.truncate) yield* empty(file);
+    } catch (error) {
+      yield* quietly(locked ? release(file) : unlockAndClose(file));
+      throw lockFailure("lock", this, error, patience);
+    }
+    if (!locked) yield* quietly(unlockAndClose(file));
+    return locked;
+  }
+
+  /** The refusal that names those who hold the file. */
+  refused(): Refused {
+    return new Refused(({ waited }) => {
+      const holders = native().holders(this.path, worthTelling(waited));
+      const reason = `already locked${by(holders)}`;
+      return { reason, holderPid: holders[0]?.pid };
+    });
+  }
+}
+
+/** A file whose lock is held. */
+export class FileHold implements Hold {
+  readonly path: string;
+  readonly mode: LockedMode;
+  readonly exclusive: boolean;
+  readonly file: NativeFile;
+  afterwards: (() => void) | undefined;
+  readonly #throws: boolean;
+
+  constructor({ path, settings }: FileClaim, file: NativeFile) {
+    this.path = path;
+    this.mode = settings.mode;
+    this.exclusive = settings.exclusive;
+    this.file = file;
+    this.#throws = settings.throwOnReleaseError;
+  }
+
+  *release(): Recipe<void> {
+    try {
+      yield* this.giveBack();
+    } catch (error) {
+      if (this.#throws) throw lockFailure("release", this, error);
+    } finally {
+      this.afterwards?.();
+    }
+  }
+
+  /** What is done to the file. */
+  giveBack(): Recipe<void> {
+    return release(this.file);
+  }
+}
+
+/** Unlocks and closes a file, and lets others in this thread know. */
+export function* release(file: NativeFile): Recipe<void> {
+  const contest = contestFor(file);
+  try {
+    yield* unlockAndClose(file);
+  } finally {
+    contest?.ring();
+  }
+}
+
+/** Carries a recipe out whose errors would hide a more important one. */
+export function* quietly(recipe: Recipe<void>): Recipe<void> {
+  try {
+    yield* recipe;
+  } catch {
+    // The caller is about to throw its own.
+  }
+}
+
+/** Lets an abort overtake a file that is slow to open; closes it later. */
+function unlessAborted(
+  opening: Promise<NativeFile>,
+  signal: AbortSignal | undefined,
+): Promise<NativeFile> {
+  if (!signal) return opening;
+  return new Promise((resolve, reject) => {
+    const abort = () => {
+      reject(signal.reason);
+      opening.then((file) => file.close()).catch(() => {});
+    };
+    // At once, not in a later turn: an abort in between would close the file
+    // of somebody who has it already.
+    const settled = () => signal.removeEventListener("abort", abort);
+    signal.addEventListener("abort", abort, { once: true });
+    opening.then((file) => {
+      settled();
+      resolve(file);
+    }, (error) => {
+      settled();
+      reject(error);
+    });
+  });
+}

@@ -1,0 +1,215 @@
+/** `LockBase`: what all locks have in common. */
+
+import { native } from "../ffi/mod.ts";
+import { abandon, keep } from "./abandoned.ts";
+import { Refused } from "./claim/claim.ts";
+import type { Claim, Hold } from "./claim/claim.ts";
+import { observed, publish } from "./diagnostics.ts";
+import { AlreadyLocked, shown } from "./errors.ts";
+import { LockedFile } from "./locked_file.ts";
+import { acquireWait } from "./options.ts";
+import type { AcquireOptions, Wait } from "./options.ts";
+import { perform, performSync } from "./recipe.ts";
+import type { Recipe } from "./recipe.ts";
+import { breather } from "./wait/event_loop.ts";
+import { now, Patience } from "./wait/patience.ts";
+
+/** One attempt, for {@linkcode LockBase.tryAcquire}. */
+const ONE_ATTEMPT: AcquireOptions = { failWhenLocked: true };
+
+/**
+ * Anything that can be acquired and released: {@linkcode Lock} and its kind.
+ * It says how; what is locked then says each of them.
+ */
+export abstract class LockBase implements AsyncDisposable, Disposable {
+  readonly #claim: Claim;
+  readonly #wait: Wait;
+  /** What is held through this instance, the latest last. */
+  readonly #held: LockedFile[] = [];
+  /** Those of them that {@linkcode LockBase.release} is about to release. */
+  readonly #closing = new WeakSet<LockedFile>();
+
+  /** @ignore Made by the lock classes. */
+  protected constructor(claim: Claim, wait: Wait) {
+    this.#claim = claim;
+    this.#wait = wait;
+  }
+
+  /** Whether anything is held through this instance. */
+  get locked(): boolean {
+    return this.#held.length > 0;
+  }
+
+  /**
+   * Acquires the lock, waiting if need be.
+   *
+   * @param options What differs from the options of the lock.
+   * @returns The open file. Closing it releases the lock.
+   * @throws {AlreadyLocked} If somebody else still holds the lock when the
+   * wait is over.
+   * @throws {LockUnsupported} If the runtime or the file system cannot lock.
+   * @throws {LockException} If the system refuses the lock for another reason.
+   * @throws The runtime's own error if the file cannot be opened, and the
+   * signal's reason if it is aborted.
+   */
+  async acquire(options?: AcquireOptions): Promise<LockedFile> {
+    const patience = this.#patience(options);
+    await breather(patience.start);
+    const file = await perform(this.#acquire(patience));
+    return file instanceof Refused ? this.#refuse(file, patience) : file;
+  }
+
+  /**
+   * {@linkcode LockBase.acquire}, blocking the thread. What is held already
+   * through this instance is not waited for, since nobody could release it.
+   */
+  acquireSync(options?: AcquireOptions): LockedFile {
+    const patience = this.#patience(options);
+    const file = performSync(this.#acquire(patience));
+    return file instanceof Refused ? this.#refuse(file, patience) : file;
+  }
+
+  /**
+   * Acquires the lock if that needs no waiting.
+   *
+   * @returns The open file, or `null` if the lock is held already.
+   * @throws Whatever {@linkcode LockBase.acquire} throws, but for
+   * {@linkcode AlreadyLocked}.
+   */
+  async tryAcquire(): Promise<LockedFile | null> {
+    const patience = this.#patience(ONE_ATTEMPT);
+    await breather(patience.start);
+    const file = await perform(this.#acquire(patience));
+    return file instanceof Refused ? null : file;
+  }
+
+  /** {@linkcode LockBase.tryAcquire}, blocking the thread. */
+  tryAcquireSync(): LockedFile | null {
+    const file = performSync(this.#acquire(this.#patience(ONE_ATTEMPT)));
+    return file instanceof Refused ? null : file;
+  }
+
+  /**
+   * Acquires the lock, runs a function and releases the lock, whatever comes
+   * of it.
+   *
+   * @param body What to do while the lock is held.
+   * @param options What differs from the options of the lock.
+   * @returns What the function returns.
+   * @throws What {@linkcode LockBase.acquire} or the function throws.
+   */
+  async run<T>(
+    body: (file: LockedFile) => T | Promise<T>,
+    options?: AcquireOptions,
+  ): Promise<T> {
+    const file = await this.acquire(options);
+    let result: T;
+    try {
+      result = await body(file);
+    } catch (error) {
+      await file.close().catch(() => {});
+      throw error;
+    }
+    await file.close();
+    return result;
+  }
+
+  /**
+   * Releases what was acquired last through this instance and is still held,
+   * if anything is: the same as closing the file that `acquire` returned.
+   *
+   * @throws {LockException} If the system refuses and the lock was made with
+   * `throwOnReleaseError`. The lock is gone all the same.
+   */
+  async release(): Promise<void> {
+    const latest = this.#held.findLast((file) => !this.#closing.has(file)) ??
+      this.#held.at(-1);
+    if (latest === undefined) return;
+    this.#closing.add(latest);
+    await latest.close();
+  }
+
+  /** {@linkcode LockBase.release}, blocking the thread. */
+  releaseSync(): void {
+    this.#held.at(-1)?.closeSync();
+  }
+
+  /** Releases everything that is held through this instance. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#held.map((file) => file.close()));
+  }
+
+  /** Releases everything that is held through this instance. */
+  [Symbol.dispose](): void {
+    for (const file of [...this.#held]) file.closeSync();
+  }
+
+  #patience(options: AcquireOptions | undefined): Patience {
+    const wait = acquireWait(options, this.#wait);
+    const { onWait } = wait;
+    if (onWait === undefined) return new Patience(wait);
+    const { path, files } = this.#claim;
+    return new Patience(wait, (waited) => {
+      const holders = files.flatMap((file) => native().holders(file, true));
+      onWait({ path, waited, holders });
+    });
+  }
+
+  *#acquire(patience: Patience): Recipe<LockedFile | Refused> {
+    patience.signal?.throwIfAborted();
+    const claim = this.#claim;
+    const { path, exclusive } = claim;
+    const hold = yield* claim.take(patience, () => {
+      if (patience.needed()) publish("wait", () => ({ path, exclusive }));
+    });
+    return hold instanceof Refused ? hold : this.#keep(hold, patience);
+  }
+
+  #refuse(refused: Refused, patience: Patience): never {
+    const { path } = this.#claim;
+    const { waited } = patience;
+    const { reason, holderPid } = refused.explain(patience);
+    throw new AlreadyLocked(
+      `Cannot lock ${shown({ path })}: ${reason} ` +
+        `(waited ${Math.round(waited)} ms)`,
+      { path, waited, holderPid },
+    );
+  }
+
+  #keep(hold: Hold, patience: Patience): LockedFile {
+    const { path, file, mode, exclusive } = hold;
+    const since = observed("release") ? now() : undefined;
+    if (observed("acquire")) {
+      const { waited } = patience;
+      publish("acquire", () => ({ path, exclusive, waited }));
+    }
+    const locked: LockedFile = new LockedFile({
+      path,
+      file,
+      mode,
+      release: () => perform(this.#release(locked, hold, since)),
+      releaseSync: () => performSync(this.#release(locked, hold, since)),
+    });
+    this.#held.push(locked);
+    keep(locked, hold);
+    return locked;
+  }
+
+  *#release(
+    locked: LockedFile,
+    hold: Hold,
+    since: number | undefined,
+  ): Recipe<void> {
+    const { path, exclusive } = hold;
+    abandon(locked);
+    try {
+      yield* hold.release();
+    } finally {
+      this.#held.splice(this.#held.indexOf(locked), 1);
+      if (observed("release")) {
+        const held = since && now() - since;
+        publish("release", () => ({ path, exclusive, held }));
+      }
+    }
+  }
+}
