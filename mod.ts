@@ -34,9 +34,18 @@ export type {
 export { lockHolders } from "./src/holders.ts";
 export { LockedFile, SeekMode } from "./src/locked_file.ts";
 export { lock, lockSync, unlock } from "./src/low_level.ts";
+export {
+  BoundedSemaphore,
+  NamedBoundedSemaphore,
+} from "./src/bounded_semaphore.ts";
+export { PidFileLock } from "./src/pid_file_lock.ts";
+export { RLock } from "./src/rlock.ts";
+export { TemporaryFileLock } from "./src/temporary_file_lock.ts";
 export type { FileMode } from "./src/open_mode.ts";
 export type {
   AcquireOptions,
+  BoundedSemaphoreOptions,
   LastingWait,
   LockOptions,
+  TemporaryFileLockOptions,
 } from "./src/options.ts";

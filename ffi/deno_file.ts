@@ -3,7 +3,7 @@
  * LockFileEx underneath. Needs read or write permission and nothing else.
  */
 
-import { closeSync, constants, openSync } from "node:fs";
+import { closeSync, constants, lstatSync, openSync } from "node:fs";
 import process from "node:process";
 import { Unsupported } from "./types.ts";
 import type { DenoApi, DenoFile, DenoOpenOptions } from "./deno_api.ts";
@@ -107,6 +107,11 @@ function denoFile(file: DenoFile): NativeFile {
     syncSync: (dataOnly) => dataOnly ? file.syncDataSync() : file.syncSync(),
     stat: () => file.stat(),
     statSync: () => file.statSync(),
+    isAt(path) {
+      const name = lstatSync(path, { throwIfNoEntry: false });
+      const { dev, ino } = file.statSync();
+      return name !== undefined && name.dev === dev && name.ino === ino;
+    },
     close: () => file.close(),
     closeSync: () => file.close(),
   };

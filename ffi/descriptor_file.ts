@@ -28,8 +28,13 @@ export function descriptors(system: System): Native {
   const local = new Set<string>();
 
   function openSync(path: string, mode: OpenMode, creationMode: number) {
-    const fd = fs.openSync(path, openFlags(mode), creationMode);
-    return proven(fd, local.has(path) || null);
+    const isLocal = local.has(path) || null;
+    try {
+      return proven(fs.openSync(path, openFlags(mode), creationMode), isLocal);
+    } catch (error) {
+      const existing = existingOnly(mode, error);
+      return proven(fs.openSync(path, openFlags(existing)), isLocal);
+    }
   }
 
   function proven(fd: number, isLocal: boolean | null): DescriptorFile {
@@ -46,16 +51,19 @@ export function descriptors(system: System): Native {
     openSync,
     open(path, mode, creationMode) {
       if (local.has(path)) return openSync(path, mode, creationMode);
-      return new Promise<number>((resolve, reject) =>
-        fs.open(path, openFlags(mode), creationMode, settle(resolve, reject))
-      ).then((fd) => {
-        const isLocal = system.isLocal(fd);
-        if (isLocal) {
-          if (local.size >= REMEMBERED_PATHS) local.clear();
-          local.add(path);
-        }
-        return proven(fd, isLocal);
-      });
+      const opening = (mode: OpenMode) =>
+        new Promise<number>((resolve, reject) =>
+          fs.open(path, openFlags(mode), creationMode, settle(resolve, reject))
+        );
+      return opening(mode).catch((error) => opening(existingOnly(mode, error)))
+        .then((fd) => {
+          const isLocal = system.isLocal(fd);
+          if (isLocal) {
+            if (local.size >= REMEMBERED_PATHS) local.clear();
+            local.add(path);
+          }
+          return proven(fd, isLocal);
+        });
     },
     descriptor(fd) {
       prove(fd);
@@ -101,7 +109,19 @@ function openFlags(mode: OpenMode): number {
     (mode.append ? c.O_APPEND : 0) |
     (mode.create ? c.O_CREAT : 0) |
     (mode.exclusive ? c.O_EXCL : 0) |
+    (mode.noFollow ? c.O_NOFOLLOW ?? 0 : 0) |
     (c.O_NONBLOCK ?? 0) | (c.O_NOCTTY ?? 0);
+}
+
+/**
+ * In a sticky directory that all may write to, `O_CREAT` fails even for a file
+ * that exists and could be opened, if it is another user's
+ * (proc_sys_fs(5), protected_regular). Throws the error if it was not that.
+ */
+function existingOnly(mode: OpenMode, error: unknown): OpenMode {
+  const { code } = error as { code?: string };
+  if (code !== "EACCES" || !mode.create || mode.exclusive) throw error;
+  return { ...mode, create: false };
 }
 
 /** Turns a promise's two ends into the callback that `node:fs` takes. */
@@ -225,6 +245,12 @@ class DescriptorFile extends Descriptor implements NativeFile {
 
   statSync(): FileInfo {
     return fileInfo(fs.fstatSync(this.fd));
+  }
+
+  isAt(path: string): boolean {
+    const name = fs.lstatSync(path, { bigint: true, throwIfNoEntry: false });
+    return name !== undefined &&
+      this.system.identity(this.fd) === `${name.dev}:${name.ino}`;
   }
 
   close(): void | Promise<void> {

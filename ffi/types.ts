@@ -82,6 +82,8 @@ export interface OpenMode {
   readonly create: boolean;
   /** With `create`: the file must not exist yet. */
   readonly exclusive: boolean;
+  /** Fails with `ELOOP` if the path is a symbolic link. */
+  readonly noFollow?: boolean;
 }
 
 /** Something that can be locked. Errors are {@linkcode SystemError}s. */
@@ -170,6 +172,8 @@ export interface NativeFile extends Lockable {
   syncSync(dataOnly: boolean): void;
   stat(): Promise<FileInfo>;
   statSync(): FileInfo;
+  /** Whether a path is a name of this file, and no link to it. */
+  isAt(path: string): boolean;
   /** Closes; a promise only where closing may have to wait. */
   close(): void | Promise<void>;
   closeSync(): void;

@@ -1,5 +1,6 @@
 /** The options of every lock class, and the one place where they are checked. */
 
+import { tmpdir } from "node:os";
 import { fileURLToPath } from "node:url";
 import { inspect } from "node:util";
 import type { LockHolder } from "../ffi/types.ts";
@@ -80,11 +81,49 @@ export interface LockOptions extends AcquireOptions {
   throwOnReleaseError?: boolean;
 }
 
+/** How to make a file that exists only while it is locked. */
+export type TemporaryFileLockOptions = Omit<LockOptions, "mode">;
+
+/** What a semaphore is called, where its files are, and how to wait. */
+export interface BoundedSemaphoreOptions
+  extends
+    AcquireOptions,
+    Pick<LockOptions, "creationMode" | "throwOnReleaseError"> {
+  /**
+   * What all who share the semaphore call it.
+   *
+   * @default {"bounded_semaphore"}
+   */
+  name?: string;
+  /**
+   * How its files are called: `{name}`, and `{number}` with or without a width.
+   *
+   * @default {"{name}.{number:02d}.lock"}
+   */
+  filenamePattern?: string;
+  /**
+   * Where its files are; it must exist. Asking for the default needs
+   * `--allow-env` and `--allow-sys` on Deno.
+   *
+   * @default {os.tmpdir()}
+   */
+  directory?: string | URL;
+}
+
+/** {@linkcode BoundedSemaphoreOptions} with every option filled in. */
+export interface SemaphoreSettings extends LockSettings {
+  readonly name: string;
+  readonly filenamePattern: string;
+  readonly directory: string;
+}
+
 /** A wait with every option filled in. */
 export interface Wait {
   readonly timeout: number;
   readonly checkInterval: number;
   readonly failWhenLocked: boolean;
+  /** Whether a `timeout` says that `failWhenLocked` is not meant. */
+  readonly unlessTimed: boolean;
   readonly signal: AbortSignal | undefined;
   readonly onWait: ((wait: LastingWait) => void) | undefined;
 }
@@ -105,6 +144,7 @@ export const AS_LONG_AS_IT_TAKES: Wait = {
   timeout: Infinity,
   checkInterval: 250,
   failWhenLocked: false,
+  unlessTimed: false,
   signal: undefined,
   onWait: undefined,
 };
@@ -124,6 +164,17 @@ const LOCK_OPTIONS = [
   "creationMode",
   "throwOnReleaseError",
 ] as const satisfies readonly (keyof LockOptions)[];
+
+const SEMAPHORE_OPTIONS = [
+  ...ACQUIRE_OPTIONS,
+  "name",
+  "filenamePattern",
+  "directory",
+  "creationMode",
+  "throwOnReleaseError",
+] as const satisfies readonly (keyof BoundedSemaphoreOptions)[];
+
+const TEMPORARY_OPTIONS = LOCK_OPTIONS.filter((name) => name !== "mode");
 
 /** Checks the options of a lock and fills in the defaults. */
 export function lockSettings(options: LockOptions = {}): LockSettings {
@@ -167,6 +218,79 @@ export function lockSettings(options: LockOptions = {}): LockSettings {
   };
 }
 
+/**
+ * {@linkcode lockSettings} for files that are of no use but to be locked: who
+ * meets another holder is not meant to wait, unless something says so.
+ */
+export function temporarySettings(
+  options: TemporaryFileLockOptions = {},
+): LockSettings {
+  checkNames(options, TEMPORARY_OPTIONS);
+  const { flags = LOCK_EX | LOCK_NB } = options;
+  const { kind, blocking } = parseFlags(flags);
+  const mode = kind === "shared" ? "a+" : "w+";
+  const settings = lockSettings({ ...options, mode });
+  return blocking ? settings : { ...settings, wait: impatient(options) };
+}
+
+/** {@linkcode temporarySettings} for a lock that cannot be shared. */
+export function pidSettings(options?: TemporaryFileLockOptions): LockSettings {
+  const settings = temporarySettings(options);
+  if (settings.exclusive) return settings;
+  throw new RangeError("flags must be LOCK_EX: a PID file has one holder");
+}
+
+/** Checks the options of a semaphore and fills in the defaults. */
+export function semaphoreSettings(
+  options: BoundedSemaphoreOptions = {},
+): SemaphoreSettings {
+  checkNames(options, SEMAPHORE_OPTIONS);
+  const {
+    name = "bounded_semaphore",
+    filenamePattern = "{name}.{number:02d}.lock",
+    directory,
+    ...others
+  } = options;
+  checkString("name", name);
+  if (/[/\\\0]/.test(name) || name === "") {
+    throw new RangeError(
+      `name must be part of a file name, not ${inspect(name)}`,
+    );
+  }
+  checkString("filenamePattern", filenamePattern);
+  const { creationMode, throwOnReleaseError } = others;
+  return {
+    ...lockSettings({ creationMode, throwOnReleaseError }),
+    wait: impatient(others),
+    name,
+    filenamePattern,
+    directory: directory === undefined
+      ? tmpdir()
+      : filePath(directory, "directory"),
+  };
+}
+
+/** Checks how many may hold a semaphore. */
+export function checkMaximum(maximum: number): number {
+  if (Number.isSafeInteger(maximum) && maximum > 0) return maximum;
+  const message = `maximum must be a whole number, 1 or more, not ${
+    inspect(maximum)
+  }`;
+  throw typeof maximum === "number"
+    ? new RangeError(message)
+    : new TypeError(message);
+}
+
+/** A wait that fails at once unless it is given a time. */
+export function impatient(options: AcquireOptions): Wait {
+  return wait(options, {
+    ...AS_LONG_AS_IT_TAKES,
+    timeout: DEFAULT_TIMEOUT,
+    failWhenLocked: true,
+    unlessTimed: true,
+  });
+}
+
 /** Checks the options of one `acquire`; what they leave open is the lock's. */
 export function acquireWait(
   options: AcquireOptions | undefined,
@@ -181,7 +305,8 @@ function wait(options: AcquireOptions, defaults: Wait): Wait {
   const {
     timeout = defaults.timeout,
     checkInterval = defaults.checkInterval,
-    failWhenLocked = defaults.failWhenLocked,
+    failWhenLocked = defaults.failWhenLocked &&
+      !(defaults.unlessTimed && options.timeout !== undefined),
     signal = defaults.signal,
     onWait = defaults.onWait,
   } = options;
@@ -201,7 +326,16 @@ function wait(options: AcquireOptions, defaults: Wait): Wait {
   if (onWait !== undefined && typeof onWait !== "function") {
     throw new TypeError(`onWait must be a function, not ${inspect(onWait)}`);
   }
-  return { timeout, checkInterval, failWhenLocked, signal, onWait };
+  const unlessTimed = defaults.unlessTimed &&
+    options.failWhenLocked === undefined;
+  return {
+    timeout,
+    checkInterval,
+    failWhenLocked,
+    unlessTimed,
+    signal,
+    onWait,
+  };
 }
 
 /**
@@ -210,16 +344,16 @@ function wait(options: AcquireOptions, defaults: Wait): Wait {
  * @throws {TypeError} If it is neither a string nor a `file:` URL.
  * @throws {RangeError} If it is empty or has a NUL.
  */
-export function filePath(path: string | URL): string {
+export function filePath(path: string | URL, what = "path"): string {
   if (typeof path !== "string" && !(path instanceof URL)) {
     throw new TypeError(
-      `path must be a string or a file: URL, not ${inspect(path)}`,
+      `${what} must be a string or a file: URL, not ${inspect(path)}`,
     );
   }
   const name = typeof path === "string" ? path : fileURLToPath(path);
-  if (name === "") throw new RangeError("path must not be empty");
+  if (name === "") throw new RangeError(`${what} must not be empty`);
   if (name.includes("\0")) {
-    throw new RangeError(`path must not contain a NUL: ${inspect(name)}`);
+    throw new RangeError(`${what} must not contain a NUL: ${inspect(name)}`);
   }
   return name;
 }
@@ -255,6 +389,12 @@ function checkDuration(
 function checkBoolean(name: string, value: boolean): void {
   if (typeof value !== "boolean") {
     throw new TypeError(`${name} must be a boolean, not ${inspect(value)}`);
+  }
+}
+
+function checkString(name: string, value: string): void {
+  if (typeof value !== "string") {
+    throw new TypeError(`${name} must be a string, not ${inspect(value)}`);
   }
 }
 

@@ -4,11 +4,16 @@ import type { Lockable, Watch } from "../../ffi/types.ts";
 import type { Patience } from "./patience.ts";
 import { Turns } from "./turns.ts";
 
+/** What can be waited for: a file, or several that count as one. */
+export type Contested = Pick<Lockable, "tryLock" | "identity" | "watch">;
+
 /** By the identity of the file, while somebody waits for it. */
 const contests = new Map<string, Contest>();
 
 /** The contest for a file, if anybody in this thread waits for it. */
-export function contestFor(file: Lockable): Contest | undefined {
+export function contestFor(
+  file: Pick<Contested, "identity">,
+): Contest | undefined {
   // Asking for the identity takes as long as locking: only if it can matter.
   if (contests.size === 0) return undefined;
   const identity = file.identity();
@@ -16,7 +21,7 @@ export function contestFor(file: Lockable): Contest | undefined {
 }
 
 /** Takes part in the contest for a file until {@linkcode Contest.leave}. */
-export function join(file: Lockable): Contest {
+export function join(file: Contested): Contest {
   const identity = file.identity();
   let contest = identity === null ? undefined : contests.get(identity);
   if (!contest) {
@@ -39,7 +44,7 @@ export class Contest {
   #members = 0;
   #wake: (() => void) | undefined;
 
-  constructor(file: Lockable, identity: string | null) {
+  constructor(file: Contested, identity: string | null) {
     this.#identity = identity;
     this.#watch = file.watch(() => this.ring());
   }

@@ -1,10 +1,9 @@
 /** The one waiting loop: attempts, each after a release or a pause. */
 
-import type { Lockable } from "../../ffi/types.ts";
 import { step } from "../recipe.ts";
 import type { Recipe } from "../recipe.ts";
 import { contestFor, join } from "./contest.ts";
-import type { Contest } from "./contest.ts";
+import type { Contest, Contested } from "./contest.ts";
 import type { Patience } from "./patience.ts";
 
 /** The first pause of a wait, in milliseconds. */
@@ -22,7 +21,7 @@ const GROWTH = 1.6;
  * @throws The reason of the signal, once it is aborted.
  */
 export function* waitFor(
-  file: Lockable,
+  file: Contested,
   exclusive: boolean,
   patience: Patience,
   onWait: () => void,
@@ -42,7 +41,7 @@ export function* waitFor(
 
 function* takePart(
   contest: Contest,
-  file: Lockable,
+  file: Contested,
   exclusive: boolean,
   patience: Patience,
 ): Recipe<boolean> {
@@ -73,7 +72,7 @@ function* takePart(
  */
 function* compete(
   contest: Contest,
-  file: Lockable,
+  file: Contested,
   exclusive: boolean,
   patience: Patience,
   held: number,

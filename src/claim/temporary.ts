@@ -1,0 +1,86 @@
+/** The claim on a file that exists only while it is locked. */
+
+import { unlinkSync } from "node:fs";
+import type { NativeFile } from "../../ffi/types.ts";
+import { LockUnsupported, shown } from "../errors.ts";
+import { onExit } from "../exit.ts";
+import type { Recipe } from "../recipe.ts";
+import type { Patience } from "../wait/patience.ts";
+import type { Hold, Refused } from "./claim.ts";
+import { FileClaim, FileHold, quietly, release } from "./file.ts";
+import type { FileSettings } from "./file.ts";
+
+/** Each file that was replaced before it could be locked is a holder's. */
+const MOST_REPLACED = 10_000;
+
+/**
+ * Whoever releases unlinks the file while it is still locked. So one that was
+ * opened before may be locked afterwards, though its path names another file
+ * by then, or none: only a locked file that is still at its path counts. Two
+ * cannot be that at a time, since only a holder unlinks.
+ */
+export class TemporaryClaim extends FileClaim {
+  constructor(path: string, settings: FileSettings) {
+    const mode = { ...settings.mode, noFollow: true };
+    super(path, { ...settings, mode });
+  }
+
+  override *take(
+    patience: Patience,
+    waits: () => void,
+  ): Recipe<Hold | Refused> {
+    for (let replaced = 0; replaced < MOST_REPLACED; replaced++) {
+      const file = yield* this.open(patience.signal);
+      if (!(yield* this.lock(file, patience, waits))) return this.refused();
+      if (yield* this.isInPlace(file)) return yield* this.hold(file, patience);
+      yield* quietly(release(file));
+    }
+    throw new LockUnsupported(
+      `Cannot lock ${
+        shown(this)
+      }: it is another file each time it is opened; ` +
+        "put the lock file on another file system",
+      { path: this.path },
+    );
+  }
+
+  /** Makes the hold of a file that is locked and in its place. */
+  // deno-lint-ignore require-yield
+  *hold(file: NativeFile, _patience: Patience): Recipe<Hold> {
+    return new TemporaryHold(this, file);
+  }
+
+  *isInPlace(file: NativeFile): Recipe<boolean> {
+    try {
+      return file.isAt(this.path);
+    } catch (error) {
+      yield* quietly(release(file));
+      throw error;
+    }
+  }
+}
+
+/** A locked file that goes with its lock. */
+export class TemporaryHold extends FileHold {
+  readonly #forget: () => void;
+
+  constructor(claim: FileClaim, file: NativeFile) {
+    super(claim, file);
+    this.#forget = onExit(this);
+  }
+
+  override *giveBack(): Recipe<void> {
+    this.#forget();
+    try {
+      this.remove();
+    } finally {
+      yield* release(this.file);
+    }
+  }
+
+  /** Removes the file, unless others share it or it is no longer this one. */
+  protected remove(): void {
+    const { file, path, exclusive } = this;
+    if ((exclusive || file.tryLock(true)) && file.isAt(path)) unlinkSync(path);
+  }
+}

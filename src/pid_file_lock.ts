@@ -1,0 +1,89 @@
+/** `PidFileLock`: a lock whose holder leaves its PID in a file. */
+
+import { readFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { OneAtATime } from "./claim/one_at_a_time.ts";
+import { PidClaim, pidIn } from "./claim/pid.ts";
+import { LockBase } from "./lock_base.ts";
+import { filePath, pidSettings } from "./options.ts";
+import type { TemporaryFileLockOptions } from "./options.ts";
+
+/**
+ * A lock for programs of which only one may run: whoever holds it leaves its
+ * PID in a file for everybody to read.
+ *
+ * The lock itself sits on a second file, the path and `.lock`; this is the file
+ * that `acquire` returns. Both exist only while the lock is held, and both have
+ * the same names and contents as those of Python's `PidFileLock`. The PID file
+ * appears whole, and only once the lock is held; it is removed before the lock
+ * is released. After a holder was killed it names a process that is gone, until
+ * somebody else has held the lock: the lock tells who runs, not the file.
+ *
+ * It fails at once when the lock is held elsewhere, unless a `timeout` or
+ * `failWhenLocked: false` is given.
+ *
+ * @example
+ * ```ts
+ * import { AlreadyLocked, PidFileLock } from "jsr:@x/portalock";
+ *
+ * const lock = new PidFileLock("server.pid");
+ * try {
+ *   await lock.acquire();
+ * } catch (error) {
+ *   if (!(error instanceof AlreadyLocked)) throw error;
+ *   console.log(`already running as process ${error.holderPid}`);
+ * }
+ * console.log(await lock.readPid());
+ * await lock.release();
+ * ```
+ */
+export class PidFileLock extends LockBase {
+  /** The path of the PID file, as it was given. */
+  readonly path: string;
+
+  /**
+   * Makes a lock. Nothing is opened yet.
+   *
+   * @param path The PID file; the lock file is called so with `.lock` added.
+   * @param options How to wait, and how to make the files.
+   * @throws {TypeError} If an option or the path is of the wrong type, or the
+   * option unknown.
+   * @throws {RangeError} If an option or the path has an impossible value, or
+   * `flags` share the lock.
+   */
+  constructor(path: string | URL = ".pid", options?: TemporaryFileLockOptions) {
+    const name = filePath(path);
+    const settings = pidSettings(options);
+    super(new OneAtATime(new PidClaim(name, settings)), settings.wait);
+    this.path = name;
+  }
+
+  /**
+   * Reads the PID file.
+   *
+   * @returns The number in it; `null` if there is no file or something else in
+   * it.
+   * @throws The runtime's own error if the file cannot be read.
+   */
+  async readPid(): Promise<number | null> {
+    try {
+      return pidIn(await readFile(this.path, "latin1"));
+    } catch (error) {
+      return nothing(error);
+    }
+  }
+
+  /** {@linkcode PidFileLock.readPid}, blocking the thread. */
+  readPidSync(): number | null {
+    try {
+      return pidIn(readFileSync(this.path, "latin1"));
+    } catch (error) {
+      return nothing(error);
+    }
+  }
+}
+
+function nothing(error: unknown): null {
+  if ((error as { code?: string }).code === "ENOENT") return null;
+  throw error;
+}

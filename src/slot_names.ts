@@ -1,0 +1,42 @@
+/** The names of a semaphore's files: patterns as Python's `str.format` has. */
+
+import { inspect } from "node:util";
+
+const FIELD = /\{\{|\}\}|\{(name|number)(?::(0?)(\d{0,2})d?)?\}|[{}]/g;
+
+/**
+ * The names of all slots, from number 0.
+ *
+ * @throws {RangeError} If the pattern has fields that are not known, or gives
+ * two slots one name.
+ */
+export function slotNames(
+  pattern: string,
+  name: string,
+  maximum: number,
+): string[] {
+  const names = Array.from(
+    { length: maximum },
+    (_, number) => format(pattern, name, number),
+  );
+  if (new Set(names).size < maximum) {
+    throw new RangeError(
+      `filenamePattern must contain {number}, not ${inspect(pattern)}`,
+    );
+  }
+  return names;
+}
+
+function format(pattern: string, name: string, number: number): string {
+  return pattern.replace(FIELD, (text, field, zero, width) => {
+    if (text === "{{" || text === "}}") return text[0];
+    if (field === "name") return name;
+    if (field === "number") {
+      return String(number).padStart(Number(width || 0), zero ? "0" : " ");
+    }
+    throw new RangeError(
+      "filenamePattern may contain {name} and {number}, which may have a " +
+        `width as in {number:02d}, not ${inspect(pattern)}`,
+    );
+  });
+}
