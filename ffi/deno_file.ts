@@ -4,6 +4,7 @@
  */
 
 import { closeSync, constants, lstatSync, openSync } from "node:fs";
+import { constants as osConstants } from "node:os";
 import process from "node:process";
 import { Unsupported } from "./types.ts";
 import type { DenoApi, DenoFile, DenoOpenOptions } from "./deno_api.ts";
@@ -21,11 +22,13 @@ export function denoFiles(deno: DenoApi): Native {
     async open(path, mode, creationMode) {
       const seen = await deno.stat(path).catch((error: Error) => error);
       refuseFifo(deno, path, mode, seen);
+      if (mode.noFollow) refuseLink(path);
       const options = openOptions(mode, creationMode);
       return denoFile(await deno.open(path, options));
     },
     openSync(path, mode, creationMode) {
       refuseFifo(deno, path, mode, look(deno, path));
+      if (mode.noFollow) refuseLink(path);
       return denoFile(deno.openSync(path, openOptions(mode, creationMode)));
     },
     holders: () => [],
@@ -66,6 +69,15 @@ function refuseFifo(
       "it is a FIFO, which Deno cannot open without waiting; pass --allow-ffi",
     );
   }
+}
+
+/** A link that is made between this and opening is found out by `isAt`. */
+function refuseLink(path: string): void {
+  if (!lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) return;
+  throw Object.assign(
+    new Error(`ELOOP: too many symbolic links encountered, open '${path}'`),
+    { code: "ELOOP", errno: osConstants.errno.ELOOP, syscall: "open", path },
+  );
 }
 
 function look(deno: DenoApi, path: string): { isFifo: boolean | null } | Error {

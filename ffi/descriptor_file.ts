@@ -29,12 +29,9 @@ export function descriptors(system: System): Native {
 
   function openSync(path: string, mode: OpenMode, creationMode: number) {
     const isLocal = local.has(path) || null;
-    try {
-      return proven(fs.openSync(path, openFlags(mode), creationMode), isLocal);
-    } catch (error) {
-      const existing = existingOnly(mode, error);
-      return proven(fs.openSync(path, openFlags(existing)), isLocal);
-    }
+    const opening = (mode: OpenMode) =>
+      fs.openSync(path, openFlags(mode), creationMode);
+    return proven(openExisting(mode, opening), isLocal);
   }
 
   function proven(fd: number, isLocal: boolean | null): DescriptorFile {
@@ -55,15 +52,19 @@ export function descriptors(system: System): Native {
         new Promise<number>((resolve, reject) =>
           fs.open(path, openFlags(mode), creationMode, settle(resolve, reject))
         );
-      return opening(mode).catch((error) => opening(existingOnly(mode, error)))
-        .then((fd) => {
-          const isLocal = system.isLocal(fd);
-          if (isLocal) {
-            if (local.size >= REMEMBERED_PATHS) local.clear();
-            local.add(path);
-          }
-          return proven(fd, isLocal);
+      return opening(mode).catch((error) => {
+        if (!mayExist(mode, error)) throw error;
+        return opening({ ...mode, create: false }).catch(() => {
+          throw error;
         });
+      }).then((fd) => {
+        const isLocal = system.isLocal(fd);
+        if (isLocal) {
+          if (local.size >= REMEMBERED_PATHS) local.clear();
+          local.add(path);
+        }
+        return proven(fd, isLocal);
+      });
     },
     descriptor(fd) {
       prove(fd);
@@ -115,13 +116,28 @@ function openFlags(mode: OpenMode): number {
 
 /**
  * In a sticky directory that all may write to, `O_CREAT` fails even for a file
- * that exists and could be opened, if it is another user's
- * (proc_sys_fs(5), protected_regular). Throws the error if it was not that.
+ * that exists and could be opened, if it is another user's: proc_sys_fs(5),
+ * protected_regular.
  */
-function existingOnly(mode: OpenMode, error: unknown): OpenMode {
+function mayExist(mode: OpenMode, error: unknown): boolean {
   const { code } = error as { code?: string };
-  if (code !== "EACCES" || !mode.create || mode.exclusive) throw error;
-  return { ...mode, create: false };
+  return code === "EACCES" && mode.create && !mode.exclusive;
+}
+
+function openExisting(
+  mode: OpenMode,
+  open: (mode: OpenMode) => number,
+): number {
+  try {
+    return open(mode);
+  } catch (error) {
+    if (!mayExist(mode, error)) throw error;
+    try {
+      return open({ ...mode, create: false });
+    } catch {
+      throw error;
+    }
+  }
 }
 
 /** Turns a promise's two ends into the callback that `node:fs` takes. */

@@ -1,5 +1,6 @@
 /** The errors of this package, and how others become one of them. */
 
+import { lstatSync } from "node:fs";
 import { Unsupported } from "../ffi/types.ts";
 import type { SystemError } from "../ffi/types.ts";
 
@@ -110,11 +111,24 @@ const UNSUPPORTED = ["ENOSYS", "EOPNOTSUPP", "ENOTSUP"];
 
 /** Turns what keeps a file from being opened into what the caller sees. */
 export function openFailure(subject: Subject, error: unknown): unknown {
-  if (!(error instanceof Unsupported)) return error;
+  if (!(error instanceof Unsupported)) return withOwner(subject, error);
   return new LockUnsupported(
     `Cannot lock ${shown(subject)}: ${error.message}`,
     { ...about(subject), cause: error },
   );
+}
+
+/** In shared directories the files of others are the usual reason. */
+function withOwner({ path }: Subject, error: unknown): unknown {
+  const { code, message } = error as SystemError;
+  if (code !== "EACCES" || path === undefined) return error;
+  try {
+    const { uid } = lstatSync(path);
+    (error as Error).message = `${message} (it belongs to user ${uid})`;
+  } catch {
+    // Then it does not even exist, or may not be looked at.
+  }
+  return error;
 }
 
 /**
