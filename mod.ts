@@ -33,6 +33,7 @@ export type {
 } from "./ffi/types.ts";
 export { lockHolders } from "./src/holders.ts";
 export { LockedFile, SeekMode } from "./src/locked_file.ts";
+export { lockAll, LockedFiles } from "./src/lock_all.ts";
 export { lock, lockSync, unlock } from "./src/low_level.ts";
 export {
   BoundedSemaphore,

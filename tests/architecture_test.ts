@@ -37,7 +37,7 @@ const LAYERS = [
   ["mod", /^mod\.ts$/],
   [
     "lock classes",
-    /^src\/(lock|rlock|temporary_file_lock|pid_file_lock|bounded_semaphore|low_level)\.ts$/,
+    /^src\/(lock|rlock|temporary_file_lock|pid_file_lock|bounded_semaphore|lock_all|low_level)\.ts$/,
   ],
   ["base of the locks", /^src\/lock_base\.ts$/],
   ["claims", /^src\/(claim\/.*|abandoned|exit)\.ts$/],
