@@ -8,7 +8,7 @@ import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { basename, join, relative } from "node:path";
 import process from "node:process";
-import { installDebianPackages, python } from "./debian.mjs";
+import { installDebianPackages, newerPortalocker, python } from "./debian.mjs";
 import { compileTests, filesBelow, oldestRuntimes } from "./setup.mjs";
 import { checkPackage } from "./package.mjs";
 import { root, runtimes, setUp } from "./setup.mjs";
@@ -63,6 +63,7 @@ const env = {
     root,
     runtimes: all,
     python: python(),
+    newerPortalocker: newerPortalocker(join(root, "build", "python")),
     oldest: oldestRuntimes(),
   }),
   NO_COLOR: "1",

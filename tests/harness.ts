@@ -28,6 +28,8 @@ interface Surroundings {
   runtimes: TestRuntime[];
   /** A Python that has portalocker. */
   python: string | null;
+  /** A folder with a portalocker that is newer than Debian's. */
+  newerPortalocker: string | null;
   /** The oldest versions that are supported. */
   oldest: TestRuntime[];
 }
@@ -37,7 +39,13 @@ const here = dirname(fileURLToPath(import.meta.url));
 /** The surroundings, or without the script: this runtime alone. */
 export const surroundings: Surroundings = process.env.PORTALOCK_TEST
   ? JSON.parse(process.env.PORTALOCK_TEST)
-  : { root: dirname(here), runtimes: [], python: null, oldest: [] };
+  : {
+    root: dirname(here),
+    runtimes: [],
+    python: null,
+    newerPortalocker: null,
+    oldest: [],
+  };
 
 const isDeno = "Deno" in globalThis;
 
@@ -61,6 +69,8 @@ const CAPABILITIES = {
   descriptors: () => hasDescriptors(),
   "inotify(7)": () => process.platform === "linux" && hasDescriptors(),
   "Python's portalocker": () => surroundings.python !== null,
+  "Python's portalocker 4": () =>
+    surroundings.python !== null && surroundings.newerPortalocker !== null,
   "the oldest Deno and Bun": () => surroundings.oldest.length === 2,
   "flock(1)": () => has("flock"),
   "bindfs(1) and FUSE": () =>
@@ -270,7 +280,10 @@ export class Worker implements AsyncDisposable {
   readonly ended: Promise<{ code: number | null; stderr: string }>;
   #answers: AsyncIterator<string>;
 
-  constructor(command: string[], options: { cwd?: string } = {}) {
+  constructor(
+    command: string[],
+    options: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
+  ) {
     const [program, ...args] = command;
     this.process = spawn(program, args, options);
     this.#answers = createInterface(this.process.stdout)[
@@ -293,12 +306,14 @@ export class Worker implements AsyncDisposable {
     ]);
   }
 
-  /** Starts the Python worker. */
-  static python(): Worker {
-    return new Worker([
-      surroundings.python!,
-      join(surroundings.root, "tests", "interop", "worker.py"),
-    ]);
+  /** Starts the Python worker, with Debian's portalocker or a newer one. */
+  static python(newer = false): Worker {
+    const { python, root, newerPortalocker } = surroundings;
+    const script = join(root, "tests", "interop", "worker.py");
+    const env = newer
+      ? { ...process.env, PYTHONPATH: newerPortalocker! }
+      : process.env;
+    return new Worker([python!, script], { env });
   }
 
   /** Sends a command and returns the answer; throws what it threw there. */
