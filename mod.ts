@@ -31,8 +31,10 @@ export type {
   SelfLockingFile,
 } from "./ffi/types.ts";
 export { lockHolders } from "./src/holders.ts";
-export { LockedFile, SeekMode } from "./src/locked_file.ts";
+export { LockedFile } from "./src/locked_file.ts";
 export { lock, lockSync, unlock } from "./src/low_level.ts";
+export { OpenFile } from "./src/open_file.ts";
+export { SeekMode } from "./src/open_file_arguments.ts";
 export type { FileMode } from "./src/open_mode.ts";
 export type {
   AcquireOptions,

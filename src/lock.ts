@@ -281,14 +281,8 @@ export class Lock implements AsyncDisposable, Disposable {
       const { waited } = patience;
       publish("acquire", () => ({ path, exclusive, waited }));
     }
-    const recipe = () => this.#release(file, since);
-    return this.#held = new LockedFile({
-      path,
-      file,
-      mode,
-      release: () => perform(recipe()),
-      releaseSync: () => performSync(recipe()),
-    });
+    const release = () => this.#release(file, since);
+    return this.#held = new LockedFile({ path, file, mode, release });
   }
 
   *#release(file: NativeFile, since: number | undefined): Recipe<void> {

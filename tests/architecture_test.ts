@@ -37,11 +37,11 @@ const LAYERS = [
   ["mod", /^mod\.ts$/],
   ["lock classes", /^src\/(lock|low_level)\.ts$/],
   ["holders", /^src\/holders\.ts$/],
-  ["files", /^src\/locked_file\.ts$/],
+  ["files", /^src\/(locked_file|open_file)\.ts$/],
   ["wait", /^src\/wait\//],
   [
     "words",
-    /^src\/(options|recipe|file_recipes|errors|flags|open_mode|diagnostics)\.ts$/,
+    /^src\/(options|recipe|file_recipes|gate|open_file_arguments|errors|flags|open_mode|diagnostics)\.ts$/,
   ],
   ["face of ffi", /^ffi\/(mod|types)\.ts$/],
   ["ffi", /^ffi\//],
