@@ -14,6 +14,13 @@
  * @module
  */
 
+export type { AtomicOptions } from "./src/atomic/options.ts";
+export {
+  AtomicFile,
+  openAtomic,
+  writeAtomic,
+  writeAtomicSync,
+} from "./src/atomic_file.ts";
 export {
   AlreadyExists,
   AlreadyLocked,

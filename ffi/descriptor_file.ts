@@ -50,7 +50,8 @@ export function descriptors(system: System): Native {
         fs.open(path, openFlags(mode), creationMode, settle(resolve, reject))
       ).then((fd) => {
         const isLocal = system.isLocal(fd);
-        if (isLocal) {
+        // Who makes a new file hardly opens it again.
+        if (isLocal && !mode.exclusive) {
           if (local.size >= REMEMBERED_PATHS) local.clear();
           local.add(path);
         }
@@ -101,6 +102,7 @@ function openFlags(mode: OpenMode): number {
     (mode.append ? c.O_APPEND : 0) |
     (mode.create ? c.O_CREAT : 0) |
     (mode.exclusive ? c.O_EXCL : 0) |
+    (mode.follow === false ? c.O_NOFOLLOW ?? 0 : 0) |
     (c.O_NONBLOCK ?? 0) | (c.O_NOCTTY ?? 0);
 }
 

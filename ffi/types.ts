@@ -82,6 +82,8 @@ export interface OpenMode {
   readonly create: boolean;
   /** With `create`: the file must not exist yet. */
   readonly exclusive: boolean;
+  /** `false` refuses a path that is a symbolic link, where that is possible. */
+  readonly follow?: boolean;
 }
 
 /** Something that can be locked. Errors are {@linkcode SystemError}s. */

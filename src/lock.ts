@@ -9,7 +9,7 @@ import { by } from "./holders.ts";
 import { LockedFile } from "./locked_file.ts";
 import { acquireWait, filePath, lockSettings } from "./options.ts";
 import type { AcquireOptions, LockOptions, LockSettings } from "./options.ts";
-import { perform, performSync, step } from "./recipe.ts";
+import { perform, performSync, quietly, step } from "./recipe.ts";
 import type { Recipe } from "./recipe.ts";
 import { breather } from "./wait/event_loop.ts";
 import { Turns } from "./wait/turns.ts";
@@ -326,15 +326,6 @@ function alreadyLocked({ path, patience, held }: Refused): never {
       `(waited ${Math.round(waited)} ms)`,
     { path, waited, holderPid: holders[0]?.pid },
   );
-}
-
-/** Carries a recipe out whose errors would hide a more important one. */
-function* quietly(recipe: Recipe<void>): Recipe<void> {
-  try {
-    yield* recipe;
-  } catch {
-    // The caller is about to throw its own.
-  }
 }
 
 /** Lets an abort overtake a file that is slow to open; closes it later. */

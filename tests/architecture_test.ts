@@ -35,8 +35,9 @@ function imports(file: string): string[] {
  */
 const LAYERS = [
   ["mod", /^mod\.ts$/],
-  ["lock classes", /^src\/(lock|low_level)\.ts$/],
+  ["lock classes", /^src\/(lock|low_level|atomic_file)\.ts$/],
   ["holders", /^src\/holders\.ts$/],
+  ["atomic writing", /^src\/atomic\//],
   ["files", /^src\/(locked_file|open_file)\.ts$/],
   ["wait", /^src\/wait\//],
   [
@@ -95,6 +96,7 @@ test("architecture: nothing is imported but node: built-ins that every runtime h
     "node:fs/promises",
     "node:module",
     "node:os",
+    "node:path",
     "node:process",
     "node:timers",
     "node:url",
