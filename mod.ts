@@ -14,6 +14,13 @@
  * @module
  */
 
+export type { AtomicOptions } from "./src/atomic/options.ts";
+export {
+  AtomicFile,
+  openAtomic,
+  writeAtomic,
+  writeAtomicSync,
+} from "./src/atomic_file.ts";
 export {
   AlreadyExists,
   AlreadyLocked,
@@ -32,7 +39,7 @@ export type {
   SelfLockingFile,
 } from "./ffi/types.ts";
 export { lockHolders } from "./src/holders.ts";
-export { LockedFile, SeekMode } from "./src/locked_file.ts";
+export { LockedFile } from "./src/locked_file.ts";
 export { lockAll, LockedFiles } from "./src/lock_all.ts";
 export { lock, lockSync, unlock } from "./src/low_level.ts";
 export {
@@ -42,6 +49,8 @@ export {
 export { PidFileLock } from "./src/pid_file_lock.ts";
 export { RLock } from "./src/rlock.ts";
 export { TemporaryFileLock } from "./src/temporary_file_lock.ts";
+export { OpenFile } from "./src/open_file.ts";
+export { SeekMode } from "./src/open_file_arguments.ts";
 export type { FileMode } from "./src/open_mode.ts";
 export type {
   AcquireOptions,

@@ -59,7 +59,8 @@ export function descriptors(system: System): Native {
         });
       }).then((fd) => {
         const isLocal = system.isLocal(fd);
-        if (isLocal) {
+        // Who makes a new file hardly opens it again.
+        if (isLocal && !mode.exclusive) {
           if (local.size >= REMEMBERED_PATHS) local.clear();
           local.add(path);
         }

@@ -66,10 +66,16 @@ export class AlreadyLocked extends LockException {
 export class AlreadyExists extends LockException {
   /** `"AlreadyExists"`. */
   override name = "AlreadyExists";
+  /** Where what was written is kept, `null` if nothing was. */
+  readonly preservedPath: string | null;
 
   /** `code` is `"EEXIST"`. */
-  constructor(message: string, options: LockExceptionOptions = {}) {
+  constructor(
+    message: string,
+    options: LockExceptionOptions & { preservedPath?: string | null } = {},
+  ) {
     super(message, { code: "EEXIST", ...options });
+    this.preservedPath = options.preservedPath ?? null;
   }
 }
 
@@ -107,13 +113,21 @@ export function shown({ path, fd }: Subject): string {
 }
 
 /** What a file system says that has no locks at all. */
-const UNSUPPORTED = ["ENOSYS", "EOPNOTSUPP", "ENOTSUP"];
+export const UNSUPPORTED: readonly string[] = [
+  "ENOSYS",
+  "EOPNOTSUPP",
+  "ENOTSUP",
+];
 
 /** Turns what keeps a file from being opened into what the caller sees. */
-export function openFailure(subject: Subject, error: unknown): unknown {
+export function openFailure(
+  subject: Subject,
+  error: unknown,
+  verb: "lock" | "write" = "lock",
+): unknown {
   if (!(error instanceof Unsupported)) return withOwner(subject, error);
   return new LockUnsupported(
-    `Cannot lock ${shown(subject)}: ${error.message}`,
+    `Cannot ${verb} ${shown(subject)}: ${error.message}`,
     { ...about(subject), cause: error },
   );
 }

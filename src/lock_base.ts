@@ -187,8 +187,7 @@ export abstract class LockBase implements AsyncDisposable, Disposable {
       path,
       file,
       mode,
-      release: () => perform(this.#release(locked, hold, since)),
-      releaseSync: () => performSync(this.#release(locked, hold, since)),
+      release: () => this.#release(locked, hold, since),
     });
     this.#held.push(locked);
     keep(locked, hold);

@@ -196,15 +196,7 @@ export function lockSettings(options: LockOptions = {}): LockSettings {
         "use LOCK_EX or another mode",
     );
   }
-  if (
-    !Number.isInteger(creationMode) || creationMode < 0 || creationMode > 0o7777
-  ) {
-    throw new RangeError(
-      `creationMode must be permission bits from 0 to 0o7777, not ${
-        inspect(creationMode)
-      }`,
-    );
-  }
+  checkPermissions("creationMode", creationMode);
   checkBoolean("throwOnReleaseError", throwOnReleaseError);
   return {
     mode,
@@ -359,7 +351,7 @@ export function filePath(path: string | URL, what = "path"): string {
 }
 
 /** A mistyped option would otherwise be a promise that nobody keeps. */
-function checkNames(options: object, known: readonly string[]): void {
+export function checkNames(options: object, known: readonly string[]): void {
   if (options === null || typeof options !== "object") {
     throw new TypeError(`options must be an object, not ${inspect(options)}`);
   }
@@ -386,7 +378,15 @@ function checkDuration(
     : new TypeError(message);
 }
 
-function checkBoolean(name: string, value: boolean): void {
+/** Checks permission bits as chmod(2) takes them. */
+export function checkPermissions(name: string, value: number): void {
+  if (Number.isInteger(value) && value >= 0 && value <= 0o7777) return;
+  throw new RangeError(
+    `${name} must be permission bits from 0 to 0o7777, not ${inspect(value)}`,
+  );
+}
+
+export function checkBoolean(name: string, value: boolean): void {
   if (typeof value !== "boolean") {
     throw new TypeError(`${name} must be a boolean, not ${inspect(value)}`);
   }

@@ -23,6 +23,15 @@ export function* step<T>(
   return (yield { wait, block }) as T;
 }
 
+/** Carries a recipe out whose errors would hide what matters more. */
+export function* quietly(recipe: Recipe<void>): Recipe<void> {
+  try {
+    yield* recipe;
+  } catch {
+    // The caller has its own to throw, or can do without.
+  }
+}
+
 /** Carries a recipe out; the thread is free wherever a step gives a promise. */
 export async function perform<Result>(recipe: Recipe<Result>): Promise<Result> {
   let at = recipe.next();

@@ -7,7 +7,7 @@ import { empty, unlockAndClose } from "../file_recipes.ts";
 import { by } from "../holders.ts";
 import type { LockedMode } from "../open_mode.ts";
 import type { LockSettings } from "../options.ts";
-import { step } from "../recipe.ts";
+import { quietly, step } from "../recipe.ts";
 import type { Recipe } from "../recipe.ts";
 import { contestFor } from "../wait/contest.ts";
 import { worthTelling } from "../wait/patience.ts";
@@ -127,15 +127,6 @@ export function* release(file: NativeFile): Recipe<void> {
     yield* unlockAndClose(file);
   } finally {
     contest?.ring();
-  }
-}
-
-/** Carries a recipe out whose errors would hide a more important one. */
-export function* quietly(recipe: Recipe<void>): Recipe<void> {
-  try {
-    yield* recipe;
-  } catch {
-    // The caller is about to throw its own.
   }
 }
 

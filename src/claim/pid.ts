@@ -5,12 +5,11 @@ import process from "node:process";
 import { native } from "../../ffi/mod.ts";
 import type { NativeFile } from "../../ffi/types.ts";
 import { by } from "../holders.ts";
-import { step } from "../recipe.ts";
+import { quietly, step } from "../recipe.ts";
 import type { Recipe } from "../recipe.ts";
 import { worthTelling } from "../wait/patience.ts";
 import { Refused } from "./claim.ts";
 import type { Hold } from "./claim.ts";
-import { quietly } from "./file.ts";
 import type { FileSettings } from "./file.ts";
 import { TemporaryClaim, TemporaryHold } from "./temporary.ts";
 

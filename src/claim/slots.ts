@@ -6,7 +6,7 @@ import { lockFailure } from "../errors.ts";
 import { unlockAndClose } from "../file_recipes.ts";
 import { by } from "../holders.ts";
 import { parseMode } from "../open_mode.ts";
-import { step } from "../recipe.ts";
+import { quietly, step } from "../recipe.ts";
 import type { Recipe } from "../recipe.ts";
 import { contestFor } from "../wait/contest.ts";
 import type { Contested } from "../wait/contest.ts";
@@ -16,7 +16,7 @@ import { Turns } from "../wait/turns.ts";
 import { waitFor } from "../wait/wait.ts";
 import { Refused } from "./claim.ts";
 import type { Claim, Hold } from "./claim.ts";
-import { FileClaim, FileHold, quietly, release } from "./file.ts";
+import { FileClaim, FileHold, release } from "./file.ts";
 import type { FileSettings } from "./file.ts";
 
 /**

@@ -4,10 +4,11 @@ import { unlinkSync } from "node:fs";
 import type { NativeFile } from "../../ffi/types.ts";
 import { LockUnsupported, shown } from "../errors.ts";
 import { onExit } from "../exit.ts";
+import { quietly } from "../recipe.ts";
 import type { Recipe } from "../recipe.ts";
 import type { Patience } from "../wait/patience.ts";
 import type { Hold, Refused } from "./claim.ts";
-import { FileClaim, FileHold, quietly, release } from "./file.ts";
+import { FileClaim, FileHold, release } from "./file.ts";
 import type { FileSettings } from "./file.ts";
 
 /** Each file that was replaced before it could be locked is a holder's. */

@@ -58,12 +58,18 @@ def take_turns(path, times):
         time.sleep(0.0001)
 
 
+def write_atomic(path, text):
+    with portalocker.utils.open_atomic(path, binary=False) as file:
+        file.write(text)
+
+
 COMMANDS = {
     "acquire": acquire,
     "tryAcquire": try_acquire,
     "release": release,
     "count": count,
     "takeTurns": take_turns,
+    "writeAtomic": write_atomic,
 }
 
 for line in sys.stdin:

@@ -1,0 +1,143 @@
+/** Where an atomic write goes, and what stands there. */
+
+import type { Stats } from "node:fs";
+import { dirname, isAbsolute, sep } from "node:path";
+import process from "node:process";
+import { AlreadyExists, LockException, shown } from "../errors.ts";
+import type { Recipe } from "../recipe.ts";
+import {
+  closeDirectory,
+  codeOf,
+  inside,
+  look,
+  makeDirectory,
+  openDirectory,
+  readLink,
+  syncDirectory,
+} from "./disk.ts";
+
+/** More links than that lead in a circle: MAXSYMLINKS of Linux. */
+const MOST_LINKS = 40;
+
+/** A path that can only be a directory's: basename() would hide it. */
+const NAMES_DIRECTORY = sep === "\\" ? /(^|[/\\])\.{0,2}$/ : /(^|\/)\.{0,2}$/;
+
+/** Where an atomic write goes. */
+export interface Destination {
+  /** The path as it was given. */
+  readonly given: string;
+  /** What gets the content: the target, where a link is followed. */
+  readonly path: string;
+  /** The directory of that. */
+  readonly directory: string;
+  /** The file that is to be replaced. */
+  readonly old: Stats | null;
+}
+
+/** Finds out where to write; refuses what must not be written. */
+export function* findDestination(
+  given: string,
+  replace: boolean,
+): Recipe<Destination> {
+  if (NAMES_DIRECTORY.test(given)) throw isDirectory(given);
+  const path = anchored(given);
+  if (replace) return yield* followed(given, path);
+  if (yield* look(path)) throw alreadyExists(given);
+  return { given, path, directory: dirname(path), old: null };
+}
+
+export function alreadyExists(
+  path: string,
+  preservedPath: string | null = null,
+): AlreadyExists {
+  return new AlreadyExists(
+    `Cannot write ${shown({ path })}: it exists already` +
+      (preservedPath === null
+        ? ""
+        : `; what was written is kept in ${shown({ path: preservedPath })}`),
+    { path, preservedPath },
+  );
+}
+
+/** Makes a directory and those above it that are missing. */
+export function* makeDirectories(
+  path: string,
+  durable: boolean,
+): Recipe<void> {
+  try {
+    yield* makeDirectory(path);
+  } catch (error) {
+    if (codeOf(error) === "EEXIST") return;
+    const parent = dirname(path);
+    if (codeOf(error) !== "ENOENT" || parent === path) throw error;
+    yield* makeDirectories(parent, durable);
+    return yield* makeLast(path, durable);
+  }
+  if (durable) yield* syncEntry(path);
+}
+
+/** A directory whose parent exists, made perhaps by somebody else meanwhile. */
+function* makeLast(path: string, durable: boolean): Recipe<void> {
+  try {
+    yield* makeDirectory(path);
+  } catch (error) {
+    if (codeOf(error) !== "EEXIST") throw error;
+  }
+  if (durable) yield* syncEntry(path);
+}
+
+function* syncEntry(path: string): Recipe<void> {
+  const directory = yield* openDirectory(dirname(path));
+  if (directory === null) return;
+  try {
+    yield* syncDirectory(directory);
+  } finally {
+    yield* closeDirectory(directory);
+  }
+}
+
+/** Follows links by hand, since the last may dangle. */
+function* followed(given: string, start: string): Recipe<Destination> {
+  let path = start;
+  for (let links = 0; links <= MOST_LINKS; links++) {
+    const directory = dirname(path);
+    if (NAMES_DIRECTORY.test(path)) throw isDirectory(given);
+    const old = yield* look(path);
+    if (!old?.isSymbolicLink()) {
+      if (old?.isDirectory()) throw isDirectory(given);
+      if (old && !old.isFile()) throw notRegular(given);
+      return { given, path, directory, old };
+    }
+    const target = yield* readLink(path);
+    path = isAbsolute(target) ? target : inside(directory, target);
+  }
+  throw new LockException(
+    `Cannot write ${shown({ path: given })}: too many symbolic links`,
+    { path: given, code: "ELOOP" },
+  );
+}
+
+/** A path that still leads there when the current directory is another. */
+function anchored(path: string): string {
+  if (isAbsolute(path)) return path;
+  try {
+    return inside(process.cwd(), path);
+  } catch {
+    // It may be gone, or Deno may not tell; the path has to do.
+    return path;
+  }
+}
+
+function isDirectory(path: string): LockException {
+  return new LockException(
+    `Cannot write ${shown({ path })}: it is a directory`,
+    { path, code: "EISDIR" },
+  );
+}
+
+function notRegular(path: string): LockException {
+  return new LockException(
+    `Cannot write ${shown({ path })}: it is no regular file`,
+    { path, code: "EINVAL" },
+  );
+}
