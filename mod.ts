@@ -59,3 +59,4 @@ export type {
   LockOptions,
   TemporaryFileLockOptions,
 } from "./src/options.ts";
+export { updateFile, type UpdateOptions } from "./src/update_file.ts";

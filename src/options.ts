@@ -149,7 +149,8 @@ export const AS_LONG_AS_IT_TAKES: Wait = {
   onWait: undefined,
 };
 
-const ACQUIRE_OPTIONS = [
+/** Names of the {@linkcode AcquireOptions}. */
+export const ACQUIRE_OPTIONS = [
   "timeout",
   "checkInterval",
   "failWhenLocked",

@@ -63,12 +63,25 @@ def write_atomic(path, text):
         file.write(text)
 
 
+def update(path, times):
+    """Changes a file that updateFile changes, too."""
+    for _ in range(times):
+        with portalocker.Lock(path + ".lock", timeout=60, check_interval=0.001):
+            count = json.loads(open(path).read())["count"] + 1
+            new = {"count": count, "pad": "x" * 5000, "again": count}
+            with open(path + ".new", "w") as file:
+                file.write(json.dumps(new))
+            os.rename(path + ".new", path)
+        time.sleep(0.0001)
+
+
 COMMANDS = {
     "acquire": acquire,
     "tryAcquire": try_acquire,
     "release": release,
     "count": count,
     "takeTurns": take_turns,
+    "update": update,
     "writeAtomic": write_atomic,
 }
 
