@@ -126,6 +126,7 @@ test("posix: file systems of this machine are told from those of others", () => 
 function systemWith(inode: (fd: number) => bigint, isLocal = true): System {
   return {
     ...untold,
+    locker: () => assert.fail("no other locks are asked for"),
     tryLock: () => assert.fail("nothing may be locked"),
     lock: () => assert.fail("nothing may be locked"),
     unlock: () => {},
