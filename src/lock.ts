@@ -1,7 +1,7 @@
 /** `Lock`: a file that one holder, or several readers, have at a time. */
 
 import { native } from "../ffi/mod.ts";
-import type { NativeFile } from "../ffi/types.ts";
+import type { LockerSettings, NativeFile } from "../ffi/types.ts";
 import { observed, publish } from "./diagnostics.ts";
 import { AlreadyLocked, lockFailure, openFailure, shown } from "./errors.ts";
 import { empty, unlockAndClose } from "./file_recipes.ts";
@@ -11,6 +11,7 @@ import { acquireWait, filePath, lockSettings } from "./options.ts";
 import type { AcquireOptions, LockOptions, LockSettings } from "./options.ts";
 import { perform, performSync, step } from "./recipe.ts";
 import type { Recipe } from "./recipe.ts";
+import { Holding } from "./relock.ts";
 import { breather } from "./wait/event_loop.ts";
 import { Turns } from "./wait/turns.ts";
 import { contestFor } from "./wait/contest.ts";
@@ -25,8 +26,9 @@ const ONE_ATTEMPT: AcquireOptions = { failWhenLocked: true };
  *
  * It excludes everybody who locks the same file with flock(2): other `Lock`s
  * of this or any other process on Deno, Bun and Node, Python's portalocker,
- * flock(1). The lock file stays when the lock is released: removing it would
- * let two holders in.
+ * flock(1). The option `locker` takes another of the system's locks instead.
+ * The lock file stays when the lock is released: removing it would let two
+ * holders in.
  *
  * On Linux a waiter is woken by the release, whoever held the lock (inotify(7)
  * tells when the file is closed). Elsewhere, and in workers of Deno and Bun, it
@@ -198,8 +200,9 @@ export class Lock implements AsyncDisposable, Disposable {
     const { onWait } = wait;
     if (onWait === undefined) return new Patience(wait);
     const { path } = this;
+    const { locker } = this.#settings;
     return new Patience(wait, (waited) => {
-      onWait({ path, waited, holders: native().holders(path, true) });
+      onWait({ path, waited, holders: native().holders(path, true, locker) });
     });
   }
 
@@ -212,10 +215,13 @@ export class Lock implements AsyncDisposable, Disposable {
     refuse: (refused: Refused) => Refusal,
   ): Recipe<LockedFile | Refusal> {
     const { path } = this;
+    const { locker } = this.#settings;
     patience.signal?.throwIfAborted();
     const mine = this.#turns.tryTake() ||
       (yield* step(() => this.#queue(patience), () => false));
-    if (!mine) return refuse({ path, patience, held: this.#held !== null });
+    if (!mine) {
+      return refuse({ path, locker, patience, held: this.#held !== null });
+    }
     try {
       const file = yield* this.#open(patience.signal);
       if (yield* this.#lock(file, patience)) return this.#hold(file, patience);
@@ -224,7 +230,7 @@ export class Lock implements AsyncDisposable, Disposable {
       throw error;
     }
     this.#turns.pass();
-    return refuse({ path, patience });
+    return refuse({ path, locker, patience });
   }
 
   #queue(patience: Patience): true | Promise<boolean> {
@@ -239,16 +245,16 @@ export class Lock implements AsyncDisposable, Disposable {
   }
 
   *#open(signal: AbortSignal | undefined): Recipe<NativeFile> {
-    const { mode, creationMode } = this.#settings;
+    const { mode, creationMode, locker } = this.#settings;
     signal?.throwIfAborted();
     try {
       const system = native();
       return yield* step(
         () => {
-          const file = system.open(this.path, mode, creationMode);
+          const file = system.open(this.path, mode, creationMode, locker);
           return file instanceof Promise ? unlessAborted(file, signal) : file;
         },
-        () => system.openSync(this.path, mode, creationMode),
+        () => system.openSync(this.path, mode, creationMode, locker),
       );
     } catch (error) {
       throw openFailure(this, error);
@@ -274,26 +280,39 @@ export class Lock implements AsyncDisposable, Disposable {
   }
 
   #hold(file: NativeFile, patience: Patience): LockedFile {
-    const { exclusive, mode } = this.#settings;
+    const { exclusive, mode, locker } = this.#settings;
     const { path } = this;
+    const holding = new Holding({
+      path,
+      file,
+      mode,
+      locker,
+      exclusive,
+      patience: (options) => this.#patience(options),
+    });
     const since = observed("release") ? now() : undefined;
     if (observed("acquire")) {
       const { waited } = patience;
       publish("acquire", () => ({ path, exclusive, waited }));
     }
-    const recipe = () => this.#release(file, since);
+    const recipe = () => this.#release(file, holding, since);
     return this.#held = new LockedFile({
       path,
       file,
       mode,
+      holding,
       release: () => perform(recipe()),
       releaseSync: () => performSync(recipe()),
     });
   }
 
-  *#release(file: NativeFile, since: number | undefined): Recipe<void> {
+  *#release(
+    file: NativeFile,
+    { exclusive }: Holding,
+    since: number | undefined,
+  ): Recipe<void> {
     const { path } = this;
-    const { exclusive, throwOnReleaseError } = this.#settings;
+    const { throwOnReleaseError } = this.#settings;
     const contest = contestFor(file);
     try {
       yield* unlockAndClose(file);
@@ -314,14 +333,15 @@ export class Lock implements AsyncDisposable, Disposable {
 /** What is known of a wait that was in vain. */
 interface Refused {
   path: string;
+  locker: LockerSettings;
   patience: Patience;
   /** Set if the turn among the tasks of one lock never came. */
   held?: boolean;
 }
 
-function alreadyLocked({ path, patience, held }: Refused): never {
+function alreadyLocked({ path, locker, patience, held }: Refused): never {
   const { waited } = patience;
-  const holders = native().holders(path, worthTelling(waited));
+  const holders = native().holders(path, worthTelling(waited), locker);
   const reason = held === undefined
     ? `already locked${by(holders)}`
     : held

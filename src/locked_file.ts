@@ -5,9 +5,12 @@ import { inspect } from "node:util";
 import type { FileInfo, NativeFile } from "../ffi/types.ts";
 import { FileTooLarge, LockException, shown } from "./errors.ts";
 import type { LockedMode } from "./open_mode.ts";
+import type { LockFlags } from "./flags.ts";
+import type { AcquireOptions } from "./options.ts";
 import { readAll, replaceAll, sizeOf, writeAll } from "./file_recipes.ts";
 import { perform, performSync } from "./recipe.ts";
 import type { Recipe } from "./recipe.ts";
+import type { Holding } from "./relock.ts";
 
 /** What an offset counts from: the numbers of lseek(2) and `Deno.SeekMode`. */
 export const SeekMode: {
@@ -32,6 +35,7 @@ export interface LockedFileInit {
   path: string;
   file: NativeFile;
   mode: LockedMode;
+  holding: Holding;
   /** Ends the acquisition; the file is no longer used then. */
   release: () => Promise<void>;
   /** Ends the acquisition, blocking the thread. */
@@ -286,6 +290,70 @@ export class LockedFile implements AsyncDisposable, Disposable {
   }
 
   /**
+   * Makes a shared lock exclusive, or an exclusive one shared.
+   *
+   * With the lockers `"ofd"` and `"lockf"` the lock that is held stays until
+   * the other is there, so two readers who both upgrade wait for each other
+   * until one of them gives up. With `"flock"` it stays if the other is to be
+   * had at once. Otherwise the system takes it away: somebody else may come
+   * in, change the file and leave before the wait is over, and `false` says so.
+   * Until the promise settles nothing should be done with the file.
+   *
+   * After a wait in vain the lock is what it was before. With `"flock"` it may
+   * take `checkInterval` more to have it back; if even that is in vain, the
+   * file is closed and the error says so. Closing the file ends the wait.
+   *
+   * @example
+   * ```ts
+   * import { Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "jsr:@x/portalock";
+   *
+   * const lock = new Lock("settings.json", {
+   *   mode: "a+",
+   *   flags: LOCK_SH | LOCK_NB,
+   * });
+   * await using file = await lock.acquire();
+   * let settings = await file.readText();
+   * if (settings === "") {
+   *   const atomic = await file.relock(LOCK_EX);
+   *   // Somebody else may have written them meanwhile.
+   *   if (!atomic) settings = await file.readText();
+   *   if (settings === "") await file.writeText("{}");
+   * }
+   * ```
+   *
+   * @param flags `LOCK_EX` or `LOCK_SH`; with `LOCK_NB` one attempt.
+   * @param options What differs from the options of the lock.
+   * @returns Whether nobody else can have held the lock exclusively in between.
+   * @throws {AlreadyLocked} If somebody else is in the way when the wait is
+   * over.
+   * @throws {LockException} If the file is closed, the lock is being changed
+   * already, or the system refuses.
+   * @throws {RangeError} If the mode of the file does not go together with the
+   * kind of lock, or a value is impossible.
+   * @throws The signal's reason if it is aborted.
+   */
+  async relock(flags: LockFlags, options?: AcquireOptions): Promise<boolean> {
+    const { holding } = this.#init;
+    try {
+      const change = () => perform(holding.relock(flags, options));
+      return await this.#run("relock", change);
+    } finally {
+      if (holding.lost) await this.close().catch(() => {});
+    }
+  }
+
+  /** {@linkcode LockedFile.relock}, blocking the thread. */
+  relockSync(flags: LockFlags, options?: AcquireOptions): boolean {
+    const { holding } = this.#init;
+    this.#open("relock");
+    try {
+      return performSync(holding.relock(flags, options));
+    } finally {
+      if (holding.lost) this.#closeQuietly();
+    }
+  }
+
+  /**
    * Releases the lock and closes the file, after the operations that are still
    * under way. Closing again does nothing.
    *
@@ -321,8 +389,17 @@ export class LockedFile implements AsyncDisposable, Disposable {
     this.closeSync();
   }
 
+  #closeQuietly(): void {
+    try {
+      this.closeSync();
+    } catch {
+      // The caller is about to throw something more important.
+    }
+  }
+
   #close(): Promise<void> {
     if (this.#pending === 0) return this.#init.release();
+    this.#init.holding.close();
     // The number of a closed descriptor may already name another file when a
     // pool thread comes to use it.
     return new Promise<void>((resolve) => this.#onIdle = resolve)
@@ -386,7 +463,7 @@ export class LockedFile implements AsyncDisposable, Disposable {
   }
 }
 
-type Verb = "read" | "write" | "seek" | "sync" | "stat";
+type Verb = "read" | "write" | "relock" | "seek" | "sync" | "stat";
 
 function encode(text: string): Uint8Array {
   if (typeof text !== "string") {

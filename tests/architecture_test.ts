@@ -36,12 +36,12 @@ function imports(file: string): string[] {
 const LAYERS = [
   ["mod", /^mod\.ts$/],
   ["lock classes", /^src\/(lock|low_level)\.ts$/],
+  ["files", /^src\/(locked_file|relock)\.ts$/],
   ["holders", /^src\/holders\.ts$/],
-  ["files", /^src\/locked_file\.ts$/],
   ["wait", /^src\/wait\//],
   [
     "words",
-    /^src\/(options|recipe|file_recipes|errors|flags|open_mode|diagnostics)\.ts$/,
+    /^src\/(options|lockers|recipe|file_recipes|errors|flags|open_mode|diagnostics)\.ts$/,
   ],
   ["face of ffi", /^ffi\/(mod|types)\.ts$/],
   ["ffi", /^ffi\//],
@@ -71,6 +71,7 @@ test("architecture: the runtime axis and the system axis do not know each other"
   const runtimes = ["deno", "deno_api", "deno_file", "bun", "node"];
   const systems = [
     "posix",
+    "fcntl",
     "linux",
     "inotify",
     "proc",
