@@ -60,6 +60,8 @@ export const runtimes: TestRuntime[] = surroundings.runtimes.length > 0
 const CAPABILITIES = {
   descriptors: () => hasDescriptors(),
   "inotify(7)": () => process.platform === "linux" && hasDescriptors(),
+  "record locks apart from flock(2)": () =>
+    process.platform === "linux" && hasDescriptors(),
   "Python's portalocker": () => surroundings.python !== null,
   "the oldest Deno and Bun": () => surroundings.oldest.length === 2,
   "flock(1)": () => has("flock"),

@@ -1,5 +1,6 @@
 """A process that locks with Python's portalocker what its parent names."""
 
+import fcntl
 import json
 import os
 import sys
@@ -35,6 +36,22 @@ def release():
     held.release()
 
 
+def try_lockf(path, kind="exclusive", start=0, length=0):
+    global held
+    held = open(path, "a+")
+    flags = fcntl.LOCK_EX if kind == "exclusive" else fcntl.LOCK_SH
+    try:
+        fcntl.lockf(held, flags | fcntl.LOCK_NB, length, start)
+    except OSError:
+        held.close()
+        return False
+    return True
+
+
+def close():
+    held.close()
+
+
 def count(path, times):
     for _ in range(times):
         lock = portalocker.Lock(path, mode="r+", timeout=60, check_interval=0.005)
@@ -62,6 +79,8 @@ COMMANDS = {
     "acquire": acquire,
     "tryAcquire": try_acquire,
     "release": release,
+    "tryLockf": try_lockf,
+    "close": close,
     "count": count,
     "takeTurns": take_turns,
 }
