@@ -179,9 +179,11 @@ for (const [locker, ...needs] of LOCKERS) {
             code: "ENOLCK",
             message: /^Cannot relock .*ENOLCK/,
           });
-          const other = new Worker([...self.command, "--version"]);
-          await other[Symbol.asyncDispose]();
-          await file.stat();
+          assert.equal(it.admits(LOCK_SH), true);
+          await using worker = Worker.on(self);
+          const writer = { mode: "a+", locker };
+          const free = await worker.ask("tryAcquire", it.path, writer);
+          assert.equal(free, false);
         });
       },
       ...needs,
@@ -451,7 +453,9 @@ test(
     other.closeSync();
     assert.equal(await upgrade, true);
     file.closeSync();
-    for (const writer of writers) (await writer).closeSync();
+    await Promise.all(
+      writers.map(async (writer) => (await writer).closeSync()),
+    );
   },
   "descriptors",
 );
