@@ -14,6 +14,16 @@ export interface PosixConstants {
   EINTR: number;
   /** errno.h: the same number as EAGAIN on both systems. */
   EWOULDBLOCK: number;
+  /** errno.h: what fcntl(2) may say instead of EAGAIN. */
+  EACCES: number;
+  /** fcntl.h: record locks. */
+  records: RecordConstants;
+  /**
+   * How many registers are left between the arguments that `fcntl` names and
+   * the one that it does not. Apple's arm64 convention has that one on the
+   * stack, so there the registers are filled up.
+   */
+  registersToFill: number;
   /** Whether there are inotify(7) and proc(5). */
   linux: boolean;
   /** Reads the device number out of a `struct stat` of a 64-bit system. */
@@ -22,6 +32,19 @@ export interface PosixConstants {
   inode(stat: DataView): bigint;
   /** Reads out of a `struct statfs` whether the file system is local. */
   isLocal(statfs: DataView): boolean;
+}
+
+/** fcntl.h: the commands and the struct of record locks. */
+export interface RecordConstants {
+  /** Locks of the process: an attempt, and one that waits. */
+  lockf: { set: number; wait: number };
+  /** Locks of the open file. */
+  ofd: { set: number; wait: number; get: number };
+  F_RDLCK: number;
+  F_WRLCK: number;
+  F_UNLCK: number;
+  /** Where the fields of a `struct flock` begin, in bytes. */
+  offsets: { type: number; whence: number; start: number; length: number };
 }
 
 /** sys/file.h, the same on every system that has flock(2). */
@@ -63,6 +86,17 @@ const LINUX_LOCAL = new Set([
 const MNT_LOCAL = 0x1000;
 
 const linux: PosixConstants = {
+  EACCES: 13,
+  // asm-generic/fcntl.h
+  records: {
+    lockf: { set: 6, wait: 7 },
+    ofd: { set: 37, wait: 38, get: 36 },
+    F_RDLCK: 0,
+    F_WRLCK: 1,
+    F_UNLCK: 2,
+    offsets: { type: 0, whence: 2, start: 8, length: 16 },
+  },
+  registersToFill: 0,
   // musl's loader takes every name that begins with "libc." for itself, so
   // glibc's name finds both.
   libc: "libc.so.6",
@@ -77,6 +111,17 @@ const linux: PosixConstants = {
 };
 
 const darwin: PosixConstants = {
+  EACCES: 13,
+  // sys/fcntl.h
+  records: {
+    lockf: { set: 8, wait: 9 },
+    ofd: { set: 90, wait: 91, get: 92 },
+    F_RDLCK: 1,
+    F_WRLCK: 3,
+    F_UNLCK: 2,
+    offsets: { type: 20, whence: 22, start: 0, length: 8 },
+  },
+  registersToFill: 0,
   libc: "/usr/lib/libSystem.B.dylib",
   errnoLocation: "__error",
   strerror: "strerror_r",
@@ -98,6 +143,8 @@ export function posixConstants(
 ): PosixConstants | null {
   if (NARROW.includes(arch)) return null;
   if (platform === "linux") return linux;
-  if (platform === "darwin") return darwin;
+  if (platform === "darwin") {
+    return arch === "arm64" ? { ...darwin, registersToFill: 6 } : darwin;
+  }
   return null;
 }

@@ -8,7 +8,7 @@ import { constants as osConstants } from "node:os";
 import process from "node:process";
 import { Unsupported } from "./types.ts";
 import type { DenoApi, DenoFile, DenoOpenOptions } from "./deno_api.ts";
-import type { Native, NativeFile, OpenMode } from "./types.ts";
+import type { LockerSettings, Native, NativeFile, OpenMode } from "./types.ts";
 
 /** The {@linkcode Native} of a Deno that may not call C. */
 export function denoFiles(deno: DenoApi): Native {
@@ -19,14 +19,16 @@ export function denoFiles(deno: DenoApi): Native {
     );
   }
   return {
-    async open(path, mode, creationMode) {
+    async open(path, mode, creationMode, locker) {
+      refuseRecordLocks(locker);
       const seen = await deno.stat(path).catch((error: Error) => error);
       refuseFifo(deno, path, mode, seen);
       if (mode.noFollow) refuseLink(path);
       const options = openOptions(mode, creationMode);
       return denoFile(await deno.open(path, options));
     },
-    openSync(path, mode, creationMode) {
+    openSync(path, mode, creationMode, locker) {
+      refuseRecordLocks(locker);
       refuseFifo(deno, path, mode, look(deno, path));
       if (mode.noFollow) refuseLink(path);
       return denoFile(deno.openSync(path, openOptions(mode, creationMode)));
@@ -51,6 +53,16 @@ function openOptions(mode: OpenMode, creationMode: number): DenoOpenOptions {
     // Windows has no permission bits and Deno refuses them there.
     ...process.platform === "win32" ? {} : { mode: creationMode },
   };
+}
+
+function refuseRecordLocks(locker: LockerSettings | undefined): void {
+  if (!locker || locker.name === "flock") return;
+  throw new Unsupported(
+    `the locker "${locker.name}" ` +
+      (process.platform === "win32"
+        ? 'does not exist on Windows; use "flock"'
+        : "needs FFI; pass --allow-ffi to Deno 2.8 or newer"),
+  );
 }
 
 /** Opening a FIFO would wait for its other end, and Deno has no way out. */

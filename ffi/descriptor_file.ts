@@ -5,6 +5,8 @@ import { Unsupported } from "./types.ts";
 import type {
   FileInfo,
   Lockable,
+  Locker,
+  LockerSettings,
   Native,
   NativeFile,
   OpenMode,
@@ -27,27 +29,36 @@ export function descriptors(system: System): Native {
   // server must not stand still while somebody else's disk thinks.
   const local = new Set<string>();
 
-  function openSync(path: string, mode: OpenMode, creationMode: number) {
+  function openSync(
+    path: string,
+    mode: OpenMode,
+    creationMode: number,
+    locker?: LockerSettings,
+  ) {
     const isLocal = local.has(path) || null;
     const opening = (mode: OpenMode) =>
       fs.openSync(path, openFlags(mode), creationMode);
-    return proven(openExisting(mode, opening), isLocal);
+    return proven(openExisting(mode, opening), isLocal, locker);
   }
 
-  function proven(fd: number, isLocal: boolean | null): DescriptorFile {
+  function proven(
+    fd: number,
+    isLocal: boolean | null,
+    locker: LockerSettings | undefined,
+  ): DescriptorFile {
     try {
       prove(fd);
     } catch (error) {
       fs.closeSync(fd);
       throw error;
     }
-    return new DescriptorFile(system, fd, isLocal);
+    return new DescriptorFile(system, fd, locker, isLocal);
   }
 
   return {
     openSync,
-    open(path, mode, creationMode) {
-      if (local.has(path)) return openSync(path, mode, creationMode);
+    open(path, mode, creationMode, locker) {
+      if (local.has(path)) return openSync(path, mode, creationMode, locker);
       const opening = (mode: OpenMode) =>
         new Promise<number>((resolve, reject) =>
           fs.open(path, openFlags(mode), creationMode, settle(resolve, reject))
@@ -64,7 +75,7 @@ export function descriptors(system: System): Native {
           if (local.size >= REMEMBERED_PATHS) local.clear();
           local.add(path);
         }
-        return proven(fd, isLocal);
+        return proven(fd, isLocal, locker);
       });
     },
     descriptor(fd) {
@@ -149,29 +160,40 @@ function settle<T>(
   return (error, value) => error ? reject(error) : resolve(value as T);
 }
 
+/** Tells locks of one file apart that do not wait for each other's turn. */
+function waysApart(locker: LockerSettings | undefined): string {
+  if (!locker || locker.name === "flock") return "";
+  const { name, range } = locker;
+  return range ? `:${name}:${range.start}+${range.length}` : `:${name}`;
+}
+
 class Descriptor implements Lockable {
   readonly fd: number;
   protected readonly system: System;
+  readonly #locker: Locker;
+  readonly #settings: LockerSettings | undefined;
 
-  constructor(system: System, fd: number) {
+  constructor(system: System, fd: number, settings?: LockerSettings) {
     this.system = system;
     this.fd = fd;
+    this.#locker = settings ? system.locker(settings) : system;
+    this.#settings = settings;
   }
 
   tryLock(exclusive: boolean): boolean {
-    return this.system.tryLock(this.fd, exclusive);
+    return this.#locker.tryLock(this.fd, exclusive);
   }
 
   lock(exclusive: boolean): void {
-    this.system.lock(this.fd, exclusive);
+    this.#locker.lock(this.fd, exclusive);
   }
 
   unlock(): void {
-    this.system.unlock(this.fd);
+    this.#locker.unlock(this.fd);
   }
 
   identity(): string {
-    return this.system.identity(this.fd);
+    return this.system.identity(this.fd) + waysApart(this.#settings);
   }
 
   watch(closed: () => void): Watch | null {
@@ -187,8 +209,13 @@ class DescriptorFile extends Descriptor implements NativeFile {
   /** `null` until somebody needs to know. */
   #local: boolean | null;
 
-  constructor(system: System, fd: number, local: boolean | null) {
-    super(system, fd);
+  constructor(
+    system: System,
+    fd: number,
+    locker: LockerSettings | undefined,
+    local: boolean | null,
+  ) {
+    super(system, fd, locker);
     this.#local = local;
   }
 

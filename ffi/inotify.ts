@@ -52,8 +52,8 @@ class Inotify {
   readonly #runtime: Runtime;
   readonly #libc: string;
   readonly #c: Functions;
-  /** Whom to tell, by the number of the watch. */
-  readonly #closed = new Map<number, () => void>();
+  /** Whom to tell, by the number of the watch: one for each inode. */
+  readonly #closed = new Map<number, Set<() => void>>();
   readonly #events = new Uint8Array(LARGEST_READ);
   readonly #poll = new Int32Array(2);
   /** The descriptor; -1 before it is open, and where it cannot be. */
@@ -77,12 +77,17 @@ class Inotify {
     const watch = Number(
       this.#c.inotify_add_watch(this.#fd, cString(procPath(fd)), IN_CLOSE),
     );
-    if (watch < 0 || this.#closed.has(watch)) return null;
-    this.#closed.set(watch, closed);
+    if (watch < 0) return null;
+    const listeners = this.#closed.get(watch) ?? new Set();
+    const tell = () => closed();
+    this.#closed.set(watch, listeners.add(tell));
     return {
       listen: () => this.#listen(),
       block: (milliseconds) => this.#take(milliseconds),
-      end: () => this.#forget(watch),
+      end: () => {
+        listeners.delete(tell);
+        if (listeners.size === 0) this.#forget(watch);
+      },
     };
   }
 
@@ -160,9 +165,9 @@ class Inotify {
     }
     let told = 0;
     for (const watch of heard) {
-      const closed = this.#closed.get(watch);
-      if (!closed) continue;
-      closed();
+      const listeners = this.#closed.get(watch);
+      if (!listeners) continue;
+      for (const closed of [...listeners]) closed();
       told++;
     }
     return told;

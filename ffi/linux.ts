@@ -22,7 +22,11 @@ export const NOTHING_BEYOND: Beyond = {
 };
 
 /** What Linux has. */
-export function linux(runtime: Runtime, libc: string): Beyond {
+export function linux(
+  runtime: Runtime,
+  libc: string,
+  hasRecordLocks: (fd: number) => boolean,
+): Beyond {
   // `open` is variadic, which makes no difference to Linux's conventions.
   const { open, close, read } = runtime.bind(libc, {
     open: { parameters: ["buffer", "i32"], result: "i32" },
@@ -62,13 +66,16 @@ export function linux(runtime: Runtime, libc: string): Beyond {
   return {
     watch: watcher(runtime, libc),
     // Whoever opens the file again and closes it releases nothing and wakes
-    // all who watch. To open a device could do more than that.
+    // all who watch. To open a device could do more than that, and any close
+    // takes the record locks away that this process has on the file.
     announce(fd) {
-      if (fstatSync(fd).isFile()) withOpen(procPath(fd), O_NONBLOCK, () => {});
+      if (!fstatSync(fd).isFile() || hasRecordLocks(fd)) return;
+      withOpen(procPath(fd), O_NONBLOCK, () => {});
     },
-    // With O_PATH nobody is woken, and no permission is needed.
-    holders(file, search) {
-      const holders = (fd: number) => holdersIn(proc, fd, search);
+    // With O_PATH nobody is woken, no record lock is lost at the close, and no
+    // permission is needed.
+    holders(file, search, locker) {
+      const holders = (fd: number) => holdersIn(proc, fd, search, locker);
       return typeof file === "number"
         ? holders(file)
         : withOpen(file, O_PATH, holders) ?? [];

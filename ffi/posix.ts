@@ -3,8 +3,10 @@
 import { constants } from "node:os";
 import { LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "./constants.ts";
 import type { PosixConstants } from "./constants.ts";
+import { recordLocks } from "./fcntl.ts";
+import type { Failure } from "./fcntl.ts";
 import { linux, NOTHING_BEYOND } from "./linux.ts";
-import type { CFunction, Runtime, System, SystemError } from "./types.ts";
+import type { CFunction, Locker, Runtime, System } from "./types.ts";
 
 /** Larger than `struct stat` and `struct statfs` of any 64-bit system. */
 const STRUCT_SIZE = 4096;
@@ -24,7 +26,7 @@ export function posix(runtime: Runtime, system: PosixConstants): System {
   const struct = new Uint8Array(STRUCT_SIZE);
   const view = new DataView(struct.buffer);
 
-  function failure(syscall: string, code: number): SystemError {
+  const failure: Failure = (syscall, code) => {
     libc[system.strerror](code, struct, BigInt(STRUCT_SIZE));
     const words = new TextDecoder().decode(
       struct.subarray(0, struct.indexOf(0)),
@@ -34,7 +36,7 @@ export function posix(runtime: Runtime, system: PosixConstants): System {
       errno: code,
       syscall,
     });
-  }
+  };
 
   /** `false` when busy; a signal's interruption is not an answer. */
   function flock(fd: number, operation: number): boolean {
@@ -46,6 +48,12 @@ export function posix(runtime: Runtime, system: PosixConstants): System {
     return true;
   }
 
+  const records = recordLocks(runtime, system, errno, failure);
+  const flocks: Locker = {
+    tryLock: (fd, exclusive) => flock(fd, kind(exclusive) | LOCK_NB),
+    lock: (fd, exclusive) => void flock(fd, kind(exclusive)),
+    unlock: (fd) => void flock(fd, LOCK_UN),
+  };
   const kind = (exclusive: boolean) => exclusive ? LOCK_EX : LOCK_SH;
 
   let boundFstat: CFunction | undefined;
@@ -56,10 +64,12 @@ export function posix(runtime: Runtime, system: PosixConstants): System {
   }
 
   return {
-    ...system.linux ? linux(runtime, system.libc) : NOTHING_BEYOND,
-    tryLock: (fd, exclusive) => flock(fd, kind(exclusive) | LOCK_NB),
-    lock: (fd, exclusive) => void flock(fd, kind(exclusive)),
-    unlock: (fd) => void flock(fd, LOCK_UN),
+    ...system.linux
+      ? linux(runtime, system.libc, records.present)
+      : NOTHING_BEYOND,
+    ...flocks,
+    locker: ({ name, range }) =>
+      name === "flock" ? flocks : records.locker(name, range),
     seek(fd, offset, whence) {
       const position = Number(libc.lseek(fd, BigInt(offset), whence));
       if (position < 0) throw failure("lseek", errno());

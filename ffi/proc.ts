@@ -1,6 +1,6 @@
 /** Linux tells who holds locks: /proc/locks and its neighbours, proc(5). */
 
-import type { LockHolder } from "./types.ts";
+import type { LockerSettings, LockHolder } from "./types.ts";
 
 /** How /proc is read. */
 export interface Proc {
@@ -16,6 +16,11 @@ interface LockLine {
   mode: LockHolder["mode"];
   /** Device and inode. */
   file: string;
+  /** `FLOCK`, `POSIX` or `OFDLCK`. */
+  kind: string;
+  /** The first and the last byte. */
+  start: number;
+  end: number;
 }
 
 /** The open file itself, whatever its path names by now. */
@@ -23,25 +28,33 @@ export function procPath(fd: number): string {
   return `/proc/self/fd/${fd}`;
 }
 
+/** Whether a lock is among those that are asked for. */
+type Wanted = (line: LockLine) => boolean;
+
 /**
- * Who holds locks on the file of a descriptor. `search` also looks, process by
- * process, for those that were left the lock by a process that is gone.
+ * Who holds locks on the file of a descriptor, those of one kind or all.
+ * `search` also looks, process by process, for those whom the system does not
+ * name: who has the lock of an open file by record, and who was left a lock by
+ * a process that is gone.
  */
 export function holdersIn(
   proc: Proc,
   fd: number,
   search: boolean,
+  locker?: LockerSettings,
 ): LockHolder[] {
   const file = kernelName(proc, fd);
+  const wanted: Wanted = (line) =>
+    line.file === file && (!locker || meets(locker, line));
   const holders = new Map<number, LockHolder>();
   let orphans = false;
-  for (const line of linesFor(file, proc.read("/proc/locks"))) {
+  for (const line of lines(wanted, proc.read("/proc/locks"))) {
     const holder = named(proc, line);
     if (holder) holders.set(line.pid, holder);
     else orphans = true;
   }
   if (orphans && search) {
-    for (const holder of processesWith(proc, file)) {
+    for (const holder of processesWith(proc, wanted)) {
       holders.set(holder.pid, holder);
     }
   }
@@ -57,12 +70,12 @@ function named(proc: Proc, { pid, mode }: LockLine): LockHolder | undefined {
 /** Whoever has the open file has its lock, and the system lists it there. */
 function* processesWith(
   proc: Proc,
-  file: string | undefined,
+  wanted: Wanted,
 ): Generator<LockHolder> {
   for (const pid of proc.list("/proc").map(Number).filter(Number.isInteger)) {
     const folder = `/proc/${pid}/fdinfo`;
     for (const fd of proc.list(folder)) {
-      const [line] = linesFor(file, proc.read(`${folder}/${fd}`));
+      const [line] = lines(wanted, proc.read(`${folder}/${fd}`));
       const holder = line && named(proc, { ...line, pid });
       if (!holder) continue;
       yield holder;
@@ -72,16 +85,26 @@ function* processesWith(
 }
 
 /** `1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF`; `->` marks waiters. */
-function linesFor(file: string | undefined, text = ""): LockLine[] {
+function lines(wanted: Wanted, text = ""): LockLine[] {
   const line =
-    /^(?:lock:\s+)?\d+: (?:FLOCK|POSIX|OFDLCK) +\w+ +(READ|WRITE) +(-?\d+) +(\S+) /gm;
+    /^(?:lock:\s+)?\d+: (FLOCK|POSIX|OFDLCK) +\w+ +(READ|WRITE) +(-?\d+) +(\S+) +(\d+) +(\d+|EOF)/gm;
   return [...text.matchAll(line)]
-    .map(([, mode, pid, file]): LockLine => ({
+    .map(([, kind, mode, pid, file, start, end]): LockLine => ({
       pid: Number(pid),
       mode: mode === "WRITE" ? "exclusive" : "shared",
       file,
+      kind,
+      start: Number(start),
+      end: end === "EOF" ? Infinity : Number(end),
     }))
-    .filter((line) => line.file === file);
+    .filter(wanted);
+}
+
+/** flock(2) and record locks do not see each other. */
+function meets({ name, range }: LockerSettings, line: LockLine): boolean {
+  if ((name === "flock") !== (line.kind === "FLOCK")) return false;
+  return !range ||
+    line.start < range.start + range.length && range.start <= line.end;
 }
 
 /**

@@ -50,14 +50,34 @@ export interface Runtime {
   readable?(library: string, fd: number): Promise<void>;
 }
 
-/** The system axis: what an operating system does with a descriptor. */
-export interface System {
+/** Which locks to take, and on what of the file. */
+export interface LockerSettings {
+  /**
+   * flock(2), or fcntl(2)'s record locks: those that belong to the open file
+   * (`"ofd"`) or those that belong to the process (`"lockf"`).
+   */
+  readonly name: "flock" | "ofd" | "lockf";
+  /** Bytes of the file, for record locks; without it the whole file. */
+  readonly range?: { readonly start: number; readonly length: number };
+}
+
+/** One way to lock descriptors. */
+export interface Locker {
   /** One attempt. `false` when another holder excludes it. */
   tryLock(fd: number, exclusive: boolean): boolean;
   /** Blocks the calling thread until the lock is held. */
   lock(fd: number, exclusive: boolean): void;
   /** Unlocking what is not locked is no error. */
   unlock(fd: number): void;
+}
+
+/**
+ * The system axis: what an operating system does with a descriptor. It is
+ * itself the {@linkcode Locker} of flock(2).
+ */
+export interface System extends Locker {
+  /** The way to lock that the settings name. */
+  locker(settings: LockerSettings): Locker;
   /** Moves the position; `whence` is 0 start, 1 current, 2 end. Never waits. */
   seek(fd: number, offset: number, whence: number): number;
   /** Whether the file sits on a file system that answers from this machine. */
@@ -71,7 +91,7 @@ export interface System {
   /** {@linkcode Lockable.announce} */
   announce(fd: number): void;
   /** {@linkcode Native.holders} */
-  holders(file: string | number, search: boolean): LockHolder[];
+  holders: Native["holders"];
 }
 
 /** How a file is opened. */
@@ -94,7 +114,10 @@ export interface Lockable {
   lock(exclusive: boolean): void;
   /** Unlocking what is not locked is no error. */
   unlock(): void;
-  /** Equal for equal files, however they were opened; `null` if unknown. */
+  /**
+   * Equal for equal files, however they were opened, that are locked in the
+   * same way; `null` if unknown.
+   */
   identity(): string | null;
   /**
    * Calls back after any process has closed the file, which releases its lock:
@@ -102,7 +125,10 @@ export interface Lockable {
    * `null` where nobody tells.
    */
   watch(closed: () => void): Watch | null;
-  /** Makes every {@linkcode Lockable.watch} on the file call back. */
+  /**
+   * Makes every {@linkcode Lockable.watch} on the file call back, unless that
+   * could cost somebody a lock.
+   */
   announce(): void;
 }
 
@@ -199,22 +225,34 @@ export interface SelfLockingFile {
 export interface Native {
   /**
    * Opens a file without truncating it. Returns a promise only where opening
-   * may have to wait; errors are the runtime's own.
+   * may have to wait; errors are the runtime's own. Without `locker` the file
+   * is locked by flock(2).
    */
   open(
     path: string,
     mode: OpenMode,
     creationMode: number,
+    locker?: LockerSettings,
   ): NativeFile | Promise<NativeFile>;
-  openSync(path: string, mode: OpenMode, creationMode: number): NativeFile;
+  openSync(
+    path: string,
+    mode: OpenMode,
+    creationMode: number,
+    locker?: LockerSettings,
+  ): NativeFile;
   /** A descriptor that the caller opened, once proven to be the system's. */
   descriptor(fd: number): Lockable;
   /**
    * Who holds locks on a file, given by path or descriptor; empty where the
    * system cannot tell. `search` takes its time to find even those whom the
-   * system does not name at once.
+   * system does not name at once. With `locker` only those are listed whose
+   * locks such a lock could meet.
    */
-  holders(file: string | number, search: boolean): LockHolder[];
+  holders(
+    file: string | number,
+    search: boolean,
+    locker?: LockerSettings,
+  ): LockHolder[];
 }
 
 /** What the system said: name, number and words of its error. */

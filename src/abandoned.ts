@@ -1,7 +1,7 @@
 /** Locks that were collected instead of released. */
 
 import process from "node:process";
-import type { Hold } from "./claim/claim.ts";
+import type { Hold } from "./hold.ts";
 import { performSync } from "./recipe.ts";
 
 let warned = false;

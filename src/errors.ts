@@ -151,13 +151,13 @@ function withOwner({ path }: Subject, error: unknown): unknown {
  * which the caller ended a wait.
  */
 export function lockFailure(
-  verb: "lock" | "release",
+  verb: "lock" | "relock" | "release",
   subject: Subject,
   error: unknown,
   wait?: { endedBy(error: unknown): boolean },
 ): unknown {
   if (wait?.endedBy(error)) return error;
-  const { code, errno, message } = error as SystemError;
+  const { code, errno, message, syscall } = error as SystemError;
   if (
     error instanceof LockException || error instanceof Unsupported ||
     typeof code !== "string"
@@ -166,6 +166,19 @@ export function lockFailure(
   }
   const prefix = `Cannot ${verb} ${shown(subject)}: `;
   const details = { ...about(subject), code, errno, cause: error };
+  if (code === "EINVAL" && syscall === "fcntl") {
+    return new LockUnsupported(
+      `${prefix}its file system or this kernel has no such record locks ` +
+        `(${code}); use the locker "flock"`,
+      details,
+    );
+  }
+  if (code === "EDEADLK") {
+    return new LockException(
+      `${prefix}its holder waits for a lock of this process (${code})`,
+      details,
+    );
+  }
   if (UNSUPPORTED.includes(code)) {
     return new LockUnsupported(
       `${prefix}its file system has no locks (${code}); ` +

@@ -1,7 +1,7 @@
 /** What is released when the process ends in the ordinary way. */
 
 import process from "node:process";
-import type { Hold } from "./claim/claim.ts";
+import type { Hold } from "./hold.ts";
 import { performSync } from "./recipe.ts";
 
 const holds = new Set<Hold>();

@@ -50,3 +50,9 @@ export function by([first, ...others]: LockHolder[]): string {
   const rest = others.length === 0 ? "" : ` and ${others.length} more`;
   return ` by ${name}${rest}`;
 }
+
+/** Those that are not this process, or if there are none, those there are. */
+export function others(holders: LockHolder[]): LockHolder[] {
+  const found = holders.filter(({ pid }) => pid !== process.pid);
+  return found.length > 0 ? found : holders;
+}

@@ -11,8 +11,9 @@ import type { LockOptions } from "./options.ts";
  *
  * It excludes everybody who locks the same file with flock(2): other `Lock`s
  * of this or any other process on Deno, Bun and Node, Python's portalocker,
- * flock(1). The lock file stays when the lock is released: removing it would
- * let two holders in.
+ * flock(1). The option `locker` takes another of the system's locks instead.
+ * The lock file stays when the lock is released: removing it would let two
+ * holders in.
  *
  * On Linux a waiter is woken by the release, whoever held the lock (inotify(7)
  * tells when the file is closed). Elsewhere, and in workers of Deno and Bun, it

@@ -3,7 +3,8 @@
 import { native } from "../ffi/mod.ts";
 import { abandon, keep } from "./abandoned.ts";
 import { Refused } from "./claim/claim.ts";
-import type { Claim, Hold } from "./claim/claim.ts";
+import type { Claim } from "./claim/claim.ts";
+import type { Hold } from "./hold.ts";
 import { observed, publish } from "./diagnostics.ts";
 import { AlreadyLocked, shown } from "./errors.ts";
 import { LockedFile } from "./locked_file.ts";
@@ -148,9 +149,11 @@ export abstract class LockBase implements AsyncDisposable, Disposable {
     const wait = acquireWait(options, this.#wait);
     const { onWait } = wait;
     if (onWait === undefined) return new Patience(wait);
-    const { path, files } = this.#claim;
+    const { path, files, locker } = this.#claim;
     return new Patience(wait, (waited) => {
-      const holders = files.flatMap((file) => native().holders(file, true));
+      const holders = files.flatMap((file) =>
+        native().holders(file, true, locker)
+      );
       onWait({ path, waited, holders });
     });
   }
@@ -177,16 +180,15 @@ export abstract class LockBase implements AsyncDisposable, Disposable {
   }
 
   #keep(hold: Hold, patience: Patience): LockedFile {
-    const { path, file, mode, exclusive } = hold;
+    const { path, exclusive } = hold;
     const since = observed("release") ? now() : undefined;
     if (observed("acquire")) {
       const { waited } = patience;
       publish("acquire", () => ({ path, exclusive, waited }));
     }
     const locked: LockedFile = new LockedFile({
-      path,
-      file,
-      mode,
+      hold,
+      patience: (options) => this.#patience(options),
       release: () => this.#release(locked, hold, since),
     });
     this.#held.push(locked);

@@ -1,16 +1,17 @@
 /** The open, locked file that every acquisition hands out. */
 
-import type { NativeFile } from "../ffi/types.ts";
+import { LockException, shown } from "./errors.ts";
+import type { LockFlags } from "./flags.ts";
 import { Gate } from "./gate.ts";
 import { OpenFile } from "./open_file.ts";
-import type { LockedMode } from "./open_mode.ts";
+import type { AcquireOptions } from "./options.ts";
+import { perform, performSync } from "./recipe.ts";
 import type { Recipe } from "./recipe.ts";
+import { Holding } from "./relock.ts";
+import type { HoldingInit } from "./relock.ts";
 
 /** What a {@linkcode LockedFile} is made of. */
-export interface LockedFileInit {
-  path: string;
-  file: NativeFile;
-  mode: LockedMode;
+export interface LockedFileInit extends HoldingInit {
   /** Ends the acquisition; the file is no longer used then. */
   release: () => Recipe<void>;
 }
@@ -40,14 +41,80 @@ const CLOSED = "it is closed and its lock released";
 export class LockedFile extends OpenFile
   implements AsyncDisposable, Disposable {
   readonly #gate: Gate;
-  readonly #release: () => Recipe<void>;
+  readonly #init: LockedFileInit;
+  /** Once its kind is to be changed. */
+  #kind: Holding | undefined;
 
   /** @ignore Made by the lock classes. */
-  constructor({ path, file, mode, release }: LockedFileInit) {
+  constructor(init: LockedFileInit) {
+    const { path, file, mode } = init.hold;
     const gate = new Gate();
     super({ path, file, mode, gate });
     this.#gate = gate;
-    this.#release = release;
+    this.#init = init;
+  }
+
+  /**
+   * Makes a shared lock exclusive, or an exclusive one shared.
+   *
+   * With the lockers `"ofd"` and `"lockf"` the lock that is held stays until
+   * the other is there, so two readers who both upgrade wait for each other
+   * until one of them gives up. With `"flock"` it stays if the other is to be
+   * had at once. Otherwise the system takes it away: somebody else may come
+   * in, change the file and leave before the wait is over, and `false` says so.
+   * Until the promise settles nothing should be done with the file.
+   *
+   * After a wait in vain the lock is what it was before. With `"flock"` it may
+   * take `checkInterval` more to have it back; if even that is in vain, the
+   * file is closed and the error says so. Closing the file ends the wait.
+   *
+   * @example
+   * ```ts
+   * import { Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "jsr:@x/portalock";
+   *
+   * const lock = new Lock("settings.json", {
+   *   mode: "a+",
+   *   flags: LOCK_SH | LOCK_NB,
+   * });
+   * await using file = await lock.acquire();
+   * let settings = await file.readText();
+   * if (settings === "") {
+   *   const atomic = await file.relock(LOCK_EX);
+   *   // Somebody else may have written them meanwhile.
+   *   if (!atomic) settings = await file.readText();
+   *   if (settings === "") await file.writeText("{}");
+   * }
+   * ```
+   *
+   * @param flags `LOCK_EX` or `LOCK_SH`; with `LOCK_NB` one attempt.
+   * @param options What differs from the options of the lock.
+   * @returns Whether nobody else can have held the lock exclusively in between.
+   * @throws {AlreadyLocked} If somebody else is in the way when the wait is
+   * over.
+   * @throws {LockException} If the file is closed, the lock is being changed
+   * already, or the system refuses.
+   * @throws {RangeError} If the mode of the file does not go together with the
+   * kind of lock, or a value is impossible.
+   * @throws The signal's reason if it is aborted.
+   */
+  async relock(flags: LockFlags, options?: AcquireOptions): Promise<boolean> {
+    const holding = this.#holding("relock");
+    try {
+      const change = () => perform(holding.relock(flags, options));
+      return await this.#gate.pass(change);
+    } finally {
+      if (holding.lost) await this.close().catch(() => {});
+    }
+  }
+
+  /** {@linkcode LockedFile.relock}, blocking the thread. */
+  relockSync(flags: LockFlags, options?: AcquireOptions): boolean {
+    const holding = this.#holding("relock");
+    try {
+      return performSync(holding.relock(flags, options));
+    } finally {
+      if (holding.lost) this.close().catch(() => {});
+    }
   }
 
   /**
@@ -58,7 +125,8 @@ export class LockedFile extends OpenFile
    * `throwOnReleaseError`. The lock is gone all the same.
    */
   close(): Promise<void> {
-    return this.#gate.close(CLOSED, this.#release);
+    this.#kind?.close();
+    return this.#gate.close(CLOSED, this.#init.release);
   }
 
   /**
@@ -67,7 +135,8 @@ export class LockedFile extends OpenFile
    * when they have.
    */
   closeSync(): void {
-    this.#gate.closeSync(CLOSED, this.#release);
+    this.#kind?.close();
+    this.#gate.closeSync(CLOSED, this.#init.release);
   }
 
   /** Does what {@linkcode LockedFile.close} does. */
@@ -78,5 +147,14 @@ export class LockedFile extends OpenFile
   /** Does what {@linkcode LockedFile.closeSync} does. */
   [Symbol.dispose](): void {
     this.closeSync();
+  }
+
+  #holding(verb: string): Holding {
+    const { shut } = this.#gate;
+    if (shut === undefined) return this.#kind ??= new Holding(this.#init);
+    throw new LockException(`Cannot ${verb} ${shown(this)}: ${shut}`, {
+      path: this.path,
+      code: "EBADF",
+    });
   }
 }

@@ -2,7 +2,12 @@
 
 import { inspect } from "node:util";
 import { native } from "../ffi/mod.ts";
-import type { FileArgument, Lockable, SelfLockingFile } from "../ffi/types.ts";
+import type {
+  FileArgument,
+  Lockable,
+  LockerSettings,
+  SelfLockingFile,
+} from "../ffi/types.ts";
 import { publish } from "./diagnostics.ts";
 import { AlreadyLocked, lockFailure, shown } from "./errors.ts";
 import type { Subject } from "./errors.ts";
@@ -106,6 +111,9 @@ export function unlock(file: FileArgument): void {
   release(lockable(file));
 }
 
+/** The locker of everything here. */
+const FLOCK: LockerSettings = { name: "flock" };
+
 /** What is to be locked, and by which number, if it has one. */
 type Target = Lockable & Subject;
 
@@ -132,7 +140,9 @@ function wakeOthers(target: Target): void {
 }
 
 function alreadyLocked({ fd }: Target): AlreadyLocked {
-  const holders = typeof fd === "number" ? native().holders(fd, false) : [];
+  const holders = typeof fd === "number"
+    ? native().holders(fd, false, FLOCK)
+    : [];
   return new AlreadyLocked(
     `Cannot lock ${shown({ fd })}: already locked${by(holders)}`,
     { fd: fd ?? undefined, holderPid: holders[0]?.pid },

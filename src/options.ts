@@ -3,10 +3,11 @@
 import { tmpdir } from "node:os";
 import { fileURLToPath } from "node:url";
 import { inspect } from "node:util";
-import type { LockHolder } from "../ffi/types.ts";
+import type { LockerSettings, LockHolder } from "../ffi/types.ts";
 import { LOCK_EX, LOCK_NB, parseFlags } from "./flags.ts";
 import type { LockFlags } from "./flags.ts";
 import { parseMode } from "./open_mode.ts";
+import { checkAccess, lockerSettings } from "./lockers.ts";
 import type { FileMode, LockedMode } from "./open_mode.ts";
 
 /** How to wait for a lock. */
@@ -73,6 +74,24 @@ export interface LockOptions extends AcquireOptions {
    */
   creationMode?: number;
   /**
+   * Which of the system's locks to take; everybody must take the same kind.
+   * `"flock"` is flock(2). `"ofd"` is a record lock of the open file, which
+   * excludes within the process too, and meets those of fcntl(2) and lockf(3).
+   * `"lockf"` is a record lock of the process: it does **not** exclude within
+   * the process, and is lost as soon as any part of the process closes the
+   * file. A record lock that is exclusive needs a mode that writes, a shared
+   * one a mode that reads. See `docs/lockers.md`.
+   *
+   * @default {"flock"}
+   */
+  locker?: "flock" | "ofd" | "lockf";
+  /**
+   * The bytes to lock, with the lockers `"ofd"` and `"lockf"`: `length` of
+   * them, 1 or more, from `start` on, 0 or more, whether or not the file has
+   * as many. Without it the whole file is locked, however long it grows.
+   */
+  range?: { start: number; length: number };
+  /**
    * Whether errors of unlocking and closing are thrown. The lock is gone
    * either way.
    *
@@ -132,6 +151,7 @@ export interface Wait {
 export interface LockSettings {
   readonly mode: LockedMode;
   readonly exclusive: boolean;
+  readonly locker: LockerSettings;
   readonly creationMode: number;
   readonly throwOnReleaseError: boolean;
   readonly wait: Wait;
@@ -163,6 +183,8 @@ const LOCK_OPTIONS = [
   "mode",
   "flags",
   "creationMode",
+  "locker",
+  "range",
   "throwOnReleaseError",
 ] as const satisfies readonly (keyof LockOptions)[];
 
@@ -199,9 +221,13 @@ export function lockSettings(options: LockOptions = {}): LockSettings {
   }
   checkPermissions("creationMode", creationMode);
   checkBoolean("throwOnReleaseError", throwOnReleaseError);
+  const locker = lockerSettings(options.locker, options.range);
+  const exclusive = kind === "exclusive";
+  checkAccess(locker, mode, exclusive);
   return {
     mode,
-    exclusive: kind === "exclusive",
+    exclusive,
+    locker,
     creationMode,
     throwOnReleaseError,
     wait: wait(options, {

@@ -40,14 +40,14 @@ const LAYERS = [
     /^src\/(lock|rlock|temporary_file_lock|pid_file_lock|bounded_semaphore|lock_all|low_level|atomic_file|update_file)\.ts$/,
   ],
   ["base of the locks", /^src\/lock_base\.ts$/],
-  ["claims", /^src\/(claim\/.*|abandoned|exit)\.ts$/],
-  ["holders", /^src\/holders\.ts$/],
+  ["claims", /^src\/claim\//],
   ["atomic writing", /^src\/atomic\//],
-  ["files", /^src\/(locked_file|open_file)\.ts$/],
+  ["files", /^src\/(locked_file|relock|open_file)\.ts$/],
+  ["holders", /^src\/holders\.ts$/],
   ["wait", /^src\/wait\//],
   [
     "words",
-    /^src\/(options|slot_names|recipe|file_recipes|gate|open_file_arguments|errors|flags|open_mode|diagnostics)\.ts$/,
+    /^src\/(abandoned|exit|hold|options|lockers|slot_names|recipe|file_recipes|gate|open_file_arguments|errors|flags|open_mode|diagnostics)\.ts$/,
   ],
   ["face of ffi", /^ffi\/(mod|types)\.ts$/],
   ["ffi", /^ffi\//],
@@ -77,6 +77,7 @@ test("architecture: the runtime axis and the system axis do not know each other"
   const runtimes = ["deno", "deno_api", "deno_file", "bun", "node"];
   const systems = [
     "posix",
+    "fcntl",
     "linux",
     "inotify",
     "proc",

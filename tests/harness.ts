@@ -68,6 +68,8 @@ export const runtimes: TestRuntime[] = surroundings.runtimes.length > 0
 const CAPABILITIES = {
   descriptors: () => hasDescriptors(),
   "inotify(7)": () => process.platform === "linux" && hasDescriptors(),
+  "record locks apart from flock(2)": () =>
+    process.platform === "linux" && hasDescriptors(),
   "Python's portalocker": () => surroundings.python !== null,
   "Python's portalocker 4": () =>
     surroundings.python !== null && surroundings.newerPortalocker !== null,

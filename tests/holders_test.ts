@@ -7,6 +7,7 @@ import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { holdersIn } from "../ffi/proc.ts";
+import type { LockerSettings } from "../ffi/types.ts";
 import {
   AlreadyLocked,
   type LastingWait,
@@ -109,7 +110,7 @@ test("holders are told by device and inode, waiters and other locks left out", (
       "41 1 259:3 / /home rw - btrfs /dev/b rw\n",
     "/proc/locks": "1: FLOCK  ADVISORY  WRITE 10 103:03:99 0 EOF\n" +
       "1: -> FLOCK  ADVISORY  WRITE 11 103:03:99 0 EOF\n" +
-      "2: POSIX  ADVISORY  READ 12 103:03:99 0 EOF\n" +
+      "2: POSIX  ADVISORY  READ 12 103:03:99 50 60\n" +
       "3: OFDLCK ADVISORY  READ -1 103:03:99 0 EOF\n" +
       "4: FLOCK  ADVISORY  WRITE 13 103:03:999 0 EOF\n" +
       "5: FLOCK  ADVISORY  WRITE 14 00:32:99 0 EOF\n" +
@@ -138,6 +139,18 @@ test("holders are told by device and inode, waiters and other locks left out", (
   assert.deepEqual(holdersIn(proc, 7, true).slice(2), [
     { pid: 20, command: "name 20", mode: "shared" },
   ]);
+  const meeting = (locker: LockerSettings) =>
+    holdersIn(proc, 7, true, locker).map(({ pid }) => pid);
+  assert.deepEqual(meeting({ name: "flock" }), [10]);
+  for (const name of ["ofd", "lockf"] as const) {
+    assert.deepEqual(meeting({ name }), [12, 20]);
+    const range = (start: number, length: number) =>
+      meeting({ name, range: { start, length } });
+    assert.deepEqual(range(0, 50), [20]);
+    assert.deepEqual(range(0, 51), [12, 20]);
+    assert.deepEqual(range(60, 5), [12, 20]);
+    assert.deepEqual(range(61, 5), [20]);
+  }
   delete files["/proc/self/mountinfo"];
   assert.deepEqual(holdersIn(proc, 7, true), []);
 });

@@ -3,6 +3,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { Lock, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "../mod.ts";
+import type { FileMode } from "../mod.ts";
 import { lockSettings } from "../src/options.ts";
 import { folder, test } from "./harness.ts";
 
@@ -44,6 +45,10 @@ const BAD_LOCKS: Bad[] = [
   ["creationMode", 0o10000, "RangeError"],
   ["creationMode", 1.5, "RangeError"],
   ["creationMode", "644", "RangeError"],
+  ["locker", "fcntl", "RangeError"],
+  ["locker", "constructor", "RangeError"],
+  ["locker", null, "RangeError"],
+  ["range", { start: 0, length: 1 }, "RangeError"],
   ["throwOnReleaseError", "yes", "TypeError"],
 ];
 
@@ -86,8 +91,9 @@ test("options that do not exist are refused, those that do are named", () => {
 });
 
 test("options that are undefined have their defaults", () => {
-  const { mode, exclusive, creationMode, throwOnReleaseError, wait } =
+  const { mode, exclusive, locker, creationMode, throwOnReleaseError, wait } =
     lockSettings({ mode: undefined, timeout: undefined, flags: undefined });
+  assert.deepEqual(locker, { name: "flock" });
   assert.equal(mode.name, "a");
   assert.equal(exclusive, true);
   assert.equal(creationMode, 0o666);
@@ -106,6 +112,57 @@ test("flags without LOCK_NB wait as long as it takes, unless timeout is given", 
   assert.equal(lockSettings({ flags: LOCK_SH }).wait.timeout, Infinity);
   assert.equal(lockSettings({ flags: LOCK_EX, timeout: 7 }).wait.timeout, 7);
   assert.equal(lockSettings({ flags: LOCK_EX | LOCK_NB }).wait.timeout, 5000);
+});
+
+for (
+  const [range, name, message] of [
+    [null, "TypeError", /^range must be an object/],
+    [7, "TypeError", /^range must be an object/],
+    [{}, "TypeError", /^range\.start must/],
+    [{ start: 0 }, "TypeError", /^range\.length must/],
+    [{ start: "0", length: 1 }, "TypeError", /^range\.start must/],
+    [{ start: 0, length: 1n }, "TypeError", /^range\.length must/],
+    [{ start: -1, length: 1 }, "RangeError", /^range\.start must/],
+    [{ start: 0.5, length: 1 }, "RangeError", /^range\.start must/],
+    [{ start: 0, length: 0 }, "RangeError", /^range\.length must/],
+    [{ start: 0, length: Infinity }, "RangeError", /^range\.length must/],
+    [{ start: 2 ** 53 - 2, length: 2 }, "RangeError", /^range must end/],
+    [{ start: 0, length: 1, whence: 0 }, "TypeError", /not whence$/],
+  ] as const
+) {
+  test(`new Lock() refuses the range ${JSON.stringify(range, shown)}`, () => {
+    for (const locker of ["ofd", "lockf"] as const) {
+      const options = { locker, range } as object;
+      assert.throws(() => new Lock("never.lock", options), { name, message });
+    }
+  });
+}
+
+test("record locks are refused where the mode cannot hold them", () => {
+  for (const locker of ["ofd", "lockf"] as const) {
+    const refused = (mode: FileMode, flags: number, message: RegExp) =>
+      assert.throws(() => new Lock("never.lock", { locker, mode, flags }), {
+        name: "RangeError",
+        message,
+      });
+    const words = (mode: string, verb: string, flag: string) =>
+      new RegExp(
+        `^mode "${mode}" cannot ${verb}.*flags.*${flag}.*"${locker}".*"${mode}\\+"$`,
+      );
+    for (const mode of ["a", "x"] as const) {
+      refused(mode, LOCK_SH, words(mode, "read", "LOCK_SH"));
+      assert.ok(new Lock("never.lock", { locker, mode, flags: LOCK_EX }));
+    }
+    refused("r", LOCK_EX, words("r", "write", "LOCK_EX"));
+    for (const mode of ["r", "r+", "a+", "x+"] as const) {
+      assert.ok(new Lock("never.lock", { locker, mode, flags: LOCK_SH }));
+    }
+  }
+  for (const flags of [LOCK_EX, LOCK_SH]) {
+    for (const mode of ["r", "a"] as const) {
+      assert.ok(new Lock("never.lock", { mode, flags }));
+    }
+  }
 });
 
 test("LOCK_SH with a mode that empties the file is refused, the content intact", () => {
@@ -144,6 +201,13 @@ test("new Lock() takes a file: URL", async () => {
   assert.equal(lock.path, path);
   await lock.run(() => assert.ok(fs.existsSync(path)));
 });
+
+/** For JSON, which has no such numbers. */
+function shown(_key: string, value: unknown): unknown {
+  return value === Infinity || typeof value === "bigint"
+    ? String(value)
+    : value;
+}
 
 function describe(value: unknown): string {
   if (typeof value === "bigint") return `${value}n`;

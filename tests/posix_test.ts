@@ -1,39 +1,46 @@
 import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { posixConstants } from "../ffi/constants.ts";
+import { type PosixConstants, posixConstants } from "../ffi/constants.ts";
 import { descriptors } from "../ffi/descriptor_file.ts";
 import { posix } from "../ffi/posix.ts";
 import { Unsupported } from "../ffi/types.ts";
-import type { CValue, Runtime, System } from "../ffi/types.ts";
+import type { CValue, Runtime, Signature, System } from "../ffi/types.ts";
 import { folder, test, untold } from "./harness.ts";
 
 const linux = posixConstants("linux", "x64")!;
 
-/** A C library whose flock(2) fails with each of these numbers in turn. */
+/** A C library whose locks fail with each of these numbers in turn. */
 function failing(...errnos: number[]) {
   const calls: CValue[][] = [];
   let errno = 0;
+  const fail = (...values: CValue[]) => {
+    // The struct as it was, whatever comes of its memory.
+    calls.push(values.map((v) => typeof v === "object" ? v.slice() : v));
+    errno = errnos.shift() ?? 0;
+    return errno === 0 ? 0 : -1;
+  };
   const fakes: Record<string, (...values: CValue[]) => number> = {
-    flock(...values) {
-      calls.push(values);
-      errno = errnos.shift() ?? 0;
-      return errno === 0 ? 0 : -1;
-    },
+    flock: fail,
+    fcntl: fail,
     lseek: () => (errno = 22, -1),
     __xpg_strerror_r(code, buffer) {
       new TextEncoder().encodeInto(`words ${code}\0`, buffer as Uint8Array);
       return 0;
     },
   };
+  const types: Record<string, Signature> = {};
   const runtime: Runtime = {
-    bind: (_, functions) =>
-      Object.fromEntries(
+    bind(_, functions) {
+      Object.assign(types, functions);
+      return Object.fromEntries(
         Object.keys(functions).map((name) => [name, fakes[name]]),
-      ) as ReturnType<Runtime["bind"]>,
+      ) as ReturnType<Runtime["bind"]>;
+    },
     errno: () => () => errno,
   };
-  return { system: posix(runtime, linux), calls };
+  const on = (constants: PosixConstants) => posix(runtime, constants);
+  return { system: on(linux), on, calls, types };
 }
 
 test("posix: a busy lock is a value, anything else an error with name and words", () => {
@@ -73,6 +80,107 @@ test("posix: EINTR is no answer, whatever the call", () => {
     calls.map(([fd, operation]) => [fd, operation]),
     [6, 6, 6, 5, 5, 2, 2, 8, 8].map((operation) => [3, operation]),
   );
+});
+
+for (const name of ["ofd", "lockf"] as const) {
+  test(`posix: ${name} tells busy from broken, and EINTR is no answer`, () => {
+    const { system, calls } = failing(11, 13, 4, 11, 4, 0, 37, 9, 22);
+    const locker = system.locker({ name });
+    assert.equal(locker.tryLock(3, true), false, "EAGAIN");
+    assert.equal(locker.tryLock(3, true), false, "EACCES");
+    assert.equal(locker.tryLock(3, true), false, "EINTR, then EAGAIN");
+    assert.equal(locker.tryLock(3, true), true, "EINTR, then success");
+    assert.equal(calls.length, 6);
+    for (
+      const [errno, code] of [[37, "ENOLCK"], [9, "EBADF"], [22, "EINVAL"]]
+    ) {
+      const error = {
+        code,
+        errno,
+        syscall: "fcntl",
+        message: `words ${errno}`,
+      };
+      assert.throws(() => locker.tryLock(3, true), error);
+    }
+    const blocking = failing(4, 4, 0, 35, 11, 13, 11).system.locker({ name });
+    blocking.lock(3, false);
+    assert.throws(() => blocking.lock(3, true), { code: /^EDEADL/ });
+    for (const code of ["EWOULDBLOCK", "EACCES"]) {
+      assert.throws(() => blocking.lock(3, true), { code }, "no lock");
+    }
+    assert.throws(() => blocking.unlock(3), { code: "EWOULDBLOCK" });
+  });
+}
+
+/** The documented layouts, and the numbers that go into them. */
+const LAYOUTS = {
+  linux: {
+    commands: { ofd: [37, 38], lockf: [6, 7], query: 36 },
+    kinds: [0, 1, 2],
+    struct: ([type, start, length]: bigint[]) => [type, start, length, 0n],
+  },
+  darwin: {
+    commands: { ofd: [90, 91], lockf: [8, 9], query: 92 },
+    kinds: [1, 3, 2],
+    struct: ([type, start, length]: bigint[]) => [start, length, type << 32n],
+  },
+};
+
+for (const [platform, { commands, kinds, struct }] of Object.entries(LAYOUTS)) {
+  test(`posix: fcntl(2) is called as the headers of ${platform} say`, () => {
+    const { on, calls } = failing();
+    const system = on(posixConstants(platform, "x64")!);
+    for (const name of ["ofd", "lockf"] as const) {
+      for (const range of [undefined, { start: 2 ** 40, length: 7 }]) {
+        calls.length = 0;
+        const locker = system.locker({ name, range });
+        locker.tryLock(5, false);
+        locker.lock(6, true);
+        locker.unlock(7);
+        const [attempt, wait] = commands[name];
+        const sent = calls.map(([fd, command, memory]) => [
+          fd,
+          command,
+          ...new BigUint64Array((memory as Uint8Array).buffer, 0, 4),
+        ]);
+        const { start, length } = range ?? { start: 0, length: 0 };
+        const bytes = (kind: number) => {
+          const words = [BigInt(kind), BigInt(start), BigInt(length)];
+          return [...struct(words), 0n].slice(0, 4);
+        };
+        assert.deepEqual(sent, [
+          [5, attempt, ...bytes(kinds[0])],
+          [6, wait, ...bytes(kinds[1])],
+          [7, attempt, ...bytes(kinds[2])],
+        ]);
+      }
+    }
+  });
+}
+
+test("posix: Apple's arm64 gets the variadic argument of fcntl(2) on the stack", () => {
+  const signature = (platform: string, arch: string) => {
+    const { on, calls, types } = failing();
+    const system = on(posixConstants(platform, arch)!);
+    system.locker({ name: "ofd" }).tryLock(3, true);
+    const [values] = calls;
+    const { parameters } = types.fcntl;
+    assert.equal(values.length, parameters.length);
+    assert.ok(values.at(-1) instanceof Uint8Array);
+    return parameters;
+  };
+  // Eight registers for arguments, so the ninth argument is the first there.
+  const fill = Array(6).fill("i64");
+  const padded = ["i32", "i32", ...fill, "buffer"];
+  assert.deepEqual(signature("darwin", "arm64"), padded);
+  for (
+    const [platform, arch] of [["darwin", "x64"], ["linux", "arm64"], [
+      "linux",
+      "x64",
+    ]]
+  ) {
+    assert.deepEqual(signature(platform, arch), ["i32", "i32", "buffer"]);
+  }
 });
 
 test("posix: the inode is found where an old glibc exports no fstat", () => {
@@ -126,6 +234,7 @@ test("posix: file systems of this machine are told from those of others", () => 
 function systemWith(inode: (fd: number) => bigint, isLocal = true): System {
   return {
     ...untold,
+    locker: () => assert.fail("no other locks are asked for"),
     tryLock: () => assert.fail("nothing may be locked"),
     lock: () => assert.fail("nothing may be locked"),
     unlock: () => {},

@@ -47,6 +47,23 @@ async function answerOf(
   return JSON.parse(stdout);
 }
 
+test("Deno without FFI says what the other lockers need, and opens nothing", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  await using worker = Worker.on(denoWith("--allow-read", "--allow-write"));
+  for (const locker of ["ofd", "lockf"]) {
+    for (const form of ["acquire", "acquireSync"]) {
+      await assert.rejects(worker.ask(form, path, { locker }), {
+        name: "LockUnsupported",
+        message:
+          `Cannot lock ${JSON.stringify(path)}: the locker "${locker}" ` +
+          "needs FFI; pass --allow-ffi to Deno 2.8 or newer",
+      });
+    }
+  }
+  assert.equal(fs.existsSync(path), false);
+});
+
 test(
   "Deno with --allow-read and --allow-write only excludes and is excluded",
   async () => {

@@ -1,9 +1,11 @@
 /** Claims: how each kind of lock takes what it locks, and gives it back. */
 
-import type { NativeFile } from "../../ffi/types.ts";
-import type { LockedMode } from "../open_mode.ts";
+import type { LockerSettings } from "../../ffi/types.ts";
+import type { Hold } from "../hold.ts";
 import type { Recipe } from "../recipe.ts";
 import type { Patience } from "../wait/patience.ts";
+
+export type { Hold };
 
 /** What one kind of lock locks. */
 export interface Claim {
@@ -13,24 +15,12 @@ export interface Claim {
   readonly exclusive: boolean;
   /** The files to ask the system about when somebody wants to know holders. */
   readonly files: readonly string[];
+  readonly locker: LockerSettings;
   /**
    * Takes it, waiting if need be; `waits` is called when the first attempt is
    * not enough. Whatever this throws, nothing is held or left open.
    */
   take(patience: Patience, waits: () => void): Recipe<Hold | Refused>;
-}
-
-/** What was taken. */
-export interface Hold {
-  /** The file that is locked. */
-  readonly path: string;
-  readonly file: NativeFile;
-  readonly mode: LockedMode;
-  readonly exclusive: boolean;
-  /** Called once it was given back. */
-  afterwards: (() => void) | undefined;
-  /** Gives it back. It is gone whatever this throws. */
-  release(): Recipe<void>;
 }
 
 /** The wait was in vain. Says why, if somebody wants to know. */

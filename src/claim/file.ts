@@ -1,7 +1,7 @@
 /** The claim on a file that stays when the lock is released. */
 
 import { native } from "../../ffi/mod.ts";
-import type { NativeFile } from "../../ffi/types.ts";
+import type { LockerSettings, NativeFile } from "../../ffi/types.ts";
 import { lockFailure, openFailure } from "../errors.ts";
 import { empty, unlockAndClose } from "../file_recipes.ts";
 import { by } from "../holders.ts";
@@ -24,12 +24,14 @@ export class FileClaim implements Claim {
   readonly path: string;
   readonly exclusive: boolean;
   readonly files: readonly string[];
+  readonly locker: LockerSettings;
   readonly settings: FileSettings;
 
   constructor(path: string, settings: FileSettings) {
     this.path = path;
     this.exclusive = settings.exclusive;
     this.files = [path];
+    this.locker = settings.locker;
     this.settings = settings;
   }
 
@@ -41,17 +43,17 @@ export class FileClaim implements Claim {
 
   /** Opens the file, without truncating it. */
   *open(signal: AbortSignal | undefined): Recipe<NativeFile> {
-    const { path } = this;
+    const { path, locker } = this;
     const { mode, creationMode } = this.settings;
     signal?.throwIfAborted();
     try {
       const system = native();
       return yield* step(
         () => {
-          const file = system.open(path, mode, creationMode);
+          const file = system.open(path, mode, creationMode, locker);
           return file instanceof Promise ? unlessAborted(file, signal) : file;
         },
-        () => system.openSync(path, mode, creationMode),
+        () => system.openSync(path, mode, creationMode, locker),
       );
     } catch (error) {
       throw openFailure(this, error);
@@ -80,7 +82,8 @@ export class FileClaim implements Claim {
   /** The refusal that names those who hold the file. */
   refused(): Refused {
     return new Refused(({ waited }) => {
-      const holders = native().holders(this.path, worthTelling(waited));
+      const search = worthTelling(waited);
+      const holders = native().holders(this.path, search, this.locker);
       const reason = `already locked${by(holders)}`;
       return { reason, holderPid: holders[0]?.pid };
     });
@@ -91,7 +94,9 @@ export class FileClaim implements Claim {
 export class FileHold implements Hold {
   readonly path: string;
   readonly mode: LockedMode;
-  readonly exclusive: boolean;
+  readonly locker: LockerSettings;
+  exclusive: boolean;
+  readonly fixed?: string;
   readonly file: NativeFile;
   afterwards: (() => void) | undefined;
   readonly #throws: boolean;
@@ -99,6 +104,7 @@ export class FileHold implements Hold {
   constructor({ path, settings }: FileClaim, file: NativeFile) {
     this.path = path;
     this.mode = settings.mode;
+    this.locker = settings.locker;
     this.exclusive = settings.exclusive;
     this.file = file;
     this.#throws = settings.throwOnReleaseError;

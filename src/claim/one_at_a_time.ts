@@ -1,5 +1,6 @@
 /** Makes any claim a mutex among the tasks that share one lock object. */
 
+import type { LockerSettings } from "../../ffi/types.ts";
 import { step } from "../recipe.ts";
 import type { Recipe } from "../recipe.ts";
 import type { Patience } from "../wait/patience.ts";
@@ -12,6 +13,7 @@ export class OneAtATime implements Claim {
   readonly path: string;
   readonly exclusive: boolean;
   readonly files: readonly string[];
+  readonly locker: LockerSettings;
   readonly #claim: Claim;
   readonly #turns = new Turns();
   #held = false;
@@ -25,6 +27,7 @@ export class OneAtATime implements Claim {
     this.path = claim.path;
     this.exclusive = claim.exclusive;
     this.files = claim.files;
+    this.locker = claim.locker;
   }
 
   *take(patience: Patience, waits: () => void): Recipe<Hold | Refused> {

@@ -1,5 +1,6 @@
 /** A claim that may be taken again while it is held. */
 
+import type { LockerSettings } from "../../ffi/types.ts";
 import { step } from "../recipe.ts";
 import type { Recipe } from "../recipe.ts";
 import type { Patience } from "../wait/patience.ts";
@@ -18,6 +19,7 @@ export class Reentrant implements Claim {
   readonly path: string;
   readonly exclusive: boolean;
   readonly files: readonly string[];
+  readonly locker: LockerSettings;
   readonly #claim: Claim;
   readonly #entering: () => Scope | undefined;
   /** Among those who take the claim. */
@@ -32,6 +34,7 @@ export class Reentrant implements Claim {
     this.path = claim.path;
     this.exclusive = claim.exclusive;
     this.files = claim.files;
+    this.locker = claim.locker;
     this.#claim = claim;
     this.#entering = entering;
   }
@@ -67,9 +70,21 @@ export class Reentrant implements Claim {
 
   #again(hold: Hold): Hold {
     this.#count++;
-    const { path, file, mode, exclusive } = hold;
-    const release = () => this.#release(hold);
-    return { path, file, mode, exclusive, afterwards: undefined, release };
+    const { path, file, mode, locker } = hold;
+    return {
+      path,
+      file,
+      mode,
+      locker,
+      get exclusive() {
+        return hold.exclusive;
+      },
+      set exclusive(value) {
+        hold.exclusive = value;
+      },
+      afterwards: undefined,
+      release: () => this.#release(hold),
+    };
   }
 
   *#release(hold: Hold): Recipe<void> {

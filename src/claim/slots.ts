@@ -1,7 +1,7 @@
 /** The claim on any one of several files. */
 
 import { native } from "../../ffi/mod.ts";
-import type { NativeFile, Watch } from "../../ffi/types.ts";
+import type { LockerSettings, NativeFile, Watch } from "../../ffi/types.ts";
 import { lockFailure } from "../errors.ts";
 import { unlockAndClose } from "../file_recipes.ts";
 import { by } from "../holders.ts";
@@ -27,6 +27,7 @@ export class SlotsClaim implements Claim {
   readonly path: string;
   readonly exclusive = true;
   readonly files: readonly string[];
+  readonly locker: LockerSettings;
   readonly #claims: FileClaim[];
   /** Among the tasks that may wait: only one has all the files open. */
   readonly #turns = new Turns();
@@ -36,6 +37,7 @@ export class SlotsClaim implements Claim {
     const mode = { ...settings.mode, noFollow: true };
     this.path = path;
     this.files = files;
+    this.locker = settings.locker;
     this.#claims = files.map((file) =>
       new SlotClaim(file, { ...settings, mode })
     );
@@ -168,6 +170,7 @@ class Slots implements Contested {
 }
 
 class SlotHold extends FileHold {
+  override readonly fixed = "a slot of a semaphore cannot be shared";
   readonly #identity: string;
 
   constructor(claim: FileClaim, file: NativeFile, identity: string) {

@@ -63,6 +63,8 @@ export class TemporaryClaim extends FileClaim {
 
 /** A locked file that goes with its lock. */
 export class TemporaryHold extends FileHold {
+  // Whoever loses the lock for a moment may come back to a dead file.
+  override readonly fixed = "its file exists only while its lock is held";
   readonly #forget: () => void;
 
   constructor(claim: FileClaim, file: NativeFile) {

@@ -42,7 +42,8 @@ export class Contest {
   readonly #identity: string | null;
   readonly #watch: Watch | null;
   #members = 0;
-  #wake: (() => void) | undefined;
+  /** Whoever has the turn, and those who went ahead. */
+  readonly #asleep = new Set<() => void>();
 
   constructor(file: Contested, identity: string | null) {
     this.#identity = identity;
@@ -62,15 +63,15 @@ export class Contest {
   /** Says that the lock may be free. */
   ring(): void {
     this.rings++;
-    this.#wake?.();
+    for (const wake of [...this.#asleep]) wake();
   }
 
   /** Waits for the next ring, but not longer than that. */
   pause(milliseconds: number, patience: Patience): Promise<boolean> {
     this.#watch?.listen();
     return patience.untilWoken(milliseconds, (wake) => {
-      this.#wake = wake;
-      return () => this.#wake = undefined;
+      this.#asleep.add(wake);
+      return () => this.#asleep.delete(wake);
     });
   }
 

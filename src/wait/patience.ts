@@ -29,6 +29,7 @@ export class Patience {
   readonly #end: number;
   #tell: ((waited: number) => void) | undefined;
   #thrown: { error: unknown } | undefined;
+  #fail: ((error: unknown) => void) | undefined;
   #needed = false;
 
   /** `tell` is called once, when the wait has lasted. */
@@ -70,6 +71,12 @@ export class Patience {
     }
   }
 
+  /** Ends the wait with an error, from outside. */
+  stop(error: unknown): void {
+    this.#thrown ??= { error };
+    this.#fail?.(error);
+  }
+
   /** Whether an error is what the caller ended the wait with. */
   endedBy(error: unknown): boolean {
     const { signal } = this;
@@ -90,12 +97,14 @@ export class Patience {
   ): Promise<boolean> {
     const { signal } = this;
     if (signal?.aborted) return Promise.reject(signal.reason);
+    if (this.#thrown) return Promise.reject(this.#thrown.error);
     const end = now() + milliseconds;
     return new Promise((resolve, reject) => {
       let timer: ReturnType<typeof setTimeout> | undefined;
       const leave = () => {
         clearTimeout(timer);
         signal?.removeEventListener("abort", abort);
+        this.#fail = undefined;
         forget();
       };
       const settle = (woken: boolean) => {
@@ -119,6 +128,7 @@ export class Patience {
         if (next < Infinity) timer = setTimeout(watchTheClock, next);
       };
       const forget = listen(() => settle(true));
+      this.#fail = fail;
       signal?.addEventListener("abort", abort, { once: true });
       watchTheClock();
     });

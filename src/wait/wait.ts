@@ -16,7 +16,8 @@ const GROWTH = 1.6;
  * wait is over. Those who wait for the same file in this thread are served in
  * the order of their arrival; but while the thread is blocked nobody else can
  * be served, and no signal can end the wait. `onWait` is told when the first
- * attempt is not enough.
+ * attempt is not enough. `ahead` goes ahead of those in the queue, who wait for
+ * something that this one has.
  *
  * @throws The reason of the signal, once it is aborted.
  */
@@ -25,15 +26,17 @@ export function* waitFor(
   exclusive: boolean,
   patience: Patience,
   onWait: () => void,
+  ahead: boolean = false,
 ): Recipe<boolean> {
-  const queues = contestFor(file) !== undefined && patience.left > 0 &&
+  const queues = !ahead && contestFor(file) !== undefined &&
+    patience.left > 0 &&
     (yield* step(() => true, () => false));
   if (!queues && file.tryLock(exclusive)) return true;
   if (patience.left <= 0) return false;
   onWait();
   const contest = join(file);
   try {
-    return yield* takePart(contest, file, exclusive, patience);
+    return yield* takePart(contest, file, exclusive, patience, ahead);
   } finally {
     contest.leave();
   }
@@ -44,9 +47,10 @@ function* takePart(
   file: Contested,
   exclusive: boolean,
   patience: Patience,
+  ahead: boolean,
 ): Recipe<boolean> {
   const turn = yield* step<boolean | null>(
-    () => contest.turns.take(patience),
+    () => ahead ? null : contest.turns.take(patience),
     () => null,
   );
   if (turn === false) return false;

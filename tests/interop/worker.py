@@ -1,5 +1,6 @@
 """A process that locks with Python's portalocker what its parent names."""
 
+import fcntl
 import json
 import os
 import sys
@@ -33,6 +34,22 @@ def try_acquire(path, kind="exclusive"):
 
 def release():
     held.release()
+
+
+def try_lockf(path, kind="exclusive", start=0, length=0):
+    global held
+    held = open(path, "a+")
+    flags = fcntl.LOCK_EX if kind == "exclusive" else fcntl.LOCK_SH
+    try:
+        fcntl.lockf(held, flags | fcntl.LOCK_NB, length, start)
+    except OSError:
+        held.close()
+        return False
+    return True
+
+
+def close():
+    held.close()
 
 
 def count(path, times):
@@ -79,6 +96,8 @@ COMMANDS = {
     "acquire": acquire,
     "tryAcquire": try_acquire,
     "release": release,
+    "tryLockf": try_lockf,
+    "close": close,
     "count": count,
     "takeTurns": take_turns,
     "update": update,

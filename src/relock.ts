@@ -1,0 +1,196 @@
+/** What is held through an open file, and how its kind is changed. */
+
+import { native } from "../ffi/mod.ts";
+import type { Hold } from "./hold.ts";
+import { publish } from "./diagnostics.ts";
+import { AlreadyLocked, lockFailure, shown } from "./errors.ts";
+import { LockException } from "./errors.ts";
+import { parseFlags } from "./flags.ts";
+import type { LockFlags } from "./flags.ts";
+import { by, others } from "./holders.ts";
+import { checkAccess } from "./lockers.ts";
+import { AS_LONG_AS_IT_TAKES } from "./options.ts";
+import type { AcquireOptions } from "./options.ts";
+import type { Recipe } from "./recipe.ts";
+import { contestFor } from "./wait/contest.ts";
+import { Patience, worthTelling } from "./wait/patience.ts";
+import { waitFor } from "./wait/wait.ts";
+
+/** What a {@linkcode Holding} is made of. */
+export interface HoldingInit {
+  readonly hold: Hold;
+  /** Checks the options of one wait and fills in those of the lock. */
+  patience(options: AcquireOptions | undefined): Patience;
+}
+
+/** A lock that is held, of one kind or the other. */
+export class Holding {
+  readonly #hold: Hold;
+  readonly #init: HoldingInit;
+  #lost = false;
+  #closed = false;
+  /** That of the change that is under way. */
+  #patience: Patience | undefined;
+
+  constructor(init: HoldingInit) {
+    this.#hold = init.hold;
+    this.#init = init;
+  }
+
+  /** Whether a change went wrong and left nothing: the file must be closed. */
+  get lost(): boolean {
+    return this.#lost;
+  }
+
+  /** Ends a change that is under way, for the file is being closed. */
+  close(): void {
+    this.#closed = true;
+    this.#patience?.stop(this.#failure("it is being closed", "EBADF"));
+  }
+
+  /** Changes the kind of the lock; whether nobody could come in between. */
+  *relock(
+    flags: LockFlags,
+    options: AcquireOptions | undefined,
+  ): Recipe<boolean> {
+    const { kind, blocking } = parseFlags(flags);
+    if (kind === "unlock") {
+      throw new RangeError(
+        "flags must be LOCK_EX or LOCK_SH, not LOCK_UN; close the file instead",
+      );
+    }
+    const { locker, mode, fixed } = this.#hold;
+    if (fixed !== undefined) throw this.#failure(fixed, "ENOTSUP");
+    const patience = this.#init.patience(
+      blocking ? options : { ...options, failWhenLocked: true },
+    );
+    const exclusive = kind === "exclusive";
+    checkAccess(locker, mode, exclusive);
+    if (this.#patience) {
+      throw this.#failure("its lock is being changed already", "EBUSY");
+    }
+    if (exclusive === this.#hold.exclusive) return true;
+    patience.signal?.throwIfAborted();
+    this.#patience = patience;
+    try {
+      return yield* locker.name === "flock"
+        ? this.#exchange(exclusive, patience)
+        : this.#convert(exclusive, patience);
+    } finally {
+      this.#patience = undefined;
+    }
+  }
+
+  /** fcntl(2) keeps the old lock until it has the new one. */
+  *#convert(exclusive: boolean, patience: Patience): Recipe<boolean> {
+    let changed: boolean;
+    try {
+      changed = yield* this.#wait(exclusive, patience, true);
+    } catch (error) {
+      throw lockFailure("relock", this.#hold, error, patience);
+    }
+    if (!changed) throw this.#alreadyLocked(patience, "");
+    this.#is(exclusive, patience);
+    return true;
+  }
+
+  /**
+   * flock(2) takes the old lock away and gives the new one in one go (Linux
+   * since 4.1, under one spinlock), or takes it away and gives nothing. Other
+   * systems leave the old one then: two who both wait to have it alone would
+   * wait for each other, so it goes in any case.
+   */
+  *#exchange(exclusive: boolean, patience: Patience): Recipe<boolean> {
+    const { file } = this.#hold;
+    let failure: { error: unknown } | undefined;
+    try {
+      const atomic = file.tryLock(exclusive);
+      if (!atomic) {
+        file.unlock();
+        contestFor(file)?.ring();
+      }
+      if (atomic || (yield* this.#wait(exclusive, patience, false))) {
+        this.#is(exclusive, patience);
+        return atomic;
+      }
+    } catch (error) {
+      failure = { error };
+    }
+    yield* this.#retake();
+    if (failure) {
+      throw lockFailure("relock", this.#hold, failure.error, patience);
+    }
+    throw this.#alreadyLocked(
+      patience,
+      this.#lost
+        ? "; the lock it had is lost and the file closed"
+        : "; the lock it had is back, but was not held meanwhile",
+    );
+  }
+
+  /** Takes the old kind of lock again, or says that it is lost. */
+  *#retake(): Recipe<void> {
+    const { file } = this.#hold;
+    this.#lost = true;
+    if (this.#closed) return;
+    const { checkInterval } = this.#patience!;
+    const timeout = checkInterval;
+    const last = { ...AS_LONG_AS_IT_TAKES, timeout, checkInterval };
+    this.#patience = new Patience(last);
+    try {
+      const { exclusive } = this.#hold;
+      this.#lost = !(yield* waitFor(
+        file,
+        exclusive,
+        this.#patience,
+        () => {},
+        true,
+      ));
+    } catch {
+      // Whatever it was, the lock is not held.
+    }
+  }
+
+  #wait(
+    exclusive: boolean,
+    patience: Patience,
+    ahead: boolean,
+  ): Recipe<boolean> {
+    const { file, path } = this.#hold;
+    const onWait = () => {
+      if (patience.needed()) publish("wait", () => ({ path, exclusive }));
+    };
+    return waitFor(file, exclusive, patience, onWait, ahead);
+  }
+
+  #is(exclusive: boolean, { waited }: Patience): void {
+    const { file, path } = this.#hold;
+    this.#hold.exclusive = exclusive;
+    // Nobody closes anything, so the system tells no reader of it.
+    if (!exclusive) {
+      file.announce();
+      contestFor(file)?.ring();
+    }
+    publish("acquire", () => ({ path, exclusive, waited }));
+  }
+
+  #failure(reason: string, code: string): LockException {
+    const { path } = this.#hold;
+    return new LockException(`Cannot relock ${shown({ path })}: ${reason}`, {
+      path,
+      code,
+    });
+  }
+
+  #alreadyLocked({ waited }: Patience, remark: string): AlreadyLocked {
+    const { path, file, locker } = this.#hold;
+    const all = native().holders(file.fd ?? path, worthTelling(waited), locker);
+    // This process is among them, for what it had before.
+    const holders = others(all);
+    return new AlreadyLocked(
+      `Cannot relock ${shown({ path })}: already locked${by(holders)} ` +
+        `(waited ${Math.round(waited)} ms)${remark}`,
+      { path, waited, holderPid: holders[0]?.pid },
+    );
+  }
+}

@@ -1,0 +1,490 @@
+import assert from "node:assert/strict";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import type { NativeFile } from "../ffi/types.ts";
+import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../mod.ts";
+import { LOCK_UN } from "../mod.ts";
+import type { AcquireOptions, LockedFile, LockOptions } from "../mod.ts";
+import { folder, onlyShortPauses, openDescriptors } from "./harness.ts";
+import { self, systemError, test, withFiles, Worker } from "./harness.ts";
+import type { Capability } from "./harness.ts";
+
+type Locker = NonNullable<LockOptions["locker"]>;
+
+/** Those that exclude within a process, and what they need. */
+const LOCKERS: [Locker, ...Capability[]][] = [
+  ["flock"],
+  ["ofd", "descriptors"],
+];
+
+/** Both forms of one call. */
+const FORMS: [
+  string,
+  (
+    file: LockedFile,
+    ...how: Parameters<LockedFile["relock"]>
+  ) => Promise<boolean>,
+][] = [
+  ["relock()", (file, ...how) => file.relock(...how)],
+  // deno-lint-ignore require-await -- so that it throws as the other does
+  ["relockSync()", async (file, ...how) => file.relockSync(...how)],
+];
+
+/** A new file, and locks of one locker on it. */
+function lockFile(locker: Locker) {
+  const dir = folder();
+  const path = join(dir.path, "a.lock");
+  const lock = (flags: number, more: LockOptions = {}) =>
+    new Lock(path, { mode: "a+", locker, flags: flags | LOCK_NB, ...more });
+  return {
+    path,
+    dir: dir.path,
+    reader: (more?: LockOptions) => lock(LOCK_SH, more).acquireSync(),
+    writer: (more?: LockOptions) => lock(LOCK_EX, more).acquireSync(),
+    lock,
+    /** Whether a lock of that kind is to be had. */
+    admits(flags: number): boolean {
+      using file = lock(flags).tryAcquireSync();
+      return file !== null;
+    },
+    [Symbol.dispose]: () => dir[Symbol.dispose](),
+  };
+}
+
+for (const [locker, ...needs] of LOCKERS) {
+  for (const [form, relock] of FORMS) {
+    test(
+      `${form} with "${locker}" is atomic when nobody is in the way`,
+      async () => {
+        using it = lockFile(locker);
+        await using file = it.reader();
+        assert.equal(it.admits(LOCK_SH), true);
+        assert.equal(await relock(file, LOCK_EX), true);
+        assert.equal(it.admits(LOCK_SH), false);
+        assert.equal(await relock(file, LOCK_SH), true);
+        assert.equal(it.admits(LOCK_SH), true);
+        assert.equal(it.admits(LOCK_EX), false);
+        assert.equal(await relock(file, LOCK_EX | LOCK_NB), true);
+        await file.close();
+        assert.equal(it.admits(LOCK_EX), true);
+      },
+      ...needs,
+    );
+
+    test(
+      `${form} with "${locker}" to the kind that is held asks nobody`,
+      async () => {
+        using it = lockFile(locker);
+        let calls = 0;
+        const counts = (file: NativeFile): Partial<NativeFile> => ({
+          tryLock: (exclusive) => (calls++, file.tryLock(exclusive)),
+          unlock: () => (calls++, file.unlock()),
+          announce: () => (calls++, file.announce()),
+        });
+        await withFiles(counts, async () => {
+          for (const flags of [LOCK_SH, LOCK_EX]) {
+            const file = it.lock(flags).acquireSync();
+            calls = 0;
+            assert.equal(await relock(file, flags), true);
+            assert.equal(calls, 0);
+            file.closeSync();
+          }
+        });
+      },
+      ...needs,
+    );
+
+    test(
+      `${form} with "${locker}" in vain throws AlreadyLocked and keeps the lock`,
+      async () => {
+        using it = lockFile(locker);
+        await using other = it.reader();
+        await using file = it.reader();
+        for (const flags of [LOCK_EX, LOCK_EX | LOCK_NB]) {
+          await assert.rejects(
+            relock(file, flags, { timeout: 30 }),
+            (error) => {
+              assert.ok(error instanceof AlreadyLocked);
+              assert.match(error.message, /^Cannot relock .*: already locked/);
+              assert.match(
+                error.message,
+                locker === "flock"
+                  ? /; the lock it had is back, but was not held meanwhile$/
+                  : /\(waited \d+ ms\)$/,
+              );
+              assert.equal(error.path, it.path);
+              assert.equal(error.waited < 25, (flags & LOCK_NB) !== 0);
+              return true;
+            },
+          );
+          assert.equal(it.admits(LOCK_SH), true);
+        }
+        await other.close();
+        assert.equal(it.admits(LOCK_EX), false);
+        assert.equal(await relock(file, LOCK_EX), true);
+      },
+      ...needs,
+    );
+
+    test(
+      `${form} with "${locker}" refuses what makes no sense and changes nothing`,
+      async () => {
+        using it = lockFile(locker);
+        const file = it.reader();
+        const refuses = (flags: unknown, options: unknown, name: string) =>
+          assert.rejects(
+            relock(file, flags as number, options as AcquireOptions),
+            { name },
+          );
+        for (const flags of [LOCK_UN, 0, LOCK_EX | LOCK_SH, 64]) {
+          await refuses(flags, undefined, "RangeError");
+        }
+        await refuses("LOCK_EX", undefined, "TypeError");
+        await refuses(LOCK_EX, { timeout: -1 }, "RangeError");
+        await refuses(LOCK_EX | LOCK_NB, { check: 1 }, "TypeError");
+        const signal = AbortSignal.abort("enough");
+        await assert.rejects(
+          relock(file, LOCK_EX, { signal }),
+          (reason) => reason === "enough",
+        );
+        assert.equal(it.admits(LOCK_SH), true);
+        assert.equal(it.admits(LOCK_EX), false);
+        file.closeSync();
+        await assert.rejects(relock(file, LOCK_EX), {
+          name: "LockException",
+          code: "EBADF",
+          message: /^Cannot relock .* is closed/,
+        });
+      },
+      ...needs,
+    );
+
+    test(
+      `${form} with "${locker}" reports what the system says and keeps the lock`,
+      async () => {
+        using it = lockFile(locker);
+        const fails = (file: NativeFile): Partial<NativeFile> => ({
+          tryLock(exclusive) {
+            if (!exclusive) return file.tryLock(exclusive);
+            if (locker === "flock") file.unlock();
+            throw systemError("ENOLCK", 37);
+          },
+        });
+        await withFiles(fails, async () => {
+          await using file = it.reader();
+          await assert.rejects(relock(file, LOCK_EX), {
+            name: "LockException",
+            code: "ENOLCK",
+            message: /^Cannot relock .*ENOLCK/,
+          });
+          assert.equal(it.admits(LOCK_SH), true);
+          await using worker = Worker.on(self);
+          const writer = { mode: "a+", locker };
+          const free = await worker.ask("tryAcquire", it.path, writer);
+          assert.equal(free, false);
+        });
+      },
+      ...needs,
+    );
+  }
+
+  test(`relock() with "${locker}" waits for others to leave`, async () => {
+    using it = lockFile(locker);
+    const other = it.reader();
+    await using file = it.reader();
+    const upgrade = file.relock(LOCK_EX);
+    await delay(30);
+    other.closeSync();
+    // flock(2) gives the shared lock up before it waits.
+    assert.equal(await upgrade, locker !== "flock");
+    assert.equal(it.admits(LOCK_SH), false);
+  }, ...needs);
+
+  test(
+    `a relock() that waits with "${locker}" ends when the file is closed`,
+    async () => {
+      using it = lockFile(locker);
+      await using _other = it.reader();
+      for (const close of ["close", "closeSync"] as const) {
+        const file = it.reader();
+        const upgrade = assert.rejects(
+          file.relock(LOCK_EX, { timeout: Infinity }),
+          { code: "EBADF", message: /^Cannot relock .*: it is being closed$/ },
+        );
+        await delay(20);
+        const start = performance.now();
+        await file[close]();
+        await upgrade;
+        await file.close();
+        assert.ok(performance.now() - start < 200, "nor does it wait on");
+      }
+      if (openDescriptors(it.dir) > 0) assert.equal(openDescriptors(it.dir), 1);
+    },
+    ...needs,
+  );
+
+  test(
+    `a relock() that is aborted with "${locker}" keeps the lock`,
+    async () => {
+      using it = lockFile(locker);
+      const other = it.reader();
+      await using file = it.reader();
+      const controller = new AbortController();
+      const { signal } = controller;
+      const upgrade = assert.rejects(
+        file.relock(LOCK_EX, { signal, timeout: Infinity }),
+        (reason) => reason === "enough",
+      );
+      await delay(20);
+      controller.abort("enough");
+      await upgrade;
+      other.closeSync();
+      assert.equal(it.admits(LOCK_EX), false);
+      assert.equal(it.admits(LOCK_SH), true);
+    },
+    ...needs,
+  );
+
+  test(
+    `a second relock() with "${locker}" is refused while one is under way`,
+    async () => {
+      using it = lockFile(locker);
+      const other = it.reader();
+      await using file = it.reader();
+      const upgrade = file.relock(LOCK_EX);
+      const busy = { name: "LockException", code: "EBUSY" };
+      await assert.rejects(file.relock(LOCK_SH), busy);
+      assert.throws(() => file.relockSync(LOCK_EX), busy);
+      other.closeSync();
+      await upgrade;
+      assert.equal(await file.relock(LOCK_SH), true);
+    },
+    ...needs,
+  );
+
+  test(
+    `a downgrade with "${locker}" wakes readers, here and elsewhere`,
+    async () => {
+      using it = lockFile(locker);
+      await using file = it.writer();
+      await using worker = Worker.on(self);
+      await worker.ask("onlyShortPauses", 2);
+      const options = { mode: "a+", locker, flags: LOCK_SH, timeout: 60_000 };
+      const there = worker.ask("acquire", it.path, options);
+      using _pauses = onlyShortPauses(0);
+      const here = it.lock(LOCK_SH, { timeout: 60_000 }).acquire();
+      while (openDescriptors(it.path, worker.process.pid) === 0) {
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      await delay(50);
+      assert.equal(await file.relock(LOCK_SH), true);
+      await there;
+      (await here).closeSync();
+    },
+    "inotify(7)",
+  );
+
+  test(
+    `the release that follows relock() with "${locker}" tells of the present kind`,
+    async () => {
+      using it = lockFile(locker);
+      const kinds: unknown[] = [];
+      const listen = (event: unknown) =>
+        void kinds.push((event as { exclusive: boolean }).exclusive);
+      for (const name of ["acquire", "release"]) {
+        subscribe(`portalock:${name}`, listen);
+      }
+      const file = it.reader();
+      await file.relock(LOCK_EX);
+      file.closeSync();
+      for (const name of ["acquire", "release"]) {
+        unsubscribe(`portalock:${name}`, listen);
+      }
+      assert.deepEqual(kinds, [false, true, true]);
+    },
+    ...needs,
+  );
+}
+
+for (const [form, relock] of FORMS) {
+  test(`${form} with "flock" that cannot have the old lock back closes the file`, async () => {
+    using it = lockFile("flock");
+    let lost = false;
+    const fails = (file: NativeFile): Partial<NativeFile> => ({
+      // Another writer comes between, and stays.
+      tryLock: (exclusive) => !lost && !exclusive && file.tryLock(exclusive),
+      unlock: () => (lost = true, file.unlock()),
+    });
+    await withFiles(fails, async () => {
+      const lock = it.lock(LOCK_SH, { checkInterval: 20 });
+      const file = lock.acquireSync();
+      await assert.rejects(relock(file, LOCK_EX, { timeout: 10 }), {
+        name: "AlreadyLocked",
+        message: /; the lock it had is lost and the file closed$/,
+      });
+      assert.equal(lock.locked, false);
+      await assert.rejects(file.stat(), { code: "EBADF" });
+    });
+    assert.equal(openDescriptors(it.dir), 0);
+  });
+
+  test(`${form} with "flock" waits a little to have the old lock back`, async () => {
+    using it = lockFile("flock");
+    let after = 0;
+    let lost = false;
+    const fails = (file: NativeFile): Partial<NativeFile> => ({
+      tryLock(exclusive) {
+        if (exclusive) return false;
+        return lost && ++after < 4 ? false : file.tryLock(exclusive);
+      },
+      unlock: () => (lost = true, file.unlock()),
+    });
+    await withFiles(fails, async () => {
+      await using file = it.reader();
+      await assert.rejects(relock(file, LOCK_EX, { timeout: 10 }), {
+        message: /; the lock it had is back, but was not held meanwhile$/,
+      });
+      assert.equal(after, 4);
+      await file.stat();
+    });
+  });
+
+  test(`${form} refuses record locks that the mode cannot hold`, async () => {
+    using it = lockFile("ofd");
+    fs.writeFileSync(it.path, "");
+    await using reader = it.reader({ mode: "r" });
+    const words = /^mode "r" cannot write.*use mode "r\+"$/;
+    const refused = { name: "RangeError", message: words };
+    await assert.rejects(relock(reader, LOCK_EX), refused);
+    assert.equal(it.admits(LOCK_EX), false);
+    await reader.close();
+    await using writer = it.writer({ mode: "a" });
+    await assert.rejects(relock(writer, LOCK_SH), { name: "RangeError" });
+    assert.equal(it.admits(LOCK_SH), false);
+    using flock = new Lock(`${it.path}2`, { mode: "a" }).acquireSync();
+    assert.equal(await relock(flock, LOCK_SH), true);
+  }, "descriptors");
+
+  test(`${form} with "lockf" changes what other processes see`, async () => {
+    using it = lockFile("lockf");
+    await using file = it.writer();
+    await using worker = Worker.on(self);
+    const options = { mode: "a+", locker: "lockf" };
+    const admits = async (flags: number) => {
+      const how = { ...options, flags: flags | LOCK_NB };
+      const free = await worker.ask("tryAcquire", it.path, how);
+      if (free) await worker.ask("release");
+      return free;
+    };
+    assert.equal(await admits(LOCK_SH), false);
+    assert.equal(await relock(file, LOCK_SH), true);
+    assert.equal(await admits(LOCK_SH), true);
+    assert.equal(await admits(LOCK_EX), false, "telling others costs no lock");
+    assert.equal(await relock(file, LOCK_EX), true);
+    assert.equal(await admits(LOCK_SH), false);
+  }, "descriptors");
+}
+
+test(
+  'two readers who both upgrade with "ofd": one gives up and keeps its lock',
+  async () => {
+    using it = lockFile("ofd");
+    await using worker = Worker.on(self);
+    const options = { mode: "a+", locker: "ofd", flags: LOCK_SH };
+    await worker.ask("acquire", it.path, options);
+    const file = it.reader();
+    const theirs = worker.ask("relock", LOCK_EX, { timeout: 60_000 });
+    await delay(20);
+    await assert.rejects(file.relock(LOCK_EX, { timeout: 50 }), AlreadyLocked);
+    let done = false;
+    theirs.then(() => done = true);
+    await delay(50);
+    assert.equal(done, false, "the lock is still held");
+    await file.close();
+    assert.equal(await theirs, true);
+  },
+  "descriptors",
+);
+
+test('two readers who both upgrade with "flock": both get in, one after the other', async () => {
+  using it = lockFile("flock");
+  const [one, other] = [it.reader(), it.reader()];
+  const first = one.relock(LOCK_EX);
+  assert.equal(await other.relock(LOCK_EX), true);
+  assert.equal(it.admits(LOCK_SH), false);
+  other.closeSync();
+  assert.equal(await first, false);
+  one.closeSync();
+});
+
+test("two readers who both upgrade where a failed attempt keeps the shared lock", async () => {
+  using it = lockFile("flock");
+  let others = 2;
+  const keeps = (file: NativeFile): Partial<NativeFile> => ({
+    tryLock: (exclusive) =>
+      exclusive && others > 1 ? false : file.tryLock(exclusive),
+    unlock: () => (others--, file.unlock()),
+  });
+  await withFiles(keeps, async () => {
+    const [one, other] = [it.reader(), it.reader()];
+    const first = one.relock(LOCK_EX, { timeout: 60_000 });
+    await delay(20);
+    assert.equal(await other.relock(LOCK_EX, { timeout: 1000 }), true);
+    other.closeSync();
+    assert.equal(await first, false);
+    one.closeSync();
+  });
+});
+
+test(
+  'an upgrade with "ofd" goes ahead of writers who wait for it',
+  async () => {
+    using it = lockFile("ofd");
+    const other = it.reader();
+    const file = it.reader();
+    const writers = [1, 2].map(() =>
+      it.lock(LOCK_EX, { timeout: 60_000 }).acquire()
+    );
+    await delay(20);
+    const upgrade = file.relock(LOCK_EX, { timeout: 10_000 });
+    await delay(20);
+    other.closeSync();
+    assert.equal(await upgrade, true);
+    file.closeSync();
+    await Promise.all(
+      writers.map(async (writer) => (await writer).closeSync()),
+    );
+  },
+  "descriptors",
+);
+
+test("a relock() that waits is told of and tells, as an acquire is", async () => {
+  using it = lockFile("flock");
+  await using _other = it.reader();
+  const told: string[] = [];
+  const onWait = ({ path }: { path: string }) => void told.push(path);
+  await using file = it.reader({ onWait });
+  const waits: unknown[] = [];
+  const listen = (event: unknown) => void waits.push(event);
+  subscribe("portalock:wait", listen);
+  await assert.rejects(file.relock(LOCK_EX, { timeout: 200 }));
+  unsubscribe("portalock:wait", listen);
+  assert.deepEqual(told, [it.path]);
+  assert.deepEqual(waits, [{ path: it.path, exclusive: true }]);
+});
+
+test(
+  "AlreadyLocked of relock() names the other holder, not this process",
+  async () => {
+    using it = lockFile("flock");
+    await using worker = Worker.on(self);
+    await using file = it.reader();
+    await worker.ask("acquire", it.path, { flags: LOCK_SH });
+    await assert.rejects(file.relock(LOCK_EX, { timeout: 150 }), {
+      holderPid: worker.process.pid,
+    });
+  },
+  "inotify(7)",
+);
