@@ -8,6 +8,7 @@ import process from "node:process";
 const PACKAGES = {
   "bindfs": "/usr/bin/bindfs",
   "python3-portalocker": "/usr/lib/python3/dist-packages/portalocker",
+  "strace": "/usr/bin/strace",
   "util-linux": "/usr/bin/flock",
 };
 

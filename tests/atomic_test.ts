@@ -340,9 +340,8 @@ test("an AtomicFile can be committed once, and discarding it then does nothing",
     code: "EBADF",
     message: new RegExp(`^Cannot \\w+ .*: ${by}\\(\\) has closed it$`),
   });
-  for (const [end, by] of [["commit"], ["commitSync"], ["discard"]].entries()) {
+  for (const name of ["commit", "commitSync", "discard"] as const) {
     const file = await openAtomic(path, REPLACE);
-    const [name] = by as ["commit" | "commitSync" | "discard"];
     await file[name]();
     const expected = closed(name.replace("Sync", ""));
     await assert.rejects(file.commit(), expected);
@@ -351,7 +350,7 @@ test("an AtomicFile can be committed once, and discarding it then does nothing",
     assert.throws(() => file.statSync(), expected);
     await file.discard();
     file.discardSync();
-    assert.equal(fs.existsSync(path), true, `${end}`);
+    assert.equal(fs.existsSync(path), true);
   }
 });
 
