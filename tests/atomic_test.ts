@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
@@ -191,6 +192,8 @@ test("replacing refuses what is no regular file, before it makes anything", asyn
   fs.mkdirSync(at("directory"));
   fs.symlinkSync("directory", at("link"));
   fs.symlinkSync("missing/", at("slash"));
+  // No device: without the guard, root would replace it.
+  execFileSync("mkfifo", [at("fifo")]);
   for (const [way, write] of WAYS) {
     const refused = (path: string, code: string) =>
       assert.rejects(write(path, "new", REPLACE), (error) => {
@@ -205,13 +208,14 @@ test("replacing refuses what is no regular file, before it makes anything", asyn
     await refused(`${dir.path}/missing/`, "EISDIR");
     await refused(`${dir.path}/missing/.`, "EISDIR");
     await refused(`${dir.path}/missing/..`, "EISDIR");
-    await refused("/dev/null", "EINVAL");
+    await refused(at("fifo"), "EINVAL");
     await assert.rejects(write(`${dir.path}/missing/`, "new"), {
       code: "EISDIR",
     });
   }
   assert.deepEqual(fs.readdirSync(dir.path).sort(), [
     "directory",
+    "fifo",
     "link",
     "slash",
   ]);
@@ -247,12 +251,13 @@ test("atomic writing makes the directories that are missing", async () => {
 
 test("a relative path counts from the directory that was current at the beginning", async () => {
   using dir = folder();
+  using elsewhere = folder();
   const before = process.cwd();
   process.chdir(dir.path);
   try {
     await using file = await openAtomic("a");
     await using replaced = await openAtomic("b/c", REPLACE);
-    process.chdir("/");
+    process.chdir(elsewhere.path);
     await file.commit();
     await replaced.commit();
   } finally {
