@@ -4,7 +4,7 @@ import { once } from "node:events";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { native } from "../ffi/mod.ts";
-import type { NativeFile } from "../ffi/types.ts";
+import type { Native, NativeFile, OpenMode } from "../ffi/types.ts";
 import { Lock, openAtomic, writeAtomic, writeAtomicSync } from "../mod.ts";
 import { isWhole } from "./fixtures/checked.ts";
 import { leftovers, WAYS } from "./fixtures/atomic.ts";
@@ -17,6 +17,7 @@ import {
   systemError,
   test,
   withFiles,
+  withNative,
   Worker,
 } from "./harness.ts";
 
@@ -166,6 +167,55 @@ test("a cleaner leaves the file that took the name of the one it has locked", as
   assert.deepEqual(leftovers(dir.path), []);
 });
 
+/** Runs a body in which cleaners open what they find in this way. */
+function opening(
+  change: (open: () => NativeFile, mode: OpenMode) => NativeFile,
+  body: () => Promise<void>,
+): Promise<void> {
+  return withNative((real) => {
+    const openSync: Native["openSync"] = (path, mode, creationMode) => {
+      const open = () => real.openSync(path, mode, creationMode);
+      return mode.create ? open() : change(open, mode);
+    };
+    return { openSync, open: openSync };
+  }, body);
+}
+
+test("a cleaner never opens what a symbolic link names", async () => {
+  using dir = folder();
+  const path = join(dir.path, STALE);
+  for (const [way, write] of WAYS) {
+    fs.writeFileSync(path, "stale");
+    let refused = "";
+    await opening((open) => {
+      fs.rmSync(path);
+      fs.symlinkSync("a", path);
+      try {
+        return open();
+      } catch (error) {
+        refused = (error as { code: string }).code;
+        throw error;
+      }
+    }, () => write(join(dir.path, "a"), "", REPLACE));
+    assert.equal(refused, "ELOOP", way);
+    assert.ok(fs.lstatSync(path).isSymbolicLink());
+    fs.rmSync(path);
+  }
+}, "descriptors");
+
+test("a cleaner removes what it may read but not write", async () => {
+  using dir = folder();
+  const path = join(dir.path, STALE);
+  for (const [way, write] of WAYS) {
+    fs.writeFileSync(path, "stale");
+    await opening((open, mode) => {
+      if (mode.write) throw systemError("EACCES", 13);
+      return open();
+    }, () => write(join(dir.path, "a"), "", REPLACE));
+    assert.deepEqual(leftovers(dir.path), [], way);
+  }
+});
+
 test("a cleaner keeps the lock until the file is removed", async () => {
   using dir = folder();
   const path = join(dir.path, STALE);
@@ -190,8 +240,12 @@ test("a writer keeps the lock until its temporary name is gone", async () => {
           left.push(leftovers(dir.path).length);
           file.unlock();
         },
-      }), () => write(join(dir.path, `${way} ${left}`), "x", options));
-      assert.deepEqual(left, [0], way);
+      }), async () => {
+        await write(join(dir.path, "a"), "x", options);
+        await (await openAtomic(join(dir.path, "b"))).discard();
+      });
+      assert.deepEqual(left, [0, 0], way);
+      fs.rmSync(join(dir.path, "a"));
     }
   }
 });

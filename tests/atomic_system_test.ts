@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { writeAtomic } from "../mod.ts";
 import type { AtomicOptions } from "../mod.ts";
 import { leftovers, WAYS } from "./fixtures/atomic.ts";
@@ -47,33 +47,70 @@ for (const what of ["once", "onceSync"]) {
       test(`${name} the disk`, async () => {
         using dir = folder();
         const path = join(dir.path, "a");
-        const log = join(dir.path, "log");
         if (replace) fs.writeFileSync(path, "old");
-        const calls = "fsync,fdatasync,link,linkat,rename,renameat,renameat2";
-        const strace = ["strace", "-f", "-qq", "-y", "-o", log];
-        const outcome = await writes(what, path, { durable, replace }, [
-          ...strace,
-          ...["-e", `trace=${calls}`],
-        ]);
-        assert.equal(outcome, "written");
+        const publish = replace ? "rename" : "link";
         assert.deepEqual(
-          callsOn(dir.path, read(log)),
-          durable
-            ? ["fsync *.tmp", replace ? "rename" : "link", "fsync /"]
-            : [replace ? "rename" : "link"],
+          await callsOf(what, dir.path, path, { durable, replace }),
+          durable ? ["fsync *.tmp", publish, "fsync ."] : [publish],
         );
       }, "strace(1)");
     }
   }
+
+  test(
+    `directories that are made outlive a crash of the disk, ${what}`,
+    async () => {
+      using dir = folder();
+      const path = join(dir.path, "x", "y", "a");
+      assert.deepEqual(
+        await callsOf(what, dir.path, path, {}),
+        ["fsync .", "fsync x", "fsync *.tmp", "link", "fsync x/y"],
+      );
+    },
+    "strace(1)",
+  );
 }
 
+test("what is kept outlives a crash of the disk", async () => {
+  using dir = folder();
+  assert.deepEqual(
+    await callsOf("appears", dir.path, join(dir.path, "a"), {}),
+    ["fsync *.tmp", "link", "rename", "fsync ."],
+  );
+}, "strace(1)");
+
+test("permission bits and owner are changed by descriptor", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a");
+  const log = join(dir.path, "log");
+  fs.writeFileSync(path, "old");
+  fs.chownSync(path, 1234, 2345);
+  const trace = "trace=/^(f|l)?ch(mod|own)(at2?)?$";
+  const strace = ["strace", "-f", "-qq", "-o", log, "-e", trace];
+  assert.deepEqual(await writes("ways", path, REPLACE, strace), WRITTEN);
+  const calls = [...read(log).matchAll(/\w+(?=\()/g)].map(([call]) => call);
+  assert.deepEqual([...new Set(calls)].sort(), ["fchmod", "fchown"]);
+}, ...["root", "strace(1)", "descriptors"] as const);
+
 /** The calls that begin, and what they sync below a directory. */
-function callsOn(directory: string, log: string): string[] {
-  return log.split("\n").flatMap((line) => {
+async function callsOf(
+  what: string,
+  directory: string,
+  path: string,
+  options: AtomicOptions,
+): Promise<string[]> {
+  const log = join(directory, "log");
+  const calls = "fsync,fdatasync,link,linkat,rename,renameat,renameat2";
+  const strace = ["strace", "-f", "-qq", "-y", "-o", log];
+  const under = [...strace, "-e", `trace=${calls}`];
+  const outcome = await writes(what, path, options, under);
+  assert.equal(outcome, what === "appears" ? "EEXIST" : "written");
+  return read(log).split("\n").flatMap((line) => {
     const [, call, rest] = /(fsync|link|rename)\w*\((.*)/.exec(line) ?? [];
     if (!rest?.includes(directory)) return [];
     if (call !== "fsync") return [call];
-    return rest.includes(".tmp>") ? ["fsync *.tmp"] : ["fsync /"];
+    const name = relative(directory, /<(.*?)>/.exec(rest)![1]);
+    return [`fsync ${name.replace(/.*(?=\.tmp$)/, "*") || "."}`];
   });
 }
 
@@ -221,9 +258,9 @@ test(
   "writeAtomic() leaves the event loop free while the disk works",
   async () => {
     using dir = folder();
-    const slow = inject("fsync:delay_enter=150000");
-    const ticks = await writes("ticks", join(dir.path, "a"), {}, slow);
-    assert.ok(ticks as number >= 10, `${ticks} ticks in 300 ms`);
+    const slow = inject("fsync:delay_enter=500000");
+    const pause = await writes("ticks", join(dir.path, "a"), {}, slow);
+    assert.ok(pause as number < 400, `it stood still for ${pause} ms`);
   },
   "strace(1)",
 );

@@ -13,6 +13,7 @@ import {
   writeAtomicSync,
 } from "../mod.ts";
 import type { AtomicFile, AtomicOptions } from "../mod.ts";
+import type { NativeFile } from "../ffi/types.ts";
 import { leftovers, WAYS, WHOLE } from "./fixtures/atomic.ts";
 import {
   folder,
@@ -249,6 +250,14 @@ test("atomic writing makes the directories that are missing", async () => {
   }
 });
 
+test("many who make the same directories at once all write", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a", "b");
+  const names = Array.from({ length: 20 }, (_, i) => `${i}`);
+  await Promise.all(names.map((name) => writeAtomic(join(path, name), name)));
+  assert.deepEqual(fs.readdirSync(path).sort(), names.sort());
+});
+
 test("a relative path counts from the directory that was current at the beginning", async () => {
   using dir = folder();
   using elsewhere = folder();
@@ -362,19 +371,34 @@ test("an AtomicFile can be committed once, and discarding it then does nothing",
 test("AtomicFile.commit() and discard() wait for operations under way", async () => {
   using dir = folder();
   const path = join(dir.path, "a");
-  const data = new Uint8Array(1 << 22).fill(120);
-  const file = await openAtomic(path);
-  const writing = file.replaceContents(data);
-  assert.throws(() => file.commitSync(), { code: "EBUSY" });
-  await file.commit();
-  await writing;
-  assert.equal(fs.statSync(path).size, data.length);
-  const other = await openAtomic(path, REPLACE);
-  const again = other.replaceContents(data);
-  other.discardSync();
-  await again;
-  await other.discard();
-  assert.deepEqual(fs.readdirSync(dir.path), ["a"]);
+  let goOn = () => {};
+  const slow = (file: NativeFile): Partial<NativeFile> => ({
+    async write(data) {
+      await new Promise<void>((resolve) => goOn = resolve);
+      return await file.write(data);
+    },
+  });
+  await withFiles(slow, async () => {
+    const file = await openAtomic(path);
+    const writing = file.writeText("whole");
+    assert.throws(() => file.commitSync(), { code: "EBUSY" });
+    const committing = file.commit();
+    await assert.rejects(file.writeText("late"), { code: "EBADF" });
+    goOn();
+    await committing;
+    await writing;
+    assert.equal(read(path), "whole");
+    for (const discard of ["discard", "discardSync"] as const) {
+      const other = await openAtomic(path, REPLACE);
+      const again = other.writeText("gone");
+      other[discard]();
+      assert.equal(leftovers(dir.path).length, 1, "still in use");
+      goOn();
+      await again;
+      await other.discard();
+      assert.deepEqual(fs.readdirSync(dir.path), ["a"]);
+    }
+  });
   assert.equal(openDescriptors(dir.path), 0);
 });
 
