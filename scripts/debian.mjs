@@ -9,6 +9,7 @@ const PACKAGES = {
   "bindfs": "/usr/bin/bindfs",
   "python3-pip": "/usr/lib/python3/dist-packages/pip",
   "python3-portalocker": "/usr/lib/python3/dist-packages/portalocker",
+  "strace": "/usr/bin/strace",
   "util-linux": "/usr/bin/flock",
 };
 

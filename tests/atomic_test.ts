@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
@@ -12,6 +13,7 @@ import {
   writeAtomicSync,
 } from "../mod.ts";
 import type { AtomicFile, AtomicOptions } from "../mod.ts";
+import type { NativeFile } from "../ffi/types.ts";
 import { leftovers, WAYS, WHOLE } from "./fixtures/atomic.ts";
 import {
   folder,
@@ -191,6 +193,8 @@ test("replacing refuses what is no regular file, before it makes anything", asyn
   fs.mkdirSync(at("directory"));
   fs.symlinkSync("directory", at("link"));
   fs.symlinkSync("missing/", at("slash"));
+  // No device: without the guard, root would replace it.
+  execFileSync("mkfifo", [at("fifo")]);
   for (const [way, write] of WAYS) {
     const refused = (path: string, code: string) =>
       assert.rejects(write(path, "new", REPLACE), (error) => {
@@ -205,13 +209,14 @@ test("replacing refuses what is no regular file, before it makes anything", asyn
     await refused(`${dir.path}/missing/`, "EISDIR");
     await refused(`${dir.path}/missing/.`, "EISDIR");
     await refused(`${dir.path}/missing/..`, "EISDIR");
-    await refused("/dev/null", "EINVAL");
+    await refused(at("fifo"), "EINVAL");
     await assert.rejects(write(`${dir.path}/missing/`, "new"), {
       code: "EISDIR",
     });
   }
   assert.deepEqual(fs.readdirSync(dir.path).sort(), [
     "directory",
+    "fifo",
     "link",
     "slash",
   ]);
@@ -245,14 +250,23 @@ test("atomic writing makes the directories that are missing", async () => {
   }
 });
 
+test("many who make the same directories at once all write", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a", "b");
+  const names = Array.from({ length: 20 }, (_, i) => `${i}`);
+  await Promise.all(names.map((name) => writeAtomic(join(path, name), name)));
+  assert.deepEqual(fs.readdirSync(path).sort(), names.sort());
+});
+
 test("a relative path counts from the directory that was current at the beginning", async () => {
   using dir = folder();
+  using elsewhere = folder();
   const before = process.cwd();
   process.chdir(dir.path);
   try {
     await using file = await openAtomic("a");
     await using replaced = await openAtomic("b/c", REPLACE);
-    process.chdir("/");
+    process.chdir(elsewhere.path);
     await file.commit();
     await replaced.commit();
   } finally {
@@ -340,9 +354,8 @@ test("an AtomicFile can be committed once, and discarding it then does nothing",
     code: "EBADF",
     message: new RegExp(`^Cannot \\w+ .*: ${by}\\(\\) has closed it$`),
   });
-  for (const [end, by] of [["commit"], ["commitSync"], ["discard"]].entries()) {
+  for (const name of ["commit", "commitSync", "discard"] as const) {
     const file = await openAtomic(path, REPLACE);
-    const [name] = by as ["commit" | "commitSync" | "discard"];
     await file[name]();
     const expected = closed(name.replace("Sync", ""));
     await assert.rejects(file.commit(), expected);
@@ -351,26 +364,41 @@ test("an AtomicFile can be committed once, and discarding it then does nothing",
     assert.throws(() => file.statSync(), expected);
     await file.discard();
     file.discardSync();
-    assert.equal(fs.existsSync(path), true, `${end}`);
+    assert.equal(fs.existsSync(path), true);
   }
 });
 
 test("AtomicFile.commit() and discard() wait for operations under way", async () => {
   using dir = folder();
   const path = join(dir.path, "a");
-  const data = new Uint8Array(1 << 22).fill(120);
-  const file = await openAtomic(path);
-  const writing = file.replaceContents(data);
-  assert.throws(() => file.commitSync(), { code: "EBUSY" });
-  await file.commit();
-  await writing;
-  assert.equal(fs.statSync(path).size, data.length);
-  const other = await openAtomic(path, REPLACE);
-  const again = other.replaceContents(data);
-  other.discardSync();
-  await again;
-  await other.discard();
-  assert.deepEqual(fs.readdirSync(dir.path), ["a"]);
+  let goOn = () => {};
+  const slow = (file: NativeFile): Partial<NativeFile> => ({
+    async write(data) {
+      await new Promise<void>((resolve) => goOn = resolve);
+      return await file.write(data);
+    },
+  });
+  await withFiles(slow, async () => {
+    const file = await openAtomic(path);
+    const writing = file.writeText("whole");
+    assert.throws(() => file.commitSync(), { code: "EBUSY" });
+    const committing = file.commit();
+    await assert.rejects(file.writeText("late"), { code: "EBADF" });
+    goOn();
+    await committing;
+    await writing;
+    assert.equal(read(path), "whole");
+    for (const discard of ["discard", "discardSync"] as const) {
+      const other = await openAtomic(path, REPLACE);
+      const again = other.writeText("gone");
+      other[discard]();
+      assert.equal(leftovers(dir.path).length, 1, "still in use");
+      goOn();
+      await again;
+      await other.discard();
+      assert.deepEqual(fs.readdirSync(dir.path), ["a"]);
+    }
+  });
   assert.equal(openDescriptors(dir.path), 0);
 });
 

@@ -59,6 +59,15 @@ export const self: TestRuntime = {
   extension: import.meta.url.endsWith(".ts") ? ".ts" : ".js",
 };
 
+/** {@linkcode self}, and without FFI where this process goes without. */
+export function ownCommand(script: string): string[] {
+  const command = isDeno && !hasDescriptors()
+    ? [process.execPath, "run", "--allow-read", "--allow-write", "-q"]
+    : self.command;
+  const fixtures = join(self.directory, "tests", "fixtures");
+  return [...command, join(fixtures, script) + self.extension];
+}
+
 /** Every runtime to run children on. */
 export const runtimes: TestRuntime[] = surroundings.runtimes.length > 0
   ? surroundings.runtimes
@@ -80,6 +89,9 @@ const CAPABILITIES = {
   "user namespaces": () =>
     succeeds("unshare", "--user", "--map-root-user", "true"),
   "root": () => process.getuid?.() === 0,
+  "root that mounts": () => mounts(),
+  "setpriv(1)": () => has("setpriv"),
+  "strace(1)": () => succeeds("strace", "-e", "trace=none", "true"),
   "Deno, Bun and Node": () =>
     ["deno", "bun", "node", "node26"].every((name) =>
       runtimes.some((runtime) => runtime.name === name)
@@ -367,6 +379,14 @@ function has(command: string): boolean {
 
 function succeeds(command: string, ...args: string[]): boolean {
   return spawnSync(command, args).status === 0;
+}
+
+function mounts(): boolean {
+  if (process.getuid?.() !== 0) return false;
+  using dir = folder();
+  const mounted = succeeds("mount", "-t", "tmpfs", "none", dir.path);
+  if (mounted) spawnSync("umount", [dir.path]);
+  return mounted;
 }
 
 function hasDescriptors(): boolean {

@@ -4,6 +4,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { Lock, type LockOptions } from "../mod.ts";
+import { native } from "../ffi/mod.ts";
 import { folder, openDescriptors, test } from "./harness.ts";
 
 /** Acquires in both forms, both of which must do the same. */
@@ -124,6 +125,24 @@ async function asSomebodyElse(dir: string, body: () => Promise<void>) {
     process.seteuid!(0);
   }
 }
+
+test("a file that had to be new is not remembered as one to open at once", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a");
+  const mode = {
+    read: true,
+    write: true,
+    append: false,
+    create: true,
+    exclusive: true,
+  };
+  for (let i = 0; i < 2; i++) {
+    const opening = native().open(path, mode, 0o600);
+    assert.ok(opening instanceof Promise);
+    (await opening).closeSync();
+    fs.rmSync(path);
+  }
+});
 
 test("Lock on a FIFO does not hang", async () => {
   using dir = folder();

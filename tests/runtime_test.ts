@@ -253,3 +253,20 @@ test("Node 26 without node:ffi uses koffi", async () => {
   const path = join(dir.path, "a.lock");
   assert.equal(await answerOf(without, path, dir.path), "locked");
 }, "Deno, Bun and Node");
+
+test("the oldest Deno and Bun write files atomically", async () => {
+  for (const { name, command, directory } of surroundings.oldest) {
+    using dir = folder();
+    const path = join(dir.path, "a");
+    const stale = join(dir.path, ".portalock.0123456789abcdef.tmp");
+    fs.writeFileSync(stale, "");
+    const writer = join(directory, "tests", "fixtures", "atomic_writer.ts");
+    for (const options of [{}, { replace: true }]) {
+      const script = [writer, "ways", path, JSON.stringify(options)];
+      const { stdout, stderr } = await runScript([...command, ...script]);
+      assert.equal(stderr, "");
+      assert.deepEqual(JSON.parse(stdout), Array(5).fill("written"), name);
+    }
+    assert.deepEqual(fs.readdirSync(dir.path), ["a"]);
+  }
+}, "the oldest Deno and Bun");

@@ -30,7 +30,7 @@ export function inside(directory: string, name: string): string {
 }
 
 export function list(directory: string): Recipe<string[]> {
-  return step(
+  return both(
     () => promises.readdir(directory),
     () => fs.readdirSync(directory),
   );
@@ -39,7 +39,7 @@ export function list(directory: string): Recipe<string[]> {
 /** What a path names, links not followed; `null` where there is nothing. */
 export function* look(path: string): Recipe<fs.Stats | null> {
   try {
-    return yield* step(() => promises.lstat(path), () => fs.lstatSync(path));
+    return yield* both(() => promises.lstat(path), () => fs.lstatSync(path));
   } catch (error) {
     if (codeOf(error) === "ENOENT") return null;
     throw error;
@@ -47,23 +47,23 @@ export function* look(path: string): Recipe<fs.Stats | null> {
 }
 
 export function readLink(path: string): Recipe<string> {
-  return step(() => promises.readlink(path), () => fs.readlinkSync(path));
+  return both(() => promises.readlink(path), () => fs.readlinkSync(path));
 }
 
 export function remove(path: string): Recipe<void> {
-  return step(() => promises.unlink(path), () => fs.unlinkSync(path));
+  return both(() => promises.unlink(path), () => fs.unlinkSync(path));
 }
 
 export function rename(from: string, to: string): Recipe<void> {
-  return step(() => promises.rename(from, to), () => fs.renameSync(from, to));
+  return both(() => promises.rename(from, to), () => fs.renameSync(from, to));
 }
 
 export function link(from: string, to: string): Recipe<void> {
-  return step(() => promises.link(from, to), () => fs.linkSync(from, to));
+  return both(() => promises.link(from, to), () => fs.linkSync(from, to));
 }
 
 export function makeDirectory(path: string): Recipe<void> {
-  return step(() => promises.mkdir(path), () => fs.mkdirSync(path));
+  return both(() => promises.mkdir(path), () => fs.mkdirSync(path));
 }
 
 /** By descriptor where there is one: no path can lead elsewhere then. */
@@ -72,8 +72,8 @@ export function changeMode(
   mode: number,
 ): Recipe<void> {
   return fd === null
-    ? step(() => promises.chmod(path, mode), () => fs.chmodSync(path, mode))
-    : step(
+    ? both(() => promises.chmod(path, mode), () => fs.chmodSync(path, mode))
+    : both(
       () => called((done) => fs.fchmod(fd, mode, done)),
       () => fs.fchmodSync(fd, mode),
     );
@@ -86,11 +86,11 @@ export function changeOwner(
   gid: number,
 ): Recipe<void> {
   return fd === null
-    ? step(
+    ? both(
       () => promises.lchown(path, uid, gid),
       () => fs.lchownSync(path, uid, gid),
     )
-    : step(
+    : both(
       () => called((done) => fs.fchown(fd, uid, gid, done)),
       () => fs.fchownSync(fd, uid, gid),
     );
@@ -99,7 +99,7 @@ export function changeOwner(
 /** Opens a directory that is to be synced, `null` where that is not possible. */
 export function* openDirectory(path: string): Recipe<number | null> {
   try {
-    return yield* step(
+    return yield* both(
       () => called<number>((done) => fs.open(path, "r", done)),
       () => fs.openSync(path, "r"),
     );
@@ -112,7 +112,7 @@ export function* openDirectory(path: string): Recipe<number | null> {
 /** Syncs a directory that was opened for it. */
 export function* syncDirectory(directory: number): Recipe<void> {
   try {
-    yield* step(
+    yield* both(
       () => called((done) => fs.fsync(directory, done)),
       () => fs.fsyncSync(directory),
     );
@@ -122,10 +122,15 @@ export function* syncDirectory(directory: number): Recipe<void> {
 }
 
 export function closeDirectory(directory: number): Recipe<void> {
-  return step(
+  return both(
     () => called((done) => fs.close(directory, done)),
     () => fs.closeSync(directory),
   );
+}
+
+/** A step. The promises of Bun 1.2 are no instances of `Promise`. */
+function both<T>(wait: () => Promise<T>, block: () => T): Recipe<T> {
+  return step(async () => await wait(), block);
 }
 
 /** Makes a promise of a call whose last argument is a callback. */
