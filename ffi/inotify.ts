@@ -52,8 +52,8 @@ class Inotify {
   readonly #runtime: Runtime;
   readonly #libc: string;
   readonly #c: Functions;
-  /** Whom to tell, by the number of the watch. */
-  readonly #closed = new Map<number, () => void>();
+  /** Whom to tell, by the number of the watch: an inode has one a thread. */
+  readonly #closed = new Map<number, Set<() => void>>();
   readonly #events = new Uint8Array(LARGEST_READ);
   readonly #poll = new Int32Array(2);
   /** The descriptor; -1 before it is open, and where it cannot be. */
@@ -77,16 +77,19 @@ class Inotify {
     const watch = Number(
       this.#c.inotify_add_watch(this.#fd, cString(procPath(fd)), IN_CLOSE),
     );
-    if (watch < 0 || this.#closed.has(watch)) return null;
-    this.#closed.set(watch, closed);
+    if (watch < 0) return null;
+    const listeners = this.#closed.get(watch) ?? new Set();
+    this.#closed.set(watch, listeners.add(closed));
     return {
       listen: () => this.#listen(),
       block: (milliseconds) => this.#take(milliseconds),
-      end: () => this.#forget(watch),
+      end: () => this.#forget(watch, closed),
     };
   }
 
-  #forget(watch: number): void {
+  #forget(watch: number, closed: () => void): void {
+    const listeners = this.#closed.get(watch);
+    if (!listeners?.delete(closed) || listeners.size > 0) return;
     this.#closed.delete(watch);
     // Whoever waited has the lock and better things to do first; and perhaps
     // waits again.
@@ -133,7 +136,7 @@ class Inotify {
     return true;
   }
 
-  /** Waits for events and tells of them; returns how many were told. */
+  /** Waits for events and tells of them; returns how many watches had any. */
   #take(milliseconds: number): number {
     this.#poll.set([this.#fd, POLLIN]);
     const longest = Math.min(Math.ceil(milliseconds), 2 ** 31 - 1);
@@ -160,9 +163,9 @@ class Inotify {
     }
     let told = 0;
     for (const watch of heard) {
-      const closed = this.#closed.get(watch);
-      if (!closed) continue;
-      closed();
+      const listeners = this.#closed.get(watch);
+      if (!listeners) continue;
+      for (const closed of [...listeners]) closed();
       told++;
     }
     return told;
