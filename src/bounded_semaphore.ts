@@ -84,10 +84,9 @@ export class NamedBoundedSemaphore extends BoundedSemaphore {
    * @param options As {@linkcode BoundedSemaphore} takes them; without `name`
    * one is made up that nobody else has.
    */
-  constructor(maximum: number, options: BoundedSemaphoreOptions = {}) {
-    super(maximum, {
-      ...options,
-      name: options.name ?? `bounded_semaphore.${randomUUID()}`,
-    });
+  constructor(maximum: number, options?: BoundedSemaphoreOptions) {
+    semaphoreSettings(options);
+    const name = options?.name ?? `bounded_semaphore.${randomUUID()}`;
+    super(maximum, { ...options, name });
   }
 }

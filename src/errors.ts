@@ -189,6 +189,14 @@ export function lockFailure(
   return new LockException(`${prefix}${message} (${code})`, details);
 }
 
+/** What several releases threw, together. */
+export function releaseErrors(errors: unknown[]): AggregateError {
+  return new AggregateError(
+    errors,
+    "Cannot release all files that were locked",
+  );
+}
+
 function about({ path, fd }: Subject): { path?: string; fd?: number } {
   return { path, fd: fd ?? undefined };
 }

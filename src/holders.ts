@@ -47,7 +47,9 @@ export function by([first, ...others]: LockHolder[]): string {
   const { pid, command } = first;
   const name = `${pid === process.pid ? "this " : ""}process ${pid}` +
     (command === undefined ? "" : ` (${command})`);
-  const rest = others.length === 0 ? "" : ` and ${others.length} more`;
+  const more = new Set(others.map((other) => other.pid));
+  more.delete(pid);
+  const rest = more.size === 0 ? "" : ` and ${more.size} more`;
   return ` by ${name}${rest}`;
 }
 

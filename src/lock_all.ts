@@ -1,14 +1,19 @@
 /** `lockAll`: several files at once, or none. */
 
-import { realpathSync } from "node:fs";
+import { lstatSync, readlinkSync, realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { inspect } from "node:util";
 import { FileClaim } from "./claim/file.ts";
+import { releaseErrors } from "./errors.ts";
 import { LockBase } from "./lock_base.ts";
+import { closeAll, closeAllSync } from "./locked_file.ts";
 import type { LockedFile } from "./locked_file.ts";
 import { filePath, lockSettings } from "./options.ts";
 import type { LockOptions, LockSettings } from "./options.ts";
 import { now } from "./wait/patience.ts";
+
+/** So many links Linux follows before it gives up: path_resolution(7). */
+const MOST_LINKS = 40;
 
 /** The open, locked files of {@linkcode lockAll}. */
 export class LockedFiles
@@ -45,24 +50,12 @@ export class LockedFiles
    * `throwOnReleaseError`. The locks are gone all the same.
    */
   async close(): Promise<void> {
-    const closing = this.#files.map((file) => file.close());
-    throwAll(
-      (await Promise.allSettled(closing)).flatMap((result) =>
-        result.status === "rejected" ? [result.reason] : []
-      ),
-    );
+    throwAll(await closeAll(new Set(this.#files)));
   }
 
   /** {@linkcode LockedFiles.close}, blocking the thread. */
   closeSync(): void {
-    throwAll(this.#files.flatMap((file) => {
-      try {
-        file.closeSync();
-        return [];
-      } catch (error) {
-        return [error];
-      }
-    }));
+    throwAll(closeAllSync(new Set(this.#files)));
   }
 
   /** Does what {@linkcode LockedFiles.close} does. */
@@ -83,7 +76,8 @@ export class LockedFiles
  * who name the same files in different orders do not wait for each other for
  * ever. A file that is named twice, or through a symbolic link, is locked once;
  * two hard links of one file are not recognized. In the modes `"w"` and `"w+"`
- * the files are emptied once all of them are locked.
+ * the files are emptied once all of them are locked. Files that were created
+ * stay, also when others cannot be locked.
  *
  * @example
  * ```ts
@@ -111,11 +105,11 @@ export async function lockAll(
 ): Promise<LockedFiles> {
   const settings = lockSettings(options);
   const names = pathList(paths);
-  const real = names.map(realPath);
+  const real = names.map((name) => realPath(name));
   const end = now() + settings.wait.timeout;
   const held = new Map<string, LockedFile>();
   try {
-    for (const path of [...new Set(real)].sort()) {
+    for (const path of inOrder(real, settings)) {
       const timeout = Math.max(0, end - now());
       const name = names[real.indexOf(path)];
       held.set(path, await new Part(name, settings).acquire({ timeout }));
@@ -124,7 +118,7 @@ export async function lockAll(
       for (const file of held.values()) await file.truncate();
     }
   } catch (error) {
-    await new LockedFiles([...held.values()]).close().catch(() => {});
+    await closeAll(held.values());
     throw error;
   }
   return new LockedFiles(real.map((path) => held.get(path)!));
@@ -139,27 +133,46 @@ class Part extends LockBase {
 }
 
 function pathList(paths: Iterable<string | URL>): string[] {
-  if (typeof paths !== "object" || !(Symbol.iterator in paths)) {
-    throw new TypeError(`paths must be several, not ${inspect(paths)}`);
-  }
-  return Array.from(paths, (path) => filePath(path));
+  const several = typeof paths === "object" && paths !== null &&
+    Symbol.iterator in paths;
+  if (several) return Array.from(paths, (path) => filePath(path));
+  throw new TypeError(`paths must be several, not ${inspect(paths)}`);
+}
+
+/** The same order for everybody, so that none wait for each other. */
+function inOrder(paths: string[], { mode }: LockSettings): Set<string> {
+  const sorted = [...new Set(paths)].sort();
+  // A file that may not exist but does fails before others are created.
+  const failing = mode.exclusive ? sorted.filter(exists) : [];
+  return new Set([...failing, ...sorted]);
+}
+
+function exists(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
 /** The path without symbolic links, also of a file that is yet to be made. */
-function realPath(path: string): string {
+function realPath(path: string, links = 0): string {
   const whole = resolve(path);
+  const real = attempt(() => realpathSync(whole));
+  if (real !== undefined) return real;
+  const folder = attempt(() => realpathSync(dirname(whole))) ?? dirname(whole);
+  const name = join(folder, basename(whole));
+  const target = attempt(() => readlinkSync(name));
+  return target === undefined || links === MOST_LINKS
+    ? name
+    : realPath(resolve(folder, target), links + 1);
+}
+
+/** Opening will tell what is wrong with the path. */
+function attempt<T>(call: () => T): T | undefined {
   try {
-    return realpathSync(whole);
+    return call();
   } catch {
-    try {
-      return join(realpathSync(dirname(whole)), basename(whole));
-    } catch {
-      return whole;
-    }
+    return undefined;
   }
 }
 
 function throwAll(errors: unknown[]): void {
-  if (errors.length === 0) return;
-  throw new AggregateError(errors, "Cannot release all files that were locked");
+  if (errors.length > 0) throw releaseErrors(errors);
 }

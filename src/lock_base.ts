@@ -6,8 +6,8 @@ import { Refused } from "./claim/claim.ts";
 import type { Claim } from "./claim/claim.ts";
 import type { Hold } from "./hold.ts";
 import { observed, publish } from "./diagnostics.ts";
-import { AlreadyLocked, shown } from "./errors.ts";
-import { LockedFile } from "./locked_file.ts";
+import { AlreadyLocked, releaseErrors, shown } from "./errors.ts";
+import { closeAll, closeAllSync, LockedFile } from "./locked_file.ts";
 import { acquireWait } from "./options.ts";
 import type { AcquireOptions, Wait } from "./options.ts";
 import { perform, performSync } from "./recipe.ts";
@@ -123,26 +123,29 @@ export abstract class LockBase implements AsyncDisposable, Disposable {
    * `throwOnReleaseError`. The lock is gone all the same.
    */
   async release(): Promise<void> {
-    const latest = this.#held.findLast((file) => !this.#closing.has(file)) ??
-      this.#held.at(-1);
-    if (latest === undefined) return;
-    this.#closing.add(latest);
-    await latest.close();
+    await this.#latest()?.close();
   }
 
   /** {@linkcode LockBase.release}, blocking the thread. */
   releaseSync(): void {
-    this.#held.at(-1)?.closeSync();
+    this.#latest()?.closeSync();
   }
 
   /** Releases everything that is held through this instance. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(this.#held.map((file) => file.close()));
+    throwAny(await closeAll(this.#held));
   }
 
   /** Releases everything that is held through this instance. */
   [Symbol.dispose](): void {
-    for (const file of [...this.#held]) file.closeSync();
+    throwAny(closeAllSync(this.#held));
+  }
+
+  #latest(): LockedFile | undefined {
+    const latest = this.#held.findLast((file) => !this.#closing.has(file)) ??
+      this.#held.at(-1);
+    if (latest) this.#closing.add(latest);
+    return latest;
   }
 
   #patience(options: AcquireOptions | undefined): Patience {
@@ -213,4 +216,9 @@ export abstract class LockBase implements AsyncDisposable, Disposable {
       }
     }
   }
+}
+
+function throwAny(errors: unknown[]): void {
+  if (errors.length === 0) return;
+  throw errors.length === 1 ? errors[0] : releaseErrors(errors);
 }

@@ -158,3 +158,25 @@ export class LockedFile extends OpenFile
     });
   }
 }
+
+/** Closes all of them, come what may; returns what closing them threw. */
+export async function closeAll(
+  files: Iterable<LockedFile>,
+): Promise<unknown[]> {
+  const closing = [...files].map((file) => file.close());
+  return (await Promise.allSettled(closing)).flatMap((result) =>
+    result.status === "rejected" ? [result.reason] : []
+  );
+}
+
+/** {@linkcode closeAll}, blocking the thread. */
+export function closeAllSync(files: Iterable<LockedFile>): unknown[] {
+  return [...files].flatMap((file) => {
+    try {
+      file.closeSync();
+      return [];
+    } catch (error) {
+      return [error];
+    }
+  });
+}

@@ -270,13 +270,8 @@ export function semaphoreSettings(
     directory,
     ...others
   } = options;
-  checkString("name", name);
-  if (/[/\\\0]/.test(name) || name === "") {
-    throw new RangeError(
-      `name must be part of a file name, not ${inspect(name)}`,
-    );
-  }
-  checkString("filenamePattern", filenamePattern);
+  checkPartOfName("name", name);
+  checkPartOfName("filenamePattern", filenamePattern);
   const { creationMode, throwOnReleaseError } = others;
   return {
     ...lockSettings({ creationMode, throwOnReleaseError }),
@@ -419,9 +414,14 @@ export function checkBoolean(name: string, value: boolean): void {
   }
 }
 
-function checkString(name: string, value: string): void {
+function checkPartOfName(name: string, value: string): void {
   if (typeof value !== "string") {
     throw new TypeError(`${name} must be a string, not ${inspect(value)}`);
+  }
+  if (value === "" || /[/\\\0]/.test(value)) {
+    throw new RangeError(
+      `${name} must be part of a file name, not ${inspect(value)}`,
+    );
   }
 }
 

@@ -2,7 +2,7 @@
 
 import { inspect } from "node:util";
 
-const FIELD = /\{\{|\}\}|\{(name|number)(?::(0?)(\d{0,2})d?)?\}|[{}]/g;
+const FIELD = /\{\{|\}\}|\{(name)\}|\{number(?::(0?)(\d{0,2})d?)?\}|[{}]/g;
 
 /**
  * The names of all slots, from number 0.
@@ -28,10 +28,10 @@ export function slotNames(
 }
 
 function format(pattern: string, name: string, number: number): string {
-  return pattern.replace(FIELD, (text, field, zero, width) => {
+  return pattern.replace(FIELD, (text, isName, zero, width) => {
     if (text === "{{" || text === "}}") return text[0];
-    if (field === "name") return name;
-    if (field === "number") {
+    if (isName) return name;
+    if (text.length > 1) {
       return String(number).padStart(Number(width || 0), zero ? "0" : " ");
     }
     throw new RangeError(

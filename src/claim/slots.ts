@@ -1,23 +1,21 @@
 /** The claim on any one of several files. */
 
 import { native } from "../../ffi/mod.ts";
-import type { LockerSettings, NativeFile, Watch } from "../../ffi/types.ts";
-import { lockFailure } from "../errors.ts";
-import { unlockAndClose } from "../file_recipes.ts";
+import type { LockerSettings, NativeFile } from "../../ffi/types.ts";
 import { by } from "../holders.ts";
 import { parseMode } from "../open_mode.ts";
-import { quietly, step } from "../recipe.ts";
+import { step } from "../recipe.ts";
 import type { Recipe } from "../recipe.ts";
-import { contestFor } from "../wait/contest.ts";
-import type { Contested } from "../wait/contest.ts";
 import { worthTelling } from "../wait/patience.ts";
 import type { Patience } from "../wait/patience.ts";
 import { Turns } from "../wait/turns.ts";
 import { waitFor } from "../wait/wait.ts";
 import { Refused } from "./claim.ts";
 import type { Claim, Hold } from "./claim.ts";
-import { FileClaim, FileHold, release } from "./file.ts";
+import { FileClaim } from "./file.ts";
 import type { FileSettings } from "./file.ts";
+import { OpenSlots } from "./open_slots.ts";
+import { MOST_REPLACED, replacedTooOften } from "./temporary.ts";
 
 /**
  * A number of files, each of which one holder can lock. Who finds all of them
@@ -28,9 +26,13 @@ export class SlotsClaim implements Claim {
   readonly exclusive = true;
   readonly files: readonly string[];
   readonly locker: LockerSettings;
-  readonly #claims: FileClaim[];
+  readonly #claims: readonly FileClaim[];
+  readonly #identity: string;
   /** Among the tasks that may wait: only one has all the files open. */
   readonly #turns = new Turns();
+  /** How many of them are held through this claim. */
+  #held = 0;
+  readonly #released = () => void this.#held--;
 
   /** `path` names all of them together. */
   constructor(path: string, files: string[], settings: FileSettings) {
@@ -41,13 +43,17 @@ export class SlotsClaim implements Claim {
     this.#claims = files.map((file) =>
       new SlotClaim(file, { ...settings, mode })
     );
+    this.#identity = files.join("\0");
   }
 
   *take(patience: Patience, waits: () => void): Recipe<Hold | Refused> {
-    const queues = patience.left > 0 && (yield* step(() => true, () => false));
-    if (!queues) return yield* this.#takeAny(patience, waits);
-    const mine = this.#turns.tryTake() ||
-      (yield* step(() => (waits(), this.#turns.take(patience)), () => false));
+    const queues = yield* step(() => patience.left > 0, () => false);
+    if (!queues) {
+      // Nobody could release one of them while the thread is blocked.
+      const none = this.#held === this.files.length;
+      return none ? this.#refused() : yield* this.#takeAny(patience, waits);
+    }
+    const mine = this.#turns.tryTake() || (yield* this.#queue(patience, waits));
     if (!mine) return this.#refused();
     try {
       return yield* this.#takeAny(patience, waits);
@@ -56,27 +62,47 @@ export class SlotsClaim implements Claim {
     }
   }
 
+  #queue(patience: Patience, waits: () => void): Recipe<boolean> {
+    const wait = () => (waits(), this.#turns.take(patience));
+    return step(wait, () => false);
+  }
+
   *#takeAny(patience: Patience, waits: () => void): Recipe<Hold | Refused> {
-    const slots = new Slots(this.#claims);
+    const slots = new OpenSlots(this.#claims, this.#identity);
     try {
-      const won = (yield* slots.openAndTry(patience.signal)) ||
-        (patience.left > 0 && (yield* waitFor(slots, false, patience, waits)));
-      return won ? slots.take() : this.#refused();
-    } catch (error) {
-      throw lockFailure("lock", this, error, patience);
+      for (let replaced = 0; replaced < MOST_REPLACED; replaced++) {
+        const won = (yield* slots.openAndTry(patience)) ||
+          (patience.left > 0 &&
+            (yield* waitFor(slots, false, patience, waits)));
+        if (!won) return this.#refused();
+        const hold = yield* slots.takeWon();
+        if (hold) return this.#count(hold);
+      }
+      throw replacedTooOften(this);
     } finally {
       yield* slots.close();
     }
   }
 
+  #count(hold: Hold): Hold {
+    this.#held++;
+    hold.afterwards = this.#released;
+    return hold;
+  }
+
   #refused(): Refused {
+    const { length } = this.files;
+    const taken = length === 1
+      ? "its slot is taken"
+      : `all ${length} slots are taken`;
+    const here = this.#held === length;
     return new Refused(({ waited }) => {
       const search = worthTelling(waited);
       const holders = this.files.flatMap((file) =>
         native().holders(file, search)
       );
-      const reason = `all ${this.files.length} slots are taken${by(holders)}`;
-      return { reason, holderPid: holders[0]?.pid };
+      const whom = here ? " through this same object" : by(holders);
+      return { reason: taken + whom, holderPid: holders[0]?.pid };
     });
   }
 }
@@ -95,94 +121,6 @@ class SlotClaim extends FileClaim {
       } catch {
         throw error;
       }
-    }
-  }
-}
-
-/** Open slots, which are locked and waited for as if they were one file. */
-class Slots implements Contested {
-  readonly #claims: FileClaim[];
-  /** By claim, in the order in which they are tried. */
-  readonly #open = new Map<FileClaim, NativeFile>();
-  #won: FileClaim | undefined;
-
-  constructor(claims: FileClaim[]) {
-    this.#claims = claims;
-  }
-
-  /** Opens one after the other until one can be locked. */
-  *openAndTry(signal: AbortSignal | undefined): Recipe<boolean> {
-    const { length } = this.#claims;
-    // Not always from the first, which is the most likely to be taken.
-    const first = Math.floor(Math.random() * length);
-    for (let i = 0; i < length; i++) {
-      const claim = this.#claims[(first + i) % length];
-      const file = yield* claim.open(signal);
-      this.#open.set(claim, file);
-      if (this.#try(claim, file)) return true;
-    }
-    return false;
-  }
-
-  tryLock(): boolean {
-    for (const [claim, file] of this.#open) {
-      if (this.#try(claim, file)) return true;
-    }
-    return false;
-  }
-
-  #try(claim: FileClaim, file: NativeFile): boolean {
-    if (!file.tryLock(true)) return false;
-    this.#won = claim;
-    return true;
-  }
-
-  /** The slot that was won, no longer one of these. */
-  take(): Hold {
-    const claim = this.#won!;
-    const file = this.#open.get(claim)!;
-    this.#open.delete(claim);
-    return new SlotHold(claim, file, this.identity());
-  }
-
-  *close(): Recipe<void> {
-    for (const file of this.#open.values()) {
-      yield* quietly(unlockAndClose(file));
-    }
-  }
-
-  identity(): string {
-    return this.#claims.map(({ path }) => path).join("\0");
-  }
-
-  watch(closed: () => void): Watch | null {
-    const watches = [...this.#open.values()].flatMap((file) =>
-      file.watch(closed) ?? []
-    );
-    if (watches.length === 0) return null;
-    return {
-      listen: () => watches.forEach((watch) => watch.listen()),
-      // Whatever happens to any file that is watched ends it.
-      block: (milliseconds) => watches[0].block(milliseconds),
-      end: () => watches.forEach((watch) => watch.end()),
-    };
-  }
-}
-
-class SlotHold extends FileHold {
-  override readonly fixed = "a slot of a semaphore cannot be shared";
-  readonly #identity: string;
-
-  constructor(claim: FileClaim, file: NativeFile, identity: string) {
-    super(claim, file);
-    this.#identity = identity;
-  }
-
-  override *giveBack(): Recipe<void> {
-    try {
-      yield* release(this.file);
-    } finally {
-      contestFor({ identity: () => this.#identity })?.ring();
     }
   }
 }

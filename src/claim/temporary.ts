@@ -7,12 +7,12 @@ import { onExit } from "../exit.ts";
 import { quietly } from "../recipe.ts";
 import type { Recipe } from "../recipe.ts";
 import type { Patience } from "../wait/patience.ts";
-import type { Hold, Refused } from "./claim.ts";
+import type { Claim, Hold, Refused } from "./claim.ts";
 import { FileClaim, FileHold, release } from "./file.ts";
 import type { FileSettings } from "./file.ts";
 
 /** Each file that was replaced before it could be locked is a holder's. */
-const MOST_REPLACED = 10_000;
+export const MOST_REPLACED = 10_000;
 
 /**
  * Whoever releases unlinks the file while it is still locked. So one that was
@@ -36,13 +36,7 @@ export class TemporaryClaim extends FileClaim {
       if (yield* this.isInPlace(file)) return yield* this.hold(file, patience);
       yield* quietly(release(file));
     }
-    throw new LockUnsupported(
-      `Cannot lock ${
-        shown(this)
-      }: it is another file each time it is opened; ` +
-        "put the lock file on another file system",
-      { path: this.path },
-    );
+    throw replacedTooOften(this);
   }
 
   /** Makes the hold of a file that is locked and in its place. */
@@ -59,6 +53,15 @@ export class TemporaryClaim extends FileClaim {
       throw error;
     }
   }
+}
+
+/** The error of those who met {@linkcode MOST_REPLACED} files in a row. */
+export function replacedTooOften({ path }: Claim): LockUnsupported {
+  return new LockUnsupported(
+    `Cannot lock ${shown({ path })}: it is another file each time it is ` +
+      "opened; put the lock file on another file system",
+    { path },
+  );
 }
 
 /** A locked file that goes with its lock. */

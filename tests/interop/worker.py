@@ -1,8 +1,10 @@
 """A process that locks with Python's portalocker what its parent names."""
 
+import contextlib
 import fcntl
 import json
 import os
+import random
 import sys
 import time
 
@@ -92,7 +94,62 @@ def update(path, times):
         time.sleep(0.0001)
 
 
+semaphore = None
+
+
+def new_semaphore(maximum, name, directory, timeout=60):
+    return portalocker.BoundedSemaphore(
+        maximum,
+        name=name,
+        directory=directory,
+        timeout=timeout,
+        check_interval=0.001,
+    )
+
+
+def acquire_slot(maximum, name, directory, timeout=60):
+    global semaphore
+    semaphore = new_semaphore(maximum, name, directory, timeout)
+    # Old versions print what they do.
+    with contextlib.redirect_stdout(sys.stderr):
+        semaphore.acquire()
+    return str(semaphore.lock.filename)
+
+
+def try_acquire_slot(maximum, name, directory):
+    try:
+        return acquire_slot(maximum, name, directory, 0)
+    except portalocker.AlreadyLocked:
+        return None
+
+
+def release_slot():
+    semaphore.release()
+
+
+def enter_slots(maximum, name, directory, inside, times):
+    most = 0
+    for _ in range(times):
+        marker = os.path.join(inside, os.path.basename(acquire_slot(maximum, name, directory)))
+        os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+        time.sleep(random.random() * 0.0005)
+        most = max(most, len(os.listdir(inside)))
+        os.unlink(marker)
+        release_slot()
+        time.sleep(0.0001)
+    return most
+
+
+def slot_names(pattern, name, maximum):
+    return [pattern.format(name=name, number=number) for number in range(maximum)]
+
+
 COMMANDS = {
+    "acquireSlot": acquire_slot,
+    "tryAcquireSlot": try_acquire_slot,
+    "releaseSlot": release_slot,
+    "enterSlots": enter_slots,
+    "slotNames": slot_names,
     "acquire": acquire,
     "tryAcquire": try_acquire,
     "release": release,
