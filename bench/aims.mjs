@@ -5,7 +5,8 @@
  * without FFI have a line of their own, unless the aim is `onlyWithFfi`.
  *
  * @param aim `kind` and `text` name it; `figure` gives the figure of a result,
- * `null` if it is not known; `most` or `least` is the bound; `shown` formats.
+ * `null` if it is not known; `most` or `least` is the bound; `shown` formats;
+ * who failed for the reason `refutedBy`, if there is one, missed the aim.
  * @param outcome The results, and who of the contenders is missing.
  */
 export function verdicts(aim, { results, missing }) {
@@ -13,13 +14,21 @@ export function verdicts(aim, { results, missing }) {
     const meant = (one) =>
       one.ours && one.kind === aim.kind && one.withoutFfi === withoutFfi;
     const measured = results.filter(meant);
-    const absent = missing.filter(meant).map(({ name }) => name);
-    if (measured.length + absent.length === 0) return [];
+    const unmeasured = missing.filter(meant);
+    if (measured.length + unmeasured.length === 0) return [];
+    const refuting = unmeasured.filter(({ reason }) =>
+      aim.refutedBy && reason.startsWith(aim.refutedBy)
+    );
+    const absent = unmeasured.filter((one) => !refuting.includes(one))
+      .map(({ name }) => name);
     const kind = `${aim.kind}${withoutFfi ? " without FFI" : ""}`;
     const also = absent.length > 0
       ? `, not measured: ${[...new Set(absent)].join(", ")}`
       : "";
-    return [`${kind} ${aim.text}: ${answer(aim, measured)}${also}`];
+    const said = refuting.length > 0
+      ? `NO (${refuting.map(({ name }) => name).join(", ")})`
+      : answer(aim, measured);
+    return [`${kind} ${aim.text}: ${said}${also}`];
   });
 }
 

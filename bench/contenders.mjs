@@ -3,30 +3,29 @@
  * name and arguments appended (`run.mjs`).
  */
 
-import { join } from "node:path";
-import { root, runtimes, systemNode } from "../scripts/setup.mjs";
-import { compileC, findPython, npmPeer } from "./peers.mjs";
+import {
+  denoCommand,
+  nodeCommand,
+  ourCommand,
+  ourCommands,
+  prefixed,
+  pythonCommand,
+  RUNTIMES,
+} from "./commands.mjs";
+import { compileC, npmPeer } from "./peers.mjs";
 import { who } from "./rounds.mjs";
+import { updating } from "./updating.mjs";
 
 /** The scenarios for whoever can wait for a lock. */
 const WAITING = ["uncontended", "handover", "contention"];
-
-/** What Deno needs to lock without calling C, and nothing else. */
-const WITHOUT_FFI = ["--no-prompt", "--allow-read", "--allow-write"];
-
-const RUNTIMES = {
-  deno: "Deno",
-  bun: "Bun",
-  node: "Node with koffi",
-  node26: "Node 26",
-};
 
 /**
  * All contenders, in the order of the tables.
  *
  * - `name`, `label`: for the command line, for people.
  * - `scenarios`: those it takes part in.
- * - `ours`, `kind`, `withoutFfi`: what its aims are, if it is this package.
+ * - `ours`, `kind`, `withoutFfi`: what its aims are, if it is this package;
+ *   in `update` the `kind` also says with whom it compares.
  * - `period`: of those who poll, the pause between two attempts, in
  *   milliseconds; over it the hand-over has to spread.
  * - `find`: given a temporary folder, the command, `undefined` if `lacks`; or
@@ -56,6 +55,7 @@ function all() {
     npm("proper-lockfile", "sync", ["uncontended"]),
     // Its first pause; the next ones are 2 s, 4 s and so on.
     { ...npm("proper-lockfile", "async", WAITING), period: 1000 },
+    ...updating(),
   ];
 }
 
@@ -65,7 +65,8 @@ export const NAMES = all().map(({ name }) => name);
  * Looks for contenders and tries them.
  *
  * @param wanted Says whether one is wanted at all.
- * @param probe Resolves to the runtime of a command; rejects if it is broken.
+ * @param probe Given a contender, a command of it and the folder, resolves to
+ * the runtime; rejects if it is broken.
  */
 export async function findContenders(wanted, probe, folder) {
   const contenders = [];
@@ -86,7 +87,9 @@ async function found(contender, probe, folder) {
   const commands = findAll ? findAll(folder) : [find(folder)];
   if (commands.includes(undefined)) throw new Error(lacks);
   const runtimes = [];
-  for (const command of commands) runtimes.push(await probe(command, folder));
+  for (const command of commands) {
+    runtimes.push(await probe(contender, command, folder));
+  }
   return { ...contender, command: commands[0], commands, runtimes };
 }
 
@@ -100,7 +103,7 @@ function ours(runtime, kind, withoutFfi = false) {
     kind,
     withoutFfi,
     period: withoutFfi ? 300 : undefined,
-    find: () => ourCommand(runtime, kind, withoutFfi),
+    find: () => ourCommand(runtime, "lockers/portalock", kind, withoutFfi),
     lacks: `${runtime} is not installed`,
   };
 }
@@ -113,19 +116,9 @@ function mixed(kind) {
     ours: true,
     kind,
     withoutFfi: false,
-    findAll: () => Object.keys(RUNTIMES).map((one) => ourCommand(one, kind)),
+    findAll: () => ourCommands("lockers/portalock", kind),
     lacks: "not all of the four runtimes are installed",
   };
-}
-
-function ourCommand(name, kind, withoutFfi) {
-  const runtime = findRuntime(name);
-  if (!runtime) return undefined;
-  const command = withoutFfi
-    ? runtime.command.flatMap((word) => word === "-A" ? WITHOUT_FFI : [word])
-    : runtime.command;
-  const module = join(runtime.directory, `mod${runtime.extension}`);
-  return script(command, "portalock", kind, module);
 }
 
 function python(module, label, period) {
@@ -134,7 +127,7 @@ function python(module, label, period) {
     label,
     scenarios: WAITING,
     period,
-    find: () => prefixed(findPython(module), child("python.py"), module),
+    find: () => pythonCommand(module, module),
     lacks: `no python3 here can import ${module}`,
   };
 }
@@ -144,37 +137,19 @@ function denoFile(kind) {
     name: `deno-fsfile-${kind}`,
     label: `Deno.FsFile, ${kind}`,
     scenarios: kind === "sync" ? WAITING : [...WAITING, "idle"],
-    find() {
-      const deno = findRuntime("deno");
-      return deno && script(deno.command, "deno_file", kind);
-    },
+    find: () => denoCommand("lockers/deno_file", kind),
     lacks: "deno is not installed",
   };
 }
 
 function npm(name, kind, scenarios) {
   const version = npmPeer(name);
+  const driver = `lockers/${name.replace("-", "_")}`;
   return {
     name: `${name}-${kind}`,
     label: `${name} ${version ?? ""}`.trimEnd() + `, ${kind}, Node`,
     scenarios,
-    find: () => version && script([systemNode()], name.replace("-", "_"), kind),
+    find: () => version && nodeCommand(driver, kind),
     lacks: "it did not install",
   };
-}
-
-function findRuntime(wanted) {
-  return runtimes().find(({ name }) => name === wanted);
-}
-
-function script(command, locker, kind, library = "") {
-  return [...command, child("child.mjs"), locker, library, kind];
-}
-
-function prefixed(program, ...args) {
-  return program && [program, ...args];
-}
-
-function child(name) {
-  return join(root, "bench", "children", name);
 }

@@ -16,7 +16,8 @@ export const USAGE = `Usage: npm run bench -- [options]
   --contender NAME  Measure only this one; may be given several times
   --rounds N        So many rounds, each with every contender
                     (${rounds})
-  --seconds N       So long "contention" contends and "idle" waits (10)
+  --seconds N       So long "contention" and "update" contend and "idle" waits
+                    (10)
   --awake           Keep the processors awake during "handover"
   --json FILE       Write the results, samples included, to a file
   --figures FOLDER  Write results.json and pictures to a folder

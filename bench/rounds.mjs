@@ -34,11 +34,20 @@ export async function inRounds(contenders, rounds, once, pooled) {
 
 /** Adds to each result the ratio of one of its figures to that of C. */
 export function besideC(results, ratio) {
-  const c = results.find(({ name }) => name === "c");
-  return results.map((result) => ({
-    ...result,
-    besideC: c === undefined ? null : ratio(result, c),
-  }));
+  return beside(results, "besideC", () => "c", ratio);
+}
+
+/**
+ * Adds to each result, under a name, the ratio of one of its figures to that
+ * of its baseline, `null` where that is missing.
+ *
+ * @param baseline Given a result, the name of the one it is compared with.
+ */
+export function beside(results, as, baseline, ratio) {
+  return results.map((result) => {
+    const base = results.find(({ name }) => name === baseline(result));
+    return { ...result, [as]: base === undefined ? null : ratio(result, base) };
+  });
 }
 
 /** Those facts of a contender that its results need. */

@@ -6,7 +6,7 @@ import { heading, machine } from "../bench/machine.mjs";
 import * as commandLine from "../bench/options.mjs";
 import { installPeers } from "../bench/peers.mjs";
 import { complaint, report } from "../bench/report.mjs";
-import { SCENARIOS } from "../bench/scenarios/mod.mjs";
+import { probe, SCENARIOS } from "../bench/scenarios/mod.mjs";
 import { workspace } from "../bench/workspace.mjs";
 import { command } from "./command.mjs";
 import { setUp } from "./setup.mjs";
@@ -18,7 +18,7 @@ await command("bench", commandLine, async (options) => {
   const chosen = chooser(options);
   const { contenders, skipped } = await findContenders(
     chosen.contender,
-    SCENARIOS.uncontended.probe,
+    probe,
     folder,
   );
   const facts = machine(contenders, folder);

@@ -1,16 +1,17 @@
 /**
- * A contender in JavaScript, as a process: `child.mjs LOCKER LIBRARY KIND
- * SCENARIO ...`. LOCKER is a module of `lockers/`, LIBRARY the file it drives
- * if it does not know itself, KIND `sync` or `async`. SCENARIO is the module
- * beside this one that does the work and returns what is to be printed.
+ * A contender in JavaScript, as a process: `child.mjs DRIVER LIBRARY KIND
+ * SCENARIO ...`. DRIVER is a module, as `lockers/portalock`, LIBRARY the file
+ * it drives if it does not know itself, KIND of a locker `sync` or `async`, of
+ * an updater `durable` or `not durable`. SCENARIO is the module beside this one
+ * that does the work and returns what is to be printed.
  */
 
 import process from "node:process";
 import { pathToFileURL } from "node:url";
 import { say } from "./talk.mjs";
 
-const [locker, library, kind, scenario, ...args] = process.argv.slice(2);
-const { makeSync, make } = await import(`../lockers/${locker}.mjs`);
+const [driver, library, kind, scenario, ...args] = process.argv.slice(2);
+const { makeSync, make } = await import(`../${driver}.mjs`);
 const driven = library === "" ? undefined : await import(
   pathToFileURL(library).href
 );
@@ -18,7 +19,7 @@ const { default: play } = await import(`./${scenario}.mjs`);
 const isSync = kind === "sync";
 const maker = isSync ? makeSync : make;
 const result = await play(
-  { isSync, make: (path) => maker(path, driven) },
+  { isSync, make: (path) => maker(path, driven, kind) },
   ...args,
 );
 say({ runtime: runtime(), ...result });

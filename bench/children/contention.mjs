@@ -5,9 +5,8 @@
 
 import { openSync, readSync, writeSync } from "node:fs";
 import process from "node:process";
-import { setTimeout as sleep } from "node:timers/promises";
 import { Samples } from "./samples.mjs";
-import { hear, say } from "./talk.mjs";
+import { startTogether } from "./talk.mjs";
 
 export default async function contention({ isSync, make }, path, milliseconds) {
   // Whatever is loaded with the first lock is loaded now.
@@ -16,8 +15,7 @@ export default async function contention({ isSync, make }, path, milliseconds) {
   await first.release();
   const locker = make(path);
   const addOne = counter(`${path}.count`);
-  say("ready");
-  await sleep(Math.max(0, Number(await hear()) - Date.now()));
+  await startTogether();
   const run = isSync ? countSync : count;
   return await run(locker, addOne, Number(milliseconds));
 }

@@ -1,4 +1,4 @@
-"""A contender in Python, as a process: LOCKER SCENARIO PATH ..."""
+"""A contender in Python, as a process: DRIVER SCENARIO PATH ..."""
 
 import collections
 import json
@@ -12,13 +12,41 @@ def with_portalocker(path):
     import portalocker
 
     # The default of 5 s would end a wait of the busier scenarios.
-    return portalocker.Lock(path, timeout=60), portalocker.__version__
+    lock = portalocker.Lock(path, timeout=60)
+    return lock, "portalocker " + portalocker.__version__
 
 
 def with_filelock(path):
     import filelock
 
-    return filelock.FileLock(path), filelock.__version__
+    return filelock.FileLock(path), "filelock " + filelock.__version__
+
+
+def in_place(path, durable, truncate_first=False):
+    """Changes a file under a lock on itself, as portalocker is used."""
+    import portalocker
+
+    def change(compute):
+        with portalocker.Lock(path, "r+", timeout=60) as file:
+            text = compute(file.read())
+            if text is None:
+                return
+            file.seek(0)
+            if truncate_first:
+                file.truncate()
+            file.write(text)
+            if not truncate_first:
+                file.truncate()
+            # Otherwise it would be unlocked before it is written.
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+
+    return change, "portalocker " + portalocker.__version__
+
+
+def truncating(path, durable):
+    return in_place(path, durable, truncate_first=True)
 
 
 def uncontended(lock, path, warm_up, milliseconds):
@@ -63,8 +91,7 @@ def contention(lock, path, milliseconds):
     now = time.monotonic_ns
     counter = os.open(path + ".count", os.O_RDWR)
     count, taken = 0, []
-    say("ready")
-    time.sleep(max(0, int(sys.stdin.readline()) / 1000 - time.time()))
+    start_together()
     last = now() + int(milliseconds) * 1_000_000
     while (start := now()) < last:
         lock.acquire()
@@ -77,6 +104,35 @@ def contention(lock, path, milliseconds):
             count += 1
         lock.release()
     return {"count": count, "samples": histogram(taken)}
+
+
+def update(change, path, milliseconds):
+    """See update.mjs."""
+    now = time.monotonic_ns
+    count, taken = 0, []
+
+    def add_one_in_time(text):
+        nonlocal count
+        # What is locked too late does not count.
+        if now() >= last:
+            return None
+        count += 1
+        content = json.loads(text)
+        content["number"] += 1
+        return json.dumps(content)
+
+    start_together()
+    last = now() + int(milliseconds) * 1_000_000
+    while (start := now()) < last:
+        change(add_one_in_time)
+        taken.append(now() - start)
+    return {"count": count, "samples": histogram(taken)}
+
+
+def start_together():
+    """Says that this process is ready, and waits for the moment it is told."""
+    say("ready")
+    time.sleep(max(0, int(sys.stdin.readline()) / 1000 - time.time()))
 
 
 def clock_cost():
@@ -99,15 +155,23 @@ def say(value):
     print(json.dumps(value), flush=True)
 
 
-LOCKERS = {"portalocker": with_portalocker, "filelock": with_filelock}
+DRIVERS = {
+    "portalocker": with_portalocker,
+    "filelock": with_filelock,
+    "portalocker-durable": lambda path: in_place(path, True),
+    "portalocker-not-durable": lambda path: in_place(path, False),
+    "portalocker-truncating-durable": lambda path: truncating(path, True),
+    "portalocker-truncating-not-durable": lambda path: truncating(path, False),
+}
 SCENARIOS = {
     "uncontended": uncontended,
     "handover": handover,
     "contention": contention,
+    "update": update,
 }
 
-locker, scenario, path, *arguments = sys.argv[1:]
-lock, version = LOCKERS[locker](path)
-result = SCENARIOS[scenario](lock, path, *arguments)
-runtime = "Python %s with %s %s" % (platform.python_version(), locker, version)
+driver, scenario, path, *arguments = sys.argv[1:]
+driven, library = DRIVERS[driver](path)
+result = SCENARIOS[scenario](driven, path, *arguments)
+runtime = "Python %s with %s" % (platform.python_version(), library)
 say({"runtime": runtime, **result})

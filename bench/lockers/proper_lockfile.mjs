@@ -10,7 +10,7 @@ import lockfile from "proper-lockfile";
 const OPTIONS = { retries: 100 };
 
 export function makeSync(path) {
-  writeFileSync(path, "");
+  mustExist(path);
   return {
     acquire: () => lockfile.lockSync(path),
     release: () => lockfile.unlockSync(path),
@@ -18,9 +18,14 @@ export function makeSync(path) {
 }
 
 export function make(path) {
-  writeFileSync(path, "");
+  mustExist(path);
   return {
     acquire: () => lockfile.lock(path, OPTIONS),
     release: () => lockfile.unlock(path),
   };
+}
+
+/** Keeps what it holds. */
+function mustExist(path) {
+  writeFileSync(path, "", { flag: "a" });
 }
