@@ -26,7 +26,7 @@ export abstract class LockBase implements AsyncDisposable, Disposable {
   readonly #wait: Wait;
   /** What is held through this instance, the latest last. */
   readonly #held: LockedFile[] = [];
-  /** Those of them that {@linkcode LockBase.release} is about to release. */
+  /** Those of them that are about to be released. */
   readonly #closing = new WeakSet<LockedFile>();
 
   /** @ignore Made by the lock classes. */
@@ -122,21 +122,22 @@ export abstract class LockBase implements AsyncDisposable, Disposable {
    * `throwOnReleaseError`. The lock is gone all the same.
    */
   async release(): Promise<void> {
-    const latest = this.#held.findLast((file) => !this.#closing.has(file)) ??
-      this.#held.at(-1);
-    if (latest === undefined) return;
-    this.#closing.add(latest);
-    await latest.close();
+    await (this.latest() ?? this.#held.at(-1))?.close();
   }
 
   /** {@linkcode LockBase.release}, blocking the thread. */
   releaseSync(): void {
-    this.#held.at(-1)?.closeSync();
+    this.latest()?.closeSync();
+  }
+
+  /** @ignore What {@linkcode LockBase.release} would begin to release. */
+  protected latest(): LockedFile | undefined {
+    return this.#held.findLast((file) => !this.#closing.has(file));
   }
 
   /** Releases everything that is held through this instance. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(this.#held.map((file) => file.close()));
+    await Promise.all([...this.#held].map((file) => file.close()));
   }
 
   /** Releases everything that is held through this instance. */
@@ -187,6 +188,7 @@ export abstract class LockBase implements AsyncDisposable, Disposable {
       path,
       file,
       mode,
+      closing: () => this.#closing.add(locked),
       release: () => perform(this.#release(locked, hold, since)),
       releaseSync: () => performSync(this.#release(locked, hold, since)),
     });

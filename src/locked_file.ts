@@ -32,6 +32,8 @@ export interface LockedFileInit {
   path: string;
   file: NativeFile;
   mode: LockedMode;
+  /** Called when closing begins that may have to wait. */
+  closing: () => void;
   /** Ends the acquisition; the file is no longer used then. */
   release: () => Promise<void>;
   /** Ends the acquisition, blocking the thread. */
@@ -322,6 +324,7 @@ export class LockedFile implements AsyncDisposable, Disposable {
   }
 
   #close(): Promise<void> {
+    this.#init.closing();
     if (this.#pending === 0) return this.#init.release();
     // The number of a closed descriptor may already name another file when a
     // pool thread comes to use it.
