@@ -27,8 +27,6 @@ export abstract class LockBase implements AsyncDisposable, Disposable {
   readonly #wait: Wait;
   /** What is held through this instance, the latest last. */
   readonly #held: LockedFile[] = [];
-  /** Those of them that {@linkcode LockBase.release} is about to release. */
-  readonly #closing = new WeakSet<LockedFile>();
 
   /** @ignore Made by the lock classes. */
   protected constructor(claim: Claim, wait: Wait) {
@@ -123,12 +121,17 @@ export abstract class LockBase implements AsyncDisposable, Disposable {
    * `throwOnReleaseError`. The lock is gone all the same.
    */
   async release(): Promise<void> {
-    await this.#latest()?.close();
+    await (this.latest() ?? this.#held.at(-1))?.close();
   }
 
   /** {@linkcode LockBase.release}, blocking the thread. */
   releaseSync(): void {
-    this.#latest()?.closeSync();
+    this.latest()?.closeSync();
+  }
+
+  /** @ignore What {@linkcode LockBase.release} would begin to release. */
+  protected latest(): LockedFile | undefined {
+    return this.#held.findLast(({ closing }) => !closing);
   }
 
   /** Releases everything that is held through this instance. */
@@ -139,13 +142,6 @@ export abstract class LockBase implements AsyncDisposable, Disposable {
   /** Releases everything that is held through this instance. */
   [Symbol.dispose](): void {
     throwAny(closeAllSync(this.#held));
-  }
-
-  #latest(): LockedFile | undefined {
-    const latest = this.#held.findLast((file) => !this.#closing.has(file)) ??
-      this.#held.at(-1);
-    if (latest) this.#closing.add(latest);
-    return latest;
   }
 
   #patience(options: AcquireOptions | undefined): Patience {

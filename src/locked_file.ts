@@ -54,6 +54,11 @@ export class LockedFile extends OpenFile
     this.#init = init;
   }
 
+  /** @ignore Whether it is closed, or about to be. */
+  get closing(): boolean {
+    return this.#gate.shut !== undefined;
+  }
+
   /**
    * Makes a shared lock exclusive, or an exclusive one shared.
    *

@@ -69,6 +69,16 @@ export class RLock extends LockBase {
   }
 
   /**
+   * Acquires the lock, waiting if need be; what is held already is counted
+   * before this returns its promise, and cannot be lost in between.
+   */
+  override async acquire(options?: AcquireOptions): Promise<LockedFile> {
+    return this.#claim.counts
+      ? this.acquireSync(options)
+      : await super.acquire(options);
+  }
+
+  /**
    * Runs a function while the lock is held, as {@linkcode Lock} does. Inside of
    * another `run` of the same task it goes on at once; what was started there
    * and outlives it keeps the lock until its own `run` has ended.
@@ -113,7 +123,7 @@ export class RLock extends LockBase {
   }
 
   #checkRelease(): void {
-    if (this.locked) return;
+    if (this.latest()) return;
     throw new LockException(
       `Cannot release ${shown(this)}: it was released as often as acquired`,
       { path: this.path },

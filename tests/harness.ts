@@ -73,6 +73,28 @@ export const runtimes: TestRuntime[] = surroundings.runtimes.length > 0
   ? surroundings.runtimes
   : [self];
 
+/** Deno that may do everything but call C. */
+const withoutFfi = runtimes.filter(({ name }) => name === "deno").map(
+  (runtime) => {
+    const [program] = runtime.command;
+    const allowed = ["read", "write", "run", "env", "sys"];
+    const options = allowed.map((name) => `--allow-${name}`);
+    const command = [program, "run", "--no-check", "-q", ...options];
+    return { ...runtime, name: "deno without FFI", command };
+  },
+);
+
+/** {@linkcode runtimes}, and Deno without FFI. */
+export const everyRuntime: TestRuntime[] = [...runtimes, ...withoutFfi];
+
+/** The command that runs a script of `tests/fixtures` on a runtime. */
+export function scriptOn(
+  { command, directory, extension }: TestRuntime,
+  name: string,
+): string[] {
+  return [...command, join(directory, "tests", "fixtures", name) + extension];
+}
+
 /** What a test may need; one that is missing skips the test by name. */
 const CAPABILITIES = {
   descriptors: () => hasDescriptors(),
@@ -84,6 +106,7 @@ const CAPABILITIES = {
     surroundings.python !== null && surroundings.newerPortalocker !== null,
   "the oldest Deno and Bun": () => surroundings.oldest.length === 2,
   "flock(1)": () => has("flock"),
+  "strace(1)": () => succeeds("strace", "-o", "/dev/null", "true"),
   "bindfs(1) and FUSE": () =>
     has("bindfs") && succeeds("test", "-c", "/dev/fuse"),
   "user namespaces": () =>
@@ -91,7 +114,6 @@ const CAPABILITIES = {
   "root": () => process.getuid?.() === 0,
   "root that mounts": () => mounts(),
   "setpriv(1)": () => has("setpriv"),
-  "strace(1)": () => succeeds("strace", "-e", "trace=none", "true"),
   "Deno, Bun and Node": () =>
     ["deno", "bun", "node", "node26"].every((name) =>
       runtimes.some((runtime) => runtime.name === name)
@@ -313,11 +335,7 @@ export class Worker implements AsyncDisposable {
 
   /** Starts `tests/fixtures/worker` on a runtime. */
   static on(runtime: TestRuntime): Worker {
-    return new Worker([
-      ...runtime.command,
-      join(runtime.directory, "tests", "fixtures", "worker") +
-      runtime.extension,
-    ]);
+    return new Worker(scriptOn(runtime, "worker"));
   }
 
   /** Starts the Python worker, with Debian's portalocker or a newer one. */

@@ -39,6 +39,11 @@ export class Reentrant implements Claim {
     this.#entering = entering;
   }
 
+  /** Whether taking it would do no more than count. */
+  get counts(): boolean {
+    return this.#hold !== undefined && this.#entering() === undefined;
+  }
+
   *take(patience: Patience, waits: () => void): Recipe<Hold | Refused> {
     const scope = this.#entering();
     if (scope && !(yield* queue(this.#scopes, patience, waits))) {
