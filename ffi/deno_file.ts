@@ -33,6 +33,7 @@ export function denoFiles(deno: DenoApi): Native {
       if (mode.noFollow) refuseLink(path);
       return denoFile(deno.openSync(path, openOptions(mode, creationMode)));
     },
+    isNear: () => false,
     holders: () => [],
     descriptor() {
       throw new Unsupported(

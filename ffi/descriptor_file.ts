@@ -1,6 +1,7 @@
 /** Files over `node:fs` descriptors, locked by a {@linkcode System}. */
 
 import * as fs from "node:fs";
+import { dirname } from "node:path";
 import { Unsupported } from "./types.ts";
 import type {
   FileInfo,
@@ -28,6 +29,14 @@ export function descriptors(system: System): Native {
   // a file system that answers from this machine. Elsewhere (NFS, FUSE) a
   // server must not stand still while somebody else's disk thinks.
   const local = new Set<string>();
+  // The same of directories in which files were made.
+  const near = new Set<string>();
+
+  function remember(path: string, mode: OpenMode): void {
+    const [paths, one] = mode.exclusive ? [near, dirname(path)] : [local, path];
+    if (paths.size >= REMEMBERED_PATHS) paths.clear();
+    paths.add(one);
+  }
 
   function openSync(
     path: string,
@@ -35,7 +44,8 @@ export function descriptors(system: System): Native {
     creationMode: number,
     locker?: LockerSettings,
   ) {
-    const isLocal = local.has(path) || null;
+    const isLocal = local.has(path) ||
+      mode.exclusive && near.has(dirname(path)) || null;
     const opening = (mode: OpenMode) =>
       fs.openSync(path, openFlags(mode), creationMode);
     return proven(openExisting(mode, opening), isLocal, locker);
@@ -58,7 +68,9 @@ export function descriptors(system: System): Native {
   return {
     openSync,
     open(path, mode, creationMode, locker) {
-      if (local.has(path)) return openSync(path, mode, creationMode, locker);
+      if (local.has(path) || mode.exclusive && near.has(dirname(path))) {
+        return openSync(path, mode, creationMode, locker);
+      }
       const opening = (mode: OpenMode) =>
         new Promise<number>((resolve, reject) =>
           fs.open(path, openFlags(mode), creationMode, settle(resolve, reject))
@@ -70,11 +82,7 @@ export function descriptors(system: System): Native {
         });
       }).then((fd) => {
         const isLocal = system.isLocal(fd);
-        // Who makes a new file hardly opens it again.
-        if (isLocal && !mode.exclusive) {
-          if (local.size >= REMEMBERED_PATHS) local.clear();
-          local.add(path);
-        }
+        if (isLocal) remember(path, mode);
         return proven(fd, isLocal, locker);
       });
     },
@@ -82,6 +90,7 @@ export function descriptors(system: System): Native {
       prove(fd);
       return new Descriptor(system, fd);
     },
+    isNear: (directory) => near.has(directory),
     holders: system.holders,
   };
 }

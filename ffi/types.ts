@@ -240,6 +240,11 @@ export interface Native {
     creationMode: number,
     locker?: LockerSettings,
   ): NativeFile;
+  /**
+   * Whether a directory is known to lie on a file system of this machine, which
+   * answers in microseconds. Known is what something was opened in.
+   */
+  isNear(directory: string): boolean;
   /** A descriptor that the caller opened, once proven to be the system's. */
   descriptor(fd: number): Lockable;
   /**

@@ -1,13 +1,15 @@
 /** `updateFile`: read, change and replace a file, one after the other. */
 
-import { readFile } from "node:fs/promises";
 import { inspect } from "node:util";
+import { native } from "../ffi/mod.ts";
+import type { NativeFile } from "../ffi/types.ts";
 import { findDestination, makeDirectories } from "./atomic/destination.ts";
 import { codeOf } from "./atomic/disk.ts";
 import { atomicSettings } from "./atomic/options.ts";
 import type { AtomicOptions } from "./atomic/options.ts";
 import { writeAtomic } from "./atomic_file.ts";
-import { LockException, shown } from "./errors.ts";
+import { LockException, openFailure, shown } from "./errors.ts";
+import { readAll } from "./file_recipes.ts";
 import { Lock } from "./lock.ts";
 import {
   ACQUIRE_OPTIONS,
@@ -17,7 +19,9 @@ import {
   filePath,
 } from "./options.ts";
 import type { AcquireOptions } from "./options.ts";
-import { perform } from "./recipe.ts";
+import { parseMode } from "./open_mode.ts";
+import { perform, step } from "./recipe.ts";
+import type { Recipe } from "./recipe.ts";
 
 /** How to wait for a file that is to be changed, and how to write it. */
 export interface UpdateOptions
@@ -36,6 +40,8 @@ const UPDATE_OPTIONS = [
   "creationMode",
   "durable",
 ] as const satisfies readonly (keyof UpdateOptions)[];
+
+const READ = parseMode("r");
 
 /** The locks that somebody in this thread uses, by path. */
 const inUse = new Map<string, { lock: Lock; users: number }>();
@@ -124,7 +130,7 @@ export async function updateFile(
   );
   await perform(makeDirectories(directory, writing.durable));
   await underLock(`${target}.lock`, acquire, async () => {
-    const bytes = await content(target);
+    const bytes = await perform(content(target));
     const old = text ? decoded(name, bytes) : bytes;
     const next = await change(old as never);
     checkContent(next, text);
@@ -149,12 +155,22 @@ async function underLock(
   }
 }
 
-async function content(path: string): Promise<Uint8Array> {
+function* content(path: string): Recipe<Uint8Array> {
+  let file: NativeFile;
   try {
-    return await readFile(path);
+    const system = native();
+    file = yield* step(
+      () => system.open(path, READ, 0),
+      () => system.openSync(path, READ, 0),
+    );
   } catch (error) {
     if (codeOf(error) === "ENOENT") return new Uint8Array();
-    throw error;
+    throw openFailure({ path }, error, "write");
+  }
+  try {
+    return yield* readAll(file);
+  } finally {
+    yield* step(() => file.close(), () => file.closeSync());
   }
 }
 

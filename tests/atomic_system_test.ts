@@ -249,7 +249,7 @@ test(
     const log = join(dir.path, "log");
     const strace = ["strace", "-f", "-qq", "-o", log, "-e", "trace=umask"];
     await writes("ways", join(dir.path, "traced"), {}, strace);
-    assert.equal(read(log), "");
+    assert.doesNotMatch(read(log), /umask\(/);
   },
   "strace(1)",
 );

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { Lock, type LockOptions } from "../mod.ts";
 import { native } from "../ffi/mod.ts";
+import { parseMode } from "../src/open_mode.ts";
 import { folder, openDescriptors, test } from "./harness.ts";
 
 /** Acquires in both forms, both of which must do the same. */
@@ -126,23 +127,22 @@ async function asSomebodyElse(dir: string, body: () => Promise<void>) {
   }
 }
 
-test("a file that had to be new is not remembered as one to open at once", async () => {
-  using dir = folder();
-  const path = join(dir.path, "a");
-  const mode = {
-    read: true,
-    write: true,
-    append: false,
-    create: true,
-    exclusive: true,
-  };
-  for (let i = 0; i < 2; i++) {
-    const opening = native().open(path, mode, 0o600);
-    assert.ok(opening instanceof Promise);
-    (await opening).closeSync();
-    fs.rmSync(path);
-  }
-});
+test(
+  "a new file is made at once where another one was made on this machine",
+  async () => {
+    using dir = folder();
+    const mode = { ...parseMode("x+"), noFollow: true };
+    assert.ok(!native().isNear(dir.path));
+    const first = native().open(join(dir.path, "a"), mode, 0o600);
+    assert.ok(first instanceof Promise);
+    (await first).closeSync();
+    assert.ok(native().isNear(dir.path));
+    const second = native().open(join(dir.path, "b"), mode, 0o600);
+    assert.ok(!(second instanceof Promise));
+    second.closeSync();
+  },
+  "descriptors",
+);
 
 test("Lock on a FIFO does not hang", async () => {
   using dir = folder();

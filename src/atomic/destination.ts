@@ -1,12 +1,12 @@
 /** Where an atomic write goes, and what stands there. */
 
+import { closeSync } from "node:fs";
 import type { Stats } from "node:fs";
 import { dirname, isAbsolute, sep } from "node:path";
 import process from "node:process";
 import { AlreadyExists, LockException, shown } from "../errors.ts";
 import type { Recipe } from "../recipe.ts";
 import {
-  closeDirectory,
   codeOf,
   inside,
   look,
@@ -92,7 +92,7 @@ function* syncEntry(path: string): Recipe<void> {
   try {
     yield* syncDirectory(directory);
   } finally {
-    yield* closeDirectory(directory);
+    closeSync(directory);
   }
 }
 

@@ -1,7 +1,9 @@
 /** What atomic writing asks of the file system, in both forms. */
 
 import * as fs from "node:fs";
-import { sep } from "node:path";
+import { dirname, sep } from "node:path";
+import { native } from "../../ffi/mod.ts";
+import type { FileInfo, NativeFile } from "../../ffi/types.ts";
 import { step } from "../recipe.ts";
 import type { Recipe } from "../recipe.ts";
 
@@ -29,17 +31,34 @@ export function inside(directory: string, name: string): string {
   return directory.endsWith(sep) ? directory + name : directory + sep + name;
 }
 
-export function list(directory: string): Recipe<string[]> {
-  return both(
+/** A directory that had so many names takes too long to list in between. */
+const MOST_NAMES = 200;
+
+/** So many directories are remembered as short. */
+const REMEMBERED = 1000;
+
+const short = new Set<string>();
+
+export function* list(directory: string): Recipe<string[]> {
+  const names = yield* either(
+    short.has(directory) && native().isNear(directory),
     () => promises.readdir(directory),
     () => fs.readdirSync(directory),
   );
+  if (short.size >= REMEMBERED) short.clear();
+  if (names.length <= MOST_NAMES) short.add(directory);
+  else short.delete(directory);
+  return names;
 }
 
 /** What a path names, links not followed; `null` where there is nothing. */
 export function* look(path: string): Recipe<fs.Stats | null> {
   try {
-    return yield* both(() => promises.lstat(path), () => fs.lstatSync(path));
+    return yield* quick(
+      path,
+      () => promises.lstat(path),
+      () => fs.lstatSync(path),
+    );
   } catch (error) {
     if (codeOf(error) === "ENOENT") return null;
     throw error;
@@ -47,23 +66,43 @@ export function* look(path: string): Recipe<fs.Stats | null> {
 }
 
 export function readLink(path: string): Recipe<string> {
-  return both(() => promises.readlink(path), () => fs.readlinkSync(path));
+  return quick(
+    path,
+    () => promises.readlink(path),
+    () => fs.readlinkSync(path),
+  );
 }
 
 export function remove(path: string): Recipe<void> {
-  return both(() => promises.unlink(path), () => fs.unlinkSync(path));
+  return quick(
+    path,
+    () => promises.unlink(path),
+    () => fs.unlinkSync(path),
+  );
 }
 
 export function rename(from: string, to: string): Recipe<void> {
-  return both(() => promises.rename(from, to), () => fs.renameSync(from, to));
+  return quick(
+    to,
+    () => promises.rename(from, to),
+    () => fs.renameSync(from, to),
+  );
 }
 
 export function link(from: string, to: string): Recipe<void> {
-  return both(() => promises.link(from, to), () => fs.linkSync(from, to));
+  return quick(
+    to,
+    () => promises.link(from, to),
+    () => fs.linkSync(from, to),
+  );
 }
 
 export function makeDirectory(path: string): Recipe<void> {
-  return both(() => promises.mkdir(path), () => fs.mkdirSync(path));
+  return either(
+    native().isNear(path),
+    () => promises.mkdir(path),
+    () => fs.mkdirSync(path),
+  );
 }
 
 /** By descriptor where there is one: no path can lead elsewhere then. */
@@ -72,8 +111,13 @@ export function changeMode(
   mode: number,
 ): Recipe<void> {
   return fd === null
-    ? both(() => promises.chmod(path, mode), () => fs.chmodSync(path, mode))
-    : both(
+    ? quick(
+      path,
+      () => promises.chmod(path, mode),
+      () => fs.chmodSync(path, mode),
+    )
+    : quick(
+      path,
       () => called((done) => fs.fchmod(fd, mode, done)),
       () => fs.fchmodSync(fd, mode),
     );
@@ -86,11 +130,13 @@ export function changeOwner(
   gid: number,
 ): Recipe<void> {
   return fd === null
-    ? both(
+    ? quick(
+      path,
       () => promises.lchown(path, uid, gid),
       () => fs.lchownSync(path, uid, gid),
     )
-    : both(
+    : quick(
+      path,
       () => called((done) => fs.fchown(fd, uid, gid, done)),
       () => fs.fchownSync(fd, uid, gid),
     );
@@ -99,7 +145,8 @@ export function changeOwner(
 /** Opens a directory that is to be synced, `null` where that is not possible. */
 export function* openDirectory(path: string): Recipe<number | null> {
   try {
-    return yield* both(
+    return yield* quick(
+      path,
       () => called<number>((done) => fs.open(path, "r", done)),
       () => fs.openSync(path, "r"),
     );
@@ -121,16 +168,31 @@ export function* syncDirectory(directory: number): Recipe<void> {
   }
 }
 
-export function closeDirectory(directory: number): Recipe<void> {
-  return both(
-    () => called((done) => fs.close(directory, done)),
-    () => fs.closeSync(directory),
-  );
+/** What the system knows of an open file. */
+export function statOf(path: string, file: NativeFile): Recipe<FileInfo> {
+  return quick(path, () => file.stat(), () => file.statSync());
 }
 
-/** A step. The promises of Bun 1.2 are no instances of `Promise`. */
+/** A step that blocks the thread in either form where the path is near. */
+function quick<T>(
+  path: string,
+  wait: () => Promise<T>,
+  block: () => T,
+): Recipe<T> {
+  return either(native().isNear(dirname(path)), wait, block);
+}
+
 function both<T>(wait: () => Promise<T>, block: () => T): Recipe<T> {
-  return step(async () => await wait(), block);
+  return either(false, wait, block);
+}
+
+/** The promises of Bun 1.2 are no instances of `Promise`. */
+function either<T>(
+  near: boolean,
+  wait: () => Promise<T>,
+  block: () => T,
+): Recipe<T> {
+  return step(near ? block : async () => await wait(), block);
 }
 
 /** Makes a promise of a call whose last argument is a callback. */

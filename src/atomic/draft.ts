@@ -87,7 +87,7 @@ function* createAt(path: string, creationMode: number): Recipe<Draft | null> {
   try {
     const locked = tryLock(file);
     if (locked === null) return { path, file, locked: false };
-    if (locked && (yield* isAt(path, file))) return { path, file, locked };
+    if (locked && file.isAt(path)) return { path, file, locked };
     yield* dropDraft({ path, file, locked });
     return null;
   } catch (error) {
@@ -129,7 +129,7 @@ function* cleanAt(path: string): Recipe<void> {
   try {
     // Its writer may have published it meanwhile, or another cleaner removed
     // it. From here on nobody else does: they would need the lock.
-    if (tryLock(file) && (yield* isAt(path, file))) yield* remove(path);
+    if (tryLock(file) && file.isAt(path)) yield* remove(path);
   } finally {
     yield* unlockAndClose(file);
   }
@@ -151,11 +151,4 @@ function* openStale(path: string): Recipe<NativeFile> {
     if (codeOf(error) !== "EACCES") throw error;
     return yield* open(false);
   }
-}
-
-/** Whether a path names the open file, and is no link to it. */
-function* isAt(path: string, file: NativeFile): Recipe<boolean> {
-  const there = yield* look(path);
-  const { dev, ino } = yield* step(() => file.stat(), () => file.statSync());
-  return there !== null && there.dev === dev && there.ino === ino;
 }

@@ -1,5 +1,6 @@
 /** How a temporary file becomes the file that it was written for. */
 
+import { closeSync } from "node:fs";
 import type { Stats } from "node:fs";
 import { openFailure } from "../errors.ts";
 import { unlockAndClose } from "../file_recipes.ts";
@@ -14,7 +15,6 @@ import type { Destination } from "./destination.ts";
 import {
   changeMode,
   changeOwner,
-  closeDirectory,
   codeOf,
   inside,
   link,
@@ -22,6 +22,7 @@ import {
   openDirectory,
   remove,
   rename,
+  statOf,
   syncDirectory,
 } from "./disk.ts";
 import { cleanUp, createDraft, dropDraft, randomName } from "./draft.ts";
@@ -104,7 +105,7 @@ export function* commit(work: Work, keep: boolean): Recipe<void> {
     }
   } catch (error) {
     yield* dropDraft(draft);
-    if (directory !== null) yield* quietly(closeDirectory(directory));
+    if (directory !== null) closeSync(directory);
     throw error;
   }
   yield* finish(draft, directory);
@@ -121,7 +122,7 @@ function* finish(
       : step(() => file.close(), () => file.closeSync());
     if (directory !== null) yield* syncDirectory(directory);
   } finally {
-    if (directory !== null) yield* quietly(closeDirectory(directory));
+    if (directory !== null) closeSync(directory);
   }
 }
 
@@ -157,7 +158,7 @@ function* preserve({ draft, destination }: Work): Recipe<string | null> {
 
 /** Gives the temporary file the owner and permissions of the old one. */
 function* resemble({ path, file }: Draft, old: Stats): Recipe<void> {
-  const mine = yield* step(() => file.stat(), () => file.statSync());
+  const mine = yield* statOf(path, file);
   const it = { path, fd: file.fd };
   const ownerKept = mine.uid === old.uid && mine.gid === old.gid ||
     (yield* give(it, old.uid, old.gid));
