@@ -287,6 +287,41 @@ for (const [locker, ...needs] of LOCKERS) {
   );
 
   test(
+    `a downgrade with "${locker}" wakes readers here where nobody else tells`,
+    async () => {
+      using it = lockFile(locker);
+      const untold = () => ({ watch: () => null, announce() {} });
+      await withFiles(untold, async () => {
+        await using file = it.writer();
+        using _pauses = onlyShortPauses(0);
+        const reader = it.lock(LOCK_SH, { timeout: 60_000 }).acquire();
+        await delay(20);
+        await file.relock(LOCK_SH);
+        (await reader).closeSync();
+      });
+    },
+    ...needs,
+  );
+
+  test(
+    `a relock() with "${locker}" that is woken while the file is closed ends too`,
+    async () => {
+      using it = lockFile(locker);
+      const [others, file] = [[it.reader(), it.reader()], it.reader()];
+      const upgrade = assert.rejects(
+        file.relock(LOCK_EX, { timeout: Infinity, checkInterval: 600_000 }),
+        { code: "EBADF" },
+      );
+      await delay(20);
+      others[0].closeSync();
+      await file.close();
+      await upgrade;
+      others[1].closeSync();
+    },
+    ...needs,
+  );
+
+  test(
     `the release that follows relock() with "${locker}" tells of the present kind`,
     async () => {
       using it = lockFile(locker);
@@ -442,6 +477,7 @@ test(
   'an upgrade with "ofd" goes ahead of writers who wait for it',
   async () => {
     using it = lockFile("ofd");
+    using _pauses = onlyShortPauses(0);
     const other = it.reader();
     const file = it.reader();
     const writers = [1, 2].map(() =>
@@ -457,7 +493,7 @@ test(
       writers.map(async (writer) => (await writer).closeSync()),
     );
   },
-  "descriptors",
+  "inotify(7)",
 );
 
 test("a relock() that waits is told of and tells, as an acquire is", async () => {
