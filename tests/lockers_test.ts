@@ -7,7 +7,7 @@ import { Worker as Thread } from "node:worker_threads";
 import type { NativeFile } from "../ffi/types.ts";
 import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../mod.ts";
 import { LockException, lockHolders, lockSync, unlock } from "../mod.ts";
-import type { LockOptions } from "../mod.ts";
+import type { LastingWait, LockOptions } from "../mod.ts";
 import {
   folder,
   onlyShortPauses,
@@ -154,30 +154,38 @@ for (const locker of RECORDS) {
     assert.equal(await freeElsewhere(path, by(locker, { range })), false);
   }, "descriptors");
 
-  test(`"${locker}" and Python's fcntl.lockf exclude each other`, async () => {
-    using dir = folder();
-    const path = join(dir.path, "a.lock");
-    const shared = { flags: LOCK_SH | LOCK_NB };
-    await using python = Worker.python();
-    assert.equal(await python.ask("tryLockf", path), true);
-    assert.equal(free(path, by(locker)), false);
-    assert.equal(free(path, by(locker, shared)), false);
-    assert.equal(free(path, by("flock")), true);
-    await python.ask("close");
-    assert.equal(await python.ask("tryLockf", path, "shared", 5, 10), true);
-    assert.equal(free(path, by(locker)), false);
-    assert.equal(free(path, by(locker, shared)), true);
-    const range = (start: number) =>
-      by(locker, { range: { start, length: 5 } });
-    assert.equal(free(path, range(0)), true);
-    assert.equal(free(path, range(14)), false);
-    assert.equal(free(path, range(15)), true);
-    await python.ask("close");
-    await using _file = await new Lock(path, range(20)).acquire();
-    assert.equal(await python.ask("tryLockf", path), false);
-    assert.equal(await python.ask("tryLockf", path, "shared", 24, 1), false);
-    assert.equal(await python.ask("tryLockf", path, "exclusive", 25, 0), true);
-  }, "Python's portalocker");
+  test(
+    `"${locker}" and Python's fcntl.lockf exclude each other`,
+    async () => {
+      using dir = folder();
+      const path = join(dir.path, "a.lock");
+      const shared = { flags: LOCK_SH | LOCK_NB };
+      await using python = Worker.python();
+      assert.equal(await python.ask("tryLockf", path), true);
+      assert.equal(free(path, by(locker)), false);
+      assert.equal(free(path, by(locker, shared)), false);
+      assert.equal(free(path, by("flock")), true);
+      await python.ask("close");
+      assert.equal(await python.ask("tryLockf", path, "shared", 5, 10), true);
+      assert.equal(free(path, by(locker)), false);
+      assert.equal(free(path, by(locker, shared)), true);
+      const range = (start: number) =>
+        by(locker, { range: { start, length: 5 } });
+      assert.equal(free(path, range(0)), true);
+      assert.equal(free(path, range(14)), false);
+      assert.equal(free(path, range(15)), true);
+      await python.ask("close");
+      await using _file = await new Lock(path, range(20)).acquire();
+      assert.equal(await python.ask("tryLockf", path), false);
+      assert.equal(await python.ask("tryLockf", path, "shared", 24, 1), false);
+      assert.equal(
+        await python.ask("tryLockf", path, "exclusive", 25, 0),
+        true,
+      );
+    },
+    "descriptors",
+    "Python's portalocker",
+  );
 
   for (const form of FORMS) {
     test(
@@ -257,15 +265,25 @@ for (const locker of RECORDS) {
         await elsewhere.ask("acquire", path, by(locker, range(7)));
         await holder.ask("acquire", path, by(locker, range(1)));
         // Only those that lasted look for holders in every process.
-        const lock = new Lock(path, by(locker, { timeout: 150, ...range(1) }));
+        const told: number[] = [];
+        const onWait = ({ holders }: LastingWait) =>
+          void told.push(...holders.map(({ pid }) => pid));
+        const how = { timeout: 150, onWait, ...range(1) };
+        const lock = new Lock(path, by(locker, how));
         const { pid } = holder.process;
         await assert.rejects(async () => await lock[form](), {
           holderPid: pid,
           message: new RegExp(`by process ${pid} \\([^)]+\\) \\(waited`),
         });
+        assert.deepEqual(told, [pid]);
         const flock = new Lock(path, { timeout: 150 });
         const flocker = { holderPid: other.process.pid };
         await assert.rejects(async () => await flock[form](), flocker);
+        const fd = fs.openSync(path, "a");
+        assert.throws(() => lockSync(fd, LOCK_EX | LOCK_NB), {
+          message: new RegExp(`by process ${flocker.holderPid} \\([^)]+\\)$`),
+        });
+        fs.closeSync(fd);
         assert.equal((await lockHolders(path)).length, 3);
       },
       "inotify(7)",
@@ -390,6 +408,22 @@ test(
     lockSync(fd, LOCK_SH);
     assert.equal(await freeElsewhere(path, by("lockf")), false);
     assert.equal(await freeElsewhere(path, by("ofd")), false);
+    fs.closeSync(fd);
+  },
+  "descriptors",
+);
+
+test(
+  "unlock() that found record locks leaves nothing behind for the next",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    await using worker = Worker.on(self);
+    await worker.ask("acquire", path, by("lockf"));
+    const fd = fs.openSync(path, "a");
+    unlock(fd);
+    // The answer held the number of a process, which must not go into a lock.
+    assert.equal(free(`${path}2`, by("ofd")), true);
     fs.closeSync(fd);
   },
   "descriptors",

@@ -3,6 +3,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { type PosixConstants, posixConstants } from "../ffi/constants.ts";
 import { descriptors } from "../ffi/descriptor_file.ts";
+import { recordLocks } from "../ffi/fcntl.ts";
 import { posix } from "../ffi/posix.ts";
 import { Unsupported } from "../ffi/types.ts";
 import type { CValue, Runtime, Signature, System } from "../ffi/types.ts";
@@ -111,6 +112,27 @@ for (const name of ["ofd", "lockf"] as const) {
     assert.throws(() => blocking.unlock(3), { code: "EWOULDBLOCK" });
   });
 }
+
+test("posix: record locks are taken to be there unless the system denies it", () => {
+  const { F_UNLCK, F_RDLCK, F_WRLCK } = linux.records;
+  const answers: [number, number, boolean][] = [
+    [0, F_UNLCK, false],
+    [0, F_RDLCK, true],
+    [0, F_WRLCK, true],
+    [22, F_UNLCK, true],
+  ];
+  for (const [errno, kind, expected] of answers) {
+    const fcntl = (...values: CValue[]) => {
+      const { buffer } = values.at(-1) as Uint8Array;
+      new Int16Array(buffer)[0] = kind;
+      return errno === 0 ? 0 : -1;
+    };
+    const runtime = { bind: () => ({ fcntl }) } as unknown as Runtime;
+    const fail = () => assert.fail("to ask is no reason to fail");
+    const records = recordLocks(runtime, linux, () => errno, fail);
+    assert.equal(records.present(3), expected, `${errno} ${kind}`);
+  }
+});
 
 /** The documented layouts, and the numbers that go into them. */
 const LAYOUTS = {

@@ -287,6 +287,41 @@ for (const [locker, ...needs] of LOCKERS) {
   );
 
   test(
+    `a downgrade with "${locker}" wakes readers here where nobody else tells`,
+    async () => {
+      using it = lockFile(locker);
+      const untold = () => ({ watch: () => null, announce() {} });
+      await withFiles(untold, async () => {
+        await using file = it.writer();
+        using _pauses = onlyShortPauses(0);
+        const reader = it.lock(LOCK_SH, { timeout: 60_000 }).acquire();
+        await delay(20);
+        await file.relock(LOCK_SH);
+        (await reader).closeSync();
+      });
+    },
+    ...needs,
+  );
+
+  test(
+    `a relock() with "${locker}" that is woken while the file is closed ends too`,
+    async () => {
+      using it = lockFile(locker);
+      const [others, file] = [[it.reader(), it.reader()], it.reader()];
+      const upgrade = assert.rejects(
+        file.relock(LOCK_EX, { timeout: Infinity, checkInterval: 600_000 }),
+        { code: "EBADF" },
+      );
+      await delay(20);
+      others[0].closeSync();
+      await file.close();
+      await upgrade;
+      others[1].closeSync();
+    },
+    ...needs,
+  );
+
+  test(
     `the release that follows relock() with "${locker}" tells of the present kind`,
     async () => {
       using it = lockFile(locker);
@@ -442,6 +477,7 @@ test(
   'an upgrade with "ofd" goes ahead of writers who wait for it',
   async () => {
     using it = lockFile("ofd");
+    using _pauses = onlyShortPauses(0);
     const other = it.reader();
     const file = it.reader();
     const writers = [1, 2].map(() =>
@@ -457,7 +493,7 @@ test(
       writers.map(async (writer) => (await writer).closeSync()),
     );
   },
-  "descriptors",
+  "inotify(7)",
 );
 
 test("a relock() that waits is told of and tells, as an acquire is", async () => {
@@ -488,3 +524,54 @@ test(
   },
   "inotify(7)",
 );
+
+test(
+  'an upgrade with "flock" that has to wait lets in who waited before',
+  async () => {
+    using it = lockFile("flock");
+    let attempts = 0;
+    // As where a failed attempt keeps the shared lock.
+    const keeps = (file: NativeFile): Partial<NativeFile> => ({
+      tryLock: (exclusive) =>
+        exclusive && attempts++ === 0 ? false : file.tryLock(exclusive),
+    });
+    let file!: LockedFile;
+    await withFiles(keeps, () => void (file = it.reader()));
+    using _pauses = onlyShortPauses(0);
+    const writer = it.lock(LOCK_EX, { timeout: 60_000 }).acquire();
+    await delay(50);
+    const upgrade = file.relock(LOCK_EX, { timeout: 60_000 });
+    (await writer).closeSync();
+    assert.equal(await upgrade, false);
+    file.closeSync();
+  },
+  "inotify(7)",
+);
+
+test('the old lock is taken again with "flock" ahead of those who wait', async () => {
+  using it = lockFile("flock");
+  const other = it.reader();
+  const file = it.reader();
+  const writer = it.lock(LOCK_EX, { timeout: 60_000 }).acquire();
+  await delay(20);
+  const message = /; the lock it had is back, but was not held meanwhile$/;
+  await assert.rejects(file.relock(LOCK_EX, { timeout: 20 }), { message });
+  other.closeSync();
+  file.closeSync();
+  (await writer).closeSync();
+});
+
+test('closing a file takes no lost lock again with "flock"', async () => {
+  using it = lockFile("flock");
+  const other = it.reader();
+  const file = it.reader();
+  const upgrade = assert.rejects(
+    file.relock(LOCK_EX, { timeout: Infinity, checkInterval: 600_000 }),
+    { code: "EBADF" },
+  );
+  assert.equal(other.relockSync(LOCK_EX), true);
+  await file.close();
+  await upgrade;
+  assert.equal(it.admits(LOCK_SH), false);
+  other.closeSync();
+});
