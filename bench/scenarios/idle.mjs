@@ -1,8 +1,9 @@
 /**
  * Scenario: what a process pays while it waits. Its processor time over some
- * seconds beside that of a process that only sleeps; and how long reading a
- * small file takes while 64 locks are waited for, in the same process before
- * and meanwhile. Another process holds all the locks.
+ * seconds beside that of one that wakes up every 250 ms to do nothing, and of
+ * one that only sleeps; and how long reading a small file takes while 64 locks
+ * are waited for, in the same process before and meanwhile. Another process
+ * holds all the locks.
  */
 
 import { setTimeout as sleep } from "node:timers/promises";
@@ -23,6 +24,7 @@ const SETTLING = 2000;
 export const COLUMNS = [
   { title: "", cell: ({ label }) => label },
   { title: "CPU ms waiting", cell: ({ waiting }) => short(waiting) },
+  { title: "CPU ms waking", cell: ({ waking }) => short(waking) },
   { title: "CPU ms asleep", cell: ({ asleep }) => short(asleep) },
   { title: "readFile µs alone", cell: ({ alone }) => short(alone.median) },
   { title: "max", cell: ({ alone }) => short(alone.max) },
@@ -51,7 +53,8 @@ export async function run(contenders, folder, { rounds, seconds }) {
 
 export function method({ rounds, seconds }) {
   return `user and system time over ${seconds} s, of a process that waits for ` +
-    "one lock and one that sleeps, everybody at once; then, rounds: " +
+    "one lock, one that wakes up as often and one that sleeps, everybody at " +
+    "once; then, rounds: " +
     `${rounds}, one at a time, readFile 100 times`;
 }
 
@@ -75,14 +78,21 @@ export function aims() {
   ];
 }
 
-/** Resolves to `waiting` and `asleep`, in milliseconds. */
+/** Who is measured: what it does, and for how many locks it waits. */
+const SPENDERS = {
+  waiting: ["spend", 1],
+  waking: ["wake", 0],
+  asleep: ["spend", 0],
+};
+
+/** Resolves to what each of the {@linkcode SPENDERS} took, in milliseconds. */
 async function processorTime(command, folder, seconds) {
   const milliseconds = seconds * 1000;
   return await holding(command, folder, 1, async (path, letGo) => {
-    const children = [1, 0].map((waiters) =>
+    const children = Object.values(SPENDERS).map(([role, waiters]) =>
       start(
         command,
-        ["idle", path, "spend", waiters, milliseconds],
+        ["idle", path, role, waiters, milliseconds],
         TIMEOUT + milliseconds,
       )
     );
@@ -92,10 +102,10 @@ async function processorTime(command, folder, seconds) {
       for (const child of children) child.say("measure");
       for (const child of children) await child.hear();
       letGo();
-      const [waiting, asleep] = await Promise.all(
-        children.map((child) => child.end()),
+      const spent = await Promise.all(children.map((child) => child.end()));
+      return Object.fromEntries(
+        Object.keys(SPENDERS).map((name, i) => [name, spent[i].milliseconds]),
       );
-      return { waiting: waiting.milliseconds, asleep: asleep.milliseconds };
     } finally {
       for (const child of children) child.kill();
     }
@@ -141,6 +151,7 @@ function pooled(runs) {
     };
   return {
     waiting: runs[0].waiting,
+    waking: runs[0].waking,
     asleep: runs[0].asleep,
     alone: kind("alone"),
     beside: kind("beside"),
