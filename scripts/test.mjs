@@ -172,6 +172,11 @@ function report(suites, others) {
   if (only === undefined) {
     for (const name of missing) problems.push(`${name}: is not installed`);
   }
+  if (whole) {
+    for (const [file, test] of documentedTests()) {
+      if (!everyName.has(test)) problems.push(`${file}: no such test: ${test}`);
+    }
+  }
   if (everyName.size === 0) problems.push("no test was found");
   for (const { name, skipped } of suites) {
     for (const test of skipped) console.log(`SKIPPED ${name}: ${test}`);
@@ -185,6 +190,15 @@ function report(suites, others) {
     `\n${sum("passed")} passed, ${failed} failed, ${sum("skipped")} skipped`,
   );
   process.exitCode = failed > 0 ? 1 : 0;
+}
+
+/** The tests that the documents name: list items that are nothing else. */
+function documentedTests() {
+  const documents = filesBelow(join(root, "docs"));
+  return documents.flatMap((file) =>
+    [...readFileSync(file, "utf8").matchAll(/^ *- `(.+)`$/gm)]
+      .map(([, test]) => [relative(root, file), test])
+  );
 }
 
 /** Runtimes with descriptors must run the same tests, none skipping more. */

@@ -173,6 +173,15 @@ export function lockFailure(
       details,
     );
   }
+  if (code === "EBADF" && verb !== "release" && subject.path !== undefined) {
+    // The file is open: it is the mode that NFS does not take.
+    return new LockException(
+      `${prefix}its file system locks exclusively only what is open for ` +
+        `writing, and shares only what is open for reading (${code}); ` +
+        'use mode "r+" or "a+"',
+      details,
+    );
+  }
   if (code === "EDEADLK") {
     return new LockException(
       `${prefix}its holder waits for a lock of this process (${code})`,
