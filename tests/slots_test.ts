@@ -18,6 +18,7 @@ import {
   test,
   watches,
   withFiles,
+  withNative,
   Worker,
 } from "./harness.ts";
 
@@ -632,4 +633,122 @@ test("10,000 contended acquisitions leave memory and descriptors as they were", 
     const told = openDescriptors("anon_inode:inotify", pid);
     assert.ok(told <= 1, `${runtime.name}: told ${told} times`);
   }
+});
+
+test(
+  "semaphores of different names do not take each other's wake-ups",
+  async () => {
+    using dir = slots();
+    using _pauses = onlyShortPauses(0);
+    const names = ["s", "t"];
+    const held = names.map((name) =>
+      foreign(join(dir.directory, `${name}.00.lock`))
+    );
+    const waiting = names.map((name) => dir.semaphore(1, { name }).acquire());
+    await delay(SETTLED);
+    for (const which of [1, 0]) {
+      held[which].release();
+      await (await waiting[which]).close();
+    }
+    assert.equal(dir.open(), 0);
+  },
+  "inotify(7)",
+);
+
+for (const form of FORMS) {
+  test(`BoundedSemaphore.${form}() gets in although nobody tells of the release`, async () => {
+    using dir = slots();
+    const held = dir.foreign(0);
+    let attempts = 0;
+    await withFiles((file) => ({
+      watch: () => null,
+      tryLock(exclusive) {
+        if (++attempts === 5) held.release();
+        return file.tryLock(exclusive);
+      },
+    }), async () => {
+      await (await dir.semaphore(1)[form]()).close();
+    });
+    assert.equal(dir.open(), 0);
+  });
+
+  test(`BoundedSemaphore.${form}() gets in although a slot that it did not get cannot be unlocked`, async () => {
+    using dir = slots();
+    const held = [0, 1].map(dir.foreign);
+    let attempts = 0;
+    await withFiles((file) => ({
+      tryLock(exclusive) {
+        if (++attempts === 5) held[0].release();
+        return file.tryLock(exclusive);
+      },
+      unlock() {
+        throw systemError("EIO", 5);
+      },
+    }), async () => {
+      const slot = await dir.semaphore(2)[form]();
+      assert.equal(dir.open(), 2);
+      await slot.close();
+    });
+    held[1].release();
+    assert.equal(dir.open(), 0);
+  });
+
+  test(`BoundedSemaphore.${form}() refuses a directory in the place of a slot`, async () => {
+    using dir = slots();
+    fs.mkdirSync(dir.path(0));
+    const failing = async () => await dir.semaphore(1)[form]();
+    await assert.rejects(failing, { code: "EISDIR" });
+    assert.equal(dir.open(), 0);
+  });
+
+  test(`BoundedSemaphore.${form}() refuses a symbolic link that appears while it tries to open a slot`, async () => {
+    using dir = slots();
+    const victim = join(dir.directory, "victim");
+    fs.writeFileSync(victim, "");
+    const denied = () => {
+      fs.symlinkSync(victim, dir.path(0));
+      return systemError("EACCES", 13);
+    };
+    let opened = 0;
+    await withNative((real) => ({
+      open: (...how) => opened++ ? real.open(...how) : Promise.reject(denied()),
+      openSync(...how) {
+        if (opened++) return real.openSync(...how);
+        throw denied();
+      },
+    }), () =>
+      assert.rejects(async () => await dir.semaphore(1)[form](), {
+        message: /injected EACCES/,
+      }));
+    assert.equal(opened, 2);
+    assert.equal(dir.open(), 0);
+  });
+}
+
+test("a release of a slot that fails wakes the next all the same", async () => {
+  using dir = slots();
+  using _pauses = onlyShortPauses(0);
+  await withFiles((file) => ({
+    watch: () => null,
+    unlock() {
+      file.unlock();
+      throw systemError("EIO", 5);
+    },
+  }), async () => {
+    const semaphore = dir.semaphore(1, { throwOnReleaseError: true });
+    const slot = await semaphore.acquire();
+    const waiting = dir.semaphore(1).acquire();
+    assert.equal(await isSettled(waiting), false);
+    await assert.rejects(slot.close(), { code: "EIO" });
+    await (await waiting).close();
+  });
+}, "descriptors");
+
+test("holders of a semaphore do not all begin with the same slot", async () => {
+  using dir = slots();
+  const paths = new Set<string>();
+  for (let i = 0; i < 100; i++) {
+    await dir.semaphore(4).run(({ path }) => void paths.add(path));
+  }
+  assert.equal(paths.size, 4);
 });
