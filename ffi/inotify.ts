@@ -167,7 +167,7 @@ class Inotify {
     for (const watch of heard) {
       const listeners = this.#closed.get(watch);
       if (!listeners) continue;
-      for (const closed of [...listeners]) closed();
+      for (const closed of listeners) closed();
       told++;
     }
     return told;

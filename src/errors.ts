@@ -176,8 +176,8 @@ export function lockFailure(
   if (code === "EBADF" && verb !== "release" && subject.path !== undefined) {
     // The file is open: it is the mode that NFS does not take.
     return new LockException(
-      `${prefix}its file system locks exclusively only what is open for ` +
-        `writing, and shares only what is open for reading (${code}); ` +
+      `${prefix}${message} (${code}): its file system locks exclusively only ` +
+        "what is open for writing, and shares only what is open for reading; " +
         'use mode "r+" or "a+"',
       details,
     );

@@ -170,6 +170,32 @@ export function descriptorTargets(pid: number): string[] {
   return stdout.split("\n").flatMap((line) => line.split(" -> ")[1] ?? []);
 }
 
+/** How many files this process watches for being closed. */
+export function watches(): number {
+  const { stdout } = spawnSync("sh", [
+    "-c",
+    `cat /proc/${process.pid}/fdinfo/*`,
+  ], { encoding: "utf8" });
+  return [...stdout.matchAll(/^inotify wd:.* mask:18 /gm)].length;
+}
+
+/** A lock of whose release this process is told by the kernel alone. */
+export function foreign(path: string): { release(): void } {
+  const file = native().openSync(
+    path,
+    { read: true, write: true, append: true, create: true, exclusive: false },
+    0o666,
+  );
+  file.lock(true);
+  let held = true;
+  return {
+    release() {
+      if (held) file.closeSync();
+      held = false;
+    },
+  };
+}
+
 /** Runs a body with a {@linkcode Native} that is partly another. */
 export async function withNative<T>(
   change: (real: Native) => Partial<Native>,

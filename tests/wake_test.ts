@@ -10,9 +10,11 @@ import { Lock, lock, LOCK_EX, LOCK_SH, lockSync, unlock } from "../mod.ts";
 import {
   descriptorTargets,
   folder,
+  foreign,
   onlyShortPauses,
   openDescriptors,
   test,
+  watches,
   withFiles,
 } from "./harness.ts";
 
@@ -23,19 +25,6 @@ const SETTLED = 40;
 
 /** A wait that ends when the lock is released, or never. */
 const patient = (path: string) => new Lock(path, { timeout: Infinity });
-
-/** A lock of whose release this process is told by the kernel alone. */
-function foreign(path: string): { release(): void } {
-  const fd = fs.openSync(path, "a+");
-  lockSync(fd, LOCK_EX);
-  let held = true;
-  return {
-    release() {
-      if (held) fs.closeSync(fd);
-      held = false;
-    },
-  };
-}
 
 /** Does something with a lock file while no pause ends by itself. */
 async function withoutPauses(
@@ -306,12 +295,3 @@ test("nothing is watched once nobody waits any more", async () => {
   await setImmediate();
   assert.equal(watches(), 0);
 }, "inotify(7)");
-
-/** How many files this process watches for being closed. */
-function watches(): number {
-  const { stdout } = spawnSync("sh", [
-    "-c",
-    `cat /proc/${process.pid}/fdinfo/*`,
-  ], { encoding: "utf8" });
-  return [...stdout.matchAll(/^inotify wd:.* mask:18 /gm)].length;
-}

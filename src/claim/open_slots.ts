@@ -91,10 +91,11 @@ export class OpenSlots implements Contested {
       file.watch(closed) ?? []
     );
     if (watches.length === 0) return null;
+    // Each of them listens and blocks for all that the thread watches.
+    const [one] = watches;
     return {
-      listen: () => watches.forEach((watch) => watch.listen()),
-      // Whatever happens to any file that is watched ends it.
-      block: (milliseconds) => watches[0].block(milliseconds),
+      listen: () => one.listen(),
+      block: (milliseconds) => one.block(milliseconds),
       end: () => watches.forEach((watch) => watch.end()),
     };
   }

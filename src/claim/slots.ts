@@ -72,8 +72,7 @@ export class SlotsClaim implements Claim {
     try {
       for (let replaced = 0; replaced < MOST_REPLACED; replaced++) {
         const won = (yield* slots.openAndTry(patience)) ||
-          (patience.left > 0 &&
-            (yield* waitFor(slots, false, patience, waits)));
+          (yield* waitFor(slots, false, patience, waits));
         if (!won) return this.#refused();
         const hold = yield* slots.takeWon();
         if (hold) return this.#count(hold);
