@@ -19,6 +19,7 @@ export {
   AlreadyLocked,
   FileTooLarge,
   LockException,
+  type LockExceptionDetails,
   type LockExceptionOptions,
   LockUnsupported,
 } from "./src/errors.ts";
