@@ -26,6 +26,7 @@ export {
   AlreadyLocked,
   FileTooLarge,
   LockException,
+  type LockExceptionDetails,
   type LockExceptionOptions,
   LockUnsupported,
 } from "./src/errors.ts";

@@ -10,6 +10,9 @@ import { Unsupported } from "./types.ts";
 import type { DenoApi, DenoFile, DenoOpenOptions } from "./deno_api.ts";
 import type { LockerSettings, Native, NativeFile, OpenMode } from "./types.ts";
 
+/** A file that comes and goes so often between two looks is not to be had. */
+const MOST_WAYS = 1000;
+
 /** The {@linkcode Native} of a Deno that may not call C. */
 export function denoFiles(deno: DenoApi): Native {
   if (!("tryLockSync" in deno.FsFile.prototype)) {
@@ -23,15 +26,28 @@ export function denoFiles(deno: DenoApi): Native {
       refuseRecordLocks(locker);
       const seen = await deno.stat(path).catch((error: Error) => error);
       refuseFifo(deno, path, mode, seen);
-      if (mode.noFollow) refuseLink(path);
-      const options = openOptions(mode, creationMode);
-      return denoFile(await deno.open(path, options));
+      const ways = new Ways(path, mode, creationMode);
+      for (const options of ways) {
+        try {
+          return denoFile(await deno.open(path, options));
+        } catch (error) {
+          ways.failed(options, error);
+        }
+      }
+      throw ways.error;
     },
     openSync(path, mode, creationMode, locker) {
       refuseRecordLocks(locker);
       refuseFifo(deno, path, mode, look(deno, path));
-      if (mode.noFollow) refuseLink(path);
-      return denoFile(deno.openSync(path, openOptions(mode, creationMode)));
+      const ways = new Ways(path, mode, creationMode);
+      for (const options of ways) {
+        try {
+          return denoFile(deno.openSync(path, options));
+        } catch (error) {
+          ways.failed(options, error);
+        }
+      }
+      throw ways.error;
     },
     isNear: () => false,
     holders: () => [],
@@ -42,6 +58,42 @@ export function denoFiles(deno: DenoApi): Native {
       );
     },
   };
+}
+
+/**
+ * How to open a file, one way after the other. A file that exists is opened as
+ * one that does: a link that takes its place meanwhile makes no file, and one
+ * of another user can be had where `O_CREAT` could not have it
+ * (proc_sys_fs(5), protected_regular).
+ */
+class Ways {
+  error: unknown;
+  readonly #path: string;
+  readonly #mode: OpenMode;
+  readonly #options: DenoOpenOptions;
+
+  constructor(path: string, mode: OpenMode, creationMode: number) {
+    this.#path = path;
+    this.#mode = mode;
+    this.#options = openOptions(mode, creationMode);
+  }
+
+  *[Symbol.iterator](): Generator<DenoOpenOptions> {
+    const { create, exclusive, noFollow = false } = this.#mode;
+    for (let i = 0; i < MOST_WAYS; i++) {
+      if (noFollow) refuseLink(this.#path);
+      if (!create || exclusive) return yield this.#options;
+      yield { ...this.#options, create: false };
+      yield { ...this.#options, createNew: noFollow };
+    }
+  }
+
+  /** Throws what no other way could help against. */
+  failed(options: DenoOpenOptions, error: unknown): void {
+    const { code } = error as { code?: string };
+    if (code !== (options.create ? "EEXIST" : "ENOENT")) throw error;
+    this.error = error;
+  }
 }
 
 function openOptions(mode: OpenMode, creationMode: number): DenoOpenOptions {

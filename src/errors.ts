@@ -16,7 +16,39 @@ export interface LockExceptionOptions extends ErrorOptions {
   errno?: number;
 }
 
-/** Anything that went wrong with a lock. The other errors extend it. */
+/** What {@linkcode LockException.toJSON} gives. */
+export interface LockExceptionDetails
+  extends Omit<LockExceptionOptions, "cause"> {
+  /** The name of the class, such as `"AlreadyLocked"`. */
+  name: string;
+  /** The message. */
+  message: string;
+  /** {@linkcode AlreadyLocked.holderPid}, if it is one. */
+  holderPid?: number | null;
+  /** {@linkcode AlreadyLocked.waited}, if it is one. */
+  waited?: number;
+}
+
+/**
+ * Anything that went wrong with a lock. The other errors extend it.
+ *
+ * The structured clone of an error, which is what `postMessage` sends, keeps
+ * the message and the stack, which begins with the name, and on Deno and Node
+ * the cause; no runtime clones the class or other properties. Send
+ * {@linkcode LockException.toJSON} where they matter; it is also what
+ * `JSON.stringify` takes.
+ *
+ * @example Send an error to another thread
+ * ```ts
+ * import { AlreadyLocked } from "jsr:@x/portalock";
+ *
+ * const error = new AlreadyLocked("Cannot lock a.lock", { holderPid: 4711 });
+ * const received = structuredClone(error.toJSON());
+ * if (received.name === "AlreadyLocked") {
+ *   console.error(new AlreadyLocked(received.message, received).holderPid);
+ * }
+ * ```
+ */
 export class LockException extends Error {
   /** `"LockException"`. */
   override name = "LockException";
@@ -36,6 +68,12 @@ export class LockException extends Error {
     this.fd = options.fd;
     this.code = options.code;
     this.errno = options.errno;
+  }
+
+  /** Everything but the stack and the cause, as an object that can be sent. */
+  toJSON(): LockExceptionDetails {
+    const { name, message, path, fd, code, errno } = this;
+    return { name, message, path, fd, code, errno };
   }
 }
 
@@ -59,6 +97,12 @@ export class AlreadyLocked extends LockException {
     super(message, { code: "EWOULDBLOCK", ...options });
     this.holderPid = options.holderPid ?? null;
     this.waited = options.waited ?? 0;
+  }
+
+  /** {@linkcode LockException.toJSON}, with the holder and the wait. */
+  override toJSON(): LockExceptionDetails {
+    const { holderPid, waited } = this;
+    return { ...super.toJSON(), holderPid, waited };
   }
 }
 
@@ -134,11 +178,16 @@ export function openFailure(
 
 /** In shared directories the files of others are the usual reason. */
 function withOwner({ path }: Subject, error: unknown): unknown {
-  const { code, message } = error as SystemError;
+  const { code, message, stack } = error as SystemError;
   if (code !== "EACCES" || path === undefined) return error;
   try {
     const { uid } = lstatSync(path);
-    (error as Error).message = `${message} (it belongs to user ${uid})`;
+    const more = `${message} (it belongs to user ${uid})`;
+    // The stack has the message, too, and is what an uncaught error shows.
+    Object.assign(error as Error, {
+      message: more,
+      stack: stack?.replace(message, () => more),
+    });
   } catch {
     // Then it does not even exist, or may not be looked at.
   }

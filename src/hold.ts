@@ -15,6 +15,8 @@ export interface Hold {
   exclusive: boolean;
   /** Why its kind cannot be changed, if it cannot. */
   readonly fixed?: string;
+  /** Whether it is held even when nobody could release it any more. */
+  readonly lasting?: boolean;
   /** Called once it was given back. */
   afterwards: (() => void) | undefined;
   /** Gives it back. It is gone whatever this throws. */

@@ -191,7 +191,7 @@ export abstract class LockBase implements AsyncDisposable, Disposable {
       release: () => this.#release(locked, hold, since),
     });
     this.#held.push(locked);
-    keep(locked, hold);
+    if (!hold.lasting) keep(locked, hold);
     return locked;
   }
 

@@ -1,9 +1,8 @@
 /** `PidFileLock`: a lock whose holder leaves its PID in a file. */
 
-import { readFileSync } from "node:fs";
-import { readFile } from "node:fs/promises";
 import { OneAtATime } from "./claim/one_at_a_time.ts";
-import { PidClaim, pidIn } from "./claim/pid.ts";
+import { PidClaim } from "./claim/pid.ts";
+import { storedPid, storedPidSync } from "./claim/pid_file.ts";
 import { LockBase } from "./lock_base.ts";
 import { filePath, pidSettings } from "./options.ts";
 import type { TemporaryFileLockOptions } from "./options.ts";
@@ -18,6 +17,9 @@ import type { TemporaryFileLockOptions } from "./options.ts";
  * appears whole, and only once the lock is held; it is removed before the lock
  * is released. After a holder was killed it names a process that is gone, until
  * somebody else has held the lock: the lock tells who runs, not the file.
+ *
+ * The lock may be forgotten: it is held until it is released, or else until the
+ * process exits.
  *
  * It fails at once when the lock is held elsewhere, unless a `timeout` or
  * `failWhenLocked: false` is given.
@@ -62,28 +64,15 @@ export class PidFileLock extends LockBase {
    * Reads the PID file.
    *
    * @returns The number in it; `null` if there is no file or something else in
-   * it.
+   * it. It need not be that of a running process: the lock tells who runs.
    * @throws The runtime's own error if the file cannot be read.
    */
   async readPid(): Promise<number | null> {
-    try {
-      return pidIn(await readFile(this.path, "latin1"));
-    } catch (error) {
-      return nothing(error);
-    }
+    return await storedPid(this.path);
   }
 
   /** {@linkcode PidFileLock.readPid}, blocking the thread. */
   readPidSync(): number | null {
-    try {
-      return pidIn(readFileSync(this.path, "latin1"));
-    } catch (error) {
-      return nothing(error);
-    }
+    return storedPidSync(this.path);
   }
-}
-
-function nothing(error: unknown): null {
-  if ((error as { code?: string }).code === "ENOENT") return null;
-  throw error;
 }

@@ -114,6 +114,7 @@ const CAPABILITIES = {
   "root": () => process.getuid?.() === 0,
   "root that mounts": () => mounts(),
   "setpriv(1)": () => has("setpriv"),
+  "protected_regular": () => !/^0/.test(setting("fs/protected_regular")),
   "Deno, Bun and Node": () =>
     ["deno", "bun", "node", "node26"].every((name) =>
       runtimes.some((runtime) => runtime.name === name)
@@ -393,9 +394,17 @@ export class Worker implements AsyncDisposable {
     return answer.value;
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.process.kill("SIGKILL");
+  /** Kills the process, which gets no chance to do anything more. */
+  async kill(): Promise<void> {
+    const { pid, exitCode, signalCode } = this.process;
+    // Deno's ChildProcess.kill() closes standard input first, upon which a
+    // worker may end in good order.
+    if (exitCode === null && signalCode === null) process.kill(pid!, "SIGKILL");
     await this.ended;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
   }
 }
 
@@ -440,4 +449,10 @@ function hasDescriptors(): boolean {
   } catch {
     return false;
   }
+}
+
+/** What proc_sys(5) says, "0" where it does not exist. */
+function setting(name: string): string {
+  return spawnSync("cat", [`/proc/sys/${name}`], { encoding: "utf8" }).stdout ||
+    "0";
 }

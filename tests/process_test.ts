@@ -47,8 +47,7 @@ test("a waiting process of every runtime acquires when the holder is killed", as
       await holder.ask("acquire", path);
       const waiting = waiter.ask(acquire, path, { timeout: 60_000 });
       while (openDescriptors(path, waiter.process.pid) === 0) await delay(5);
-      holder.process.kill("SIGKILL");
-      await holder.ended;
+      await holder.kill();
       await waiting;
       assert.equal(await new Lock(path).tryAcquire(), null);
       await waiter.ask("release");
@@ -65,8 +64,7 @@ test("a child that outlives the holder does not keep the lock", async () => {
     const sleeper = await holder.ask("sleeper") as number;
     try {
       assert.equal(openDescriptors(path, sleeper), 0);
-      holder.process.kill("SIGKILL");
-      await holder.ended;
+      await holder.kill();
       const file = await new Lock(path).tryAcquire();
       assert.ok(file);
       await file.close();

@@ -38,7 +38,8 @@ export class FileClaim implements Claim {
   *take(patience: Patience, waits: () => void): Recipe<Hold | Refused> {
     const file = yield* this.open(patience.signal);
     if (!(yield* this.lock(file, patience, waits))) return this.refused();
-    return new FileHold(this, file);
+    const hold = new FileHold(this, file);
+    return this.settings.mode.truncate ? yield* this.ready(hold) : hold;
   }
 
   /** Opens the file, without truncating it. */
@@ -51,7 +52,9 @@ export class FileClaim implements Claim {
       return yield* step(
         () => {
           const file = system.open(path, mode, creationMode, locker);
-          return file instanceof Promise ? unlessAborted(file, signal) : file;
+          return file instanceof Promise
+            ? unlessAborted(file, signal, (late) => this.discard(late))
+            : file;
         },
         () => system.openSync(path, mode, creationMode, locker),
       );
@@ -60,23 +63,47 @@ export class FileClaim implements Claim {
     }
   }
 
-  /** Locks the file and empties it if the mode says so, or closes it. */
+  /** What is done with a file that was opened too late for anybody. */
+  discard(file: NativeFile): void | Promise<void> {
+    return file.close();
+  }
+
+  /** Locks the file, or closes it. */
   *lock(
     file: NativeFile,
     patience: Patience,
     waits: () => void,
   ): Recipe<boolean> {
-    const { exclusive, mode } = this.settings;
     let locked = false;
     try {
-      locked = yield* waitFor(file, exclusive, patience, waits);
-      if (locked && mode.truncate) yield* empty(file);
+      locked = yield* waitFor(file, this.exclusive, patience, waits);
     } catch (error) {
-      yield* quietly(locked ? release(file) : unlockAndClose(file));
+      yield* quietly(unlockAndClose(file));
       throw lockFailure("lock", this, error, patience);
     }
     if (!locked) yield* quietly(unlockAndClose(file));
     return locked;
+  }
+
+  /** Prepares what is held, or gives it back. */
+  *ready(hold: FileHold): Recipe<Hold> {
+    try {
+      yield* this.prepare(hold.file);
+      return hold;
+    } catch (error) {
+      yield* quietly(hold.release());
+      throw error;
+    }
+  }
+
+  /** What happens to the locked file before anybody has it. */
+  *prepare(file: NativeFile): Recipe<void> {
+    if (!this.settings.mode.truncate) return;
+    try {
+      yield* empty(file);
+    } catch (error) {
+      throw lockFailure("lock", this, error);
+    }
   }
 
   /** The refusal that names those who hold the file. */
@@ -97,9 +124,11 @@ export class FileHold implements Hold {
   readonly locker: LockerSettings;
   exclusive: boolean;
   readonly fixed?: string;
+  readonly lasting?: boolean;
   readonly file: NativeFile;
   afterwards: (() => void) | undefined;
   readonly #throws: boolean;
+  #released = false;
 
   constructor({ path, settings }: FileClaim, file: NativeFile) {
     this.path = path;
@@ -111,6 +140,9 @@ export class FileHold implements Hold {
   }
 
   *release(): Recipe<void> {
+    // By then its descriptor may name a file of somebody else.
+    if (this.#released) return;
+    this.#released = true;
     try {
       yield* this.giveBack();
     } catch (error) {
@@ -136,16 +168,17 @@ export function* release(file: NativeFile): Recipe<void> {
   }
 }
 
-/** Lets an abort overtake a file that is slow to open; closes it later. */
+/** Lets an abort overtake a file that is slow to open; discards it later. */
 function unlessAborted(
   opening: Promise<NativeFile>,
   signal: AbortSignal | undefined,
+  discard: (file: NativeFile) => void | Promise<void>,
 ): Promise<NativeFile> {
   if (!signal) return opening;
   return new Promise((resolve, reject) => {
     const abort = () => {
       reject(signal.reason);
-      opening.then((file) => file.close()).catch(() => {});
+      opening.then(discard).catch(() => {});
     };
     // At once, not in a later turn: an abort in between would close the file
     // of somebody who has it already.

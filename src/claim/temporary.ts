@@ -4,14 +4,15 @@ import { unlinkSync } from "node:fs";
 import type { NativeFile } from "../../ffi/types.ts";
 import { LockUnsupported, shown } from "../errors.ts";
 import { onExit } from "../exit.ts";
-import { quietly } from "../recipe.ts";
+import { unlockAndClose } from "../file_recipes.ts";
+import { perform, quietly } from "../recipe.ts";
 import type { Recipe } from "../recipe.ts";
 import type { Patience } from "../wait/patience.ts";
 import type { Claim, Hold, Refused } from "./claim.ts";
 import { FileClaim, FileHold, release } from "./file.ts";
 import type { FileSettings } from "./file.ts";
 
-/** Each file that was replaced before it could be locked is a holder's. */
+/** So many files in a row cannot all have been others', who hold them. */
 export const MOST_REPLACED = 10_000;
 
 /**
@@ -30,19 +31,37 @@ export class TemporaryClaim extends FileClaim {
     patience: Patience,
     waits: () => void,
   ): Recipe<Hold | Refused> {
-    for (let replaced = 0; replaced < MOST_REPLACED; replaced++) {
+    let replaced = 0;
+    const waitsForHolder = () => {
+      replaced = 0;
+      waits();
+    };
+    while (replaced++ < MOST_REPLACED) {
       const file = yield* this.open(patience.signal);
-      if (!(yield* this.lock(file, patience, waits))) return this.refused();
-      if (yield* this.isInPlace(file)) return yield* this.hold(file, patience);
+      if (!(yield* this.lock(file, patience, waitsForHolder))) {
+        return this.refused();
+      }
+      // Before that the file may be anybody's, and must not even be emptied.
+      if (yield* this.isInPlace(file)) {
+        return yield* this.ready(this.hold(file));
+      }
       yield* quietly(release(file));
     }
     throw replacedTooOften(this);
   }
 
   /** Makes the hold of a file that is locked and in its place. */
-  // deno-lint-ignore require-yield
-  *hold(file: NativeFile, _patience: Patience): Recipe<Hold> {
+  hold(file: NativeFile): TemporaryHold {
     return new TemporaryHold(this, file);
+  }
+
+  /** The file may not have existed before. */
+  override async discard(file: NativeFile): Promise<void> {
+    try {
+      if (file.tryLock(true) && file.isAt(this.path)) unlinkSync(this.path);
+    } finally {
+      await perform(unlockAndClose(file));
+    }
   }
 
   *isInPlace(file: NativeFile): Recipe<boolean> {
