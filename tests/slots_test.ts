@@ -752,3 +752,26 @@ test("holders of a semaphore do not all begin with the same slot", async () => {
   }
   assert.equal(paths.size, 4);
 });
+
+test(
+  "an attempt that does not wait asks the system, whoever else waits",
+  async () => {
+    using dir = slots();
+    using _pauses = onlyShortPauses(0);
+    await withFiles(() => ({ watch: () => null }), async () => {
+      const held = dir.foreign(0);
+      const semaphore = dir.semaphore(1);
+      const waiting = semaphore.acquire();
+      await delay(SETTLED);
+      assert.equal(await semaphore.tryAcquire(), null);
+      // Nobody is told.
+      held.release();
+      const slot = await semaphore.tryAcquire();
+      assert.ok(slot);
+      await slot.close();
+      await (await waiting).close();
+    });
+    assert.equal(dir.open(), 0);
+  },
+  "descriptors",
+);
