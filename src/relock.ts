@@ -139,7 +139,6 @@ export class Holding {
 
   /** Takes the old kind of lock again, or says that it is lost. */
   *#retake(): Recipe<void> {
-    const { file } = this.#init;
     this.#lost = true;
     if (this.#closed) return;
     const { checkInterval } = this.#patience!;
@@ -147,14 +146,7 @@ export class Holding {
     const last = { ...AS_LONG_AS_IT_TAKES, timeout, checkInterval };
     this.#patience = new Patience(last);
     try {
-      const { exclusive } = this;
-      this.#lost = !(yield* waitFor(
-        file,
-        exclusive,
-        this.#patience,
-        () => {},
-        true,
-      ));
+      this.#lost = !(yield* this.#wait(this.exclusive, this.#patience, true));
     } catch {
       // Whatever it was, the lock is not held.
     }
