@@ -606,6 +606,10 @@ test("a process that runs out of descriptors while it opens slots closes them ag
       const { pid } = worker.process;
       // Whatever the runtime opens for its first work is open by now.
       assert.equal(await worker.ask("tryAcquireSlot", 20, dir.options), null);
+      // Deno reads source maps for its first error from a module, and panics
+      // if it cannot.
+      const nowhere = { ...dir.options, directory: `${dir.directory}/none` };
+      await assert.rejects(worker.ask(form, 20, nowhere), { code: "ENOENT" });
       await worker.ask("exhaust", 5);
       const failing = worker.ask(form, 20, dir.options);
       await assert.rejects(failing, { code: "EMFILE" });
