@@ -130,10 +130,6 @@ export class Holding {
 
   /** Takes the old kind of lock again, or says that it is lost. */
   *#retake(): Recipe<void> {
-<<<<<<< HEAD
-    const { file } = this.#hold;
-=======
->>>>>>> 63023b801215fa04875d0bfd635cdeac35cb50ac
     this.#lost = true;
     if (this.#closed) return;
     const { checkInterval } = this.#patience!;
@@ -141,18 +137,8 @@ export class Holding {
     const last = { ...AS_LONG_AS_IT_TAKES, timeout, checkInterval };
     this.#patience = new Patience(last);
     try {
-<<<<<<< HEAD
-      const { exclusive } = this.#hold;
-      this.#lost = !(yield* waitFor(
-        file,
-        exclusive,
-        this.#patience,
-        () => {},
-        true,
-      ));
-=======
-      this.#lost = !(yield* this.#wait(this.exclusive, this.#patience, true));
->>>>>>> 63023b801215fa04875d0bfd635cdeac35cb50ac
+      this.#lost =
+        !(yield* this.#wait(this.#hold.exclusive, this.#patience, true));
     } catch {
       // Whatever it was, the lock is not held.
     }
