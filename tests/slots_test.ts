@@ -609,7 +609,8 @@ test("a process that runs out of descriptors while it opens slots closes them ag
       // Deno reads source maps for its first error from a module, and panics
       // if it cannot.
       const nowhere = { ...dir.options, directory: `${dir.directory}/none` };
-      await assert.rejects(worker.ask(form, 20, nowhere), { code: "ENOENT" });
+      const fails = worker.ask("acquireSlotSync", 20, nowhere);
+      await assert.rejects(fails, { code: "ENOENT" });
       await worker.ask("exhaust", 5);
       const failing = worker.ask(form, 20, dir.options);
       await assert.rejects(failing, { code: "EMFILE" });
