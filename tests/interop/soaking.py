@@ -1,0 +1,53 @@
+"""What fixtures/soaking.ts does, with Python's portalocker."""
+
+import json
+import os
+import random
+import sys
+import time
+
+import portalocker
+
+folder, seconds = sys.argv[1:]
+OPTIONS = {"timeout": 60, "check_interval": 0.001, "fail_when_locked": False}
+locks = {
+    "temporary": lambda: portalocker.TemporaryFileLock(
+        os.path.join(folder, "a.lock"), **OPTIONS
+    ),
+    "pid": lambda: portalocker.PidFileLock(os.path.join(folder, "a.pid"), **OPTIONS),
+}
+
+
+def enter(witness):
+    while True:
+        try:
+            file = os.open(witness, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            os.write(file, str(os.getpid()).encode())
+            os.close(file)
+            return
+        except FileExistsError:
+            pass
+        with open(witness) as file:
+            other = file.read()
+        if other and not os.path.exists(os.path.join(folder, "doomed", other)):
+            raise RuntimeError(f"OVERLAP: {other} is inside, and so is {os.getpid()}")
+        if other:
+            os.unlink(witness)
+
+
+sections = {"temporary": 0, "pid": 0}
+end = time.monotonic() + float(seconds)
+print("ready", flush=True)
+while time.monotonic() < end:
+    name = random.choice(list(locks))
+    lock = locks[name]()
+    lock.acquire()
+    witness = os.path.join(folder, name + ".witness")
+    enter(witness)
+    if name == "pid" and lock.read_pid() != os.getpid():
+        raise RuntimeError(f"the PID file says {lock.read_pid()}")
+    os.unlink(witness)
+    lock.release()
+    sections[name] += 1
+    time.sleep(0.0002)
+print(json.dumps(sections))
