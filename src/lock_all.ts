@@ -12,9 +12,6 @@ import { filePath, lockSettings } from "./options.ts";
 import type { LockOptions, LockSettings } from "./options.ts";
 import { now } from "./wait/patience.ts";
 
-/** So many links Linux follows before it gives up: path_resolution(7). */
-const MOST_LINKS = 40;
-
 /** The open, locked files of {@linkcode lockAll}. */
 export class LockedFiles
   implements AsyncDisposable, Disposable, Iterable<LockedFile> {
@@ -105,7 +102,7 @@ export async function lockAll(
 ): Promise<LockedFiles> {
   const settings = lockSettings(options);
   const names = pathList(paths);
-  const real = names.map((name) => realPath(name));
+  const real = names.map(realPath);
   const end = now() + settings.wait.timeout;
   const held = new Map<string, LockedFile>();
   try {
@@ -152,19 +149,23 @@ function exists(path: string): boolean {
 }
 
 /** The path without symbolic links, also of a file that is yet to be made. */
-function realPath(path: string, links = 0): string {
-  const whole = resolve(path);
-  const real = attempt(() => realpathSync(whole));
-  if (real !== undefined) return real;
-  const folder = attempt(() => realpathSync(dirname(whole))) ?? dirname(whole);
-  const name = join(folder, basename(whole));
-  const target = attempt(() => readlinkSync(name));
-  return target === undefined || links === MOST_LINKS
-    ? name
-    : realPath(resolve(folder, target), links + 1);
+function realPath(path: string): string {
+  for (let whole = resolve(path);;) {
+    try {
+      return realpathSync(whole);
+    } catch (error) {
+      // Opening will tell.
+      if ((error as { code?: string }).code !== "ENOENT") return whole;
+    }
+    const folder = attempt(() => realpathSync(dirname(whole)));
+    if (folder === undefined) return whole;
+    const name = join(folder, basename(whole));
+    const target = attempt(() => readlinkSync(name));
+    if (target === undefined) return name;
+    whole = resolve(folder, target);
+  }
 }
 
-/** Opening will tell what is wrong with the path. */
 function attempt<T>(call: () => T): T | undefined {
   try {
     return call();

@@ -142,12 +142,12 @@ test(
     fs.symlinkSync(dir.directory, dir.path("there"));
     fs.symlinkSync(dir.path("d"), dir.path("2"));
     fs.symlinkSync("there/e", dir.path("0"));
-    const made = [dir.path("there/f"), dir.path("0"), dir.path("2"), a];
+    const made = [dir.path("there/b"), dir.path("0"), dir.path("2"), a];
     assert.deepEqual(
       await opened(async () => (await lockAll(made)).closeSync()),
-      [a, dir.path("2"), dir.path("0"), dir.path("there/f")],
+      [a, dir.path("there/b"), dir.path("2"), dir.path("0")],
     );
-    assert.equal(dir.list(), "0 2 a d e f there");
+    assert.equal(dir.list(), "0 2 a b d e there");
     fs.unlinkSync(dir.path("d"));
     const all = await lockAll([dir.path("2"), dir.path("d")], { timeout: 0 });
     assert.equal(all.at(0), all.at(1));
@@ -332,6 +332,18 @@ test("lockAll() makes new files with mode x, or none if one exists", async () =>
   assert.equal(dir.list(), "a b c");
   assert.equal(dir.free(), "b");
   await all.close();
+  // One that was there may be gone by the time it is opened.
+  fs.unlinkSync(a);
+  fs.unlinkSync(c);
+  let gone = false;
+  await withNative((real) => ({
+    open(...how) {
+      if (!gone) fs.unlinkSync(b);
+      gone = true;
+      return real.open(...how);
+    },
+  }), async () => (await lockAll([a, b], { mode: "x" })).closeSync());
+  assert.equal(dir.list(), "a b");
   assert.equal(dir.open(), 0);
 });
 
