@@ -22,7 +22,13 @@ export function publishPid(path: string, mode: number): void {
   // A killed process may have left one, or somebody put there what it is not.
   removeIfPossible(temporary);
   try {
-    fs.writeFileSync(temporary, String(process.pid), { flag: "wx", mode });
+    // By its name Deno's writeFileSync() would leave out the umask.
+    const fd = fs.openSync(temporary, "wx", mode);
+    try {
+      fs.writeFileSync(fd, String(process.pid));
+    } finally {
+      fs.closeSync(fd);
+    }
     fs.renameSync(temporary, path);
   } catch (error) {
     removeIfPossible(temporary);
