@@ -58,7 +58,45 @@ def take_turns(path, times):
         time.sleep(0.0001)
 
 
+def hold(kind, path, timeout=None):
+    global held
+    patient = {} if timeout is None else {
+        "timeout": timeout,
+        "check_interval": 0.005,
+        "fail_when_locked": False,
+    }
+    lock = getattr(portalocker, kind)(path, **patient)
+    lock.acquire()
+    held = lock
+
+
+def attempt(kind, path):
+    try:
+        hold(kind, path)
+    except portalocker.AlreadyLocked:
+        return False
+    return True
+
+
+def enter(path):
+    """What a with statement gives: the PID of the holder, if there is one."""
+    lock = portalocker.PidFileLock(path)
+    pid = lock.__enter__()
+    if pid is None:
+        lock.release()
+    return pid
+
+
+def read_pid(path):
+    return portalocker.PidFileLock(path).read_pid()
+
+
 COMMANDS = {
+    "hold": hold,
+    "attempt": attempt,
+    "drop": release,
+    "enter": enter,
+    "readPid": read_pid,
     "acquire": acquire,
     "tryAcquire": try_acquire,
     "release": release,
