@@ -2,6 +2,7 @@
 
 import * as fs from "node:fs";
 import { dirname } from "node:path";
+import type { CloseWithThread } from "./thread_end.ts";
 import { Unsupported } from "./types.ts";
 import type {
   FileInfo,
@@ -21,8 +22,14 @@ const LARGEST_TRANSFER = 2 ** 30;
 /** So many paths are remembered as local; then the memory starts anew. */
 const REMEMBERED_PATHS = 10_000;
 
-/** The {@linkcode Native} of every runtime that has descriptors and FFI. */
-export function descriptors(system: System): Native {
+/**
+ * The {@linkcode Native} of every runtime that has descriptors and FFI.
+ * `closeWithThread` is given where the runtime does not see to that.
+ */
+export function descriptors(
+  system: System,
+  closeWithThread: CloseWithThread = () => () => {},
+): Native {
   const prove = prover(system);
   // A pool thread's round trip costs ten times the lock itself, so a file is
   // opened and closed on the calling thread once its path is known to lie on
@@ -62,7 +69,7 @@ export function descriptors(system: System): Native {
       fs.closeSync(fd);
       throw error;
     }
-    return new DescriptorFile(system, fd, locker, isLocal);
+    return new DescriptorFile(system, fd, locker, isLocal, closeWithThread(fd));
   }
 
   return {
@@ -217,15 +224,19 @@ class Descriptor implements Lockable {
 class DescriptorFile extends Descriptor implements NativeFile {
   /** `null` until somebody needs to know. */
   #local: boolean | null;
+  /** Called before it is closed. */
+  readonly #closing: () => void;
 
   constructor(
     system: System,
     fd: number,
     locker: LockerSettings | undefined,
     local: boolean | null,
+    closing: () => void,
   ) {
     super(system, fd, locker);
     this.#local = local;
+    this.#closing = closing;
   }
 
   read(into: Uint8Array): Promise<number> {
@@ -309,12 +320,14 @@ class DescriptorFile extends Descriptor implements NativeFile {
   close(): void | Promise<void> {
     this.#local ??= this.system.isLocal(this.fd);
     if (this.#local) return this.closeSync();
+    this.#closing();
     return new Promise((resolve, reject) =>
       fs.close(this.fd, settle(resolve, reject))
     );
   }
 
   closeSync(): void {
+    this.#closing();
     fs.closeSync(this.fd);
   }
 }

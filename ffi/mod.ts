@@ -1,6 +1,7 @@
 /** Picks the runtime and the system, once, when somebody first locks. */
 
 import process from "node:process";
+import { isMainThread } from "node:worker_threads";
 import { bunRuntime } from "./bun.ts";
 import { posixConstants } from "./constants.ts";
 import { denoHasDescriptors, denoRuntime } from "./deno.ts";
@@ -9,6 +10,7 @@ import { denoFiles } from "./deno_file.ts";
 import { descriptors } from "./descriptor_file.ts";
 import { nodeRuntime } from "./node.ts";
 import { posix } from "./posix.ts";
+import { closingWithThread } from "./thread_end.ts";
 import { Unsupported } from "./types.ts";
 import type { Native, Runtime } from "./types.ts";
 
@@ -41,5 +43,9 @@ function choose(): Native {
     : "bun" in process.versions
     ? bunRuntime()
     : nodeRuntime();
-  return descriptors(posix(runtime, system));
+  const leavesFilesOpen = "bun" in process.versions && !isMainThread;
+  return descriptors(
+    posix(runtime, system),
+    leavesFilesOpen ? closingWithThread(runtime, system.libc) : undefined,
+  );
 }

@@ -83,6 +83,7 @@ test("architecture: the runtime axis and the system axis do not know each other"
     "proc",
     "constants",
     "descriptor_file",
+    "thread_end",
   ];
   for (const [side, other] of [[runtimes, systems], [systems, runtimes]]) {
     for (const name of side) {

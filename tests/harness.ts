@@ -377,21 +377,26 @@ export class Worker implements AsyncDisposable {
 
   /** Sends a command and returns the answer; throws what it threw there. */
   async ask(name: string, ...args: unknown[]): Promise<unknown> {
-    this.process.stdin.write(JSON.stringify([name, ...args]) + "\n");
-    const line = await this.#answers.next();
-    if (line.done) {
-      const { code, stderr } = await this.ended;
-      throw new Error(
-        `the worker ended with ${
-          code ?? this.process.signalCode
-        } when asked to ${name}: ${stderr}`,
-      );
-    }
-    const answer = JSON.parse(line.value);
+    this.write(JSON.stringify([name, ...args]));
+    const answer = JSON.parse(await this.line(`when asked to ${name}`));
     if ("error" in answer) {
       throw Object.assign(new Error(answer.error.message), answer.error);
     }
     return answer.value;
+  }
+
+  /** Writes a line to its standard input. */
+  write(line: string): void {
+    this.process.stdin.write(`${line}\n`);
+  }
+
+  /** Waits for the next line of its standard output. */
+  async line(when = "before it said so"): Promise<string> {
+    const line = await this.#answers.next();
+    if (!line.done) return line.value;
+    const { code, stderr } = await this.ended;
+    const how = code ?? this.process.signalCode;
+    throw new Error(`the worker ended with ${how} ${when}: ${stderr}`);
   }
 
   /** Kills the process, which gets no chance to do anything more. */

@@ -1,9 +1,14 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
+import * as fs from "node:fs";
 import { join } from "node:path";
-import { Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../mod.ts";
-import { folder, test, Worker } from "./harness.ts";
+import process from "node:process";
+import { Lock, LOCK_EX, LOCK_NB, LOCK_SH, PidFileLock } from "../mod.ts";
+import { TemporaryFileLock } from "../mod.ts";
+import { folder, runtimes, test, Worker } from "./harness.ts";
+
+const CLASSES = { TemporaryFileLock, PidFileLock };
 
 const FLAGS = { exclusive: LOCK_EX | LOCK_NB, shared: LOCK_SH | LOCK_NB };
 type Kind = keyof typeof FLAGS;
@@ -92,6 +97,109 @@ test("a waiting Lock acquires when a killed flock(1) held it", async () => {
   await waiting;
   await lock.release();
 }, "flock(1)");
+
+for (const kind of ["TemporaryFileLock", "PidFileLock"] as const) {
+  const files = kind === "PidFileLock" ? ["a", "a.lock"] : ["a"];
+
+  test(
+    `${kind} and Python's refuse each other and leave the same files`,
+    async () => {
+      using dir = folder();
+      const path = join(dir.path, "a");
+      const lock = new CLASSES[kind](path);
+      await using python = Worker.python(true);
+      for (let i = 0; i < 3; i++) {
+        await python.ask("hold", kind, path);
+        assert.deepEqual(fs.readdirSync(dir.path), files);
+        assert.equal(await lock.tryAcquire(), null);
+        assert.equal(lock.tryAcquireSync(), null);
+        await python.ask("drop");
+        assert.deepEqual(fs.readdirSync(dir.path), []);
+        const file = i % 2 ? lock.acquireSync() : await lock.acquire();
+        assert.deepEqual(fs.readdirSync(dir.path), files);
+        assert.equal(await python.ask("attempt", kind, path), false);
+        await file.close();
+        assert.deepEqual(fs.readdirSync(dir.path), []);
+      }
+    },
+    "Python's portalocker 4",
+  );
+
+  test(
+    `${kind} and Python's wait for each other, and hold what the path names`,
+    async () => {
+      using dir = folder();
+      const path = join(dir.path, "a");
+      const locked = join(dir.path, files.at(-1)!);
+      const lock = new CLASSES[kind](path, { timeout: 60_000 });
+      await using python = Worker.python(true);
+      for (let i = 0; i < 5; i++) {
+        await python.ask("hold", kind, path, 60);
+        const waiting = lock.acquire();
+        await python.ask("drop");
+        const file = await waiting;
+        const { dev, ino } = file.statSync();
+        const named = fs.statSync(locked);
+        assert.deepEqual([named.dev, named.ino], [dev, ino]);
+        const pythonWaiting = python.ask("hold", kind, path, 60);
+        await lock.release();
+        await pythonWaiting;
+        assert.equal(await lock.tryAcquire(), null);
+        await python.ask("drop");
+      }
+      assert.deepEqual(fs.readdirSync(dir.path), []);
+    },
+    "Python's portalocker 4",
+  );
+
+  test(
+    `${kind} and Python's take over what the other left when it was killed`,
+    async () => {
+      using dir = folder();
+      const path = join(dir.path, "a");
+      const dead = Worker.python(true);
+      await dead.ask("hold", kind, path);
+      await dead.kill();
+      assert.deepEqual(fs.readdirSync(dir.path), files);
+      await new CLASSES[kind](path).run(() => {});
+      assert.deepEqual(fs.readdirSync(dir.path), []);
+      for (const runtime of runtimes) {
+        await using worker = Worker.on(runtime);
+        await worker.ask("hold", kind, path);
+        await worker.kill();
+        await using python = Worker.python(true);
+        assert.equal(await python.ask("attempt", kind, path), true);
+        await python.ask("drop");
+        assert.deepEqual(fs.readdirSync(dir.path), []);
+      }
+    },
+    "Python's portalocker 4",
+  );
+}
+
+test(
+  "PidFileLock and Python's read the same PID and name each other",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.pid");
+    const lock = new PidFileLock(path);
+    await using python = Worker.python(true);
+    const { pid } = python.process;
+    await python.ask("hold", "PidFileLock", path);
+    assert.equal(fs.readFileSync(path, "utf8"), String(pid));
+    assert.equal(await lock.readPid(), pid);
+    await assert.rejects(lock.acquire(), { holderPid: pid });
+    await python.ask("drop");
+    await lock.acquire();
+    assert.equal(fs.readFileSync(path, "utf8"), String(process.pid));
+    assert.equal(await python.ask("readPid", path), process.pid);
+    assert.equal(await python.ask("enter", path), process.pid);
+    await lock.release();
+    assert.equal(await python.ask("readPid", path), null);
+    assert.equal(await python.ask("enter", path), null);
+  },
+  "Python's portalocker 4",
+);
 
 /** Whether flock(1) gets the lock at once. */
 function flock(path: string, kind: Kind): boolean {

@@ -5,8 +5,8 @@ import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 import { Worker as Thread } from "node:worker_threads";
 import { AlreadyLocked, Lock, LOCK_NB, LOCK_SH } from "../mod.ts";
-import { folder, openDescriptors, runtimes, self, test } from "./harness.ts";
-import { Worker } from "./harness.ts";
+import { everyRuntime, folder, openDescriptors, runtimes } from "./harness.ts";
+import { runScript, scriptOn, self, test, Worker } from "./harness.ts";
 
 test("Lock.acquire() throws AlreadyLocked while another process holds it", async () => {
   using dir = folder();
@@ -103,6 +103,38 @@ test(
   },
   "descriptors",
 );
+
+for (const kind of ["Lock", "TemporaryFileLock", "PidFileLock"]) {
+  for (const end of ["is terminated", "ends"]) {
+    test(`workers: two threads of one process exclude each other with ${kind}; one that ${end} frees it`, async () => {
+      for (const runtime of everyRuntime) {
+        using dir = folder();
+        const { code, stdout, stderr } = await runScript([
+          ...scriptOn(runtime, "ending"),
+          end === "is terminated" ? "thread is terminated" : "thread is done",
+          kind,
+          join(dir.path, "a"),
+        ]);
+        assert.equal(code, 0, `${runtime.name}: ${stderr}`);
+        assert.equal(stdout, "held\nexcluded\nfree\n", runtime.name);
+        const left = kind === "Lock" ? ["a"] : [];
+        assert.deepEqual(fs.readdirSync(dir.path), left, runtime.name);
+      }
+    });
+  }
+}
+
+test("workers: a thread that has released its locks closes nothing as it ends", async () => {
+  for (const runtime of everyRuntime) {
+    using dir = folder();
+    const { code, stdout, stderr } = await runScript([
+      ...scriptOn(runtime, "ending"),
+      ...["thread has released", "Lock", join(dir.path, "a")],
+    ]);
+    assert.equal(code, 0, `${runtime.name}: ${stderr}`);
+    assert.equal(stdout, "still open\n", runtime.name);
+  }
+});
 
 test("a process that ends in good order while it holds the lock frees it", async () => {
   using dir = folder();

@@ -144,12 +144,50 @@ def slot_names(pattern, name, maximum):
     return [pattern.format(name=name, number=number) for number in range(maximum)]
 
 
+def hold(kind, path, timeout=None):
+    global held
+    patient = {} if timeout is None else {
+        "timeout": timeout,
+        "check_interval": 0.005,
+        "fail_when_locked": False,
+    }
+    lock = getattr(portalocker, kind)(path, **patient)
+    lock.acquire()
+    held = lock
+
+
+def attempt(kind, path):
+    try:
+        hold(kind, path)
+    except portalocker.AlreadyLocked:
+        return False
+    return True
+
+
+def enter(path):
+    """What a with statement gives: the PID of the holder, if there is one."""
+    lock = portalocker.PidFileLock(path)
+    pid = lock.__enter__()
+    if pid is None:
+        lock.release()
+    return pid
+
+
+def read_pid(path):
+    return portalocker.PidFileLock(path).read_pid()
+
+
 COMMANDS = {
     "acquireSlot": acquire_slot,
     "tryAcquireSlot": try_acquire_slot,
     "releaseSlot": release_slot,
     "enterSlots": enter_slots,
     "slotNames": slot_names,
+    "hold": hold,
+    "attempt": attempt,
+    "drop": release,
+    "enter": enter,
+    "readPid": read_pid,
     "acquire": acquire,
     "tryAcquire": try_acquire,
     "release": release,

@@ -1,0 +1,97 @@
+import assert from "node:assert/strict";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { Lock, PidFileLock, TemporaryFileLock } from "../mod.ts";
+import { everyRuntime, folder, openDescriptors, scriptOn } from "./harness.ts";
+import { test, Worker } from "./harness.ts";
+import type { TestRuntime } from "./harness.ts";
+
+/** Starts `tests/fixtures/collecting`, which may collect whenever it likes. */
+function collecting(runtime: TestRuntime, ...args: string[]): Worker {
+  const script = scriptOn(runtime, "collecting");
+  const at = script.length - 1;
+  const flag = runtime.name.startsWith("deno")
+    ? "--v8-flags=--expose-gc"
+    : runtime.name.startsWith("node")
+    ? "--expose-gc"
+    : "--smol";
+  return new Worker([...script.slice(0, at), flag, script[at], ...args]);
+}
+
+const KINDS: [kind: string, files: string[], left: string[]][] = [
+  ["Lock", ["a", "b"], ["a", "b"]],
+  ["RLock", ["a", "b"], ["a", "b"]],
+  ["TemporaryFileLock", ["a", "b"], []],
+  ["PidFileLock", ["a", "a.lock", "b", "b.lock"], []],
+];
+
+for (const [kind, files, left] of KINDS) {
+  test(`a collected, unreleased lock: ${kind} is released, with one warning`, async () => {
+    for (const runtime of everyRuntime) {
+      using dir = folder();
+      const [a, b] = ["a", "b"].map((name) => join(dir.path, name));
+      await using worker = collecting(runtime, kind, a, b);
+      assert.equal(await worker.line(), "held held");
+      assert.deepEqual(fs.readdirSync(dir.path), files);
+      assert.equal(openDescriptors(dir.path, worker.process.pid), 2);
+      worker.write("collect");
+      const warnings = JSON.parse(await worker.line());
+      assert.equal(warnings.length, 1, `${runtime.name}: ${warnings}`);
+      assert.match(
+        warnings[0],
+        /^PortalockWarning The lock on .* was collected, not released; close/,
+      );
+      assert.equal(openDescriptors(dir.path, worker.process.pid), 0);
+      assert.deepEqual(fs.readdirSync(dir.path), left, runtime.name);
+      for (const path of [a, b]) {
+        await new Lock(path, { timeout: 0 }).run(() => {});
+      }
+    }
+  });
+}
+
+test("a collected, unreleased lock unlinks nobody else's file", async () => {
+  for (const runtime of everyRuntime) {
+    using dir = folder();
+    const [a, b] = ["a", "b"].map((name) => join(dir.path, name));
+    await using worker = collecting(runtime, "TemporaryFileLock", a, b);
+    assert.equal(await worker.line(), "held held");
+    fs.rmSync(a);
+    fs.rmSync(b);
+    await using _file = await new TemporaryFileLock(a).acquire();
+    fs.writeFileSync(b, "another's");
+    worker.write("collect");
+    assert.equal(JSON.parse(await worker.line()).length, 1);
+    assert.equal(openDescriptors(dir.path, worker.process.pid), 0);
+    assert.deepEqual(fs.readdirSync(dir.path), ["a", "b"]);
+    assert.equal(await new TemporaryFileLock(a).tryAcquire(), null);
+  }
+});
+
+test("the loser's clean-up removes the winner's file", async () => {
+  for (const runtime of everyRuntime) {
+    for (const kind of ["TemporaryFileLock", "PidFileLock"]) {
+      using dir = folder();
+      const path = join(dir.path, "a");
+      await using winner = Worker.on(runtime);
+      await winner.ask("hold", kind, path);
+      const before = fs.readdirSync(dir.path);
+      await using loser = collecting(runtime, kind, path, path);
+      assert.equal(await loser.line(), "refused refused");
+      loser.write("collect");
+      assert.deepEqual(JSON.parse(await loser.line()), []);
+      assert.deepEqual(fs.readdirSync(dir.path), before);
+      loser.process.stdin.end();
+      assert.equal((await loser.ended).code, 0);
+      assert.deepEqual(fs.readdirSync(dir.path), before);
+      assert.equal(await contender(kind, path), null);
+      await winner.ask("drop");
+      assert.deepEqual(fs.readdirSync(dir.path), []);
+    }
+  }
+});
+
+function contender(kind: string, path: string) {
+  const Kind = kind === "PidFileLock" ? PidFileLock : TemporaryFileLock;
+  return new Kind(path).tryAcquire();
+}
