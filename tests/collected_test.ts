@@ -2,7 +2,13 @@ import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { Lock, PidFileLock, TemporaryFileLock } from "../mod.ts";
-import { everyRuntime, folder, openDescriptors, scriptOn } from "./harness.ts";
+import {
+  everyRuntime,
+  folder,
+  listing,
+  openDescriptors,
+  scriptOn,
+} from "./harness.ts";
 import { test, Worker } from "./harness.ts";
 import type { TestRuntime } from "./harness.ts";
 
@@ -22,7 +28,6 @@ const KINDS: [kind: string, files: string[], left: string[]][] = [
   ["Lock", ["a", "b"], ["a", "b"]],
   ["RLock", ["a", "b"], ["a", "b"]],
   ["TemporaryFileLock", ["a", "b"], []],
-  ["PidFileLock", ["a", "a.lock", "b", "b.lock"], []],
 ];
 
 for (const [kind, files, left] of KINDS) {
@@ -32,7 +37,7 @@ for (const [kind, files, left] of KINDS) {
       const [a, b] = ["a", "b"].map((name) => join(dir.path, name));
       await using worker = collecting(runtime, kind, a, b);
       assert.equal(await worker.line(), "held held");
-      assert.deepEqual(fs.readdirSync(dir.path), files);
+      assert.deepEqual(listing(dir.path), files);
       assert.equal(openDescriptors(dir.path, worker.process.pid), 2);
       worker.write("collect");
       const warnings = JSON.parse(await worker.line());
@@ -42,13 +47,29 @@ for (const [kind, files, left] of KINDS) {
         /^PortalockWarning The lock on .* was collected, not released; close/,
       );
       assert.equal(openDescriptors(dir.path, worker.process.pid), 0);
-      assert.deepEqual(fs.readdirSync(dir.path), left, runtime.name);
+      assert.deepEqual(listing(dir.path), left, runtime.name);
       for (const path of [a, b]) {
         await new Lock(path, { timeout: 0 }).run(() => {});
       }
     }
   });
 }
+
+test("a collected PidFileLock is held until the process exits", async () => {
+  for (const runtime of everyRuntime) {
+    using dir = folder();
+    const [a, b] = ["a", "b"].map((name) => join(dir.path, name));
+    await using worker = collecting(runtime, "PidFileLock", a, b);
+    assert.equal(await worker.line(), "held held");
+    worker.write("collect");
+    assert.deepEqual(JSON.parse(await worker.line()), []);
+    assert.equal(fs.readdirSync(dir.path).length, 4);
+    assert.equal(new PidFileLock(a).tryAcquireSync(), null);
+    worker.process.stdin.end();
+    assert.equal((await worker.ended).code, 0);
+    assert.deepEqual(fs.readdirSync(dir.path), []);
+  }
+});
 
 test("a collected, unreleased lock unlinks nobody else's file", async () => {
   for (const runtime of everyRuntime) {
@@ -63,7 +84,7 @@ test("a collected, unreleased lock unlinks nobody else's file", async () => {
     worker.write("collect");
     assert.equal(JSON.parse(await worker.line()).length, 1);
     assert.equal(openDescriptors(dir.path, worker.process.pid), 0);
-    assert.deepEqual(fs.readdirSync(dir.path), ["a", "b"]);
+    assert.deepEqual(listing(dir.path), ["a", "b"]);
     assert.equal(await new TemporaryFileLock(a).tryAcquire(), null);
   }
 });
@@ -75,18 +96,18 @@ test("the loser's clean-up removes the winner's file", async () => {
       const path = join(dir.path, "a");
       await using winner = Worker.on(runtime);
       await winner.ask("hold", kind, path);
-      const before = fs.readdirSync(dir.path);
+      const before = listing(dir.path);
       await using loser = collecting(runtime, kind, path, path);
       assert.equal(await loser.line(), "refused refused");
       loser.write("collect");
       assert.deepEqual(JSON.parse(await loser.line()), []);
-      assert.deepEqual(fs.readdirSync(dir.path), before);
+      assert.deepEqual(listing(dir.path), before);
       loser.process.stdin.end();
       assert.equal((await loser.ended).code, 0);
-      assert.deepEqual(fs.readdirSync(dir.path), before);
+      assert.deepEqual(listing(dir.path), before);
       assert.equal(await contender(kind, path), null);
       await winner.ask("drop");
-      assert.deepEqual(fs.readdirSync(dir.path), []);
+      assert.deepEqual(listing(dir.path), []);
     }
   }
 });
