@@ -6,13 +6,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../mod.ts";
 import { LockUnsupported, TemporaryFileLock } from "../mod.ts";
 import type { LockedFile } from "../mod.ts";
-<<<<<<< ours
 import type { Native, NativeFile } from "../ffi/types.ts";
-import { everyRuntime, folder, onlyShortPauses } from "./harness.ts";
-=======
-import type { NativeFile, OpenMode } from "../ffi/types.ts";
 import { everyRuntime, folder, listing, onlyShortPauses } from "./harness.ts";
->>>>>>> theirs
 import { openDescriptors, runScript, runtimes, scriptOn } from "./harness.ts";
 import { systemError, test, withFiles, withNative, Worker } from "./harness.ts";
 
