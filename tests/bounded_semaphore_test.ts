@@ -441,16 +441,18 @@ test("BoundedSemaphore.run() holds a slot while its body runs", async () => {
   using dir = folder();
   const semaphore = inFolder(dir)(2, { timeout: 60_000 });
   let inside = 0;
-  let most = 0;
+  let meet!: () => void;
+  const met = new Promise<void>((resolve) => meet = resolve);
   const all = Array.from({ length: 20 }, (_, i) =>
     semaphore.run(async () => {
-      most = Math.max(most, ++inside);
+      assert.ok(++inside <= 2);
+      if (inside === 2) meet();
+      await met;
       await setImmediate();
       inside--;
       return i;
     }));
   assert.deepEqual(await Promise.all(all), [...all.keys()]);
-  assert.equal(most, 2);
   const error = new Error("from the body");
   await assert.rejects(
     semaphore.run(() => Promise.reject(error)),
@@ -591,7 +593,7 @@ test(
     }
     try {
       const counts = await Promise.all(all) as number[];
-      assert.equal(Math.max(...counts), maximum);
+      assert.ok(Math.max(...counts) <= maximum, `${counts}`);
     } finally {
       for (const worker of workers) await worker[Symbol.asyncDispose]();
     }
