@@ -2,11 +2,17 @@ import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { Lock, PidFileLock, TemporaryFileLock } from "../mod.ts";
-import { everyRuntime, folder, openDescriptors, scriptOn } from "./harness.ts";
+import {
+  everyRuntime,
+  folder,
+  listing,
+  openDescriptors,
+  scriptOn,
+} from "./harness.ts";
 import { test, Worker } from "./harness.ts";
 import type { TestRuntime } from "./harness.ts";
 
-/** Starts `tests/fixtures/collecting`, which may collect whenever it likes. */
+/** Starts `tests/fixtures/collecting` where it may collect when it likes. */
 function collecting(runtime: TestRuntime, ...args: string[]): Worker {
   const script = scriptOn(runtime, "collecting");
   const at = script.length - 1;
@@ -32,7 +38,7 @@ for (const [kind, files, left] of KINDS) {
       const [a, b] = ["a", "b"].map((name) => join(dir.path, name));
       await using worker = collecting(runtime, kind, a, b);
       assert.equal(await worker.line(), "held held");
-      assert.deepEqual(fs.readdirSync(dir.path), files);
+      assert.deepEqual(listing(dir.path), files);
       assert.equal(openDescriptors(dir.path, worker.process.pid), 2);
       worker.write("collect");
       const warnings = JSON.parse(await worker.line());
@@ -42,7 +48,7 @@ for (const [kind, files, left] of KINDS) {
         /^PortalockWarning The lock on .* was collected, not released; close/,
       );
       assert.equal(openDescriptors(dir.path, worker.process.pid), 0);
-      assert.deepEqual(fs.readdirSync(dir.path), left, runtime.name);
+      assert.deepEqual(listing(dir.path), left, runtime.name);
       for (const path of [a, b]) {
         await new Lock(path, { timeout: 0 }).run(() => {});
       }
@@ -63,7 +69,7 @@ test("a collected, unreleased lock unlinks nobody else's file", async () => {
     worker.write("collect");
     assert.equal(JSON.parse(await worker.line()).length, 1);
     assert.equal(openDescriptors(dir.path, worker.process.pid), 0);
-    assert.deepEqual(fs.readdirSync(dir.path), ["a", "b"]);
+    assert.deepEqual(listing(dir.path), ["a", "b"]);
     assert.equal(await new TemporaryFileLock(a).tryAcquire(), null);
   }
 });
@@ -75,18 +81,18 @@ test("the loser's clean-up removes the winner's file", async () => {
       const path = join(dir.path, "a");
       await using winner = Worker.on(runtime);
       await winner.ask("hold", kind, path);
-      const before = fs.readdirSync(dir.path);
+      const before = listing(dir.path);
       await using loser = collecting(runtime, kind, path, path);
       assert.equal(await loser.line(), "refused refused");
       loser.write("collect");
       assert.deepEqual(JSON.parse(await loser.line()), []);
-      assert.deepEqual(fs.readdirSync(dir.path), before);
+      assert.deepEqual(listing(dir.path), before);
       loser.process.stdin.end();
       assert.equal((await loser.ended).code, 0);
-      assert.deepEqual(fs.readdirSync(dir.path), before);
+      assert.deepEqual(listing(dir.path), before);
       assert.equal(await contender(kind, path), null);
       await winner.ask("drop");
-      assert.deepEqual(fs.readdirSync(dir.path), []);
+      assert.deepEqual(listing(dir.path), []);
     }
   }
 });

@@ -139,6 +139,11 @@ export function folder(): { path: string } & Disposable {
   };
 }
 
+/** The names in a folder, in an order that all runtimes agree on. */
+export function listing(path: string): string[] {
+  return fs.readdirSync(path).sort();
+}
+
 /** How many descriptors a process has open on files below a folder. */
 export function openDescriptors(
   below: string,

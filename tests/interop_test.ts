@@ -6,7 +6,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { Lock, LOCK_EX, LOCK_NB, LOCK_SH, PidFileLock } from "../mod.ts";
 import { TemporaryFileLock } from "../mod.ts";
-import { folder, runtimes, test, Worker } from "./harness.ts";
+import { folder, listing, runtimes, test, Worker } from "./harness.ts";
 
 const CLASSES = { TemporaryFileLock, PidFileLock };
 
@@ -110,16 +110,16 @@ for (const kind of ["TemporaryFileLock", "PidFileLock"] as const) {
       await using python = Worker.python(true);
       for (let i = 0; i < 3; i++) {
         await python.ask("hold", kind, path);
-        assert.deepEqual(fs.readdirSync(dir.path), files);
+        assert.deepEqual(listing(dir.path), files);
         assert.equal(await lock.tryAcquire(), null);
         assert.equal(lock.tryAcquireSync(), null);
         await python.ask("drop");
-        assert.deepEqual(fs.readdirSync(dir.path), []);
+        assert.deepEqual(listing(dir.path), []);
         const file = i % 2 ? lock.acquireSync() : await lock.acquire();
-        assert.deepEqual(fs.readdirSync(dir.path), files);
+        assert.deepEqual(listing(dir.path), files);
         assert.equal(await python.ask("attempt", kind, path), false);
         await file.close();
-        assert.deepEqual(fs.readdirSync(dir.path), []);
+        assert.deepEqual(listing(dir.path), []);
       }
     },
     "Python's portalocker 4",
@@ -147,7 +147,7 @@ for (const kind of ["TemporaryFileLock", "PidFileLock"] as const) {
         assert.equal(await lock.tryAcquire(), null);
         await python.ask("drop");
       }
-      assert.deepEqual(fs.readdirSync(dir.path), []);
+      assert.deepEqual(listing(dir.path), []);
     },
     "Python's portalocker 4",
   );
@@ -160,9 +160,9 @@ for (const kind of ["TemporaryFileLock", "PidFileLock"] as const) {
       const dead = Worker.python(true);
       await dead.ask("hold", kind, path);
       await dead.kill();
-      assert.deepEqual(fs.readdirSync(dir.path), files);
+      assert.deepEqual(listing(dir.path), files);
       await new CLASSES[kind](path).run(() => {});
-      assert.deepEqual(fs.readdirSync(dir.path), []);
+      assert.deepEqual(listing(dir.path), []);
       for (const runtime of runtimes) {
         await using worker = Worker.on(runtime);
         await worker.ask("hold", kind, path);
@@ -170,7 +170,7 @@ for (const kind of ["TemporaryFileLock", "PidFileLock"] as const) {
         await using python = Worker.python(true);
         assert.equal(await python.ask("attempt", kind, path), true);
         await python.ask("drop");
-        assert.deepEqual(fs.readdirSync(dir.path), []);
+        assert.deepEqual(listing(dir.path), []);
       }
     },
     "Python's portalocker 4",

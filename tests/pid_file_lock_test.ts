@@ -7,7 +7,13 @@ import { setImmediate } from "node:timers/promises";
 import { AlreadyLocked, Lock, LOCK_NB, LOCK_SH, PidFileLock } from "../mod.ts";
 import { TemporaryFileLock } from "../mod.ts";
 import type { LockedFile } from "../mod.ts";
-import { everyRuntime, folder, openDescriptors, test } from "./harness.ts";
+import {
+  everyRuntime,
+  folder,
+  listing,
+  openDescriptors,
+  test,
+} from "./harness.ts";
 import { systemError, untold, withFiles, withNative } from "./harness.ts";
 import { Worker } from "./harness.ts";
 
@@ -29,7 +35,7 @@ async function readPid(lock: PidFileLock): Promise<number | null> {
 
 /** Nothing is left, neither a file in the folder nor a descriptor. */
 function assertNothingLeft(dir: string, ...but: string[]) {
-  assert.deepEqual(fs.readdirSync(dir), but);
+  assert.deepEqual(listing(dir), but);
   assert.equal(openDescriptors(dir), 0);
 }
 
@@ -43,7 +49,7 @@ for (const [form, acquire] of FORMS) {
     for (let i = 0; i < 3; i++) {
       const file = await acquire(lock);
       assert.equal(file.path, `${path}.lock`);
-      assert.deepEqual(fs.readdirSync(dir.path), ["a.pid", "a.pid.lock"]);
+      assert.deepEqual(listing(dir.path), ["a.pid", "a.pid.lock"]);
       assert.equal(fs.readFileSync(path, "utf8"), String(process.pid));
       assert.equal(await readPid(lock), process.pid);
       assert.equal(await new Lock(`${path}.lock`).tryAcquire(), null);
@@ -220,7 +226,7 @@ for (const [form, acquire] of FORMS) {
         AlreadyLocked,
       ));
     assert.equal(await readPid(third), process.pid);
-    assert.deepEqual(fs.readdirSync(dir.path), ["a.pid", "a.pid.lock"]);
+    assert.deepEqual(listing(dir.path), ["a.pid", "a.pid.lock"]);
     await third.release();
     assertNothingLeft(dir.path);
   });
@@ -382,7 +388,7 @@ test("PidFileLock leaves alone what belongs to whoever replaced its lock", async
   const other = new PidFileLock(path);
   await other.acquire();
   await lock.release();
-  assert.deepEqual(fs.readdirSync(dir.path), ["a.pid", "a.pid.lock"]);
+  assert.deepEqual(listing(dir.path), ["a.pid", "a.pid.lock"]);
   assert.equal(await new PidFileLock(path).tryAcquire(), null);
   await other.release();
   assertNothingLeft(dir.path);
@@ -431,7 +437,7 @@ test("PidFileLock conflicts with a TemporaryFileLock on its lock file", async ()
   const temporary = new TemporaryFileLock(`${path}.lock`);
   await temporary.run(async () => {
     assert.equal(await new PidFileLock(path).tryAcquire(), null);
-    assert.deepEqual(fs.readdirSync(dir.path), ["a.pid.lock"]);
+    assert.deepEqual(listing(dir.path), ["a.pid.lock"]);
   });
   await new PidFileLock(path).run(async () => {
     assert.equal(await temporary.tryAcquire(), null);

@@ -5,7 +5,13 @@ import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 import { Worker as Thread } from "node:worker_threads";
 import { AlreadyLocked, Lock, LOCK_NB, LOCK_SH } from "../mod.ts";
-import { everyRuntime, folder, openDescriptors, runtimes } from "./harness.ts";
+import {
+  everyRuntime,
+  folder,
+  listing,
+  openDescriptors,
+  runtimes,
+} from "./harness.ts";
 import { runScript, scriptOn, self, test, Worker } from "./harness.ts";
 
 test("Lock.acquire() throws AlreadyLocked while another process holds it", async () => {
@@ -118,7 +124,7 @@ for (const kind of ["Lock", "TemporaryFileLock", "PidFileLock"]) {
         assert.equal(code, 0, `${runtime.name}: ${stderr}`);
         assert.equal(stdout, "held\nexcluded\nfree\n", runtime.name);
         const left = kind === "Lock" ? ["a"] : [];
-        assert.deepEqual(fs.readdirSync(dir.path), left, runtime.name);
+        assert.deepEqual(listing(dir.path), left, runtime.name);
       }
     });
   }

@@ -7,7 +7,7 @@ import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../mod.ts";
 import { LockUnsupported, TemporaryFileLock } from "../mod.ts";
 import type { LockedFile } from "../mod.ts";
 import type { NativeFile, OpenMode } from "../ffi/types.ts";
-import { everyRuntime, folder, onlyShortPauses } from "./harness.ts";
+import { everyRuntime, folder, listing, onlyShortPauses } from "./harness.ts";
 import { openDescriptors, runScript, runtimes, scriptOn } from "./harness.ts";
 import { systemError, test, withFiles, withNative, Worker } from "./harness.ts";
 
@@ -815,7 +815,7 @@ for (const kind of ["TemporaryFileLock", "PidFileLock"]) {
         );
         assert.equal(stdout, "held\n", `${runtime.name}: ${stderr}`);
         assert.equal(code, expected, `${runtime.name}: ${stderr}`);
-        assert.deepEqual(fs.readdirSync(dir.path), [], runtime.name);
+        assert.deepEqual(listing(dir.path), [], runtime.name);
       }
     });
   }
@@ -828,13 +828,13 @@ for (const kind of ["TemporaryFileLock", "PidFileLock"]) {
       typeof TemporaryFileLock
     >;
     await using _file = await new Kind(path).acquire();
-    const before = fs.readdirSync(dir.path);
+    const before = listing(dir.path);
     for (const runtime of everyRuntime) {
       for (const how of ["end", "exit", "thread ends", "thread exits"]) {
         const command = scriptOn(runtime, "ending");
         const { stdout } = await runScript([...command, how, kind, path]);
         assert.equal(stdout, "refused\n");
-        assert.deepEqual(fs.readdirSync(dir.path), before, runtime.name);
+        assert.deepEqual(listing(dir.path), before, runtime.name);
         assert.equal(await new Kind(path).tryAcquire(), null);
       }
     }
@@ -869,6 +869,6 @@ test("a lock that the exit has released can be closed again, and closes nothing 
     ]);
     assert.equal(code, 0, stderr);
     assert.equal(stdout, "held\nstill open\n", runtime.name);
-    assert.deepEqual(fs.readdirSync(dir.path), ["other"]);
+    assert.deepEqual(listing(dir.path), ["other"]);
   }
 });
