@@ -12,7 +12,7 @@ import {
 import { test, Worker } from "./harness.ts";
 import type { TestRuntime } from "./harness.ts";
 
-/** Starts `tests/fixtures/collecting`, which may collect whenever it likes. */
+/** Starts `tests/fixtures/collecting` where it may collect when it likes. */
 function collecting(runtime: TestRuntime, ...args: string[]): Worker {
   const script = scriptOn(runtime, "collecting");
   const at = script.length - 1;
