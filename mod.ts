@@ -53,10 +53,9 @@ export { TemporaryFileLock } from "./src/temporary_file_lock.ts";
 export { OpenFile } from "./src/open_file.ts";
 export { SeekMode } from "./src/open_file_arguments.ts";
 export type { FileMode } from "./src/open_mode.ts";
+export type { AcquireOptions, LastingWait } from "./src/acquire_options.ts";
 export type {
-  AcquireOptions,
   BoundedSemaphoreOptions,
-  LastingWait,
   LockOptions,
   TemporaryFileLockOptions,
 } from "./src/options.ts";

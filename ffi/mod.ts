@@ -7,7 +7,7 @@ import { posixConstants } from "./constants.ts";
 import { denoHasDescriptors, denoRuntime } from "./deno.ts";
 import { denoApi } from "./deno_api.ts";
 import { denoFiles } from "./deno_file.ts";
-import { descriptors } from "./descriptor_file.ts";
+import { descriptors } from "./descriptors.ts";
 import { nodeRuntime } from "./node.ts";
 import { posix } from "./posix.ts";
 import { closingWithThread } from "./thread_end.ts";

@@ -12,7 +12,7 @@ import { Gate } from "./gate.ts";
 import { OpenFile } from "./open_file.ts";
 import { checkBytes, encode } from "./open_file_arguments.ts";
 import { parseMode } from "./open_mode.ts";
-import { filePath } from "./options.ts";
+import { filePath } from "./checks.ts";
 import { perform, performSync } from "./recipe.ts";
 import type { Recipe } from "./recipe.ts";
 

@@ -4,7 +4,8 @@ import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { SlotsClaim } from "./claim/slots.ts";
 import { LockBase } from "./lock_base.ts";
-import { checkMaximum, semaphoreSettings } from "./options.ts";
+import { checkMaximum } from "./checks.ts";
+import { semaphoreSettings } from "./options.ts";
 import type { BoundedSemaphoreOptions } from "./options.ts";
 import { slotNames } from "./slot_names.ts";
 

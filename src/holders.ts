@@ -5,7 +5,7 @@ import process from "node:process";
 import { native } from "../ffi/mod.ts";
 import type { LockHolder } from "../ffi/types.ts";
 import { openFailure } from "./errors.ts";
-import { filePath } from "./options.ts";
+import { filePath } from "./checks.ts";
 
 /**
  * Finds out which processes hold locks on a file, whatever the kind of lock.

@@ -3,7 +3,8 @@
 import { FileClaim } from "./claim/file.ts";
 import { OneAtATime } from "./claim/one_at_a_time.ts";
 import { LockBase } from "./lock_base.ts";
-import { filePath, lockSettings } from "./options.ts";
+import { filePath } from "./checks.ts";
+import { lockSettings } from "./options.ts";
 import type { LockOptions } from "./options.ts";
 
 /**

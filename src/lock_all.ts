@@ -8,7 +8,8 @@ import { releaseErrors } from "./errors.ts";
 import { LockBase } from "./lock_base.ts";
 import { closeAll, closeAllSync } from "./locked_file.ts";
 import type { LockedFile } from "./locked_file.ts";
-import { filePath, lockSettings } from "./options.ts";
+import { filePath } from "./checks.ts";
+import { lockSettings } from "./options.ts";
 import type { LockOptions, LockSettings } from "./options.ts";
 import { now } from "./wait/patience.ts";
 

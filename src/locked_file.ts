@@ -4,7 +4,7 @@ import { LockException, shown } from "./errors.ts";
 import type { LockFlags } from "./flags.ts";
 import { Gate } from "./gate.ts";
 import { OpenFile } from "./open_file.ts";
-import type { AcquireOptions } from "./options.ts";
+import type { AcquireOptions } from "./acquire_options.ts";
 import { perform, performSync } from "./recipe.ts";
 import type { Recipe } from "./recipe.ts";
 import { Holding } from "./relock.ts";

@@ -14,7 +14,7 @@ import type { Subject } from "./errors.ts";
 import { by } from "./holders.ts";
 import { parseFlags } from "./flags.ts";
 import type { LockFlags } from "./flags.ts";
-import { acquireWait, AS_LONG_AS_IT_TAKES } from "./options.ts";
+import { acquireWait, AS_LONG_AS_IT_TAKES } from "./acquire_options.ts";
 import { perform } from "./recipe.ts";
 import { contestFor } from "./wait/contest.ts";
 import { now, Patience } from "./wait/patience.ts";

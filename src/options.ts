@@ -1,57 +1,27 @@
-/** The options of every lock class, and the one place where they are checked. */
+/** The options of each kind of lock, and the one place where they are checked. */
 
 import { tmpdir } from "node:os";
-import { fileURLToPath } from "node:url";
-import { inspect } from "node:util";
-import type { LockerSettings, LockHolder } from "../ffi/types.ts";
+import type { LockerSettings } from "../ffi/types.ts";
+import {
+  ACQUIRE_OPTIONS,
+  AS_LONG_AS_IT_TAKES,
+  DEFAULT_TIMEOUT,
+  impatient,
+  waitOf,
+} from "./acquire_options.ts";
+import type { AcquireOptions, Wait } from "./acquire_options.ts";
+import {
+  checkBoolean,
+  checkNames,
+  checkPartOfName,
+  checkPermissions,
+  filePath,
+} from "./checks.ts";
 import { LOCK_EX, LOCK_NB, parseFlags } from "./flags.ts";
 import type { LockFlags } from "./flags.ts";
-import { parseMode } from "./open_mode.ts";
 import { checkAccess, lockerSettings } from "./lockers.ts";
+import { parseMode } from "./open_mode.ts";
 import type { FileMode, LockedMode } from "./open_mode.ts";
-
-/** How to wait for a lock. */
-export interface AcquireOptions {
-  /**
-   * The longest wait, in milliseconds. `0` is one attempt, `Infinity` waits
-   * for ever. Without {@linkcode LockOptions.flags | LOCK_NB} among the flags
-   * the default is `Infinity`.
-   *
-   * @default {5000}
-   */
-  timeout?: number;
-  /**
-   * The longest pause between two attempts, in milliseconds. Attempts begin
-   * with much shorter ones, and where the system tells of releases they follow
-   * each release at once.
-   *
-   * @default {250}
-   */
-  checkInterval?: number;
-  /**
-   * Gives up after the first attempt, whatever `timeout` says.
-   *
-   * @default {false}
-   */
-  failWhenLocked?: boolean;
-  /** Ends the wait; `acquire` rejects with the signal's reason. */
-  signal?: AbortSignal;
-  /**
-   * Called once a wait has lasted 100 milliseconds, to tell somebody why
-   * nothing goes on. What it throws ends the wait and is thrown by `acquire`.
-   */
-  onWait?: (wait: LastingWait) => void;
-}
-
-/** What {@linkcode AcquireOptions.onWait} is told. */
-export interface LastingWait {
-  /** The file that is waited for. */
-  path: string;
-  /** How long the wait has lasted, in milliseconds. */
-  waited: number;
-  /** Who holds the lock, as {@linkcode lockHolders} finds out. */
-  holders: LockHolder[];
-}
 
 /** How to open and lock a file. */
 export interface LockOptions extends AcquireOptions {
@@ -101,7 +71,10 @@ export interface LockOptions extends AcquireOptions {
 }
 
 /** How to make a file that exists only while it is locked. */
-export type TemporaryFileLockOptions = Omit<LockOptions, "mode">;
+export type TemporaryFileLockOptions = Omit<
+  LockOptions,
+  "mode" | "locker" | "range"
+>;
 
 /** What a semaphore is called, where its files are, and how to wait. */
 export interface BoundedSemaphoreOptions
@@ -136,17 +109,6 @@ export interface SemaphoreSettings extends LockSettings {
   readonly directory: string;
 }
 
-/** A wait with every option filled in. */
-export interface Wait {
-  readonly timeout: number;
-  readonly checkInterval: number;
-  readonly failWhenLocked: boolean;
-  /** Whether a `timeout` says that `failWhenLocked` is not meant. */
-  readonly unlessTimed: boolean;
-  readonly signal: AbortSignal | undefined;
-  readonly onWait: ((wait: LastingWait) => void) | undefined;
-}
-
 /** {@linkcode LockOptions} with every option filled in. */
 export interface LockSettings {
   readonly mode: LockedMode;
@@ -156,27 +118,6 @@ export interface LockSettings {
   readonly throwOnReleaseError: boolean;
   readonly wait: Wait;
 }
-
-const DEFAULT_TIMEOUT = 5000;
-
-/** The wait of a lock that is asked for without `LOCK_NB`. */
-export const AS_LONG_AS_IT_TAKES: Wait = {
-  timeout: Infinity,
-  checkInterval: 250,
-  failWhenLocked: false,
-  unlessTimed: false,
-  signal: undefined,
-  onWait: undefined,
-};
-
-/** Names of the {@linkcode AcquireOptions}. */
-export const ACQUIRE_OPTIONS = [
-  "timeout",
-  "checkInterval",
-  "failWhenLocked",
-  "signal",
-  "onWait",
-] as const satisfies readonly (keyof AcquireOptions)[];
 
 const LOCK_OPTIONS = [
   ...ACQUIRE_OPTIONS,
@@ -197,7 +138,9 @@ const SEMAPHORE_OPTIONS = [
   "throwOnReleaseError",
 ] as const satisfies readonly (keyof BoundedSemaphoreOptions)[];
 
-const TEMPORARY_OPTIONS = LOCK_OPTIONS.filter((name) => name !== "mode");
+const TEMPORARY_OPTIONS = LOCK_OPTIONS.filter((name) =>
+  !["mode", "locker", "range"].includes(name)
+);
 
 /** Checks the options of a lock and fills in the defaults. */
 export function lockSettings(options: LockOptions = {}): LockSettings {
@@ -230,7 +173,7 @@ export function lockSettings(options: LockOptions = {}): LockSettings {
     locker,
     creationMode,
     throwOnReleaseError,
-    wait: wait(options, {
+    wait: waitOf(options, {
       ...AS_LONG_AS_IT_TAKES,
       timeout: blocking ? Infinity : DEFAULT_TIMEOUT,
     }),
@@ -282,151 +225,4 @@ export function semaphoreSettings(
       ? tmpdir()
       : filePath(directory, "directory"),
   };
-}
-
-/** Checks how many may hold a semaphore. */
-export function checkMaximum(maximum: number): number {
-  if (Number.isSafeInteger(maximum) && maximum > 0) return maximum;
-  const message = `maximum must be a whole number, 1 or more, not ${
-    inspect(maximum)
-  }`;
-  throw typeof maximum === "number"
-    ? new RangeError(message)
-    : new TypeError(message);
-}
-
-/** A wait that fails at once unless it is given a time. */
-export function impatient(options: AcquireOptions): Wait {
-  return wait(options, {
-    ...AS_LONG_AS_IT_TAKES,
-    timeout: DEFAULT_TIMEOUT,
-    failWhenLocked: true,
-    unlessTimed: true,
-  });
-}
-
-/** Checks the options of one `acquire`; what they leave open is the lock's. */
-export function acquireWait(
-  options: AcquireOptions | undefined,
-  defaults: Wait,
-): Wait {
-  if (options === undefined) return defaults;
-  checkNames(options, ACQUIRE_OPTIONS);
-  return wait(options, defaults);
-}
-
-function wait(options: AcquireOptions, defaults: Wait): Wait {
-  const {
-    timeout = defaults.timeout,
-    checkInterval = defaults.checkInterval,
-    failWhenLocked = defaults.failWhenLocked &&
-      !(defaults.unlessTimed && options.timeout !== undefined),
-    signal = defaults.signal,
-    onWait = defaults.onWait,
-  } = options;
-  checkDuration("timeout", timeout, timeout >= 0, "0 or more, or Infinity");
-  checkDuration(
-    "checkInterval",
-    checkInterval,
-    checkInterval > 0 && checkInterval < Infinity,
-    "more than 0 and finite",
-  );
-  checkBoolean("failWhenLocked", failWhenLocked);
-  if (signal !== undefined && !isAbortSignal(signal)) {
-    throw new TypeError(
-      `signal must be an AbortSignal, not ${inspect(signal)}`,
-    );
-  }
-  if (onWait !== undefined && typeof onWait !== "function") {
-    throw new TypeError(`onWait must be a function, not ${inspect(onWait)}`);
-  }
-  const unlessTimed = defaults.unlessTimed &&
-    options.failWhenLocked === undefined;
-  return {
-    timeout,
-    checkInterval,
-    failWhenLocked,
-    unlessTimed,
-    signal,
-    onWait,
-  };
-}
-
-/**
- * Checks the path of a lock and resolves a URL.
- *
- * @throws {TypeError} If it is neither a string nor a `file:` URL.
- * @throws {RangeError} If it is empty or has a NUL.
- */
-export function filePath(path: string | URL, what = "path"): string {
-  if (typeof path !== "string" && !(path instanceof URL)) {
-    throw new TypeError(
-      `${what} must be a string or a file: URL, not ${inspect(path)}`,
-    );
-  }
-  const name = typeof path === "string" ? path : fileURLToPath(path);
-  if (name === "") throw new RangeError(`${what} must not be empty`);
-  if (name.includes("\0")) {
-    throw new RangeError(`${what} must not contain a NUL: ${inspect(name)}`);
-  }
-  return name;
-}
-
-/** A mistyped option would otherwise be a promise that nobody keeps. */
-export function checkNames(options: object, known: readonly string[]): void {
-  if (options === null || typeof options !== "object") {
-    throw new TypeError(`options must be an object, not ${inspect(options)}`);
-  }
-  const unknown = Object.keys(options).find((name) => !known.includes(name));
-  if (unknown !== undefined) {
-    throw new TypeError(
-      `unknown option ${unknown}; the options are ${known.join(", ")}`,
-    );
-  }
-}
-
-function checkDuration(
-  name: string,
-  value: number,
-  valid: boolean,
-  wanted: string,
-): void {
-  if (typeof value === "number" && valid) return;
-  const message = `${name} must be a number of milliseconds, ${wanted}, not ${
-    inspect(value)
-  }`;
-  throw typeof value === "number"
-    ? new RangeError(message)
-    : new TypeError(message);
-}
-
-/** Checks permission bits as chmod(2) takes them. */
-export function checkPermissions(name: string, value: number): void {
-  if (Number.isInteger(value) && value >= 0 && value <= 0o7777) return;
-  throw new RangeError(
-    `${name} must be permission bits from 0 to 0o7777, not ${inspect(value)}`,
-  );
-}
-
-export function checkBoolean(name: string, value: boolean): void {
-  if (typeof value !== "boolean") {
-    throw new TypeError(`${name} must be a boolean, not ${inspect(value)}`);
-  }
-}
-
-function checkPartOfName(name: string, value: string): void {
-  if (typeof value !== "string") {
-    throw new TypeError(`${name} must be a string, not ${inspect(value)}`);
-  }
-  if (value === "" || /[/\\\0]/.test(value)) {
-    throw new RangeError(
-      `${name} must be part of a file name, not ${inspect(value)}`,
-    );
-  }
-}
-
-/** Not `instanceof`: a signal may come from another realm or a polyfill. */
-function isAbortSignal(value: AbortSignal): boolean {
-  return typeof value?.aborted === "boolean" &&
-    typeof value.addEventListener === "function";
 }

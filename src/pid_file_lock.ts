@@ -4,7 +4,8 @@ import { OneAtATime } from "./claim/one_at_a_time.ts";
 import { PidClaim } from "./claim/pid.ts";
 import { storedPid, storedPidSync } from "./claim/pid_file.ts";
 import { LockBase } from "./lock_base.ts";
-import { filePath, pidSettings } from "./options.ts";
+import { filePath } from "./checks.ts";
+import { pidSettings } from "./options.ts";
 import type { TemporaryFileLockOptions } from "./options.ts";
 
 /**

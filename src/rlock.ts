@@ -6,8 +6,10 @@ import { Reentrant, Scope } from "./claim/reentrant.ts";
 import { LockException, shown } from "./errors.ts";
 import { LockBase } from "./lock_base.ts";
 import type { LockedFile } from "./locked_file.ts";
-import { filePath, lockSettings } from "./options.ts";
-import type { AcquireOptions, LockOptions } from "./options.ts";
+import { filePath } from "./checks.ts";
+import { lockSettings } from "./options.ts";
+import type { AcquireOptions } from "./acquire_options.ts";
+import type { LockOptions } from "./options.ts";
 
 /**
  * A reentrant {@linkcode Lock}: what holds it may acquire it again, which only

@@ -3,7 +3,8 @@
 import { OneAtATime } from "./claim/one_at_a_time.ts";
 import { TemporaryClaim } from "./claim/temporary.ts";
 import { LockBase } from "./lock_base.ts";
-import { filePath, temporarySettings } from "./options.ts";
+import { filePath } from "./checks.ts";
+import { temporarySettings } from "./options.ts";
 import type { TemporaryFileLockOptions } from "./options.ts";
 
 /**

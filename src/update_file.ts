@@ -15,10 +15,9 @@ import {
   ACQUIRE_OPTIONS,
   acquireWait,
   AS_LONG_AS_IT_TAKES,
-  checkNames,
-  filePath,
-} from "./options.ts";
-import type { AcquireOptions } from "./options.ts";
+} from "./acquire_options.ts";
+import { checkNames, filePath } from "./checks.ts";
+import type { AcquireOptions } from "./acquire_options.ts";
 import { parseMode } from "./open_mode.ts";
 import { perform, step } from "./recipe.ts";
 import type { Recipe } from "./recipe.ts";

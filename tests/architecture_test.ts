@@ -47,7 +47,7 @@ const LAYERS = [
   ["wait", /^src\/wait\//],
   [
     "words",
-    /^src\/(abandoned|exit|hold|options|lockers|slot_names|recipe|file_recipes|gate|open_file_arguments|errors|flags|open_mode|diagnostics)\.ts$/,
+    /^src\/(abandoned|exit|hold|acquire_options|checks|options|lockers|slot_names|recipe|file_recipes|gate|open_file_arguments|errors|flags|open_mode|diagnostics)\.ts$/,
   ],
   ["face of ffi", /^ffi\/(mod|types)\.ts$/],
   ["ffi", /^ffi\//],
@@ -82,7 +82,8 @@ test("architecture: the runtime axis and the system axis do not know each other"
     "inotify",
     "proc",
     "constants",
-    "descriptor_file",
+    "descriptors",
+    "descriptor",
     "thread_end",
   ];
   for (const [side, other] of [[runtimes, systems], [systems, runtimes]]) {

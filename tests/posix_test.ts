@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { type PosixConstants, posixConstants } from "../ffi/constants.ts";
-import { descriptors } from "../ffi/descriptor_file.ts";
+import { descriptors } from "../ffi/descriptors.ts";
 import { recordLocks } from "../ffi/fcntl.ts";
 import { posix } from "../ffi/posix.ts";
 import { Unsupported } from "../ffi/types.ts";

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Lockable } from "../ffi/types.ts";
-import { AS_LONG_AS_IT_TAKES } from "../src/options.ts";
-import type { Wait } from "../src/options.ts";
+import { AS_LONG_AS_IT_TAKES } from "../src/acquire_options.ts";
+import type { Wait } from "../src/acquire_options.ts";
 import { perform, performSync, step } from "../src/recipe.ts";
 import { now, Patience } from "../src/wait/patience.ts";
 import { Turns } from "../src/wait/turns.ts";

@@ -1,6 +1,6 @@
 /** The options of atomic writing. */
 
-import { checkBoolean, checkNames, checkPermissions } from "../options.ts";
+import { checkBoolean, checkNames, checkPermissions } from "../checks.ts";
 
 /** How to write a file atomically. */
 export interface AtomicOptions {

@@ -1,6 +1,6 @@
 /** How long somebody waits, from one clock, and what ends a wait early. */
 
-import type { Wait } from "../options.ts";
+import type { Wait } from "../acquire_options.ts";
 
 /** The longest delay that `setTimeout` understands, in milliseconds. */
 const LONGEST_SLEEP = 2 ** 31 - 1;
