@@ -7,7 +7,7 @@ import { empty, unlockAndClose } from "../file_recipes.ts";
 import { by } from "../holders.ts";
 import type { LockedMode } from "../open_mode.ts";
 import type { LockSettings } from "../options.ts";
-import { quietly, step } from "../recipe.ts";
+import { quietly } from "../recipe.ts";
 import type { Recipe } from "../recipe.ts";
 import { contestFor } from "../wait/contest.ts";
 import { worthTelling } from "../wait/patience.ts";
@@ -49,15 +49,15 @@ export class FileClaim implements Claim {
     signal?.throwIfAborted();
     try {
       const system = native();
-      return yield* step(
-        () => {
-          const file = system.open(path, mode, creationMode, locker);
-          return file instanceof Promise
-            ? unlessAborted(file, signal, (late) => this.discard(late))
-            : file;
-        },
-        () => system.openSync(path, mode, creationMode, locker),
-      );
+      const wait = () => {
+        const file = system.open(path, mode, creationMode, locker);
+        return file instanceof Promise
+          ? unlessAborted(file, signal, (late) => this.discard(late))
+          : file;
+      };
+      const block = () => system.openSync(path, mode, creationMode, locker);
+      // Not by way of `step`: every acquisition comes through here.
+      return (yield { wait, block }) as NativeFile;
     } catch (error) {
       throw openFailure(this, error);
     }
