@@ -29,7 +29,7 @@ async function finishes(
 ) {
   for (const runtime of runtimes) {
     const { code, stdout, stderr } = await run(runtime, what, options);
-    assert.equal(stdout, "done\n", `${runtime.name}: ${stderr}`);
+    assert.equal(stdout, "done\n", `${runtime.name}: ${code} ${stderr}`);
     assert.equal(code, 0, runtime.name);
   }
 }

@@ -21,18 +21,14 @@ locks = {
 def enter(witness):
     while True:
         try:
-            file = os.open(witness, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-            os.write(file, str(os.getpid()).encode())
-            os.close(file)
+            os.symlink(str(os.getpid()), witness)
             return
         except FileExistsError:
             pass
-        with open(witness) as file:
-            other = file.read()
-        if other and not os.path.exists(os.path.join(folder, "doomed", other)):
+        other = os.readlink(witness)
+        if not os.path.exists(os.path.join(folder, "doomed", other)):
             raise RuntimeError(f"OVERLAP: {other} is inside, and so is {os.getpid()}")
-        if other:
-            os.unlink(witness)
+        os.unlink(witness)
 
 
 sections = {"temporary": 0, "pid": 0}
