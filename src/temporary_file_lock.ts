@@ -18,8 +18,10 @@ import type { TemporaryFileLockOptions } from "./options.ts";
  *
  * The file is emptied, unless the lock is shared. A symbolic link in its place
  * is refused, since anybody may have put it into a shared directory. A lock
- * that is still held when the process exits is released; the file of a process
- * that was killed stays, unlocked, until somebody else has held it.
+ * that is still held when the process or the thread exits is released. Where
+ * there is no `exit` event (the process was killed, the thread terminated, or
+ * an error was not caught on Deno) the file stays, unlocked, until somebody
+ * else has held it.
  *
  * It fails at once when the lock is held elsewhere, unless a `timeout` or
  * `failWhenLocked: false` is given.
