@@ -3,7 +3,8 @@ import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { Lock, lock, LOCK_EX, LOCK_NB, LOCK_SH, unlock } from "../mod.ts";
+import { Lock, lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../mod.ts";
+import { RLock, unlock } from "../mod.ts";
 import { publish } from "../src/diagnostics.ts";
 import { folder, test } from "./harness.ts";
 
@@ -54,6 +55,17 @@ test("diagnostics tell of waits, acquisitions and releases", async () => {
   assert.ok(second.waited! >= 39);
   assert.deepEqual([last.name, last.exclusive], ["release", false]);
   assert.equal(new Lock(path).tryAcquireSync()?.closeSync(), undefined);
+});
+
+test("diagnostics tell of a wait for another task of the same RLock", async () => {
+  using dir = folder();
+  const lock = new RLock(join(dir.path, "a.lock"));
+  using all = observed();
+  await Promise.all([lock.run(() => delay(10)), lock.run(() => {})]);
+  assert.deepEqual(
+    all.events.map(({ name }) => name).sort(),
+    ["acquire", "acquire", "release", "release", "wait"],
+  );
 });
 
 test("diagnostics tell of a wait once, and of no attempt that fails", async () => {

@@ -421,14 +421,27 @@ test("PidFileLock makes its files with the mode that it is given, less the umask
   const path = join(dir.path, "a.pid");
   const umask = process.umask(0o027);
   try {
-    await using _file = await new PidFileLock(path, { creationMode: 0o664 })
+    await using _file = await new PidFileLock(path, { creationMode: 0o624 })
       .acquire();
     for (const name of [path, `${path}.lock`]) {
-      assert.equal(fs.statSync(name).mode & 0o777, 0o640);
+      assert.equal(fs.statSync(name).mode & 0o777, 0o600);
     }
   } finally {
     process.umask(umask);
   }
+});
+
+test("PidFileLock whose PID file cannot be read says that it is locked", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.pid");
+  await using _held = await new PidFileLock(path).acquire();
+  fs.unlinkSync(path);
+  fs.symlinkSync(path, path);
+  await withNative(() => ({ holders: () => [] }), async () => {
+    const refused = { name: "AlreadyLocked", holderPid: null };
+    await assert.rejects(new PidFileLock(path).acquire(), refused);
+  });
+  fs.unlinkSync(path);
 });
 
 test("PidFileLock conflicts with a TemporaryFileLock on its lock file", async () => {

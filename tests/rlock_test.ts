@@ -67,6 +67,21 @@ test("RLock counts each LockedFile once, closed in any order and repeatedly", as
   assert.ok(isFree(path));
 });
 
+test("RLock that two tasks wait for is shared by both once it is free", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const lock = new RLock(path, { timeout: 3000 });
+  const holder = await new Lock(path).acquire();
+  const both = [lock.acquire(), lock.acquire()];
+  await delay(20);
+  await holder.close();
+  const [first, second] = await Promise.all(both);
+  await first.close();
+  assert.ok(!isFree(path));
+  await second.close();
+  assert.ok(isFree(path));
+});
+
 test("RLock.release() once too often throws LockException", async () => {
   using dir = folder();
   const lock = new RLock(join(dir.path, "a.lock"));

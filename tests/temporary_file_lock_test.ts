@@ -383,10 +383,10 @@ test("TemporaryFileLock.acquire() aborted while waiting leaves nothing behind", 
   assertNothingLeft(path);
 });
 
-test("TemporaryFileLock.acquire() aborted while its file is made removes it, unless others hold it", async () => {
+test("TemporaryFileLock.acquire() aborted while its file is made removes it, unless it is others'", async () => {
   using dir = folder();
   const path = join(dir.path, "a.lock");
-  for (const held of [false, true]) {
+  for (const fate of ["free", "held", "replaced"]) {
     let opened!: () => void;
     const slow = new Promise<void>((resolve) => opened = resolve);
     let closed!: () => void;
@@ -396,6 +396,10 @@ test("TemporaryFileLock.acquire() aborted while its file is made removes it, unl
       async open(...how) {
         await slow;
         const file = real.openSync(...how);
+        if (fate === "replaced") {
+          fs.writeFileSync(`${path}.other`, "another's");
+          fs.renameSync(`${path}.other`, path);
+        }
         return {
           ...file,
           ...bound(file),
@@ -408,10 +412,13 @@ test("TemporaryFileLock.acquire() aborted while its file is made removes it, unl
       await delay(1);
       controller.abort("enough");
       await assert.rejects(acquiring, (reason) => reason === "enough");
-      using holder = held ? new TemporaryFileLock(path).acquireSync() : null;
+      using holder = fate === "held"
+        ? new TemporaryFileLock(path).acquireSync()
+        : null;
       opened();
       await end;
-      assert.equal(fs.existsSync(path), held);
+      assert.equal(fs.existsSync(path), fate !== "free");
+      if (fate === "replaced") fs.unlinkSync(path);
       if (holder) assert.equal(inode(path), inodeOf(holder));
     });
     assertNothingLeft(path);

@@ -70,7 +70,8 @@ export class Reentrant implements Claim {
 
   /** Leaves the scope, which ends it if nobody else is in it. */
   leave(scope: Scope): void {
-    if (scope.runs > 0 && --scope.runs === 0) this.#scopes.pass();
+    // A scope that was never entered has none, and no turn to pass.
+    if (--scope.runs === 0) this.#scopes.pass();
   }
 
   #again(hold: Hold): Hold {
