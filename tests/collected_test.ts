@@ -9,7 +9,7 @@ import {
   openDescriptors,
   scriptOn,
 } from "./harness.ts";
-import { test, Worker } from "./harness.ts";
+import { runtimes, test, Worker } from "./harness.ts";
 import type { TestRuntime } from "./harness.ts";
 
 /** Starts `tests/fixtures/collecting` where it may collect when it likes. */
@@ -70,6 +70,34 @@ test("a collected PidFileLock is held until the process exits", async () => {
     assert.deepEqual(fs.readdirSync(dir.path), []);
   }
 });
+
+test("a lock that was released is collected without a word", async () => {
+  for (const runtime of everyRuntime) {
+    using dir = folder();
+    const [a, b] = ["a", "b"].map((name) => join(dir.path, name));
+    await using worker = collecting(runtime, "Released", a, b);
+    assert.equal(await worker.line(), "held held");
+    worker.write("collect");
+    assert.deepEqual(JSON.parse(await worker.line()), [], runtime.name);
+  }
+});
+
+test(
+  "a collected, unreleased lock whose release fails harms nobody",
+  async () => {
+    for (const runtime of runtimes) {
+      using dir = folder();
+      const [a, b] = ["a", "b"].map((name) => join(dir.path, name));
+      await using worker = collecting(runtime, "Broken", a, b);
+      assert.equal(await worker.line(), "held held");
+      worker.write("collect");
+      assert.equal(JSON.parse(await worker.line()).length, 1, runtime.name);
+      worker.process.stdin.end();
+      assert.equal((await worker.ended).code, 0, runtime.name);
+    }
+  },
+  "descriptors",
+);
 
 test("a collected, unreleased lock unlinks nobody else's file", async () => {
   for (const runtime of everyRuntime) {

@@ -57,7 +57,7 @@ test("Lock on a name that is too long fails with ENAMETOOLONG", async () => {
 
 test("Lock on a directory fails with EISDIR, and locks it with mode r", async () => {
   using dir = folder();
-  await fails(dir.path, { code: "EISDIR" });
+  await fails(dir.path, { code: "EISDIR", message: /^((?!belongs).)*$/ });
   await succeeds(dir.path, { mode: "r" });
   await using _held = await new Lock(dir.path, { mode: "r" }).acquire();
   assert.equal(new Lock(dir.path, { mode: "r" }).tryAcquireSync(), null);

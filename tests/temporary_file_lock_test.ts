@@ -283,6 +283,23 @@ for (const [form, acquire] of FORMS) {
 
 type NativeOpen = Native["openSync"];
 
+test("a TemporaryFileLock that cannot be released at exit keeps no other", async () => {
+  using dir = folder();
+  const [a, b] = ["a", "b"].map((name) => join(dir.path, name));
+  const broken = () => ({
+    unlock() {
+      throw systemError("EIO", 5);
+    },
+  });
+  const options = { throwOnReleaseError: true };
+  await withFiles(broken, () => new TemporaryFileLock(a, options).acquire());
+  const other = await new TemporaryFileLock(b).acquire();
+  const [releaseAll] = process.listeners("exit").slice(-1) as (() => void)[];
+  releaseAll();
+  assert.ok(!fs.existsSync(a) && !fs.existsSync(b));
+  other.closeSync();
+});
+
 test("TemporaryFileLock is called .lock unless it is called otherwise", () => {
   assert.equal(new TemporaryFileLock().path, ".lock");
   const options = { mode: "a" } as object;
