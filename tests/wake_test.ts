@@ -134,7 +134,7 @@ for (const form of FORMS) {
         const lock = new Lock(path, { timeout: Infinity, checkInterval: 200 });
         await (await lock[form]()).close();
         const [long, short] = pauses.lengths.slice(-2);
-        // A timer is set for what is left of the pause of 176 ms.
+        // A timer is set for what is left of the pause of 88 to 176 ms.
         assert.ok(long >= 80 && short <= 1, `${long}, then ${short}`);
       });
       assert.equal(attempts, 15);

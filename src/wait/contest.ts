@@ -50,11 +50,6 @@ export class Contest {
     this.#watch = file.watch(() => this.ring());
   }
 
-  /** Whether somebody tells of releases. */
-  get isTold(): boolean {
-    return this.#watch !== null;
-  }
-
   join(): void {
     this.#members++;
   }

@@ -10,8 +10,6 @@ import type { Patience } from "./patience.ts";
 const FIRST_PAUSE = 1;
 /** Each pause is so much longer than the one before. */
 const GROWTH = 1.6;
-/** So large a part of a pause is left to chance where nobody tells. */
-const JITTER = 0.5;
 
 /**
  * Locks, waiting if need be: `true` once the lock is held, `false` when the
@@ -83,8 +81,7 @@ function* compete(
   patience: Patience,
   held: number,
 ): Recipe<boolean> {
-  const jitter = contest.isTold ? 0 : JITTER;
-  for (let pace = pauses(patience, jitter);;) {
+  for (let pace = pauses(patience);;) {
     const { rings } = contest;
     patience.signal?.throwIfAborted();
     if (rings !== held && file.tryLock(exclusive)) return true;
@@ -96,22 +93,19 @@ function* compete(
       () => contest.pause(pause, patience),
       () => contest.pauseSync(pause),
     );
-    if (contest.rings !== rings) pace = pauses(patience, jitter);
+    if (contest.rings !== rings) pace = pauses(patience);
   }
 }
 
 /**
  * The pauses between attempts, the last one ending with the wait. They grow up
- * to `checkInterval` and are shortened by up to that part of them, lest waiters
- * who have nothing else to go by come back together.
+ * to `checkInterval` and are jittered, lest waiters that were shut out
+ * together come back together.
  */
-export function* pauses(
-  patience: Patience,
-  jitter: number,
-): Generator<number, void> {
+export function* pauses(patience: Patience): Generator<number, void> {
   let longest = Math.min(FIRST_PAUSE, patience.checkInterval);
   for (let left; (left = patience.left) > 0;) {
-    yield Math.min(longest * (1 - Math.random() * jitter), left);
+    yield Math.min(longest * (0.5 + Math.random() / 2), left);
     longest = Math.min(longest * GROWTH, patience.checkInterval);
   }
 }
