@@ -7,11 +7,11 @@ import { OpenFile } from "./open_file.ts";
 import type { AcquireOptions } from "./acquire_options.ts";
 import { perform, performSync } from "./recipe.ts";
 import type { Recipe } from "./recipe.ts";
-import { Holding } from "./relock.ts";
-import type { HoldingInit } from "./relock.ts";
+import { Relock } from "./relock.ts";
+import type { RelockInit } from "./relock.ts";
 
 /** What a {@linkcode LockedFile} is made of. */
-export interface LockedFileInit extends HoldingInit {
+export interface LockedFileInit extends RelockInit {
   /** Ends the acquisition; the file is no longer used then. */
   release: () => Recipe<void>;
 }
@@ -43,7 +43,7 @@ export class LockedFile extends OpenFile
   readonly #gate: Gate;
   readonly #init: LockedFileInit;
   /** Once its kind is to be changed. */
-  #kind: Holding | undefined;
+  #change: Relock | undefined;
 
   /** @ignore Made by the lock classes. */
   constructor(init: LockedFileInit) {
@@ -103,22 +103,22 @@ export class LockedFile extends OpenFile
    * @throws The signal's reason if it is aborted.
    */
   async relock(flags: LockFlags, options?: AcquireOptions): Promise<boolean> {
-    const holding = this.#holding("relock");
+    const relock = this.#relocking();
     try {
-      const change = () => perform(holding.relock(flags, options));
+      const change = () => perform(relock.relock(flags, options));
       return await this.#gate.pass(change);
     } finally {
-      if (holding.lost) await this.close().catch(() => {});
+      if (relock.lost) await this.close().catch(() => {});
     }
   }
 
   /** {@linkcode LockedFile.relock}, blocking the thread. */
   relockSync(flags: LockFlags, options?: AcquireOptions): boolean {
-    const holding = this.#holding("relock");
+    const relock = this.#relocking();
     try {
-      return performSync(holding.relock(flags, options));
+      return performSync(relock.relock(flags, options));
     } finally {
-      if (holding.lost) this.close().catch(() => {});
+      if (relock.lost) this.close().catch(() => {});
     }
   }
 
@@ -130,7 +130,7 @@ export class LockedFile extends OpenFile
    * `throwOnReleaseError`. The lock is gone all the same.
    */
   close(): Promise<void> {
-    this.#kind?.close();
+    this.#change?.close();
     return this.#gate.close(CLOSED, this.#init.release);
   }
 
@@ -140,7 +140,7 @@ export class LockedFile extends OpenFile
    * when they have.
    */
   closeSync(): void {
-    this.#kind?.close();
+    this.#change?.close();
     this.#gate.closeSync(CLOSED, this.#init.release);
   }
 
@@ -154,10 +154,10 @@ export class LockedFile extends OpenFile
     this.closeSync();
   }
 
-  #holding(verb: string): Holding {
+  #relocking(): Relock {
     const { shut } = this.#gate;
-    if (shut === undefined) return this.#kind ??= new Holding(this.#init);
-    throw new LockException(`Cannot ${verb} ${shown(this)}: ${shut}`, {
+    if (shut === undefined) return this.#change ??= new Relock(this.#init);
+    throw new LockException(`Cannot relock ${shown(this)}: ${shut}`, {
       path: this.path,
       code: "EBADF",
     });

@@ -1,10 +1,9 @@
-/** What is held through an open file, and how its kind is changed. */
+/** How the kind of a lock that is held is changed. */
 
 import { native } from "../ffi/mod.ts";
 import type { Hold } from "./hold.ts";
 import { publish } from "./diagnostics.ts";
-import { AlreadyLocked, lockFailure, shown } from "./errors.ts";
-import { LockException } from "./errors.ts";
+import { AlreadyLocked, LockException, lockFailure, shown } from "./errors.ts";
 import { parseFlags } from "./flags.ts";
 import type { LockFlags } from "./flags.ts";
 import { by, others } from "./holders.ts";
@@ -16,23 +15,23 @@ import { contestFor } from "./wait/contest.ts";
 import { Patience, worthTelling } from "./wait/patience.ts";
 import { waitFor } from "./wait/wait.ts";
 
-/** What a {@linkcode Holding} is made of. */
-export interface HoldingInit {
+/** What a {@linkcode Relock} is made of. */
+export interface RelockInit {
   readonly hold: Hold;
   /** Checks the options of one wait and fills in those of the lock. */
   patience(options: AcquireOptions | undefined): Patience;
 }
 
-/** A lock that is held, of one kind or the other. */
-export class Holding {
+/** Changes the kind of one lock that is held, one change at a time. */
+export class Relock {
   readonly #hold: Hold;
-  readonly #init: HoldingInit;
+  readonly #init: RelockInit;
   #lost = false;
   #closed = false;
   /** That of the change that is under way. */
   #patience: Patience | undefined;
 
-  constructor(init: HoldingInit) {
+  constructor(init: RelockInit) {
     this.#hold = init.hold;
     this.#init = init;
   }
