@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { NativeFile } from "../ffi/types.ts";
 import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../mod.ts";
+import { BoundedSemaphore, PidFileLock, TemporaryFileLock } from "../mod.ts";
 import { LOCK_UN } from "../mod.ts";
 import type { AcquireOptions, LockedFile, LockOptions } from "../mod.ts";
 import { folder, onlyShortPauses, openDescriptors } from "./harness.ts";
@@ -574,4 +575,26 @@ test('closing a file takes no lost lock again with "flock"', async () => {
   await upgrade;
   assert.equal(it.admits(LOCK_SH), false);
   other.closeSync();
+});
+
+test("relock() is refused where a lock that is lost for a moment may come back to a dead file", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const shared = { flags: LOCK_SH | LOCK_NB };
+  const slots = { directory: dir.path };
+  const files = [
+    await new TemporaryFileLock(path, shared).acquire(),
+    await new PidFileLock(join(dir.path, "a.pid")).acquire(),
+    await new BoundedSemaphore(1, slots).acquire(),
+  ];
+  await using _fellow = await new TemporaryFileLock(path, shared).acquire();
+  for (const file of files) {
+    for (const flags of [LOCK_EX, LOCK_SH]) {
+      const refused = { name: "LockException", code: "ENOTSUP" };
+      await assert.rejects(file.relock(flags), refused);
+      assert.throws(() => file.relockSync(flags), refused);
+    }
+    assert.equal(new Lock(file.path).tryAcquireSync(), null, "still held");
+    await file.close();
+  }
 });
