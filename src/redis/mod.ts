@@ -1,0 +1,30 @@
+/**
+ * Locks and semaphores in Redis that live as long as a connection, shared with
+ * Python's portalocker. Needs node-redis, the package `redis`.
+ *
+ * @example
+ * ```ts
+ * import { RedisLock } from "jsr:@x/portalock/redis";
+ *
+ * await using lease = await new RedisLock("jobs").acquire();
+ * ```
+ *
+ * @module
+ */
+
+export type { RedisAcquireOptions, RedisLockOptions } from "./options.ts";
+export type {
+  RedisConnectionOptions,
+  RedisSemaphoreOptions,
+} from "./options.ts";
+export { RedisLease } from "./redis_lease.ts";
+export { RedisLock } from "./redis_lock.ts";
+export { RedisLockBase } from "./redis_lock_base.ts";
+export { RedisSemaphore } from "./redis_semaphore.ts";
+export type {
+  RedisClientArgument,
+  RedisClientLike,
+  RedisClusterLike,
+  RedisPoolLike,
+  RedisSentinelLike,
+} from "./source.ts";

@@ -1,0 +1,113 @@
+"""Like tests/fixtures/redis_soaking.ts, with Python's portalocker."""
+
+import json
+import os
+import random
+import sys
+import threading
+import time
+
+import portalocker
+import redis
+
+config = json.loads(sys.argv[1])
+who = f"{config['name']}-{os.getpid()}"
+witness = redis.Redis(port=config["port"], decode_responses=True)
+offset = (time.time() - time.monotonic()) * 1000
+# The older one knows no readers and says nothing of a loss.
+newer = hasattr(portalocker.RedisLock, "ensure_held")
+
+did = {"sections": 0, "shared": 0, "refused": 0, "failed": 0, "lost": 0, "longest": 0}
+problems = []
+lines = []
+done = threading.Event()
+
+
+def clock():
+    return offset + time.monotonic() * 1000
+
+
+def new_lock(channel, kind):
+    options = {"timeout": 5, "check_interval": 0.005, "thread_sleep_time": 0.01}
+    if newer:
+        options["interrupt_on_lost"] = False
+    if kind == "s":
+        options["flags"] = portalocker.LockFlags.SHARED
+    connection = {"host": "127.0.0.1", "port": config["port"]}
+    return portalocker.RedisLock(channel, redis_kwargs=connection, **options)
+
+
+def show(lock, me):
+    """Subscribes to a channel of its own where the lock's connection is."""
+    lives = f"witness:{me}"
+    lock.pubsub.subscribe(**{lives: lambda message: None})
+    end = time.monotonic() + 1
+    while witness.pubsub_numsub(lives)[0][1] == 0 and time.monotonic() < end:
+        pass
+    return lives
+
+
+def section(lock, channel, kind, number):
+    me = f"{who}-{number}"
+    keys = [f"witness:{channel}", f"witness:{channel}:token"]
+    lives = show(lock, me)
+    start = clock()
+    said, *wrong = witness.eval(config["enter"], 2, *keys, me, who, kind, lives, "")
+    problems.extend(f"{clock()} {problem}" for problem in wrong)
+    if random.random() < 0.05:
+        time.sleep(random.random() * config["stay"] / 1000)
+    end = clock()
+    left = witness.eval(config["leave"], 1, keys[0], me, lives)
+    if said == "in" and left == "out" and not (newer and lock.lost):
+        did["sections"] += 1
+        did["shared"] += kind == "s"
+        lines.append(f"{channel} {kind} {who} {start} {end}\n")
+    else:
+        did["lost"] += 1
+
+
+def turn(number):
+    channel = random.choice(["soak", "soak-rw"])
+    kind = random.choice("xs") if newer and channel == "soak-rw" else "x"
+    lock = new_lock(channel, kind)
+    try:
+        lock.acquire()
+        section(lock, channel, kind, number)
+    except portalocker.AlreadyLocked:
+        did["refused"] += 1
+    except (redis.RedisError, portalocker.LockException, OSError):
+        did["failed"] += 1
+        time.sleep(0.01)
+    finally:
+        try:
+            lock.release()
+        except (redis.RedisError, OSError):
+            pass
+
+
+def report():
+    with open(config["intervals"], "a") as file:
+        file.write("".join(lines))
+    lines.clear()
+    told = dict(did, problems=list(problems), losses=[])
+    problems.clear()
+    print(json.dumps(told), flush=True)
+
+
+def listen():
+    sys.stdin.readline()
+    done.set()
+
+
+threading.Thread(target=listen, daemon=True).start()
+number = 0
+reported = time.monotonic()
+while not done.is_set():
+    number += 1
+    start = clock()
+    turn(number)
+    did["longest"] = max(did["longest"], clock() - start)
+    if time.monotonic() > reported + 0.5:
+        report()
+        reported = time.monotonic()
+report()

@@ -1,0 +1,125 @@
+/** As much of Redis' protocol, RESP2, as tests need to command a server. */
+
+import { Buffer } from "node:buffer";
+import { connect } from "node:net";
+import type { Socket } from "node:net";
+
+/** What a server answers; an error inside of an array is a value. */
+export type Reply = string | number | null | Error | Reply[];
+
+interface Pending {
+  resolve(reply: Reply): void;
+  reject(error: Error): void;
+}
+
+/** One connection: commands go in order, and so come the replies. */
+export class Connection {
+  #socket: Socket;
+  #pending: Pending[] = [];
+  #received: Buffer = Buffer.alloc(0);
+  #end: Error | null = null;
+
+  private constructor(port: number) {
+    this.#socket = connect({ port, host: "127.0.0.1" });
+    this.#socket.setNoDelay(true);
+    this.#socket.on("data", (data: Buffer) => this.#take(data));
+    this.#socket.on("error", (error) => this.#fail(error));
+    this.#socket.on("close", () => this.#fail(new Error("connection ended")));
+  }
+
+  /** Connects to a server of this machine, and says its password. */
+  static async open(port: number, password?: string): Promise<Connection> {
+    const connection = new Connection(port);
+    if (password !== undefined) await connection.command("AUTH", password);
+    return connection;
+  }
+
+  get ended(): boolean {
+    return this.#end !== null;
+  }
+
+  /** Sends a command; rejects with the server's error, if it answers one. */
+  command(...args: (string | number)[]): Promise<Reply> {
+    if (this.#end) return Promise.reject(this.#end);
+    const parts = args.map((arg) =>
+      `$${Buffer.byteLength(String(arg))}\r\n${arg}\r\n`
+    );
+    return new Promise((resolve, reject) => {
+      this.#pending.push({ resolve, reject });
+      this.#socket.write(`*${args.length}\r\n${parts.join("")}`);
+    });
+  }
+
+  close(): void {
+    this.#socket.destroy();
+    this.#fail(new Error("connection closed"));
+  }
+
+  #take(data: Buffer): void {
+    this.#received = Buffer.concat([this.#received, data]);
+    for (;;) {
+      const parsed = parse(this.#received, 0);
+      if (parsed === null) return;
+      const [reply, end] = parsed;
+      this.#received = this.#received.subarray(end);
+      const pending = this.#pending.shift();
+      if (reply instanceof Error) pending?.reject(reply);
+      else pending?.resolve(reply);
+    }
+  }
+
+  #fail(error: Error): void {
+    this.#end ??= error;
+    for (const { reject } of this.#pending.splice(0)) reject(error);
+  }
+}
+
+/** The reply that begins there and where it ends; `null` if it is not whole. */
+function parse(data: Buffer, start: number): [Reply, number] | null {
+  const line = data.indexOf("\r\n", start);
+  if (line < 0) return null;
+  const text = data.toString("utf8", start + 1, line);
+  const next = line + 2;
+  switch (String.fromCharCode(data[start])) {
+    case "+":
+      return [text, next];
+    case "-":
+      return [new Error(text), next];
+    case ":":
+      return [Number(text), next];
+    case "$":
+      return parseBulk(data, next, Number(text));
+    case "*":
+      return parseArray(data, next, Number(text));
+    default:
+      throw new Error(`no RESP2: ${data.toString("utf8", start, line)}`);
+  }
+}
+
+function parseBulk(
+  data: Buffer,
+  start: number,
+  length: number,
+): [Reply, number] | null {
+  if (length < 0) return [null, start];
+  const end = start + length;
+  if (data.length < end + 2) return null;
+  return [data.toString("utf8", start, end), end + 2];
+}
+
+function parseArray(
+  data: Buffer,
+  start: number,
+  length: number,
+): [Reply, number] | null {
+  if (length < 0) return [null, start];
+  const replies: Reply[] = [];
+  let next = start;
+  for (let i = 0; i < length; i++) {
+    const parsed = parse(data, next);
+    if (parsed === null) return null;
+    replies.push(parsed[0]);
+    next = parsed[1];
+  }
+  return [replies, next];
+}
