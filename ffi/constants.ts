@@ -10,6 +10,10 @@ export interface PosixConstants {
   errnoLocation: string;
   /** string.h: the POSIX form of `strerror_r`, which returns an int. */
   strerror: string;
+  /** sys/stat.h and sys/mount.h: the functions that fill the structs below. */
+  fstat: string;
+  /** {@linkcode PosixConstants.fstat} */
+  fstatfs: string;
   /** errno.h */
   EINTR: number;
   /** errno.h: the same number as EAGAIN on both systems. */
@@ -102,6 +106,8 @@ const linux: PosixConstants = {
   libc: "libc.so.6",
   errnoLocation: "__errno_location",
   strerror: "__xpg_strerror_r",
+  fstat: "fstat",
+  fstatfs: "fstatfs",
   EINTR: 4,
   EWOULDBLOCK: 11,
   linux: true,
@@ -125,12 +131,28 @@ const darwin: PosixConstants = {
   libc: "/usr/lib/libSystem.B.dylib",
   errnoLocation: "__error",
   strerror: "strerror_r",
+  fstat: "fstat",
+  fstatfs: "fstatfs",
   EINTR: 4,
   EWOULDBLOCK: 35,
   linux: false,
   device: (stat) => BigInt(stat.getInt32(0, littleEndian)),
   inode: (stat) => stat.getBigUint64(8, littleEndian),
   isLocal: (statfs) => (statfs.getUint32(64, littleEndian) & MNT_LOCAL) !== 0,
+};
+
+/** The Macs that are made now. */
+const darwinArm64: PosixConstants = { ...darwin, registersToFill: 6 };
+
+/**
+ * Macs with processors of Intel. There the plain names fill structs with inode
+ * numbers of 32 bits, for programs of before 2007 (sys/cdefs.h,
+ * `__DARWIN_INODE64`).
+ */
+const darwinX64: PosixConstants = {
+  ...darwin,
+  fstat: "fstat$INODE64",
+  fstatfs: "fstatfs$INODE64",
 };
 
 /** Architectures of 32 bits, whose structs and offsets look different. */
@@ -143,8 +165,6 @@ export function posixConstants(
 ): PosixConstants | null {
   if (NARROW.includes(arch)) return null;
   if (platform === "linux") return linux;
-  if (platform === "darwin") {
-    return arch === "arm64" ? { ...darwin, registersToFill: 6 } : darwin;
-  }
+  if (platform === "darwin") return arch === "x64" ? darwinX64 : darwinArm64;
   return null;
 }

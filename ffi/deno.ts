@@ -1,6 +1,6 @@
 /** Deno calls C through `Deno.dlopen`. */
 
-import { isMainThread } from "node:worker_threads";
+import { inMainThread } from "./main_thread.ts";
 import type { DenoApi } from "./deno_api.ts";
 import type { CFunction, CType, Runtime } from "./types.ts";
 
@@ -54,8 +54,7 @@ export function denoRuntime(deno: DenoApi): Runtime {
       const view = new deno.UnsafePointerView(symbols[locator]() as object);
       return () => view.getInt32();
     },
-    // Nobody could end the thread and the descriptors of a worker that was
-    // terminated, be it Node's kind of worker or the web's.
-    ...isMainThread && !("WorkerGlobalScope" in globalThis) ? { readable } : {},
+    // Its thread and its descriptor would outlive a worker.
+    ...inMainThread ? { readable } : {},
   };
 }

@@ -3,33 +3,48 @@
  * LockFileEx underneath. Needs read or write permission and nothing else.
  */
 
-import { closeSync, constants, lstatSync, openSync } from "node:fs";
-import { constants as osConstants } from "node:os";
+import { closeSync, constants, lstatSync, openSync, unlinkSync } from "node:fs";
 import process from "node:process";
+import { appending } from "./appending.ts";
+import { denoLocks } from "./deno_locks.ts";
+import { refuseLink } from "./links.ts";
 import { Unsupported } from "./types.ts";
+import { freeName } from "./windows_files.ts";
 import type { DenoApi, DenoFile, DenoOpenOptions } from "./deno_api.ts";
 import type { LockerSettings, Native, NativeFile, OpenMode } from "./types.ts";
 
 /** A file that comes and goes so often between two looks is not to be had. */
 const MOST_WAYS = 1000;
 
-/** The {@linkcode Native} of a Deno that may not call C. */
-export function denoFiles(deno: DenoApi): Native {
+/**
+ * The {@linkcode Native} of a Deno that may not call C, or runs on Windows:
+ * there no function tells the handles of its descriptors.
+ */
+export function denoFiles(
+  deno: DenoApi,
+  onWindows: boolean = process.platform === "win32",
+): Native {
   if (!("tryLockSync" in deno.FsFile.prototype)) {
     throw new Unsupported(
       `Deno ${deno.version.deno} has no file locks of its own; ` +
-        "pass --allow-ffi or update to 2.8 or newer",
+        (onWindows
+          ? "update to 2.8 or newer"
+          : "pass --allow-ffi or update to 2.8 or newer"),
     );
   }
   return {
     async open(path, mode, creationMode, locker) {
-      refuseRecordLocks(locker);
+      refuseRecordLocks(locker, onWindows);
       const seen = await deno.stat(path).catch((error: Error) => error);
       refuseFifo(deno, path, mode, seen);
-      const ways = new Ways(path, mode, creationMode);
+      const ways = new Ways(
+        path,
+        mode,
+        openOptions(mode, creationMode, onWindows),
+      );
       for (const options of ways) {
         try {
-          return denoFile(await deno.open(path, options));
+          return denoFile(await deno.open(path, options), mode, onWindows);
         } catch (error) {
           ways.failed(options, error);
         }
@@ -37,12 +52,16 @@ export function denoFiles(deno: DenoApi): Native {
       throw ways.error;
     },
     openSync(path, mode, creationMode, locker) {
-      refuseRecordLocks(locker);
+      refuseRecordLocks(locker, onWindows);
       refuseFifo(deno, path, mode, look(deno, path));
-      const ways = new Ways(path, mode, creationMode);
+      const ways = new Ways(
+        path,
+        mode,
+        openOptions(mode, creationMode, onWindows),
+      );
       for (const options of ways) {
         try {
-          return denoFile(deno.openSync(path, options));
+          return denoFile(deno.openSync(path, options), mode, onWindows);
         } catch (error) {
           ways.failed(options, error);
         }
@@ -53,8 +72,11 @@ export function denoFiles(deno: DenoApi): Native {
     holders: () => [],
     descriptor() {
       throw new Unsupported(
-        "without FFI Deno cannot lock a descriptor by its number; " +
-          "pass --allow-ffi or a Deno.FsFile",
+        onWindows
+          ? "on Windows Deno cannot lock a descriptor by its number; " +
+            "pass a Deno.FsFile"
+          : "without FFI Deno cannot lock a descriptor by its number; " +
+            "pass --allow-ffi or a Deno.FsFile",
       );
     },
   };
@@ -72,10 +94,10 @@ class Ways {
   readonly #mode: OpenMode;
   readonly #options: DenoOpenOptions;
 
-  constructor(path: string, mode: OpenMode, creationMode: number) {
+  constructor(path: string, mode: OpenMode, options: DenoOpenOptions) {
     this.#path = path;
     this.#mode = mode;
-    this.#options = openOptions(mode, creationMode);
+    this.#options = options;
   }
 
   *[Symbol.iterator](): Generator<DenoOpenOptions> {
@@ -96,23 +118,33 @@ class Ways {
   }
 }
 
-function openOptions(mode: OpenMode, creationMode: number): DenoOpenOptions {
+function openOptions(
+  mode: OpenMode,
+  creationMode: number,
+  onWindows: boolean,
+): DenoOpenOptions {
+  // What Windows appends to by itself can be neither locked nor cut off:
+  // https://github.com/denoland/deno/issues/26774
+  const append = mode.append && !onWindows;
   return {
     read: mode.read,
-    write: mode.write && !mode.append,
-    append: mode.append,
+    write: mode.write && !append,
+    append,
     create: mode.create,
     createNew: mode.exclusive,
     // Windows has no permission bits and Deno refuses them there.
-    ...process.platform === "win32" ? {} : { mode: creationMode },
+    ...onWindows ? {} : { mode: creationMode },
   };
 }
 
-function refuseRecordLocks(locker: LockerSettings | undefined): void {
+function refuseRecordLocks(
+  locker: LockerSettings | undefined,
+  onWindows: boolean,
+): void {
   if (!locker || locker.name === "flock") return;
   throw new Unsupported(
     `the locker "${locker.name}" ` +
-      (process.platform === "win32"
+      (onWindows
         ? 'does not exist on Windows; use "flock"'
         : "needs FFI; pass --allow-ffi to Deno 2.8 or newer"),
   );
@@ -136,15 +168,6 @@ function refuseFifo(
   }
 }
 
-/** A link that is made between this and opening is found out by `isAt`. */
-function refuseLink(path: string): void {
-  if (!lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) return;
-  throw Object.assign(
-    new Error(`ELOOP: too many symbolic links encountered, open '${path}'`),
-    { code: "ELOOP", errno: osConstants.errno.ELOOP, syscall: "open", path },
-  );
-}
-
 function look(deno: DenoApi, path: string): { isFifo: boolean | null } | Error {
   try {
     return deno.statSync(path);
@@ -161,12 +184,17 @@ function probe(path: string): void {
   }
 }
 
-function denoFile(file: DenoFile): NativeFile {
+function denoFile(
+  file: DenoFile,
+  { append }: OpenMode,
+  onWindows: boolean,
+): NativeFile {
+  const appends = append && onWindows;
+  const toEnd = () => void file.seekSync(0, 2);
+  const write = (data: Uint8Array) => file.write(data);
   return {
     fd: null,
-    tryLock: (exclusive) => file.tryLockSync(exclusive),
-    lock: (exclusive) => file.lockSync(exclusive),
-    unlock: () => file.unlockSync(),
+    ...denoLocks(file, onWindows),
     identity() {
       const { dev, ino } = file.statSync();
       return ino === null ? null : `${dev}:${ino}`;
@@ -175,8 +203,11 @@ function denoFile(file: DenoFile): NativeFile {
     announce() {},
     read: async (into) => (await file.read(into)) ?? 0,
     readSync: (into) => file.readSync(into) ?? 0,
-    write: (data) => file.write(data),
-    writeSync: (data) => file.writeSync(data),
+    write: appends ? appending(toEnd, write) : write,
+    writeSync(data) {
+      if (appends) toEnd();
+      return file.writeSync(data);
+    },
     seek: (offset, whence) => file.seekSync(offset, whence),
     truncate: (length) => file.truncate(length),
     truncateSync: (length) => file.truncateSync(length),
@@ -189,6 +220,7 @@ function denoFile(file: DenoFile): NativeFile {
       const { dev, ino } = file.statSync();
       return name !== undefined && name.dev === dev && name.ino === ino;
     },
+    unlink: onWindows ? freeName : unlinkSync,
     close: () => file.close(),
     closeSync: () => file.close(),
   };

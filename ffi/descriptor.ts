@@ -1,6 +1,8 @@
 /** One `node:fs` descriptor, locked by a {@linkcode System}. */
 
 import * as fs from "node:fs";
+import { appending } from "./appending.ts";
+import { fileInfo } from "./file_info.ts";
 import type {
   FileInfo,
   Lockable,
@@ -59,6 +61,10 @@ export class Descriptor implements Lockable {
     return this.system.identity(this.fd) + waysApart(this.#settings);
   }
 
+  get gapInUpgrade(): true | undefined {
+    return this.#locker.gapInUpgrade;
+  }
+
   watch(closed: () => void): Watch | null {
     return this.system.watch(this.fd, closed);
   }
@@ -68,23 +74,36 @@ export class Descriptor implements Lockable {
   }
 }
 
+/** What is known of a file that was opened here. */
+export interface DescriptorFileInit {
+  readonly locker: LockerSettings | undefined;
+  /** Whether it answers from this machine, `null` if nobody knows yet. */
+  readonly local: boolean | null;
+  /** Called before it is closed. */
+  readonly closing: () => void;
+  /** Whether everything goes to the end. */
+  readonly appends: boolean;
+}
+
 /** A file that was opened here. */
 export class DescriptorFile extends Descriptor implements NativeFile {
   /** `null` until somebody needs to know. */
   #local: boolean | null;
   /** Called before it is closed. */
   readonly #closing: () => void;
+  /** Appends where opening could not be told to. */
+  readonly #append: ((data: Uint8Array) => Promise<number>) | undefined;
 
-  constructor(
-    system: System,
-    fd: number,
-    locker: LockerSettings | undefined,
-    local: boolean | null,
-    closing: () => void,
-  ) {
-    super(system, fd, locker);
-    this.#local = local;
-    this.#closing = closing;
+  constructor(system: System, fd: number, init: DescriptorFileInit) {
+    super(system, fd, init.locker);
+    this.#local = init.local;
+    this.#closing = init.closing;
+    if (init.appends && system.append) {
+      this.#append = appending(
+        () => void this.seek(0, 2),
+        (data) => this.#write(data),
+      );
+    }
   }
 
   read(into: Uint8Array): Promise<number> {
@@ -106,21 +125,22 @@ export class DescriptorFile extends Descriptor implements NativeFile {
   }
 
   write(data: Uint8Array): Promise<number> {
-    return new Promise((resolve, reject) =>
-      fs.write(
-        this.fd,
-        data,
-        0,
-        Math.min(data.length, LARGEST_TRANSFER),
-        null,
-        settle(resolve, reject),
-      )
-    );
+    const most = data.subarray(0, LARGEST_TRANSFER);
+    return this.#append ? this.#append(most) : this.#write(most);
   }
 
   writeSync(data: Uint8Array): number {
-    const length = Math.min(data.length, LARGEST_TRANSFER);
-    return fs.writeSync(this.fd, data, 0, length, null);
+    const most = data.subarray(0, LARGEST_TRANSFER);
+    return this.#append
+      ? this.system.append!(this.fd, most)
+      : fs.writeSync(this.fd, most, 0, most.length, null);
+  }
+
+  /** Writes at the position. */
+  #write(data: Uint8Array): Promise<number> {
+    return new Promise((resolve, reject) =>
+      fs.write(this.fd, data, 0, data.length, null, settle(resolve, reject))
+    );
   }
 
   seek(offset: number, whence: number): number {
@@ -161,8 +181,11 @@ export class DescriptorFile extends Descriptor implements NativeFile {
 
   isAt(path: string): boolean {
     const name = fs.lstatSync(path, { bigint: true, throwIfNoEntry: false });
-    return name !== undefined &&
-      this.system.identity(this.fd) === `${name.dev}:${name.ino}`;
+    return name !== undefined && this.system.isFile(this.fd, name);
+  }
+
+  unlink(path: string): void {
+    this.system.unlink(path);
   }
 
   close(): void | Promise<void> {
@@ -178,23 +201,4 @@ export class DescriptorFile extends Descriptor implements NativeFile {
     this.#closing();
     fs.closeSync(this.fd);
   }
-}
-
-function fileInfo(stats: fs.Stats): FileInfo {
-  const { size, mtime, atime, birthtime, dev, ino, mode, nlink, uid, gid } =
-    stats;
-  return {
-    isFile: stats.isFile(),
-    isDirectory: stats.isDirectory(),
-    size,
-    mtime,
-    atime,
-    birthtime,
-    dev,
-    ino,
-    mode,
-    nlink,
-    uid,
-    gid,
-  };
 }

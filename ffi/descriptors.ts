@@ -3,6 +3,7 @@
 import * as fs from "node:fs";
 import { dirname } from "node:path";
 import { Descriptor, DescriptorFile, settle } from "./descriptor.ts";
+import { refuseLink } from "./links.ts";
 import type { CloseWithThread } from "./thread_end.ts";
 import { Unsupported } from "./types.ts";
 import type { LockerSettings, Native, OpenMode, System } from "./types.ts";
@@ -33,21 +34,33 @@ export function descriptors(
     paths.add(one);
   }
 
+  /** A file must not be made whose locks the system does not have. */
+  function refuse(
+    path: string,
+    mode: OpenMode,
+    locker: LockerSettings | undefined,
+  ): void {
+    if (locker) system.locker(locker);
+    if (mode.noFollow && system.followsLinks) refuseLink(path);
+  }
+
   function openSync(
     path: string,
     mode: OpenMode,
     creationMode: number,
     locker?: LockerSettings,
   ) {
+    refuse(path, mode, locker);
     const isLocal = local.has(path) ||
       mode.exclusive && near.has(dirname(path)) || null;
     const opening = (mode: OpenMode) =>
-      fs.openSync(path, openFlags(mode), creationMode);
-    return proven(openExisting(mode, opening), isLocal, locker);
+      fs.openSync(path, openFlags(mode, system), creationMode);
+    return proven(openExisting(mode, opening), mode, isLocal, locker);
   }
 
   function proven(
     fd: number,
+    mode: OpenMode,
     isLocal: boolean | null,
     locker: LockerSettings | undefined,
   ): DescriptorFile {
@@ -57,18 +70,29 @@ export function descriptors(
       fs.closeSync(fd);
       throw error;
     }
-    return new DescriptorFile(system, fd, locker, isLocal, closeWithThread(fd));
+    return new DescriptorFile(system, fd, {
+      locker,
+      local: isLocal,
+      closing: closeWithThread(fd),
+      appends: mode.append,
+    });
   }
 
   return {
     openSync,
     open(path, mode, creationMode, locker) {
+      refuse(path, mode, locker);
       if (local.has(path) || mode.exclusive && near.has(dirname(path))) {
         return openSync(path, mode, creationMode, locker);
       }
       const opening = (mode: OpenMode) =>
         new Promise<number>((resolve, reject) =>
-          fs.open(path, openFlags(mode), creationMode, settle(resolve, reject))
+          fs.open(
+            path,
+            openFlags(mode, system),
+            creationMode,
+            settle(resolve, reject),
+          )
         );
       return opening(mode).catch((error) => {
         if (!mayExist(mode, error)) throw error;
@@ -78,7 +102,7 @@ export function descriptors(
       }).then((fd) => {
         const isLocal = system.isLocal(fd);
         if (isLocal) remember(path, mode);
-        return proven(fd, isLocal, locker);
+        return proven(fd, mode, isLocal, locker);
       });
     },
     descriptor(fd) {
@@ -99,7 +123,7 @@ export function descriptors(
 function prover(system: System): (fd: number) => void {
   let proven = false;
   return (fd) => {
-    if (proven) return;
+    if (proven || !system.inode) return;
     const { ino } = fs.fstatSync(fd, { bigint: true });
     // Bun 1.2.0 gives a number all the same.
     if (system.inode(fd) !== BigInt(ino)) {
@@ -113,9 +137,9 @@ function prover(system: System): (fd: number) => void {
 
 /**
  * `O_NONBLOCK` keeps a FIFO from waiting for its other end and means nothing
- * to a regular file. All three runtimes add `O_CLOEXEC` themselves.
+ * to a regular file that nobody has a lease on. All three runtimes add `O_CLOEXEC` themselves.
  */
-function openFlags(mode: OpenMode): number {
+function openFlags(mode: OpenMode, system: System): number {
   const { constants: c } = fs;
   const access = mode.read && mode.write
     ? c.O_RDWR
@@ -123,10 +147,10 @@ function openFlags(mode: OpenMode): number {
     ? c.O_WRONLY
     : c.O_RDONLY;
   return access |
-    (mode.append ? c.O_APPEND : 0) |
+    (mode.append && !system.append ? c.O_APPEND : 0) |
     (mode.create ? c.O_CREAT : 0) |
     (mode.exclusive ? c.O_EXCL : 0) |
-    (mode.noFollow ? c.O_NOFOLLOW ?? 0 : 0) |
+    (mode.noFollow && !system.followsLinks ? c.O_NOFOLLOW : 0) |
     (c.O_NONBLOCK ?? 0) | (c.O_NOCTTY ?? 0);
 }
 

@@ -2,22 +2,20 @@
 
 import { setImmediate } from "node:timers";
 import { littleEndian } from "./constants.ts";
+import {
+  IN_CLOEXEC,
+  IN_CLOSE,
+  IN_NONBLOCK,
+  IN_Q_OVERFLOW,
+  INOTIFY_EVENT,
+  O_CLOEXEC,
+  POLLIN,
+} from "./linux_constants.ts";
 import { bytesOf, cString } from "./memory.ts";
+import { inMainThread } from "./main_thread.ts";
 import { procPath } from "./proc.ts";
 import type { CFunction, Runtime, System, Watch } from "./types.ts";
 
-/** sys/inotify.h */
-const IN_CLOSE = 0x08 | 0x10;
-const IN_Q_OVERFLOW = 0x4000;
-const IN_NONBLOCK = 0o4000;
-const IN_CLOEXEC = 0o2000000;
-/** fcntl.h */
-const O_CLOEXEC = IN_CLOEXEC;
-/** poll.h */
-const POLLIN = 1;
-
-/** Bytes of a `struct inotify_event` without its name. */
-const EVENT_SIZE = 16;
 const LARGEST_READ = 64 * 1024;
 
 type Functions = Record<keyof typeof FUNCTIONS, CFunction>;
@@ -73,6 +71,8 @@ class Inotify {
     if (this.#fd < 0) {
       const blocking = this.#runtime.stream ? IN_NONBLOCK : 0;
       this.#fd = Number(this.#c.inotify_init1(IN_CLOEXEC | blocking));
+      // With the stream it ends when the worker does.
+      if (!inMainThread && this.#fd >= 0) this.#listen();
     }
     const watch = Number(
       this.#c.inotify_add_watch(this.#fd, cString(procPath(fd)), IN_CLOSE),
@@ -156,12 +156,13 @@ class Inotify {
     const view = new DataView(events.buffer, events.byteOffset, events.length);
     const heard = new Set<number>();
     for (let at = 0; at < events.length;) {
-      const mask = view.getUint32(at + 4, littleEndian);
+      const { wd, mask: bits, length, name } = INOTIFY_EVENT;
+      const mask = view.getUint32(at + bits, littleEndian);
       if (mask & IN_Q_OVERFLOW) {
         for (const watch of this.#closed.keys()) heard.add(watch);
       }
-      heard.add(view.getInt32(at, littleEndian));
-      at += EVENT_SIZE + view.getUint32(at + 12, littleEndian);
+      heard.add(view.getInt32(at + wd, littleEndian));
+      at += name + view.getUint32(at + length, littleEndian);
     }
     let told = 0;
     for (const watch of heard) {

@@ -2,14 +2,10 @@
 
 import { fstatSync, readdirSync } from "node:fs";
 import { watcher } from "./inotify.ts";
+import { O_CLOEXEC, O_NONBLOCK, O_PATH } from "./linux_constants.ts";
 import { cString } from "./memory.ts";
 import { holdersIn, procPath } from "./proc.ts";
 import type { Runtime, System } from "./types.ts";
-
-/** fcntl.h, the same on every architecture of 64 bits that runtimes run on. */
-const O_NONBLOCK = 0o4000;
-const O_CLOEXEC = 0o2000000;
-const O_PATH = 0o10000000;
 
 /** The part of {@linkcode System} that only some systems have. */
 export type Beyond = Pick<System, "watch" | "announce" | "holders">;
@@ -26,6 +22,7 @@ export function linux(
   runtime: Runtime,
   libc: string,
   hasRecordLocks: (fd: number) => boolean,
+  inode: (fd: number) => bigint,
 ): Beyond {
   // `open` is variadic, which makes no difference to Linux's conventions.
   const { open, close, read } = runtime.bind(libc, {
@@ -61,7 +58,7 @@ export function linux(
     });
   }
 
-  const proc = { read: readFile, list: listFolder };
+  const proc = { read: readFile, list: listFolder, inode };
 
   return {
     watch: watcher(runtime, libc),

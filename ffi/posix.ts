@@ -1,5 +1,6 @@
 /** flock(2) and its company over bound C functions: Linux and macOS. */
 
+import { unlinkSync } from "node:fs";
 import { constants } from "node:os";
 import { LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "./constants.ts";
 import type { PosixConstants } from "./constants.ts";
@@ -16,7 +17,7 @@ export function posix(runtime: Runtime, system: PosixConstants): System {
   const libc = runtime.bind(system.libc, {
     flock: { parameters: ["i32", "i32"], result: "i32" },
     lseek: { parameters: ["i32", "i64", "i32"], result: "i64" },
-    fstatfs: { parameters: ["i32", "buffer"], result: "i32" },
+    [system.fstatfs]: { parameters: ["i32", "buffer"], result: "i32" },
     [system.strerror]: {
       parameters: ["i32", "buffer", "usize"],
       result: "i32",
@@ -58,14 +59,21 @@ export function posix(runtime: Runtime, system: PosixConstants): System {
 
   let boundFstat: CFunction | undefined;
   function fstat(fd: number): DataView {
-    boundFstat ??= bindFstat(runtime, system.libc);
+    boundFstat ??= bindFstat(runtime, system);
     if (boundFstat(fd, struct) !== 0) throw failure("fstat", errno());
     return view;
   }
 
+  const inode = (fd: number) => system.inode(fstat(fd));
+
+  function identity(fd: number): string {
+    const stat = fstat(fd);
+    return `${system.device(stat)}:${system.inode(stat)}`;
+  }
+
   return {
     ...system.linux
-      ? linux(runtime, system.libc, records.present)
+      ? linux(runtime, system.libc, records.present, inode)
       : NOTHING_BEYOND,
     ...flocks,
     locker: ({ name, range }) =>
@@ -75,23 +83,26 @@ export function posix(runtime: Runtime, system: PosixConstants): System {
       if (position < 0) throw failure("lseek", errno());
       return position;
     },
-    isLocal: (fd) => libc.fstatfs(fd, struct) === 0 && system.isLocal(view),
-    inode: (fd) => system.inode(fstat(fd)),
-    identity(fd) {
-      const stat = fstat(fd);
-      return `${system.device(stat)}:${system.inode(stat)}`;
-    },
+    isLocal: (fd) =>
+      libc[system.fstatfs](fd, struct) === 0 && system.isLocal(view),
+    inode,
+    identity,
+    unlink: unlinkSync,
+    isFile: (fd, { dev, ino }) => identity(fd) === `${dev}:${ino}`,
   };
 }
 
 /** fstat(2), which glibc before 2.33 exports under its inner name only. */
-function bindFstat(runtime: Runtime, library: string): CFunction {
+function bindFstat(
+  runtime: Runtime,
+  { libc, fstat }: PosixConstants,
+): CFunction {
   try {
-    return runtime.bind(library, {
-      fstat: { parameters: ["i32", "buffer"], result: "i32" },
-    }).fstat;
+    return runtime.bind(libc, {
+      [fstat]: { parameters: ["i32", "buffer"], result: "i32" },
+    })[fstat];
   } catch {
-    const { __fxstat } = runtime.bind(library, {
+    const { __fxstat } = runtime.bind(libc, {
       __fxstat: { parameters: ["i32", "i32", "buffer"], result: "i32" },
     });
     // bits/stat.h: _STAT_VER_KERNEL, which every 64-bit system takes.

@@ -8,6 +8,8 @@ export interface Proc {
   read(path: string): string | undefined;
   /** The names in a folder, none if it cannot be had. */
   list(path: string): string[];
+  /** The inode of an open file as stat(2) tells it. */
+  inode(fd: number): bigint;
 }
 
 /** A line of /proc/locks. */
@@ -114,7 +116,8 @@ function meets({ name, range }: LockerSettings, line: LockLine): boolean {
 function kernelName(proc: Proc, fd: number): string | undefined {
   const info = proc.read(`/proc/self/fdinfo/${fd}`) ?? "";
   const [, mount] = /^mnt_id:\s*(\d+)$/m.exec(info) ?? [];
-  const [, inode] = /^ino:\s*(\d+)$/m.exec(info) ?? [];
+  // Linux says so since 5.14.
+  const inode = /^ino:\s*(\d+)$/m.exec(info)?.[1] ?? proc.inode(fd);
   const device = new RegExp(`^${mount} \\d+ (\\d+):(\\d+) `, "m")
     .exec(proc.read("/proc/self/mountinfo") ?? "");
   if (!device) return undefined;

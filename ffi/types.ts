@@ -57,7 +57,10 @@ export interface LockerSettings {
    * (`"ofd"`) or those that belong to the process (`"lockf"`).
    */
   readonly name: "flock" | "ofd" | "lockf";
-  /** Bytes of the file, for record locks; without it the whole file. */
+  /**
+   * Bytes of the file, for record locks and on Windows; without it, and for
+   * flock(2), the whole file.
+   */
   readonly range?: { readonly start: number; readonly length: number };
 }
 
@@ -69,6 +72,8 @@ export interface Locker {
   lock(fd: number, exclusive: boolean): void;
   /** Unlocking what is not locked is no error. */
   unlock(fd: number): void;
+  /** {@linkcode Lockable.gapInUpgrade} */
+  readonly gapInUpgrade?: true;
 }
 
 /**
@@ -82,10 +87,24 @@ export interface System extends Locker {
   seek(fd: number, offset: number, whence: number): number;
   /** Whether the file sits on a file system that answers from this machine. */
   isLocal(fd: number): boolean;
-  /** The inode that the system itself sees behind the descriptor. */
-  inode(fd: number): bigint;
+  /**
+   * The inode that the system itself sees behind the descriptor. Missing where
+   * the runtime itself tells what the system calls it.
+   */
+  inode?(fd: number): bigint;
   /** {@linkcode Lockable.identity} */
   identity(fd: number): string;
+  /** Whether what `node:fs` knows of a path is this file. */
+  isFile(fd: number, name: { dev: bigint; ino: bigint }): boolean;
+  /**
+   * Writes at the end, perhaps less than everything. Where a file that the
+   * system appends to by itself could be neither locked nor cut off.
+   */
+  append?(fd: number, data: Uint8Array): number;
+  /** Where there is no `O_NOFOLLOW`. */
+  readonly followsLinks?: true;
+  /** {@linkcode NativeFile.unlink} */
+  unlink(path: string): void;
   /** {@linkcode Lockable.watch} */
   watch(fd: number, closed: () => void): Watch | null;
   /** {@linkcode Lockable.announce} */
@@ -114,6 +133,8 @@ export interface Lockable {
   lock(exclusive: boolean): void;
   /** Unlocking what is not locked is no error. */
   unlock(): void;
+  /** Whether somebody may come in when a shared lock becomes exclusive. */
+  readonly gapInUpgrade?: true;
   /**
    * Equal for equal files, however they were opened, that are locked in the
    * same way; `null` if unknown.
@@ -200,6 +221,8 @@ export interface NativeFile extends Lockable {
   statSync(): FileInfo;
   /** Whether a path is a name of this file, and no link to it. */
   isAt(path: string): boolean;
+  /** Removes a name of this file at once, whoever has it open. */
+  unlink(path: string): void;
   /** Closes; a promise only where closing may have to wait. */
   close(): void | Promise<void>;
   closeSync(): void;
