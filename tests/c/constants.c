@@ -1,0 +1,77 @@
+/*
+ * Prints what the headers of this system say, a name and a number in a line:
+ * the same names that the test has for what the package says.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#ifdef __APPLE__
+#include <sys/mount.h>
+#else
+#include <sys/inotify.h>
+#include <sys/vfs.h>
+#endif
+
+#define NUMBER(name) printf("%s %lld\n", #name, (long long)(name))
+#define FIELD(type, field)                                             \
+  printf("%s.%s %zu\n%s.%s size %zu\n", #type, #field,                 \
+         offsetof(struct type, field), #type, #field,                  \
+         sizeof(((struct type *)0)->field))
+#define SIZE(type) printf("%s size %zu\n", #type, sizeof(type))
+
+int main(void) {
+  NUMBER(LOCK_SH);
+  NUMBER(LOCK_EX);
+  NUMBER(LOCK_NB);
+  NUMBER(LOCK_UN);
+  NUMBER(EINTR);
+  NUMBER(EACCES);
+  NUMBER(EAGAIN);
+  NUMBER(EWOULDBLOCK);
+  NUMBER(F_SETLK);
+  NUMBER(F_SETLKW);
+  NUMBER(F_OFD_GETLK);
+  NUMBER(F_OFD_SETLK);
+  NUMBER(F_OFD_SETLKW);
+  NUMBER(F_RDLCK);
+  NUMBER(F_WRLCK);
+  NUMBER(F_UNLCK);
+  FIELD(flock, l_type);
+  FIELD(flock, l_whence);
+  FIELD(flock, l_start);
+  FIELD(flock, l_len);
+  SIZE(struct flock);
+  FIELD(stat, st_dev);
+  FIELD(stat, st_ino);
+  SIZE(struct stat);
+  SIZE(struct statfs);
+  SIZE(pthread_key_t);
+#ifdef __APPLE__
+  FIELD(statfs, f_flags);
+  NUMBER(MNT_LOCAL);
+#else
+  printf("statfs.f_type %zu\n", offsetof(struct statfs, f_type));
+  NUMBER(O_NONBLOCK);
+  NUMBER(O_CLOEXEC);
+  NUMBER(O_PATH);
+  NUMBER(IN_CLOSE);
+  NUMBER(IN_Q_OVERFLOW);
+  NUMBER(IN_NONBLOCK);
+  NUMBER(IN_CLOEXEC);
+  FIELD(inotify_event, wd);
+  FIELD(inotify_event, mask);
+  FIELD(inotify_event, len);
+  printf("inotify_event.name %zu\n", offsetof(struct inotify_event, name));
+  NUMBER(POLLIN);
+  FIELD(pollfd, fd);
+  FIELD(pollfd, events);
+  SIZE(struct pollfd);
+#endif
+  return 0;
+}
