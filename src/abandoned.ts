@@ -1,33 +1,45 @@
 /** Locks that were collected instead of released. */
 
 import process from "node:process";
-import type { Hold } from "./hold.ts";
-import { performSync } from "./recipe.ts";
+
+/** What is held, and how to give it back. */
+interface Abandoned {
+  readonly name: string;
+  readonly release: () => void;
+}
 
 let warned = false;
 
-const registry = new FinalizationRegistry<Hold>((hold) => {
+const registry = new FinalizationRegistry<Abandoned>(({ name, release }) => {
   if (!warned) {
     warned = true;
     process.emitWarning(
-      `The lock on ${hold.path} was collected, not released; ` +
-        "close the file, or acquire it with `await using`",
+      `The lock on ${name} was collected, not released; ` +
+        "release it, or acquire it with `await using`",
       "PortalockWarning",
     );
   }
   try {
-    performSync(hold.release());
+    release();
   } catch {
     // Nobody is left who could be told.
   }
 });
 
-/** Releases a hold when nobody can do so any more through that object. */
-export function keep(holder: object, hold: Hold): void {
-  registry.register(holder, hold, holder);
+/**
+ * Releases a lock when nobody can do so any more through `holder`, which
+ * neither `release` nor `token` may know.
+ */
+export function keep(
+  holder: object,
+  name: string,
+  release: () => void,
+  token: object = holder,
+): void {
+  registry.register(holder, { name, release }, token);
 }
 
-/** The hold is released in the ordinary way. */
-export function abandon(holder: object): void {
-  registry.unregister(holder);
+/** The lock is released in the ordinary way. */
+export function abandon(token: object): void {
+  registry.unregister(token);
 }

@@ -5,6 +5,7 @@ import type { LockHolder } from "../ffi/types.ts";
 import {
   checkBoolean,
   checkDuration,
+  checkFunction,
   checkNames,
   isAbortSignal,
 } from "./checks.ts";
@@ -127,9 +128,7 @@ export function waitOf(options: AcquireOptions, defaults: Wait): Wait {
       `signal must be an AbortSignal, not ${inspect(signal)}`,
     );
   }
-  if (onWait !== undefined && typeof onWait !== "function") {
-    throw new TypeError(`onWait must be a function, not ${inspect(onWait)}`);
-  }
+  if (onWait !== undefined) checkFunction("onWait", onWait);
   const unlessTimed = defaults.unlessTimed &&
     options.failWhenLocked === undefined;
   return {

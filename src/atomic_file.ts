@@ -1,6 +1,5 @@
 /** Files that appear whole or not at all. */
 
-import { inspect } from "node:util";
 import { begin, commit } from "./atomic/publication.ts";
 import type { Work } from "./atomic/publication.ts";
 import { dropDraft } from "./atomic/draft.ts";
@@ -12,7 +11,7 @@ import { Gate } from "./gate.ts";
 import { OpenFile } from "./open_file.ts";
 import { checkBytes, encode } from "./open_file_arguments.ts";
 import { parseMode } from "./open_mode.ts";
-import { filePath } from "./checks.ts";
+import { checkFunction, filePath } from "./checks.ts";
 import { perform, performSync } from "./recipe.ts";
 import type { Recipe } from "./recipe.ts";
 
@@ -198,9 +197,7 @@ export async function openAtomic<T>(
 ): Promise<AtomicFile | T> {
   const name = filePath(path);
   const settings = atomicSettings(options);
-  if (body !== undefined && typeof body !== "function") {
-    throw new TypeError(`body must be a function, not ${inspect(body)}`);
-  }
+  if (body !== undefined) checkFunction("body", body);
   const gate = new Gate();
   const work = await perform(begin(name, settings));
   const file = new AtomicFile(name, work, gate);

@@ -54,14 +54,23 @@ export function checkDuration(
 /** Checks permission bits as chmod(2) takes them. */
 export function checkPermissions(name: string, value: number): void {
   if (Number.isInteger(value) && value >= 0 && value <= 0o7777) return;
-  throw new RangeError(
-    `${name} must be permission bits from 0 to 0o7777, not ${inspect(value)}`,
-  );
+  const message = `${name} must be permission bits from 0 to 0o7777, not ${
+    inspect(value)
+  }`;
+  throw typeof value === "number"
+    ? new RangeError(message)
+    : new TypeError(message);
 }
 
 export function checkBoolean(name: string, value: boolean): void {
   if (typeof value !== "boolean") {
     throw new TypeError(`${name} must be a boolean, not ${inspect(value)}`);
+  }
+}
+
+export function checkFunction(name: string, value: unknown): void {
+  if (typeof value !== "function") {
+    throw new TypeError(`${name} must be a function, not ${inspect(value)}`);
   }
 }
 

@@ -8,6 +8,8 @@ import type { Subject } from "./errors.ts";
 
 /** What the events tell. */
 export interface LockEvent extends Subject {
+  /** The channel of a lock in Redis, which has no path. */
+  readonly channel?: string;
   /** Whether the lock excludes every other. */
   readonly exclusive?: boolean;
   /** Milliseconds from the call to the lock. */

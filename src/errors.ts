@@ -206,7 +206,9 @@ export function lockFailure(
   wait?: { endedBy(error: unknown): boolean },
 ): unknown {
   if (wait?.endedBy(error)) return error;
-  const { code, errno, message, syscall } = error as SystemError;
+  const { name, errno, message, syscall } = error as SystemError;
+  // Deno's word for a file that is closed.
+  const code = name === "BadResource" ? "EBADF" : (error as SystemError).code;
   if (
     error instanceof LockException || error instanceof Unsupported ||
     typeof code !== "string"

@@ -41,16 +41,18 @@ export function parseFlags(flags: LockFlags): LockRequest {
   if (typeof flags !== "number") {
     throw new TypeError(`flags must be a number, not ${typeof flags}`);
   }
+  const blocking = (flags & LOCK_NB) === 0;
+  // Not by bits, which would cut off fractions and what is above 2^32.
   const kind = {
     [LOCK_EX]: "exclusive",
     [LOCK_SH]: "shared",
     [LOCK_UN]: "unlock",
-  }[flags & ~LOCK_NB] as LockRequest["kind"] | undefined;
+  }[blocking ? flags : flags - LOCK_NB] as LockRequest["kind"] | undefined;
   if (kind === undefined) {
     throw new RangeError(
       `flags must be LOCK_EX, LOCK_SH or LOCK_UN, alone or with LOCK_NB, ` +
         `not ${flags}`,
     );
   }
-  return { kind, blocking: (flags & LOCK_NB) === 0 };
+  return { kind, blocking };
 }

@@ -15,6 +15,11 @@ export interface Hold {
   exclusive: boolean;
   /** Why its kind cannot be changed, if it cannot. */
   readonly fixed?: string;
+  /**
+   * Called when its kind begins to change; what it returns, when that is over,
+   * and whether the lock is lost.
+   */
+  changing?(): (lost: boolean) => void;
   /** Whether it is held even when nobody could release it any more. */
   readonly lasting?: boolean;
   /** Called once it was given back. */

@@ -8,6 +8,7 @@ import type { Hold } from "./hold.ts";
 import { observed, publish } from "./diagnostics.ts";
 import { AlreadyLocked, releaseErrors, shown } from "./errors.ts";
 import { closeAll, closeAllSync, LockedFile } from "./locked_file.ts";
+import { checkFunction } from "./checks.ts";
 import { acquireWait } from "./acquire_options.ts";
 import type { AcquireOptions, Wait } from "./acquire_options.ts";
 import { perform, performSync } from "./recipe.ts";
@@ -61,6 +62,9 @@ export abstract class LockBase implements AsyncDisposable, Disposable {
   /**
    * {@linkcode LockBase.acquire}, blocking the thread. What is held already
    * through this instance is not waited for, since nobody could release it.
+   *
+   * With `timeout: Infinity` and without `onWait` the main thread waits in the
+   * kernel, on every system: the fastest way to have a lock that another holds.
    */
   acquireSync(options?: AcquireOptions): LockedFile {
     const patience = this.#patience(options);
@@ -95,12 +99,14 @@ export abstract class LockBase implements AsyncDisposable, Disposable {
    * @param body What to do while the lock is held.
    * @param options What differs from the options of the lock.
    * @returns What the function returns.
+   * @throws {TypeError} If `body` is no function.
    * @throws What {@linkcode LockBase.acquire} or the function throws.
    */
   async run<T>(
     body: (file: LockedFile) => T | Promise<T>,
     options?: AcquireOptions,
   ): Promise<T> {
+    checkFunction("body", body);
     const file = await this.acquire(options);
     let result: T;
     try {
@@ -191,7 +197,7 @@ export abstract class LockBase implements AsyncDisposable, Disposable {
       release: () => this.#release(locked, hold, since),
     });
     this.#held.push(locked);
-    if (!hold.lasting) keep(locked, hold);
+    if (!hold.lasting) keep(locked, hold.path, releasing(hold));
     return locked;
   }
 
@@ -212,6 +218,11 @@ export abstract class LockBase implements AsyncDisposable, Disposable {
       }
     }
   }
+}
+
+/** A closure made where the lock is known would keep it from being collected. */
+function releasing(hold: Hold): () => void {
+  return () => performSync(hold.release());
 }
 
 function throwAny(errors: unknown[]): void {

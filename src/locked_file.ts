@@ -67,7 +67,8 @@ export class LockedFile extends OpenFile
    * until one of them gives up. With `"flock"` it stays if the other is to be
    * had at once. Otherwise the system takes it away: somebody else may come
    * in, change the file and leave before the wait is over, and `false` says so.
-   * Until the promise settles nothing should be done with the file.
+   * Until the promise settles nothing should be done with the file. The kind of
+   * an `RLock` can be changed while it is acquired once.
    *
    * After a wait in vain the lock is what it was before. With `"flock"` it may
    * take `checkInterval` more to have it back; if even that is in vain, the

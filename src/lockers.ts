@@ -21,9 +21,12 @@ export function lockerSettings(
   range?: LockerSettings["range"],
 ): LockerSettings {
   if (!LOCKERS.includes(name)) {
-    throw new RangeError(
-      `locker must be one of ${LOCKERS.join(", ")}, not ${inspect(name)}`,
-    );
+    const message = `locker must be one of ${LOCKERS.join(", ")}, not ${
+      inspect(name)
+    }`;
+    throw typeof name === "string"
+      ? new RangeError(message)
+      : new TypeError(message);
   }
   if (range === undefined) return { name };
   if (range === null || typeof range !== "object") {

@@ -1,13 +1,14 @@
 /** `lock`, `lockSync`, `unlock`: flock(2) for files that the caller opened. */
 
 import { inspect } from "node:util";
-import { native } from "../ffi/mod.ts";
+import { native, selfLocking } from "../ffi/mod.ts";
 import type {
   FileArgument,
   Lockable,
   LockerSettings,
   SelfLockingFile,
 } from "../ffi/types.ts";
+import { checkNames } from "./checks.ts";
 import { publish } from "./diagnostics.ts";
 import { AlreadyLocked, lockFailure, shown } from "./errors.ts";
 import type { Subject } from "./errors.ts";
@@ -25,7 +26,8 @@ import { waitFor } from "./wait/wait.ts";
  *
  * The lock belongs to the open file, not to the process: it ends with
  * {@linkcode unlock}, when the file is closed, or when the process dies. A file
- * that is locked already changes the kind of its lock, which is not atomic.
+ * that is locked already changes the kind of its lock, ahead of those who wait
+ * for it; if others are in the way, it waits without the lock it had.
  *
  * @example
  * ```ts
@@ -60,6 +62,7 @@ export async function lock(
   options?: { signal?: AbortSignal },
 ): Promise<void> {
   const { kind, blocking } = parseFlags(flags);
+  if (options) checkNames(options, ["signal"]);
   const wait = acquireWait(options, AS_LONG_AS_IT_TAKES);
   wait.signal?.throwIfAborted();
   const target = lockable(file);
@@ -70,7 +73,8 @@ export async function lock(
   const onWait = () => publish("wait", () => subject);
   let locked: boolean;
   try {
-    locked = await perform(waitFor(target, exclusive, patience, onWait));
+    locked = blocking && changes(target, exclusive) ||
+      await perform(waitFor(target, exclusive, patience, onWait));
   } catch (error) {
     throw lockFailure("lock", target, error, patience);
   }
@@ -111,6 +115,25 @@ export function unlock(file: FileArgument): void {
   release(lockable(file));
 }
 
+/**
+ * Descriptors that were locked here. One that was closed since may be another
+ * file by now, which then goes ahead of others once.
+ */
+const known = new Set<number>();
+
+/**
+ * Changes the lock that a file may have, if that is possible at once. It must
+ * not queue behind those who wait for that very lock; if it has to wait, it
+ * waits without one.
+ */
+function changes(target: Target, exclusive: boolean): boolean {
+  if (typeof target.fd !== "number" || !known.has(target.fd)) return false;
+  if (target.tryLock(exclusive)) return true;
+  // Gone by now, but on macOS, where two would wait for each other.
+  target.unlock();
+  return false;
+}
+
 /** The locker of everything here. */
 const FLOCK: LockerSettings = { name: "flock" };
 
@@ -122,12 +145,15 @@ function release(target: Target): void {
     target.unlock();
   } catch (error) {
     throw lockFailure("release", target, error);
+  } finally {
+    if (typeof target.fd === "number") known.delete(target.fd);
   }
   wakeOthers(target);
   publish("release", () => ({ fd: target.fd }));
 }
 
 function isLocked(target: Target, exclusive: boolean, waited: number): void {
+  if (typeof target.fd === "number") known.add(target.fd);
   // It may have been exclusive before.
   if (!exclusive) wakeOthers(target);
   publish("acquire", () => ({ fd: target.fd, exclusive, waited }));
@@ -150,16 +176,7 @@ function alreadyLocked({ fd }: Target): AlreadyLocked {
 }
 
 function lockable(file: FileArgument): Target {
-  if (isSelfLocking(file)) {
-    return {
-      tryLock: (exclusive) => file.tryLockSync(exclusive),
-      lock: (exclusive) => file.lockSync(exclusive),
-      unlock: () => file.unlockSync(),
-      identity: () => null,
-      watch: () => null,
-      announce() {},
-    };
-  }
+  if (isSelfLocking(file)) return selfLocking(file);
   const fd: unknown = typeof file === "object" ? file?.fd : file;
   if (typeof fd !== "number") {
     throw new TypeError(

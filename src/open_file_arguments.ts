@@ -48,6 +48,9 @@ export function seek(
   if (whence !== 0 && whence !== 1 && whence !== 2) {
     throw new RangeError(`whence must be a SeekMode, not ${inspect(whence)}`);
   }
+  if (typeof offset !== "number" && typeof offset !== "bigint") {
+    throw new TypeError(`offset must be a number, not ${inspect(offset)}`);
+  }
   const least = whence === SeekMode.Start ? 0 : Number.MIN_SAFE_INTEGER;
   return file.seek(checkOffset("offset", Number(offset), least), whence);
 }

@@ -39,12 +39,13 @@ const MODES: Record<string, LockedMode> = Object.fromEntries(
  * @throws {RangeError} If there is no such mode.
  */
 export function parseMode(mode: FileMode): LockedMode {
-  if (typeof mode !== "string" || !Object.hasOwn(MODES, mode)) {
-    throw new RangeError(
-      `mode must be one of ${Object.keys(MODES).join(", ")}, not ${
-        inspect(mode)
-      }`,
-    );
+  if (typeof mode === "string" && Object.hasOwn(MODES, mode)) {
+    return MODES[mode];
   }
-  return MODES[mode];
+  const message = `mode must be one of ${Object.keys(MODES).join(", ")}, not ${
+    inspect(mode)
+  }`;
+  throw typeof mode === "string"
+    ? new RangeError(message)
+    : new TypeError(message);
 }

@@ -22,8 +22,8 @@ import type { TemporaryFileLockOptions } from "./options.ts";
  * The lock may be forgotten: it is held until it is released, or else until the
  * process exits.
  *
- * It fails at once when the lock is held elsewhere, unless a `timeout` or
- * `failWhenLocked: false` is given.
+ * It fails at once when the lock is held elsewhere, unless a `timeout`,
+ * `failWhenLocked: false` or `flags` without `LOCK_NB` are given.
  *
  * @example
  * ```ts

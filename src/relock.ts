@@ -59,7 +59,6 @@ export class Relock {
       );
     }
     const { locker, mode, fixed } = this.#hold;
-    if (fixed !== undefined) throw this.#failure(fixed, "ENOTSUP");
     const patience = this.#init.patience(
       blocking ? options : { ...options, failWhenLocked: true },
     );
@@ -69,14 +68,17 @@ export class Relock {
       throw this.#failure("its lock is being changed already", "EBUSY");
     }
     if (exclusive === this.#hold.exclusive) return true;
+    if (fixed !== undefined) throw this.#failure(fixed, "ENOTSUP");
     patience.signal?.throwIfAborted();
     this.#patience = patience;
+    const changed = this.#hold.changing?.();
     try {
       return yield* locker.name === "flock"
         ? this.#exchange(exclusive, patience)
         : this.#convert(exclusive, patience);
     } finally {
       this.#patience = undefined;
+      changed?.(this.#lost);
     }
   }
 
@@ -95,22 +97,23 @@ export class Relock {
 
   /**
    * flock(2) takes the old lock away and gives the new one in one go (Linux
-   * since 4.1, under one spinlock), or takes it away and gives nothing. Other
-   * systems leave the old one then: two who both wait to have it alone would
-   * wait for each other, so it goes in any case.
+   * since 4.1, under one spinlock), or takes it away and gives nothing. macOS
+   * leaves the old one then: two who both wait to have it alone would wait for
+   * each other, so it goes in any case. Windows has to unlock to go from shared
+   * to exclusive.
    */
   *#exchange(exclusive: boolean, patience: Patience): Recipe<boolean> {
     const { file } = this.#hold;
     let failure: { error: unknown } | undefined;
     try {
-      const atomic = file.tryLock(exclusive);
-      if (!atomic) {
+      const changed = file.tryLock(exclusive);
+      if (!changed) {
         file.unlock();
         contestFor(file)?.ring();
       }
-      if (atomic || (yield* this.#wait(exclusive, patience, false))) {
+      if (changed || (yield* this.#wait(exclusive, patience, false))) {
         this.#is(exclusive, patience);
-        return atomic;
+        return changed && !(exclusive && file.gapInUpgrade);
       }
     } catch (error) {
       failure = { error };
@@ -129,17 +132,18 @@ export class Relock {
 
   /** Takes the old kind of lock again, or says that it is lost. */
   *#retake(): Recipe<void> {
-    this.#lost = true;
-    if (this.#closed) return;
     const { checkInterval } = this.#patience!;
     const timeout = checkInterval;
     const last = { ...AS_LONG_AS_IT_TAKES, timeout, checkInterval };
-    this.#patience = new Patience(last);
+    let back = false;
     try {
-      this.#lost =
-        !(yield* this.#wait(this.#hold.exclusive, this.#patience, true));
+      if (this.#closed) return;
+      this.#patience = new Patience(last);
+      back = yield* this.#wait(this.#hold.exclusive, this.#patience, true);
     } catch {
       // Whatever it was, the lock is not held.
+    } finally {
+      this.#lost = !back;
     }
   }
 

@@ -4,17 +4,26 @@ import { inspect } from "node:util";
 
 const FIELD = /\{\{|\}\}|\{(name)\}|\{number(?::(0?)(\d{0,2})d?)?\}|[{}]/g;
 
+/** Each slot is a file, and who waits has all of them open. */
+const MOST_SLOTS = 65_536;
+
 /**
  * The names of all slots, from number 0.
  *
- * @throws {RangeError} If the pattern has fields that are not known, or gives
- * two slots one name.
+ * @throws {RangeError} If there are too many, or the pattern has fields that
+ * are not known, or gives two slots one name.
  */
 export function slotNames(
   pattern: string,
   name: string,
   maximum: number,
 ): string[] {
+  if (maximum > MOST_SLOTS) {
+    throw new RangeError(
+      `maximum must be ${MOST_SLOTS} or less, for each slot is a file, not ` +
+        maximum,
+    );
+  }
   const names = Array.from(
     { length: maximum },
     (_, number) => format(pattern, name, number),

@@ -23,8 +23,8 @@ import type { TemporaryFileLockOptions } from "./options.ts";
  * an error was not caught on Deno) the file stays, unlocked, until somebody
  * else has held it.
  *
- * It fails at once when the lock is held elsewhere, unless a `timeout` or
- * `failWhenLocked: false` is given.
+ * It fails at once when the lock is held elsewhere, unless a `timeout`,
+ * `failWhenLocked: false` or `flags` without `LOCK_NB` are given.
  *
  * @example
  * ```ts

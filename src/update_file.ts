@@ -16,7 +16,7 @@ import {
   acquireWait,
   AS_LONG_AS_IT_TAKES,
 } from "./acquire_options.ts";
-import { checkNames, filePath } from "./checks.ts";
+import { checkFunction, checkNames, filePath } from "./checks.ts";
 import type { AcquireOptions } from "./acquire_options.ts";
 import { parseMode } from "./open_mode.ts";
 import { perform, step } from "./recipe.ts";
@@ -121,9 +121,7 @@ export async function updateFile(
   const text = encoding !== null;
   const writing = atomicSettings({ creationMode, durable, replace: true });
   acquireWait(acquire, AS_LONG_AS_IT_TAKES);
-  if (typeof change !== "function") {
-    throw new TypeError(`change must be a function, not ${inspect(change)}`);
-  }
+  checkFunction("change", change);
   const { path: target, directory } = await perform(
     findDestination(name, true),
   );

@@ -3,12 +3,12 @@
 import { closeSync } from "node:fs";
 import type { Stats } from "node:fs";
 import { dirname, isAbsolute, sep } from "node:path";
-import process from "node:process";
-import { AlreadyExists, LockException, shown } from "../errors.ts";
+import { native } from "../../ffi/mod.ts";
+import { AlreadyExists, LockException, openFailure, shown } from "../errors.ts";
+import { anchored, inside } from "../paths.ts";
 import type { Recipe } from "../recipe.ts";
 import {
   codeOf,
-  inside,
   look,
   makeDirectory,
   openDirectory,
@@ -40,6 +40,11 @@ export function* findDestination(
   replace: boolean,
 ): Recipe<Destination> {
   if (NAMES_DIRECTORY.test(given)) throw isDirectory(given);
+  try {
+    native();
+  } catch (error) {
+    throw openFailure({ path: given }, error, "write");
+  }
   const path = anchored(given);
   if (replace) return yield* followed(given, path);
   if (yield* look(path)) throw alreadyExists(given);
@@ -67,9 +72,10 @@ export function* makeDirectories(
   try {
     yield* makeDirectory(path);
   } catch (error) {
-    if (codeOf(error) === "EEXIST") return;
     const parent = dirname(path);
-    if (codeOf(error) !== "ENOENT" || parent === path) throw error;
+    // A root is there already, whatever is said: EPERM on Windows.
+    if (codeOf(error) === "EEXIST" || parent === path) return;
+    if (codeOf(error) !== "ENOENT") throw error;
     yield* makeDirectories(parent, durable);
     return yield* makeLast(path, durable);
   }
@@ -115,17 +121,6 @@ function* followed(given: string, start: string): Recipe<Destination> {
     `Cannot write ${shown({ path: given })}: too many symbolic links`,
     { path: given, code: "ELOOP" },
   );
-}
-
-/** A path that still leads there when the current directory is another. */
-function anchored(path: string): string {
-  if (isAbsolute(path)) return path;
-  try {
-    return inside(process.cwd(), path);
-  } catch {
-    // It may be gone, or Deno may not tell; the path has to do.
-    return path;
-  }
 }
 
 function isDirectory(path: string): LockException {

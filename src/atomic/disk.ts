@@ -1,9 +1,10 @@
 /** What atomic writing asks of the file system, in both forms. */
 
 import * as fs from "node:fs";
-import { dirname, sep } from "node:path";
+import { dirname } from "node:path";
 import { native } from "../../ffi/mod.ts";
 import type { FileInfo, NativeFile } from "../../ffi/types.ts";
+import { renameWhenFree } from "../busy.ts";
 import { step } from "../recipe.ts";
 import type { Recipe } from "../recipe.ts";
 
@@ -24,11 +25,6 @@ const NO_DIRECTORY_SYNC = [
 /** Name of the system's error, if it is one. */
 export function codeOf(error: unknown): string | undefined {
   return (error as { code?: string } | null)?.code;
-}
-
-/** A path below a directory. Nothing is shortened: `..` may leave a link. */
-export function inside(directory: string, name: string): string {
-  return directory.endsWith(sep) ? directory + name : directory + sep + name;
 }
 
 /** A directory that had so many names takes too long to list in between. */
@@ -82,11 +78,13 @@ export function remove(path: string): Recipe<void> {
 }
 
 export function rename(from: string, to: string): Recipe<void> {
-  return quick(
-    to,
-    () => promises.rename(from, to),
-    () => fs.renameSync(from, to),
-  );
+  const once = () =>
+    quick(
+      to,
+      () => promises.rename(from, to),
+      () => fs.renameSync(from, to),
+    );
+  return renameWhenFree(once);
 }
 
 export function link(from: string, to: string): Recipe<void> {

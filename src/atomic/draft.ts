@@ -4,12 +4,13 @@
  */
 
 import { native } from "../../ffi/mod.ts";
-import type { NativeFile, OpenMode } from "../../ffi/types.ts";
+import type { LockerSettings, NativeFile, OpenMode } from "../../ffi/types.ts";
 import { LockException, shown, UNSUPPORTED } from "../errors.ts";
 import { unlockAndClose } from "../file_recipes.ts";
+import { inside } from "../paths.ts";
 import { quietly, step } from "../recipe.ts";
 import type { Recipe } from "../recipe.ts";
-import { codeOf, inside, list, look, remove } from "./disk.ts";
+import { codeOf, list, look, remove } from "./disk.ts";
 
 /** The names that cleaning looks at, and no others. */
 const TEMPORARY = /^\.portalock\.[0-9a-f]{16}\.tmp$/;
@@ -25,6 +26,15 @@ const NEW: OpenMode = {
   exclusive: true,
 };
 const EXISTING: OpenMode = { ...NEW, create: false, exclusive: false };
+
+/**
+ * Where locks keep others from reading what is locked, which is on Windows,
+ * this one lies beyond any content: the file may be read once it is published.
+ */
+const DRAFT_LOCK: LockerSettings = {
+  name: "flock",
+  range: { start: 2 ** 52, length: 1 },
+};
 
 /** A temporary file, written but not published. */
 export interface Draft {
@@ -103,8 +113,8 @@ function* createFile(
   const system = native();
   try {
     return yield* step(
-      () => system.open(path, NEW, creationMode),
-      () => system.openSync(path, NEW, creationMode),
+      () => system.open(path, NEW, creationMode, DRAFT_LOCK),
+      () => system.openSync(path, NEW, creationMode, DRAFT_LOCK),
     );
   } catch (error) {
     if (codeOf(error) === "EEXIST") return null;
@@ -141,8 +151,8 @@ function* openStale(path: string): Recipe<NativeFile> {
   const open = (write: boolean) => {
     const mode = { ...EXISTING, write, noFollow: true };
     return step(
-      () => system.open(path, mode, 0),
-      () => system.openSync(path, mode, 0),
+      () => system.open(path, mode, 0, DRAFT_LOCK),
+      () => system.openSync(path, mode, 0, DRAFT_LOCK),
     );
   };
   try {

@@ -4,6 +4,7 @@ import { closeSync } from "node:fs";
 import type { Stats } from "node:fs";
 import { openFailure } from "../errors.ts";
 import { unlockAndClose } from "../file_recipes.ts";
+import { inside } from "../paths.ts";
 import { quietly, step } from "../recipe.ts";
 import type { Recipe } from "../recipe.ts";
 import {
@@ -16,7 +17,6 @@ import {
   changeMode,
   changeOwner,
   codeOf,
-  inside,
   link,
   look,
   openDirectory,
@@ -31,6 +31,8 @@ import type { AtomicOptions } from "./options.ts";
 
 /** What a file system says that has no hard links, or none left. */
 const NO_LINKS = [
+  // An invalid function, as libuv names that on Windows.
+  "EISDIR",
   "EMLINK",
   "ENOSYS",
   "ENOTSUP",

@@ -10,6 +10,7 @@ import type { LockSettings } from "../options.ts";
 import { quietly } from "../recipe.ts";
 import type { Recipe } from "../recipe.ts";
 import { contestFor } from "../wait/contest.ts";
+import type { Contest } from "../wait/contest.ts";
 import { worthTelling } from "../wait/patience.ts";
 import type { Patience } from "../wait/patience.ts";
 import { waitFor } from "../wait/wait.ts";
@@ -42,9 +43,12 @@ export class FileClaim implements Claim {
     return this.settings.mode.truncate ? yield* this.ready(hold) : hold;
   }
 
-  /** Opens the file, without truncating it. */
-  *open(signal: AbortSignal | undefined): Recipe<NativeFile> {
-    const { path, locker } = this;
+  /** Opens the file, without truncating it; `path` is where it is now. */
+  *open(
+    signal: AbortSignal | undefined,
+    path: string = this.path,
+  ): Recipe<NativeFile> {
+    const { locker } = this;
     const { mode, creationMode } = this.settings;
     signal?.throwIfAborted();
     try {
@@ -52,19 +56,20 @@ export class FileClaim implements Claim {
       const wait = () => {
         const file = system.open(path, mode, creationMode, locker);
         return file instanceof Promise
-          ? unlessAborted(file, signal, (late) => this.discard(late))
+          ? unlessAborted(file, signal, (late) => this.discard(late, path))
           : file;
       };
       const block = () => system.openSync(path, mode, creationMode, locker);
       // Not by way of `step`: every acquisition comes through here.
       return (yield { wait, block }) as NativeFile;
     } catch (error) {
+      if (signal?.aborted && error === signal.reason) throw error;
       throw openFailure(this, error);
     }
   }
 
   /** What is done with a file that was opened too late for anybody. */
-  discard(file: NativeFile): void | Promise<void> {
+  discard(file: NativeFile, _path: string): void | Promise<void> {
     return file.close();
   }
 
@@ -86,9 +91,9 @@ export class FileClaim implements Claim {
   }
 
   /** Prepares what is held, or gives it back. */
-  *ready(hold: FileHold): Recipe<Hold> {
+  *ready(hold: FileHold, path: string = this.path): Recipe<Hold> {
     try {
-      yield* this.prepare(hold.file);
+      yield* this.prepare(hold.file, path);
       return hold;
     } catch (error) {
       yield* quietly(hold.release());
@@ -97,7 +102,7 @@ export class FileClaim implements Claim {
   }
 
   /** What happens to the locked file before anybody has it. */
-  *prepare(file: NativeFile): Recipe<void> {
+  *prepare(file: NativeFile, _path: string): Recipe<void> {
     if (!this.settings.mode.truncate) return;
     try {
       yield* empty(file);
@@ -160,7 +165,12 @@ export class FileHold implements Hold {
 
 /** Unlocks and closes a file, and lets others in this thread know. */
 export function* release(file: NativeFile): Recipe<void> {
-  const contest = contestFor(file);
+  let contest: Contest | undefined;
+  try {
+    contest = contestFor(file);
+  } catch {
+    // It does not even tell what file it is. Whoever waits attempts sometimes.
+  }
   try {
     yield* unlockAndClose(file);
   } finally {

@@ -22,13 +22,13 @@ export class PidClaim extends TemporaryClaim {
     this.#pidFile = pidFile;
   }
 
-  override hold(file: NativeFile): TemporaryHold {
-    return new PidHold(this, file, this.#pidFile);
+  override hold(file: NativeFile, path: string): TemporaryHold {
+    return new PidHold(this, file, path);
   }
 
-  override *prepare(file: NativeFile): Recipe<void> {
-    yield* super.prepare(file);
-    publishPid(this.#pidFile, this.settings.creationMode);
+  override *prepare(file: NativeFile, path: string): Recipe<void> {
+    yield* super.prepare(file, path);
+    publishPid(pidFileOf(path), this.settings.creationMode);
   }
 
   override refused(): Refused {
@@ -53,19 +53,19 @@ export class PidClaim extends TemporaryClaim {
 class PidHold extends TemporaryHold {
   // It tells that the process runs, whoever has forgotten the lock.
   override readonly lasting = true;
-  readonly #pidFile: string;
-
-  constructor(claim: PidClaim, file: NativeFile, pidFile: string) {
-    super(claim, file);
-    this.#pidFile = pidFile;
-  }
 
   protected override remove(): void {
+    const { file, place } = this;
     try {
       // Somebody who replaced the lock file has put a PID there, too.
-      if (this.file.isAt(this.path)) removePid(this.#pidFile);
+      if (file.isAt(place)) removePid(pidFileOf(place));
     } finally {
       super.remove();
     }
   }
+}
+
+/** The PID file that a lock file stands beside. */
+function pidFileOf(path: string): string {
+  return path.slice(0, -LOCK_SUFFIX.length);
 }

@@ -2,6 +2,8 @@
 
 import * as fs from "node:fs";
 import process from "node:process";
+import { renameWhenFree } from "../busy.ts";
+import { performSync, step } from "../recipe.ts";
 
 /** More digits than any number of a process has. */
 const TOO_MANY_DIGITS = 16;
@@ -29,7 +31,8 @@ export function publishPid(path: string, mode: number): void {
     } finally {
       fs.closeSync(fd);
     }
-    fs.renameSync(temporary, path);
+    const rename = () => fs.renameSync(temporary, path);
+    performSync(renameWhenFree(() => step(rename, rename)));
   } catch (error) {
     removeIfPossible(temporary);
     throw error;

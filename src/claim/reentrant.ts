@@ -14,6 +14,12 @@ export class Scope {
   runs = 0;
 }
 
+/** What was taken, and by how many. */
+interface Taken {
+  readonly hold: Hold;
+  count: number;
+}
+
 /** Counts; the first taker takes the claim, the last release gives it back. */
 export class Reentrant implements Claim {
   readonly path: string;
@@ -26,8 +32,8 @@ export class Reentrant implements Claim {
   readonly #turns = new Turns();
   /** Among the scopes. */
   readonly #scopes = new Turns();
-  #hold: Hold | undefined;
-  #count = 0;
+  /** What others may take as well, unless it is being changed. */
+  #taken: Taken | undefined;
 
   /** `entering` gives the scope that a taker has yet to enter. */
   constructor(claim: Claim, entering: () => Scope | undefined) {
@@ -41,7 +47,7 @@ export class Reentrant implements Claim {
 
   /** Whether taking it would do no more than count. */
   get counts(): boolean {
-    return this.#hold !== undefined && this.#entering() === undefined;
+    return this.#taken !== undefined && this.#entering() === undefined;
   }
 
   *take(patience: Patience, waits: () => void): Recipe<Hold | Refused> {
@@ -50,22 +56,22 @@ export class Reentrant implements Claim {
       return refused("already locked by another task through this same object");
     }
     if (scope) Object.assign(scope, { entered: true, runs: 1 });
-    while (this.#hold === undefined) {
+    while (this.#taken === undefined) {
       if (!(yield* queue(this.#turns, patience, waits))) {
         return refused(
           "already locked, and waited for through this same object",
         );
       }
       try {
-        if (this.#hold) break;
+        if (this.#taken) break;
         const hold = yield* this.#claim.take(patience, waits);
         if (hold instanceof Refused) return hold;
-        this.#hold = hold;
+        this.#taken = { hold, count: 0 };
       } finally {
         this.#turns.pass();
       }
     }
-    return this.#again(this.#hold);
+    return this.#again(this.#taken);
   }
 
   /** Leaves the scope, which ends it if nobody else is in it. */
@@ -74,8 +80,9 @@ export class Reentrant implements Claim {
     if (--scope.runs === 0) this.#scopes.pass();
   }
 
-  #again(hold: Hold): Hold {
-    this.#count++;
+  #again(taken: Taken): Hold {
+    taken.count++;
+    const { hold } = taken;
     const { path, file, mode, locker } = hold;
     return {
       path,
@@ -88,15 +95,32 @@ export class Reentrant implements Claim {
       set exclusive(value) {
         hold.exclusive = value;
       },
+      get fixed() {
+        return taken.count > 1
+          ? "it was acquired more than once, and each relies on its kind"
+          : hold.fixed;
+      },
+      changing: () => this.#withdraw(taken),
       afterwards: undefined,
-      release: () => this.#release(hold),
+      release: () => this.#release(taken),
     };
   }
 
-  *#release(hold: Hold): Recipe<void> {
-    if (--this.#count > 0) return;
-    this.#hold = undefined;
-    yield* hold.release();
+  /** Until it is over whoever comes waits, and takes what is there then. */
+  #withdraw(taken: Taken): (lost: boolean) => void {
+    this.#taken = undefined;
+    // Who has the turn already will compete for the file.
+    const mine = this.#turns.tryTake();
+    return (lost) => {
+      if (!lost && taken.count > 0) this.#taken ??= taken;
+      if (mine) this.#turns.pass();
+    };
+  }
+
+  *#release(taken: Taken): Recipe<void> {
+    if (--taken.count > 0) return;
+    if (this.#taken === taken) this.#taken = undefined;
+    yield* taken.hold.release();
   }
 }
 

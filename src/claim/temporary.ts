@@ -1,10 +1,11 @@
 /** The claim on a file that exists only while it is locked. */
 
-import { unlinkSync } from "node:fs";
 import type { NativeFile } from "../../ffi/types.ts";
+import { openWhenGone } from "../busy.ts";
 import { LockUnsupported, shown } from "../errors.ts";
 import { onExit } from "../exit.ts";
 import { unlockAndClose } from "../file_recipes.ts";
+import { anchored } from "../paths.ts";
 import { perform, quietly } from "../recipe.ts";
 import type { Recipe } from "../recipe.ts";
 import type { Patience } from "../wait/patience.ts";
@@ -31,19 +32,21 @@ export class TemporaryClaim extends FileClaim {
     patience: Patience,
     waits: () => void,
   ): Recipe<Hold | Refused> {
+    // The current directory may be another by the time it is removed.
+    const path = anchored(this.path);
     let replaced = 0;
     const waitsForHolder = () => {
       replaced = 0;
       waits();
     };
     while (replaced++ < MOST_REPLACED) {
-      const file = yield* this.open(patience.signal);
+      const file = yield* openWhenGone(() => this.open(patience.signal, path));
       if (!(yield* this.lock(file, patience, waitsForHolder))) {
         return this.refused();
       }
       // Before that the file may be anybody's, and must not even be emptied.
-      if (yield* this.isInPlace(file)) {
-        return yield* this.ready(this.hold(file));
+      if (yield* this.isInPlace(file, path)) {
+        return yield* this.ready(this.hold(file, path), path);
       }
       yield* quietly(release(file));
     }
@@ -51,22 +54,22 @@ export class TemporaryClaim extends FileClaim {
   }
 
   /** Makes the hold of a file that is locked and in its place. */
-  hold(file: NativeFile): TemporaryHold {
-    return new TemporaryHold(this, file);
+  hold(file: NativeFile, path: string): TemporaryHold {
+    return new TemporaryHold(this, file, path);
   }
 
   /** The file may not have existed before. */
-  override async discard(file: NativeFile): Promise<void> {
+  override async discard(file: NativeFile, path: string): Promise<void> {
     try {
-      if (file.tryLock(true) && file.isAt(this.path)) unlinkSync(this.path);
+      if (file.tryLock(true) && file.isAt(path)) file.unlink(path);
     } finally {
       await perform(unlockAndClose(file));
     }
   }
 
-  *isInPlace(file: NativeFile): Recipe<boolean> {
+  *isInPlace(file: NativeFile, path: string): Recipe<boolean> {
     try {
-      return file.isAt(this.path);
+      return file.isAt(path);
     } catch (error) {
       yield* quietly(release(file));
       throw error;
@@ -87,10 +90,13 @@ export function replacedTooOften({ path }: Claim): LockUnsupported {
 export class TemporaryHold extends FileHold {
   // Whoever loses the lock for a moment may come back to a dead file.
   override readonly fixed = "its file exists only while its lock is held";
+  /** Where the file is, whatever the current directory is. */
+  protected readonly place: string;
   readonly #forget: () => void;
 
-  constructor(claim: FileClaim, file: NativeFile) {
+  constructor(claim: FileClaim, file: NativeFile, place: string) {
     super(claim, file);
+    this.place = place;
     this.#forget = onExit(this);
   }
 
@@ -105,7 +111,18 @@ export class TemporaryHold extends FileHold {
 
   /** Removes the file, unless others share it or it is no longer this one. */
   protected remove(): void {
-    const { file, path, exclusive } = this;
-    if ((exclusive || file.tryLock(true)) && file.isAt(path)) unlinkSync(path);
+    const { file, place, exclusive } = this;
+    if ((exclusive || isAlone(file)) && file.isAt(place)) file.unlink(place);
   }
+}
+
+/**
+ * Whether nobody else has the file locked, which from then on this one has
+ * alone. macOS leaves a shared lock that cannot become exclusive where it is:
+ * two who leave together would take each other for readers that stay.
+ */
+function isAlone(file: NativeFile): boolean {
+  if (file.tryLock(true)) return true;
+  file.unlock();
+  return file.tryLock(true);
 }

@@ -1,11 +1,14 @@
 /** A contest: those in this thread who wait for one file, and what wakes them. */
 
 import type { Lockable, Watch } from "../../ffi/types.ts";
+import { sleepSync } from "../sleep.ts";
 import type { Patience } from "./patience.ts";
 import { Turns } from "./turns.ts";
 
 /** What can be waited for: a file, or several that count as one. */
-export type Contested = Pick<Lockable, "tryLock" | "identity" | "watch">;
+export type Contested =
+  & Pick<Lockable, "tryLock" | "identity" | "watch">
+  & Partial<Pick<Lockable, "lock">>;
 
 /** By the identity of the file, while somebody waits for it. */
 const contests = new Map<string, Contest>();
@@ -80,9 +83,4 @@ export class Contest {
     if (this.#watch) this.#watch.block(milliseconds);
     else sleepSync(milliseconds);
   }
-}
-
-function sleepSync(milliseconds: number): void {
-  const nobodyWakes = new Int32Array(new SharedArrayBuffer(4));
-  Atomics.wait(nobodyWakes, 0, 0, milliseconds);
 }

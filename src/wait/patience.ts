@@ -3,7 +3,7 @@
 import type { Wait } from "../acquire_options.ts";
 
 /** The longest delay that `setTimeout` understands, in milliseconds. */
-const LONGEST_SLEEP = 2 ** 31 - 1;
+export const LONGEST_SLEEP = 2 ** 31 - 1;
 
 /**
  * A wait that has lasted so long is worth telling somebody, in milliseconds:
@@ -20,6 +20,15 @@ export function now(): number {
 export function worthTelling(waited: number): boolean {
   return waited >= WORTH_TELLING;
 }
+
+/** Calls back after so many milliseconds, unless what it returns is called. */
+type Sleep = (milliseconds: number, over: () => void) => () => void;
+
+const byTimer: Sleep = (milliseconds, over) => {
+  // Most timers drop fractions; who is early by one would need another timer.
+  const timer = setTimeout(over, Math.ceil(milliseconds));
+  return () => clearTimeout(timer);
+};
 
 /** The patience of one acquisition, from its start. */
 export class Patience {
@@ -45,6 +54,11 @@ export class Patience {
     return now() - this.start;
   }
 
+  /** Whether neither time nor anything to be told comes in between. */
+  get endless(): boolean {
+    return this.#end === Infinity && this.#tell === undefined;
+  }
+
   /** What is left of it, in milliseconds: 0 or less when it is over. */
   get left(): number {
     return this.#end - now();
@@ -59,16 +73,18 @@ export class Patience {
 
   /** Tells that the wait has lasted, if it has, and once. */
   tellIfDue(): void {
-    const { waited } = this;
-    if (this.#tell === undefined || !worthTelling(waited)) return;
     const tell = this.#tell;
+    if (tell === undefined) return;
+    const { waited } = this;
+    if (!worthTelling(waited)) return;
     this.#tell = undefined;
     try {
       tell(waited);
     } catch (error) {
       this.#thrown = { error };
-      throw error;
     }
+    // Who was told may also have ended the wait from outside.
+    if (this.#thrown) throw this.#thrown.error;
   }
 
   /** Ends the wait with an error, from outside. */
@@ -86,7 +102,8 @@ export class Patience {
 
   /**
    * Waits to be woken (`true`) until the time is over (`false`). `listen` is
-   * given what wakes, and returns what forgets it again.
+   * given what wakes, and returns what forgets it again. So is `sleep`, which
+   * may come too early.
    *
    * @throws The reason of the signal, once it is aborted, and what telling
    * throws. Then as in every other case nothing is left behind.
@@ -94,15 +111,18 @@ export class Patience {
   untilWoken(
     milliseconds: number,
     listen: (wake: () => void) => () => void,
+    sleep: Sleep = byTimer,
   ): Promise<boolean> {
     const { signal } = this;
     if (signal?.aborted) return Promise.reject(signal.reason);
     if (this.#thrown) return Promise.reject(this.#thrown.error);
     const end = now() + milliseconds;
     return new Promise((resolve, reject) => {
-      let timer: ReturnType<typeof setTimeout> | undefined;
+      let stay = () => {};
+      let gone = false;
       const leave = () => {
-        clearTimeout(timer);
+        gone = true;
+        stay();
         signal?.removeEventListener("abort", abort);
         this.#fail = undefined;
         forget();
@@ -122,10 +142,12 @@ export class Patience {
         } catch (error) {
           return fail(error);
         }
+        // Whoever was told may have ended the wait.
+        if (gone) return;
         const left = end - now();
         if (left <= 0) return settle(false);
         const next = Math.min(left, this.#untilDue(), LONGEST_SLEEP);
-        if (next < Infinity) timer = setTimeout(watchTheClock, next);
+        if (next < Infinity) stay = sleep(next, watchTheClock);
       };
       const forget = listen(() => settle(true));
       this.#fail = fail;

@@ -1,5 +1,6 @@
 /** The one waiting loop: attempts, each after a release or a pause. */
 
+import { inMainThread } from "../../ffi/mod.ts";
 import { step } from "../recipe.ts";
 import type { Recipe } from "../recipe.ts";
 import { contestFor, join } from "./contest.ts";
@@ -34,11 +35,32 @@ export function* waitFor(
   if (!queues && file.tryLock(exclusive)) return true;
   if (patience.left <= 0) return false;
   onWait();
+  const stands = !ahead && patience.endless;
+  if (stands && (yield* step(() => false, () => stand(file, exclusive)))) {
+    return true;
+  }
   const contest = join(file);
   try {
     return yield* takePart(contest, file, exclusive, patience, ahead);
   } finally {
     contest.leave();
+  }
+}
+
+/**
+ * Lets the system block the thread until the file is locked, which is the
+ * fastest wait there is and the only one that nothing can end; `false` where
+ * that will not do.
+ */
+function stand(file: Contested, exclusive: boolean): boolean {
+  if (!inMainThread || !file.lock) return false;
+  try {
+    file.lock(exclusive);
+    return true;
+  } catch (error) {
+    // The system takes each process for one, and its threads may help another.
+    if ((error as { code?: string }).code === "EDEADLK") return false;
+    throw error;
   }
 }
 
@@ -100,12 +122,13 @@ function* compete(
 /**
  * The pauses between attempts, the last one ending with the wait. They grow up
  * to `checkInterval` and are jittered, lest waiters that were shut out
- * together come back together.
+ * together come back together; the longest least, for each wakes the process.
  */
 export function* pauses(patience: Patience): Generator<number, void> {
   let longest = Math.min(FIRST_PAUSE, patience.checkInterval);
   for (let left; (left = patience.left) > 0;) {
-    yield Math.min(longest * (0.5 + Math.random() / 2), left);
+    const jitter = longest < patience.checkInterval ? 0.5 : 0.1;
+    yield Math.min(longest * (1 - jitter * Math.random()), left);
     longest = Math.min(longest * GROWTH, patience.checkInterval);
   }
 }
