@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
 import * as fs from "node:fs";
-import { dirname, join, relative } from "node:path";
+import { posix } from "node:path";
 import { surroundings, test } from "./harness.ts";
 
 const { root } = surroundings;
+// Files of the library are called as they are on every system.
+const { dirname, join } = posix;
 const read = (name: string) => fs.readFileSync(join(root, name), "utf8");
 const json = (name: string) => JSON.parse(read(name));
 
@@ -43,11 +45,12 @@ const LAYERS = [
   ["claims", /^src\/claim\//],
   ["atomic writing", /^src\/atomic\//],
   ["files", /^src\/(locked_file|relock|open_file)\.ts$/],
+  ["redis", /^src\/redis\//],
   ["holders", /^src\/holders\.ts$/],
   ["wait", /^src\/wait\//],
   [
     "words",
-    /^src\/(abandoned|exit|hold|acquire_options|checks|options|lockers|slot_names|recipe|file_recipes|gate|open_file_arguments|errors|flags|open_mode|diagnostics)\.ts$/,
+    /^src\/(abandoned|busy|exit|hold|acquire_options|checks|options|lockers|slot_names|paths|recipe|sleep|file_recipes|gate|open_file_arguments|errors|flags|open_mode|diagnostics)\.ts$/,
   ],
   ["face of ffi", /^ffi\/(mod|types)\.ts$/],
   ["ffi", /^ffi\//],
@@ -62,7 +65,7 @@ test("architecture: arrows between the folders run one way", () => {
     assert.notEqual(layer, -1, `${file} belongs to no layer`);
     for (const specifier of imports(file)) {
       if (!specifier.startsWith(".")) continue;
-      const target = relative(root, join(root, dirname(file), specifier));
+      const target = join(dirname(file), specifier);
       assert.ok(
         file.startsWith("ffi/")
           ? target.startsWith("ffi/")
@@ -74,17 +77,29 @@ test("architecture: arrows between the folders run one way", () => {
 });
 
 test("architecture: the runtime axis and the system axis do not know each other", () => {
-  const runtimes = ["deno", "deno_api", "deno_file", "bun", "node"];
+  const runtimes = [
+    "deno",
+    "deno_api",
+    "deno_file",
+    "deno_locks",
+    "bun",
+    "node",
+  ];
   const systems = [
     "posix",
     "fcntl",
     "linux",
+    "linux_constants",
     "inotify",
     "proc",
     "constants",
     "descriptors",
     "descriptor",
     "thread_end",
+    "windows",
+    "windows_calls",
+    "windows_constants",
+    "windows_thread_end",
   ];
   for (const [side, other] of [[runtimes, systems], [systems, runtimes]]) {
     for (const name of side) {
@@ -116,6 +131,7 @@ test("architecture: nothing is imported but node: built-ins that every runtime h
   for (const file of sources()) {
     for (const specifier of imports(file)) {
       if (specifier.startsWith(".")) continue;
+      if (file.startsWith("src/redis/") && specifier === "redis") continue;
       assert.ok(allowed.includes(specifier), `${file} imports ${specifier}`);
     }
   }
@@ -151,4 +167,16 @@ test("architecture: deno.json, jsr.json and package.json agree", () => {
   }
   const version = deno.version.replaceAll(".", "\\.");
   assert.match(read("CHANGELOG.md"), new RegExp(`^## ${version}\\b`, "m"));
+});
+
+test("architecture: only those who import it load Redis", () => {
+  const reached = new Set(["mod.ts"]);
+  for (const file of reached) {
+    for (const specifier of imports(file)) {
+      if (!specifier.startsWith(".")) continue;
+      reached.add(join(dirname(file), specifier));
+    }
+  }
+  assert.ok(reached.has("src/lock.ts"));
+  for (const file of reached) assert.doesNotMatch(file, /redis/);
 });

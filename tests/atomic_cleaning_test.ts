@@ -57,30 +57,35 @@ for (const runtime of runtimes) {
   });
 }
 
-test("cleaning leaves what is no temporary file of this package", async () => {
-  using dir = folder();
-  const at = (name: string) => join(dir.path, name);
-  const names = [
-    ".portalock.0123456789abcdef.kept",
-    ".portalock.0123456789ABCDEF.tmp",
-    ".portalock.0123456789abcdef.tmp~",
-    ".portalock.0123456789abcde.tmp",
-    "portalock.0123456789abcdef.tmp",
-  ];
-  for (const name of names) fs.writeFileSync(at(name), "");
-  const odd = (digit: number) => `.portalock.${`${digit}`.repeat(16)}.tmp`;
-  fs.writeFileSync(at("target"), "");
-  fs.symlinkSync("target", at(odd(1)));
-  fs.mkdirSync(at(odd(2)));
-  execFileSync("mkfifo", [at(odd(3))]);
-  fs.writeFileSync(at(odd(4)), "", { mode: 0o400 });
-  const expected = [...names, "target", odd(1), odd(2), odd(3), "a"].sort();
-  for (const [way, write] of WAYS) {
-    await write(at("a"), "", REPLACE);
-    assert.deepEqual(fs.readdirSync(dir.path).sort(), expected, way);
-  }
-  assert.equal(openDescriptors(dir.path), 0);
-});
+test(
+  "cleaning leaves what is no temporary file of this package",
+  async () => {
+    using dir = folder();
+    const at = (name: string) => join(dir.path, name);
+    const names = [
+      ".portalock.0123456789abcdef.kept",
+      ".portalock.0123456789ABCDEF.tmp",
+      ".portalock.0123456789abcdef.tmp~",
+      ".portalock.0123456789abcde.tmp",
+      "portalock.0123456789abcdef.tmp",
+    ];
+    for (const name of names) fs.writeFileSync(at(name), "");
+    const odd = (digit: number) => `.portalock.${`${digit}`.repeat(16)}.tmp`;
+    fs.writeFileSync(at("target"), "");
+    fs.symlinkSync("target", at(odd(1)));
+    fs.mkdirSync(at(odd(2)));
+    execFileSync("mkfifo", [at(odd(3))]);
+    fs.writeFileSync(at(odd(4)), "", { mode: 0o400 });
+    const expected = [...names, "target", odd(1), odd(2), odd(3), "a"].sort();
+    for (const [way, write] of WAYS) {
+      await write(at("a"), "", REPLACE);
+      assert.deepEqual(fs.readdirSync(dir.path).sort(), expected, way);
+    }
+    assert.equal(openDescriptors(dir.path), 0);
+  },
+  "symbolic links",
+  "mkfifo(1)",
+);
 
 test("cleaning removes the second name that a crash leaves on a published file", async () => {
   using dir = folder();
@@ -113,24 +118,32 @@ function beforeLock(action: (path: string) => void, dir: string) {
 }
 
 for (const [way, write] of WAYS) {
-  test(`${way}: a writer whose file is removed before it is locked takes another`, async () => {
-    using dir = folder();
-    const path = join(dir.path, "a");
-    const clean = () => writeAtomicSync(join(dir.path, "b"), "", REPLACE);
-    let seen = "";
-    await withFiles(
-      beforeLock((temporary) => {
-        seen = temporary;
-        clean();
-        assert.equal(fs.existsSync(temporary), false, "the cleaner was first");
-      }, dir.path),
-      () => write(path, "whole"),
-    );
-    assert.notEqual(seen, "");
-    assert.equal(read(path), "whole");
-    assert.deepEqual(leftovers(dir.path), []);
-    assert.equal(openDescriptors(dir.path), 0);
-  });
+  test(
+    `${way}: a writer whose file is removed before it is locked takes another`,
+    async () => {
+      using dir = folder();
+      const path = join(dir.path, "a");
+      const clean = () => writeAtomicSync(join(dir.path, "b"), "", REPLACE);
+      let seen = "";
+      await withFiles(
+        beforeLock((temporary) => {
+          seen = temporary;
+          clean();
+          assert.equal(
+            fs.existsSync(temporary),
+            false,
+            "the cleaner was first",
+          );
+        }, dir.path),
+        () => write(path, "whole"),
+      );
+      assert.notEqual(seen, "");
+      assert.equal(read(path), "whole");
+      assert.deepEqual(leftovers(dir.path), []);
+      assert.equal(openDescriptors(dir.path), 0);
+    },
+    "unlinking what is open",
+  );
 
   test(`${way}: a writer whose file a cleaner has locked takes another`, async () => {
     using dir = folder();
@@ -151,21 +164,25 @@ for (const [way, write] of WAYS) {
   });
 }
 
-test("a cleaner leaves the file that took the name of the one it has locked", async () => {
-  using dir = folder();
-  const path = join(dir.path, STALE);
-  fs.writeFileSync(path, "stale");
-  await withFiles(
-    beforeLock(() => {
-      fs.writeFileSync(join(dir.path, "new"), "new");
-      fs.renameSync(join(dir.path, "new"), path);
-    }, dir.path),
-    () => writeAtomic(join(dir.path, "a"), ""),
-  );
-  assert.equal(read(path), "new");
-  await writeAtomic(join(dir.path, "b"), "");
-  assert.deepEqual(leftovers(dir.path), []);
-});
+test(
+  "a cleaner leaves the file that took the name of the one it has locked",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, STALE);
+    fs.writeFileSync(path, "stale");
+    await withFiles(
+      beforeLock(() => {
+        fs.writeFileSync(join(dir.path, "new"), "new");
+        fs.renameSync(join(dir.path, "new"), path);
+      }, dir.path),
+      () => writeAtomic(join(dir.path, "a"), ""),
+    );
+    assert.equal(read(path), "new");
+    await writeAtomic(join(dir.path, "b"), "");
+    assert.deepEqual(leftovers(dir.path), []);
+  },
+  "unlinking what is open",
+);
 
 /** Runs a body in which cleaners open what they find in this way. */
 function opening(
@@ -181,27 +198,32 @@ function opening(
   }, body);
 }
 
-test("a cleaner never opens what a symbolic link names", async () => {
-  using dir = folder();
-  const path = join(dir.path, STALE);
-  for (const [way, write] of WAYS) {
-    fs.writeFileSync(path, "stale");
-    let refused = "";
-    await opening((open) => {
+test(
+  "a cleaner never opens what a symbolic link names",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, STALE);
+    for (const [way, write] of WAYS) {
+      fs.writeFileSync(path, "stale");
+      let refused = "";
+      await opening((open) => {
+        fs.rmSync(path);
+        fs.symlinkSync("a", path);
+        try {
+          return open();
+        } catch (error) {
+          refused = (error as { code: string }).code;
+          throw error;
+        }
+      }, () => write(join(dir.path, "a"), "", REPLACE));
+      assert.equal(refused, "ELOOP", way);
+      assert.ok(fs.lstatSync(path).isSymbolicLink());
       fs.rmSync(path);
-      fs.symlinkSync("a", path);
-      try {
-        return open();
-      } catch (error) {
-        refused = (error as { code: string }).code;
-        throw error;
-      }
-    }, () => write(join(dir.path, "a"), "", REPLACE));
-    assert.equal(refused, "ELOOP", way);
-    assert.ok(fs.lstatSync(path).isSymbolicLink());
-    fs.rmSync(path);
-  }
-}, "descriptors");
+    }
+  },
+  "descriptors",
+  "symbolic links",
+);
 
 test("a cleaner removes what it may read but not write", async () => {
   using dir = folder();
@@ -228,7 +250,7 @@ test("a cleaner keeps the lock until the file is removed", async () => {
     },
   }), () => writeAtomic(join(dir.path, "a"), ""));
   assert.deepEqual(there, [false, false], "the cleaner's and the writer's");
-});
+}, "unlinking what is open");
 
 test("a writer keeps the lock until its temporary name is gone", async () => {
   using dir = folder();
@@ -248,7 +270,7 @@ test("a writer keeps the lock until its temporary name is gone", async () => {
       fs.rmSync(join(dir.path, "a"));
     }
   }
-});
+}, "unlinking what is open");
 
 test("without locks atomic writing works and cleans nothing", async () => {
   using dir = folder();

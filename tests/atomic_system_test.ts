@@ -137,21 +137,25 @@ test(
   "strace(1)",
 );
 
-test("without hard links atomic writing looks and renames", async () => {
-  using dir = folder();
-  const path = join(dir.path, "a");
-  for (const code of ["EPERM", "EOPNOTSUPP", "ENOSYS", "EMLINK"]) {
-    const under = inject(`link,linkat:error=${code}`);
-    assert.deepEqual(await writes("ways", path, {}, under), WRITTEN, code);
-    assert.deepEqual(leftovers(dir.path), []);
-    assert.equal(await writes("appears", path, {}, under), "EEXIST");
-    assert.equal(read(path), "theirs");
-    const [kept] = leftovers(dir.path);
-    assert.equal(read(join(dir.path, kept)), "mine");
-    fs.rmSync(path);
-    fs.rmSync(join(dir.path, kept));
-  }
-}, "strace(1)");
+test(
+  "without hard links atomic writing looks and renames",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a");
+    for (const code of ["EPERM", "EOPNOTSUPP", "ENOSYS", "EMLINK"]) {
+      const under = inject(`link,linkat:error=${code}`);
+      assert.deepEqual(await writes("ways", path, {}, under), WRITTEN, code);
+      assert.deepEqual(leftovers(dir.path), []);
+      assert.equal(await writes("appears", path, {}, under), "EEXIST");
+      assert.equal(read(path), "theirs");
+      const [kept] = leftovers(dir.path);
+      assert.equal(read(join(dir.path, kept)), "mine");
+      fs.rmSync(path);
+      fs.rmSync(join(dir.path, kept));
+    }
+  },
+  "strace(1)",
+);
 
 test(
   "a publication that fails leaves the old file and nothing else",
@@ -203,6 +207,7 @@ test(
   },
   "root",
   "setpriv(1)",
+  "permission bits",
 );
 
 test(
@@ -252,6 +257,8 @@ test(
     assert.doesNotMatch(read(log), /umask\(/);
   },
   "strace(1)",
+  "permission bits",
+  "sh(1)",
 );
 
 test(
@@ -288,20 +295,24 @@ test("cleaning that fails does not keep anybody from writing", async () => {
   assert.deepEqual(leftovers(dir.path), []);
 }, "strace(1)");
 
-test("atomic writing without descriptors left fails and leaves nothing", async () => {
-  using dir = folder();
-  const path = join(dir.path, "a");
-  const limit = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh"];
-  type Outcome = [string, boolean];
-  const outcomes = await writes("descriptors", path, {}, limit) as Outcome[];
-  for (const [outcome, published] of outcomes) {
-    assert.equal(outcome, published ? "written" : "EMFILE");
-  }
-  const written = outcomes.filter(([outcome]) => outcome === "written");
-  assert.equal(written.length, WAYS.length);
-  assert.ok(outcomes.length > written.length);
-  assert.deepEqual(fs.readdirSync(dir.path), []);
-});
+test(
+  "atomic writing without descriptors left fails and leaves nothing",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a");
+    const limit = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh"];
+    type Outcome = [string, boolean];
+    const outcomes = await writes("descriptors", path, {}, limit) as Outcome[];
+    for (const [outcome, published] of outcomes) {
+      assert.equal(outcome, published ? "written" : "EMFILE");
+    }
+    const written = outcomes.filter(([outcome]) => outcome === "written");
+    assert.equal(written.length, WAYS.length);
+    assert.ok(outcomes.length > written.length);
+    assert.deepEqual(fs.readdirSync(dir.path), []);
+  },
+  "sh(1)",
+);
 
 /** A file system of its own. */
 function mounted(options: string): { path: string } & Disposable {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
-import { join } from "node:path";
+import { join, parse } from "node:path";
 import process from "node:process";
 import { pathToFileURL } from "node:url";
 import {
@@ -14,6 +14,8 @@ import {
 } from "../mod.ts";
 import type { AtomicFile, AtomicOptions } from "../mod.ts";
 import type { NativeFile } from "../ffi/types.ts";
+import { makeDirectories } from "../src/atomic/destination.ts";
+import { perform, performSync } from "../src/recipe.ts";
 import { leftovers, WAYS, WHOLE } from "./fixtures/atomic.ts";
 import {
   folder,
@@ -43,123 +45,142 @@ test("atomic writing makes a file with the whole content, in every way", async (
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("atomic writing refuses what exists, before it makes anything", async () => {
-  using dir = folder();
-  const at = (name: string) => join(dir.path, name);
-  fs.writeFileSync(at("file"), "old");
-  fs.mkdirSync(at("directory"));
-  fs.symlinkSync("nowhere", at("dangling"));
-  const before = fs.statSync(dir.path).mtimeMs;
-  for (const [way, write] of WAYS) {
-    for (const name of ["file", "directory", "dangling"]) {
-      await assert.rejects(write(at(name), "new"), (error) => {
-        assert.ok(error instanceof AlreadyExists, way);
-        assert.equal(error.code, "EEXIST");
-        assert.equal(error.path, at(name));
-        assert.equal(error.preservedPath, null);
-        assert.match(error.message, /^Cannot write .*: it exists already$/);
-        return true;
-      });
+test(
+  "atomic writing refuses what exists, before it makes anything",
+  async () => {
+    using dir = folder();
+    const at = (name: string) => join(dir.path, name);
+    fs.writeFileSync(at("file"), "old");
+    fs.mkdirSync(at("directory"));
+    fs.symlinkSync("nowhere", at("dangling"));
+    const before = fs.statSync(dir.path).mtimeMs;
+    for (const [way, write] of WAYS) {
+      for (const name of ["file", "directory", "dangling"]) {
+        await assert.rejects(write(at(name), "new"), (error) => {
+          assert.ok(error instanceof AlreadyExists, way);
+          assert.equal(error.code, "EEXIST");
+          assert.equal(error.path, at(name));
+          assert.equal(error.preservedPath, null);
+          assert.match(error.message, /^Cannot write .*: it exists already$/);
+          return true;
+        });
+      }
     }
-  }
-  assert.equal(read(at("file")), "old");
-  assert.equal(fs.statSync(dir.path).mtimeMs, before);
-});
+    assert.equal(read(at("file")), "old");
+    assert.equal(fs.statSync(dir.path).mtimeMs, before);
+  },
+  "symbolic links",
+);
 
-test("what was written for a path that is taken meanwhile is kept, and said where", async () => {
-  using dir = folder();
-  const path = join(dir.path, "a");
-  const taken = (file: AtomicFile) => {
-    file.writeTextSync("mine");
-    fs.writeFileSync(path, "theirs");
-  };
-  const ways: (() => Promise<void>)[] = [
-    () => openAtomic(path, {}, taken),
-    async () => {
-      await using file = await openAtomic(path);
-      taken(file);
-      await file.commit();
-    },
-    async () => {
-      using file = await openAtomic(path);
-      taken(file);
-      file.commitSync();
-    },
-  ];
-  for (const way of ways) {
-    const error = await way().then(() => null, (error) => error);
-    assert.ok(error instanceof AlreadyExists);
-    const { preservedPath } = error;
-    assert.match(preservedPath!, /\/\.portalock\.[0-9a-f]{16}\.kept$/);
-    assert.ok(error.message.includes(preservedPath!.replace(dir.path, "")));
-    assert.equal(read(path), "theirs");
-    await writeAtomic(path, "again", REPLACE);
-    assert.equal(read(preservedPath!), "mine", "cleaning leaves it");
-    fs.rmSync(path);
-    fs.rmSync(preservedPath!);
-  }
-  assert.deepEqual(leftovers(dir.path), []);
-  assert.equal(openDescriptors(dir.path), 0);
-});
+test(
+  "what was written for a path that is taken meanwhile is kept, and said where",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a");
+    const taken = (file: AtomicFile) => {
+      file.writeTextSync("mine");
+      fs.writeFileSync(path, "theirs");
+    };
+    const ways: (() => Promise<void>)[] = [
+      () => openAtomic(path, {}, taken),
+      async () => {
+        await using file = await openAtomic(path);
+        taken(file);
+        await file.commit();
+      },
+      async () => {
+        using file = await openAtomic(path);
+        taken(file);
+        file.commitSync();
+      },
+    ];
+    for (const way of ways) {
+      const error = await way().then(() => null, (error) => error);
+      assert.ok(error instanceof AlreadyExists);
+      const { preservedPath } = error;
+      assert.match(preservedPath!, /[/\\]\.portalock\.[0-9a-f]{16}\.kept$/);
+      assert.ok(error.message.includes(preservedPath!.replace(dir.path, "")));
+      assert.equal(read(path), "theirs");
+      await writeAtomic(path, "again", REPLACE);
+      assert.equal(read(preservedPath!), "mine", "cleaning leaves it");
+      fs.rmSync(path);
+      fs.rmSync(preservedPath!);
+    }
+    assert.deepEqual(leftovers(dir.path), []);
+    assert.equal(openDescriptors(dir.path), 0);
+  },
+);
 
-test("writeAtomic() keeps nothing for a path that is taken meanwhile", async () => {
-  using dir = folder();
-  const path = join(dir.path, "a");
-  const appear = () => fs.writeFileSync(path, "theirs");
-  const appears = {
-    syncSync: appear,
-    // deno-lint-ignore require-await -- as the real one
-    sync: async () => appear(),
-  };
-  for (const [way, write] of WHOLE) {
-    const error = await withFiles(
-      () => appears,
-      () => write(path, "mine").then(() => null, (error) => error),
-    );
-    assert.ok(error instanceof AlreadyExists, way);
-    assert.equal(error.preservedPath, null);
-    assert.deepEqual(fs.readdirSync(dir.path), ["a"]);
-    assert.equal(read(path), "theirs");
-    fs.rmSync(path);
-  }
-});
-
-test("replacing keeps the permission bits and nobody reads what is being written", async () => {
-  using dir = folder();
-  const path = join(dir.path, "secret");
-  for (const [way, write] of WAYS) {
-    for (const mode of [0o600, 0o644, 0o640, 0o400, 0o4755, 0o1666]) {
-      fs.writeFileSync(path, "old");
-      fs.chmodSync(path, mode);
-      await write(path, "new", { ...REPLACE, creationMode: 0o777 });
-      assert.equal(permissions(path), mode, `${way} ${mode.toString(8)}`);
-      assert.equal(read(path), "new");
+test(
+  "writeAtomic() keeps nothing for a path that is taken meanwhile",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a");
+    const appear = () => fs.writeFileSync(path, "theirs");
+    const appears = {
+      syncSync: appear,
+      // deno-lint-ignore require-await -- as the real one
+      sync: async () => appear(),
+    };
+    for (const [way, write] of WHOLE) {
+      const error = await withFiles(
+        () => appears,
+        () => write(path, "mine").then(() => null, (error) => error),
+      );
+      assert.ok(error instanceof AlreadyExists, way);
+      assert.equal(error.preservedPath, null);
+      assert.deepEqual(fs.readdirSync(dir.path), ["a"]);
+      assert.equal(read(path), "theirs");
       fs.rmSync(path);
     }
-  }
-  fs.writeFileSync(path, "old", { mode: 0o600 });
-  await withFiles((file) => ({
-    tryLock(exclusive) {
-      assert.equal(file.statSync().mode! & 0o077, 0);
-      return file.tryLock(exclusive);
-    },
-  }), () => writeAtomic(path, "new", REPLACE));
-});
+  },
+);
 
-test("replacing keeps the owner and the group", async () => {
-  using dir = folder();
-  const path = join(dir.path, "theirs");
-  for (const [way, write] of WAYS) {
-    fs.writeFileSync(path, "old");
-    fs.chownSync(path, 1234, 2345);
-    fs.chmodSync(path, 0o6750);
-    await write(path, "new", REPLACE);
-    const { uid, gid } = fs.statSync(path);
-    assert.deepEqual([uid, gid], [1234, 2345], way);
-    assert.equal(permissions(path), 0o6750);
-    fs.rmSync(path);
-  }
-}, "root");
+test(
+  "replacing keeps the permission bits and nobody reads what is being written",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "secret");
+    for (const [way, write] of WAYS) {
+      for (const mode of [0o600, 0o644, 0o640, 0o400, 0o4755, 0o1666]) {
+        fs.writeFileSync(path, "old");
+        fs.chmodSync(path, mode);
+        await write(path, "new", { ...REPLACE, creationMode: 0o777 });
+        assert.equal(permissions(path), mode, `${way} ${mode.toString(8)}`);
+        assert.equal(read(path), "new");
+        fs.rmSync(path);
+      }
+    }
+    fs.writeFileSync(path, "old", { mode: 0o600 });
+    await withFiles((file) => ({
+      tryLock(exclusive) {
+        assert.equal(file.statSync().mode! & 0o077, 0);
+        return file.tryLock(exclusive);
+      },
+    }), () => writeAtomic(path, "new", REPLACE));
+  },
+  "permission bits",
+);
+
+test(
+  "replacing keeps the owner and the group",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "theirs");
+    for (const [way, write] of WAYS) {
+      fs.writeFileSync(path, "old");
+      fs.chownSync(path, 1234, 2345);
+      fs.chmodSync(path, 0o6750);
+      await write(path, "new", REPLACE);
+      const { uid, gid } = fs.statSync(path);
+      assert.deepEqual([uid, gid], [1234, 2345], way);
+      assert.equal(permissions(path), 0o6750);
+      fs.rmSync(path);
+    }
+  },
+  "root",
+  "permission bits",
+);
 
 test("replacing follows symbolic links, also one that dangles", async () => {
   using dir = folder();
@@ -185,42 +206,48 @@ test("replacing follows symbolic links, also one that dangles", async () => {
   }
   await using _file = await openAtomic(at("links", "two"), REPLACE);
   assert.equal(leftovers(at("far")).length, 1, "beside the target");
-});
+}, "symbolic links");
 
-test("replacing refuses what is no regular file, before it makes anything", async () => {
-  using dir = folder();
-  const at = (name: string) => join(dir.path, name);
-  fs.mkdirSync(at("directory"));
-  fs.symlinkSync("directory", at("link"));
-  fs.symlinkSync("missing/", at("slash"));
-  // No device: without the guard, root would replace it.
-  execFileSync("mkfifo", [at("fifo")]);
-  for (const [way, write] of WAYS) {
-    const refused = (path: string, code: string) =>
-      assert.rejects(write(path, "new", REPLACE), (error) => {
-        assert.ok(error instanceof LockException, way);
-        assert.equal(error.code, code, path);
-        assert.equal(error.path, path);
-        return true;
+test(
+  "replacing refuses what is no regular file, before it makes anything",
+  async () => {
+    using dir = folder();
+    const at = (name: string) => join(dir.path, name);
+    fs.mkdirSync(at("directory"));
+    fs.symlinkSync("directory", at("link"));
+    fs.symlinkSync("missing/", at("slash"));
+    // No device: without the guard, root would replace it.
+    execFileSync("mkfifo", [at("fifo")]);
+    for (const [way, write] of WAYS) {
+      const refused = (path: string, code: string) =>
+        assert.rejects(write(path, "new", REPLACE), (error) => {
+          assert.ok(error instanceof LockException, way);
+          assert.equal(error.code, code, path);
+          assert.equal(error.path, path);
+          return true;
+        });
+      await refused(at("directory"), "EISDIR");
+      await refused(at("link"), "EISDIR");
+      await refused(at("slash"), "EISDIR");
+      await refused(`${dir.path}/missing/`, "EISDIR");
+      await refused(`${dir.path}/missing/.`, "EISDIR");
+      await refused(`${dir.path}/missing/..`, "EISDIR");
+      await refused(at("fifo"), "EINVAL");
+      await assert.rejects(write(`${dir.path}/missing/`, "new"), {
+        code: "EISDIR",
       });
-    await refused(at("directory"), "EISDIR");
-    await refused(at("link"), "EISDIR");
-    await refused(at("slash"), "EISDIR");
-    await refused(`${dir.path}/missing/`, "EISDIR");
-    await refused(`${dir.path}/missing/.`, "EISDIR");
-    await refused(`${dir.path}/missing/..`, "EISDIR");
-    await refused(at("fifo"), "EINVAL");
-    await assert.rejects(write(`${dir.path}/missing/`, "new"), {
-      code: "EISDIR",
-    });
-  }
-  assert.deepEqual(fs.readdirSync(dir.path).sort(), [
-    "directory",
-    "fifo",
-    "link",
-    "slash",
-  ]);
-});
+    }
+    assert.deepEqual(fs.readdirSync(dir.path).sort(), [
+      "directory",
+      "fifo",
+      "link",
+      "slash",
+    ]);
+  },
+  "symbolic links",
+  "the names that POSIX gives to errors",
+  "mkfifo(1)",
+);
 
 test("atomic writing takes the longest names", async () => {
   using dir = folder();
@@ -232,7 +259,7 @@ test("atomic writing takes the longest names", async () => {
   }
   await assert.rejects(writeAtomic(`${path}n`, ""), { code: "ENAMETOOLONG" });
   assert.deepEqual(leftovers(dir.path), []);
-});
+}, "the names that POSIX gives to errors");
 
 test("atomic writing makes the directories that are missing", async () => {
   using dir = folder();
@@ -248,7 +275,7 @@ test("atomic writing makes the directories that are missing", async () => {
     const path = join(dir.path, "file", "below", way);
     await assert.rejects(write(path, "new"), { code: "ENOTDIR" });
   }
-});
+}, "the names that POSIX gives to errors");
 
 test("many who make the same directories at once all write", async () => {
   using dir = folder();
@@ -506,3 +533,11 @@ test(
   },
   "Python's portalocker",
 );
+
+test("atomic writing finds that a root is there", async () => {
+  const { root } = parse(process.cwd());
+  for (const durable of [false, true]) {
+    await perform(makeDirectories(root, durable));
+    performSync(makeDirectories(root, durable));
+  }
+});

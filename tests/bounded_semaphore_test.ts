@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import process from "node:process";
 import { setImmediate, setTimeout as delay } from "node:timers/promises";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import {
   AlreadyLocked,
@@ -91,18 +91,21 @@ test("a semaphore's files have the names that Python gives them", async () => {
   }
 }, "Python's portalocker");
 
-test("a semaphore has Python's name and directory unless it is given others", () => {
-  const { name, maximum, paths } = new BoundedSemaphore(2);
-  assert.deepEqual([name, maximum], ["bounded_semaphore", 2]);
-  assert.deepEqual(paths, [
-    join(tmpdir(), "bounded_semaphore.00.lock"),
-    join(tmpdir(), "bounded_semaphore.01.lock"),
-  ]);
-  const directory = pathToFileURL("/some where");
-  assert.deepEqual(new BoundedSemaphore(1, { directory }).paths, [
-    "/some where/bounded_semaphore.00.lock",
-  ]);
-});
+test(
+  "a semaphore has Python's name and directory unless it is given others",
+  () => {
+    const { name, maximum, paths } = new BoundedSemaphore(2);
+    assert.deepEqual([name, maximum], ["bounded_semaphore", 2]);
+    assert.deepEqual(paths, [
+      join(tmpdir(), "bounded_semaphore.00.lock"),
+      join(tmpdir(), "bounded_semaphore.01.lock"),
+    ]);
+    const directory = pathToFileURL("/some where");
+    assert.deepEqual(new BoundedSemaphore(1, { directory }).paths, [
+      join(fileURLToPath(directory), "bounded_semaphore.00.lock"),
+    ]);
+  },
+);
 
 test("NamedBoundedSemaphore makes up a name that nobody else has", () => {
   const names = Array.from({ length: 100 }, () => new NamedBoundedSemaphore(1))
@@ -114,7 +117,7 @@ test("NamedBoundedSemaphore makes up a name that nobody else has", () => {
     directory: "/there",
   });
   assert.equal(name, "given");
-  assert.deepEqual(paths, ["/there/given.00.lock"]);
+  assert.deepEqual(paths, [join("/there", "given.00.lock")]);
 });
 
 const BAD: [maximum: unknown, options: unknown, error: string, says: RegExp][] =
@@ -124,6 +127,7 @@ const BAD: [maximum: unknown, options: unknown, error: string, says: RegExp][] =
     [1.5, {}, "RangeError", /maximum/],
     [NaN, {}, "RangeError", /maximum/],
     [Infinity, {}, "RangeError", /maximum/],
+    [65_537, {}, "RangeError", /maximum must be 65536 or less/],
     ["3", {}, "TypeError", /maximum/],
     [3n, {}, "TypeError", /maximum/],
     [undefined, {}, "TypeError", /maximum/],
@@ -520,53 +524,63 @@ test("diagnostics tell of a semaphore's waits, and of its slots", async () => {
   );
 });
 
-test("a slot that was collected instead of released is free again", async () => {
-  for (const runtime of runtimes) {
-    using dir = folder();
-    await using worker = Worker.on(runtime);
-    const options = { name: "s", directory: dir.path };
-    assert.equal(await worker.ask("forgetSlot", options), true, runtime.name);
-  }
-});
+test(
+  "a slot that was collected instead of released is free again",
+  async () => {
+    for (const runtime of runtimes) {
+      using dir = folder();
+      await using worker = Worker.on(runtime);
+      const options = { name: "s", directory: dir.path };
+      assert.equal(await worker.ask("forgetSlot", options), true, runtime.name);
+    }
+  },
+);
 
-test("processes of every runtime and this one see each other's slots", async () => {
-  using dir = folder();
-  const options = { name: "s", directory: dir.path };
-  const semaphore = inFolder(dir)(2);
-  for (const runtime of runtimes) {
-    await using worker = Worker.on(runtime);
-    const theirs = await worker.ask("acquireSlot", 2, options);
-    const ours = await semaphore.acquire();
-    assert.deepEqual([theirs, ours.path].sort(), semaphore.paths);
-    assert.equal(await worker.ask("tryAcquireSlot", 2, options), null);
-    assert.equal(await semaphore.tryAcquire(), null);
-    await worker.ask("releaseSlot");
-    assert.equal((await semaphore.acquire()).path, theirs);
-    await semaphore[Symbol.asyncDispose]();
-  }
-});
+test(
+  "processes of every runtime and this one see each other's slots",
+  async () => {
+    using dir = folder();
+    const options = { name: "s", directory: dir.path };
+    const semaphore = inFolder(dir)(2);
+    for (const runtime of runtimes) {
+      await using worker = Worker.on(runtime);
+      const theirs = await worker.ask("acquireSlot", 2, options);
+      const ours = await semaphore.acquire();
+      assert.deepEqual([theirs, ours.path].sort(), semaphore.paths);
+      assert.equal(await worker.ask("tryAcquireSlot", 2, options), null);
+      assert.equal(await semaphore.tryAcquire(), null);
+      await worker.ask("releaseSlot");
+      assert.equal((await semaphore.acquire()).path, theirs);
+      await semaphore[Symbol.asyncDispose]();
+    }
+  },
+);
 
 for (const newer of [false, true]) {
   const peer = newer ? "Python's portalocker 4" : "Python's portalocker";
 
-  test(`a semaphore excludes ${peer}, and is excluded by it`, async () => {
-    using dir = folder();
-    await using python = Worker.python(newer);
-    const semaphore = inFolder(dir)(2, { timeout: 60_000 });
-    const how = [2, "s", dir.path];
-    const theirs = await python.ask("acquireSlot", ...how);
-    const ours = await semaphore.acquire();
-    assert.deepEqual([theirs, ours.path].sort(), semaphore.paths);
-    assert.equal(semaphore.tryAcquireSync(), null);
-    const waiting = semaphore.acquire();
-    await python.ask("releaseSlot");
-    assert.equal((await waiting).path, theirs);
-    assert.equal(await python.ask("tryAcquireSlot", ...how), null);
-    const theirTurn = python.ask("acquireSlot", ...how);
-    await ours.close();
-    assert.equal(await theirTurn, ours.path);
-    await semaphore[Symbol.asyncDispose]();
-  }, peer);
+  test(
+    `a semaphore excludes ${peer}, and is excluded by it`,
+    async () => {
+      using dir = folder();
+      await using python = Worker.python(newer);
+      const semaphore = inFolder(dir)(2, { timeout: 60_000 });
+      const how = [2, "s", dir.path];
+      const theirs = await python.ask("acquireSlot", ...how);
+      const ours = await semaphore.acquire();
+      assert.deepEqual([theirs, ours.path].sort(), semaphore.paths);
+      assert.equal(semaphore.tryAcquireSync(), null);
+      const waiting = semaphore.acquire();
+      await python.ask("releaseSlot");
+      assert.equal((await waiting).path, theirs);
+      assert.equal(await python.ask("tryAcquireSlot", ...how), null);
+      const theirTurn = python.ask("acquireSlot", ...how);
+      await ours.close();
+      assert.equal(await theirTurn, ours.path);
+      await semaphore[Symbol.asyncDispose]();
+    },
+    peer,
+  );
 }
 
 test(

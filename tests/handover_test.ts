@@ -4,7 +4,8 @@ import { once } from "node:events";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { Lock } from "../mod.ts";
+import { native } from "../ffi/mod.ts";
+import { Lock, LOCK_EX, lockSync } from "../mod.ts";
 import {
   folder,
   onlyShortPauses,
@@ -91,6 +92,7 @@ const wakes = (name: string, holder: () => Holder, ...needs: Needs[]) =>
     },
     "inotify(7)",
     ...needs,
+    "/proc",
   );
 
 type Needs = "Python's portalocker" | "flock(1)";
@@ -100,27 +102,31 @@ wakes("a process that is killed", worker(() => Worker.on(self), true));
 wakes("Python's portalocker", worker(Worker.python), "Python's portalocker");
 wakes("flock(1)", flock, "flock(1)");
 
-test("no release is missed, at whatever moment it comes", async () => {
-  using dir = folder();
-  const path = join(dir.path, "a.lock");
-  using _pauses = onlyShortPauses(0);
-  const lock = new Lock(path, { timeout: Infinity });
-  for (const runtime of runtimes) {
-    await using worker = Worker.on(runtime);
-    await worker.ask("onlyShortPauses", 0);
-    for (let i = 0; i < 320; i++) {
-      const mine = await lock.acquire();
-      const theirs = worker.ask(FORMS[i % 2], path, { timeout: 60_000 });
-      spin(Math.random() * 0.4);
-      await mine.close();
-      await theirs;
-      const again = lock.acquire();
-      spin(Math.random() * 0.4);
-      await worker.ask("release");
-      await (await again).close();
+test(
+  "no release is missed, at whatever moment it comes",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    using _pauses = onlyShortPauses(0);
+    const lock = new Lock(path, { timeout: Infinity });
+    for (const runtime of runtimes) {
+      await using worker = Worker.on(runtime);
+      await worker.ask("onlyShortPauses", 0);
+      for (let i = 0; i < 320; i++) {
+        const mine = await lock.acquire();
+        const theirs = worker.ask(FORMS[i % 2], path, { timeout: 60_000 });
+        spin(Math.random() * 0.4);
+        await mine.close();
+        await theirs;
+        const again = lock.acquire();
+        spin(Math.random() * 0.4);
+        await worker.ask("release");
+        await (await again).close();
+      }
     }
-  }
-}, "inotify(7)");
+  },
+  "inotify(7)",
+);
 
 test(
   "thousands of hand-overs between Deno, Bun, Node and Python, and the lock never lies free while somebody waits",
@@ -149,3 +155,28 @@ function spin(milliseconds: number): void {
   const end = performance.now() + milliseconds;
   while (performance.now() < end);
 }
+
+test(
+  "acquireSync() without an end is woken by the kernel, of whom nobody tells",
+  async () => {
+    for (const runtime of runtimes) {
+      using dir = folder();
+      const path = join(dir.path, "a.lock");
+      const fd = fs.openSync(path, "a+");
+      lockSync(fd, LOCK_EX);
+      await using worker = Worker.on(runtime);
+      await worker.ask("onlyShortPauses", 30);
+      const waiting = worker.ask("acquireSync", path, { flags: LOCK_EX });
+      await delay(300);
+      assert.equal(await new Lock(path, { timeout: 0 }).tryAcquire(), null);
+      // The file stays open, and no attempt follows.
+      native().descriptor(fd).unlock();
+      await waiting;
+      assert.equal(await new Lock(path, { timeout: 0 }).tryAcquire(), null);
+      fs.closeSync(fd);
+      await worker.ask("release");
+      await new Lock(path, { timeout: 0 }).run(() => {});
+    }
+  },
+  "descriptors",
+);

@@ -4,10 +4,11 @@ import { spawn, spawnSync } from "node:child_process";
 import type { ChildProcessWithoutNullStreams } from "node:child_process";
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { test as nodeTest } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { native, useNative } from "../ffi/mod.ts";
 import type { Native, NativeFile } from "../ffi/types.ts";
@@ -21,6 +22,15 @@ export interface TestRuntime {
   extension: ".ts" | ".js";
 }
 
+/** The system below Wine, which starts servers for programs under it. */
+export interface Host {
+  port: number;
+  /** Without it nothing is started. */
+  secret: string;
+  /** What it has. */
+  programs: string[];
+}
+
 /** What `scripts/test.mjs` tells its test processes. */
 interface Surroundings {
   /** The checkout. */
@@ -28,10 +38,16 @@ interface Surroundings {
   runtimes: TestRuntime[];
   /** A Python that has portalocker. */
   python: string | null;
-  /** A folder with a portalocker that is newer than Debian's. */
+  /** A folder with a newer portalocker than Debian's, and a redis-py. */
   newerPortalocker: string | null;
   /** The oldest versions that are supported. */
   oldest: TestRuntime[];
+  /** A Bun whose C library is musl. */
+  musl?: TestRuntime | null;
+  /** A program that locks as Python does on Windows. */
+  peer?: string;
+  /** Where servers are started; here, if it is not given. */
+  host?: Host;
 }
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -104,8 +120,59 @@ const CAPABILITIES = {
   "Python's portalocker": () => surroundings.python !== null,
   "Python's portalocker 4": () =>
     surroundings.python !== null && surroundings.newerPortalocker !== null,
+  "Python's RedisLock": () => importsRedisLock(),
+  "redis-server": () => serves("redis-server"),
+  "valkey-server": () => serves("valkey-server"),
   "the oldest Deno and Bun": () => surroundings.oldest.length === 2,
+  "locks of which a file has one": () => process.platform !== "win32",
+  "locks that pile up": () => process.platform === "win32",
+  "record locks": () => process.platform !== "win32" && hasDescriptors(),
+  "symbolic links": () => tries((path) => fs.symlinkSync("a", path)),
+  "permission bits": () =>
+    tries((path) =>
+      fs.writeFileSync(path, "", {
+        mode: 0o600,
+      }), 0o600),
+  "upgrades without a gap": () => process.platform !== "win32",
+  "signals": () => process.platform !== "win32",
+  // Wine's server keeps those open, for good, that were being read from.
+  "sockets that end with whoever is killed": () => process.platform !== "win32",
+  "sh(1)": () => succeeds("sh", "-c", "true"),
+  "/proc": () => process.platform === "linux",
+  "unlinking what is open": () =>
+    tries((path) => {
+      const fd = fs.openSync(path, "w");
+      fs.unlinkSync(path);
+      fs.writeFileSync(path, "", { flag: "wx" });
+      fs.closeSync(fd);
+    }),
+  "replacing what is open": () =>
+    tries((path) => {
+      const fd = fs.openSync(path, "w");
+      fs.writeFileSync(`${path}b`, "");
+      try {
+        fs.renameSync(`${path}b`, path);
+      } finally {
+        fs.closeSync(fd);
+      }
+    }),
+  "line breaks and quotes in names": () =>
+    tries((path) => {
+      fs.writeFileSync(path, "");
+      fs.writeFileSync(`${path}"\n`, "");
+    }),
+  "the names that POSIX gives to errors": () => namesErrorsAsPosix(),
+  "the numbers that Linux gives to errors": () => process.platform === "linux",
+  "mkfifo(1)": () => has("mkfifo"),
+  "devices that can be locked": () => process.platform !== "win32",
+  "a program that locks as Python does on Windows": () =>
+    surroundings.peer !== undefined,
+  "names of lock holders": () => process.platform === "linux",
   "flock(1)": () => has("flock"),
+  "cc(1)": () => process.platform !== "win32" && has("cc"),
+  "cc(1) on Linux": () => process.platform === "linux" && has("cc"),
+  "musl-gcc(1)": () => process.platform === "linux" && has("musl-gcc"),
+  "a Bun for musl": () => (surroundings.musl ?? null) !== null,
   "strace(1)": () => succeeds("strace", "-o", "/dev/null", "true"),
   "bindfs(1) and FUSE": () =>
     has("bindfs") && succeeds("test", "-c", "/dev/fuse"),
@@ -115,6 +182,7 @@ const CAPABILITIES = {
   "root that mounts": () => mounts(),
   "setpriv(1)": () => has("setpriv"),
   "protected_regular": () => !/^0/.test(setting("fs/protected_regular")),
+  "Deno": () => runtimes.some(({ name }) => name === "deno"),
   "Deno, Bun and Node": () =>
     ["deno", "bun", "node", "node26"].every((name) =>
       runtimes.some((runtime) => runtime.name === name)
@@ -122,6 +190,10 @@ const CAPABILITIES = {
 } satisfies Record<string, () => boolean>;
 
 export type Capability = keyof typeof CAPABILITIES;
+
+/** Whether there is what some assertions of a test need. */
+export const can = (capability: Capability): boolean =>
+  CAPABILITIES[capability]();
 
 /** Long enough for what a loaded machine can do to a test that passes. */
 const TIMEOUT = 120_000;
@@ -147,9 +219,45 @@ export function folder(): { path: string } & Disposable {
   return {
     path,
     [Symbol.dispose]() {
-      fs.rmSync(path, { recursive: true, force: true });
+      removeAll(path);
     },
   };
+}
+
+/** Compiles a file of `tests/c` for this machine, until it is disposed. */
+export function compiled(
+  source: string,
+  compiler: "cc" | "musl-gcc",
+  ...options: string[]
+): { path: string } & Disposable {
+  const dir = folder();
+  const path = join(dir.path, "compiled");
+  const file = join(surroundings.root, "tests", "c", source);
+  const { status, stderr } = spawnSync(
+    compiler,
+    ["-Wall", "-Wextra", "-Werror", ...options, "-o", path, file],
+    { encoding: "utf8" },
+  );
+  if (status !== 0) throw new Error(stderr);
+  return { path, [Symbol.dispose]: () => dir[Symbol.dispose]() };
+}
+
+/** By hand, since Bun's own way is of no use under Wine. */
+function removeAll(path: string): void {
+  for (const entry of fs.readdirSync(path, { withFileTypes: true })) {
+    const name = join(path, entry.name);
+    if (entry.isDirectory()) removeAll(name);
+    else removeFile(name);
+  }
+  fs.rmdirSync(path);
+}
+
+/** On Windows a name may stay in its folder until nobody has the file open. */
+function removeFile(path: string): void {
+  if (process.platform !== "win32") return fs.unlinkSync(path);
+  const other = `${dirname(path)}.${basename(path)}`;
+  fs.renameSync(path, other);
+  fs.unlinkSync(other);
 }
 
 /** The names in a folder, in an order that all runtimes agree on. */
@@ -162,8 +270,37 @@ export function openDescriptors(
   below: string,
   pid: number = process.pid,
 ): number {
+  if (process.platform !== "linux") return openFiles(below);
   return descriptorTargets(pid).filter((target) => target.startsWith(below))
     .length;
+}
+
+/** How many descriptors of this process name files below a folder. */
+function openFiles(below: string): number {
+  const id = ({ dev, ino }: fs.BigIntStats) => `${dev}:${ino}`;
+  const isFolder = fs.lstatSync(below, { throwIfNoEntry: false })
+    ?.isDirectory();
+  const folder = isFolder ? below : dirname(below);
+  const files = listing(folder).map((name) => join(folder, name))
+    .filter((name) => name.startsWith(below))
+    .map((name) => id(fs.lstatSync(name, { bigint: true })));
+  const open = Array.from({ length: 512 }, (_, fd) => {
+    try {
+      return id(fs.fstatSync(fd, { bigint: true }));
+    } catch {
+      return "";
+    }
+  });
+  return open.filter((file) => files.includes(file)).length;
+}
+
+/** Waits until a process has a file open; a while where nobody tells. */
+export async function untilOpen(
+  path: string,
+  { process }: Worker,
+): Promise<void> {
+  if (!can("/proc")) return await delay(200);
+  while (openDescriptors(path, process.pid) === 0) await delay(5);
 }
 
 /** What the descriptors of a process name. */
@@ -178,6 +315,7 @@ export function descriptorTargets(pid: number): string[] {
 
 /** How many files this process watches for being closed. */
 export function watches(): number {
+  if (!can("/proc")) return 0;
   const { stdout } = spawnSync("sh", [
     "-c",
     `cat /proc/${process.pid}/fdinfo/*`,
@@ -327,6 +465,8 @@ export function activeTimers(): Set<unknown> & Disposable {
 /** What a system answers that tells nobody of anything. */
 export const untold = {
   identity: (_fd?: number) => "0:0",
+  isFile: () => true,
+  unlink() {},
   watch: () => null,
   announce() {},
   holders: () => [],
@@ -361,7 +501,10 @@ export class Worker implements AsyncDisposable {
     this.process.stderr.on("data", (data) => stderr += data);
     this.process.stdin.on("error", () => {});
     this.ended = new Promise((resolve) =>
-      this.process.on("close", (code) => resolve({ code, stderr }))
+      this.process.on(
+        "close",
+        (code) => resolve({ code, stderr: withoutNoise(stderr) }),
+      )
     );
   }
 
@@ -372,8 +515,17 @@ export class Worker implements AsyncDisposable {
 
   /** Starts the Python worker, with Debian's portalocker or a newer one. */
   static python(newer = false): Worker {
+    return Worker.#python("worker.py", newer);
+  }
+
+  /** Likewise the one that locks in Redis. */
+  static redisPython(newer = false): Worker {
+    return Worker.#python("redis_worker.py", newer);
+  }
+
+  static #python(name: string, newer: boolean): Worker {
     const { python, root, newerPortalocker } = surroundings;
-    const script = join(root, "tests", "interop", "worker.py");
+    const script = join(root, "tests", "interop", name);
     const env = newer
       ? { ...process.env, PYTHONPATH: newerPortalocker! }
       : process.env;
@@ -433,15 +585,55 @@ export async function runScript(
   const code = await new Promise<number | null>((resolve) =>
     child.on("close", resolve)
   );
-  return { code, stdout, stderr };
+  return { code, stdout, stderr: withoutNoise(stderr) };
+}
+
+/** What Bun says about the file systems of Wine, whatever it runs. */
+function withoutNoise(stderr: string): string {
+  return stderr.replace(/^Internal error: directory mismatch .*\n/gm, "");
+}
+
+function importsRedisLock(): boolean {
+  const { python } = surroundings;
+  return python !== null && succeeds(python, "-c", "import portalocker.redis");
+}
+
+/** Whether a call makes something under a path, with these permissions. */
+function tries(call: (path: string) => void, bits?: number): boolean {
+  using dir = folder();
+  const path = join(dir.path, "a");
+  try {
+    call(path);
+    const { mode } = fs.lstatSync(path);
+    return bits === undefined || (mode & 0o777) === bits;
+  } catch {
+    return false;
+  }
 }
 
 function has(command: string): boolean {
   return succeeds(command, "--version");
 }
 
+function serves(program: string): boolean {
+  return surroundings.host?.programs.includes(program) ?? has(program);
+}
+
 function succeeds(command: string, ...args: string[]): boolean {
   return spawnSync(command, args).status === 0;
+}
+
+/** What is below a file is not a directory to POSIX, and nowhere to others. */
+function namesErrorsAsPosix(): boolean {
+  using dir = folder();
+  const path = join(dir.path, "a");
+  fs.writeFileSync(path, "");
+  try {
+    fs.lstatSync(join(path, "b"));
+  } catch (error) {
+    return (error as { code?: string }).code === "ENOTDIR";
+  }
+  return false;
 }
 
 function mounts(): boolean {

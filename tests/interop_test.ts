@@ -34,6 +34,7 @@ for (const ours of KINDS) {
         assert.equal(await python.ask("tryAcquire", path, theirs), expected);
       },
       "Python's portalocker",
+      "sh(1)",
     );
 
     test(
@@ -48,23 +49,34 @@ for (const ours of KINDS) {
         assert.equal(file !== null, together(ours, theirs));
       },
       "Python's portalocker",
+      "sh(1)",
     );
 
-    test(`an ${ours} Lock ${outcome} a ${theirs} flock(1)`, async () => {
-      using dir = folder();
-      const path = join(dir.path, "a.lock");
-      await using _file = await new Lock(path, { flags: FLAGS[ours] })
-        .acquire();
-      assert.equal(flock(path, theirs), together(ours, theirs));
-    }, "flock(1)");
+    test(
+      `an ${ours} Lock ${outcome} a ${theirs} flock(1)`,
+      async () => {
+        using dir = folder();
+        const path = join(dir.path, "a.lock");
+        await using _file = await new Lock(path, { flags: FLAGS[ours] })
+          .acquire();
+        assert.equal(flock(path, theirs), together(ours, theirs));
+      },
+      "flock(1)",
+      "sh(1)",
+    );
 
-    test(`a ${theirs} flock(1) ${outcome} an ${ours} Lock`, async () => {
-      using dir = folder();
-      const path = join(dir.path, "a.lock");
-      await using _holder = await flockHolder(path, theirs);
-      using file = new Lock(path, { flags: FLAGS[ours] }).tryAcquireSync();
-      assert.equal(file !== null, together(ours, theirs));
-    }, "flock(1)");
+    test(
+      `a ${theirs} flock(1) ${outcome} an ${ours} Lock`,
+      async () => {
+        using dir = folder();
+        const path = join(dir.path, "a.lock");
+        await using _holder = await flockHolder(path, theirs);
+        using file = new Lock(path, { flags: FLAGS[ours] }).tryAcquireSync();
+        assert.equal(file !== null, together(ours, theirs));
+      },
+      "flock(1)",
+      "sh(1)",
+    );
   }
 }
 

@@ -61,26 +61,29 @@ async function opened(body: () => unknown): Promise<string[]> {
   return paths;
 }
 
-test("lockAll() gives the locked files in the order of their paths", async () => {
-  using dir = files("a", "b", "c");
-  const [a, b, c] = dir.paths;
-  const paths = [c, a, b];
-  const all = await lockAll(new Set(paths), { mode: "a+" });
-  assert.ok(all instanceof LockedFiles);
-  assert.equal(all.length, 3);
-  assert.deepEqual([...all].map(({ path }) => path), paths);
-  assert.deepEqual([all.at(0)!.path, all.at(-1)!.path], [c, b]);
-  assert.equal(all.at(3), undefined);
-  for (const file of all) await file.writeText(file.path);
-  assert.equal(dir.free(), "");
-  assert.equal(dir.open(), 3);
-  await all.close();
-  await all.close();
-  all.closeSync();
-  assert.equal(dir.free(), "abc");
-  assert.deepEqual(dir.read(), [a, b, c]);
-  assert.equal(dir.open(), 0);
-});
+test(
+  "lockAll() gives the locked files in the order of their paths",
+  async () => {
+    using dir = files("a", "b", "c");
+    const [a, b, c] = dir.paths;
+    const paths = [c, a, b];
+    const all = await lockAll(new Set(paths), { mode: "a+" });
+    assert.ok(all instanceof LockedFiles);
+    assert.equal(all.length, 3);
+    assert.deepEqual([...all].map(({ path }) => path), paths);
+    assert.deepEqual([all.at(0)!.path, all.at(-1)!.path], [c, b]);
+    assert.equal(all.at(3), undefined);
+    for (const file of all) await file.writeText(file.path);
+    assert.equal(dir.free(), "");
+    assert.equal(dir.open(), 3);
+    await all.close();
+    await all.close();
+    all.closeSync();
+    assert.equal(dir.free(), "abc");
+    assert.deepEqual(dir.read(), [a, b, c]);
+    assert.equal(dir.open(), 0);
+  },
+);
 
 test("LockedFiles can be disposed", async () => {
   using dir = files("a", "b");
@@ -112,26 +115,30 @@ test("lockAll() of nothing locks nothing", async () => {
   await all.close();
 });
 
-test("lockAll() locks in the order of the real paths, whatever they are called", async () => {
-  using dir = files("a", "b", "c");
-  const [a, b, c] = dir.paths;
-  dir.write("");
-  fs.symlinkSync(c, dir.path("1"));
-  fs.symlinkSync("a", dir.path("z"));
-  fs.symlinkSync(dir.directory, dir.path("there"));
-  const there = join(dir.path("there"), "b");
-  for (const paths of [[c, b, a], [b, a, c], [a, c, b]]) {
+test(
+  "lockAll() locks in the order of the real paths, whatever they are called",
+  async () => {
+    using dir = files("a", "b", "c");
+    const [a, b, c] = dir.paths;
+    dir.write("");
+    fs.symlinkSync(c, dir.path("1"));
+    fs.symlinkSync("a", dir.path("z"));
+    fs.symlinkSync(dir.directory, dir.path("there"));
+    const there = join(dir.path("there"), "b");
+    for (const paths of [[c, b, a], [b, a, c], [a, c, b]]) {
+      assert.deepEqual(
+        await opened(async () => (await lockAll(paths)).closeSync()),
+        [a, b, c],
+      );
+    }
+    const [one, z] = [dir.path("1"), dir.path("z")];
     assert.deepEqual(
-      await opened(async () => (await lockAll(paths)).closeSync()),
-      [a, b, c],
+      await opened(async () => (await lockAll([one, there, z])).closeSync()),
+      [z, there, one],
     );
-  }
-  const [one, z] = [dir.path("1"), dir.path("z")];
-  assert.deepEqual(
-    await opened(async () => (await lockAll([one, there, z])).closeSync()),
-    [z, there, one],
-  );
-});
+  },
+  "symbolic links",
+);
 
 // Without FFI Deno opens no link that leads nowhere.
 test(
@@ -154,6 +161,7 @@ test(
     await all.close();
   },
   "descriptors",
+  "symbolic links",
 );
 
 test("lockAll() locks a file once that is named several times", async () => {
@@ -176,7 +184,7 @@ test("lockAll() locks a file once that is named several times", async () => {
     else await all.close();
     assert.equal(dir.free(), "ab");
   }
-});
+}, "symbolic links");
 
 test("lockAll() does not follow links for ever", async () => {
   using dir = files("a");
@@ -187,7 +195,7 @@ test("lockAll() does not follow links for ever", async () => {
     return true;
   });
   assert.equal(dir.open(), 0);
-});
+}, "symbolic links");
 
 test("lockAll() gives back what it has when one file cannot be had", async () => {
   using dir = files("a", "b", "c");
@@ -448,26 +456,32 @@ test("tasks that name the same files in opposite order do not wait for ever", as
   assert.equal(dir.open(), 0);
 });
 
-test("processes that name the same files in different orders do not wait for ever", async () => {
-  using dir = files("a", "b", "c");
-  const [a, b, c] = dir.paths;
-  dir.write("0");
-  // By these names the order would be another.
-  fs.symlinkSync(dir.directory, dir.path("1"));
-  fs.symlinkSync("a", dir.path("z"));
-  const [elsewhere, z] = [join(dir.path("1"), "c"), dir.path("z")];
-  const lists = [[a, b, c], [elsewhere, b, z], [c, b], [z, c]];
-  const times = 300;
-  const workers = lists.map((_, i) => Worker.on(runtimes[i % runtimes.length]));
-  try {
-    await Promise.all(
-      workers.map((worker, i) => worker.ask("countAll", lists[i], times)),
+test(
+  "processes that name the same files in different orders do not wait for ever",
+  async () => {
+    using dir = files("a", "b", "c");
+    const [a, b, c] = dir.paths;
+    dir.write("0");
+    // By these names the order would be another.
+    fs.symlinkSync(dir.directory, dir.path("1"));
+    fs.symlinkSync("a", dir.path("z"));
+    const [elsewhere, z] = [join(dir.path("1"), "c"), dir.path("z")];
+    const lists = [[a, b, c], [elsewhere, b, z], [c, b], [z, c]];
+    const times = 300;
+    const workers = lists.map((_, i) =>
+      Worker.on(runtimes[i % runtimes.length])
     );
-  } finally {
-    for (const worker of workers) await worker[Symbol.asyncDispose]();
-  }
-  assert.deepEqual(dir.read().map(Number), [3, 3, 4].map((n) => n * times));
-});
+    try {
+      await Promise.all(
+        workers.map((worker, i) => worker.ask("countAll", lists[i], times)),
+      );
+    } finally {
+      for (const worker of workers) await worker[Symbol.asyncDispose]();
+    }
+    assert.deepEqual(dir.read().map(Number), [3, 3, 4].map((n) => n * times));
+  },
+  "symbolic links",
+);
 
 test("lockAll() in another process excludes, and frees all when it is killed", async () => {
   for (const runtime of runtimes) {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../mod.ts";
 import { LockedFile, LockException, LockUnsupported } from "../mod.ts";
+import { TemporaryFileLock } from "../mod.ts";
 import { folder, openDescriptors, systemError, test } from "./harness.ts";
 import { withFiles, withNative } from "./harness.ts";
 
@@ -523,4 +524,56 @@ test("Lock is made without touching anything", () => {
   const path = join(dir.path, "no", "such", "folder", "a.lock");
   assert.equal(new Lock(path).locked, false);
   assert.deepEqual(fs.readdirSync(dir.path), []);
+});
+
+test("a file that does not tell what it is is released all the same", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const other = join(dir.path, "b.lock");
+  let stale = false;
+  await withFiles((real) => ({
+    identity() {
+      if (stale) throw systemError("ESTALE", 116);
+      return real.identity();
+    },
+  }), async () => {
+    const held = new Lock(other).acquireSync();
+    const waiting = new Lock(other).acquire();
+    await delay(20);
+    for (const form of ["close", "closeSync"] as const) {
+      const file = await new Lock(path).acquire();
+      stale = true;
+      await file[form]();
+      stale = false;
+      assert.equal(openDescriptors(path), 0);
+    }
+    held.closeSync();
+    (await waiting).closeSync();
+  });
+});
+
+test("Lock.acquire() throws any reason, also while the file is being opened", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  for (const reason of [null, "enough", { code: "EACCES", message: "mine" }]) {
+    for (const Kind of [Lock, TemporaryFileLock]) {
+      const controller = new AbortController();
+      await withNative(({ openSync }) => ({
+        open: (...how) =>
+          new Promise((resolve) => {
+            setTimeout(() => controller.abort(reason), 10);
+            setTimeout(() => resolve(openSync(...how)), 30);
+          }),
+      }), async () => {
+        const { signal } = controller;
+        const error = await new Kind(path).acquire({ signal }).then(
+          () => "acquired",
+          (error) => error,
+        );
+        assert.equal(error, reason);
+        await delay(60);
+      });
+      assert.equal(openDescriptors(dir.path), 0);
+    }
+  }
 });

@@ -108,6 +108,10 @@ test("LockedFile.seek() refuses what is no offset", async () => {
     await refused(2n ** 70n);
     await refused(0, 3);
     await refused(0, "start");
+    for (const offset of [null, "", "2", [], true, undefined]) {
+      const error = { name: "TypeError", message: /^offset/ };
+      await assert.rejects(call("seek", offset), error);
+    }
     await assert.rejects(call("seek", -2, SeekMode.End), { code: "EINVAL" });
     assert.equal(await call("seek", 0, SeekMode.Current), 0);
   }
@@ -256,16 +260,21 @@ test("LockedFile.sync() and syncData() succeed", async () => {
   }
 });
 
-test("LockedFile.fd is the system's descriptor", async () => {
-  await using it = await opened("a+", "abc");
-  assert.ok(it.file.fd !== null);
-  assert.equal(fs.fstatSync(it.file.fd).ino, fs.statSync(it.path).ino);
-  const shell = execFileSync("sh", ["-c", "cat <&3"], {
-    encoding: "utf8",
-    stdio: ["ignore", "pipe", "ignore", it.file.fd],
-  });
-  assert.equal(shell, "abc");
-}, "descriptors");
+test(
+  "LockedFile.fd is the system's descriptor",
+  async () => {
+    await using it = await opened("a+", "abc");
+    assert.ok(it.file.fd !== null);
+    assert.equal(fs.fstatSync(it.file.fd).ino, fs.statSync(it.path).ino);
+    const shell = execFileSync("sh", ["-c", "cat <&3"], {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore", it.file.fd],
+    });
+    assert.equal(shell, "abc");
+  },
+  "descriptors",
+  "sh(1)",
+);
 
 test("LockedFile.readable streams from the position and leaves the file open", async () => {
   const content = "0123456789".repeat(50_000);

@@ -19,6 +19,7 @@ import {
   withFiles,
   Worker,
 } from "./harness.ts";
+import type { Capability } from "./harness.ts";
 
 type Locker = NonNullable<LockOptions["locker"]>;
 const LOCKERS = ["flock", "ofd", "lockf"] as const;
@@ -26,6 +27,10 @@ const RECORDS = ["ofd", "lockf"] as const;
 const FORMS = ["acquire", "acquireSync"] as const;
 
 const LINUX = "record locks apart from flock(2)";
+
+/** What there has to be for these lockers to meet. */
+const needed = (...lockers: Locker[]): Capability[] =>
+  lockers.every((locker) => locker === "flock") ? ["descriptors"] : [LINUX];
 
 /** Options for an attempt to lock with a locker. */
 const by = (locker: Locker, more: LockOptions = {}): LockOptions => ({
@@ -90,7 +95,7 @@ for (const ours of LOCKERS) {
         const lock = await worker.ask("tryAcquire", path, by(theirs));
         assert.equal(lock, !sees(ours, theirs), runtime.name);
       }));
-    }, LINUX);
+    }, ...needed(ours, theirs));
 
     test(`"${ours}" ${within} "${theirs}" of the same process`, async () => {
       using dir = folder();
@@ -101,7 +106,7 @@ for (const ours of LOCKERS) {
       await file.close();
       await using _file = await new Lock(path, by(ours)).acquire();
       assert.equal(await freeInThread(path, by(theirs)), expected);
-    }, LINUX);
+    }, ...needed(ours, theirs));
   }
 }
 
@@ -115,7 +120,7 @@ for (const locker of RECORDS) {
     await using worker = Worker.on(self);
     assert.equal(await worker.ask("tryAcquire", path, by(locker)), false);
     assert.equal(await worker.ask("tryAcquire", path, shared), true);
-  }, "descriptors");
+  }, "record locks");
 
   test(
     `ranges of "${locker}" exclude each other where they overlap`,
@@ -152,7 +157,7 @@ for (const locker of RECORDS) {
     await file.writeText("longer than before");
     const range = { start: 10, length: 1 };
     assert.equal(await freeElsewhere(path, by(locker, { range })), false);
-  }, "descriptors");
+  }, "record locks");
 
   test(
     `"${locker}" and Python's fcntl.lockf exclude each other`,
@@ -183,7 +188,7 @@ for (const locker of RECORDS) {
         true,
       );
     },
-    "descriptors",
+    "record locks",
     "Python's portalocker",
   );
 
@@ -209,6 +214,7 @@ for (const locker of RECORDS) {
         }
       },
       "inotify(7)",
+      "/proc",
     );
   }
 
@@ -224,7 +230,7 @@ for (const locker of RECORDS) {
       holder.process.kill("SIGKILL");
       await (await waiting).close();
     }
-  }, "descriptors");
+  }, "record locks");
 
   test(
     `a blocking "${locker}" lock waits on, whatever signals arrive`,
@@ -248,7 +254,8 @@ for (const locker of RECORDS) {
       await locked;
       assert.equal(free(path, by(locker)), false);
     },
-    "descriptors",
+    "record locks",
+    "/proc",
   );
 
   for (const form of FORMS) {
@@ -305,7 +312,7 @@ for (const locker of LOCKERS) {
       const expected = locker === "lockf";
       assert.equal(await freeElsewhere(path, by(locker)), expected);
     },
-    "descriptors",
+    locker === "flock" ? "descriptors" : "record locks",
   );
 
   const fate = locker === "lockf" ? "ends with its process" : "is inherited";
@@ -327,7 +334,7 @@ for (const locker of LOCKERS) {
     }
     const lock = new Lock(path, by(locker, { timeout: 60_000 }));
     await lock.run(() => {});
-  }, "descriptors");
+  }, "record locks");
 
   test(
     `releasing "${locker}" does not wait for a child that has the descriptor`,
@@ -343,7 +350,7 @@ for (const locker of LOCKERS) {
       assert.equal(free(path, by(locker)), true);
       process.kill(heir, "SIGKILL");
     },
-    "descriptors",
+    "record locks",
   );
 }
 
@@ -410,7 +417,7 @@ test(
     assert.equal(await freeElsewhere(path, by("ofd")), false);
     fs.closeSync(fd);
   },
-  "descriptors",
+  "record locks",
 );
 
 test(
@@ -426,7 +433,7 @@ test(
     assert.equal(free(`${path}2`, by("ofd")), true);
     fs.closeSync(fd);
   },
-  "descriptors",
+  "record locks",
 );
 
 test(
@@ -466,7 +473,8 @@ test(
     other.process.kill("SIGKILL");
     await waiting;
   },
-  "descriptors",
+  "record locks",
+  "/proc",
 );
 
 for (const form of FORMS) {
@@ -503,5 +511,5 @@ for (const form of FORMS) {
       assert.equal(attempts, 1);
     }
     assert.equal(openDescriptors(dir.path), 0);
-  }, "descriptors");
+  }, "record locks");
 }

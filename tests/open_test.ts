@@ -36,11 +36,15 @@ const fails = (path: string, error: object, options?: LockOptions) =>
 for (
   const name of ["with spaces", `"quotes' and \`ticks\``, "line\nbreak", "🔒é"]
 ) {
-  test(`Lock locks a file called ${JSON.stringify(name)}`, async () => {
-    using dir = folder();
-    await succeeds(join(dir.path, name));
-    assert.deepEqual(fs.readdirSync(dir.path), [name]);
-  });
+  test(
+    `Lock locks a file called ${JSON.stringify(name)}`,
+    async () => {
+      using dir = folder();
+      await succeeds(join(dir.path, name));
+      assert.deepEqual(fs.readdirSync(dir.path), [name]);
+    },
+    ...(/["\n]/.test(name) ? ["line breaks and quotes in names" as const] : []),
+  );
 }
 
 test("Lock in a directory that is missing fails with ENOENT and makes none", async () => {
@@ -53,28 +57,32 @@ test("Lock in a directory that is missing fails with ENOENT and makes none", asy
 test("Lock on a name that is too long fails with ENAMETOOLONG", async () => {
   using dir = folder();
   await fails(join(dir.path, "a".repeat(300)), { code: "ENAMETOOLONG" });
-});
+}, "the names that POSIX gives to errors");
 
-test("Lock on a directory fails with EISDIR, and locks it with mode r", async () => {
-  using dir = folder();
-  await fails(dir.path, { code: "EISDIR", message: /^((?!belongs).)*$/ });
-  await succeeds(dir.path, { mode: "r" });
-  await using _held = await new Lock(dir.path, { mode: "r" }).acquire();
-  assert.equal(new Lock(dir.path, { mode: "r" }).tryAcquireSync(), null);
-});
+test(
+  "Lock on a directory fails with EISDIR, and locks it with mode r",
+  async () => {
+    using dir = folder();
+    await fails(dir.path, { code: "EISDIR", message: /^((?!belongs).)*$/ });
+    await succeeds(dir.path, { mode: "r" });
+    await using _held = await new Lock(dir.path, { mode: "r" }).acquire();
+    assert.equal(new Lock(dir.path, { mode: "r" }).tryAcquireSync(), null);
+  },
+  "the names that POSIX gives to errors",
+);
 
 test("Lock below a file fails with ENOTDIR", async () => {
   using dir = folder();
   fs.writeFileSync(join(dir.path, "file"), "");
   await fails(join(dir.path, "file", "a.lock"), { code: "ENOTDIR" });
-});
+}, "the names that POSIX gives to errors");
 
 test("Lock on a symlink that leads in a circle fails with ELOOP", async () => {
   using dir = folder();
   const path = join(dir.path, "circle");
   fs.symlinkSync("circle", path);
   await fails(path, { code: "ELOOP" });
-});
+}, "symbolic links");
 
 test("Lock locks the target of a symlink", async () => {
   using dir = folder();
@@ -84,7 +92,7 @@ test("Lock locks the target of a symlink", async () => {
   fs.symlinkSync(target, link);
   await using _held = await new Lock(link).acquire();
   assert.equal(await new Lock(target).tryAcquire(), null);
-});
+}, "symbolic links");
 
 test(
   "Lock on a read-only file fails for writing and locks it with mode r",
@@ -150,21 +158,26 @@ test("Lock on a FIFO does not hang", async () => {
   execFileSync("mkfifo", [path]);
   await fails(path, { message: /ENXIO|FIFO/ });
   assert.equal(openDescriptors(dir.path), 0);
-});
+}, "mkfifo(1)");
 
-test("Lock on a FIFO that can be opened locks it", async () => {
-  using dir = folder();
-  const path = join(dir.path, "fifo");
-  execFileSync("mkfifo", [path]);
-  for (const mode of ["r", "r+", "w+", "a+"] as const) {
-    await succeeds(path, { mode });
-  }
-}, "descriptors");
+test(
+  "Lock on a FIFO that can be opened locks it",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "fifo");
+    execFileSync("mkfifo", [path]);
+    for (const mode of ["r", "r+", "w+", "a+"] as const) {
+      await succeeds(path, { mode });
+    }
+  },
+  "descriptors",
+  "mkfifo(1)",
+);
 
 test("Lock locks a device", async () => {
   await succeeds("/dev/null");
   await succeeds("/dev/null", { mode: "w+" });
-});
+}, "devices that can be locked");
 
 test("Lock's modes create, keep and empty as fopen(3) does, under the lock", async () => {
   const table = {
@@ -212,4 +225,4 @@ test("Lock creates files with creationMode less the umask", async () => {
   assert.equal(mode("private"), 0o600);
   await succeeds(join(dir.path, "private"), { creationMode: 0o644 });
   assert.equal(mode("private"), 0o600, "an existing file keeps its own");
-});
+}, "permission bits");

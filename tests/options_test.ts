@@ -32,22 +32,27 @@ const BAD_LOCKS: Bad[] = [
   ["mode", "rw", "RangeError"],
   ["mode", "", "RangeError"],
   ["mode", "constructor", "RangeError"],
-  ["mode", 0o644, "RangeError"],
-  ["mode", ["r"], "RangeError"],
+  ["mode", 0o644, "TypeError"],
+  ["mode", ["r"], "TypeError"],
   ["flags", LOCK_EX | LOCK_SH, "RangeError"],
   ["flags", LOCK_UN, "RangeError"],
   ["flags", LOCK_NB, "RangeError"],
   ["flags", 0, "RangeError"],
   ["flags", LOCK_EX | 64, "RangeError"],
   ["flags", NaN, "RangeError"],
+  ["flags", 2.5, "RangeError"],
+  ["flags", 6.5, "RangeError"],
+  ["flags", 2 ** 32 + LOCK_EX, "RangeError"],
+  ["flags", 2 ** 32 + LOCK_EX + LOCK_NB, "RangeError"],
+  ["flags", -2, "RangeError"],
   ["flags", "LOCK_EX", "TypeError"],
   ["creationMode", -1, "RangeError"],
   ["creationMode", 0o10000, "RangeError"],
   ["creationMode", 1.5, "RangeError"],
-  ["creationMode", "644", "RangeError"],
+  ["creationMode", "644", "TypeError"],
   ["locker", "fcntl", "RangeError"],
   ["locker", "constructor", "RangeError"],
-  ["locker", null, "RangeError"],
+  ["locker", null, "TypeError"],
   ["range", { start: 0, length: 1 }, "RangeError"],
   ["throwOnReleaseError", "yes", "TypeError"],
 ];
@@ -70,6 +75,10 @@ test("Lock.acquire() refuses bad options before anything is opened", async () =>
     const refused = { name, message: new RegExp(`\\b${option}\\b`) };
     await assert.rejects(lock.acquire(options), refused);
     await assert.rejects(lock.run(() => {}, options), refused);
+    await assert.rejects(lock.run(undefined as never), {
+      name: "TypeError",
+      message: /^body must be a function/,
+    });
     assert.throws(() => lock.acquireSync(options), refused);
   }
   assert.equal(fs.existsSync(path), false);

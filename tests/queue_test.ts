@@ -79,6 +79,7 @@ test(
     assert.equal(openDescriptors(dir.path), 0);
   },
   "descriptors",
+  "symbolic links",
 );
 
 test(

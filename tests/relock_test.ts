@@ -10,6 +10,7 @@ import { LOCK_UN } from "../mod.ts";
 import type { AcquireOptions, LockedFile, LockOptions } from "../mod.ts";
 import { folder, onlyShortPauses, openDescriptors } from "./harness.ts";
 import { self, systemError, test, withFiles, Worker } from "./harness.ts";
+import { can } from "./harness.ts";
 import type { Capability } from "./harness.ts";
 
 type Locker = NonNullable<LockOptions["locker"]>;
@@ -17,7 +18,7 @@ type Locker = NonNullable<LockOptions["locker"]>;
 /** Those that exclude within a process, and what they need. */
 const LOCKERS: [Locker, ...Capability[]][] = [
   ["flock"],
-  ["ofd", "descriptors"],
+  ["ofd", "record locks"],
 ];
 
 /** Both forms of one call. */
@@ -32,6 +33,9 @@ const FORMS: [
   // deno-lint-ignore require-await -- so that it throws as the other does
   ["relockSync()", async (file, ...how) => file.relockSync(...how)],
 ];
+
+/** Whether nobody comes in where nobody is in the way of an upgrade. */
+const UPGRADES = can("upgrades without a gap");
 
 /** A new file, and locks of one locker on it. */
 function lockFile(locker: Locker) {
@@ -62,12 +66,12 @@ for (const [locker, ...needs] of LOCKERS) {
         using it = lockFile(locker);
         await using file = it.reader();
         assert.equal(it.admits(LOCK_SH), true);
-        assert.equal(await relock(file, LOCK_EX), true);
+        assert.equal(await relock(file, LOCK_EX), UPGRADES);
         assert.equal(it.admits(LOCK_SH), false);
         assert.equal(await relock(file, LOCK_SH), true);
         assert.equal(it.admits(LOCK_SH), true);
         assert.equal(it.admits(LOCK_EX), false);
-        assert.equal(await relock(file, LOCK_EX | LOCK_NB), true);
+        assert.equal(await relock(file, LOCK_EX | LOCK_NB), UPGRADES);
         await file.close();
         assert.equal(it.admits(LOCK_EX), true);
       },
@@ -105,7 +109,7 @@ for (const [locker, ...needs] of LOCKERS) {
         await using file = it.reader();
         for (const flags of [LOCK_EX, LOCK_EX | LOCK_NB]) {
           await assert.rejects(
-            relock(file, flags, { timeout: 30 }),
+            relock(file, flags, { timeout: 300 }),
             (error) => {
               assert.ok(error instanceof AlreadyLocked);
               assert.match(error.message, /^Cannot relock .*: already locked/);
@@ -116,7 +120,7 @@ for (const [locker, ...needs] of LOCKERS) {
                   : /\(waited \d+ ms\)$/,
               );
               assert.equal(error.path, it.path);
-              assert.equal(error.waited < 25, (flags & LOCK_NB) !== 0);
+              assert.equal(error.waited < 250, (flags & LOCK_NB) !== 0);
               return true;
             },
           );
@@ -124,7 +128,7 @@ for (const [locker, ...needs] of LOCKERS) {
         }
         await other.close();
         assert.equal(it.admits(LOCK_EX), false);
-        assert.equal(await relock(file, LOCK_EX), true);
+        assert.equal(await relock(file, LOCK_EX), UPGRADES);
       },
       ...needs,
     );
@@ -219,7 +223,7 @@ for (const [locker, ...needs] of LOCKERS) {
         await file[close]();
         await upgrade;
         await file.close();
-        assert.ok(performance.now() - start < 200, "nor does it wait on");
+        assert.ok(performance.now() - start < 5000, "nor does it wait on");
       }
       if (openDescriptors(it.dir) > 0) assert.equal(openDescriptors(it.dir), 1);
     },
@@ -285,6 +289,7 @@ for (const [locker, ...needs] of LOCKERS) {
       (await here).closeSync();
     },
     "inotify(7)",
+    "/proc",
   );
 
   test(
@@ -401,7 +406,7 @@ for (const [form, relock] of FORMS) {
     assert.equal(it.admits(LOCK_SH), false);
     using flock = new Lock(`${it.path}2`, { mode: "a" }).acquireSync();
     assert.equal(await relock(flock, LOCK_SH), true);
-  }, "descriptors");
+  }, "record locks");
 
   test(`${form} with "lockf" changes what other processes see`, async () => {
     using it = lockFile("lockf");
@@ -420,7 +425,7 @@ for (const [form, relock] of FORMS) {
     assert.equal(await admits(LOCK_EX), false, "telling others costs no lock");
     assert.equal(await relock(file, LOCK_EX), true);
     assert.equal(await admits(LOCK_SH), false);
-  }, "descriptors");
+  }, "record locks");
 }
 
 test(
@@ -441,14 +446,14 @@ test(
     await file.close();
     assert.equal(await theirs, true);
   },
-  "descriptors",
+  "record locks",
 );
 
 test('two readers who both upgrade with "flock": both get in, one after the other', async () => {
   using it = lockFile("flock");
   const [one, other] = [it.reader(), it.reader()];
   const first = one.relock(LOCK_EX);
-  assert.equal(await other.relock(LOCK_EX), true);
+  assert.equal(await other.relock(LOCK_EX), UPGRADES);
   assert.equal(it.admits(LOCK_SH), false);
   other.closeSync();
   assert.equal(await first, false);
@@ -467,7 +472,7 @@ test("two readers who both upgrade where a failed attempt keeps the shared lock"
     const [one, other] = [it.reader(), it.reader()];
     const first = one.relock(LOCK_EX, { timeout: 60_000 });
     await delay(20);
-    assert.equal(await other.relock(LOCK_EX, { timeout: 1000 }), true);
+    assert.equal(await other.relock(LOCK_EX, { timeout: 1000 }), UPGRADES);
     other.closeSync();
     assert.equal(await first, false);
     one.closeSync();
@@ -570,7 +575,7 @@ test('closing a file takes no lost lock again with "flock"', async () => {
     file.relock(LOCK_EX, { timeout: Infinity, checkInterval: 600_000 }),
     { code: "EBADF" },
   );
-  assert.equal(other.relockSync(LOCK_EX), true);
+  assert.equal(other.relockSync(LOCK_EX), UPGRADES);
   await file.close();
   await upgrade;
   assert.equal(it.admits(LOCK_SH), false);
@@ -582,19 +587,69 @@ test("relock() is refused where a lock that is lost for a moment may come back t
   const path = join(dir.path, "a.lock");
   const shared = { flags: LOCK_SH | LOCK_NB };
   const slots = { directory: dir.path };
-  const files = [
-    await new TemporaryFileLock(path, shared).acquire(),
-    await new PidFileLock(join(dir.path, "a.pid")).acquire(),
-    await new BoundedSemaphore(1, slots).acquire(),
+  const pidFile = join(dir.path, "a.pid");
+  const files: [LockedFile, number, number][] = [
+    [await new TemporaryFileLock(path, shared).acquire(), LOCK_SH, LOCK_EX],
+    [await new PidFileLock(pidFile).acquire(), LOCK_EX, LOCK_SH],
+    [await new BoundedSemaphore(1, slots).acquire(), LOCK_EX, LOCK_SH],
   ];
   await using _fellow = await new TemporaryFileLock(path, shared).acquire();
-  for (const file of files) {
-    for (const flags of [LOCK_EX, LOCK_SH]) {
-      const refused = { name: "LockException", code: "ENOTSUP" };
-      await assert.rejects(file.relock(flags), refused);
-      assert.throws(() => file.relockSync(flags), refused);
-    }
+  for (const [file, own, other] of files) {
+    const refused = { name: "LockException", code: "ENOTSUP" };
+    await assert.rejects(file.relock(other), refused);
+    assert.throws(() => file.relockSync(other), refused);
+    assert.equal(await file.relock(own), true);
     assert.equal(new Lock(file.path).tryAcquireSync(), null, "still held");
     await file.close();
   }
+});
+
+test("a second relock() while the old lock is taken back closes nothing", async () => {
+  using it = lockFile("flock");
+  let after = 0;
+  let lost = false;
+  let second: Promise<unknown> | undefined;
+  let file!: LockedFile;
+  await withFiles((real) => ({
+    tryLock(exclusive) {
+      if (exclusive) return false;
+      if (!lost || ++after >= 4) return real.tryLock(exclusive);
+      second ??= file.relock(LOCK_EX).catch(({ code }) => code);
+      return false;
+    },
+    unlock: () => (lost = true, real.unlock()),
+  }), async () => {
+    file = it.reader();
+    await assert.rejects(file.relock(LOCK_EX, { timeout: 10 }), {
+      message: /; the lock it had is back, but was not held meanwhile$/,
+    });
+    assert.equal(await second, "EBUSY");
+    assert.equal((await file.stat()).size, 0);
+    await file.close();
+  });
+});
+
+test("relockSync() that is told of its wait may have its file closed", async () => {
+  using it = lockFile("flock");
+  const victim = join(it.dir, "victim");
+  using _other = it.reader();
+  const others = openDescriptors(it.path);
+  const file = it.reader();
+  let next: number | undefined;
+  const closing = {
+    timeout: 10_000,
+    onWait() {
+      file.closeSync();
+      // What comes next may well get the number of what was closed.
+      next = fs.openSync(victim, "w");
+    },
+  };
+  assert.throws(() => file.relockSync(LOCK_EX, closing), {
+    code: "EBADF",
+    message: /: it is being closed$/,
+  });
+  new Lock(victim).acquireSync().closeSync();
+  fs.closeSync(next!);
+  await file.close();
+  assert.equal(openDescriptors(it.path), others);
 });

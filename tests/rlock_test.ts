@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { AlreadyLocked, Lock, LOCK_NB, LOCK_SH } from "../mod.ts";
+import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../mod.ts";
 import { LockException, RLock } from "../mod.ts";
 import { everyRuntime, folder, openDescriptors } from "./harness.ts";
 import { runScript, runtimes, scriptOn, test, withFiles } from "./harness.ts";
@@ -489,4 +489,65 @@ test("RLock excludes other processes until its last release", async () => {
     });
     assert.equal(await worker.ask("attempt", "RLock", path), true);
   }
+});
+
+test("RLock that is acquired more than once keeps its kind", async () => {
+  using dir = folder();
+  const lock = new RLock(join(dir.path, "a.lock"), { flags: SHARED });
+  const one = await lock.acquire();
+  const two = await lock.acquire();
+  const refused = { code: "ENOTSUP", message: /acquired more than once/ };
+  await assert.rejects(one.relock(LOCK_EX), refused);
+  assert.throws(() => two.relockSync(LOCK_EX), refused);
+  assert.equal(await one.relock(LOCK_SH), true);
+  await two.close();
+  await one.relock(LOCK_EX);
+  await one.close();
+  assert.equal(openDescriptors(dir.path), 0);
+});
+
+test("RLock whose kind is being changed is waited for, and then shared", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const reader = new Lock(path, { flags: SHARED }).acquireSync();
+  const lock = new RLock(path, { flags: SHARED });
+  const file = await lock.acquire();
+  const upgrade = file.relock(LOCK_EX, { timeout: 10_000 });
+  await delay(20);
+  assert.equal(await lock.tryAcquire(), null);
+  assert.throws(() => lock.acquireSync(), AlreadyLocked);
+  const waiting = lock.acquire({ timeout: 10_000 });
+  await delay(20);
+  reader.closeSync();
+  await upgrade;
+  const again = await waiting;
+  assert.equal(openDescriptors(path), openDescriptors(dir.path));
+  assert.equal(isFree(path), false);
+  await file.close();
+  assert.equal(isFree(path), false);
+  await again.close();
+  assert.equal(isFree(path), true);
+  assert.equal(openDescriptors(dir.path), 0);
+});
+
+test("RLock that is lost while its kind is changed is taken anew", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  let lost = false;
+  await withFiles((real) => ({
+    tryLock: (exclusive) => !lost && !exclusive && real.tryLock(exclusive),
+    unlock: () => (lost = true, real.unlock()),
+  }), async () => {
+    const lock = new RLock(path, { flags: SHARED, checkInterval: 20 });
+    const file = await lock.acquire();
+    const change = file.relock(LOCK_EX, { timeout: 10 });
+    const waiting = lock.acquire({ timeout: 10_000 });
+    await assert.rejects(change, /the lock it had is lost/);
+    assert.equal(await lock.tryAcquire(), null);
+    lost = false;
+    const again = await waiting;
+    await again.close();
+    assert.equal(lock.locked, false);
+  });
+  assert.equal(openDescriptors(dir.path), 0);
 });

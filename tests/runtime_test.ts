@@ -23,13 +23,20 @@ function denoWith(...permissions: string[]) {
 
 /** Locks a file and prints what comes of it, as JSON. */
 const script = (mod: string, path: string) => `
-  const { Lock } = await import(${JSON.stringify(pathToFileURL(mod).href)});
+  const { Lock, openAtomic, updateFile, writeAtomic } = await import(${
+  JSON.stringify(pathToFileURL(mod).href)
+});
   const path = ${JSON.stringify(path)};
   let answer;
   try {
     answer = await new Lock(path).run(() => "locked");
   } catch ({ name, message, code }) {
     answer = { name, message, code };
+    answer.writers = await Promise.all([
+      openAtomic(path),
+      writeAtomic(path, ""),
+      updateFile(path, (text) => text),
+    ].map((writing) => writing.then(() => "written", ({ name }) => name)));
   }
   console.log(JSON.stringify(answer));
 `;
@@ -47,22 +54,26 @@ async function answerOf(
   return JSON.parse(stdout);
 }
 
-test("Deno without FFI says what the other lockers need, and opens nothing", async () => {
-  using dir = folder();
-  const path = join(dir.path, "a.lock");
-  await using worker = Worker.on(denoWith("--allow-read", "--allow-write"));
-  for (const locker of ["ofd", "lockf"]) {
-    for (const form of ["acquire", "acquireSync"]) {
-      await assert.rejects(worker.ask(form, path, { locker }), {
-        name: "LockUnsupported",
-        message:
-          `Cannot lock ${JSON.stringify(path)}: the locker "${locker}" ` +
-          "needs FFI; pass --allow-ffi to Deno 2.8 or newer",
-      });
+test(
+  "Deno without FFI says what the other lockers need, and opens nothing",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    await using worker = Worker.on(denoWith("--allow-read", "--allow-write"));
+    for (const locker of ["ofd", "lockf"]) {
+      for (const form of ["acquire", "acquireSync"]) {
+        await assert.rejects(worker.ask(form, path, { locker }), {
+          name: "LockUnsupported",
+          message:
+            `Cannot lock ${JSON.stringify(path)}: the locker "${locker}" ` +
+            "needs FFI; pass --allow-ffi to Deno 2.8 or newer",
+        });
+      }
     }
-  }
-  assert.equal(fs.existsSync(path), false);
-});
+    assert.equal(fs.existsSync(path), false);
+  },
+  "Deno",
+);
 
 test(
   "Deno with --allow-read and --allow-write only excludes and is excluded",
@@ -123,6 +134,7 @@ test(
     assert.equal(code, "ENXIO");
   },
   "Deno, Bun and Node",
+  "mkfifo(1)",
 );
 
 test(
@@ -150,9 +162,15 @@ test(
 
 test("Deno without FFI and without locks of its own says what to do", () => {
   const deno = { version: { deno: "2.6.0" }, FsFile: { prototype: {} } };
-  assert.throws(() => denoFiles(deno as unknown as DenoApi), {
+  const api = deno as unknown as DenoApi;
+  assert.throws(() => denoFiles(api, false), {
     name: "Unsupported",
     message: /2\.6\.0.*--allow-ffi.*update/,
+  });
+  // On Windows FFI is of no use to it.
+  assert.throws(() => denoFiles(api, true), {
+    name: "Unsupported",
+    message: /2\.6\.0((?!--allow-ffi).)*update/,
   });
 });
 
@@ -237,6 +255,7 @@ test(
       };
       const answer = await answerOf(bare, path, elsewhere.path);
       assert.equal(answer.name, "LockUnsupported");
+      assert.deepEqual(answer.writers, Array(3).fill("LockUnsupported"));
       assert.match(answer.message, message);
       assert.match(answer.message, /^Cannot lock ".*a\.lock": /);
       assert.equal(fs.existsSync(path), false);

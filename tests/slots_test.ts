@@ -174,23 +174,28 @@ for (const form of FORMS) {
   );
 }
 
-test("two semaphores of one thread are both woken", async () => {
-  using dir = slots();
-  using _pauses = onlyShortPauses(0);
-  const held = [0, 1].map(dir.foreign);
-  const all = [dir.semaphore(2), dir.semaphore(2)];
-  const waiting = all.map((semaphore) => semaphore.acquire());
-  await delay(SETTLED);
-  held[1].release();
-  const first = await Promise.race(waiting);
-  assert.equal(first.path, dir.path(1));
-  assert.equal(all.filter(({ locked }) => locked).length, 1);
-  held[0].release();
-  for (const slot of waiting) await (await slot).close();
-  assert.equal(dir.open(), 0);
-  await setImmediate();
-  assert.equal(watches(), 0);
-}, "inotify(7)");
+test(
+  "two semaphores of one thread are both woken",
+  async () => {
+    using dir = slots();
+    using _pauses = onlyShortPauses(0);
+    const held = [0, 1].map(dir.foreign);
+    const all = [dir.semaphore(2), dir.semaphore(2)];
+    const waiting = all.map((semaphore) => semaphore.acquire());
+    await delay(SETTLED);
+    held[1].release();
+    const first = await Promise.race(waiting);
+    assert.equal(first.path, dir.path(1));
+    assert.equal(all.filter(({ locked }) => locked).length, 1);
+    held[0].release();
+    for (const slot of waiting) await (await slot).close();
+    assert.equal(dir.open(), 0);
+    await setImmediate();
+    assert.equal(watches(), 0);
+  },
+  "inotify(7)",
+  "/proc",
+);
 
 for (const order of [[2, 3], [3, 2]]) {
   test(
@@ -217,57 +222,65 @@ for (const order of [[2, 3], [3, 2]]) {
       assert.equal(watches(), 0);
     },
     "inotify(7)",
+    "/proc",
   );
 }
 
-test("two slots that are released at once wake two waiters", async () => {
-  using dir = slots();
-  using _pauses = onlyShortPauses(0);
-  const held = [0, 1].map(dir.foreign);
-  const semaphore = dir.semaphore(2);
-  const tasks = [semaphore.acquire(), semaphore.acquire()];
-  await delay(SETTLED);
-  for (const holder of held) holder.release();
-  for (const slot of await Promise.all(tasks)) await slot.close();
-  // And two processes.
-  for (const holder of runtimes) {
-    await using worker = Worker.on(holder);
-    await using waiter = Worker.on(runtimes[0]);
-    await waiter.ask("onlyShortPauses", 0);
-    await worker.ask("acquireSlot", 2, dir.options);
-    await worker.ask("acquireSlot", 2, dir.options);
-    const ours = semaphore.acquire();
-    const theirs = waiter.ask("acquireSlot", 2, dir.options);
-    await untilWaiting(waiter, dir.directory, 2);
-    await worker.ask("releaseSlots");
-    assert.notEqual((await ours).path, await theirs, holder.name);
-    await semaphore.release();
-  }
-  assert.equal(dir.open(), 0);
-}, "inotify(7)");
+test(
+  "two slots that are released at once wake two waiters",
+  async () => {
+    using dir = slots();
+    using _pauses = onlyShortPauses(0);
+    const held = [0, 1].map(dir.foreign);
+    const semaphore = dir.semaphore(2);
+    const tasks = [semaphore.acquire(), semaphore.acquire()];
+    await delay(SETTLED);
+    for (const holder of held) holder.release();
+    for (const slot of await Promise.all(tasks)) await slot.close();
+    // And two processes.
+    for (const holder of runtimes) {
+      await using worker = Worker.on(holder);
+      await using waiter = Worker.on(runtimes[0]);
+      await waiter.ask("onlyShortPauses", 0);
+      await worker.ask("acquireSlot", 2, dir.options);
+      await worker.ask("acquireSlot", 2, dir.options);
+      const ours = semaphore.acquire();
+      const theirs = waiter.ask("acquireSlot", 2, dir.options);
+      await untilWaiting(waiter, dir.directory, 2);
+      await worker.ask("releaseSlots");
+      assert.notEqual((await ours).path, await theirs, holder.name);
+      await semaphore.release();
+    }
+    assert.equal(dir.open(), 0);
+  },
+  "inotify(7)",
+);
 
-test("tasks of one semaphore are served in the order of their arrival", async () => {
-  using dir = slots();
-  const semaphore = dir.semaphore(3);
-  const held = [0, 1, 2].map(dir.foreign);
-  const order: number[] = [];
-  const waiting = Array.from({ length: 30 }, async (_, i) => {
-    const slot = await semaphore.acquire();
-    order.push(i);
-    // Whoever comes while others wait does not overtake them.
-    if (i < 3) waiting.push(semaphore.run(() => void order.push(100 + i)));
-    await setImmediate();
-    await slot.close();
-  });
-  await delay(SETTLED);
-  for (const holder of held) holder.release();
-  for (const one of waiting) await one;
-  assert.deepEqual(order, [
-    ...Array.from({ length: 30 }, (_, i) => i),
-    ...[100, 101, 102],
-  ]);
-  assert.equal(dir.open(), 0);
-});
+test(
+  "tasks of one semaphore are served in the order of their arrival",
+  async () => {
+    using dir = slots();
+    const semaphore = dir.semaphore(3);
+    const held = [0, 1, 2].map(dir.foreign);
+    const order: number[] = [];
+    const waiting = Array.from({ length: 30 }, async (_, i) => {
+      const slot = await semaphore.acquire();
+      order.push(i);
+      // Whoever comes while others wait does not overtake them.
+      if (i < 3) waiting.push(semaphore.run(() => void order.push(100 + i)));
+      await setImmediate();
+      await slot.close();
+    });
+    await delay(SETTLED);
+    for (const holder of held) holder.release();
+    for (const one of waiting) await one;
+    assert.deepEqual(order, [
+      ...Array.from({ length: 30 }, (_, i) => i),
+      ...[100, 101, 102],
+    ]);
+    assert.equal(dir.open(), 0);
+  },
+);
 
 test(
   "BoundedSemaphore.acquireSync() goes ahead of asynchronous waiters, and leaves them their wake-up",
@@ -335,50 +348,53 @@ test("aborts and timeouts leave the queue of a semaphore whole", async () => {
   assert.equal(watches(), 0);
 });
 
-test("waits for slots that end at random moments, 3,000 of them, leave nothing behind", async () => {
-  using dir = slots();
-  using timers = activeTimers();
-  const shared = dir.semaphore(3);
-  let inside = 0;
-  let acquired = 0;
-  let ended = 0;
-  let listeners = 0;
-  const attempt = async (i: number) => {
-    const controller = new AbortController();
-    const { signal } = controller;
-    const heard = counted(signal, "addEventListener", "removeEventListener");
-    const semaphore = i % 3 ? shared : dir.semaphore(3);
-    const moment = Math.random() * 4;
-    const timer = i % 2 ? setTimeout(() => controller.abort(i), moment) : 0;
-    try {
-      const timeout = timer ? LONG : moment;
-      const slot = await semaphore.acquire({ timeout, signal });
-      assert.ok(++inside <= 3);
-      acquired++;
-      if (i % 5 === 0) await delay(Math.random());
-      inside--;
-      await slot.close();
-    } catch (error) {
-      ended++;
-      assert.ok(error === i || error instanceof AlreadyLocked, `${error}`);
-    } finally {
-      clearTimeout(timer);
-      // What an abort has called is forgotten by itself.
-      if (!signal.aborted) listeners += heard.left();
+test(
+  "waits for slots that end at random moments, 3,000 of them, leave nothing behind",
+  async () => {
+    using dir = slots();
+    using timers = activeTimers();
+    const shared = dir.semaphore(3);
+    let inside = 0;
+    let acquired = 0;
+    let ended = 0;
+    let listeners = 0;
+    const attempt = async (i: number) => {
+      const controller = new AbortController();
+      const { signal } = controller;
+      const heard = counted(signal, "addEventListener", "removeEventListener");
+      const semaphore = i % 3 ? shared : dir.semaphore(3);
+      const moment = Math.random() * 4;
+      const timer = i % 2 ? setTimeout(() => controller.abort(i), moment) : 0;
+      try {
+        const timeout = timer ? LONG : moment;
+        const slot = await semaphore.acquire({ timeout, signal });
+        assert.ok(++inside <= 3);
+        acquired++;
+        if (i % 5 === 0) await delay(Math.random());
+        inside--;
+        await slot.close();
+      } catch (error) {
+        ended++;
+        assert.ok(error === i || error instanceof AlreadyLocked, `${error}`);
+      } finally {
+        clearTimeout(timer);
+        // What an abort has called is forgotten by itself.
+        if (!signal.aborted) listeners += heard.left();
+      }
+    };
+    for (let i = 0; ended < 3000; i += 60) {
+      await Promise.all(Array.from({ length: 60 }, (_, k) => attempt(i + k)));
     }
-  };
-  for (let i = 0; ended < 3000; i += 60) {
-    await Promise.all(Array.from({ length: 60 }, (_, k) => attempt(i + k)));
-  }
-  assert.ok(acquired > 0);
-  assert.equal(listeners, 0);
-  assert.equal(timers.size, 0);
-  assert.equal(dir.open(), 0);
-  await setImmediate();
-  assert.equal(watches(), 0);
-  for (let i = 0; i < 3; i++) assert.ok(shared.tryAcquireSync());
-  shared[Symbol.dispose]();
-});
+    assert.ok(acquired > 0);
+    assert.equal(listeners, 0);
+    assert.equal(timers.size, 0);
+    assert.equal(dir.open(), 0);
+    await setImmediate();
+    assert.equal(watches(), 0);
+    for (let i = 0; i < 3; i++) assert.ok(shared.tryAcquireSync());
+    shared[Symbol.dispose]();
+  },
+);
 
 test("100 tasks that wait for 10 slots have no more than 10 files open", async () => {
   using dir = slots();
@@ -455,30 +471,34 @@ for (const [way, acquire] of WAYS) {
     }
   });
 
-  test(`BoundedSemaphore.${way} does not hold a slot beside whoever has replaced its file`, async () => {
-    using dir = slots();
-    let holder: { release(): void } | undefined;
-    const replace = () => {
-      const path = dir.path(0);
-      fs.writeFileSync(`${path}.new`, "");
-      holder = foreign(`${path}.new`);
-      fs.renameSync(`${path}.new`, path);
-    };
-    const semaphore = dir.semaphore(1, { timeout: 30 });
-    await withFiles(before(replace), async () => {
-      if (way.startsWith("try")) {
-        assert.equal(await acquire(semaphore), null);
-      } else {
-        const attempt = async () => await acquire(semaphore);
-        await assert.rejects(attempt, AlreadyLocked);
-      }
-    });
-    assert.equal(semaphore.locked, false);
-    holder!.release();
-    assert.equal(dir.open(), 0);
-    assert.ok(await acquire(semaphore));
-    semaphore[Symbol.dispose]();
-  });
+  test(
+    `BoundedSemaphore.${way} does not hold a slot beside whoever has replaced its file`,
+    async () => {
+      using dir = slots();
+      let holder: { release(): void } | undefined;
+      const replace = () => {
+        const path = dir.path(0);
+        fs.writeFileSync(`${path}.new`, "");
+        holder = foreign(`${path}.new`);
+        fs.renameSync(`${path}.new`, path);
+      };
+      const semaphore = dir.semaphore(1, { timeout: 30 });
+      await withFiles(before(replace), async () => {
+        if (way.startsWith("try")) {
+          assert.equal(await acquire(semaphore), null);
+        } else {
+          const attempt = async () => await acquire(semaphore);
+          await assert.rejects(attempt, AlreadyLocked);
+        }
+      });
+      assert.equal(semaphore.locked, false);
+      holder!.release();
+      assert.equal(dir.open(), 0);
+      assert.ok(await acquire(semaphore));
+      semaphore[Symbol.dispose]();
+    },
+    "replacing what is open",
+  );
 }
 
 test(
@@ -505,20 +525,23 @@ test(
 );
 
 for (const form of FORMS) {
-  test(`BoundedSemaphore.${form}() does not go on for ever where files are never in their place`, async () => {
-    using dir = slots();
-    const nowhere = () => ({ isAt: () => false });
-    const failing = withFiles(
-      nowhere,
-      async () => await dir.semaphore(1)[form](),
-    );
-    await assert.rejects(failing, {
-      name: "LockUnsupported",
-      path: join(dir.directory, "s"),
-      message: /another file each time/,
-    });
-    assert.equal(dir.open(), 0);
-  });
+  test(
+    `BoundedSemaphore.${form}() does not go on for ever where files are never in their place`,
+    async () => {
+      using dir = slots();
+      const nowhere = () => ({ isAt: () => false });
+      const failing = withFiles(
+        nowhere,
+        async () => await dir.semaphore(1)[form](),
+      );
+      await assert.rejects(failing, {
+        name: "LockUnsupported",
+        path: join(dir.directory, "s"),
+        message: /another file each time/,
+      });
+      assert.equal(dir.open(), 0);
+    },
+  );
 
   test(`BoundedSemaphore.${form}() leaves no slot locked whose place cannot be looked up`, async () => {
     using dir = slots();
@@ -536,23 +559,27 @@ for (const form of FORMS) {
     assert.ok(slot);
   });
 
-  test(`BoundedSemaphore.${form}() refuses a symbolic link in the place of a slot`, async () => {
-    for (const content of ["precious", null]) {
-      using dir = slots();
-      const victim = join(dir.directory, "victim");
-      if (content !== null) fs.writeFileSync(victim, content);
-      fs.symlinkSync(victim, dir.path(0));
-      const failing = async () => await dir.semaphore(1)[form]();
-      await assert.rejects(failing, { code: "ELOOP" });
-      await assert.rejects(dir.semaphore(1).tryAcquire(), { code: "ELOOP" });
-      assert.equal(fs.existsSync(victim), content !== null);
-      if (content !== null) {
-        assert.equal(fs.readFileSync(victim, "utf8"), content);
-        assert.notEqual(new Lock(victim).tryAcquireSync()?.closeSync(), null);
+  test(
+    `BoundedSemaphore.${form}() refuses a symbolic link in the place of a slot`,
+    async () => {
+      for (const content of ["precious", null]) {
+        using dir = slots();
+        const victim = join(dir.directory, "victim");
+        if (content !== null) fs.writeFileSync(victim, content);
+        fs.symlinkSync(victim, dir.path(0));
+        const failing = async () => await dir.semaphore(1)[form]();
+        await assert.rejects(failing, { code: "ELOOP" });
+        await assert.rejects(dir.semaphore(1).tryAcquire(), { code: "ELOOP" });
+        assert.equal(fs.existsSync(victim), content !== null);
+        if (content !== null) {
+          assert.equal(fs.readFileSync(victim, "utf8"), content);
+          assert.notEqual(new Lock(victim).tryAcquireSync()?.closeSync(), null);
+        }
+        assert.equal(dir.open(), 0);
       }
-      assert.equal(dir.open(), 0);
-    }
-  });
+    },
+    "symbolic links",
+  );
 
   test(
     `BoundedSemaphore.${form}() takes part in slots of another user, if that user lets it`,
@@ -589,56 +616,67 @@ for (const form of FORMS) {
       assert.equal(dir.open(), 0);
     },
     "root",
+    "permission bits",
   );
 }
 
-test("a process that runs out of descriptors while it opens slots closes them again", async () => {
-  const LIMIT = 'ulimit -n 512; exec "$@"';
-  for (const { command, directory, extension } of runtimes) {
-    for (const form of ["acquireSlot", "acquireSlotSync"]) {
-      using dir = slots();
-      const holder = dir.semaphore(20);
-      for (let i = 0; i < 20; i++) holder.acquireSync();
-      const script = join(directory, "tests", "fixtures", "worker") + extension;
-      await using worker = new Worker(
-        ["sh", "-c", LIMIT, "sh", ...command, script],
-      );
-      const { pid } = worker.process;
-      // Whatever the runtime opens for its first work is open by now.
-      assert.equal(await worker.ask("tryAcquireSlot", 20, dir.options), null);
-      // Deno reads source maps for its first error from a module, and panics
-      // if it cannot.
-      const nowhere = { ...dir.options, directory: `${dir.directory}/none` };
-      const fails = worker.ask("acquireSlotSync", 20, nowhere);
-      await assert.rejects(fails, { code: "ENOENT" });
-      await worker.ask("exhaust", 5);
-      const failing = worker.ask(form, 20, dir.options);
-      await assert.rejects(failing, { code: "EMFILE" });
-      assert.equal(openDescriptors(dir.directory, pid), 0);
-      // Enough for one slot after the other.
-      assert.equal(await worker.ask("tryAcquireSlot", 20, dir.options), null);
-      await worker.ask("relax");
-      const waiting = worker.ask(form, 20, dir.options);
-      await untilWaiting(worker, dir.directory, 20);
-      holder[Symbol.dispose]();
-      await waiting;
-      assert.equal(openDescriptors(dir.directory, pid), 1);
+test(
+  "a process that runs out of descriptors while it opens slots closes them again",
+  async () => {
+    const LIMIT = 'ulimit -n 512; exec "$@"';
+    for (const { command, directory, extension } of runtimes) {
+      for (const form of ["acquireSlot", "acquireSlotSync"]) {
+        using dir = slots();
+        const holder = dir.semaphore(20);
+        for (let i = 0; i < 20; i++) holder.acquireSync();
+        const script = join(directory, "tests", "fixtures", "worker") +
+          extension;
+        await using worker = new Worker(
+          ["sh", "-c", LIMIT, "sh", ...command, script],
+        );
+        const { pid } = worker.process;
+        // Whatever the runtime opens for its first work is open by now.
+        assert.equal(await worker.ask("tryAcquireSlot", 20, dir.options), null);
+        // Deno reads source maps for its first error from a module, and panics
+        // if it cannot.
+        const nowhere = { ...dir.options, directory: `${dir.directory}/none` };
+        const fails = worker.ask("acquireSlotSync", 20, nowhere);
+        await assert.rejects(fails, { code: "ENOENT" });
+        await worker.ask("exhaust", 5);
+        const failing = worker.ask(form, 20, dir.options);
+        await assert.rejects(failing, { code: "EMFILE" });
+        assert.equal(openDescriptors(dir.directory, pid), 0);
+        // Enough for one slot after the other.
+        assert.equal(await worker.ask("tryAcquireSlot", 20, dir.options), null);
+        await worker.ask("relax");
+        const waiting = worker.ask(form, 20, dir.options);
+        await untilWaiting(worker, dir.directory, 20);
+        holder[Symbol.dispose]();
+        await waiting;
+        assert.equal(openDescriptors(dir.directory, pid), 1);
+      }
     }
-  }
-});
+  },
+  "sh(1)",
+  "/proc",
+);
 
-test("10,000 contended acquisitions leave memory and descriptors as they were", async () => {
-  for (const runtime of runtimes) {
-    using dir = slots();
-    await using worker = Worker.on(runtime);
-    const { pid } = worker.process;
-    const grown = await worker.ask("contend", 3, dir.options, 14_000);
-    assert.ok(grown as number < 80, `${runtime.name}: ${grown} MB`);
-    assert.equal(openDescriptors(dir.directory, pid), 0);
-    const told = openDescriptors("anon_inode:inotify", pid);
-    assert.ok(told <= 1, `${runtime.name}: told ${told} times`);
-  }
-});
+test(
+  "10,000 contended acquisitions leave memory and descriptors as they were",
+  async () => {
+    for (const runtime of runtimes) {
+      using dir = slots();
+      await using worker = Worker.on(runtime);
+      const { pid } = worker.process;
+      const grown = await worker.ask("contend", 3, dir.options, 14_000);
+      assert.ok(grown as number < 80, `${runtime.name}: ${grown} MB`);
+      assert.equal(openDescriptors(dir.directory, pid), 0);
+      const told = openDescriptors("anon_inode:inotify", pid);
+      assert.ok(told <= 1, `${runtime.name}: told ${told} times`);
+    }
+  },
+  "/proc",
+);
 
 test(
   "semaphores of different names do not take each other's wake-ups",
@@ -698,36 +736,45 @@ for (const form of FORMS) {
     assert.equal(dir.open(), 0);
   });
 
-  test(`BoundedSemaphore.${form}() refuses a directory in the place of a slot`, async () => {
-    using dir = slots();
-    fs.mkdirSync(dir.path(0));
-    const failing = async () => await dir.semaphore(1)[form]();
-    await assert.rejects(failing, { code: "EISDIR" });
-    assert.equal(dir.open(), 0);
-  });
+  test(
+    `BoundedSemaphore.${form}() refuses a directory in the place of a slot`,
+    async () => {
+      using dir = slots();
+      fs.mkdirSync(dir.path(0));
+      const failing = async () => await dir.semaphore(1)[form]();
+      await assert.rejects(failing, { code: "EISDIR" });
+      assert.equal(dir.open(), 0);
+    },
+    "the names that POSIX gives to errors",
+  );
 
-  test(`BoundedSemaphore.${form}() refuses a symbolic link that appears while it tries to open a slot`, async () => {
-    using dir = slots();
-    const victim = join(dir.directory, "victim");
-    fs.writeFileSync(victim, "");
-    const denied = () => {
-      fs.symlinkSync(victim, dir.path(0));
-      return systemError("EACCES", 13);
-    };
-    let opened = 0;
-    await withNative((real) => ({
-      open: (...how) => opened++ ? real.open(...how) : Promise.reject(denied()),
-      openSync(...how) {
-        if (opened++) return real.openSync(...how);
-        throw denied();
-      },
-    }), () =>
-      assert.rejects(async () => await dir.semaphore(1)[form](), {
-        message: /injected EACCES/,
-      }));
-    assert.equal(opened, 2);
-    assert.equal(dir.open(), 0);
-  });
+  test(
+    `BoundedSemaphore.${form}() refuses a symbolic link that appears while it tries to open a slot`,
+    async () => {
+      using dir = slots();
+      const victim = join(dir.directory, "victim");
+      fs.writeFileSync(victim, "");
+      const denied = () => {
+        fs.symlinkSync(victim, dir.path(0));
+        return systemError("EACCES", 13);
+      };
+      let opened = 0;
+      await withNative((real) => ({
+        open: (...how) =>
+          opened++ ? real.open(...how) : Promise.reject(denied()),
+        openSync(...how) {
+          if (opened++) return real.openSync(...how);
+          throw denied();
+        },
+      }), () =>
+        assert.rejects(async () => await dir.semaphore(1)[form](), {
+          message: /injected EACCES/,
+        }));
+      assert.equal(opened, 2);
+      assert.equal(dir.open(), 0);
+    },
+    "symbolic links",
+  );
 }
 
 test("a release of a slot that fails wakes the next all the same", async () => {

@@ -194,25 +194,31 @@ for (const [form, acquire] of FORMS) {
     }
   });
 
-  test(`TemporaryFileLock.${form}: planted symlink in a shared directory`, async () => {
-    using dir = folder();
-    const path = join(dir.path, "a.lock");
-    const victim = join(dir.path, "victim");
-    for (
-      const [exists, options] of [[true], [false], [true, SHARED]] as const
-    ) {
-      if (exists) fs.writeFileSync(victim, "intact");
-      fs.symlinkSync(victim, path);
-      const lock = new TemporaryFileLock(path, options);
-      await assert.rejects(async () => await acquire(lock), { code: "ELOOP" });
-      assert.equal(fs.existsSync(victim), exists, "no file is created");
-      if (exists) assert.equal(fs.readFileSync(victim, "utf8"), "intact");
-      assert.ok(fs.lstatSync(path).isSymbolicLink(), "nor removed");
-      fs.rmSync(path);
-      fs.rmSync(victim, { force: true });
-    }
-    assertNothingLeft(path);
-  });
+  test(
+    `TemporaryFileLock.${form}: planted symlink in a shared directory`,
+    async () => {
+      using dir = folder();
+      const path = join(dir.path, "a.lock");
+      const victim = join(dir.path, "victim");
+      for (
+        const [exists, options] of [[true], [false], [true, SHARED]] as const
+      ) {
+        if (exists) fs.writeFileSync(victim, "intact");
+        fs.symlinkSync(victim, path);
+        const lock = new TemporaryFileLock(path, options);
+        await assert.rejects(async () => await acquire(lock), {
+          code: "ELOOP",
+        });
+        assert.equal(fs.existsSync(victim), exists, "no file is created");
+        if (exists) assert.equal(fs.readFileSync(victim, "utf8"), "intact");
+        assert.ok(fs.lstatSync(path).isSymbolicLink(), "nor removed");
+        fs.rmSync(path);
+        fs.rmSync(victim, { force: true });
+      }
+      assertNothingLeft(path);
+    },
+    "symbolic links",
+  );
 
   test(`TemporaryFileLock.${form}: planted symlink that takes the file's place as it is opened`, async () => {
     using dir = folder();
@@ -299,6 +305,29 @@ test("a TemporaryFileLock that cannot be released at exit keeps no other", async
   assert.ok(!fs.existsSync(a) && !fs.existsSync(b));
   other.closeSync();
 });
+
+for (const [form, acquire] of FORMS) {
+  test(`TemporaryFileLock.${form} removes its file wherever the process went`, async () => {
+    using dir = folder();
+    using elsewhere = folder();
+    const before = process.cwd();
+    try {
+      process.chdir(dir.path);
+      const lock = new TemporaryFileLock("a.lock");
+      const file = await acquire(lock);
+      assert.equal(file.path, "a.lock");
+      process.chdir(elsewhere.path);
+      file.closeSync();
+      assertNothingLeft(join(dir.path, "a.lock"));
+      // Where it is now counts.
+      using _ = await acquire(lock);
+      assert.ok(fs.existsSync(join(elsewhere.path, "a.lock")));
+    } finally {
+      process.chdir(before);
+    }
+    assertNothingLeft(join(elsewhere.path, "a.lock"));
+  });
+}
 
 test("TemporaryFileLock is called .lock unless it is called otherwise", () => {
   assert.equal(new TemporaryFileLock().path, ".lock");
@@ -400,52 +429,56 @@ test("TemporaryFileLock.acquire() aborted while waiting leaves nothing behind", 
   assertNothingLeft(path);
 });
 
-test("TemporaryFileLock.acquire() aborted while its file is made removes it, unless it is others'", async () => {
-  using dir = folder();
-  const path = join(dir.path, "a.lock");
-  for (const fate of ["free", "held", "replaced"]) {
-    let opened!: () => void;
-    const slow = new Promise<void>((resolve) => opened = resolve);
-    let closed!: () => void;
-    const end = new Promise<void>((resolve) => closed = resolve);
-    const controller = new AbortController();
-    await withNative((real) => ({
-      async open(...how) {
-        await slow;
-        const file = real.openSync(...how);
-        if (fate === "replaced") {
-          fs.writeFileSync(`${path}.other`, "another's");
-          fs.renameSync(`${path}.other`, path);
-        }
-        return {
-          ...file,
-          ...bound(file),
-          close: () => (file.closeSync(), closed()),
-        };
-      },
-    }), async () => {
-      const { signal } = controller;
-      const acquiring = new TemporaryFileLock(path).acquire({ signal });
-      await delay(1);
-      controller.abort("enough");
-      await assert.rejects(acquiring, (reason) => reason === "enough");
-      using holder = fate === "held"
-        ? new TemporaryFileLock(path).acquireSync()
-        : null;
-      opened();
-      await end;
-      assert.equal(fs.existsSync(path), fate !== "free");
-      if (fate === "replaced") fs.unlinkSync(path);
-      if (holder) assert.equal(inode(path), inodeOf(holder));
-    });
-    assertNothingLeft(path);
-  }
-});
+test(
+  "TemporaryFileLock.acquire() aborted while its file is made removes it, unless it is others'",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    for (const fate of ["free", "held", "replaced"]) {
+      let opened!: () => void;
+      const slow = new Promise<void>((resolve) => opened = resolve);
+      let closed!: () => void;
+      const end = new Promise<void>((resolve) => closed = resolve);
+      const controller = new AbortController();
+      await withNative((real) => ({
+        async open(...how) {
+          await slow;
+          const file = real.openSync(...how);
+          if (fate === "replaced") {
+            fs.writeFileSync(`${path}.other`, "another's");
+            fs.renameSync(`${path}.other`, path);
+          }
+          return {
+            ...file,
+            ...bound(file),
+            close: () => (file.closeSync(), closed()),
+          };
+        },
+      }), async () => {
+        const { signal } = controller;
+        const acquiring = new TemporaryFileLock(path).acquire({ signal });
+        await delay(1);
+        controller.abort("enough");
+        await assert.rejects(acquiring, (reason) => reason === "enough");
+        using holder = fate === "held"
+          ? new TemporaryFileLock(path).acquireSync()
+          : null;
+        opened();
+        await end;
+        assert.equal(fs.existsSync(path), fate !== "free");
+        if (fate === "replaced") fs.unlinkSync(path);
+        if (holder) assert.equal(inode(path), inodeOf(holder));
+      });
+      assertNothingLeft(path);
+    }
+  },
+  "replacing what is open",
+);
 
 /** The methods of a file that have to be called on it. */
 function bound(file: NativeFile): NativeFile {
   return new Proxy(file, {
-    ownKeys: () => ["tryLock", "unlock", "isAt", "closeSync"],
+    ownKeys: () => ["tryLock", "unlock", "isAt", "unlink", "closeSync"],
     getOwnPropertyDescriptor: () => ({ enumerable: true, configurable: true }),
     get(target, name) {
       const value = Reflect.get(target, name);
@@ -489,6 +522,30 @@ test("a shared TemporaryFileLock of the last reader is removed, whoever is last"
   }
 });
 
+test("a shared TemporaryFileLock is removed by two who leave together, as on macOS", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  let meanwhile = () => {};
+  const stays = (file: NativeFile): Partial<NativeFile> => ({
+    // Where flock(2) leaves a shared lock that cannot become exclusive.
+    tryLock(exclusive) {
+      if (file.tryLock(exclusive)) return true;
+      if (exclusive) file.tryLock(false);
+      const then = meanwhile;
+      meanwhile = () => {};
+      then();
+      return false;
+    },
+  });
+  await withFiles(stays, async () => {
+    const one = await new TemporaryFileLock(path, SHARED).acquire();
+    const two = new TemporaryFileLock(path, SHARED).acquireSync();
+    meanwhile = () => two.closeSync();
+    await one.close();
+  });
+  assertNothingLeft(path);
+});
+
 test("a shared TemporaryFileLock keeps what is in the file", async () => {
   using dir = folder();
   const path = join(dir.path, "a.lock");
@@ -497,31 +554,35 @@ test("a shared TemporaryFileLock keeps what is in the file", async () => {
   assert.equal(await file.readText(), "kept");
 });
 
-test("TemporaryFileLock leaves alone what somebody else has put in its place", async () => {
-  using dir = folder();
-  const path = join(dir.path, "a.lock");
-  for (const options of [{}, SHARED]) {
-    const lock = new TemporaryFileLock(path, options);
-    await lock.acquire();
-    fs.rmSync(path);
-    await lock.release();
-    assertNothingLeft(path);
-    await lock.acquire();
-    fs.rmSync(path);
-    const other = await new TemporaryFileLock(path).acquire();
-    await lock.release();
-    assert.equal(inode(path), inodeOf(other));
-    await other.close();
-    assertNothingLeft(path);
-    await lock.acquire();
-    fs.renameSync(path, `${path}.moved`);
-    fs.symlinkSync(`${path}.moved`, path);
-    await lock.release();
-    assert.ok(fs.lstatSync(path).isSymbolicLink());
-    fs.rmSync(path);
-    fs.rmSync(`${path}.moved`);
-  }
-});
+test(
+  "TemporaryFileLock leaves alone what somebody else has put in its place",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    for (const options of [{}, SHARED]) {
+      const lock = new TemporaryFileLock(path, options);
+      await lock.acquire();
+      fs.rmSync(path);
+      await lock.release();
+      assertNothingLeft(path);
+      await lock.acquire();
+      fs.rmSync(path);
+      const other = await new TemporaryFileLock(path).acquire();
+      await lock.release();
+      assert.equal(inode(path), inodeOf(other));
+      await other.close();
+      assertNothingLeft(path);
+      await lock.acquire();
+      fs.renameSync(path, `${path}.moved`);
+      fs.symlinkSync(`${path}.moved`, path);
+      await lock.release();
+      assert.ok(fs.lstatSync(path).isSymbolicLink());
+      fs.rmSync(path);
+      fs.rmSync(`${path}.moved`);
+    }
+  },
+  "symbolic links",
+);
 
 test("TemporaryFileLock whose file never stays in place says so", async () => {
   using dir = folder();
@@ -591,26 +652,34 @@ test("TemporaryFileLock that can have no locks holds nothing", async () => {
   assert.equal(exitListeners(), 0);
 });
 
-test("TemporaryFileLock makes its file with the mode that it is given, less the umask", async () => {
-  using dir = folder();
-  const path = join(dir.path, "a.lock");
-  const umask = process.umask(0o027);
-  try {
-    for (const [creationMode, mode] of [[undefined, 0o640], [0o604, 0o600]]) {
-      const lock = new TemporaryFileLock(path, { creationMode });
-      await lock.acquire();
-      assert.equal(fs.statSync(path).mode & 0o777, mode);
-      await lock.release();
-      lock.acquireSync();
-      assert.equal(fs.statSync(path).mode & 0o777, mode);
-      lock.releaseSync();
+test(
+  "TemporaryFileLock makes its file with the mode that it is given, less the umask",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    const umask = process.umask(0o027);
+    try {
+      for (const [creationMode, mode] of [[undefined, 0o640], [0o604, 0o600]]) {
+        const lock = new TemporaryFileLock(path, { creationMode });
+        await lock.acquire();
+        assert.equal(fs.statSync(path).mode & 0o777, mode);
+        await lock.release();
+        lock.acquireSync();
+        assert.equal(fs.statSync(path).mode & 0o777, mode);
+        lock.releaseSync();
+      }
+      fs.writeFileSync(path, "");
+      assert.equal(
+        fs.statSync(path).mode & 0o777,
+        0o640,
+        "and the umask stays",
+      );
+    } finally {
+      process.umask(umask);
     }
-    fs.writeFileSync(path, "");
-    assert.equal(fs.statSync(path).mode & 0o777, 0o640, "and the umask stays");
-  } finally {
-    process.umask(umask);
-  }
-});
+  },
+  "permission bits",
+);
 
 test("TemporaryFileLock shared by 100 tasks lets them in one by one, in order of arrival", async () => {
   using dir = folder();
@@ -701,6 +770,7 @@ test(
     }
   },
   "root",
+  "permission bits",
 );
 
 test(
@@ -725,6 +795,7 @@ test(
     }
   },
   "root",
+  "permission bits",
 );
 
 test("the error of a lock file that may not be opened names its owner", async () => {
@@ -811,6 +882,7 @@ test(
   },
   "root",
   "protected_regular",
+  "permission bits",
 );
 
 /** How a process ends, and its status. */

@@ -96,41 +96,49 @@ test("updateFile() makes a new file and the directories above it", async () => {
   });
   assert.deepEqual(given, [""]);
   assert.equal(fs.statSync(path).mode & 0o777, 0o640 & ~process.umask());
-});
+}, "permission bits");
 
-test("updateFile() leaves the file as it is when nothing changes or the function throws", async () => {
-  using temporary = folder();
-  const path = join(temporary.path, "number");
-  fs.writeFileSync(path, "1", { mode: 0o604 });
-  const { ino } = fs.statSync(path);
-  await updateFile(path, (text) => text);
-  const failure = new Error("no");
-  const fails = updateFile(path, () => Promise.reject(failure));
-  await assert.rejects(fails, (error) => error === failure);
-  assert.equal(fs.statSync(path).ino, ino);
-  await updateFile(path, more);
-  assert.notEqual(fs.statSync(path).ino, ino, "it is another file");
-  assert.equal(fs.statSync(path).mode & 0o777, 0o604);
-  assert.equal(fs.readFileSync(path, "utf8"), "2");
-  assert.equal(openDescriptors(temporary.path), 0);
-});
+test(
+  "updateFile() leaves the file as it is when nothing changes or the function throws",
+  async () => {
+    using temporary = folder();
+    const path = join(temporary.path, "number");
+    fs.writeFileSync(path, "1", { mode: 0o604 });
+    const { ino } = fs.statSync(path);
+    await updateFile(path, (text) => text);
+    const failure = new Error("no");
+    const fails = updateFile(path, () => Promise.reject(failure));
+    await assert.rejects(fails, (error) => error === failure);
+    assert.equal(fs.statSync(path).ino, ino);
+    await updateFile(path, more);
+    assert.notEqual(fs.statSync(path).ino, ino, "it is another file");
+    assert.equal(fs.statSync(path).mode & 0o777, 0o604);
+    assert.equal(fs.readFileSync(path, "utf8"), "2");
+    assert.equal(openDescriptors(temporary.path), 0);
+  },
+  "permission bits",
+);
 
-test("updateFile() waits for the lock on the path with .lock added, of a link's target", async () => {
-  using temporary = folder();
-  const target = join(temporary.path, "target");
-  const link = join(temporary.path, "link");
-  fs.writeFileSync(target, "1");
-  fs.symlinkSync("target", link);
-  {
-    using _held = new Lock(`${target}.lock`).acquireSync();
-    const ended = updateFile(link, more, { timeout: 20 });
-    await assert.rejects(ended, AlreadyLocked);
-    assert.equal(fs.readFileSync(target, "utf8"), "1");
-  }
-  await updateFile(link, more);
-  assert.equal(fs.readFileSync(target, "utf8"), "2");
-  assert.equal(fs.readlinkSync(link), "target");
-});
+test(
+  "updateFile() waits for the lock on the path with .lock added, of a link's target",
+  async () => {
+    using temporary = folder();
+    const target = join(temporary.path, "target");
+    const link = join(temporary.path, "link");
+    fs.writeFileSync(target, "1");
+    fs.symlinkSync("target", link);
+    {
+      using _held = new Lock(`${target}.lock`).acquireSync();
+      const ended = updateFile(link, more, { timeout: 20 });
+      await assert.rejects(ended, AlreadyLocked);
+      assert.equal(fs.readFileSync(target, "utf8"), "1");
+    }
+    await updateFile(link, more);
+    assert.equal(fs.readFileSync(target, "utf8"), "2");
+    assert.equal(fs.readlinkSync(link), "target");
+  },
+  "symbolic links",
+);
 
 test("updateFile() changes bytes as they are, and refuses text that is no UTF-8", async () => {
   using temporary = folder();

@@ -7,7 +7,7 @@ import { perform, performSync, step } from "../src/recipe.ts";
 import { now, Patience } from "../src/wait/patience.ts";
 import { Turns } from "../src/wait/turns.ts";
 import { pauses, waitFor } from "../src/wait/wait.ts";
-import { counted, test, untold } from "./harness.ts";
+import { activeTimers, counted, test, untold } from "./harness.ts";
 
 const patience = (options: Partial<Wait> = {}) =>
   new Patience({ ...AS_LONG_AS_IT_TAKES, timeout: 5000, ...options });
@@ -31,12 +31,31 @@ test("pauses begin within a millisecond and grow up to checkInterval", () => {
   }
   assert.ok(some[0] <= 1);
   assert.ok(some.every((pause) => pause > 0 && pause <= 40));
-  assert.ok(some.slice(20).every((pause) => pause >= 20));
+  assert.ok(some.slice(20).every((pause) => pause >= 36));
   assert.ok(new Set(some.slice(20)).size > 900, "they are jittered");
   for (const pause of pauses(patience({ checkInterval: 0.1 }))) {
     assert.ok(pause <= 0.1);
     break;
   }
+});
+
+test("a pause wakes the process up once", async () => {
+  const { setTimeout } = globalThis;
+  let timers = 0;
+  const counting = (...args: Parameters<typeof setTimeout>) => {
+    timers++;
+    return setTimeout(...args);
+  };
+  globalThis.setTimeout = Object.assign(counting, setTimeout);
+  try {
+    const { untilWoken } = Patience.prototype;
+    const sleep = untilWoken.bind(patience());
+    for (let i = 0; i < 20; i++) await sleep(10.5, () => () => {});
+  } finally {
+    globalThis.setTimeout = setTimeout;
+  }
+  // Now and then a timer is early.
+  assert.ok(timers < 30, `${timers} timers`);
 });
 
 test("pauses end with the wait, the last one at its very end", () => {
@@ -94,23 +113,88 @@ test("waitFor() ends when the signal is aborted during an attempt", async () => 
   assert.equal(attempts, 1);
 });
 
-test("recipes run the same steps in both ways and can handle their errors", async () => {
-  function* recipe() {
-    const results: unknown[] = [];
-    results.push(yield* step(() => Promise.resolve("waited"), () => "blocked"));
-    results.push(yield* step(() => 1, () => 1));
-    try {
-      yield* step(() => Promise.reject("no"), () => {
-        throw "no";
-      });
-    } catch (error) {
-      results.push(error);
-    }
-    return results;
-  }
-  assert.deepEqual(await perform(recipe()), ["waited", 1, "no"]);
-  assert.deepEqual(performSync(recipe()), ["blocked", 1, "no"]);
+test("who is told of the wait may end it, and nothing is left", async () => {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const wait = { ...AS_LONG_AS_IT_TAKES, signal, timeout: 5000 };
+  const told = new Patience(wait, () => controller.abort("enough"));
+  using timers = activeTimers();
+  const ended = perform(waitFor(file(() => false), true, told, () => {}));
+  await assert.rejects(ended, (reason) => reason === "enough");
+  assert.equal(timers.size, 0);
 });
+
+/** A file that the system blocks the thread for, and what was asked of it. */
+function blocking(code?: string) {
+  const asked: string[] = [];
+  const it: Lockable = {
+    ...file(() => asked.push("attempt") === 3),
+    lock(exclusive) {
+      asked.push(exclusive ? "exclusive" : "shared");
+      if (code) throw Object.assign(new Error(code), { code });
+    },
+  };
+  return { it, asked };
+}
+
+test("a wait that blocks the thread and has no end is the system's", () => {
+  for (const exclusive of [true, false]) {
+    const { it, asked } = blocking();
+    const endless = patience({ timeout: Infinity });
+    assert.ok(performSync(waitFor(it, exclusive, endless, () => {})));
+    assert.deepEqual(asked, ["attempt", exclusive ? "exclusive" : "shared"]);
+  }
+});
+
+test("a wait with an end or somebody to tell is by attempts", async () => {
+  const told = new Patience(
+    { ...AS_LONG_AS_IT_TAKES, timeout: Infinity },
+    () => {},
+  );
+  const attempts = ["attempt", "attempt", "attempt"];
+  for (const wait of [told, patience({ timeout: 1e9 })]) {
+    const { it, asked } = blocking();
+    assert.ok(performSync(waitFor(it, true, wait, () => {})));
+    assert.deepEqual(asked, attempts);
+  }
+  const { it, asked } = blocking();
+  const endless = patience({ timeout: Infinity });
+  assert.ok(await perform(waitFor(it, true, endless, () => {})));
+  assert.deepEqual(asked, attempts, "it does not block the thread");
+});
+
+test("what the system takes for a deadlock is waited for by attempts", () => {
+  const { it, asked } = blocking("EDEADLK");
+  const endless = () => patience({ timeout: Infinity });
+  assert.ok(performSync(waitFor(it, true, endless(), () => {})));
+  assert.deepEqual(asked, ["attempt", "exclusive", "attempt"]);
+  const { it: broken } = blocking("ENOLCK");
+  const failing = waitFor(broken, true, endless(), () => {});
+  assert.throws(() => performSync(failing), { code: "ENOLCK" });
+});
+
+test(
+  "recipes run the same steps in both ways and can handle their errors",
+  async () => {
+    function* recipe() {
+      const results: unknown[] = [];
+      results.push(
+        yield* step(() => Promise.resolve("waited"), () => "blocked"),
+      );
+      results.push(yield* step(() => 1, () => 1));
+      try {
+        yield* step(() => Promise.reject("no"), () => {
+          throw "no";
+        });
+      } catch (error) {
+        results.push(error);
+      }
+      return results;
+    }
+    assert.deepEqual(await perform(recipe()), ["waited", 1, "no"]);
+    assert.deepEqual(performSync(recipe()), ["blocked", 1, "no"]);
+  },
+);
 
 test("Turns pass in order of arrival and nobody overtakes", async () => {
   const turns = new Turns();
