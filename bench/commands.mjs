@@ -16,13 +16,34 @@ export const RUNTIMES = {
 
 /** This package on one of the `RUNTIMES`. */
 export function ourCommand(name, driver, kind, withoutFfi = false) {
+  return moduleCommand(
+    name,
+    [],
+    driver,
+    kind,
+    (command) =>
+      withoutFfi
+        ? command.flatMap((word) => word === "-A" ? WITHOUT_FFI : [word])
+        : command,
+  );
+}
+
+/** Its locks in Redis on one of them. */
+export function ourRedisCommand(name, driver) {
+  return moduleCommand(name, ["src", "redis"], driver, "async");
+}
+
+/** Its bindings to the system alone. */
+export function bareCommand(name, driver) {
+  return moduleCommand(name, ["ffi"], driver, "sync");
+}
+
+function moduleCommand(name, folders, driver, kind, permit = (all) => all) {
   const runtime = findRuntime(name);
   if (!runtime) return undefined;
-  const command = withoutFfi
-    ? runtime.command.flatMap((word) => word === "-A" ? WITHOUT_FFI : [word])
-    : runtime.command;
-  const module = join(runtime.directory, `mod${runtime.extension}`);
-  return script(command, driver, kind, module);
+  const { command, directory, extension } = runtime;
+  const module = join(directory, ...folders, `mod${extension}`);
+  return script(permit(command), driver, kind, module);
 }
 
 /** This package on each of them. */

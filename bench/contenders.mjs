@@ -4,6 +4,7 @@
  */
 
 import {
+  bareCommand,
   denoCommand,
   nodeCommand,
   ourCommand,
@@ -13,6 +14,7 @@ import {
   RUNTIMES,
 } from "./commands.mjs";
 import { compileC, npmPeer } from "./peers.mjs";
+import { inRedis } from "./redis.mjs";
 import { who } from "./rounds.mjs";
 import { updating } from "./updating.mjs";
 
@@ -44,9 +46,12 @@ function all() {
       Object.keys(RUNTIMES).map((runtime) => ours(runtime, kind))
     ),
     ...["sync", "async"].map((kind) => ours("deno", kind, true)),
+    ...Object.keys(RUNTIMES).map((runtime) => endless(runtime)),
+    endless("deno", true),
     ...["sync", "async"].map(mixed),
     python("portalocker", "portalocker Lock, Python", 250),
     python("filelock", "filelock FileLock, Python", 50),
+    ...Object.keys(RUNTIMES).map(bare),
     ...["sync", "async"].map(denoFile),
     npm("fs-ext", "sync", WAITING),
     npm("fs-ext", "async", [...WAITING, "idle"]),
@@ -56,6 +61,7 @@ function all() {
     // Its first pause; the next ones are 2 s, 4 s and so on.
     { ...npm("proper-lockfile", "async", WAITING), period: 1000 },
     ...updating(),
+    ...inRedis(),
   ];
 }
 
@@ -104,6 +110,32 @@ function ours(runtime, kind, withoutFfi = false) {
     withoutFfi,
     period: withoutFfi ? 300 : undefined,
     find: () => ourCommand(runtime, "lockers/portalock", kind, withoutFfi),
+    lacks: `${runtime} is not installed`,
+  };
+}
+
+/** This package where the wait is left to the kernel. */
+function endless(runtime, withoutFfi = false) {
+  const driver = "lockers/portalock_endless";
+  const { name, label, ...one } = ours(runtime, "sync", withoutFfi);
+  return {
+    ...one,
+    name: name.replace("sync", "endless"),
+    label: label.replace("sync", "sync, no end"),
+    scenarios: ["handover"],
+    kind: "endless",
+    period: undefined,
+    find: () => ourCommand(runtime, driver, "sync", withoutFfi),
+  };
+}
+
+/** What JavaScript and its FFI cost without this package's waiting. */
+function bare(runtime) {
+  return {
+    name: `bare-${runtime}`,
+    label: `flock(2) by FFI, sync, ${RUNTIMES[runtime]}`,
+    scenarios: ["uncontended", "handover"],
+    find: () => bareCommand(runtime, "lockers/bare"),
     lacks: `${runtime} is not installed`,
   };
 }

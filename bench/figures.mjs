@@ -4,7 +4,12 @@ import { short, whole } from "./format.mjs";
 import { bars } from "./svg.mjs";
 
 /** What the pictures show, by scenario, to those who cannot see them. */
-export const FIGURES = { handover, contention };
+export const FIGURES = {
+  handover,
+  contention,
+  "redis-uncontended": redisUncontended,
+  "redis-handover": redisHandover,
+};
 
 /** Hand-over: medians on a logarithmic axis, p99 as whiskers. */
 function handover({ results }, machine) {
@@ -47,6 +52,50 @@ function contention({ results }, machine) {
   });
 }
 
+/** Redis: acquire and release in multiples of PING. */
+function redisUncontended({ results }, machine) {
+  return besidePing(
+    results,
+    machine,
+    "A lock in Redis, acquire and release, nobody else there",
+    ({ both, ping }) => [both, ping].map(({ median }) => median),
+  );
+}
+
+/** The hand-over in multiples of as cold a PING. */
+function redisHandover({ results }, machine) {
+  return besidePing(
+    results,
+    machine,
+    "A lock in Redis, from release in one process to acquired in another",
+    ({ median, pings }) => [median, pings.pingAlone],
+  );
+}
+
+/** `medians` gives that of a result and of the PING it is compared with. */
+function besidePing(results, machine, title, medians) {
+  const rows = results.map((result) => {
+    const [median, ping] = medians(result);
+    return {
+      label: result.label,
+      value: median / ping,
+      text: `${time(median)}, ${short(median / ping)} times PING`,
+      ours: result.ours,
+    };
+  });
+  const most = Math.max(...rows.map(({ value }) => value));
+  return bars({
+    title,
+    description: described(rows),
+    axis: "median, in multiples of PING by the same client library; " +
+      "logarithmic, shorter is better",
+    rows,
+    reference: undefined,
+    scale: logarithmic(1, most, String),
+    captions: captions(machine, "Blue: this package. All from one run:"),
+  });
+}
+
 function described(rows) {
   return rows.map(({ label, text }) => `${label}: ${text}`).join("; ");
 }
@@ -56,23 +105,27 @@ function reference(results, figure, shown) {
   return c && { value: figure(c), label: `C ${shown(figure(c))}` };
 }
 
-function captions({ date, hardware, system, fileSystem, runtimes }) {
-  return [
+function captions(
+  { date, hardware, system, fileSystem, runtimes },
+  legend =
     "Blue: this package. Dashed: C with blocking flock(2). All from one run:",
+) {
+  return [
+    legend,
     `${date}, ${hardware}, ${system}, ${fileSystem}`,
     runtimes.join(", "),
   ];
 }
 
-/** Whole decades, in microseconds, from 1 on. */
-function logarithmic(least, most) {
+/** Whole decades, from 1 on; of microseconds unless shown otherwise. */
+function logarithmic(least, most, shown = (value) => time(value, String)) {
   const first = Math.min(0, Math.floor(Math.log10(least)));
   const last = Math.max(first + 1, Math.ceil(Math.log10(most)));
   return {
     at: (value) => (Math.log10(value) - first) / (last - first),
     ticks: Array.from({ length: last - first + 1 }, (_, i) => {
       const value = 10 ** (first + i);
-      return { value, text: time(value, String) };
+      return { value, text: shown(value) };
     }),
   };
 }

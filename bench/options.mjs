@@ -12,7 +12,8 @@ const rounds = Object.entries(SCENARIOS)
 
 export const USAGE = `Usage: npm run bench -- [options]
 
-  --scenario NAME   Run only this one; may be given several times
+  --scenario NAME   Run only this one, "redis" for both of them; may be given
+                    several times
   --contender NAME  Measure only this one; may be given several times
   --rounds N        So many rounds, each with every contender
                     (${rounds})
@@ -44,12 +45,12 @@ export function parseOptions(args) {
     },
   });
   const { help, json, figures } = values;
-  mustBeKnown("scenario", values.scenario, Object.keys(SCENARIOS));
+  const scenarios = values.scenario.flatMap(named);
   mustBeKnown("contender", values.contender, NAMES);
   if (json !== undefined && !help) mustBeWritable("--json", json);
   if (figures !== undefined && !help) mustBeFolder(figures);
   return {
-    scenarios: values.scenario,
+    scenarios,
     contenders: values.contender,
     rounds: values.rounds && wholeNumber("--rounds", values.rounds, 1000),
     seconds: wholeNumber("--seconds", values.seconds, 3600),
@@ -58,6 +59,16 @@ export function parseOptions(args) {
     figures,
     help,
   };
+}
+
+/** Those that a word means: one, or all that begin with it. */
+function named(word) {
+  const names = Object.keys(SCENARIOS);
+  const meant = names.filter((name) =>
+    name === word || name.startsWith(`${word}-`)
+  );
+  if (meant.length === 0) mustBeKnown("scenario", [word], names);
+  return meant;
 }
 
 function mustBeKnown(what, names, known) {

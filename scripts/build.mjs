@@ -2,7 +2,8 @@
 
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { must, root } from "./setup.mjs";
+import { must, root, systemNode } from "./setup.mjs";
 
 rmSync(join(root, "dist"), { recursive: true, force: true });
-must(join(root, "node_modules", ".bin", "tsc"), ["-p", "tsconfig.npm.json"]);
+const tsc = join(root, "node_modules", "typescript", "bin", "tsc");
+must(systemNode(), [tsc, "-p", "tsconfig.npm.json"]);

@@ -19,14 +19,28 @@ const COMMON = `
   using_(new Lock("a.lock").acquireSync());
   function using_(file) { console.log(typeof file.fd); file.closeSync(); }
 `;
+const REDIS = `
+  import { RedisLock } from "@x/portalock/redis";
+  const url = "redis://127.0.0.1:1";
+  await new RedisLock("a", { url, timeout: 0 }).acquire().catch((error) =>
+    console.log(error.name + ": " + error.message)
+  );
+`;
 const TYPED = `
   import { Lock, type LockedFile } from "@x/portalock";
+  import { RedisLock, RedisSemaphore } from "@x/portalock/redis";
+  import type { RedisLease } from "@x/portalock/redis";
+  import { createClient, createCluster } from "redis";
   const file: LockedFile = new Lock("a.lock", { mode: "a+" }).acquireSync();
   const size: number = file.statSync().size;
   file.closeSync();
   // @ts-expect-error: it is no mode.
   new Lock("a.lock", { mode: "rw" });
-  export { size };
+  const client = createClient({ url: "redis://127.0.0.1:1", RESP: 2 });
+  const lease: RedisLease = await new RedisLock("a", { client }).acquire();
+  const token: bigint = lease.fencingToken;
+  new RedisSemaphore("a", 2, { client: createCluster({ rootNodes: [] }) });
+  export { size, token };
 `;
 
 /** Runs every check and returns how many passed, failed and were skipped. */
@@ -52,6 +66,22 @@ export function checkPackage() {
       for (const script of ["module.mjs", "common.cjs"]) {
         check(`the npm package, ${script}, ${name}`, program, [script], locks);
       }
+      check(
+        `the npm package without redis, ${name}`,
+        program,
+        ["redis.mjs"],
+        (stdout) => /^LockException: .*npm install redis/.test(stdout),
+      );
+    }
+    install(project, "redis");
+    for (const { name, command } of runtimes()) {
+      if (name === "deno") continue;
+      check(
+        `the npm package with redis, ${name}`,
+        command[0],
+        ["redis.mjs"],
+        (stdout) => /^LockException: .*ECONNREFUSED/.test(stdout),
+      );
     }
     const typescript = join(root, "node_modules", "typescript", "bin", "tsc");
     check(
@@ -75,15 +105,10 @@ export function checkPackage() {
 
 function prepare(project) {
   const write = (name, content) => writeFileSync(join(project, name), content);
-  const { devDependencies } = JSON.parse(
-    readFileSync(join(root, "package.json"), "utf8"),
-  );
-  const wanted = ["koffi", "@types/node"].map((name) =>
-    `${name}@${devDependencies[name]}`
-  );
   write("package.json", `{ "private": true, "type": "module" }`);
   write("module.mjs", MODULE);
   write("common.cjs", COMMON);
+  write("redis.mjs", REDIS);
   write("typed.ts", TYPED);
   write(
     "tsconfig.json",
@@ -99,6 +124,15 @@ function prepare(project) {
       files: ["typed.ts"],
     }),
   );
+  install(project, "koffi", "@types/node");
+}
+
+/** Installs the package, and others as it is developed with them. */
+function install(project, ...names) {
+  const { devDependencies } = JSON.parse(
+    readFileSync(join(root, "package.json"), "utf8"),
+  );
+  const wanted = names.map((name) => `${name}@${devDependencies[name]}`);
   npm(["install", "--prefer-offline", "--no-audit", tarball(), ...wanted], {
     cwd: project,
   });

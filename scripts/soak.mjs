@@ -2,7 +2,9 @@
  * `npm run soak`: eight processes on every runtime and in Python take a
  * temporary lock and a PID lock for some seconds, while others like them are
  * killed. Fails if two are ever inside at a time, if anybody gets nothing, or
- * if a file is left. `--seconds N`, 30 unless given.
+ * if a file is left. `--seconds N`, 30 unless given, 0 for none of it. Then
+ * likewise in Redis: `--redis-seconds N` for each of `--redis-parts alone,...`,
+ * or until `--redis-sections N`.
  */
 
 import { spawn } from "node:child_process";
@@ -18,7 +20,8 @@ import { join } from "node:path";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { newerPortalocker, python } from "./debian.mjs";
+import { installDebianPackages, newerPortalocker, python } from "./debian.mjs";
+import { redisSoak } from "./redis_soak.mjs";
 import { compileTests, root, runtimes, setUp } from "./setup.mjs";
 
 const PROCESSES = 8;
@@ -27,37 +30,68 @@ const PROCESSES = 8;
 const PAUSE = 300;
 
 const { values } = parseArgs({
-  options: { seconds: { type: "string", default: "30" } },
+  options: {
+    seconds: { type: "string", default: "30" },
+    "redis-seconds": { type: "string", default: "12" },
+    "redis-sections": { type: "string", default: "0" },
+    "redis-parts": { type: "string", default: "alone,python,chaos" },
+  },
 });
-const seconds = Number(values.seconds);
-if (!(seconds > 0)) throw new RangeError("--seconds must be a number above 0");
+const seconds = number("seconds");
 
 setUp();
 compileTests();
+installDebianPackages();
 const kinds = [...runtimes().map(javaScript), ...inPython()];
 const folder = mkdtempSync(join(tmpdir(), "portalock soak-"));
 mkdirSync(join(folder, "doomed"));
 const problems = [];
-const results = await soak();
-await lastSection();
-// A Python that is killed while it writes its PID leaves what it wrote to.
-const ofPython = /^a\.pid\.\d+\.tmp$/;
-const left = readdirSync(folder).filter((name) =>
-  name !== "doomed" && !ofPython.test(name)
-);
-if (left.length > 0) problems.push(`left behind: ${left.join(", ")}`);
+let skipped = inPython().length === 0 ? 1 : 0;
+let passed = 0;
+if (seconds > 0) await files();
 rmSync(folder, { recursive: true });
-for (const { name, temporary, pid } of results) {
-  console.log(`${name.padEnd(14)}${temporary} + ${pid} sections`);
-  if (!temporary || !pid) problems.push(`${name} got nothing`);
-}
+await inRedis();
 for (const problem of problems) console.log(`PROBLEM ${problem}`);
-const skipped = inPython().length === 0 ? 1 : 0;
 console.log(
-  `\n${problems.length === 0 ? 1 : 0} passed, ${problems.length} failed, ` +
-    `${skipped} skipped`,
+  `\n${passed} passed, ${problems.length} failed, ${skipped} skipped`,
 );
 process.exitCode = problems.length > 0 ? 1 : 0;
+
+function number(name) {
+  const value = Number(values[name]);
+  if (value >= 0) return value;
+  throw new RangeError(`--${name} must be a number, 0 or more`);
+}
+
+async function files() {
+  const results = await soak();
+  await lastSection();
+  // A Python that is killed while it writes its PID leaves what it wrote to.
+  const ofPython = /^a\.pid\.\d+\.tmp$/;
+  const left = readdirSync(folder).filter((name) =>
+    name !== "doomed" && !ofPython.test(name)
+  );
+  if (left.length > 0) problems.push(`left behind: ${left.join(", ")}`);
+  for (const { name, temporary, pid } of results) {
+    console.log(`${name.padEnd(14)}${temporary} + ${pid} sections`);
+    if (!temporary || !pid) problems.push(`${name} got nothing`);
+  }
+  if (problems.length === 0) passed++;
+}
+
+async function inRedis() {
+  const parts = values["redis-parts"].split(",").filter(Boolean);
+  for (const part of parts) {
+    const told = await redisSoak(part, {
+      seconds: number("redis-seconds"),
+      sections: number("redis-sections"),
+    });
+    if (told.skipped) console.log(`SKIPPED Redis ${part}: ${told.skipped}`);
+    problems.push(...told.problems.map((text) => `Redis ${part}: ${text}`));
+    if (told.skipped) skipped++;
+    else if (told.problems.length === 0) passed++;
+  }
+}
 
 function javaScript({ name, command, directory, extension }) {
   const script = join(directory, "tests", "fixtures", "soaking") + extension;

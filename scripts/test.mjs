@@ -11,10 +11,12 @@ import process from "node:process";
 import { installDebianPackages, newerPortalocker, python } from "./debian.mjs";
 import { compileTests, filesBelow, oldestRuntimes } from "./setup.mjs";
 import { checkPackage } from "./package.mjs";
+import { counts } from "./junit.mjs";
+import { muslBun } from "./musl.mjs";
 import { root, runtimes, setUp } from "./setup.mjs";
 
 const results = join(root, "build", "results");
-const LONGEST_SUITE = 10 * 60_000;
+const LONGEST_SUITE = 15 * 60_000;
 
 /** How each runtime runs test files and writes a report as JUnit does. */
 const RUNNERS = {
@@ -49,7 +51,7 @@ RUNNERS.node26 = RUNNERS.node;
 /** Without FFI Deno locks through its own files; everything else is equal. */
 RUNNERS["deno without FFI"] = (command, files, report) => {
   const [program, [test, , ...rest]] = RUNNERS.deno(command, files, report);
-  const allow = ["read", "write", "run", "env", "sys"];
+  const allow = ["read", "write", "run", "env", "sys", "net"];
   return [program, [test, ...allow.map((name) => `--allow-${name}`), ...rest]];
 };
 
@@ -65,6 +67,7 @@ const env = {
     python: python(),
     newerPortalocker: newerPortalocker(join(root, "build", "python")),
     oldest: oldestRuntimes(),
+    musl: muslBun(),
   }),
   NO_COLOR: "1",
 };
@@ -76,7 +79,7 @@ const tests = filesBelow(join(root, "tests"), (path) => {
   const name = basename(path);
   return name.endsWith("_test.ts") &&
     (named.length === 0 || named.some((part) => name.includes(part)));
-}).map((path) => relative(root, path)).sort();
+}).map((path) => relative(root, path).replaceAll("\\", "/")).sort();
 
 rmSync(results, { recursive: true, force: true });
 mkdirSync(results, { recursive: true });
@@ -102,47 +105,6 @@ function runSuite({ name, command, directory, extension }) {
     killSignal: "SIGKILL",
   });
   return { name, status, ...counts(report) };
-}
-
-/** The names of the tests by what became of them. */
-function counts(report) {
-  const outcome = { passed: [], failed: [], skipped: [] };
-  const cases = /<testcase name="([^"]*)"[^>]*?(?:\/>|>(.*?)<\/testcase>)/gs;
-  for (const [, name, body = ""] of readReport(report).matchAll(cases)) {
-    const kind = /<(failure|error)/.test(body)
-      ? "failed"
-      : body.includes("<skipped")
-      ? "skipped"
-      : "passed";
-    outcome[kind].push(unescape(name));
-  }
-  return outcome;
-}
-
-function readReport(report) {
-  try {
-    return readFileSync(report, "utf8");
-  } catch {
-    return "";
-  }
-}
-
-/** Undoes XML's escaping, which Node 20 does twice. */
-function unescape(text) {
-  const once = unescapeOnce(text);
-  return once === text ? text : unescape(once);
-}
-
-function unescapeOnce(text) {
-  const entities = { lt: "<", gt: ">", quot: '"', apos: "'", amp: "&" };
-  return text.replace(
-    /&(?:(\w+)|#(\d+)|#x([0-9a-f]+));/gi,
-    (all, name, decimal, hex) =>
-      entities[name] ??
-        (decimal || hex
-          ? String.fromCodePoint(parseInt(decimal ?? hex, decimal ? 10 : 16))
-          : all),
-  );
 }
 
 function report(suites, others) {

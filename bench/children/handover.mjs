@@ -8,10 +8,11 @@ import { commonClock } from "./clock.mjs";
 import { hear, say } from "./talk.mjs";
 
 export default async function handover({ isSync, make }, path) {
-  const locker = make(path);
+  const locker = await make(path);
   const now = commonClock();
   const acquired = [];
   const released = [];
+  const pings = [];
   say("ready");
   for (let command; (command = await hear()) !== undefined;) {
     if (command === "acquire") {
@@ -20,11 +21,28 @@ export default async function handover({ isSync, make }, path) {
       else await locker.acquire();
       acquired.push(now());
       say("acquired");
-    } else {
+    } else if (command === "release") {
       released.push(now());
       if (isSync) locker.release();
       else await locker.release();
+    } else {
+      const [name, count] = command.split(" ");
+      pings.push({ name, taken: await pinged(locker, name, Number(count)) });
+      say("pinged");
     }
   }
-  return { acquired, released };
+  await locker.close?.();
+  return { acquired, released, pings };
+}
+
+/** How long round trips of a client took, none if it is not there. */
+async function pinged({ pings }, name, count) {
+  const ping = pings[name];
+  const taken = [];
+  while (ping && taken.length < count) {
+    const start = performance.now();
+    await ping();
+    taken.push((performance.now() - start) * 1000);
+  }
+  return taken;
 }

@@ -8,6 +8,10 @@ import sys
 import time
 
 
+# Nanoseconds: of one turn in `redis_uncontended`.
+TURN = 5_000_000
+
+
 def with_portalocker(path):
     import portalocker
 
@@ -45,6 +49,43 @@ def in_place(path, durable, truncate_first=False):
     return change, "portalocker " + portalocker.__version__
 
 
+class InRedis:
+    """See portalock_redis.mjs."""
+
+    def __init__(self, path, lock):
+        import redis
+
+        url, name = path.split("#")
+        make = redis.Redis.from_url
+        self.lock = lock(make(url, decode_responses=True), name)
+        self.acquire, self.release = self.lock.acquire, self.lock.release
+        client = make(url)
+        self.pings = {"ping": client.ping}
+        self.library = "redis-py " + redis.__version__
+
+
+def with_redis_py(path):
+    # Until it expires, in seconds, which is for the caller to choose.
+    locker = InRedis(path, lambda client, name: client.lock(name, timeout=60))
+    return locker, locker.library
+
+
+def with_redis_portalocker(path, **options):
+    import portalocker
+
+    def lock(client, name):
+        return portalocker.RedisLock(name, client, timeout=60, **options)
+
+    locker = InRedis(path, lock)
+    library = "portalocker " + portalocker.__version__
+    return locker, library + " and " + locker.library
+
+
+def with_quick_redis_portalocker(path):
+    quick = {"check_interval": 0.001, "thread_sleep_time": 0.001}
+    return with_redis_portalocker(path, **quick)
+
+
 def truncating(path, durable):
     return in_place(path, durable, truncate_first=True)
 
@@ -70,9 +111,57 @@ def measure(lock, milliseconds):
     return histogram(taken)
 
 
+def redis_uncontended(lock, path, warm_up, milliseconds):
+    """See redis_uncontended.mjs."""
+    take_turns(lock, int(warm_up))
+    taken = take_turns(lock, int(milliseconds))
+    return {"samples": {name: histogram(taken[name]) for name in taken}}
+
+
+def take_turns(lock, milliseconds):
+    now = time.monotonic_ns
+    acquired, released, both, pinged = [], [], [], []
+    last = now() + milliseconds * 1_000_000
+    end = 0
+    while end < last:
+        turn = now() + TURN
+        while True:
+            start = now()
+            lock.acquire()
+            middle = now()
+            lock.release()
+            end = now()
+            acquired.append(middle - start)
+            released.append(end - middle)
+            both.append(end - start)
+            if end >= turn:
+                break
+        pinged += ping(lock, until=now() + TURN)
+        end = now()
+    return {
+        "acquire": acquired,
+        "release": released,
+        "both": both,
+        "ping": pinged,
+    }
+
+
+def ping(lock, count=1, until=0):
+    now = time.monotonic_ns
+    send = lock.pings["ping"]
+    taken = []
+    end = 0
+    while len(taken) < count or end < until:
+        start = now()
+        send()
+        end = now()
+        taken.append(end - start)
+    return taken
+
+
 def handover(lock, path):
     """See handover.mjs. `monotonic_ns` is CLOCK_MONOTONIC."""
-    acquired, released = [], []
+    acquired, released, pings = [], [], []
     say("ready")
     for command in sys.stdin:
         if command == "acquire\n":
@@ -80,10 +169,16 @@ def handover(lock, path):
             lock.acquire()
             acquired.append(time.monotonic_ns() / 1000)
             say("acquired")
-        else:
+        elif command == "release\n":
             released.append(time.monotonic_ns() / 1000)
             lock.release()
-    return {"acquired": acquired, "released": released}
+        else:
+            name, count = command.split()
+            known = name in lock.pings
+            taken = ping(lock, int(count)) if known else []
+            pings.append({"name": name, "taken": [t / 1000 for t in taken]})
+            say("pinged")
+    return {"acquired": acquired, "released": released, "pings": pings}
 
 
 def contention(lock, path, milliseconds):
@@ -158,6 +253,10 @@ def say(value):
 DRIVERS = {
     "portalocker": with_portalocker,
     "filelock": with_filelock,
+    "redis-py": with_redis_py,
+    "redis-portalocker": with_redis_portalocker,
+    "redis-portalocker-quick": with_quick_redis_portalocker,
+    "redis-portalocker-2": with_redis_portalocker,
     "portalocker-durable": lambda path: in_place(path, True),
     "portalocker-not-durable": lambda path: in_place(path, False),
     "portalocker-truncating-durable": lambda path: truncating(path, True),
@@ -168,6 +267,7 @@ SCENARIOS = {
     "handover": handover,
     "contention": contention,
     "update": update,
+    "redis_uncontended": redis_uncontended,
 }
 
 driver, scenario, path, *arguments = sys.argv[1:]

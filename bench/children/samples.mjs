@@ -4,11 +4,15 @@
 const CAPACITY = 1 << 22;
 
 export class Samples {
-  #taken = new Float64Array(CAPACITY);
+  #taken;
   #count = 0;
 
+  constructor(capacity = CAPACITY) {
+    this.#taken = new Float64Array(capacity);
+  }
+
   get full() {
-    return this.#count === CAPACITY;
+    return this.#count === this.#taken.length;
   }
 
   clear() {

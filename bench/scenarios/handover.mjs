@@ -1,63 +1,33 @@
 /**
- * Scenario: two processes take turns with one lock. While one holds it, the
- * other says that it is about to acquire it and waits. After a random delay
- * the holder is told to let go; the sample is the time from just before its
- * release to just after the other's acquire. Then they change roles.
- *
- * The delay makes the release fall anywhere into the pause of those who poll.
- * Those who are woken wait 2 to 5 ms, but one time in fifty up to 300 ms, in
- * case waiting for longer makes them slower.
+ * Scenario: two processes take turns with one lock; the sample is the time from
+ * just before the release of one to just after the acquire of the other. See
+ * `turns.mjs`.
  */
 
-import { cpus } from "node:os";
-import { setTimeout as sleep } from "node:timers/promises";
 import { short } from "../format.mjs";
-import { compileC } from "../peers.mjs";
 import { besideC, inRounds } from "../rounds.mjs";
-import { start } from "../run.mjs";
 import { COLUMNS, withinTimesC } from "../times.mjs";
+import { awakeIf, method, pooled, turns } from "../turns.mjs";
 import { freshPath } from "../workspace.mjs";
 
 export const title = "Hand-over from one process to another that waits, " +
   "release to acquired";
 export const ROUNDS = 3;
 
-/** Per round; pollers get as many as fit into the time. */
-const SAMPLES = 150;
-/** Without a delay, until compilers are done with what runs here. */
-const WARM_UP = 1_500;
-const TIME = 3_000;
-const TIMEOUT = 90_000;
-const FOREVER = 2 ** 31 - 1;
-
-/** Milliseconds. */
-const SHORTEST_DELAY = 2;
-const SHORT_DELAY = 5;
-const LONG_DELAY = 300;
-const LONG_DELAYS = 1 / 50;
-
-export { COLUMNS };
+export { COLUMNS, method };
 
 export async function run(contenders, folder, { rounds, awake }) {
-  const spinners = awake ? await keepAwake(folder) : [];
-  const { results, failed } = await inRounds(
-    contenders,
-    rounds,
-    (contender) => once(contender, folder),
-    pooled,
+  const once = async (contender) =>
+    (await turns(contender, freshPath(folder))).samples;
+  const { results, failed } = await awakeIf(
+    awake,
+    folder,
+    () => inRounds(contenders, rounds, once, pooled),
   );
-  for (const spinner of spinners) await spinner.end();
   return {
     results: besideC(results, (one, c) => one.median / c.median),
     failed,
   };
-}
-
-export function method({ rounds, awake }) {
-  return `rounds: ${rounds}, in each every contender two processes of its own ` +
-    `with ${WARM_UP} hand-overs to warm up and ${SAMPLES} measured, pollers ` +
-    `as many as fit into ${TIME / 1000} s; the processors ` +
-    (awake ? "are kept awake" : "sleep when they are idle");
 }
 
 export function aims(results) {
@@ -73,96 +43,11 @@ export function aims(results) {
   });
   return [
     withinTimesC("sync", 3),
+    withinTimesC("endless", 3),
     withinTimesC("async", 8),
     ahead("async", "fs-ext-async", 1, "ahead of fs-ext, a thread per waiter"),
     ahead("async", "deno-fsfile-async", 1, "ahead of Deno.FsFile, likewise"),
     ahead("sync", "portalocker", 1000, "1,000 times ahead of portalocker"),
     ahead("async", "portalocker", 1000, "1,000 times ahead of portalocker"),
   ];
-}
-
-/** A process for each processor that spins whenever nobody else runs. */
-async function keepAwake(folder) {
-  const program = compileC(folder);
-  if (!program) throw new Error("--awake needs a C compiler");
-  const spinners = cpus().map(() => start([program], ["awake"], FOREVER));
-  for (const spinner of spinners) await spinner.hear();
-  return spinners;
-}
-
-/** Resolves to the samples of one round, in microseconds, ascending. */
-async function once({ command, period }, folder) {
-  const path = freshPath(folder);
-  const pair = [1, 2].map(() => start(command, ["handover", path], TIMEOUT));
-  try {
-    for (const child of pair) await child.hear();
-    const handOvers = await takeTurns(pair, period);
-    const told = await Promise.all(pair.map((child) => child.end()));
-    return samples(told, handOvers).slice(period ? 0 : WARM_UP)
-      .sort((a, b) => a - b);
-  } finally {
-    for (const child of pair) child.kill();
-  }
-}
-
-/** Resolves to the number of hand-overs. */
-async function takeTurns([holder, waiter], period) {
-  const last = performance.now() + TIME;
-  await acquire(holder);
-  await holder.hear();
-  let count = 0;
-  do {
-    await acquire(waiter);
-    if (period || count >= WARM_UP) await sleep(delay(period));
-    holder.say("release");
-    await waiter.hear();
-    [holder, waiter] = [waiter, holder];
-    count++;
-  } while (
-    count < WARM_UP + SAMPLES && (!period || performance.now() < last)
-  );
-  holder.say("release");
-  return count;
-}
-
-/** Resolves when the child is about to wait. */
-async function acquire(child) {
-  child.say("acquire");
-  await child.hear();
-}
-
-/** In milliseconds. */
-function delay(period) {
-  const longest = period ??
-    (Math.random() < LONG_DELAYS ? LONG_DELAY : SHORT_DELAY);
-  return SHORTEST_DELAY + Math.random() * (longest - SHORTEST_DELAY);
-}
-
-/** The times at which the two took turns, subtracted. */
-function samples(told, handOvers) {
-  const result = Array.from({ length: handOvers }, (_, i) => {
-    const released = told[i % 2].released[i >> 1];
-    const acquired = told[(i + 1) % 2].acquired[(i + 1) >> 1];
-    return acquired - released;
-  });
-  if (result.length > 0 && result.every((sample) => sample > 0)) return result;
-  throw new Error("two holders at a time, or clocks that differ");
-}
-
-function pooled(runs) {
-  const all = runs.flat().sort((a, b) => a - b);
-  const medians = runs.map((run) => at(run, 0.5));
-  return {
-    median: at(all, 0.5),
-    p99: at(all, 0.99),
-    lowestMedian: Math.min(...medians),
-    highestMedian: Math.max(...medians),
-    count: all.length,
-    samples: all.map((sample) => Number(sample.toFixed(3))),
-  };
-}
-
-/** The value below which the given share of all ascending values lies. */
-function at(values, share) {
-  return values[Math.max(0, Math.ceil(share * values.length) - 1)];
 }

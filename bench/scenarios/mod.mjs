@@ -14,6 +14,8 @@ import * as contention from "./contention.mjs";
 import * as crowd from "./crowd.mjs";
 import * as handover from "./handover.mjs";
 import * as idle from "./idle.mjs";
+import * as redisHandover from "./redis_handover.mjs";
+import * as redisUncontended from "./redis_uncontended.mjs";
 import * as uncontended from "./uncontended.mjs";
 import * as update from "./update.mjs";
 
@@ -24,6 +26,8 @@ export const SCENARIOS = {
   update,
   crowd,
   idle,
+  "redis-uncontended": redisUncontended,
+  "redis-handover": redisHandover,
 };
 
 /** Tries a command of a contender, in the way of its first scenario. */
