@@ -1,21 +1,38 @@
 /** Appending where a file that the system appends to could not be locked. */
 
+import { setImmediate } from "node:timers";
+
+/** So much is written while the thread is blocked, in bytes. */
+const LARGEST_PIECE = 2 ** 16;
+
 /**
- * Makes a function that writes at the end of a file. The end is looked for
- * before each write and only once the one before has ended: Windows asks for
- * the size first and moves the position then, so a write in between would be
- * written over. Nobody else can write, who would need the lock.
+ * Makes an asynchronous write of one that finds the end by itself. In a pool
+ * the write would go to where the position is by then, and a read or a seek may
+ * have moved it; on this thread nothing comes in between. What is long is
+ * written in pieces, and whole before the next one begins.
  */
 export function appending(
-  toEnd: () => void,
-  write: (data: Uint8Array) => Promise<number>,
+  appendSync: (data: Uint8Array) => number,
 ): (data: Uint8Array) => Promise<number> {
   let before: Promise<unknown> = Promise.resolve();
+
+  async function append(data: Uint8Array): Promise<number> {
+    let written = 0;
+    do {
+      await new Promise((resolve) => setImmediate(resolve));
+      const end = written + LARGEST_PIECE;
+      try {
+        written += appendSync(data.subarray(written, end));
+      } catch (error) {
+        if (written === 0) throw error;
+        return written;
+      }
+    } while (written < data.length);
+    return written;
+  }
+
   return (data) => {
-    const mine = before.then(() => {
-      toEnd();
-      return write(data);
-    });
+    const mine = before.then(() => append(data));
     before = mine.catch(() => {});
     return mine;
   };

@@ -158,12 +158,17 @@ const darwinX64: PosixConstants = {
 /** Architectures of 32 bits, whose structs and offsets look different. */
 const NARROW = ["arm", "ia32", "mips", "mipsel"];
 
+/** Whether pointers have 32 bits. */
+export function isNarrow(arch: string = process.arch): boolean {
+  return NARROW.includes(arch);
+}
+
 /** The constants of a system, or `null` where there are none. */
 export function posixConstants(
   platform: string = process.platform,
   arch: string = process.arch,
 ): PosixConstants | null {
-  if (NARROW.includes(arch)) return null;
+  if (isNarrow(arch)) return null;
   if (platform === "linux") return linux;
   if (platform === "darwin") return arch === "x64" ? darwinX64 : darwinArm64;
   return null;

@@ -190,8 +190,10 @@ function denoFile(
   onWindows: boolean,
 ): NativeFile {
   const appends = append && onWindows;
-  const toEnd = () => void file.seekSync(0, 2);
-  const write = (data: Uint8Array) => file.write(data);
+  const writeSync = (data: Uint8Array) => {
+    if (appends) file.seekSync(0, 2);
+    return file.writeSync(data);
+  };
   return {
     fd: null,
     ...denoLocks(file, onWindows),
@@ -203,11 +205,8 @@ function denoFile(
     announce() {},
     read: async (into) => (await file.read(into)) ?? 0,
     readSync: (into) => file.readSync(into) ?? 0,
-    write: appends ? appending(toEnd, write) : write,
-    writeSync(data) {
-      if (appends) toEnd();
-      return file.writeSync(data);
-    },
+    write: appends ? appending(writeSync) : (data) => file.write(data),
+    writeSync,
     seek: (offset, whence) => file.seekSync(offset, whence),
     truncate: (length) => file.truncate(length),
     truncateSync: (length) => file.truncateSync(length),

@@ -99,10 +99,7 @@ export class DescriptorFile extends Descriptor implements NativeFile {
     this.#local = init.local;
     this.#closing = init.closing;
     if (init.appends && system.append) {
-      this.#append = appending(
-        () => void this.seek(0, 2),
-        (data) => this.#write(data),
-      );
+      this.#append = appending((data) => system.append!(fd, data));
     }
   }
 
@@ -126,7 +123,10 @@ export class DescriptorFile extends Descriptor implements NativeFile {
 
   write(data: Uint8Array): Promise<number> {
     const most = data.subarray(0, LARGEST_TRANSFER);
-    return this.#append ? this.#append(most) : this.#write(most);
+    if (this.#append) return this.#append(most);
+    return new Promise((resolve, reject) =>
+      fs.write(this.fd, most, 0, most.length, null, settle(resolve, reject))
+    );
   }
 
   writeSync(data: Uint8Array): number {
@@ -134,13 +134,6 @@ export class DescriptorFile extends Descriptor implements NativeFile {
     return this.#append
       ? this.system.append!(this.fd, most)
       : fs.writeSync(this.fd, most, 0, most.length, null);
-  }
-
-  /** Writes at the position. */
-  #write(data: Uint8Array): Promise<number> {
-    return new Promise((resolve, reject) =>
-      fs.write(this.fd, data, 0, data.length, null, settle(resolve, reject))
-    );
   }
 
   seek(offset: number, whence: number): number {

@@ -3,7 +3,7 @@
 import process from "node:process";
 import { isMainThread } from "node:worker_threads";
 import { bunRuntime } from "./bun.ts";
-import { posixConstants } from "./constants.ts";
+import { isNarrow, posixConstants } from "./constants.ts";
 import { denoHasDescriptors, denoRuntime } from "./deno.ts";
 import { denoApi } from "./deno_api.ts";
 import { denoFiles } from "./deno_file.ts";
@@ -54,7 +54,7 @@ function choose(): Native {
   const deno = denoApi();
   const system = posixConstants();
   if (deno && !(system && denoHasDescriptors(deno))) return denoFiles(deno);
-  const isWindows = process.platform === "win32";
+  const isWindows = process.platform === "win32" && !isNarrow();
   if (!system && !isWindows) {
     throw new Unsupported(
       `this version cannot lock on ${process.platform} ${process.arch}`,

@@ -1,20 +1,42 @@
-/** What test runners report, in the way of JUnit. */
+/** What test runners report, in the way of JUnit, and what is wrong in it. */
 
 import { readFileSync } from "node:fs";
 
-/** The names of the tests by what became of them. */
+/** What a failed test says is told up to here, in characters. */
+const LONGEST_REASON = 1500;
+
+/** The names of the tests by what became of them, and why those failed. */
 export function counts(report) {
-  const outcome = { passed: [], failed: [], skipped: [] };
+  const outcome = { passed: [], failed: [], skipped: [], reasons: [] };
   const cases = /<testcase name="([^"]*)"[^>]*?(?:\/>|>(.*?)<\/testcase>)/gs;
   for (const [, name, body = ""] of readReport(report).matchAll(cases)) {
-    const kind = /<(failure|error)/.test(body)
+    const failure = /<(?:failure|error)\b[^>]*>(.*)/s.exec(body);
+    const kind = failure
       ? "failed"
       : body.includes("<skipped")
       ? "skipped"
       : "passed";
     outcome[kind].push(unescape(name));
+    if (failure) outcome.reasons.push(reasonOf(failure[1]));
   }
   return outcome;
+}
+
+function reasonOf(text) {
+  return unescape(text.replace(/<\/\w+>\s*$/, "").trim())
+    .slice(0, LONGEST_REASON);
+}
+
+/** What is wrong with a suite's failed tests, each told in several lines. */
+export function failures({ name, failed, reasons }) {
+  return failed.map((test, i) => `${name}: failed: ${test}\n${reasons[i]}`);
+}
+
+/** Tells what is wrong, in lines that can be found again. */
+export function tellProblems(problems) {
+  for (const line of problems.flatMap((problem) => problem.split("\n"))) {
+    console.log(`PROBLEM ${line}`);
+  }
 }
 
 function readReport(report) {

@@ -21,6 +21,7 @@ import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { installDebianPackages, newerPortalocker, python } from "./debian.mjs";
+import { tellProblems } from "./junit.mjs";
 import { redisSoak } from "./redis_soak.mjs";
 import { compileTests, root, runtimes, setUp } from "./setup.mjs";
 
@@ -51,7 +52,7 @@ let passed = 0;
 if (seconds > 0) await files();
 rmSync(folder, { recursive: true });
 await inRedis();
-for (const problem of problems) console.log(`PROBLEM ${problem}`);
+tellProblems(problems);
 console.log(
   `\n${passed} passed, ${problems.length} failed, ${skipped} skipped`,
 );

@@ -11,7 +11,7 @@ import process from "node:process";
 import { installDebianPackages, newerPortalocker, python } from "./debian.mjs";
 import { compileTests, filesBelow, oldestRuntimes } from "./setup.mjs";
 import { checkPackage } from "./package.mjs";
-import { counts } from "./junit.mjs";
+import { counts, failures, tellProblems } from "./junit.mjs";
 import { muslBun } from "./musl.mjs";
 import { root, runtimes, setUp } from "./setup.mjs";
 
@@ -118,7 +118,7 @@ function report(suites, others) {
       `${name.padEnd(18)}${passed.length} passed, ${failed.length} failed, ` +
         `${skipped.length} skipped`,
     );
-    for (const test of failed) problems.push(`${name}: failed: ${test}`);
+    problems.push(...failures(suite));
     const own = names(suite);
     for (const test of everyName) {
       if (!own.includes(test)) problems.push(`${name}: did not run: ${test}`);
@@ -143,7 +143,7 @@ function report(suites, others) {
   for (const { name, skipped } of suites) {
     for (const test of skipped) console.log(`SKIPPED ${name}: ${test}`);
   }
-  for (const problem of problems) console.log(`PROBLEM ${problem}`);
+  tellProblems(problems);
   const sum = (kind) =>
     suites.reduce((total, suite) => total + suite[kind].length, others[kind]);
   // A problem that is no failed test counts as one.

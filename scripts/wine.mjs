@@ -9,7 +9,7 @@ import { closeSync, openSync, readFileSync, rmSync } from "node:fs";
 import { basename, join, relative } from "node:path";
 import process from "node:process";
 import { installDebianPackages, installWine } from "./debian.mjs";
-import { counts } from "./junit.mjs";
+import { counts, failures, tellProblems } from "./junit.mjs";
 import { compileTests, filesBelow, root, setUp } from "./setup.mjs";
 import {
   build,
@@ -98,7 +98,7 @@ async function runSuite(runtime, surroundings) {
   const { name, extension } = runtime;
   const suite = {
     ...{ name, passed: [], failed: [], skipped: [], broken: [] },
-    reasons: [],
+    ...{ reasons: [], needs: [] },
   };
   for (const test of testFiles()) {
     const file = test.replace(/\.ts$/, extension);
@@ -110,9 +110,9 @@ async function runSuite(runtime, surroundings) {
       file,
       report,
     );
-    suite.reasons.push(...output.match(/^SKIPPED .*: needs .*$/gm) ?? []);
+    suite.needs.push(...output.match(/^SKIPPED .*: needs .*$/gm) ?? []);
     const found = counts(report);
-    for (const kind of ["passed", "failed", "skipped"]) {
+    for (const kind of ["passed", "failed", "skipped", "reasons"]) {
       suite[kind].push(...found[kind]);
     }
     if (status !== 0 && found.failed.length === 0) {
@@ -175,17 +175,17 @@ function report(suites) {
       `${`${name} for Windows`.padEnd(18)}${passed.length} passed, ` +
         `${failed.length} failed, ${skipped.length} skipped`,
     );
-    for (const test of failed) problems.push(`${name}: failed: ${test}`);
+    problems.push(...failures(suite));
     for (const what of broken) problems.push(`${name}: ${what}`);
     const own = new Set([...passed, ...failed, ...skipped]);
     for (const test of everyName) {
       if (!own.has(test)) problems.push(`${name}: did not run: ${test}`);
     }
   }
-  const reasons = new Set(suites.flatMap((suite) => suite.reasons));
-  for (const reason of [...reasons].sort()) console.log(reason);
+  const needs = new Set(suites.flatMap((suite) => suite.needs));
+  for (const need of [...needs].sort()) console.log(need);
   if (everyName.size === 0) problems.push("no test was found");
-  for (const problem of problems) console.log(`PROBLEM ${problem}`);
+  tellProblems(problems);
   const sum = (kind) =>
     suites.reduce((total, suite) => total + suite[kind].length, 0);
   console.log(

@@ -153,12 +153,12 @@ function exists(path: string): boolean {
 function realPath(path: string): string {
   for (let whole = resolve(path);;) {
     try {
-      return realpathSync(whole);
+      return realpathSync.native(whole);
     } catch (error) {
       // Opening will tell.
       if ((error as { code?: string }).code !== "ENOENT") return whole;
     }
-    const folder = attempt(() => realpathSync(dirname(whole)));
+    const folder = attempt(() => realpathSync.native(dirname(whole)));
     if (folder === undefined) return whole;
     const name = join(folder, basename(whole));
     const target = attempt(() => readlinkSync(name));

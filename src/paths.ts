@@ -1,6 +1,6 @@
 /** Paths that keep their meaning. */
 
-import { isAbsolute, sep } from "node:path";
+import { isAbsolute, resolve, sep } from "node:path";
 import process from "node:process";
 
 /** A path below a directory. Nothing is shortened: `..` may leave a link. */
@@ -12,6 +12,8 @@ export function inside(directory: string, name: string): string {
 export function anchored(path: string): string {
   if (isAbsolute(path)) return path;
   try {
+    // There is one current directory for each drive.
+    if (sep === "\\") return resolve(path);
     return inside(process.cwd(), path);
   } catch {
     // It may be gone, or Deno may not tell; the path has to do.

@@ -72,6 +72,17 @@ test("LockedFile.write() writes at the position, in append modes at the end", as
   }
 });
 
+test("LockedFile.write() in append modes goes to the end, whatever moves the position meanwhile", async () => {
+  await using it = await opened("a+", "abcd");
+  for (let i = 0; i < 200; i++) {
+    const writing = it.file.writeText("x");
+    for (let ticks = 0; ticks < i % 4; ticks++) await null;
+    it.file.seekSync(0);
+    await writing;
+  }
+  assert.equal(it.content(), "abcd" + "x".repeat(200));
+});
+
 test("LockedFile's position is one for reading, writing and seeking", async () => {
   await using it = await opened("r+", "0123456789");
   for (const [, call] of forms(it.file)) {

@@ -1,13 +1,15 @@
 import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { join } from "node:path";
+import process from "node:process";
 import { appending } from "../ffi/appending.ts";
 import type { DenoApi, DenoFile, DenoOpenOptions } from "../ffi/deno_api.ts";
 import { denoFiles } from "../ffi/deno_file.ts";
 import { denoLocks } from "../ffi/deno_locks.ts";
 import type { NativeFile, OpenMode } from "../ffi/types.ts";
 import { Lock, LOCK_EX, LOCK_NB, LOCK_SH, lockSync, unlock } from "../mod.ts";
-import { BoundedSemaphore, TemporaryFileLock } from "../mod.ts";
+import { BoundedSemaphore, TemporaryFileLock, writeAtomic } from "../mod.ts";
+import { writeAtomicSync } from "../mod.ts";
 import { folder, test, withNative } from "./harness.ts";
 
 const MODE: OpenMode = {
@@ -84,7 +86,11 @@ function imitatedFile(
     },
     write: async (data: Uint8Array) => await file.writeSync(data),
     truncateSync: (length: number) => fs.ftruncateSync(real, length),
-    statSync: () => ({ ...fs.fstatSync(real), dev, ino }),
+    syncSync: () => fs.fsyncSync(real),
+    sync: async () => await file.syncSync(),
+    // What Deno for Windows tells of nobody, and cannot give to anybody.
+    statSync: () => ({ ...fs.fstatSync(real), dev, ino, uid: null, gid: null }),
+    stat: () => Promise.resolve(file.statSync()),
     close() {
       pile.dropAll(file);
       fs.closeSync(real);
@@ -221,11 +227,27 @@ test("Windows: Deno locks a file that it appends to", async () => {
     file.seekSync(0);
     file.writeTextSync("two ");
     file.seekSync(0);
-    await Promise.all([file.writeText("three "), file.writeText("four")]);
+    const writing = [file.writeText("three "), file.writeText("four")];
+    await Promise.resolve();
+    file.seekSync(0);
+    await Promise.all(writing);
     await file.close();
   });
   assert.equal(fs.readFileSync(path, "utf8"), "one two three four");
 });
+
+test("Windows: Deno replaces a file of which nobody is the owner", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a");
+  const { files } = imitatedDeno();
+  for (const write of [writeAtomic, writeAtomicSync]) {
+    fs.writeFileSync(path, "old");
+    fs.chownSync(path, 12345, 12345);
+    await withNative(() => files, () => write(path, "new", { replace: true }));
+    assert.equal(fs.readFileSync(path, "utf8"), "new");
+    assert.equal(fs.statSync(path).uid, process.getuid!());
+  }
+}, "root");
 
 test("Windows: Deno's own error is no advice to pass --allow-ffi", () => {
   const { files } = imitatedDeno();
@@ -263,26 +285,28 @@ test(
   "locks that pile up",
 );
 
-test("Windows: a write at the end begins when the one before has ended", async () => {
+test("Windows: what is appended stays together, and lets others run meanwhile", async () => {
   const log: string[] = [];
-  const ends: (() => void)[] = [];
-  const write = appending(() => log.push("to the end"), (data) => {
-    log.push(`write ${data.length}`);
-    return new Promise((resolve, reject) =>
-      ends.push(() =>
-        data.length === 1 ? reject(new Error("full")) : resolve(data.length)
-      )
-    );
+  const piece = 2 ** 16;
+  let room = 3;
+  const write = appending((data) => {
+    if (room-- === 0) throw new Error("full");
+    log.push(`${data[0]}: ${data.length}`);
+    return data.length;
   });
-  const first = write(new Uint8Array(1));
-  const second = write(new Uint8Array(2));
-  await Promise.resolve();
-  await Promise.resolve();
-  assert.deepEqual(log, ["to the end", "write 1"]);
-  ends[0]();
-  await assert.rejects(first, /full/);
-  await new Promise((resolve) => setTimeout(resolve));
-  assert.deepEqual(log.slice(2), ["to the end", "write 2"]);
-  ends[1]();
-  assert.equal(await second, 2);
+  let turns = 0;
+  const turning = setInterval(() => turns++);
+  const first = write(new Uint8Array(2 * piece + 1).fill(1));
+  const second = write(Uint8Array.of(2));
+  await assert.rejects(second, /full/);
+  assert.equal(await first, 2 * piece + 1);
+  assert.deepEqual(log, [`1: ${piece}`, `1: ${piece}`, "1: 1"]);
+  // What fails halfway says how far it came; the next one fails.
+  room = 1;
+  assert.equal(await write(new Uint8Array(2 * piece)), piece);
+  room = Infinity;
+  assert.equal(await write(new Uint8Array()), 0);
+  assert.equal(await write(new Uint8Array(200 * piece)), 200 * piece);
+  clearInterval(turning);
+  assert.ok(turns > 0);
 });

@@ -5,15 +5,17 @@ import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 import { descriptors } from "../ffi/descriptors.ts";
 import { exchange } from "../ffi/exchange.ts";
+import { native, useNative } from "../ffi/mod.ts";
 import { Unsupported } from "../ffi/types.ts";
 import type { CValue, Runtime, SystemError } from "../ffi/types.ts";
 import { windows } from "../ffi/windows.ts";
 import { freeName } from "../ffi/windows_files.ts";
 import { Lock, LOCK_EX, LOCK_NB, LOCK_SH, lockSync } from "../mod.ts";
 import { PidFileLock, TemporaryFileLock, unlock, writeAtomic } from "../mod.ts";
+import { BoundedSemaphore, lockAll } from "../mod.ts";
 import { openAtomic, writeAtomicSync } from "../mod.ts";
 import { parseMode } from "../src/open_mode.ts";
-import { folder, runtimes, self, surroundings } from "./harness.ts";
+import { folder, listing, runtimes, self, surroundings } from "./harness.ts";
 import { test, withNative, Worker } from "./harness.ts";
 
 const EXCLUSIVE = { timeout: 0 };
@@ -587,3 +589,58 @@ test("Windows: there are no record locks", () => {
     assert.throws(() => system.locker({ name }), Unsupported);
   }
 });
+
+test("Windows: lockAll() knows a file by its name in capitals", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  fs.writeFileSync(path, "");
+  const names = [path, path.toUpperCase()];
+  await using files = await lockAll(names, EXCLUSIVE);
+  assert.equal(files.at(0), files.at(1));
+}, "locks that pile up");
+
+test("Windows: a path may begin with a drive's current directory", async () => {
+  using dir = folder();
+  const before = process.cwd();
+  process.chdir(dir.path);
+  try {
+    const name = `${dir.path.slice(0, 2)}a`;
+    await writeAtomic(name, "content");
+    await using _ = await new TemporaryFileLock(`${name}.lock`).acquire();
+    assert.deepEqual(listing(dir.path), ["a", "a.lock"]);
+  } finally {
+    process.chdir(before);
+  }
+}, "locks that pile up");
+
+test(
+  "Windows: what is read-only can be a slot, and be cleaned up",
+  async () => {
+    using dir = folder();
+    const slot = join(dir.path, "a.00.lock");
+    const left = join(dir.path, `.portalock.${"0".repeat(16)}.tmp`);
+    for (const path of [slot, left]) {
+      fs.writeFileSync(path, "");
+      fs.chmodSync(path, 0o444);
+    }
+    const options = { name: "a", directory: dir.path, ...EXCLUSIVE };
+    await using _ = await new BoundedSemaphore(1, options).acquire();
+    assert.equal(await new BoundedSemaphore(1, options).tryAcquire(), null);
+    await writeAtomic(join(dir.path, "b"), "");
+    assert.deepEqual(listing(dir.path), ["a.00.lock", "b"]);
+    fs.chmodSync(slot, 0o666);
+  },
+  "locks that pile up",
+);
+
+test("Windows: processors of 32 bits are refused", () => {
+  const before = useNative(undefined);
+  const { arch } = process;
+  Object.defineProperty(process, "arch", { value: "ia32" });
+  try {
+    assert.throws(() => native(), /cannot lock on win32 ia32/);
+  } finally {
+    Object.defineProperty(process, "arch", { value: arch });
+    useNative(before);
+  }
+}, "locks that pile up");

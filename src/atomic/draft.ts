@@ -158,7 +158,8 @@ function* openStale(path: string): Recipe<NativeFile> {
   try {
     return yield* open(true);
   } catch (error) {
-    if (codeOf(error) !== "EACCES") throw error;
+    // The latter of what is read-only on Windows.
+    if (!["EACCES", "EPERM"].includes(codeOf(error)!)) throw error;
     return yield* open(false);
   }
 }

@@ -161,6 +161,8 @@ function* preserve({ draft, destination }: Work): Recipe<string | null> {
 /** Gives the temporary file the owner and permissions of the old one. */
 function* resemble({ path, file }: Draft, old: Stats): Recipe<void> {
   const mine = yield* statOf(path, file);
+  // Deno tells of no owners where Windows has none, nor can it change bits.
+  if (mine.uid === null) return;
   const it = { path, fd: file.fd };
   const ownerKept = mine.uid === old.uid && mine.gid === old.gid ||
     (yield* give(it, old.uid, old.gid));

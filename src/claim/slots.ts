@@ -112,7 +112,9 @@ class SlotClaim extends FileClaim {
     try {
       return yield* super.open(signal);
     } catch (error) {
-      if ((error as { code?: string }).code !== "EACCES") throw error;
+      // The latter on Windows.
+      const { code } = error as { code?: string };
+      if (code !== "EACCES" && code !== "EPERM") throw error;
       const mode = { ...parseMode("r"), noFollow: true };
       const readOnly = new FileClaim(this.path, { ...this.settings, mode });
       try {
