@@ -266,8 +266,9 @@ test(
   async () => {
     using dir = folder();
     const slow = inject("fsync:delay_enter=500000");
-    const pause = await writes("ticks", join(dir.path, "a"), {}, slow);
-    assert.ok(pause as number < 400, `it stood still for ${pause} ms`);
+    const ticks = await writes("ticks", join(dir.path, "a"), {}, slow);
+    // There are two syncs, so of those that come at all there would be 100.
+    assert.ok(ticks as number > 20, `${ticks} ticks`);
   },
   "strace(1)",
 );

@@ -82,11 +82,12 @@ test("diagnostics tell of a wait once, and of no attempt that fails", async () =
   // Behind the others of its instance first, then behind another instance.
   const waiting = lock.acquire({ timeout: 60_000 });
   const other = new Lock(path, { timeout: 60_000 }).acquire();
-  await delay(20);
+  const waits = () => all.events.filter(({ name }) => name === "wait").length;
+  while (waits() < 4) await delay(5);
   await held.close();
   await (await other).close();
   await (await waiting).close();
-  assert.equal(all.events.filter(({ name }) => name === "wait").length, 4);
+  assert.equal(waits(), 4);
 });
 
 test("diagnostics tell of descriptors", async () => {

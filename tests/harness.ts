@@ -275,6 +275,24 @@ export function openDescriptors(
     .length;
 }
 
+/**
+ * Checks how many descriptors this process has open below a folder. What was
+ * being opened when its wait ended may take a moment to be closed.
+ */
+export async function descriptorsLeft(
+  below: string,
+  count: number,
+): Promise<void> {
+  const end = performance.now() + 10_000;
+  while (openDescriptors(below) !== count) {
+    if (performance.now() > end) {
+      const open = openDescriptors(below);
+      throw new Error(`${open} descriptors are open, not ${count}`);
+    }
+    await delay(5);
+  }
+}
+
 /** How many descriptors of this process name files below a folder. */
 function openFiles(below: string): number {
   const id = ({ dev, ino }: fs.BigIntStats) => `${dev}:${ino}`;

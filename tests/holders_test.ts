@@ -20,6 +20,7 @@ import {
 } from "../mod.ts";
 import {
   folder,
+  onlyShortPauses,
   openDescriptors,
   runtimes,
   test,
@@ -84,13 +85,18 @@ test("lockHolders() wakes nobody and leaves nothing open", async () => {
   await withFiles((file) => ({
     tryLock: (exclusive) => (attempts++, file.tryLock(exclusive)),
   }), async () => {
-    const lock = new Lock(path, { timeout: 500, checkInterval: 10_000 });
-    const waiting = assert.rejects(lock.acquire(), AlreadyLocked);
-    await delay(50);
+    using pauses = onlyShortPauses(30);
+    const controller = new AbortController();
+    const { signal } = controller;
+    const lock = new Lock(path, { timeout: Infinity, signal });
+    const waiting = assert.rejects(lock.acquire(), { name: "AbortError" });
+    // From here on it attempts only if it is woken.
+    while (!(pauses.lengths.at(-1)! > 30)) await delay(5);
     const before = attempts;
     for (let i = 0; i < 50; i++) await lockHolders(path);
-    assert.ok(attempts - before < 5, `${attempts - before} attempts`);
+    assert.equal(attempts, before);
     assert.equal(openDescriptors(dir.path), 2);
+    controller.abort();
     await waiting;
   });
 }, "inotify(7)");
@@ -200,8 +206,12 @@ for (const form of ["acquire", "acquireSync"] as const) {
     const onWait = (wait: LastingWait) => void told.push(wait);
     using held = new Lock(path).acquireSync();
     const short = new Lock(path, { timeout: 20, onWait });
-    await assert.rejects(async () => await short[form]());
-    assert.equal(told.length, 0);
+    await assert.rejects(async () => await short[form](), (error) => {
+      // It may last on a busy machine.
+      if ((error as AlreadyLocked).waited < 100) assert.equal(told.length, 0);
+      return true;
+    });
+    told.length = 0;
     const long = new Lock(path, { timeout: 1000, onWait });
     await assert.rejects(async () => await long[form]());
     assert.equal(told.length, 1);

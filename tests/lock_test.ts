@@ -5,8 +5,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../mod.ts";
 import { LockedFile, LockException, LockUnsupported } from "../mod.ts";
 import { TemporaryFileLock } from "../mod.ts";
-import { folder, openDescriptors, systemError, test } from "./harness.ts";
-import { withFiles, withNative } from "./harness.ts";
+import { descriptorsLeft, folder, openDescriptors, test } from "./harness.ts";
+import { systemError, withFiles, withNative } from "./harness.ts";
 
 const SHARED = LOCK_SH | LOCK_NB;
 
@@ -286,7 +286,7 @@ test("Lock.acquire() aborted while waiting leaves nothing behind", async () => {
   setTimeout(() => controller.abort(), 30);
   await assert.rejects(waiting, { name: "AbortError" });
   assert.ok(performance.now() - begin < 4000);
-  assert.equal(openDescriptors(dir.path), 1);
+  await descriptorsLeft(dir.path, 1);
   await holder.release();
   await delay(20);
   const contender = await new Lock(path).tryAcquire();
@@ -318,8 +318,7 @@ test("Lock.acquire() aborted while the file opens closes it afterwards", async (
     opened();
     await done.promise;
   });
-  await delay(20);
-  assert.equal(openDescriptors(dir.path), 0);
+  await descriptorsLeft(dir.path, 0);
   assert.ok(await new Lock(path).run(() => true));
 });
 
@@ -573,7 +572,7 @@ test("Lock.acquire() throws any reason, also while the file is being opened", as
         assert.equal(error, reason);
         await delay(60);
       });
-      assert.equal(openDescriptors(dir.path), 0);
+      await descriptorsLeft(dir.path, 0);
     }
   }
 });

@@ -39,8 +39,12 @@ for (const locker of ["flock", "ofd"] as const) {
 async function watched(pid: number): Promise<void> {
   for (;;) {
     for (const fd of fs.readdirSync(`/proc/${pid}/fdinfo`)) {
-      const info = fs.readFileSync(`/proc/${pid}/fdinfo/${fd}`, "utf8");
-      if (/^inotify wd:/m.test(info)) return;
+      try {
+        const info = fs.readFileSync(`/proc/${pid}/fdinfo/${fd}`, "utf8");
+        if (/^inotify wd:/m.test(info)) return;
+      } catch {
+        // It has been closed in between.
+      }
     }
     await new Promise((resolve) => setTimeout(resolve, 5));
   }

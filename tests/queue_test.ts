@@ -17,6 +17,7 @@ import {
 import {
   activeTimers,
   counted,
+  descriptorsLeft,
   folder,
   onlyShortPauses,
   openDescriptors,
@@ -326,7 +327,7 @@ test("aborts and timeouts at random moments, 10,000 of them, leave nothing behin
   assert.ok(acquired > 0);
   assert.equal(listeners, 0);
   assert.equal(timers.size, 0);
-  assert.equal(openDescriptors(dir.path), 0);
+  await descriptorsLeft(dir.path, 0);
   using file = new Lock(path).tryAcquireSync();
   assert.notEqual(file, null);
 });

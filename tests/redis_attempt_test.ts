@@ -49,7 +49,9 @@ suite("of two processes one succeeds", async (server) => {
     workerOn(runtime)
   );
   try {
-    for (let i = 0; i < 1000; i++) {
+    // A busy machine may take too long for all of them.
+    const end = performance.now() + 60_000;
+    for (let i = 0; i < 1000 && performance.now() < end; i++) {
       const answers = await Promise.all(
         two.map((worker) =>
           worker.ask("tryAcquire", "processes", { url: server.url })

@@ -127,7 +127,7 @@ suite("run() says so, even if the work was done", async (server) => {
 });
 
 suite("a flushed server is noticed", async (server) => {
-  const options = { unavailableTimeout: 200 };
+  const options = { unavailableTimeout: 1000 };
   const lock = new RedisLock("flushed", alone(server, options));
   const lease = await lock.acquire();
   const other = new RedisLock("flushed", alone(server, { checkInterval: 50 }));
@@ -140,7 +140,7 @@ suite("a flushed server is noticed", async (server) => {
 });
 
 suite("the waiters of a flushed server get in", async (server) => {
-  const options = { unavailableTimeout: 200, checkInterval: 20 };
+  const options = { checkInterval: 20 };
   const lease = await new RedisLock("line", alone(server, options)).acquire();
   const tasks = Array.from(
     { length: 5 },
@@ -171,7 +171,7 @@ suite("a server that dies and comes back", async (server) => {
 
 suite("a server that dies while it is waited for", async (server) => {
   const lease = await new RedisLock("gone", alone(server)).acquire();
-  const wait = new RedisLock("gone", alone(server)).acquire({ timeout: 500 });
+  const wait = new RedisLock("gone", alone(server)).acquire({ timeout: 3000 });
   await waiting(server, "gone", 1);
   await server.stop();
   await assert.rejects(wait, (error) => {
@@ -230,6 +230,7 @@ suite("a server that stops is noticed in time", async (server) => {
 });
 
 suite("a wait outlasts a server that stops", async (server) => {
+  await noSessions(server);
   const options: RedisLockOptions = { unavailableTimeout: 200 };
   const lease = await new RedisLock("on", alone(server)).acquire();
   const lock = new RedisLock("on", alone(server, options));
@@ -239,7 +240,8 @@ suite("a wait outlasts a server that stops", async (server) => {
     !name.includes(lease.holderId.split("-")[0])
   );
   await server.signal("SIGSTOP");
-  await sleep(700);
+  // Not at once: it is the turns of the event loop that count.
+  for (let i = 0; i < 14; i++) await sleep(50);
   await server.signal("SIGCONT");
   await until(
     async () => !(await sessions(server)).some((other) => other.id === id),
@@ -254,11 +256,11 @@ for (const runtime of runtimes) {
 
   suite(`a blocked event loop is none, on ${name}`, async (server) => {
     await using worker = workerOn(runtime);
-    const options = { url: server.url, unavailableTimeout: 100 };
+    const options = { url: server.url, unavailableTimeout: 200 };
     await worker.ask("acquire", "block", options);
     for (let i = 0; i < 2; i++) {
-      await worker.ask("block", 350);
-      await worker.ask("pause", 120);
+      await worker.ask("block", 650);
+      await worker.ask("pause", 240);
     }
     assert.equal(await worker.ask("held", "block"), true);
     assert.equal(await holders(server, "block"), 1);

@@ -4,6 +4,7 @@ import { createClient } from "redis";
 import { connect as connectTo, createServer } from "node:net";
 import type { AddressInfo, Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { until } from "./redis_programs.ts";
 
 /** A record as Python's portalocker 4 writes it. */
 export function record(id: string, mode: string, protocol = 1): string {
@@ -37,11 +38,11 @@ export class Peer implements AsyncDisposable {
     return peer;
   }
 
-  /** Asks who is there, and returns what is said in so many milliseconds. */
+  /** Asks who is there; waits for so many answers, and a while for others. */
   static async ask(
     url: string,
     channel: string,
-    milliseconds = 200,
+    expected = 0,
   ): Promise<string[]> {
     const client = createClient({ url, RESP: 3 }).on("error", () => {});
     await client.connect();
@@ -52,7 +53,11 @@ export class Peer implements AsyncDisposable {
       channel,
       JSON.stringify({ message: "ping", response_channel: responses }),
     );
-    await sleep(milliseconds);
+    await until(
+      () => Promise.resolve(answers.length >= expected),
+      () => `${expected} answers, not ${answers.length}`,
+    );
+    await sleep(200);
     client.destroy();
     return answers;
   }

@@ -92,7 +92,7 @@ for (const newer of [false, true]) {
     await peer.ask("acquire", server.port, "b");
     await using lock = lockOf(server, "b");
     assert.equal(await lock.tryAcquire(), null);
-    await assert.rejects(lock.acquire({ timeout: 100 }), (error) => {
+    await assert.rejects(lock.acquire({ timeout: 500 }), (error) => {
       assert.ok(error instanceof AlreadyLocked);
       assert.match(error.message, /not this package, such as Python's/);
       return true;
@@ -118,7 +118,7 @@ for (const newer of [false, true]) {
     await victim.kill();
     const start = performance.now();
     await (await acquiring).release();
-    assert.ok(performance.now() < start + 700);
+    assert.ok(performance.now() < start + 4000);
     await using other = ours();
     await other.ask("acquire", server.port, "c");
     const peer = python(newer);
@@ -285,14 +285,14 @@ test(
     const patience = { unavailableTimeout: 400, checkInterval: 50 };
     const readers = Array.from(
       { length: 50 },
-      () => lockOf(server, "k", { ...shared, ...patience }),
+      () => lockOf(server, "k", shared),
     );
     const leases = [];
     for (const lock of readers) leases.push(await lock.acquire());
     const before = await connections(server, /^portalock-/);
     assert.equal(before.length, 50);
     await using writer = lockOf(server, "k", patience);
-    const writing = writer.acquire();
+    const writing = writer.acquire({ timeout: 60_000 });
     await givesUp(peer, server, "k", 2);
     const now = await connections(server, /^portalock-/);
     assert.deepEqual(before.filter((id) => !now.includes(id)), []);

@@ -92,12 +92,19 @@ export async function left(server: RedisServer): Promise<unknown[]> {
  * Nothing is left of any lock. Who gave up while an answer was under way tidies
  * up once it is there.
  */
-export async function assertNothingLeft(server: RedisServer): Promise<void> {
+export function assertNothingLeft(server: RedisServer): Promise<void> {
+  return assertNone(() => left(server));
+}
+
+/** Nothing is there, or soon will be. */
+export async function assertNone(
+  look: () => Promise<unknown[]>,
+): Promise<void> {
   const end = performance.now() + 10_000;
-  let found = await left(server);
+  let found = await look();
   while (found.length > 0 && performance.now() < end) {
     await sleep(10);
-    found = await left(server);
+    found = await look();
   }
   assert.deepEqual(found, []);
 }

@@ -53,7 +53,7 @@ for (const runtime of runtimes) {
     stop(holder);
     const lock = new RedisLock(
       "stopped",
-      alone(server, { ...LONG, unavailableTimeout: 200 }),
+      alone(server, { ...LONG, unavailableTimeout: 400 }),
     );
     const lease = await lock.acquire();
     const ids = (await sessions(server)).map((session) => session.id);
@@ -108,9 +108,9 @@ suite("a dead reader among readers blocks no writer", async (server) => {
 suite("who answers keeps it, however long", async (server) => {
   await using holder = workerOn(self);
   await holder.ask("acquire", "answers", { url: server.url });
-  const options = { checkInterval: 10, unavailableTimeout: 100 };
+  const options = { checkInterval: 10, unavailableTimeout: 400 };
   const waits = [1, 2, 3].map(() =>
-    new RedisLock("answers", alone(server, options)).acquire({ timeout: 2000 })
+    new RedisLock("answers", alone(server, options)).acquire({ timeout: 2500 })
   );
   const found = await Promise.allSettled(waits);
   for (const { status, reason } of found as PromiseRejectedResult[]) {
@@ -131,8 +131,8 @@ suite("fifty readers that answer keep it", async (server) => {
   }
   const before = await sessionsOf(server, "fifty");
   assert.equal(before.length, 2);
-  const writer = alone(server, { checkInterval: 10, unavailableTimeout: 100 });
-  const wait = new RedisLock("fifty", writer).acquire({ timeout: 1500 });
+  const writer = alone(server, { checkInterval: 10, unavailableTimeout: 400 });
+  const wait = new RedisLock("fifty", writer).acquire({ timeout: 2500 });
   await assert.rejects(wait, AlreadyLocked);
   const ids = (await sessionsOf(server, "fifty")).map(({ id }) => id);
   assert.deepEqual(ids, before.map(({ id }) => id));
@@ -150,9 +150,9 @@ suite("a stranger with the number of a holder stays", async (server) => {
     const stranger = await server.command("CLIENT", "ID");
     const entry = `x:${silent}:1:${stranger}`;
     await server.command("HSET", "portalock:{number}", entry, "1");
-    const options = { checkInterval: 10, unavailableTimeout: 50 };
+    const options = { checkInterval: 10, unavailableTimeout: 200 };
     const lock = new RedisLock("number", alone(server, options));
-    await assert.rejects(lock.acquire({ timeout: 800 }), AlreadyLocked);
+    await assert.rejects(lock.acquire({ timeout: 2000 }), AlreadyLocked);
     assert.equal(await server.command("CLIENT", "ID"), stranger);
   } finally {
     client.destroy();
@@ -181,10 +181,10 @@ suite("who may disconnect nobody waits in vain", async (server) => {
   stop(holder);
   const lock = new RedisLock("may not", {
     url: `redis://meek:p@127.0.0.1:${server.port}`,
-    unavailableTimeout: 50,
+    unavailableTimeout: 200,
     checkInterval: 10,
   });
-  await assert.rejects(lock.acquire({ timeout: 800 }), AlreadyLocked);
+  await assert.rejects(lock.acquire({ timeout: 2000 }), AlreadyLocked);
   wake(holder);
   assert.equal(await holder.ask("held", "may not"), true);
   await holder.ask("release", "may not");

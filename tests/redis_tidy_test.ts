@@ -9,6 +9,7 @@ import type { RedisLease } from "../src/redis/mod.ts";
 import { runtimes, scriptOn, self, test, Worker } from "./harness.ts";
 import type { TestRuntime } from "./harness.ts";
 import { RedisCluster } from "./redis_cluster.ts";
+import { until } from "./redis_programs.ts";
 import {
   alone,
   clients,
@@ -202,7 +203,7 @@ suite("observers are told", async (server) => {
     const lease = await new RedisLock("told", alone(server)).acquire();
     const shared = alone(server, { flags: LOCK_SH });
     const wait = new RedisLock("told", shared).acquire();
-    await waiting(server, "told", 1);
+    await until(() => Promise.resolve(events.length === 2), () => "the wait");
     await lease.release();
     await (await wait).release();
   } finally {

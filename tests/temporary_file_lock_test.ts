@@ -7,9 +7,21 @@ import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../mod.ts";
 import { LockUnsupported, TemporaryFileLock } from "../mod.ts";
 import type { LockedFile } from "../mod.ts";
 import type { Native, NativeFile } from "../ffi/types.ts";
-import { everyRuntime, folder, listing, onlyShortPauses } from "./harness.ts";
-import { openDescriptors, runScript, runtimes, scriptOn } from "./harness.ts";
-import { systemError, test, withFiles, withNative, Worker } from "./harness.ts";
+import { descriptorsLeft, everyRuntime, folder, listing } from "./harness.ts";
+import {
+  onlyShortPauses,
+  openDescriptors,
+  runScript,
+  runtimes,
+} from "./harness.ts";
+import {
+  scriptOn,
+  systemError,
+  test,
+  withFiles,
+  withNative,
+} from "./harness.ts";
+import { Worker } from "./harness.ts";
 
 const SHARED = { flags: LOCK_SH | LOCK_NB };
 const NOBODY = 65534;
@@ -422,7 +434,7 @@ test("TemporaryFileLock.acquire() aborted while waiting leaves nothing behind", 
   await delay(10);
   controller.abort("enough");
   await assert.rejects(waiting, (reason) => reason === "enough");
-  assert.equal(openDescriptors(path), 1);
+  await descriptorsLeft(path, 1);
   assert.equal(inode(path), inodeOf(holder));
   await holder.close();
   await assert.rejects(lock.acquire(), (reason) => reason === "enough");

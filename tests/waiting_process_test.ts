@@ -77,7 +77,8 @@ test(
       name === "deno"
     )!;
     const script = join(directory, "tests", "fixtures", "sanitized.ts");
-    const test = [deno, "test", "-A", "--no-check", script];
+    const options = ["--no-check", "--sanitize-ops", "--sanitize-resources"];
+    const test = [deno, "test", "-A", ...options, script];
     const { code, stdout } = await runScript(test);
     assert.equal(code, 0, stdout);
     assert.match(stdout, /2 passed/);

@@ -136,9 +136,12 @@ for (const form of FORMS) {
         using pauses = onlyShortPauses(Infinity);
         const lock = new Lock(path, { timeout: AGES, checkInterval: 200 });
         await (await lock[form]()).close();
-        const [long, short] = pauses.lengths.slice(-2);
-        // A timer is set for what is left of the pause of 88 to 176 ms.
-        assert.ok(long >= 80 && short <= 1, `${long}, then ${short}`);
+        // A timer is set for what is left of the pause of 88 to 176 ms. Those
+        // that are early are set again.
+        const { lengths } = pauses;
+        const long = lengths.findLastIndex((length) => length > 1);
+        assert.ok(lengths[long] >= 80, `${lengths}`);
+        assert.ok(lengths.length > long + 1, `${lengths}`);
       });
       assert.equal(attempts, 15);
       fs.closeSync(fd);
@@ -251,16 +254,20 @@ test(
 test("unlock() opens no device again to wake waiters", () => {
   using dir = folder();
   const regular = join(dir.path, "a.lock");
-  for (const path of [regular, "/dev/null"]) {
-    const fd = fs.openSync(path, path === regular ? "a" : "r");
+  const ringsOf = (path: string, flags: string) => {
+    const fd = fs.openSync(path, flags);
     let rings = 0;
     const watch = native().descriptor(fd).watch(() => rings++)!;
     unlock(fd);
     watch.block(20);
     watch.end();
-    assert.equal(rings, path === regular ? 1 : 0, path);
     fs.closeSync(fd);
-  }
+    return rings;
+  };
+  assert.equal(ringsOf(regular, "a"), 1);
+  // Any process of the machine may close the device just then.
+  const device = Array.from({ length: 20 }, () => ringsOf("/dev/null", "r"));
+  assert.ok(device.includes(0), `${device}`);
 }, "inotify(7)");
 
 test(

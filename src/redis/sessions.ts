@@ -85,6 +85,10 @@ class Opening {
     this.#connection = connection;
     // Without a listener an error would be thrown where nobody catches it.
     connection.on("error", () => {});
+    // node-redis connects all the same if it is destroyed while it does so.
+    connection.on("connect", () => {
+      if (this.#given) connection.destroy();
+    });
     try {
       if (this.#given) throw new Error("nobody needs the connection");
       await connection.connect();
