@@ -12,7 +12,7 @@ const rounds = Object.entries(SCENARIOS)
 
 export const USAGE = `Usage: npm run bench -- [options]
 
-  --scenario NAME   Run only this one, "redis" for both of them; may be given
+  --scenario NAME   Run only this one, "redis" for all of theirs; may be given
                     several times
   --contender NAME  Measure only this one; may be given several times
   --rounds N        So many rounds, each with every contender

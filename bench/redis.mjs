@@ -15,16 +15,25 @@ import { NO_SERVER, redisVersion } from "./redis_server.mjs";
 
 const SCENARIOS = ["redis-uncontended", "redis-handover"];
 
+/** For those whose locks live as long as their connection. */
+const WITH_KILLED = [...SCENARIOS, "redis-killed"];
+
 export function inRedis() {
   return [
     ...Object.keys(RUNTIMES).map(ours),
     npm("redlock", "redlock", 200),
     npm("redis-semaphore", "redis-semaphore Mutex", 10),
     newerPython("redis-py", "redis-py Lock", 100),
-    newerPython("portalocker", "portalocker 4.4 RedisLock", 250),
+    {
+      ...newerPython("portalocker", "portalocker 4.4 RedisLock", 250),
+      scenarios: WITH_KILLED,
+    },
     newerPython("portalocker-quick", "portalocker 4.4 RedisLock, quick", 20),
-    python("portalocker-2", "portalocker 2.2 RedisLock", 250),
-  ].map((contender) => ({ ...contender, scenarios: SCENARIOS })).map(lacking);
+    {
+      ...python("portalocker-2", "portalocker 2.2 RedisLock", 250),
+      scenarios: WITH_KILLED,
+    },
+  ].map((contender) => ({ scenarios: SCENARIOS, ...contender })).map(lacking);
 }
 
 function ours(runtime) {
@@ -33,6 +42,7 @@ function ours(runtime) {
     name: `redis-${runtime}`,
     label: `RedisLock, ${label}`,
     ours: true,
+    scenarios: WITH_KILLED,
     kind: "redis",
     withoutFfi: false,
     find: () => ourRedisCommand(runtime, "lockers/portalock_redis"),

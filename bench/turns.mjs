@@ -121,7 +121,7 @@ async function takeTurns([holder, waiter], period, between) {
 }
 
 /** Resolves when the child is about to wait. */
-async function acquire(child) {
+export async function acquire(child) {
   child.say("acquire");
   await child.hear();
 }

@@ -15,6 +15,7 @@ import * as crowd from "./crowd.mjs";
 import * as handover from "./handover.mjs";
 import * as idle from "./idle.mjs";
 import * as redisHandover from "./redis_handover.mjs";
+import * as redisKilled from "./redis_killed.mjs";
 import * as redisUncontended from "./redis_uncontended.mjs";
 import * as uncontended from "./uncontended.mjs";
 import * as update from "./update.mjs";
@@ -28,6 +29,7 @@ export const SCENARIOS = {
   idle,
   "redis-uncontended": redisUncontended,
   "redis-handover": redisHandover,
+  "redis-killed": redisKilled,
 };
 
 /** Tries a command of a contender, in the way of its first scenario. */
