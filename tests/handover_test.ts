@@ -137,7 +137,7 @@ test(
     const workers = [...runtimes.map(Worker.on), Worker.python()];
     try {
       const gaps = await Promise.all(
-        workers.map((worker) => worker.ask("takeTurns", path, HAND_OVERS, 250)),
+        workers.map((worker) => worker.ask("takeTurns", path, HAND_OVERS)),
       ) as number[][];
       // Python does not tell; a busy machine may stand still once or twice.
       const ours = gaps.slice(0, -1).flat();
