@@ -170,7 +170,8 @@ function report(suites) {
       suite,
     ) => [...suite.passed, ...suite.failed, ...suite.skipped]),
   );
-  for (const { name, passed, failed, skipped, broken } of suites) {
+  for (const suite of suites) {
+    const { name, passed, failed, skipped, broken } = suite;
     console.log(
       `${`${name} for Windows`.padEnd(18)}${passed.length} passed, ` +
         `${failed.length} failed, ${skipped.length} skipped`,
