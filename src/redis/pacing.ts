@@ -8,6 +8,9 @@ const SOON = 5;
 /** The longest one while a foreigner that asked may still leave. */
 const OFTEN = 40;
 
+/** Timers, and the look itself, are late by so much at most, in milliseconds. */
+const LATE = 5;
+
 /** Python's own patience, and its pause, after which it has asked again. */
 const LEAVING = 2000;
 
@@ -22,10 +25,10 @@ export class Pacing {
   #due: number;
   #leaving = 0;
 
-  /** `longest` is the pause while there are no questions. */
+  /** Whoever died is found after `longest` milliseconds at most. */
   constructor(longest: number) {
-    this.#longest = this.#pause = longest;
-    this.#due = now() + longest;
+    this.#longest = this.#pause = longest - Math.min(LATE, longest / 20);
+    this.#due = now() + this.#longest;
   }
 
   /** For how long to wait before looking, in milliseconds. */
