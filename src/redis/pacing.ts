@@ -8,7 +8,7 @@ const SOON = 5;
 /** The longest one while a foreigner that asked may still leave. */
 const OFTEN = 40;
 
-/** Timers, and the look itself, are late by so much at most, in milliseconds. */
+/** Timers, and the look itself, are seldom later than that, in milliseconds. */
 const LATE = 5;
 
 /** Python's own patience, and its pause, after which it has asked again. */
@@ -25,7 +25,7 @@ export class Pacing {
   #due: number;
   #leaving = 0;
 
-  /** Whoever died is found after `longest` milliseconds at most. */
+  /** `longest` is the pause while there are no questions, lateness included. */
   constructor(longest: number) {
     this.#longest = this.#pause = longest - Math.min(LATE, longest / 20);
     this.#due = now() + this.#longest;
