@@ -20,7 +20,7 @@ export {
   openAtomic,
   writeAtomic,
   writeAtomicSync,
-} from "./src/atomic_file.ts";
+} from "./src/atomic/atomic_file.ts";
 export {
   AlreadyExists,
   AlreadyLocked,
@@ -29,34 +29,43 @@ export {
   type LockExceptionDetails,
   type LockExceptionOptions,
   LockUnsupported,
-} from "./src/errors.ts";
-export { LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, LockFlags } from "./src/flags.ts";
-export { Lock } from "./src/lock.ts";
-export { LockBase } from "./src/lock_base.ts";
+} from "./src/core/errors.ts";
+export {
+  LOCK_EX,
+  LOCK_NB,
+  LOCK_SH,
+  LOCK_UN,
+  LockFlags,
+} from "./src/options/flags.ts";
+export { Lock } from "./src/lock/lock.ts";
+export { LockBase } from "./src/lock/lock_base.ts";
 export type {
   FileArgument,
   FileInfo,
   LockHolder,
   SelfLockingFile,
 } from "./ffi/types.ts";
-export { lockHolders } from "./src/holders.ts";
-export { LockedFile } from "./src/locked_file.ts";
-export { lockAll, LockedFiles } from "./src/lock_all.ts";
-export { lock, lockSync, unlock } from "./src/low_level.ts";
+export { lockHolders } from "./src/core/holders.ts";
+export { LockedFile } from "./src/file/locked_file.ts";
+export { lockAll, LockedFiles } from "./src/lock/lock_all.ts";
+export { lock, lockSync, unlock } from "./src/lock/low_level.ts";
 export {
   BoundedSemaphore,
   NamedBoundedSemaphore,
-} from "./src/bounded_semaphore.ts";
-export { PidFileLock } from "./src/pid_file_lock.ts";
-export { RLock } from "./src/rlock.ts";
-export { TemporaryFileLock } from "./src/temporary_file_lock.ts";
-export { OpenFile } from "./src/open_file.ts";
-export { SeekMode } from "./src/open_file_arguments.ts";
-export type { FileMode } from "./src/open_mode.ts";
-export type { AcquireOptions, LastingWait } from "./src/acquire_options.ts";
+} from "./src/lock/bounded_semaphore.ts";
+export { PidFileLock } from "./src/lock/pid_file_lock.ts";
+export { RLock } from "./src/lock/rlock.ts";
+export { TemporaryFileLock } from "./src/lock/temporary_file_lock.ts";
+export { OpenFile } from "./src/file/open_file.ts";
+export { SeekMode } from "./src/file/open_file_arguments.ts";
+export type { FileMode } from "./src/options/open_mode.ts";
+export type {
+  AcquireOptions,
+  LastingWait,
+} from "./src/options/acquire_options.ts";
 export type {
   BoundedSemaphoreOptions,
   LockOptions,
   TemporaryFileLockOptions,
-} from "./src/options.ts";
-export { updateFile, type UpdateOptions } from "./src/update_file.ts";
+} from "./src/options/lock_options.ts";
+export { updateFile, type UpdateOptions } from "./src/atomic/update_file.ts";

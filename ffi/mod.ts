@@ -2,22 +2,22 @@
 
 import process from "node:process";
 import { isMainThread } from "node:worker_threads";
-import { bunRuntime } from "./bun.ts";
-import { isNarrow, posixConstants } from "./constants.ts";
-import { denoHasDescriptors, denoRuntime } from "./deno.ts";
-import { denoApi } from "./deno_api.ts";
-import { denoFiles } from "./deno_file.ts";
-import { denoLocks } from "./deno_locks.ts";
-import { descriptors } from "./descriptors.ts";
-import { nodeRuntime } from "./node.ts";
-import { posix } from "./posix.ts";
-import { closingWithThread } from "./thread_end.ts";
+import { bunRuntime } from "./runtime/bun.ts";
+import { isNarrow, posixConstants } from "./posix/constants.ts";
+import { denoHasDescriptors, denoRuntime } from "./runtime/deno.ts";
+import { denoApi } from "./runtime/deno_api.ts";
+import { denoFiles } from "./file/deno_platform.ts";
+import { denoLocks } from "./file/deno_locks.ts";
+import { descriptors } from "./file/fd_platform.ts";
+import { nodeRuntime } from "./runtime/node.ts";
+import { posix } from "./posix/posix.ts";
+import { closingWithThread } from "./posix/close_on_thread_exit.ts";
 import { Unsupported } from "./types.ts";
-import { windows } from "./windows.ts";
-import { closingHandlesWithThread } from "./windows_thread_end.ts";
+import { windows } from "./windows/windows.ts";
+import { closingHandlesWithThread } from "./windows/close_on_thread_exit.ts";
 import type { Lockable, Native, Runtime, SelfLockingFile } from "./types.ts";
 
-export { inMainThread } from "./main_thread.ts";
+export { inMainThread } from "./runtime/main_thread.ts";
 
 let chosen: Native | undefined;
 

@@ -89,7 +89,7 @@ function commandOf(name) {
 async function startServer() {
   const { directory } = runtimes().find(({ name }) => name === "node");
   const { RedisServer } = await import(
-    join(directory, "tests", "redis_server.js")
+    join(directory, "tests", "redis", "support", "server.js")
   );
   return RedisServer.start();
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { posix } from "node:path";
-import { surroundings, test } from "./harness.ts";
+import { surroundings, test } from "./support/harness.ts";
 
 const { root } = surroundings;
 // Files of the library are called as they are on every system.
@@ -32,44 +32,49 @@ function imports(file: string): string[] {
 }
 
 /**
- * Who may import whom. Each layer may use itself and what stands below it; of
- * `ffi/` only its face.
+ * What the files of each folder may import besides files of their own folder:
+ * the folders below it. A file of its own is called by its name.
  */
-const LAYERS = [
-  ["mod", /^mod\.ts$/],
-  [
-    "lock classes",
-    /^src\/(lock|rlock|temporary_file_lock|pid_file_lock|bounded_semaphore|lock_all|low_level|atomic_file|update_file)\.ts$/,
-  ],
-  ["base of the locks", /^src\/lock_base\.ts$/],
-  ["claims", /^src\/claim\//],
-  ["atomic writing", /^src\/atomic\//],
-  ["files", /^src\/(locked_file|relock|open_file)\.ts$/],
-  ["redis", /^src\/redis\//],
-  ["holders", /^src\/holders\.ts$/],
-  ["wait", /^src\/wait\//],
-  [
-    "words",
-    /^src\/(abandoned|busy|exit|hold|acquire_options|checks|options|lockers|slot_names|paths|recipe|sleep|file_recipes|gate|open_file_arguments|errors|flags|open_mode|diagnostics)\.ts$/,
-  ],
-  ["face of ffi", /^ffi\/(mod|types)\.ts$/],
-  ["ffi", /^ffi\//],
-] as const;
+const BELOW: Record<string, readonly string[]> = (() => {
+  const table: Record<string, readonly string[]> = {
+    "ffi/types.ts": [],
+    "ffi/mod.ts": ["ffi/types.ts"],
+    "src/options": ["ffi/mod.ts"],
+    "src/core": ["src/options"],
+    "src/wait": ["src/core"],
+    "src/file": ["src/wait"],
+    "src/target": ["src/file"],
+    "src/lock": ["src/target"],
+    "src/atomic": ["src/lock"],
+    "src/redis": ["src/wait"],
+    "mod.ts": ["src/atomic"],
+  };
+  const all = (name: string): string[] =>
+    table[name].flatMap((next) => [next, ...all(next)]);
+  return Object.fromEntries(
+    Object.keys(table).map((name) => [name, all(name)]),
+  );
+})();
 
-const layerOf = (file: string) =>
-  LAYERS.findIndex(([, pattern]) => pattern.test(file));
+/** The entry of {@linkcode BELOW} that a file belongs to. */
+const placeOf = (file: string) =>
+  Object.keys(BELOW).find((place) =>
+    file === place || file.startsWith(`${place}/`)
+  );
 
 test("architecture: arrows between the folders run one way", () => {
   for (const file of sources()) {
-    const layer = layerOf(file);
-    assert.notEqual(layer, -1, `${file} belongs to no layer`);
+    const place = placeOf(file);
+    const inFfi = file.startsWith("ffi/");
+    assert.ok(inFfi || place !== undefined, `${file} is in no known folder`);
     for (const specifier of imports(file)) {
       if (!specifier.startsWith(".")) continue;
       const target = join(dirname(file), specifier);
+      const to = placeOf(target);
       assert.ok(
-        file.startsWith("ffi/")
+        inFfi
           ? target.startsWith("ffi/")
-          : layerOf(target) >= layer && layerOf(target) < LAYERS.length - 1,
+          : to !== undefined && (to === place || BELOW[place!].includes(to)),
         `${file} must not import ${target}`,
       );
     }
@@ -78,34 +83,17 @@ test("architecture: arrows between the folders run one way", () => {
 
 test("architecture: the runtime axis and the system axis do not know each other", () => {
   const runtimes = [
-    "deno",
-    "deno_api",
-    "deno_file",
-    "deno_locks",
-    "bun",
-    "node",
+    "ffi/runtime/deno.ts",
+    "ffi/runtime/bun.ts",
+    "ffi/runtime/node.ts",
   ];
-  const systems = [
-    "posix",
-    "fcntl",
-    "linux",
-    "linux_constants",
-    "inotify",
-    "proc",
-    "constants",
-    "descriptors",
-    "descriptor",
-    "thread_end",
-    "windows",
-    "windows_calls",
-    "windows_constants",
-    "windows_thread_end",
-  ];
-  for (const [side, other] of [[runtimes, systems], [systems, runtimes]]) {
-    for (const name of side) {
-      const used = imports(`ffi/${name}.ts`);
-      for (const foreign of other) {
-        assert.ok(!used.includes(`./${foreign}.ts`), `${name} ${foreign}`);
+  const systems = /^ffi\/(posix|linux|windows)\//;
+  for (const file of sources().filter((name) => name.startsWith("ffi/"))) {
+    for (const specifier of imports(file)) {
+      const target = join(dirname(file), specifier);
+      if (file.startsWith("ffi/runtime/")) assert.doesNotMatch(target, systems);
+      if (systems.test(file)) {
+        assert.ok(!runtimes.includes(target), `${file} ${target}`);
       }
     }
   }
@@ -177,6 +165,6 @@ test("architecture: only those who import it load Redis", () => {
       reached.add(join(dirname(file), specifier));
     }
   }
-  assert.ok(reached.has("src/lock.ts"));
+  assert.ok(reached.has("src/lock/lock.ts"));
   for (const file of reached) assert.doesNotMatch(file, /redis/);
 });

@@ -4,9 +4,14 @@ import { closeSync } from "node:fs";
 import type { Stats } from "node:fs";
 import { dirname, isAbsolute, sep } from "node:path";
 import { native } from "../../ffi/mod.ts";
-import { AlreadyExists, LockException, openFailure, shown } from "../errors.ts";
-import { anchored, inside } from "../paths.ts";
-import type { Recipe } from "../recipe.ts";
+import {
+  AlreadyExists,
+  LockException,
+  openFailure,
+  shown,
+} from "../core/errors.ts";
+import { anchored, inside } from "../core/paths.ts";
+import type { Recipe } from "../core/gensync.ts";
 import {
   codeOf,
   look,
@@ -14,7 +19,7 @@ import {
   openDirectory,
   readLink,
   syncDirectory,
-} from "./disk.ts";
+} from "./fs_ops.ts";
 
 /** More links than that lead in a circle: MAXSYMLINKS of Linux. */
 const MOST_LINKS = 40;

@@ -1,6 +1,10 @@
 /** The options of atomic writing. */
 
-import { checkBoolean, checkNames, checkPermissions } from "../checks.ts";
+import {
+  checkBoolean,
+  checkNames,
+  checkPermissions,
+} from "../options/validate.ts";
 
 /** How to write a file atomically. */
 export interface AtomicOptions {

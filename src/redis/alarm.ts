@@ -1,7 +1,7 @@
 /** One timer for all who expect an answer soon and hardly ever miss it. */
 
 import { clearTimeout, setTimeout } from "node:timers";
-import { LONGEST_SLEEP, now } from "../wait/patience.ts";
+import { LONGEST_SLEEP, now } from "../wait/deadline.ts";
 
 /**
  * Setting a timer and clearing it again, for each answer, would cost more than

@@ -27,4 +27,4 @@ export type {
   RedisClusterLike,
   RedisPoolLike,
   RedisSentinelLike,
-} from "./source.ts";
+} from "./connection/client_adapter.ts";

@@ -6,14 +6,17 @@ import {
   AS_LONG_AS_IT_TAKES,
   DEFAULT_TIMEOUT,
   waitOf,
-} from "../acquire_options.ts";
-import type { AcquireOptions, Wait } from "../acquire_options.ts";
-import { checkDuration, checkNames } from "../checks.ts";
-import { LOCK_EX, LOCK_SH } from "../flags.ts";
-import type { LockFlags } from "../flags.ts";
-import { RESERVED } from "./names.ts";
-import { addressed, sourceOf } from "./source.ts";
-import type { RedisClientArgument, Source } from "./source.ts";
+} from "../options/acquire_options.ts";
+import type { AcquireOptions, Wait } from "../options/acquire_options.ts";
+import { checkDuration, checkNames } from "../options/validate.ts";
+import { LOCK_EX, LOCK_SH } from "../options/flags.ts";
+import type { LockFlags } from "../options/flags.ts";
+import { RESERVED } from "./keys.ts";
+import { addressed, sourceOf } from "./connection/client_adapter.ts";
+import type {
+  RedisClientArgument,
+  Source,
+} from "./connection/client_adapter.ts";
 
 /** How to wait for a lock in Redis. */
 export type RedisAcquireOptions = Omit<AcquireOptions, "onWait">;

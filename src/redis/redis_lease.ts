@@ -1,6 +1,6 @@
 /** `RedisLease`: one acquisition of a lock in Redis. */
 
-import type { Entry } from "./entry.ts";
+import type { Entry } from "./acquisition/acquisition.ts";
 
 /** A lock in Redis, or a place in a semaphore, while it is held. */
 export class RedisLease implements AsyncDisposable {

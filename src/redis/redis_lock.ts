@@ -1,7 +1,7 @@
 /** `RedisLock`: a lock that lives as long as a connection. */
 
-import { Turns } from "../wait/turns.ts";
-import { lockNames } from "./names.ts";
+import { Turns } from "../wait/fifo_mutex.ts";
+import { lockNames } from "./keys.ts";
 import { checkChannel, redisLockSettings } from "./options.ts";
 import type { RedisLockOptions } from "./options.ts";
 import { RedisLockBase } from "./redis_lock_base.ts";

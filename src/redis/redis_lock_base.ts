@@ -1,22 +1,22 @@
 /** What locks and semaphores in Redis have in common. */
 
-import { abandon, keep } from "../abandoned.ts";
-import type { Wait } from "../acquire_options.ts";
-import { checkFunction } from "../checks.ts";
-import { publish } from "../diagnostics.ts";
-import { AlreadyLocked, shown } from "../errors.ts";
-import { now, Patience } from "../wait/patience.ts";
-import type { Turns } from "../wait/turns.ts";
-import type { Entry } from "./entry.ts";
-import { failure, isPassing, replyCode, Unanswered } from "./failure.ts";
-import type { Kind, Names } from "./names.ts";
+import { abandon, keep } from "../core/leak_guard.ts";
+import type { Wait } from "../options/acquire_options.ts";
+import { checkFunction } from "../options/validate.ts";
+import { publish } from "../core/diagnostics.ts";
+import { AlreadyLocked, shown } from "../core/errors.ts";
+import { now, Patience } from "../wait/deadline.ts";
+import type { Turns } from "../wait/fifo_mutex.ts";
+import type { Entry } from "./acquisition/acquisition.ts";
+import { failure, isPassing, replyCode, Unanswered } from "./errors.ts";
+import type { Kind, Names } from "./keys.ts";
 import { redisWait } from "./options.ts";
 import type { RedisAcquireOptions, RedisSettings } from "./options.ts";
 import { RedisLease } from "./redis_lease.ts";
-import { closeIdle, limitOf, useSession, within } from "./sessions.ts";
-import type { Use } from "./sessions.ts";
-import type { Source } from "./source.ts";
-import type { Others } from "./waiting.ts";
+import { closeIdle, limitOf, useSession, within } from "./connection/pool.ts";
+import type { Use } from "./connection/pool.ts";
+import type { Source } from "./connection/client_adapter.ts";
+import type { Others } from "./acquisition/wait.ts";
 
 /** The first pause after a server was out of reach, in milliseconds. */
 const FIRST_PAUSE = 10;

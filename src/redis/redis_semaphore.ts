@@ -1,7 +1,7 @@
 /** `RedisSemaphore`: a lock that so many may hold at a time. */
 
-import { checkMaximum } from "../checks.ts";
-import { semaphoreNames } from "./names.ts";
+import { checkMaximum } from "../options/validate.ts";
+import { semaphoreNames } from "./keys.ts";
 import { checkChannel, redisSettings } from "./options.ts";
 import type { RedisSemaphoreOptions } from "./options.ts";
 import { RedisLockBase } from "./redis_lock_base.ts";

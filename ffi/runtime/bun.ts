@@ -1,0 +1,62 @@
+/** Bun calls C through `bun:ffi`. */
+
+import * as fs from "node:fs";
+import { createRequire } from "node:module";
+import { isMainThread } from "node:worker_threads";
+import type { CFunction, CType, Runtime } from "../types.ts";
+
+interface BunFfi {
+  dlopen(
+    library: string,
+    symbols: Record<string, { args: string[]; returns: string }>,
+  ): { symbols: Record<string, (...values: unknown[]) => unknown> };
+  read: { i32(address: number, offset: number): number };
+}
+
+const NAMES: Record<CType, string> = {
+  i32: "i32",
+  i64: "i64",
+  usize: "usize",
+  buffer: "ptr",
+};
+
+const byte = new Uint8Array(1);
+
+function readable(_library: string, fd: number): Promise<void> {
+  return new Promise((resolve) =>
+    fs.read(fd, byte, 0, 1, null, () => resolve())
+  );
+}
+
+/** The runtime axis for Bun. */
+export function bunRuntime(): Runtime {
+  const ffi = createRequire(import.meta.url)("bun:ffi") as BunFfi;
+  return {
+    bind(library, functions) {
+      const symbols = Object.fromEntries(
+        Object.entries<{ parameters: readonly CType[]; result: CType }>(
+          functions,
+        ).map(([name, { parameters, result }]) => [
+          name,
+          {
+            args: parameters.map((type) => NAMES[type]),
+            returns: NAMES[result],
+          },
+        ]),
+      );
+      return ffi.dlopen(library, symbols).symbols as Record<
+        keyof typeof functions,
+        CFunction
+      >;
+    },
+    errno(library, locator) {
+      const { symbols } = ffi.dlopen(library, {
+        [locator]: { args: [], returns: "ptr" },
+      });
+      const address = (symbols[locator] as () => number)();
+      return () => ffi.read.i32(address, 0);
+    },
+    // The threads of the pool serve all workers, and there are few of them.
+    ...isMainThread ? { readable } : {},
+  };
+}

@@ -1,0 +1,61 @@
+/**
+ * What this package calls of the global `Deno`, so that it type-checks without
+ * Deno's own types.
+ */
+
+import type { FileInfo, SelfLockingFile } from "../types.ts";
+
+export interface DenoApi {
+  readonly version: { readonly deno: string };
+  readonly permissions: {
+    querySync(descriptor: { name: "ffi" }): { state: string };
+  };
+  readonly errors: { readonly NotCapable: new () => Error };
+  readonly FsFile: { readonly prototype: object };
+  readonly UnsafePointerView: new (address: object) => { getInt32(): number };
+  dlopen(
+    library: string,
+    symbols: Record<string, DenoSymbol>,
+  ): { symbols: Record<string, (...values: unknown[]) => unknown> };
+  stat(path: string): Promise<{ isFifo: boolean | null }>;
+  statSync(path: string): { isFifo: boolean | null };
+  openSync(path: string, options: DenoOpenOptions): DenoFile;
+  open(path: string, options: DenoOpenOptions): Promise<DenoFile>;
+}
+
+export interface DenoSymbol {
+  parameters: string[];
+  result: string;
+  nonblocking?: boolean;
+}
+
+export interface DenoOpenOptions {
+  read: boolean;
+  write: boolean;
+  append: boolean;
+  create: boolean;
+  createNew: boolean;
+  mode?: number;
+}
+
+export interface DenoFile extends SelfLockingFile {
+  read(into: Uint8Array): Promise<number | null>;
+  readSync(into: Uint8Array): number | null;
+  write(data: Uint8Array): Promise<number>;
+  writeSync(data: Uint8Array): number;
+  seekSync(offset: number, whence: number): number;
+  truncate(length: number): Promise<void>;
+  truncateSync(length: number): void;
+  sync(): Promise<void>;
+  syncSync(): void;
+  syncData(): Promise<void>;
+  syncDataSync(): void;
+  stat(): Promise<FileInfo>;
+  statSync(): FileInfo;
+  close(): void;
+}
+
+/** The global `Deno`, or `undefined` on another runtime. */
+export function denoApi(): DenoApi | undefined {
+  return (globalThis as { Deno?: DenoApi }).Deno;
+}

@@ -1,0 +1,69 @@
+/** What the operations of an open file are given, checked. */
+
+import { inspect } from "node:util";
+import type { NativeFile } from "../../ffi/types.ts";
+import { FileTooLarge, shown } from "../core/errors.ts";
+
+/** What an offset counts from: the numbers of lseek(2) and `Deno.SeekMode`. */
+export const SeekMode: {
+  /** From the start of the file. */
+  readonly Start: 0;
+  /** From the current position. */
+  readonly Current: 1;
+  /** From the end of the file. */
+  readonly End: 2;
+} = Object.freeze({ Start: 0, Current: 1, End: 2 });
+/** One of the numbers of {@linkcode SeekMode}. */
+export type SeekMode = 0 | 1 | 2;
+
+export function encode(text: string): Uint8Array {
+  if (typeof text !== "string") {
+    throw new TypeError(`text must be a string, not ${inspect(text)}`);
+  }
+  return new TextEncoder().encode(text);
+}
+
+export function checkBytes(name: string, bytes: Uint8Array): Uint8Array {
+  if (bytes instanceof Uint8Array) return bytes;
+  throw new TypeError(`${name} must be a Uint8Array, not ${inspect(bytes)}`);
+}
+
+export function tooLarge(
+  path: string,
+  size: number,
+  cause?: unknown,
+): FileTooLarge {
+  return new FileTooLarge(
+    `Cannot read ${shown({ path })}: ${size} bytes are more than fit; ` +
+      "read it in parts",
+    { path, cause },
+  );
+}
+
+export function seek(
+  file: NativeFile,
+  offset: number | bigint,
+  whence: SeekMode,
+): number {
+  if (whence !== 0 && whence !== 1 && whence !== 2) {
+    throw new RangeError(`whence must be a SeekMode, not ${inspect(whence)}`);
+  }
+  if (typeof offset !== "number" && typeof offset !== "bigint") {
+    throw new TypeError(`offset must be a number, not ${inspect(offset)}`);
+  }
+  const least = whence === SeekMode.Start ? 0 : Number.MIN_SAFE_INTEGER;
+  return file.seek(checkOffset("offset", Number(offset), least), whence);
+}
+
+export function checkOffset(
+  name: string,
+  value: number,
+  least: number,
+): number {
+  if (Number.isSafeInteger(value) && value >= least) return value;
+  throw new RangeError(
+    `${name} must be a whole number of bytes${
+      least === 0 ? ", 0 or more" : ""
+    }, not ${inspect(value)}`,
+  );
+}

@@ -1,0 +1,358 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import * as fs from "node:fs";
+import { join, relative } from "node:path";
+import { writeAtomic } from "../../mod.ts";
+import type { AtomicOptions } from "../../mod.ts";
+import { leftovers, WAYS } from "../fixtures/atomic.ts";
+import { folder, ownCommand, runScript, test } from "../support/harness.ts";
+
+const REPLACE = { replace: true } as const;
+const STALE = ".portalock.0123456789abcdef.tmp";
+const WRITTEN = WAYS.map(() => "written");
+const read = (path: string) => fs.readFileSync(path, "utf8");
+
+/** Runs the writer, perhaps under another command, and returns its answer. */
+async function writes(
+  what: string,
+  path: string,
+  options: AtomicOptions = {},
+  under: string[] = [],
+): Promise<unknown> {
+  const { code, stdout, stderr } = await runScript([
+    ...under,
+    ...ownCommand("atomic_writer"),
+    what,
+    path,
+    JSON.stringify(options),
+  ]);
+  assert.equal(code, 0, stderr);
+  return JSON.parse(stdout);
+}
+
+/** Lets system calls of the writer fail: what strace(1) takes for `inject`. */
+const inject = (...faults: string[]) => [
+  "strace",
+  ...["-f", "-qq", "-o", "/dev/null"],
+  ...faults.flatMap((fault) => ["-e", `inject=${fault}`]),
+];
+
+for (const what of ["once", "onceSync"]) {
+  for (const durable of [true, false]) {
+    for (const replace of [true, false]) {
+      const name = `${what === "once" ? "writeAtomic" : "writeAtomicSync"}() ${
+        replace ? "replaces" : "makes"
+      } a file ${durable ? "that outlives a crash of" : "without asking"}`;
+
+      test(`${name} the disk`, async () => {
+        using dir = folder();
+        const path = join(dir.path, "a");
+        if (replace) fs.writeFileSync(path, "old");
+        const publish = replace ? "rename" : "link";
+        assert.deepEqual(
+          await callsOf(what, dir.path, path, { durable, replace }),
+          durable ? ["fsync *.tmp", publish, "fsync ."] : [publish],
+        );
+      }, "strace(1)");
+    }
+  }
+
+  test(
+    `directories that are made outlive a crash of the disk, ${what}`,
+    async () => {
+      using dir = folder();
+      const path = join(dir.path, "x", "y", "a");
+      assert.deepEqual(
+        await callsOf(what, dir.path, path, {}),
+        ["fsync .", "fsync x", "fsync *.tmp", "link", "fsync x/y"],
+      );
+    },
+    "strace(1)",
+  );
+}
+
+test("what is kept outlives a crash of the disk", async () => {
+  using dir = folder();
+  assert.deepEqual(
+    await callsOf("appears", dir.path, join(dir.path, "a"), {}),
+    ["fsync *.tmp", "link", "rename", "fsync ."],
+  );
+}, "strace(1)");
+
+test("permission bits and owner are changed by descriptor", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a");
+  const log = join(dir.path, "log");
+  fs.writeFileSync(path, "old");
+  fs.chownSync(path, 1234, 2345);
+  const trace = "trace=/^(f|l)?ch(mod|own)(at2?)?$";
+  const strace = ["strace", "-f", "-qq", "-o", log, "-e", trace];
+  assert.deepEqual(await writes("ways", path, REPLACE, strace), WRITTEN);
+  const calls = [...read(log).matchAll(/\w+(?=\()/g)].map(([call]) => call);
+  assert.deepEqual([...new Set(calls)].sort(), ["fchmod", "fchown"]);
+}, ...["root", "strace(1)", "descriptors"] as const);
+
+/** The calls that begin, and what they sync below a directory. */
+async function callsOf(
+  what: string,
+  directory: string,
+  path: string,
+  options: AtomicOptions,
+): Promise<string[]> {
+  const log = join(directory, "log");
+  const calls = "fsync,fdatasync,link,linkat,rename,renameat,renameat2";
+  const strace = ["strace", "-f", "-qq", "-y", "-o", log];
+  const under = [...strace, "-e", `trace=${calls}`];
+  const outcome = await writes(what, path, options, under);
+  assert.equal(outcome, what === "appears" ? "EEXIST" : "written");
+  return read(log).split("\n").flatMap((line) => {
+    const [, call, rest] = /(fsync|link|rename)\w*\((.*)/.exec(line) ?? [];
+    if (!rest?.includes(directory)) return [];
+    if (call !== "fsync") return [call];
+    const name = relative(directory, /<(.*?)>/.exec(rest)![1]);
+    return [`fsync ${name.replace(/.*(?=\.tmp$)/, "*") || "."}`];
+  });
+}
+
+test(
+  "a directory that cannot be synced is no error, a disk that fails is",
+  async () => {
+    using dir = folder();
+    for (const what of ["once", "onceSync"]) {
+      for (const code of ["EINVAL", "EPERM", "EACCES", "EBADF", "EISDIR"]) {
+        const path = join(dir.path, `${what} ${code}`);
+        const under = [...inject(`fsync:error=${code}`), "-P", dir.path];
+        assert.equal(await writes(what, path, {}, under), "written", code);
+        assert.equal(read(path), "new");
+      }
+      for (const code of ["EIO", "ENOSPC"]) {
+        const path = join(dir.path, `${what} ${code}`);
+        const under = [...inject(`fsync:error=${code}`), "-P", dir.path];
+        assert.equal(await writes(what, path, {}, under), code);
+        assert.equal(read(path), "new", "it is published all the same");
+      }
+    }
+    assert.deepEqual(leftovers(dir.path), []);
+  },
+  "strace(1)",
+);
+
+test(
+  "without hard links atomic writing looks and renames",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a");
+    for (const code of ["EPERM", "EOPNOTSUPP", "ENOSYS", "EMLINK"]) {
+      const under = inject(`link,linkat:error=${code}`);
+      assert.deepEqual(await writes("ways", path, {}, under), WRITTEN, code);
+      assert.deepEqual(leftovers(dir.path), []);
+      assert.equal(await writes("appears", path, {}, under), "EEXIST");
+      assert.equal(read(path), "theirs");
+      const [kept] = leftovers(dir.path);
+      assert.equal(read(join(dir.path, kept)), "mine");
+      fs.rmSync(path);
+      fs.rmSync(join(dir.path, kept));
+    }
+  },
+  "strace(1)",
+);
+
+test(
+  "a publication that fails leaves the old file and nothing else",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a");
+    const link = inject("link,linkat:error=EIO");
+    assert.deepEqual(
+      await writes("ways", path, {}, link),
+      WAYS.map(() => "EIO"),
+    );
+    assert.deepEqual(fs.readdirSync(dir.path), []);
+    fs.writeFileSync(path, "old");
+    const rename = inject("rename,renameat,renameat2:error=EBUSY");
+    assert.deepEqual(
+      await writes("ways", path, REPLACE, rename),
+      WAYS.map(() => "EBUSY"),
+    );
+    assert.deepEqual(fs.readdirSync(dir.path), ["a"]);
+    assert.equal(read(path), "old");
+  },
+  "strace(1)",
+);
+
+test(
+  "who may not keep the owner lends nobody else's rights",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a");
+    const cases: [groups: string, gid: number, mode: number, after: number][] =
+      [
+        ["--clear-groups", 2345, 0o744, 0],
+        ["--clear-groups", 0, 0o754, 0],
+        ["--groups=2345", 2345, 0o754, 2345],
+      ];
+    for (const what of ["once", "onceSync"]) {
+      for (const [groups, gid, mode, gidAfter] of cases) {
+        fs.writeFileSync(path, "old");
+        fs.chownSync(path, 1234, gid);
+        fs.chmodSync(path, 0o6754);
+        const under = ["setpriv", "--bounding-set=-chown", groups];
+        assert.equal(await writes(what, path, REPLACE, under), "written");
+        const after = fs.statSync(path);
+        assert.equal(after.mode & 0o7777, mode, `${groups} ${gid}`);
+        assert.deepEqual([after.uid, after.gid], [0, gidAfter]);
+        fs.rmSync(path);
+      }
+    }
+  },
+  "root",
+  "setpriv(1)",
+  "permission bits",
+);
+
+test(
+  "permission bits that cannot be kept are an error that leaves nothing",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a");
+    fs.writeFileSync(path, "old", { mode: 0o644 });
+    const under = inject("chmod,fchmod,fchmodat,?fchmodat2:error=EPERM");
+    assert.deepEqual(
+      await writes("ways", path, REPLACE, under),
+      WAYS.map(() => "EPERM"),
+    );
+    assert.deepEqual(fs.readdirSync(dir.path), ["a"]);
+    assert.equal(read(path), "old");
+  },
+  "strace(1)",
+);
+
+test(
+  "a new file's permission bits are creationMode less the umask, which stays",
+  async () => {
+    using dir = folder();
+    const under = (umask: string, ...command: string[]) => [
+      ...["sh", "-c", `umask ${umask}; exec "$@"`, "sh"],
+      ...command,
+    ];
+    const cases: [umask: string, options: AtomicOptions, mode: number][] = [
+      ["022", {}, 0o644],
+      ["027", { replace: true }, 0o640],
+      ["007", { creationMode: 0o777 }, 0o770],
+      ["077", { creationMode: 0o444 }, 0o400],
+    ];
+    for (const what of ["once", "onceSync"]) {
+      for (const [umask, options, mode] of cases) {
+        const path = join(dir.path, what + umask);
+        assert.equal(
+          await writes(what, path, options, under(umask)),
+          "written",
+        );
+        assert.equal(fs.statSync(path).mode & 0o7777, mode, umask);
+      }
+    }
+    const log = join(dir.path, "log");
+    const strace = ["strace", "-f", "-qq", "-o", log, "-e", "trace=umask"];
+    await writes("ways", join(dir.path, "traced"), {}, strace);
+    assert.doesNotMatch(read(log), /umask\(/);
+  },
+  "strace(1)",
+  "permission bits",
+  "sh(1)",
+);
+
+test(
+  "writeAtomic() leaves the event loop free while the disk works",
+  async () => {
+    using dir = folder();
+    const slow = inject("fsync:delay_enter=500000");
+    const ticks = await writes("ticks", join(dir.path, "a"), {}, slow);
+    // There are two syncs, so of those that come at all there would be 100.
+    assert.ok(ticks as number > 20, `${ticks} ticks`);
+  },
+  "strace(1)",
+);
+
+test("cleaning that fails does not keep anybody from writing", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a");
+  fs.writeFileSync(join(dir.path, STALE), "stale");
+  const faults = [
+    ["-P", dir.path, "-e", "inject=getdents64:error=EACCES"],
+    ["-P", join(dir.path, STALE), "-e", "inject=openat:error=EACCES"],
+    ["-P", join(dir.path, STALE), "-e", "inject=unlink,unlinkat:error=EPERM"],
+    ["-e", "inject=flock:error=EOPNOTSUPP"],
+  ];
+  for (const fault of faults) {
+    const under = [...inject(), ...fault];
+    assert.deepEqual(
+      await writes("ways", path, REPLACE, under),
+      WRITTEN,
+      fault.join(" "),
+    );
+    assert.deepEqual(leftovers(dir.path), [STALE], fault.join(" "));
+  }
+  await writeAtomic(path, "", REPLACE);
+  assert.deepEqual(leftovers(dir.path), []);
+}, "strace(1)");
+
+test(
+  "atomic writing without descriptors left fails and leaves nothing",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a");
+    const limit = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh"];
+    type Outcome = [string, boolean];
+    const outcomes = await writes("descriptors", path, {}, limit) as Outcome[];
+    for (const [outcome, published] of outcomes) {
+      assert.equal(outcome, published ? "written" : "EMFILE");
+    }
+    const written = outcomes.filter(([outcome]) => outcome === "written");
+    assert.equal(written.length, WAYS.length);
+    assert.ok(outcomes.length > written.length);
+    assert.deepEqual(fs.readdirSync(dir.path), []);
+  },
+  "sh(1)",
+);
+
+/** A file system of its own. */
+function mounted(options: string): { path: string } & Disposable {
+  const dir = folder();
+  execFileSync("mount", ["-t", "tmpfs", "-o", options, "none", dir.path]);
+  return {
+    path: dir.path,
+    [Symbol.dispose]() {
+      execFileSync("umount", [dir.path]);
+      dir[Symbol.dispose]();
+    },
+  };
+}
+
+test("a full disk leaves the old file and nothing else", async () => {
+  using disk = mounted("size=64k");
+  const path = join(disk.path, "a");
+  fs.writeFileSync(path, "old");
+  const data = new Uint8Array(1 << 20);
+  for (const [way, write] of WAYS) {
+    await assert.rejects(write(path, data, REPLACE), { code: "ENOSPC" }, way);
+    assert.deepEqual(fs.readdirSync(disk.path), ["a"]);
+    assert.equal(read(path), "old");
+    await write(path, "old", REPLACE);
+  }
+}, "root that mounts");
+
+test("a disk that can only be read is reported as such", async () => {
+  using disk = mounted("size=64k");
+  const path = join(disk.path, "a");
+  fs.writeFileSync(path, "old");
+  fs.writeFileSync(join(disk.path, STALE), "stale");
+  execFileSync("mount", ["-o", "remount,ro", disk.path]);
+  for (const [, write] of WAYS) {
+    await assert.rejects(write(path, "new", REPLACE), { code: "EROFS" });
+    await assert.rejects(write(path, "new"), { code: "EEXIST" });
+    await assert.rejects(write(join(disk.path, "b", "c"), ""), {
+      code: "EROFS",
+    });
+  }
+  assert.equal(read(path), "old");
+}, "root that mounts");

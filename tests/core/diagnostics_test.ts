@@ -1,0 +1,106 @@
+import assert from "node:assert/strict";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { Lock, lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../mod.ts";
+import { RLock, unlock } from "../../mod.ts";
+import { publish } from "../../src/core/diagnostics.ts";
+import { folder, test } from "../support/harness.ts";
+
+interface Event {
+  name: string;
+  path?: string;
+  fd?: number;
+  exclusive?: boolean;
+  waited?: number;
+  held?: number;
+}
+
+/** What is published while it is not disposed. */
+function observed(): { events: Event[] } & Disposable {
+  const events: Event[] = [];
+  const listeners = ["wait", "acquire", "release"].map((name) => {
+    const listen = (event: unknown) =>
+      void events.push({ name, ...event as object });
+    subscribe(`portalock:${name}`, listen);
+    return () => unsubscribe(`portalock:${name}`, listen);
+  });
+  return {
+    events,
+    [Symbol.dispose]: () => listeners.forEach((stop) => stop()),
+  };
+}
+
+test("diagnostics tell of waits, acquisitions and releases", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  using all = observed();
+  const holder = await new Lock(path).acquire();
+  const waiting = new Lock(path, { flags: LOCK_SH | LOCK_NB }).acquire();
+  await delay(40);
+  await holder.close();
+  (await waiting).closeSync();
+  const [first, wait, release, second, last] = all.events;
+  assert.equal(all.events.length, 5);
+  for (const { path: where } of all.events) assert.equal(where, path);
+  assert.equal(first.name, "acquire");
+  assert.equal(first.exclusive, true);
+  assert.ok(first.waited! >= 0);
+  assert.deepEqual(wait, { name: "wait", path, exclusive: false });
+  assert.equal(release.name, "release");
+  assert.ok(release.held! >= 39);
+  assert.equal(second.name, "acquire");
+  assert.equal(second.exclusive, false);
+  assert.ok(second.waited! >= 39);
+  assert.deepEqual([last.name, last.exclusive], ["release", false]);
+  assert.equal(new Lock(path).tryAcquireSync()?.closeSync(), undefined);
+});
+
+test("diagnostics tell of a wait for another task of the same RLock", async () => {
+  using dir = folder();
+  const lock = new RLock(join(dir.path, "a.lock"));
+  using all = observed();
+  await Promise.all([lock.run(() => delay(10)), lock.run(() => {})]);
+  assert.deepEqual(
+    all.events.map(({ name }) => name).sort(),
+    ["acquire", "acquire", "release", "release", "wait"],
+  );
+});
+
+test("diagnostics tell of a wait once, and of no attempt that fails", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const lock = new Lock(path, { timeout: 30 });
+  const held = await lock.acquire();
+  using all = observed();
+  await assert.rejects(lock.acquire());
+  await assert.rejects(new Lock(path, { timeout: 30 }).acquire());
+  assert.equal(await lock.tryAcquire(), null);
+  assert.equal(new Lock(path).tryAcquireSync(), null);
+  assert.deepEqual(all.events.map(({ name }) => name), ["wait", "wait"]);
+  // Behind the others of its instance first, then behind another instance.
+  const waiting = lock.acquire({ timeout: 60_000 });
+  const other = new Lock(path, { timeout: 60_000 }).acquire();
+  const waits = () => all.events.filter(({ name }) => name === "wait").length;
+  while (waits() < 4) await delay(5);
+  await held.close();
+  await (await other).close();
+  await (await waiting).close();
+  assert.equal(waits(), 4);
+});
+
+test("diagnostics tell of descriptors", async () => {
+  using dir = folder();
+  const fd = fs.openSync(join(dir.path, "a.lock"), "a");
+  using all = observed();
+  await lock(fd, LOCK_EX);
+  unlock(fd);
+  assert.deepEqual(all.events.map(({ name }) => name), ["acquire", "release"]);
+  for (const event of all.events) assert.equal(event.fd, fd);
+  fs.closeSync(fd);
+}, "descriptors");
+
+test("diagnostics make no event that nobody wants", () => {
+  publish("acquire", () => assert.fail("made"));
+});

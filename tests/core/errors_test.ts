@@ -1,0 +1,100 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { join } from "node:path";
+import process from "node:process";
+import { Worker as Thread } from "node:worker_threads";
+import { AlreadyExists, AlreadyLocked, FileTooLarge, Lock } from "../../mod.ts";
+import { LockException, LockUnsupported, PidFileLock } from "../../mod.ts";
+import {
+  folder,
+  self,
+  systemError,
+  test,
+  withFiles,
+} from "../support/harness.ts";
+
+/** An error of each class, as this package throws it where it does so. */
+async function errors(path: string): Promise<LockException[]> {
+  const thrown = (code: string) =>
+    withFiles(() => ({
+      tryLock() {
+        throw systemError(code, 37);
+      },
+    }), () => new Lock(path).acquire().catch((error) => error));
+  await using _held = await new Lock(path).acquire();
+  return [
+    await new Lock(path, { timeout: 0 }).acquire().catch((error) => error),
+    await thrown("ENOLCK"),
+    await thrown("ENOSYS"),
+    new AlreadyExists("Cannot create a.txt: it exists", { path }),
+    new FileTooLarge("Cannot read a.txt", { path }),
+  ];
+}
+
+test("errors that cannot cross a worker boundary: a clone keeps message and name", async () => {
+  using dir = folder();
+  for (const error of await errors(join(dir.path, "a.lock"))) {
+    const clone = structuredClone(error);
+    assert.ok(clone instanceof Error);
+    assert.equal(clone.message, error.message);
+    const beginning = `${error.name}: ${error.message}`;
+    assert.equal(clone.stack!.slice(0, beginning.length), beginning);
+  }
+});
+
+test("errors that cannot cross a worker boundary: toJSON() keeps everything", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const [locked, failed, unsupported, ...others] = await errors(path);
+  const { message } = locked;
+  const known = { path, fd: undefined, errno: undefined };
+  const { holderPid, waited } = locked as AlreadyLocked;
+  assert.deepEqual(structuredClone(locked.toJSON()), {
+    name: "AlreadyLocked",
+    message,
+    code: "EWOULDBLOCK",
+    ...known,
+    holderPid,
+    waited,
+  });
+  const { code, errno } = failed;
+  assert.deepEqual(failed.toJSON(), {
+    ...{ name: "LockException", message: failed.message, ...known },
+    ...{ code: "ENOLCK", errno: 37 },
+  });
+  assert.deepEqual([code, errno], ["ENOLCK", 37]);
+  assert.ok(unsupported instanceof LockUnsupported);
+  const names = [unsupported, ...others].map((error) => error.toJSON().name);
+  assert.deepEqual(names, ["LockUnsupported", "AlreadyExists", "FileTooLarge"]);
+});
+
+test("errors that cannot cross a worker boundary: JSON and constructors make them again", async () => {
+  using dir = folder();
+  const [locked] = await errors(join(dir.path, "a.lock"));
+  const received = JSON.parse(JSON.stringify({ locked })).locked;
+  assert.equal(received.name, "AlreadyLocked");
+  const again = new AlreadyLocked(received.message, received);
+  assert.deepEqual(again.toJSON(), locked.toJSON());
+  assert.ok(again instanceof LockException);
+});
+
+test("errors that cannot cross a worker boundary: a thread tells who holds the lock", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.pid");
+  await using _held = await new PidFileLock(path).acquire();
+  const thread = new Thread(
+    new URL(`../fixtures/failing_thread${self.extension}`, import.meta.url),
+    { workerData: path },
+  );
+  const [{ error, details }] = await once(thread, "message");
+  await thread.terminate();
+  assert.ok(error instanceof Error);
+  const by = new RegExp(`already locked by this process ${process.pid}`);
+  assert.match(error.message, by);
+  assert.match(error.stack!, /^AlreadyLocked: Cannot lock/);
+  assert.equal(details.message, error.message);
+  assert.equal(details.name, "AlreadyLocked");
+  assert.equal(details.code, "EWOULDBLOCK");
+  assert.equal(details.path, `${path}.lock`);
+  assert.equal(details.holderPid, process.pid);
+});

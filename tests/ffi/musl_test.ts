@@ -1,0 +1,51 @@
+import assert from "node:assert/strict";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { Lock } from "../../mod.ts";
+import { folder, surroundings, test, Worker } from "../support/harness.ts";
+
+for (const locker of ["flock", "ofd"] as const) {
+  test(
+    `musl: a program with this C library and "${locker}" excludes others, waits and is woken`,
+    async () => {
+      using dir = folder();
+      const path = join(dir.path, "a.lock");
+      await using worker = Worker.on(surroundings.musl!);
+      await worker.ask("onlyShortPauses", 0);
+      const options = { locker, mode: "a+", timeout: 60_000 } as const;
+      const lock = new Lock(path, options);
+      const pid = await worker.ask("pid");
+
+      for (const form of ["acquire", "acquireSync"]) {
+        const ours = await lock.acquire();
+        assert.equal(await worker.ask("tryAcquire", path, options), false);
+        const waiting = worker.ask(form, path, options);
+        await watched(pid as number);
+        await ours.close();
+        await waiting;
+        assert.equal(await lock.tryAcquire(), null);
+        await worker.ask("release");
+      }
+      await worker.ask("acquire", path, options);
+      await worker.kill();
+      await lock.run(() => {});
+    },
+    "a Bun for musl",
+    "descriptors",
+  );
+}
+
+/** Settles when a process watches a file for being closed. */
+async function watched(pid: number): Promise<void> {
+  for (;;) {
+    for (const fd of fs.readdirSync(`/proc/${pid}/fdinfo`)) {
+      try {
+        const info = fs.readFileSync(`/proc/${pid}/fdinfo/${fd}`, "utf8");
+        if (/^inotify wd:/m.test(info)) return;
+      } catch {
+        // It has been closed in between.
+      }
+    }
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}

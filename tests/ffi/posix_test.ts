@@ -1,0 +1,335 @@
+import assert from "node:assert/strict";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import {
+  type PosixConstants,
+  posixConstants,
+} from "../../ffi/posix/constants.ts";
+import { descriptors } from "../../ffi/file/fd_platform.ts";
+import { recordLocks } from "../../ffi/posix/fcntl.ts";
+import { posix } from "../../ffi/posix/posix.ts";
+import { Unsupported } from "../../ffi/types.ts";
+import type { CValue, Runtime, Signature, System } from "../../ffi/types.ts";
+import { folder, openDescriptors, test, untold } from "../support/harness.ts";
+
+const linux = posixConstants("linux", "x64")!;
+
+/** A C library whose locks fail with each of these numbers in turn. */
+function failing(...errnos: number[]) {
+  const calls: CValue[][] = [];
+  let errno = 0;
+  const fail = (...values: CValue[]) => {
+    // The struct as it was, whatever comes of its memory.
+    calls.push(values.map((v) => typeof v === "object" ? v.slice() : v));
+    errno = errnos.shift() ?? 0;
+    return errno === 0 ? 0 : -1;
+  };
+  const fakes: Record<string, (...values: CValue[]) => number> = {
+    flock: fail,
+    fcntl: fail,
+    lseek: () => (errno = 22, -1),
+    __xpg_strerror_r(code, buffer) {
+      new TextEncoder().encodeInto(`words ${code}\0`, buffer as Uint8Array);
+      return 0;
+    },
+  };
+  const types: Record<string, Signature> = {};
+  const runtime: Runtime = {
+    bind(_, functions) {
+      Object.assign(types, functions);
+      return Object.fromEntries(
+        Object.keys(functions).map((name) => [name, fakes[name]]),
+      ) as ReturnType<Runtime["bind"]>;
+    },
+    errno: () => () => errno,
+  };
+  const on = (constants: PosixConstants) => posix(runtime, constants);
+  return { system: on(linux), on, calls, types };
+}
+
+test(
+  "posix: a busy lock is a value, anything else an error with name and words",
+  () => {
+    const { system } = failing(11, 9, 37, 38, 95, 9999);
+    assert.equal(system.tryLock(3, true), false);
+    for (
+      const [errno, code] of [
+        [9, "EBADF"],
+        [37, "ENOLCK"],
+        [38, "ENOSYS"],
+        [95, "EOPNOTSUPP"],
+        [9999, "errno 9999"],
+      ] as const
+    ) {
+      assert.throws(() => system.tryLock(3, true), {
+        code,
+        errno,
+        syscall: "flock",
+        message: `words ${errno}`,
+      });
+    }
+    assert.equal(system.tryLock(3, true), true);
+    const blocking = failing(11, 11).system;
+    const busy = { code: "EWOULDBLOCK" };
+    assert.throws(() => blocking.lock(3, true), busy, "no lock, so no success");
+    assert.throws(() => blocking.unlock(3), busy);
+    assert.throws(() => system.seek(3, 0, 0), { code: "EINVAL", errno: 22 });
+  },
+  "the numbers that Linux gives to errors",
+);
+
+test("posix: EINTR is no answer, whatever the call", () => {
+  const { system, calls } = failing(4, 4, 0, 4, 11, 4, 0, 4, 0);
+  assert.equal(system.tryLock(3, true), true);
+  assert.equal(system.tryLock(3, false), false);
+  system.lock(3, true);
+  system.unlock(3);
+  assert.deepEqual(
+    calls.map(([fd, operation]) => [fd, operation]),
+    [6, 6, 6, 5, 5, 2, 2, 8, 8].map((operation) => [3, operation]),
+  );
+});
+
+for (const name of ["ofd", "lockf"] as const) {
+  test(`posix: ${name} tells busy from broken, and EINTR is no answer`, () => {
+    const { system, calls } = failing(11, 13, 4, 11, 4, 0, 37, 9, 22);
+    const locker = system.locker({ name });
+    assert.equal(locker.tryLock(3, true), false, "EAGAIN");
+    assert.equal(locker.tryLock(3, true), false, "EACCES");
+    assert.equal(locker.tryLock(3, true), false, "EINTR, then EAGAIN");
+    assert.equal(locker.tryLock(3, true), true, "EINTR, then success");
+    assert.equal(calls.length, 6);
+    for (
+      const [errno, code] of [[37, "ENOLCK"], [9, "EBADF"], [22, "EINVAL"]]
+    ) {
+      const error = {
+        code,
+        errno,
+        syscall: "fcntl",
+        message: `words ${errno}`,
+      };
+      assert.throws(() => locker.tryLock(3, true), error);
+    }
+    const blocking = failing(4, 4, 0, 35, 11, 13, 11).system.locker({ name });
+    blocking.lock(3, false);
+    assert.throws(() => blocking.lock(3, true), { code: /^EDEADL/ });
+    for (const code of ["EWOULDBLOCK", "EACCES"]) {
+      assert.throws(() => blocking.lock(3, true), { code }, "no lock");
+    }
+    assert.throws(() => blocking.unlock(3), { code: "EWOULDBLOCK" });
+  }, "the numbers that Linux gives to errors");
+}
+
+test("posix: record locks are taken to be there unless the system denies it", () => {
+  const { F_UNLCK, F_RDLCK, F_WRLCK } = linux.records;
+  const answers: [number, number, boolean][] = [
+    [0, F_UNLCK, false],
+    [0, F_RDLCK, true],
+    [0, F_WRLCK, true],
+    [22, F_UNLCK, true],
+  ];
+  for (const [errno, kind, expected] of answers) {
+    const fcntl = (...values: CValue[]) => {
+      const { buffer } = values.at(-1) as Uint8Array;
+      new Int16Array(buffer)[0] = kind;
+      return errno === 0 ? 0 : -1;
+    };
+    const runtime = { bind: () => ({ fcntl }) } as unknown as Runtime;
+    const fail = () => assert.fail("to ask is no reason to fail");
+    const records = recordLocks(runtime, linux, () => errno, fail);
+    assert.equal(records.present(3), expected, `${errno} ${kind}`);
+  }
+});
+
+/** The documented layouts, and the numbers that go into them. */
+const LAYOUTS = {
+  linux: {
+    commands: { ofd: [37, 38], lockf: [6, 7], query: 36 },
+    kinds: [0, 1, 2],
+    struct: ([type, start, length]: bigint[]) => [type, start, length, 0n],
+  },
+  darwin: {
+    commands: { ofd: [90, 91], lockf: [8, 9], query: 92 },
+    kinds: [1, 3, 2],
+    struct: ([type, start, length]: bigint[]) => [start, length, type << 32n],
+  },
+};
+
+for (const [platform, { commands, kinds, struct }] of Object.entries(LAYOUTS)) {
+  test(`posix: fcntl(2) is called as the headers of ${platform} say`, () => {
+    const { on, calls } = failing();
+    const system = on(posixConstants(platform, "x64")!);
+    for (const name of ["ofd", "lockf"] as const) {
+      for (const range of [undefined, { start: 2 ** 40, length: 7 }]) {
+        calls.length = 0;
+        const locker = system.locker({ name, range });
+        locker.tryLock(5, false);
+        locker.lock(6, true);
+        locker.unlock(7);
+        const [attempt, wait] = commands[name];
+        const sent = calls.map(([fd, command, memory]) => [
+          fd,
+          command,
+          ...new BigUint64Array((memory as Uint8Array).buffer, 0, 4),
+        ]);
+        const { start, length } = range ?? { start: 0, length: 0 };
+        const bytes = (kind: number) => {
+          const words = [BigInt(kind), BigInt(start), BigInt(length)];
+          return [...struct(words), 0n].slice(0, 4);
+        };
+        assert.deepEqual(sent, [
+          [5, attempt, ...bytes(kinds[0])],
+          [6, wait, ...bytes(kinds[1])],
+          [7, attempt, ...bytes(kinds[2])],
+        ]);
+      }
+    }
+  });
+}
+
+test("posix: Apple's arm64 gets the variadic argument of fcntl(2) on the stack", () => {
+  const signature = (platform: string, arch: string) => {
+    const { on, calls, types } = failing();
+    const system = on(posixConstants(platform, arch)!);
+    system.locker({ name: "ofd" }).tryLock(3, true);
+    const [values] = calls;
+    const { parameters } = types.fcntl;
+    assert.equal(values.length, parameters.length);
+    assert.ok(values.at(-1) instanceof Uint8Array);
+    return parameters;
+  };
+  // Eight registers for arguments, so the ninth argument is the first there.
+  const fill = Array(6).fill("i64");
+  const padded = ["i32", "i32", ...fill, "buffer"];
+  assert.deepEqual(signature("darwin", "arm64"), padded);
+  for (
+    const [platform, arch] of [["darwin", "x64"], ["linux", "arm64"], [
+      "linux",
+      "x64",
+    ]]
+  ) {
+    assert.deepEqual(signature(platform, arch), ["i32", "i32", "buffer"]);
+  }
+});
+
+test("posix: the inode is found where an old glibc exports no fstat", () => {
+  const asked: string[] = [];
+  const runtime: Runtime = {
+    bind: (_, functions) => {
+      const names = Object.keys(functions);
+      if (names.includes("fstat")) throw new Error("undefined symbol: fstat");
+      return Object.fromEntries(names.map((name) => [name, (...values) => {
+        asked.push(name);
+        const stat = values.at(-1) as Uint8Array;
+        new BigUint64Array(stat.buffer)[1] = 4711n;
+        return 0;
+      }])) as ReturnType<Runtime["bind"]>;
+    },
+    errno: () => () => 0,
+  };
+  assert.equal(posix(runtime, linux).inode!(7), 4711n);
+  assert.deepEqual(asked, ["__fxstat"]);
+});
+
+test("posix: constants exist for 64-bit Linux and macOS and for nothing else", () => {
+  for (const arch of ["x64", "arm64", "riscv64"]) {
+    assert.equal(posixConstants("linux", arch)?.EWOULDBLOCK, 11);
+    assert.equal(posixConstants("darwin", arch)?.EWOULDBLOCK, 35);
+  }
+  for (const arch of ["arm", "ia32"]) {
+    assert.equal(posixConstants("linux", arch), null);
+  }
+  assert.equal(posixConstants("win32", "x64"), null);
+  assert.equal(posixConstants("sunos", "x64"), null);
+});
+
+test("posix: file systems of this machine are told from those of others", () => {
+  const statfs = (magic: number) => {
+    const view = new DataView(new ArrayBuffer(128));
+    // As the machine has them, which is what the constants read.
+    new Uint32Array(view.buffer)[0] = magic;
+    return view;
+  };
+  for (const [name, magic] of [["ext4", 0xef53], ["tmpfs", 0x01021994]]) {
+    assert.equal(linux.isLocal(statfs(magic as number)), true, `${name}`);
+  }
+  const others = { nfs: 0x6969, fuse: 0x65735546, smb2: 0xfe534d42, new: 7 };
+  for (const [name, magic] of Object.entries(others)) {
+    assert.equal(linux.isLocal(statfs(magic)), false, name);
+  }
+});
+
+/** A system whose only answer is an inode. */
+function systemWith(inode: (fd: number) => bigint, isLocal = true): System {
+  return {
+    ...untold,
+    locker: () => assert.fail("no other locks are asked for"),
+    tryLock: () => assert.fail("nothing may be locked"),
+    lock: () => assert.fail("nothing may be locked"),
+    unlock: () => {},
+    seek: () => 0,
+    isLocal: () => isLocal,
+    inode,
+  };
+}
+
+test("a descriptor that is not the system's is never locked", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const mode = {
+    read: true,
+    write: true,
+    append: true,
+    create: true,
+    exclusive: false,
+  };
+  const native = descriptors(systemWith(() => 1n));
+  assert.throws(() => native.openSync(path, mode, 0o600), Unsupported);
+  await assert.rejects(async () => await native.open(path, mode, 0o600), {
+    name: "Unsupported",
+  });
+  assert.equal(openDescriptors(dir.path), 0, "the file is closed again");
+  const fd = fs.openSync(path, "r");
+  assert.throws(() => native.descriptor(fd), Unsupported);
+  fs.closeSync(fd);
+});
+
+test("one descriptor proves the others, but standard input proves none", () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  fs.writeFileSync(path, "");
+  const asked: number[] = [];
+  const inode = (fd: number) => {
+    asked.push(fd);
+    return fs.fstatSync(fd, { bigint: true }).ino;
+  };
+  const native = descriptors(systemWith(inode));
+  const fd = fs.openSync(path, "r");
+  for (const each of [0, 0, fd, fd, 0]) native.descriptor(each);
+  assert.deepEqual(asked, [0, 0, fd]);
+  fs.closeSync(fd);
+});
+
+test("a path is opened on the thread once it is known to be of this machine", async () => {
+  using dir = folder();
+  const mode = {
+    read: true,
+    write: false,
+    append: false,
+    create: true,
+    exclusive: false,
+  };
+  for (const isLocal of [true, false]) {
+    const path = join(dir.path, `local ${isLocal}`);
+    const inode = (fd: number) => fs.fstatSync(fd, { bigint: true }).ino;
+    const native = descriptors(systemWith(inode, isLocal));
+    const first = native.open(path, mode, 0o600);
+    assert.ok(first instanceof Promise, "unknown paths may be slow");
+    const closing = (await first).close();
+    assert.equal(closing instanceof Promise, !isLocal);
+    await closing;
+    const second = native.open(path, mode, 0o600);
+    assert.equal(second instanceof Promise, !isLocal);
+    await (await second).close();
+  }
+});

@@ -1,0 +1,296 @@
+import assert from "node:assert/strict";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import type { DenoApi } from "../../ffi/runtime/deno_api.ts";
+import { denoFiles } from "../../ffi/file/deno_platform.ts";
+import {
+  folder,
+  runScript,
+  runtimes,
+  surroundings,
+} from "../support/harness.ts";
+import { test, Worker } from "../support/harness.ts";
+
+const runtime = (name: string) =>
+  runtimes.find((runtime) => runtime.name === name)!;
+
+/** Deno with other permissions than all. */
+function denoWith(...permissions: string[]) {
+  const deno = runtime("deno");
+  const command = [
+    ...deno.command.filter((argument) => argument !== "-A"),
+    "--no-prompt",
+    ...permissions,
+  ];
+  return { ...deno, command };
+}
+
+/** Locks a file and prints what comes of it, as JSON. */
+const script = (mod: string, path: string) => `
+  const { Lock, openAtomic, updateFile, writeAtomic } = await import(${
+  JSON.stringify(pathToFileURL(mod).href)
+});
+  const path = ${JSON.stringify(path)};
+  let answer;
+  try {
+    answer = await new Lock(path).run(() => "locked");
+  } catch ({ name, message, code }) {
+    answer = { name, message, code };
+    answer.writers = await Promise.all([
+      openAtomic(path),
+      writeAtomic(path, ""),
+      updateFile(path, (text) => text),
+    ].map((writing) => writing.then(() => "written", ({ name }) => name)));
+  }
+  console.log(JSON.stringify(answer));
+`;
+
+/** What {@linkcode script} prints in a runtime, which must print nothing else. */
+async function answerOf(
+  { command, directory, extension }: typeof runtimes[number],
+  path: string,
+  dir: string,
+) {
+  const file = join(dir, "script.mjs");
+  fs.writeFileSync(file, script(join(directory, `mod${extension}`), path));
+  const { stdout, stderr } = await runScript([...command, file], { cwd: dir });
+  assert.equal(stderr, "");
+  return JSON.parse(stdout);
+}
+
+test(
+  "Deno without FFI says what the other lockers need, and opens nothing",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    await using worker = Worker.on(denoWith("--allow-read", "--allow-write"));
+    for (const locker of ["ofd", "lockf"]) {
+      for (const form of ["acquire", "acquireSync"]) {
+        await assert.rejects(worker.ask(form, path, { locker }), {
+          name: "LockUnsupported",
+          message:
+            `Cannot lock ${JSON.stringify(path)}: the locker "${locker}" ` +
+            "needs FFI; pass --allow-ffi to Deno 2.8 or newer",
+        });
+      }
+    }
+    assert.equal(fs.existsSync(path), false);
+  },
+  "Deno",
+);
+
+test(
+  "Deno with --allow-read and --allow-write only excludes and is excluded",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    await using without = Worker.on(
+      denoWith("--allow-read", "--allow-write"),
+    );
+    for (const other of runtimes) {
+      await using worker = Worker.on(other);
+      await without.ask("acquire", path);
+      assert.equal(await worker.ask("tryAcquire", path), false, other.name);
+      await without.ask("release");
+      await worker.ask("acquire", path);
+      assert.equal(await without.ask("tryAcquire", path), false, other.name);
+      const waiting = without.ask("acquire", path);
+      await worker.ask("release");
+      await waiting;
+      await without.ask("release");
+    }
+  },
+  "Deno, Bun and Node",
+);
+
+test("Deno without any permission names the one that is missing", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  for (
+    const [permissions, missing] of [
+      [[], "--allow-write"],
+      [["--allow-ffi"], "--allow-write"],
+    ] as const
+  ) {
+    const deno = denoWith(
+      ...permissions,
+      // To read the package itself.
+      `--allow-read=${runtime("deno").directory}`,
+    );
+    const { name, message } = await answerOf(deno, path, dir.path);
+    assert.equal(name, "NotCapable");
+    assert.match(message, new RegExp(missing));
+    assert.ok(message.includes(path));
+  }
+  assert.deepEqual(fs.readdirSync(dir.path), ["script.mjs"]);
+}, "Deno, Bun and Node");
+
+test(
+  "Deno with --allow-write alone locks for writing, and hangs on no FIFO",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    const deno = denoWith("--allow-write");
+    assert.equal(await answerOf(deno, path, dir.path), "locked");
+    const fifo = join(dir.path, "fifo");
+    await runScript(["mkfifo", fifo]);
+    const { code } = await answerOf(deno, fifo, dir.path);
+    assert.equal(code, "ENXIO");
+  },
+  "Deno, Bun and Node",
+  "mkfifo(1)",
+);
+
+test(
+  "the oldest Deno and Bun lock the same file as the newest",
+  async () => {
+    using dir = folder();
+    for (const old of surroundings.oldest) {
+      // To this Deno, node:fs descriptors are not the system's.
+      const path = join(dir.path, `${old.name}.lock`);
+      await using older = Worker.on(old);
+      await using newer = Worker.on(runtime(old.name));
+      await older.ask("acquire", path);
+      assert.equal(await newer.ask("tryAcquire", path), false, old.name);
+      await older.ask("release");
+      await newer.ask("acquire", path);
+      assert.equal(await older.ask("tryAcquire", path), false, old.name);
+      const waiting = older.ask("acquireSync", path);
+      await newer.ask("release");
+      await waiting;
+    }
+  },
+  "Deno, Bun and Node",
+  "the oldest Deno and Bun",
+);
+
+test("Deno without FFI and without locks of its own says what to do", () => {
+  const deno = { version: { deno: "2.6.0" }, FsFile: { prototype: {} } };
+  const api = deno as unknown as DenoApi;
+  assert.throws(() => denoFiles(api, false), {
+    name: "Unsupported",
+    message: /2\.6\.0.*--allow-ffi.*update/,
+  });
+  // On Windows FFI is of no use to it.
+  assert.throws(() => denoFiles(api, true), {
+    name: "Unsupported",
+    message: /2\.6\.0((?!--allow-ffi).)*update/,
+  });
+});
+
+test(
+  "lock() and lockSync() lock a Deno.FsFile, with FFI and without",
+  async () => {
+    using dir = folder();
+    const mod = pathToFileURL(join(runtime("deno").directory, "mod.ts")).href;
+    const file = join(dir.path, "script.mjs");
+    fs.writeFileSync(
+      file,
+      `
+    import { Lock, lock, LOCK_EX, LOCK_NB, LOCK_SH, lockSync, unlock }
+      from ${JSON.stringify(mod)};
+    const options = { read: true, write: true, create: true };
+    using one = Deno.openSync("a.lock", options);
+    using two = Deno.openSync("a.lock", options);
+    const name = (error) => error.name;
+    const results = [];
+    await lock(one, LOCK_EX);
+    results.push(await lock(two, LOCK_EX | LOCK_NB).catch(name));
+    results.push(await new Lock("a.lock").tryAcquire());
+    unlock(one);
+    lockSync(two, LOCK_SH);
+    lockSync(one, LOCK_SH);
+    try { lockSync(one, LOCK_EX | LOCK_NB); }
+    catch (error) { results.push(name(error)); }
+    console.log(JSON.stringify(results));
+    `,
+    );
+    for (const ffi of [[], ["--allow-ffi"]]) {
+      const deno = denoWith("--allow-read", "--allow-write", ...ffi);
+      const { stdout, stderr } = await runScript([...deno.command, file], {
+        cwd: dir.path,
+      });
+      assert.equal(stderr, "");
+      const expected = ["AlreadyLocked", null, "AlreadyLocked"];
+      assert.deepEqual(JSON.parse(stdout), expected);
+    }
+  },
+  "Deno, Bun and Node",
+);
+
+test("the first lock of a process prints no warning", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  for (const each of runtimes) {
+    assert.equal(await answerOf(each, path, dir.path), "locked", each.name);
+  }
+});
+
+test(
+  "Node without FFI and without koffi says what to install, and opens nothing",
+  async () => {
+    using dir = folder();
+    using elsewhere = folder();
+    const path = join(dir.path, "a.lock");
+    fs.cpSync(runtime("node").directory, elsewhere.path, { recursive: true });
+    fs.writeFileSync(join(elsewhere.path, "package.json"), `{"type":"module"}`);
+    const cases: [string[], RegExp][] = [
+      [runtime("node").command, /npm install koffi.*Node 26/],
+      [
+        [...runtime("node26").command, "--no-experimental-ffi"],
+        /npm install koffi.*Node 26/,
+      ],
+      [
+        [
+          ...runtime("node26").command,
+          "--permission",
+          "--allow-fs-read=*",
+          "--allow-fs-write=*",
+        ],
+        /permission model.*--allow-ffi/,
+      ],
+    ];
+    for (const [command, message] of cases) {
+      const bare = {
+        name: "bare",
+        command,
+        directory: elsewhere.path,
+        extension: ".js" as const,
+      };
+      const answer = await answerOf(bare, path, elsewhere.path);
+      assert.equal(answer.name, "LockUnsupported");
+      assert.deepEqual(answer.writers, Array(3).fill("LockUnsupported"));
+      assert.match(answer.message, message);
+      assert.match(answer.message, /^Cannot lock ".*a\.lock": /);
+      assert.equal(fs.existsSync(path), false);
+    }
+  },
+  "Deno, Bun and Node",
+);
+
+test("Node 26 without node:ffi uses koffi", async () => {
+  using dir = folder();
+  const node = runtime("node26");
+  const command = [...node.command, "--no-experimental-ffi"];
+  const without = { ...node, command };
+  const path = join(dir.path, "a.lock");
+  assert.equal(await answerOf(without, path, dir.path), "locked");
+}, "Deno, Bun and Node");
+
+test("the oldest Deno and Bun write files atomically", async () => {
+  for (const { name, command, directory } of surroundings.oldest) {
+    using dir = folder();
+    const path = join(dir.path, "a");
+    const stale = join(dir.path, ".portalock.0123456789abcdef.tmp");
+    fs.writeFileSync(stale, "");
+    const writer = join(directory, "tests", "fixtures", "atomic_writer.ts");
+    for (const options of [{}, { replace: true }]) {
+      const script = [writer, "ways", path, JSON.stringify(options)];
+      const { stdout, stderr } = await runScript([...command, ...script]);
+      assert.equal(stderr, "");
+      assert.deepEqual(JSON.parse(stdout), Array(5).fill("written"), name);
+    }
+    assert.deepEqual(fs.readdirSync(dir.path), ["a"]);
+  }
+}, "the oldest Deno and Bun");

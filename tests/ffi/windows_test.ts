@@ -1,0 +1,663 @@
+import assert from "node:assert/strict";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { setTimeout as delay } from "node:timers/promises";
+import { descriptors } from "../../ffi/file/fd_platform.ts";
+import { exchange } from "../../ffi/windows/stacked_locks.ts";
+import { native, useNative } from "../../ffi/mod.ts";
+import { Unsupported } from "../../ffi/types.ts";
+import type { CValue, Runtime, SystemError } from "../../ffi/types.ts";
+import { windows } from "../../ffi/windows/windows.ts";
+import { freeName } from "../../ffi/windows/unlink.ts";
+import { Lock, LOCK_EX, LOCK_NB, LOCK_SH, lockSync } from "../../mod.ts";
+import {
+  PidFileLock,
+  TemporaryFileLock,
+  unlock,
+  writeAtomic,
+} from "../../mod.ts";
+import { BoundedSemaphore, lockAll } from "../../mod.ts";
+import { openAtomic, writeAtomicSync } from "../../mod.ts";
+import { parseMode } from "../../src/options/open_mode.ts";
+import {
+  folder,
+  listing,
+  runtimes,
+  self,
+  surroundings,
+} from "../support/harness.ts";
+import { systemError, test, withNative, Worker } from "../support/harness.ts";
+
+const EXCLUSIVE = { timeout: 0 };
+const SHARED = { flags: LOCK_SH | LOCK_NB, timeout: 0 };
+
+const PEER = "a program that locks as Python does on Windows";
+
+/** A program that locks as Python does. */
+class Peer extends Worker {
+  constructor() {
+    super([surroundings.peer!]);
+  }
+
+  /** `true` if it got the lock, `false` if somebody else has it. */
+  async try(how: string, path: string): Promise<boolean> {
+    this.write(`${how} ${path}`);
+    return await this.#answer();
+  }
+
+  async release(): Promise<void> {
+    this.write("release");
+    assert.equal(await this.#answer(), true);
+  }
+
+  async #answer(): Promise<boolean> {
+    const answer = (await this.line()).trim();
+    assert.match(answer, /^[01]$/);
+    return answer === "1";
+  }
+}
+
+for (const [how, name] of [["pywin32", "LockFileEx"], ["msvcrt", "_locking"]]) {
+  test(
+    `Windows: Lock and ${name} as Python calls it by way of ${how} exclude each other`,
+    async () => {
+      using dir = folder();
+      const path = join(dir.path, "a.lock");
+      await using peer = new Peer();
+      for (const size of [0, 100, 200_000]) {
+        fs.writeFileSync(path, "x".repeat(size));
+        const ours = await new Lock(path, EXCLUSIVE).acquire();
+        assert.equal(await peer.try(how, path), false);
+        await ours.close();
+        assert.equal(await peer.try(how, path), true);
+        assert.equal(await new Lock(path, EXCLUSIVE).tryAcquire(), null);
+        assert.equal(await new Lock(path, SHARED).tryAcquire(), null);
+        await peer.release();
+        await using _reader = await new Lock(path, SHARED).acquire();
+        assert.equal(await peer.try(how, path), false);
+      }
+    },
+    PEER,
+  );
+}
+
+test(
+  "Windows: Lock shares with LockFileEx as Python calls it by way of pywin32",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    await using peer = new Peer();
+    const ours = await new Lock(path, SHARED).acquire();
+    assert.equal(await peer.try("shared", path), true);
+    assert.equal(await new Lock(path, EXCLUSIVE).tryAcquire(), null);
+    await peer.release();
+    await ours.close();
+    await new Lock(path, EXCLUSIVE).run(() => {});
+  },
+  PEER,
+);
+
+test(
+  "Windows: a killed program's LockFileEx is gone with it",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    await using peer = new Peer();
+    assert.equal(await peer.try("pywin32", path), true);
+    assert.equal(await new Lock(path, EXCLUSIVE).tryAcquire(), null);
+    const waiting = new Lock(path, { timeout: 60_000 }).acquire();
+    await peer.kill();
+    await (await waiting).close();
+  },
+  PEER,
+);
+
+test(
+  "Windows: who has a lock file open, as Python does, keeps nobody from releasing",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    await using peer = new Peer();
+    for (const throwOnReleaseError of [false, true]) {
+      const options = { throwOnReleaseError, timeout: 0 };
+      const lock = new TemporaryFileLock(path, options);
+      const file = await lock.acquire();
+      assert.equal(await peer.try("open", path), true);
+      const closing = file.close().then(() => null, (error) => error);
+      assert.equal(
+        (await closing)?.name,
+        throwOnReleaseError ? "LockException" : undefined,
+      );
+      assert.deepEqual(fs.readdirSync(dir.path), ["a.lock"]);
+      await new Lock(path, EXCLUSIVE).run(() => {});
+      await peer.release();
+    }
+    await new TemporaryFileLock(path, EXCLUSIVE).run(() => {});
+    assert.deepEqual(fs.readdirSync(dir.path), []);
+  },
+  PEER,
+);
+
+test(
+  "Windows: who reads a PID file, as Python does, keeps nobody from releasing",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.pid");
+    await using peer = new Peer();
+    const file = await new PidFileLock(path).acquire();
+    assert.equal(await peer.try("open", path), true);
+    await file.close();
+    assert.deepEqual(fs.readdirSync(dir.path), ["a.pid"]);
+    await peer.release();
+    await new PidFileLock(path).run(() => {});
+    assert.deepEqual(fs.readdirSync(dir.path), []);
+  },
+  PEER,
+);
+
+test("Windows: of a PID file that is held no byte is locked", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.pid");
+  await using peer = new Peer();
+  await using _file = await new PidFileLock(path).acquire();
+  assert.equal(await peer.try("pywin32", `${path}.lock`), false);
+  assert.equal(await peer.try("pywin32", path), true);
+  await peer.release();
+}, PEER);
+
+test(
+  "Windows: of a file that is written atomically no byte of the content is locked",
+  async () => {
+    using dir = folder();
+    await using peer = new Peer();
+    await using file = await openAtomic(join(dir.path, "a"));
+    await file.writeText("new");
+    const [name] = fs.readdirSync(dir.path);
+    const path = join(dir.path, name);
+    assert.equal(await peer.try("pywin32", path), false, "but it is locked");
+    assert.equal(await peer.try("msvcrt", path), true);
+    await peer.release();
+  },
+  PEER,
+);
+
+test("Windows: a lock file that is denied while it is removed is waited for", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const waits = process.platform === "win32";
+  for (const form of ["acquire", "acquireSync"] as const) {
+    for (const denials of [3, Infinity]) {
+      let opened = 0;
+      const denied = <F extends (...how: never[]) => unknown>(open: F) =>
+        ((...how) => {
+          if (++opened > denials) return open(...how);
+          throw Object.assign(new Error("denied"), { code: "EPERM" });
+        }) as F;
+      const acquire = async () =>
+        await (await new TemporaryFileLock(path, EXCLUSIVE)[form]()).close();
+      const start = performance.now();
+      const error = await withNative(
+        (real) => ({
+          open: denied(real.open),
+          openSync: denied(real.openSync),
+        }),
+        () => acquire().then(() => null, (error) => error),
+      );
+      if (waits && denials === 3) {
+        assert.equal(error, null);
+      } else {
+        assert.equal(error.code, "EPERM");
+        assert.equal(opened > 3, waits);
+        assert.ok(performance.now() - start < 5000);
+      }
+    }
+  }
+});
+
+test(
+  "Windows: nobody has a file open that was locked and released",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    await using peer = new Peer();
+    for (const runtime of runtimes) {
+      await using worker = Worker.on(runtime);
+      await worker.ask("acquire", path);
+      assert.equal(await peer.try("alone", path), false, runtime.name);
+      await worker.ask("release");
+      assert.equal(await peer.try("alone", path), true, runtime.name);
+      for (let i = 0; i < 20; i++) {
+        const options = i % 2 ? EXCLUSIVE : SHARED;
+        using _held = await new Lock(path, options).acquire();
+        assert.equal(await worker.ask("tryAcquire", path), false);
+        const lock = new Lock(path, { timeout: 1 });
+        await assert.rejects(lock.acquire({ failWhenLocked: false }));
+      }
+      assert.equal(await peer.try("alone", path), true, runtime.name);
+    }
+  },
+  PEER,
+);
+
+test("Windows: lockSync() waits until the lock is free", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  await using holder = Worker.on(self);
+  for (const runtime of runtimes) {
+    await using worker = Worker.on(runtime);
+    await holder.ask("acquire", path);
+    let done = false;
+    const waiting = worker.ask("lockSync", path).then(() => done = true);
+    await delay(300);
+    assert.equal(done, false, runtime.name);
+    await holder.ask("release");
+    await waiting;
+    assert.equal(await new Lock(path, SHARED).tryAcquire(), null);
+  }
+}, "descriptors");
+
+test("Windows: a file that is open for appending alone can be locked, and appends", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  fs.writeFileSync(path, "one ");
+  await using file = await new Lock(path, { mode: "a" }).acquire();
+  assert.equal(await new Lock(path, EXCLUSIVE).tryAcquire(), null);
+  await file.writeText("two ");
+  file.seekSync(0);
+  file.writeTextSync("three ");
+  file.seekSync(0);
+  const words = Array.from({ length: 100 }, (_, i) => `<${i}>`);
+  const writing = words.map((word) => file.writeText(word));
+  file.seekSync(0);
+  file.writeTextSync("four ");
+  file.writeTextSync("");
+  await Promise.all(writing);
+  await file.close();
+  const text = fs.readFileSync(path, "utf8");
+  assert.ok(text.startsWith("one two three "));
+  for (const word of ["four ", ...words]) assert.ok(text.includes(word), word);
+  assert.equal(
+    text.length,
+    "one two three four ".length + words.join("").length,
+  );
+});
+
+test("Windows: a file is not opened for appending alone", () => {
+  using dir = folder();
+  const path = join(dir.path, "a");
+  fs.writeFileSync(path, "one");
+  const files = descriptors(answering({}).system);
+  const file = files.openSync(path, parseMode("a"), 0o666);
+  // What the system appends to has no other place to write to.
+  fs.writeSync(file.fd!, Uint8Array.of(120), 0, 1, 0);
+  file.closeSync();
+  assert.equal(fs.readFileSync(path, "utf8"), "xne");
+});
+
+test("Windows: the name of a released file is free, whoever has the file open", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  for (const form of ["acquire", "acquireSync"] as const) {
+    const file = await new TemporaryFileLock(path, EXCLUSIVE)[form]();
+    const reader = fs.openSync(path, "r");
+    await file.close();
+    fs.writeFileSync(path, "another", { flag: "wx" });
+    fs.closeSync(reader);
+    assert.equal(fs.readFileSync(path, "utf8"), "another");
+    fs.unlinkSync(path);
+  }
+  assert.deepEqual(fs.readdirSync(dir.path), []);
+});
+
+test("Windows: a lock lies where it lies wherever the position is", () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  fs.writeFileSync(path, "x".repeat(200 * 1024));
+  const [one, other] = ["r+", "r+"].map((mode) => fs.openSync(path, mode));
+  // As far as Python's msvcrt would have locked from the start, and further.
+  fs.readSync(one, new Uint8Array(100 * 1024));
+  lockSync(one, LOCK_EX);
+  assert.throws(() => lockSync(other, LOCK_EX | LOCK_NB), {
+    name: "AlreadyLocked",
+  });
+  fs.readSync(one, new Uint8Array(1024));
+  unlock(one);
+  lockSync(other, LOCK_EX | LOCK_NB);
+  fs.closeSync(one);
+  fs.closeSync(other);
+}, "descriptors");
+
+test("Windows: nobody is denied a file that is just being removed", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const options = { timeout: 60_000, failWhenLocked: false };
+  const cycles = async (form: "acquire" | "acquireSync") => {
+    for (let i = 0; i < 200; i++) {
+      const file = await new TemporaryFileLock(path, options)[form]();
+      await file.close();
+    }
+  };
+  const others = await Promise.all(
+    runtimes.map((runtime) => Worker.on(runtime)),
+  );
+  const theirs = others.map((other) =>
+    other.ask("cycleOf", "TemporaryFileLock", path, 200)
+  );
+  await Promise.all([cycles("acquire"), cycles("acquire"), ...theirs]);
+  await cycles("acquireSync");
+  await Promise.all(others.map((other) => other[Symbol.asyncDispose]()));
+  assert.deepEqual(fs.readdirSync(dir.path), []);
+});
+
+test("Windows: a PID file can be read while it is locked", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.pid");
+  await using _file = await new PidFileLock(path).acquire();
+  assert.equal(fs.readFileSync(path, "utf8"), String(process.pid));
+  for (const runtime of runtimes) {
+    await using worker = Worker.on(runtime);
+    assert.equal(await worker.ask("readPid", path), process.pid);
+  }
+});
+
+test("Windows: an atomic write waits for readers who have the file open", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a");
+  fs.writeFileSync(path, "old");
+  const reader = fs.openSync(path, "r");
+  const writing = writeAtomic(path, "new", { replace: true });
+  await delay(50);
+  assert.equal(fs.readFileSync(reader, "utf8"), "old");
+  fs.closeSync(reader);
+  await writing;
+  assert.equal(fs.readFileSync(path, "utf8"), "new");
+  writeAtomicSync(path, "newer", { replace: true });
+  assert.equal(fs.readFileSync(path, "utf8"), "newer");
+  assert.deepEqual(fs.readdirSync(dir.path), ["a"]);
+});
+
+test(
+  "Windows: of the bits of creationMode the owner's writing counts everywhere",
+  async () => {
+    using dir = folder();
+    for (const creationMode of [0o600, 0o400]) {
+      const path = join(dir.path, `${creationMode}`);
+      await new Lock(path, { creationMode }).run(() => {});
+      assert.equal(fs.statSync(path).mode & 0o200, creationMode & 0o200);
+      fs.chmodSync(path, 0o600);
+    }
+  },
+  "descriptors",
+);
+
+/** Piles locks up as LockFileEx does, for files that are numbers. */
+function pile() {
+  const locks: [file: number, exclusive: boolean][] = [];
+  const log: string[] = [];
+  const { tryLock, unlock } = exchange<number>({
+    take(file, exclusive) {
+      const denied = locks.some(([other, kind]) =>
+        exclusive || kind && other !== file
+      );
+      log.push(`${exclusive ? "X" : "S"}${denied ? " denied" : ""}`);
+      if (!denied) locks.push([file, exclusive]);
+      return !denied;
+    },
+    drop(file) {
+      log.push("drop");
+      const mine = locks.filter(([owner]) => owner === file);
+      const gone = mine.find(([, exclusive]) => exclusive) ?? mine[0];
+      if (gone) locks.splice(locks.indexOf(gone), 1);
+      return gone !== undefined;
+    },
+  });
+  const kinds = (file: number) =>
+    locks.filter(([owner]) => owner === file).map(([, kind]) => kind);
+  return { tryLock, unlock, kinds, log };
+}
+
+test("Windows: the latest lock of a file is its only one", () => {
+  for (const first of [true, false]) {
+    for (const second of [true, false]) {
+      const { tryLock, unlock, kinds } = pile();
+      assert.equal(tryLock(1, first), true);
+      assert.equal(tryLock(1, second), true);
+      assert.ok(kinds(1).every((kind) => kind === second));
+      assert.equal(tryLock(2, false), !second);
+      assert.equal(tryLock(2, true), false);
+      unlock(1);
+      assert.deepEqual(kinds(1), []);
+      assert.equal(tryLock(2, true), true);
+      unlock(1);
+      assert.deepEqual(kinds(2), [true], "that of others stays");
+    }
+  }
+});
+
+test("Windows: nobody comes in between when an exclusive lock becomes shared", () => {
+  const { tryLock, log } = pile();
+  tryLock(1, true);
+  log.length = 0;
+  tryLock(1, false);
+  assert.deepEqual(log, ["S", "S", "drop"]);
+});
+
+test("Windows: a shared lock that cannot be put on top of itself stays", () => {
+  let locks = 0;
+  const { tryLock } = exchange<number>({
+    take: () => locks === 0 && ++locks > 0,
+    drop: () => locks > 0 && locks-- > 0,
+  });
+  assert.equal(tryLock(1, false), true);
+  assert.equal(locks, 1);
+});
+
+test("Windows: unlocking ends, though there were always something to unlock", () => {
+  const { unlock } = exchange<number>({ take: () => true, drop: () => true });
+  unlock(1);
+});
+
+test("Windows: a shared lock that cannot become exclusive is gone", () => {
+  const { tryLock, kinds } = pile();
+  tryLock(1, false);
+  tryLock(2, false);
+  assert.equal(tryLock(1, true), false);
+  assert.deepEqual(kinds(1), []);
+  assert.equal(tryLock(2, true), true);
+});
+
+/** A Windows of which each function gives the next of its answers. */
+function answering(answers: Record<string, number[]>) {
+  const calls: [name: string, ...values: CValue[]][] = [];
+  const runtime: Runtime = {
+    bind: (_library, functions) =>
+      Object.fromEntries(
+        Object.keys(functions).map((name) => [name, (...values: CValue[]) => {
+          calls.push([
+            name,
+            ...values.map((value) =>
+              value instanceof Uint8Array ? value.slice() : value
+            ),
+          ]);
+          return answers[name]?.shift() ?? 1;
+        }]),
+      ) as ReturnType<Runtime["bind"]>,
+    errno: () => assert.fail("Windows has none"),
+  };
+  return { system: windows(runtime), calls };
+}
+
+test("Windows: LockFileEx is called for the bytes that Python's portalocker locks", () => {
+  const { system, calls } = answering({ uv_get_osfhandle: [77] });
+  assert.equal(system.tryLock(3, true), true);
+  const [handle, lock] = calls;
+  assert.deepEqual(handle, ["uv_get_osfhandle", 3]);
+  const [name, file, flags, reserved, low, high, overlapped] = lock;
+  assert.equal(name, "LockFileEx");
+  // winbase.h: LOCKFILE_FAIL_IMMEDIATELY and LOCKFILE_EXCLUSIVE_LOCK.
+  assert.deepEqual([file, flags, reserved], [77n, 3, 0]);
+  assert.deepEqual([low, high], [0, -0x10000]);
+  assert.deepEqual(overlapped, new Uint8Array(32));
+});
+
+test("Windows: busy is a value, anything else an error with name and words", () => {
+  const busy = answering({
+    LockFileEx: [0],
+    UnlockFileEx: [0],
+    GetLastError: [33, 158],
+  });
+  assert.equal(busy.system.tryLock(3, true), false);
+  const broken = answering({ LockFileEx: [0], GetLastError: [6] });
+  assert.throws(() => broken.system.tryLock(3, true), (error: SystemError) => {
+    assert.equal(error.syscall, "LockFileEx");
+    assert.match(error.message, /Windows error 6$/);
+    return true;
+  });
+  const none = answering({ LockFileEx: [0], GetLastError: [1] });
+  assert.throws(() => none.system.tryLock(3, true), { code: "ENOTSUP" });
+  const closed = answering({ uv_get_osfhandle: [-1] });
+  assert.throws(() => closed.system.unlock(3), { code: "EBADF" });
+});
+
+test("Windows: the error is asked for right after the call", () => {
+  const { system, calls } = answering({
+    LockFileEx: [0],
+    UnlockFileEx: [0],
+    GetLastError: [33, 158],
+  });
+  system.tryLock(3, true);
+  const names = calls.map(([name]) => name);
+  for (const name of ["LockFileEx", "UnlockFileEx"]) {
+    assert.equal(names[names.indexOf(name) + 1], "GetLastError");
+  }
+});
+
+test("Windows: a call whose error was cleared is made again", () => {
+  const taken = answering({ LockFileEx: [0, 1], GetLastError: [0] });
+  assert.equal(taken.system.tryLock(3, true), true);
+  const busy = answering({
+    LockFileEx: [0, 0],
+    UnlockFileEx: [0, 0],
+    GetLastError: [0, 33, 0, 158],
+  });
+  assert.equal(busy.system.tryLock(3, true), false);
+  const zeros = Array.from({ length: 100 }, () => 0);
+  const broken = answering({ LockFileEx: zeros, GetLastError: [...zeros] });
+  assert.throws(() => broken.system.tryLock(3, true), /Windows error 0$/);
+});
+
+test("Windows: WriteFile is told to write at the end", () => {
+  const { system, calls } = answering({ uv_get_osfhandle: [77] });
+  system.append!(3, Uint8Array.of(1, 2));
+  const [name, file, data, length, , overlapped] = calls[1];
+  assert.deepEqual([name, file, length], ["WriteFile", 77n, 2]);
+  assert.deepEqual(data, Uint8Array.of(1, 2));
+  const offset = (overlapped as Uint8Array).subarray(16, 24);
+  assert.deepEqual(offset, new Uint8Array(8).fill(0xff));
+  assert.equal(system.append!(3, new Uint8Array()), 0);
+  assert.equal(calls.length, 2, "nothing has no address");
+  const full = answering({ WriteFile: [0], GetLastError: [112] });
+  assert.throws(() => full.system.append!(3, Uint8Array.of(1)), {
+    syscall: "WriteFile",
+  });
+});
+
+test("Windows: a name is free though the file cannot be removed yet", () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  fs.writeFileSync(path, "");
+  freeName(path, () => {
+    throw Object.assign(new Error("somebody has it open"), { code: "EBUSY" });
+  });
+  const [name, ...others] = fs.readdirSync(dir.path);
+  assert.match(name, /^\.portalock\.[0-9a-f]{16}\.tmp$/);
+  assert.deepEqual(others, []);
+  fs.writeFileSync(path, "");
+  freeName(path);
+  assert.deepEqual(fs.readdirSync(dir.path), []);
+});
+
+test(
+  "Windows: a symbolic link in the place of a lock file is refused",
+  async () => {
+    using dir = folder();
+    const [path, target] = ["a.lock", "b"].map((name) => join(dir.path, name));
+    fs.symlinkSync(target, path);
+    const files = descriptors(answering({}).system);
+    const mode = { ...parseMode("a"), noFollow: true };
+    assert.throws(() => files.openSync(path, mode, 0o666), { code: "ELOOP" });
+    const open = async () => await files.open(path, mode, 0o666);
+    await assert.rejects(open, { code: "ELOOP" });
+    assert.equal(fs.existsSync(target), false, "nothing is made");
+  },
+  "symbolic links",
+);
+
+test("Windows: there are no record locks", () => {
+  const { system } = answering({});
+  for (const name of ["ofd", "lockf"] as const) {
+    assert.throws(() => system.locker({ name }), Unsupported);
+  }
+});
+
+test("Windows: lockAll() knows a file by its name in capitals", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  fs.writeFileSync(path, "");
+  const names = [path, path.toUpperCase()];
+  await using files = await lockAll(names, EXCLUSIVE);
+  assert.equal(files.at(0), files.at(1));
+}, "locks that pile up");
+
+test("Windows: a path may begin with a drive's current directory", async () => {
+  using dir = folder();
+  const before = process.cwd();
+  process.chdir(dir.path);
+  try {
+    const name = `${dir.path.slice(0, 2)}a`;
+    await writeAtomic(name, "content");
+    await using _ = await new TemporaryFileLock(`${name}.lock`).acquire();
+    assert.deepEqual(listing(dir.path), ["a", "a.lock"]);
+  } finally {
+    process.chdir(before);
+  }
+}, "locks that pile up");
+
+test("Windows: what is read-only can be a slot, and be cleaned up", async () => {
+  using dir = folder();
+  const slot = join(dir.path, "a.00.lock");
+  const left = join(dir.path, `.portalock.${"0".repeat(16)}.tmp`);
+  const options = { name: "a", directory: dir.path, ...EXCLUSIVE };
+  const path = join(dir.path, "b");
+  for (const path of [slot, left]) fs.writeFileSync(path, "");
+  // As Node and Bun say it, and Wine does not, whose root may write anything.
+  await withNative(({ openSync }) => ({
+    open: (...how) => Promise.resolve().then(() => native().openSync(...how)),
+    openSync(path, mode, ...how) {
+      const denied = mode.write && [slot, left].includes(path);
+      if (denied) throw systemError("EPERM", 1);
+      return openSync(path, mode, ...how);
+    },
+  }), async () => {
+    await using _ = await new BoundedSemaphore(1, options).acquire();
+    assert.equal(await new BoundedSemaphore(1, options).tryAcquire(), null);
+    writeAtomicSync(path, "");
+    assert.deepEqual(listing(dir.path), ["a.00.lock", "b"]);
+    fs.writeFileSync(left, "");
+    await writeAtomic(path, "", { replace: true });
+  });
+  assert.deepEqual(listing(dir.path), ["a.00.lock", "b"]);
+});
+
+test("Windows: processors of 32 bits are refused", () => {
+  const before = useNative(undefined);
+  const { arch } = process;
+  Object.defineProperty(process, "arch", { value: "ia32" });
+  try {
+    assert.throws(() => native(), /cannot lock on win32 ia32/);
+  } finally {
+    Object.defineProperty(process, "arch", { value: arch });
+    useNative(before);
+  }
+}, "locks that pile up");

@@ -1,0 +1,665 @@
+import assert from "node:assert/strict";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import type { NativeFile } from "../../ffi/types.ts";
+import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../mod.ts";
+import { BoundedSemaphore, PidFileLock, TemporaryFileLock } from "../../mod.ts";
+import { LOCK_UN } from "../../mod.ts";
+import type { AcquireOptions, LockedFile, LockOptions } from "../../mod.ts";
+import {
+  folder,
+  onlyShortPauses,
+  openDescriptors,
+} from "../support/harness.ts";
+import {
+  self,
+  systemError,
+  test,
+  withFiles,
+  Worker,
+} from "../support/harness.ts";
+import { can } from "../support/harness.ts";
+import type { Capability } from "../support/harness.ts";
+
+type Locker = NonNullable<LockOptions["locker"]>;
+
+/** Those that exclude within a process, and what they need. */
+const LOCKERS: [Locker, ...Capability[]][] = [
+  ["flock"],
+  ["ofd", "record locks"],
+];
+
+/** Both forms of one call. */
+const FORMS: [
+  string,
+  (
+    file: LockedFile,
+    ...how: Parameters<LockedFile["relock"]>
+  ) => Promise<boolean>,
+][] = [
+  ["relock()", (file, ...how) => file.relock(...how)],
+  // deno-lint-ignore require-await -- so that it throws as the other does
+  ["relockSync()", async (file, ...how) => file.relockSync(...how)],
+];
+
+/** Whether nobody comes in where nobody is in the way of an upgrade. */
+const UPGRADES = can("upgrades without a gap");
+
+/** A new file, and locks of one locker on it. */
+function lockFile(locker: Locker) {
+  const dir = folder();
+  const path = join(dir.path, "a.lock");
+  const lock = (flags: number, more: LockOptions = {}) =>
+    new Lock(path, { mode: "a+", locker, flags: flags | LOCK_NB, ...more });
+  return {
+    path,
+    dir: dir.path,
+    reader: (more?: LockOptions) => lock(LOCK_SH, more).acquireSync(),
+    writer: (more?: LockOptions) => lock(LOCK_EX, more).acquireSync(),
+    lock,
+    /** Whether a lock of that kind is to be had. */
+    admits(flags: number): boolean {
+      using file = lock(flags).tryAcquireSync();
+      return file !== null;
+    },
+    [Symbol.dispose]: () => dir[Symbol.dispose](),
+  };
+}
+
+for (const [locker, ...needs] of LOCKERS) {
+  for (const [form, relock] of FORMS) {
+    test(
+      `${form} with "${locker}" is atomic when nobody is in the way`,
+      async () => {
+        using it = lockFile(locker);
+        await using file = it.reader();
+        assert.equal(it.admits(LOCK_SH), true);
+        assert.equal(await relock(file, LOCK_EX), UPGRADES);
+        assert.equal(it.admits(LOCK_SH), false);
+        assert.equal(await relock(file, LOCK_SH), true);
+        assert.equal(it.admits(LOCK_SH), true);
+        assert.equal(it.admits(LOCK_EX), false);
+        assert.equal(await relock(file, LOCK_EX | LOCK_NB), UPGRADES);
+        await file.close();
+        assert.equal(it.admits(LOCK_EX), true);
+      },
+      ...needs,
+    );
+
+    test(
+      `${form} with "${locker}" to the kind that is held asks nobody`,
+      async () => {
+        using it = lockFile(locker);
+        let calls = 0;
+        const counts = (file: NativeFile): Partial<NativeFile> => ({
+          tryLock: (exclusive) => (calls++, file.tryLock(exclusive)),
+          unlock: () => (calls++, file.unlock()),
+          announce: () => (calls++, file.announce()),
+        });
+        await withFiles(counts, async () => {
+          for (const flags of [LOCK_SH, LOCK_EX]) {
+            const file = it.lock(flags).acquireSync();
+            calls = 0;
+            assert.equal(await relock(file, flags), true);
+            assert.equal(calls, 0);
+            file.closeSync();
+          }
+        });
+      },
+      ...needs,
+    );
+
+    test(
+      `${form} with "${locker}" in vain throws AlreadyLocked and keeps the lock`,
+      async () => {
+        using it = lockFile(locker);
+        await using other = it.reader();
+        await using file = it.reader();
+        for (const flags of [LOCK_EX, LOCK_EX | LOCK_NB]) {
+          await assert.rejects(
+            relock(file, flags, { timeout: 300 }),
+            (error) => {
+              assert.ok(error instanceof AlreadyLocked);
+              assert.match(error.message, /^Cannot relock .*: already locked/);
+              assert.match(
+                error.message,
+                locker === "flock"
+                  ? /; the lock it had is back, but was not held meanwhile$/
+                  : /\(waited \d+ ms\)$/,
+              );
+              assert.equal(error.path, it.path);
+              assert.equal(error.waited < 250, (flags & LOCK_NB) !== 0);
+              return true;
+            },
+          );
+          assert.equal(it.admits(LOCK_SH), true);
+        }
+        await other.close();
+        assert.equal(it.admits(LOCK_EX), false);
+        assert.equal(await relock(file, LOCK_EX), UPGRADES);
+      },
+      ...needs,
+    );
+
+    test(
+      `${form} with "${locker}" refuses what makes no sense and changes nothing`,
+      async () => {
+        using it = lockFile(locker);
+        const file = it.reader();
+        const refuses = (flags: unknown, options: unknown, name: string) =>
+          assert.rejects(
+            relock(file, flags as number, options as AcquireOptions),
+            { name },
+          );
+        for (const flags of [LOCK_UN, 0, LOCK_EX | LOCK_SH, 64]) {
+          await refuses(flags, undefined, "RangeError");
+        }
+        await refuses("LOCK_EX", undefined, "TypeError");
+        await refuses(LOCK_EX, { timeout: -1 }, "RangeError");
+        await refuses(LOCK_EX | LOCK_NB, { check: 1 }, "TypeError");
+        const signal = AbortSignal.abort("enough");
+        await assert.rejects(
+          relock(file, LOCK_EX, { signal }),
+          (reason) => reason === "enough",
+        );
+        assert.equal(it.admits(LOCK_SH), true);
+        assert.equal(it.admits(LOCK_EX), false);
+        file.closeSync();
+        await assert.rejects(relock(file, LOCK_EX), {
+          name: "LockException",
+          code: "EBADF",
+          message: /^Cannot relock .* is closed/,
+        });
+      },
+      ...needs,
+    );
+
+    test(
+      `${form} with "${locker}" reports what the system says and keeps the lock`,
+      async () => {
+        using it = lockFile(locker);
+        const fails = (file: NativeFile): Partial<NativeFile> => ({
+          tryLock(exclusive) {
+            if (!exclusive) return file.tryLock(exclusive);
+            if (locker === "flock") file.unlock();
+            throw systemError("ENOLCK", 37);
+          },
+        });
+        await withFiles(fails, async () => {
+          await using file = it.reader();
+          await assert.rejects(relock(file, LOCK_EX), {
+            name: "LockException",
+            code: "ENOLCK",
+            message: /^Cannot relock .*ENOLCK/,
+          });
+          assert.equal(it.admits(LOCK_SH), true);
+          await using worker = Worker.on(self);
+          const writer = { mode: "a+", locker };
+          const free = await worker.ask("tryAcquire", it.path, writer);
+          assert.equal(free, false);
+        });
+      },
+      ...needs,
+    );
+  }
+
+  test(`relock() with "${locker}" waits for others to leave`, async () => {
+    using it = lockFile(locker);
+    const other = it.reader();
+    await using file = it.reader();
+    const upgrade = file.relock(LOCK_EX);
+    await delay(30);
+    other.closeSync();
+    // flock(2) gives the shared lock up before it waits.
+    assert.equal(await upgrade, locker !== "flock");
+    assert.equal(it.admits(LOCK_SH), false);
+  }, ...needs);
+
+  test(
+    `a relock() that waits with "${locker}" ends when the file is closed`,
+    async () => {
+      using it = lockFile(locker);
+      await using _other = it.reader();
+      for (const close of ["close", "closeSync"] as const) {
+        const file = it.reader();
+        const upgrade = assert.rejects(
+          file.relock(LOCK_EX, { timeout: Infinity }),
+          { code: "EBADF", message: /^Cannot relock .*: it is being closed$/ },
+        );
+        await delay(20);
+        const start = performance.now();
+        await file[close]();
+        await upgrade;
+        await file.close();
+        assert.ok(performance.now() - start < 5000, "nor does it wait on");
+      }
+      if (openDescriptors(it.dir) > 0) assert.equal(openDescriptors(it.dir), 1);
+    },
+    ...needs,
+  );
+
+  test(
+    `a relock() that is aborted with "${locker}" keeps the lock`,
+    async () => {
+      using it = lockFile(locker);
+      const other = it.reader();
+      await using file = it.reader();
+      const controller = new AbortController();
+      const { signal } = controller;
+      const upgrade = assert.rejects(
+        file.relock(LOCK_EX, { signal, timeout: Infinity }),
+        (reason) => reason === "enough",
+      );
+      await delay(20);
+      controller.abort("enough");
+      await upgrade;
+      other.closeSync();
+      assert.equal(it.admits(LOCK_EX), false);
+      assert.equal(it.admits(LOCK_SH), true);
+    },
+    ...needs,
+  );
+
+  test(
+    `a second relock() with "${locker}" is refused while one is under way`,
+    async () => {
+      using it = lockFile(locker);
+      const other = it.reader();
+      await using file = it.reader();
+      const upgrade = file.relock(LOCK_EX);
+      const busy = { name: "LockException", code: "EBUSY" };
+      await assert.rejects(file.relock(LOCK_SH), busy);
+      assert.throws(() => file.relockSync(LOCK_EX), busy);
+      other.closeSync();
+      await upgrade;
+      assert.equal(await file.relock(LOCK_SH), true);
+    },
+    ...needs,
+  );
+
+  test(
+    `a downgrade with "${locker}" wakes readers, here and elsewhere`,
+    async () => {
+      using it = lockFile(locker);
+      await using file = it.writer();
+      await using worker = Worker.on(self);
+      await worker.ask("onlyShortPauses", 2);
+      const options = { mode: "a+", locker, flags: LOCK_SH, timeout: 60_000 };
+      const there = worker.ask("acquire", it.path, options);
+      using _pauses = onlyShortPauses(0);
+      const here = it.lock(LOCK_SH, { timeout: 60_000 }).acquire();
+      while (openDescriptors(it.path, worker.process.pid) === 0) {
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      await delay(50);
+      assert.equal(await file.relock(LOCK_SH), true);
+      await there;
+      (await here).closeSync();
+    },
+    "inotify(7)",
+    "/proc",
+  );
+
+  test(
+    `a downgrade with "${locker}" wakes readers here where nobody else tells`,
+    async () => {
+      using it = lockFile(locker);
+      const untold = () => ({ watch: () => null, announce() {} });
+      await withFiles(untold, async () => {
+        await using file = it.writer();
+        using _pauses = onlyShortPauses(0);
+        const reader = it.lock(LOCK_SH, { timeout: 60_000 }).acquire();
+        await delay(20);
+        await file.relock(LOCK_SH);
+        (await reader).closeSync();
+      });
+    },
+    ...needs,
+  );
+
+  test(
+    `a relock() with "${locker}" that is woken while the file is closed ends too`,
+    async () => {
+      using it = lockFile(locker);
+      const [others, file] = [[it.reader(), it.reader()], it.reader()];
+      const upgrade = assert.rejects(
+        file.relock(LOCK_EX, { timeout: Infinity, checkInterval: 600_000 }),
+        { code: "EBADF" },
+      );
+      await delay(20);
+      others[0].closeSync();
+      await file.close();
+      await upgrade;
+      others[1].closeSync();
+    },
+    ...needs,
+  );
+
+  test(
+    `the release that follows relock() with "${locker}" tells of the present kind`,
+    async () => {
+      using it = lockFile(locker);
+      const kinds: unknown[] = [];
+      const listen = (event: unknown) =>
+        void kinds.push((event as { exclusive: boolean }).exclusive);
+      for (const name of ["acquire", "release"]) {
+        subscribe(`portalock:${name}`, listen);
+      }
+      const file = it.reader();
+      await file.relock(LOCK_EX);
+      file.closeSync();
+      for (const name of ["acquire", "release"]) {
+        unsubscribe(`portalock:${name}`, listen);
+      }
+      assert.deepEqual(kinds, [false, true, true]);
+    },
+    ...needs,
+  );
+}
+
+for (const [form, relock] of FORMS) {
+  test(`${form} with "flock" that cannot have the old lock back closes the file`, async () => {
+    using it = lockFile("flock");
+    let lost = false;
+    const fails = (file: NativeFile): Partial<NativeFile> => ({
+      // Another writer comes between, and stays.
+      tryLock: (exclusive) => !lost && !exclusive && file.tryLock(exclusive),
+      unlock: () => (lost = true, file.unlock()),
+    });
+    await withFiles(fails, async () => {
+      const lock = it.lock(LOCK_SH, { checkInterval: 20 });
+      const file = lock.acquireSync();
+      await assert.rejects(relock(file, LOCK_EX, { timeout: 10 }), {
+        name: "AlreadyLocked",
+        message: /; the lock it had is lost and the file closed$/,
+      });
+      assert.equal(lock.locked, false);
+      await assert.rejects(file.stat(), { code: "EBADF" });
+    });
+    assert.equal(openDescriptors(it.dir), 0);
+  });
+
+  test(`${form} with "flock" waits a little to have the old lock back`, async () => {
+    using it = lockFile("flock");
+    let after = 0;
+    let lost = false;
+    const fails = (file: NativeFile): Partial<NativeFile> => ({
+      tryLock(exclusive) {
+        if (exclusive) return false;
+        return lost && ++after < 4 ? false : file.tryLock(exclusive);
+      },
+      unlock: () => (lost = true, file.unlock()),
+    });
+    await withFiles(fails, async () => {
+      await using file = it.reader();
+      await assert.rejects(relock(file, LOCK_EX, { timeout: 10 }), {
+        message: /; the lock it had is back, but was not held meanwhile$/,
+      });
+      assert.equal(after, 4);
+      await file.stat();
+    });
+  });
+
+  test(`${form} refuses record locks that the mode cannot hold`, async () => {
+    using it = lockFile("ofd");
+    fs.writeFileSync(it.path, "");
+    await using reader = it.reader({ mode: "r" });
+    const words = /^mode "r" cannot write.*use mode "r\+"$/;
+    const refused = { name: "RangeError", message: words };
+    await assert.rejects(relock(reader, LOCK_EX), refused);
+    assert.equal(it.admits(LOCK_EX), false);
+    await reader.close();
+    await using writer = it.writer({ mode: "a" });
+    await assert.rejects(relock(writer, LOCK_SH), { name: "RangeError" });
+    assert.equal(it.admits(LOCK_SH), false);
+    using flock = new Lock(`${it.path}2`, { mode: "a" }).acquireSync();
+    assert.equal(await relock(flock, LOCK_SH), true);
+  }, "record locks");
+
+  test(`${form} with "lockf" changes what other processes see`, async () => {
+    using it = lockFile("lockf");
+    await using file = it.writer();
+    await using worker = Worker.on(self);
+    const options = { mode: "a+", locker: "lockf" };
+    const admits = async (flags: number) => {
+      const how = { ...options, flags: flags | LOCK_NB };
+      const free = await worker.ask("tryAcquire", it.path, how);
+      if (free) await worker.ask("release");
+      return free;
+    };
+    assert.equal(await admits(LOCK_SH), false);
+    assert.equal(await relock(file, LOCK_SH), true);
+    assert.equal(await admits(LOCK_SH), true);
+    assert.equal(await admits(LOCK_EX), false, "telling others costs no lock");
+    assert.equal(await relock(file, LOCK_EX), true);
+    assert.equal(await admits(LOCK_SH), false);
+  }, "record locks");
+}
+
+test(
+  'two readers who both upgrade with "ofd": one gives up and keeps its lock',
+  async () => {
+    using it = lockFile("ofd");
+    await using worker = Worker.on(self);
+    const options = { mode: "a+", locker: "ofd", flags: LOCK_SH };
+    await worker.ask("acquire", it.path, options);
+    const file = it.reader();
+    const theirs = worker.ask("relock", LOCK_EX, { timeout: 60_000 });
+    await delay(20);
+    await assert.rejects(file.relock(LOCK_EX, { timeout: 50 }), AlreadyLocked);
+    let done = false;
+    theirs.then(() => done = true);
+    await delay(50);
+    assert.equal(done, false, "the lock is still held");
+    await file.close();
+    assert.equal(await theirs, true);
+  },
+  "record locks",
+);
+
+test('two readers who both upgrade with "flock": both get in, one after the other', async () => {
+  using it = lockFile("flock");
+  const [one, other] = [it.reader(), it.reader()];
+  const first = one.relock(LOCK_EX);
+  assert.equal(await other.relock(LOCK_EX), UPGRADES);
+  assert.equal(it.admits(LOCK_SH), false);
+  other.closeSync();
+  assert.equal(await first, false);
+  one.closeSync();
+});
+
+test("two readers who both upgrade where a failed attempt keeps the shared lock", async () => {
+  using it = lockFile("flock");
+  let others = 2;
+  const keeps = (file: NativeFile): Partial<NativeFile> => ({
+    tryLock: (exclusive) =>
+      exclusive && others > 1 ? false : file.tryLock(exclusive),
+    unlock: () => (others--, file.unlock()),
+  });
+  await withFiles(keeps, async () => {
+    const [one, other] = [it.reader(), it.reader()];
+    const first = one.relock(LOCK_EX, { timeout: 60_000 });
+    await delay(20);
+    assert.equal(await other.relock(LOCK_EX, { timeout: 1000 }), UPGRADES);
+    other.closeSync();
+    assert.equal(await first, false);
+    one.closeSync();
+  });
+});
+
+test(
+  'an upgrade with "ofd" goes ahead of writers who wait for it',
+  async () => {
+    using it = lockFile("ofd");
+    using _pauses = onlyShortPauses(0);
+    const other = it.reader();
+    const file = it.reader();
+    const writers = [1, 2].map(() =>
+      it.lock(LOCK_EX, { timeout: 60_000 }).acquire()
+    );
+    await delay(20);
+    const upgrade = file.relock(LOCK_EX, { timeout: 10_000 });
+    await delay(20);
+    other.closeSync();
+    assert.equal(await upgrade, true);
+    file.closeSync();
+    await Promise.all(
+      writers.map(async (writer) => (await writer).closeSync()),
+    );
+  },
+  "inotify(7)",
+);
+
+test("a relock() that waits is told of and tells, as an acquire is", async () => {
+  using it = lockFile("flock");
+  await using _other = it.reader();
+  const told: string[] = [];
+  const onWait = ({ path }: { path: string }) => void told.push(path);
+  await using file = it.reader({ onWait });
+  const waits: unknown[] = [];
+  const listen = (event: unknown) => void waits.push(event);
+  subscribe("portalock:wait", listen);
+  await assert.rejects(file.relock(LOCK_EX, { timeout: 200 }));
+  unsubscribe("portalock:wait", listen);
+  assert.deepEqual(told, [it.path]);
+  assert.deepEqual(waits, [{ path: it.path, exclusive: true }]);
+});
+
+test(
+  "AlreadyLocked of relock() names the other holder, not this process",
+  async () => {
+    using it = lockFile("flock");
+    await using worker = Worker.on(self);
+    await using file = it.reader();
+    await worker.ask("acquire", it.path, { flags: LOCK_SH });
+    await assert.rejects(file.relock(LOCK_EX, { timeout: 150 }), {
+      holderPid: worker.process.pid,
+    });
+  },
+  "inotify(7)",
+);
+
+test(
+  'an upgrade with "flock" that has to wait lets in who waited before',
+  async () => {
+    using it = lockFile("flock");
+    let attempts = 0;
+    // As where a failed attempt keeps the shared lock.
+    const keeps = (file: NativeFile): Partial<NativeFile> => ({
+      tryLock: (exclusive) =>
+        exclusive && attempts++ === 0 ? false : file.tryLock(exclusive),
+    });
+    let file!: LockedFile;
+    await withFiles(keeps, () => void (file = it.reader()));
+    using _pauses = onlyShortPauses(0);
+    const writer = it.lock(LOCK_EX, { timeout: 60_000 }).acquire();
+    await delay(50);
+    const upgrade = file.relock(LOCK_EX, { timeout: 60_000 });
+    (await writer).closeSync();
+    assert.equal(await upgrade, false);
+    file.closeSync();
+  },
+  "inotify(7)",
+);
+
+test('the old lock is taken again with "flock" ahead of those who wait', async () => {
+  using it = lockFile("flock");
+  const other = it.reader();
+  const file = it.reader();
+  const writer = it.lock(LOCK_EX, { timeout: 60_000 }).acquire();
+  await delay(20);
+  const message = /; the lock it had is back, but was not held meanwhile$/;
+  await assert.rejects(file.relock(LOCK_EX, { timeout: 20 }), { message });
+  other.closeSync();
+  file.closeSync();
+  (await writer).closeSync();
+});
+
+test('closing a file takes no lost lock again with "flock"', async () => {
+  using it = lockFile("flock");
+  const other = it.reader();
+  const file = it.reader();
+  const upgrade = assert.rejects(
+    file.relock(LOCK_EX, { timeout: Infinity, checkInterval: 600_000 }),
+    { code: "EBADF" },
+  );
+  assert.equal(other.relockSync(LOCK_EX), UPGRADES);
+  await file.close();
+  await upgrade;
+  assert.equal(it.admits(LOCK_SH), false);
+  other.closeSync();
+});
+
+test("relock() is refused where a lock that is lost for a moment may come back to a dead file", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const shared = { flags: LOCK_SH | LOCK_NB };
+  const slots = { directory: dir.path };
+  const pidFile = join(dir.path, "a.pid");
+  const files: [LockedFile, number, number][] = [
+    [await new TemporaryFileLock(path, shared).acquire(), LOCK_SH, LOCK_EX],
+    [await new PidFileLock(pidFile).acquire(), LOCK_EX, LOCK_SH],
+    [await new BoundedSemaphore(1, slots).acquire(), LOCK_EX, LOCK_SH],
+  ];
+  await using _fellow = await new TemporaryFileLock(path, shared).acquire();
+  for (const [file, own, other] of files) {
+    const refused = { name: "LockException", code: "ENOTSUP" };
+    await assert.rejects(file.relock(other), refused);
+    assert.throws(() => file.relockSync(other), refused);
+    assert.equal(await file.relock(own), true);
+    assert.equal(new Lock(file.path).tryAcquireSync(), null, "still held");
+    await file.close();
+  }
+});
+
+test("a second relock() while the old lock is taken back closes nothing", async () => {
+  using it = lockFile("flock");
+  let after = 0;
+  let lost = false;
+  let second: Promise<unknown> | undefined;
+  let file!: LockedFile;
+  await withFiles((real) => ({
+    tryLock(exclusive) {
+      if (exclusive) return false;
+      if (!lost || ++after >= 4) return real.tryLock(exclusive);
+      second ??= file.relock(LOCK_EX).catch(({ code }) => code);
+      return false;
+    },
+    unlock: () => (lost = true, real.unlock()),
+  }), async () => {
+    file = it.reader();
+    await assert.rejects(file.relock(LOCK_EX, { timeout: 10 }), {
+      message: /; the lock it had is back, but was not held meanwhile$/,
+    });
+    assert.equal(await second, "EBUSY");
+    assert.equal((await file.stat()).size, 0);
+    await file.close();
+  });
+});
+
+test("relockSync() that is told of its wait may have its file closed", async () => {
+  using it = lockFile("flock");
+  const victim = join(it.dir, "victim");
+  using _other = it.reader();
+  const others = openDescriptors(it.path);
+  const file = it.reader();
+  let next: number | undefined;
+  const closing = {
+    timeout: 10_000,
+    onWait() {
+      file.closeSync();
+      // What comes next may well get the number of what was closed.
+      next = fs.openSync(victim, "w");
+    },
+  };
+  assert.throws(() => file.relockSync(LOCK_EX, closing), {
+    code: "EBADF",
+    message: /: it is being closed$/,
+  });
+  new Lock(victim).acquireSync().closeSync();
+  fs.closeSync(next!);
+  await file.close();
+  assert.equal(openDescriptors(it.path), others);
+});

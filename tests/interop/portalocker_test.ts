@@ -1,0 +1,241 @@
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { Lock, LOCK_EX, LOCK_NB, LOCK_SH, PidFileLock } from "../../mod.ts";
+import { TemporaryFileLock } from "../../mod.ts";
+import { folder, listing, runtimes, test, Worker } from "../support/harness.ts";
+
+const CLASSES = { TemporaryFileLock, PidFileLock };
+
+const FLAGS = { exclusive: LOCK_EX | LOCK_NB, shared: LOCK_SH | LOCK_NB };
+type Kind = keyof typeof FLAGS;
+const KINDS = Object.keys(FLAGS) as Kind[];
+
+/** Two locks go together if both are shared. */
+const together = (one: Kind, other: Kind) =>
+  one === "shared" && other === "shared";
+
+for (const ours of KINDS) {
+  for (const theirs of KINDS) {
+    const outcome = together(ours, theirs) ? "shares with" : "excludes";
+
+    test(
+      `an ${ours} Lock ${outcome} a ${theirs} one of Python's portalocker`,
+      async () => {
+        using dir = folder();
+        const path = join(dir.path, "a.lock");
+        await using python = Worker.python();
+        await using _file = await new Lock(path, { flags: FLAGS[ours] })
+          .acquire();
+        const expected = together(ours, theirs);
+        assert.equal(await python.ask("tryAcquire", path, theirs), expected);
+      },
+      "Python's portalocker",
+      "sh(1)",
+    );
+
+    test(
+      `a ${theirs} lock of Python's portalocker ${outcome} an ${ours} Lock`,
+      async () => {
+        using dir = folder();
+        const path = join(dir.path, "a.lock");
+        await using python = Worker.python();
+        await python.ask("acquire", path, theirs);
+        const lock = new Lock(path, { flags: FLAGS[ours] });
+        using file = lock.tryAcquireSync();
+        assert.equal(file !== null, together(ours, theirs));
+      },
+      "Python's portalocker",
+      "sh(1)",
+    );
+
+    test(
+      `an ${ours} Lock ${outcome} a ${theirs} flock(1)`,
+      async () => {
+        using dir = folder();
+        const path = join(dir.path, "a.lock");
+        await using _file = await new Lock(path, { flags: FLAGS[ours] })
+          .acquire();
+        assert.equal(flock(path, theirs), together(ours, theirs));
+      },
+      "flock(1)",
+      "sh(1)",
+    );
+
+    test(
+      `a ${theirs} flock(1) ${outcome} an ${ours} Lock`,
+      async () => {
+        using dir = folder();
+        const path = join(dir.path, "a.lock");
+        await using _holder = await flockHolder(path, theirs);
+        using file = new Lock(path, { flags: FLAGS[ours] }).tryAcquireSync();
+        assert.equal(file !== null, together(ours, theirs));
+      },
+      "flock(1)",
+      "sh(1)",
+    );
+  }
+}
+
+test("a Lock and Python's portalocker wait for each other", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  await using python = Worker.python();
+  const lock = new Lock(path, { timeout: 60_000 });
+  for (let i = 0; i < 5; i++) {
+    await python.ask("acquire", path);
+    const waiting = lock.acquire();
+    assert.equal(lock.locked, false);
+    await python.ask("release");
+    await waiting;
+    const pythonWaiting = python.ask("acquire", path);
+    await lock.release();
+    await pythonWaiting;
+    await python.ask("release");
+  }
+}, "Python's portalocker");
+
+test("a waiting Lock acquires when a killed flock(1) held it", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const holder = await flockHolder(path, "exclusive");
+  const lock = new Lock(path, { timeout: 60_000 });
+  const waiting = lock.acquire();
+  assert.equal(lock.locked, false);
+  await holder[Symbol.asyncDispose]();
+  await waiting;
+  await lock.release();
+}, "flock(1)");
+
+for (const kind of ["TemporaryFileLock", "PidFileLock"] as const) {
+  const files = kind === "PidFileLock" ? ["a", "a.lock"] : ["a"];
+
+  test(
+    `${kind} and Python's refuse each other and leave the same files`,
+    async () => {
+      using dir = folder();
+      const path = join(dir.path, "a");
+      const lock = new CLASSES[kind](path);
+      await using python = Worker.python(true);
+      for (let i = 0; i < 3; i++) {
+        await python.ask("hold", kind, path);
+        assert.deepEqual(listing(dir.path), files);
+        assert.equal(await lock.tryAcquire(), null);
+        assert.equal(lock.tryAcquireSync(), null);
+        await python.ask("drop");
+        assert.deepEqual(listing(dir.path), []);
+        const file = i % 2 ? lock.acquireSync() : await lock.acquire();
+        assert.deepEqual(listing(dir.path), files);
+        assert.equal(await python.ask("attempt", kind, path), false);
+        await file.close();
+        assert.deepEqual(listing(dir.path), []);
+      }
+    },
+    "Python's portalocker 4",
+  );
+
+  test(
+    `${kind} and Python's wait for each other, and hold what the path names`,
+    async () => {
+      using dir = folder();
+      const path = join(dir.path, "a");
+      const locked = join(dir.path, files.at(-1)!);
+      const lock = new CLASSES[kind](path, { timeout: 60_000 });
+      await using python = Worker.python(true);
+      for (let i = 0; i < 5; i++) {
+        await python.ask("hold", kind, path, 60);
+        const waiting = lock.acquire();
+        await python.ask("drop");
+        const file = await waiting;
+        const { dev, ino } = file.statSync();
+        const named = fs.statSync(locked);
+        assert.deepEqual([named.dev, named.ino], [dev, ino]);
+        const pythonWaiting = python.ask("hold", kind, path, 60);
+        await lock.release();
+        await pythonWaiting;
+        assert.equal(await lock.tryAcquire(), null);
+        await python.ask("drop");
+      }
+      assert.deepEqual(listing(dir.path), []);
+    },
+    "Python's portalocker 4",
+  );
+
+  test(
+    `${kind} and Python's take over what the other left when it was killed`,
+    async () => {
+      using dir = folder();
+      const path = join(dir.path, "a");
+      const dead = Worker.python(true);
+      await dead.ask("hold", kind, path);
+      await dead.kill();
+      assert.deepEqual(listing(dir.path), files);
+      await new CLASSES[kind](path).run(() => {});
+      assert.deepEqual(listing(dir.path), []);
+      for (const runtime of runtimes) {
+        await using worker = Worker.on(runtime);
+        await worker.ask("hold", kind, path);
+        await worker.kill();
+        await using python = Worker.python(true);
+        assert.equal(await python.ask("attempt", kind, path), true);
+        await python.ask("drop");
+        assert.deepEqual(listing(dir.path), []);
+      }
+    },
+    "Python's portalocker 4",
+  );
+}
+
+test(
+  "PidFileLock and Python's read the same PID and name each other",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.pid");
+    const lock = new PidFileLock(path);
+    await using python = Worker.python(true);
+    const { pid } = python.process;
+    await python.ask("hold", "PidFileLock", path);
+    assert.equal(fs.readFileSync(path, "utf8"), String(pid));
+    assert.equal(await lock.readPid(), pid);
+    await assert.rejects(lock.acquire(), { holderPid: pid });
+    await python.ask("drop");
+    await lock.acquire();
+    assert.equal(fs.readFileSync(path, "utf8"), String(process.pid));
+    assert.equal(await python.ask("readPid", path), process.pid);
+    assert.equal(await python.ask("enter", path), process.pid);
+    await lock.release();
+    assert.equal(await python.ask("readPid", path), null);
+    assert.equal(await python.ask("enter", path), null);
+  },
+  "Python's portalocker 4",
+);
+
+/** Whether flock(1) gets the lock at once. */
+function flock(path: string, kind: Kind): boolean {
+  try {
+    execFileSync("flock", ["-n", `--${kind}`, path, "true"]);
+    return true;
+  } catch (error) {
+    assert.equal((error as { status: number }).status, 1);
+    return false;
+  }
+}
+
+/** A flock(1) that holds the lock until it is disposed. */
+async function flockHolder(path: string, kind: Kind) {
+  // Without a fork there is one process to kill.
+  const args = [`--${kind}`, "--no-fork", path, "sh", "-c", "echo held; cat"];
+  const child = spawn("flock", args, { stdio: ["pipe", "pipe", "inherit"] });
+  await once(child.stdout, "data");
+  return {
+    async [Symbol.asyncDispose]() {
+      const closed = once(child, "close");
+      child.kill("SIGKILL");
+      child.stdin.end();
+      await closed;
+    },
+  };
+}

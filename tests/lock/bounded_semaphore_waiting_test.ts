@@ -1,0 +1,832 @@
+import assert from "node:assert/strict";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { setImmediate, setTimeout as delay } from "node:timers/promises";
+import type { NativeFile } from "../../ffi/types.ts";
+import { AlreadyLocked, BoundedSemaphore, Lock } from "../../mod.ts";
+import type { BoundedSemaphoreOptions, LockedFile } from "../../mod.ts";
+import {
+  activeTimers,
+  counted,
+  descriptorsLeft,
+  folder,
+  foreign,
+  onlyShortPauses,
+  openDescriptors,
+  runtimes,
+  systemError,
+  test,
+  watches,
+  withFiles,
+  withNative,
+  Worker,
+} from "../support/harness.ts";
+
+const FORMS = ["acquire", "acquireSync"] as const;
+
+/** As good as for ever; a JSON has no `Infinity`. */
+const LONG = 600_000;
+
+/** Long enough for a waiter to be past its first attempts, whatever the load. */
+const SETTLED = 40;
+
+/** A folder, and semaphores of one name that have their slots there. */
+function slots() {
+  const dir = folder();
+  const { path: directory } = dir;
+  return {
+    directory,
+    options: { name: "s", directory, timeout: LONG },
+    semaphore: (maximum: number, options: BoundedSemaphoreOptions = {}) =>
+      new BoundedSemaphore(maximum, {
+        name: "s",
+        directory,
+        timeout: LONG,
+        ...options,
+      }),
+    path: (slot: number) => join(directory, `s.0${slot}.lock`),
+    foreign: (slot: number) => foreign(join(directory, `s.0${slot}.lock`)),
+    open: () => openDescriptors(directory),
+    [Symbol.dispose]: () => dir[Symbol.dispose](),
+  };
+}
+
+/** Whether a promise is fulfilled, once nothing more happens by itself. */
+async function isSettled(promise: Promise<unknown>): Promise<boolean> {
+  let settled = false;
+  promise.then(() => settled = true, () => {});
+  await delay(SETTLED);
+  return settled;
+}
+
+/** Waits until a worker waits for so many slots. */
+async function untilWaiting(worker: Worker, below: string, slots: number) {
+  const { pid } = worker.process;
+  while (openDescriptors(below, pid) < slots) await delay(5);
+  await delay(SETTLED);
+}
+
+test("a waiter is woken by the release of any slot", async () => {
+  using dir = slots();
+  using _pauses = onlyShortPauses(0);
+  for (const which of [0, 1, 2]) {
+    const held = [0, 1, 2].map(dir.foreign);
+    const waiting = dir.semaphore(3).acquire();
+    assert.equal(await isSettled(waiting), false);
+    held[which].release();
+    const slot = await waiting;
+    assert.equal(slot.path, dir.path(which));
+    await slot.close();
+    for (const holder of held) holder.release();
+  }
+  assert.equal(dir.open(), 0);
+}, "inotify(7)");
+
+test(
+  "a waiter is woken by a release in its own thread, though the system tells nobody",
+  async () => {
+    using dir = slots();
+    using _pauses = onlyShortPauses(0);
+    await withFiles(() => ({ watch: () => null }), async () => {
+      const [holder, other] = [dir.semaphore(2), dir.semaphore(2)];
+      for (const waiter of [holder, other]) {
+        await holder.acquire();
+        const slot = await holder.acquire();
+        const waiting = waiter.acquire();
+        assert.equal(await isSettled(waiting), false);
+        await slot.close();
+        await waiting;
+        await holder[Symbol.asyncDispose]();
+        await other[Symbol.asyncDispose]();
+      }
+    });
+  },
+  "descriptors",
+);
+
+for (const form of FORMS) {
+  const command = form === "acquire" ? "acquireSlot" : "acquireSlotSync";
+
+  test(
+    `a process that waits is woken by another one's release of any slot (${form})`,
+    async () => {
+      for (const [i, runtime] of runtimes.entries()) {
+        using dir = slots();
+        await using worker = Worker.on(runtime);
+        await worker.ask("onlyShortPauses", 0);
+        const held = [0, 1, 2].map(dir.foreign);
+        const waiting = worker.ask(command, 3, dir.options);
+        await untilWaiting(worker, dir.directory, 3);
+        const which = i % 3;
+        held[which].release();
+        assert.equal(await waiting, dir.path(which), runtime.name);
+        for (const holder of held) holder.release();
+      }
+    },
+    "inotify(7)",
+  );
+
+  test(
+    `a process that waits is woken when the holder is killed (${form})`,
+    async () => {
+      for (const [i, runtime] of runtimes.entries()) {
+        using dir = slots();
+        await using holder = Worker.on(runtimes[(i + 1) % runtimes.length]);
+        await using waiter = Worker.on(runtime);
+        await waiter.ask("onlyShortPauses", 0);
+        await holder.ask("acquireSlot", 2, dir.options);
+        await holder.ask("acquireSlot", 2, dir.options);
+        const waiting = waiter.ask(command, 2, dir.options);
+        await untilWaiting(waiter, dir.directory, 2);
+        holder.process.kill("SIGKILL");
+        await waiting;
+      }
+    },
+    "inotify(7)",
+  );
+
+  test(
+    `no release of a slot is missed between attempt and wait (${form})`,
+    async () => {
+      using dir = slots();
+      using _pauses = onlyShortPauses(0);
+      for (const moment of [3, 4, 6, 7, 9]) {
+        const held = [0, 1, 2].map(dir.foreign);
+        let attempts = 0;
+        const hooks = (file: NativeFile) => ({
+          tryLock(exclusive: boolean) {
+            const locked = file.tryLock(exclusive);
+            if (++attempts === moment) {
+              for (const { release } of held) release();
+            }
+            return locked;
+          },
+        });
+        await withFiles(hooks, async () => {
+          await (await dir.semaphore(3)[form]()).close();
+        });
+        assert.ok(attempts > moment || moment === 9, "released too late");
+        for (const { release } of held) release();
+      }
+      assert.equal(dir.open(), 0);
+    },
+    "inotify(7)",
+  );
+}
+
+test(
+  "two semaphores of one thread are both woken",
+  async () => {
+    using dir = slots();
+    using _pauses = onlyShortPauses(0);
+    const held = [0, 1].map(dir.foreign);
+    const all = [dir.semaphore(2), dir.semaphore(2)];
+    const waiting = all.map((semaphore) => semaphore.acquire());
+    await delay(SETTLED);
+    held[1].release();
+    const first = await Promise.race(waiting);
+    assert.equal(first.path, dir.path(1));
+    assert.equal(all.filter(({ locked }) => locked).length, 1);
+    held[0].release();
+    for (const slot of waiting) await (await slot).close();
+    assert.equal(dir.open(), 0);
+    await setImmediate();
+    assert.equal(watches(), 0);
+  },
+  "inotify(7)",
+  "/proc",
+);
+
+for (const order of [[2, 3], [3, 2]]) {
+  test(
+    `semaphores of one thread that disagree about the maximum are both woken (${order})`,
+    async () => {
+      using dir = slots();
+      using _pauses = onlyShortPauses(0);
+      const held = [0, 1, 2].map(dir.foreign);
+      const waiting = new Map<number, Promise<LockedFile>>();
+      for (const maximum of order) {
+        waiting.set(maximum, dir.semaphore(maximum).acquire());
+      }
+      const lock = new Lock(dir.path(0), { timeout: LONG }).acquire();
+      await delay(SETTLED);
+      held[2].release();
+      assert.equal((await waiting.get(3)!).path, dir.path(2));
+      held[1].release();
+      assert.equal((await waiting.get(2)!).path, dir.path(1));
+      held[0].release();
+      await (await lock).close();
+      for (const slot of waiting.values()) await (await slot).close();
+      assert.equal(dir.open(), 0);
+      await setImmediate();
+      assert.equal(watches(), 0);
+    },
+    "inotify(7)",
+    "/proc",
+  );
+}
+
+test(
+  "two slots that are released at once wake two waiters",
+  async () => {
+    using dir = slots();
+    using _pauses = onlyShortPauses(0);
+    const held = [0, 1].map(dir.foreign);
+    const semaphore = dir.semaphore(2);
+    const tasks = [semaphore.acquire(), semaphore.acquire()];
+    await delay(SETTLED);
+    for (const holder of held) holder.release();
+    for (const slot of await Promise.all(tasks)) await slot.close();
+    // And two processes.
+    for (const holder of runtimes) {
+      await using worker = Worker.on(holder);
+      await using waiter = Worker.on(runtimes[0]);
+      await waiter.ask("onlyShortPauses", 0);
+      await worker.ask("acquireSlot", 2, dir.options);
+      await worker.ask("acquireSlot", 2, dir.options);
+      const ours = semaphore.acquire();
+      const theirs = waiter.ask("acquireSlot", 2, dir.options);
+      await untilWaiting(waiter, dir.directory, 2);
+      await worker.ask("releaseSlots");
+      assert.notEqual((await ours).path, await theirs, holder.name);
+      await semaphore.release();
+    }
+    assert.equal(dir.open(), 0);
+  },
+  "inotify(7)",
+);
+
+test(
+  "tasks of one semaphore are served in the order of their arrival",
+  async () => {
+    using dir = slots();
+    const semaphore = dir.semaphore(3);
+    const held = [0, 1, 2].map(dir.foreign);
+    const order: number[] = [];
+    const waiting = Array.from({ length: 30 }, async (_, i) => {
+      const slot = await semaphore.acquire();
+      order.push(i);
+      // Whoever comes while others wait does not overtake them.
+      if (i < 3) waiting.push(semaphore.run(() => void order.push(100 + i)));
+      await setImmediate();
+      await slot.close();
+    });
+    await delay(SETTLED);
+    for (const holder of held) holder.release();
+    for (const one of waiting) await one;
+    assert.deepEqual(order, [
+      ...Array.from({ length: 30 }, (_, i) => i),
+      ...[100, 101, 102],
+    ]);
+    assert.equal(dir.open(), 0);
+  },
+);
+
+test(
+  "BoundedSemaphore.acquireSync() goes ahead of asynchronous waiters, and leaves them their wake-up",
+  async () => {
+    using dir = slots();
+    using _pauses = onlyShortPauses(0);
+    const held = [0, 1].map(dir.foreign);
+    const semaphore = dir.semaphore(2);
+    const waiting = semaphore.acquire();
+    assert.equal(await isSettled(waiting), false);
+    let attempts = 0;
+    const hooks = (file: NativeFile) => ({
+      tryLock(exclusive: boolean) {
+        // The thread is blocked from now on; so nobody but the kernel can tell.
+        if (++attempts === 6) held[0].release();
+        return file.tryLock(exclusive);
+      },
+    });
+    await withFiles(hooks, () => {
+      assert.equal(semaphore.acquireSync().path, dir.path(0));
+    });
+    assert.equal(await isSettled(waiting), false);
+    held[1].release();
+    assert.equal((await waiting).path, dir.path(1));
+    await semaphore[Symbol.asyncDispose]();
+    assert.equal(dir.open(), 0);
+  },
+  "inotify(7)",
+);
+
+test("aborts and timeouts leave the queue of a semaphore whole", async () => {
+  using dir = slots();
+  using timers = activeTimers();
+  const held = [0, 1].map(dir.foreign);
+  const semaphore = dir.semaphore(2);
+  const order: string[] = [];
+  const inside: LockedFile[] = [];
+  const enter = (name: string, options: object = {}) =>
+    semaphore.acquire(options).then((slot) => {
+      order.push(name);
+      inside.push(slot);
+    });
+  const controllers = ["head", "middle", "last"].map(() =>
+    new AbortController()
+  );
+  const [head, middle, last] = controllers.map(({ signal }) => signal);
+  const gone = [assert.rejects(enter("head", { signal: head }))];
+  const first = enter("first");
+  gone.push(assert.rejects(enter("middle", { signal: middle })));
+  gone.push(assert.rejects(enter("late", { timeout: 20 }), AlreadyLocked));
+  const second = enter("second");
+  gone.push(assert.rejects(enter("last", { signal: last })));
+  for (const controller of controllers.reverse()) controller.abort("enough");
+  await Promise.all(gone);
+  // Who has come to be the head by now has its slots open, nobody else.
+  while (dir.open() < 4) await delay(5);
+  await delay(SETTLED);
+  assert.equal(dir.open(), 4);
+  for (const holder of held) holder.release();
+  await Promise.all([first, second]);
+  assert.deepEqual(order, ["first", "second"]);
+  await semaphore[Symbol.asyncDispose]();
+  assert.equal(dir.open(), 0);
+  assert.equal(timers.size, 0);
+  await setImmediate();
+  assert.equal(watches(), 0);
+});
+
+test(
+  "waits for slots that end at random moments, 3,000 of them, leave nothing behind",
+  async () => {
+    using dir = slots();
+    using timers = activeTimers();
+    const shared = dir.semaphore(3);
+    let inside = 0;
+    let acquired = 0;
+    let ended = 0;
+    let listeners = 0;
+    const attempt = async (i: number) => {
+      const controller = new AbortController();
+      const { signal } = controller;
+      const heard = counted(signal, "addEventListener", "removeEventListener");
+      const semaphore = i % 3 ? shared : dir.semaphore(3);
+      const moment = Math.random() * 4;
+      const timer = i % 2 ? setTimeout(() => controller.abort(i), moment) : 0;
+      try {
+        const timeout = timer ? LONG : moment;
+        const slot = await semaphore.acquire({ timeout, signal });
+        assert.ok(++inside <= 3);
+        acquired++;
+        if (i % 5 === 0) await delay(Math.random());
+        inside--;
+        await slot.close();
+      } catch (error) {
+        ended++;
+        assert.ok(error === i || error instanceof AlreadyLocked, `${error}`);
+      } finally {
+        clearTimeout(timer);
+        // What an abort has called is forgotten by itself.
+        if (!signal.aborted) listeners += heard.left();
+      }
+    };
+    for (let i = 0; ended < 3000; i += 60) {
+      await Promise.all(Array.from({ length: 60 }, (_, k) => attempt(i + k)));
+    }
+    assert.ok(acquired > 0);
+    assert.equal(listeners, 0);
+    assert.equal(timers.size, 0);
+    await descriptorsLeft(dir.directory, 0);
+    await setImmediate();
+    assert.equal(watches(), 0);
+    for (let i = 0; i < 3; i++) assert.ok(shared.tryAcquireSync());
+    shared[Symbol.dispose]();
+  },
+);
+
+test("100 tasks that wait for 10 slots have no more than 10 files open", async () => {
+  using dir = slots();
+  const semaphore = dir.semaphore(10);
+  for (let i = 0; i < 10; i++) await semaphore.acquire();
+  assert.equal(dir.open(), 10);
+  const waiting = Array.from({ length: 100 }, () => semaphore.run(() => {}));
+  while (dir.open() < 20) await delay(5);
+  await delay(SETTLED);
+  assert.equal(dir.open(), 20);
+  await semaphore[Symbol.asyncDispose]();
+  await Promise.all(waiting);
+  assert.equal(dir.open(), 0);
+});
+
+test("an attempt that does not wait has no more than one file open", async () => {
+  using dir = slots();
+  const holder = dir.semaphore(10);
+  for (let i = 0; i < 10; i++) await holder.acquire();
+  let [open, most] = [0, 0];
+  const hooks = (file: NativeFile) => {
+    most = Math.max(most, ++open);
+    return {
+      close: () => (open--, file.close()),
+      closeSync: () => (open--, file.closeSync()),
+    };
+  };
+  await withFiles(hooks, async () => {
+    const impatient = dir.semaphore(10, { timeout: 0 });
+    assert.equal(await impatient.tryAcquire(), null);
+    assert.equal(impatient.tryAcquireSync(), null);
+    await assert.rejects(impatient.acquire(), AlreadyLocked);
+  });
+  assert.deepEqual([open, most], [0, 1]);
+  await holder[Symbol.asyncDispose]();
+});
+
+/** Every way to acquire, and what it gives while all slots are taken. */
+const WAYS: [string, (s: BoundedSemaphore) => unknown][] = [
+  ["acquire()", (semaphore) => semaphore.acquire()],
+  ["acquireSync()", (semaphore) => semaphore.acquireSync()],
+  ["tryAcquire()", (semaphore) => semaphore.tryAcquire()],
+  ["tryAcquireSync()", (semaphore) => semaphore.tryAcquireSync()],
+];
+
+/** Does something before the first file of all is locked. */
+const before = (happens: () => void) => {
+  let happened = false;
+  return (file: NativeFile) => ({
+    tryLock(exclusive: boolean) {
+      if (!happened) happens();
+      happened = true;
+      return file.tryLock(exclusive);
+    },
+  });
+};
+
+for (const [way, acquire] of WAYS) {
+  test(`BoundedSemaphore.${way} holds no slot whose file was removed before it was locked`, async () => {
+    for (const maximum of [1, 3]) {
+      using dir = slots();
+      const remove = () => {
+        for (const name of fs.readdirSync(dir.directory)) {
+          fs.unlinkSync(join(dir.directory, name));
+        }
+      };
+      const semaphore = dir.semaphore(maximum);
+      const slot = await withFiles(
+        before(remove),
+        () => acquire(semaphore),
+      ) as LockedFile;
+      assert.equal(slot.statSync().ino, fs.statSync(slot.path).ino);
+      assert.equal(dir.open(), 1);
+      slot.closeSync();
+    }
+  });
+
+  test(
+    `BoundedSemaphore.${way} does not hold a slot beside whoever has replaced its file`,
+    async () => {
+      using dir = slots();
+      let holder: { release(): void } | undefined;
+      const replace = () => {
+        const path = dir.path(0);
+        fs.writeFileSync(`${path}.new`, "");
+        holder = foreign(`${path}.new`);
+        fs.renameSync(`${path}.new`, path);
+      };
+      const semaphore = dir.semaphore(1, { timeout: 30 });
+      await withFiles(before(replace), async () => {
+        if (way.startsWith("try")) {
+          assert.equal(await acquire(semaphore), null);
+        } else {
+          const attempt = async () => await acquire(semaphore);
+          await assert.rejects(attempt, AlreadyLocked);
+        }
+      });
+      assert.equal(semaphore.locked, false);
+      holder!.release();
+      assert.equal(dir.open(), 0);
+      assert.ok(await acquire(semaphore));
+      semaphore[Symbol.dispose]();
+    },
+    "replacing what is open",
+  );
+}
+
+test(
+  "a waiter is not let in on a slot that was replaced while it waited, and is woken by the one in its place",
+  async () => {
+    using dir = slots();
+    using _pauses = onlyShortPauses(0);
+    const old = [0, 1].map(dir.foreign);
+    const waiting = dir.semaphore(2).acquire();
+    await delay(SETTLED);
+    fs.unlinkSync(dir.path(1));
+    const replacement = dir.foreign(1);
+    old[1].release();
+    assert.equal(await isSettled(waiting), false);
+    replacement.release();
+    const slot = await waiting;
+    assert.equal(slot.path, dir.path(1));
+    assert.equal(slot.statSync().ino, fs.statSync(slot.path).ino);
+    await slot.close();
+    old[0].release();
+    assert.equal(dir.open(), 0);
+  },
+  "inotify(7)",
+);
+
+for (const form of FORMS) {
+  test(
+    `BoundedSemaphore.${form}() does not go on for ever where files are never in their place`,
+    async () => {
+      using dir = slots();
+      const nowhere = () => ({ isAt: () => false });
+      const failing = withFiles(
+        nowhere,
+        async () => await dir.semaphore(1)[form](),
+      );
+      await assert.rejects(failing, {
+        name: "LockUnsupported",
+        path: join(dir.directory, "s"),
+        message: /another file each time/,
+      });
+      assert.equal(dir.open(), 0);
+    },
+  );
+
+  test(`BoundedSemaphore.${form}() leaves no slot locked whose place cannot be looked up`, async () => {
+    using dir = slots();
+    const error = systemError("EIO", 5);
+    const failing = withFiles(() => ({
+      isAt() {
+        throw error;
+      },
+      // Somebody has a copy of the descriptor: closing alone unlocks nothing.
+      closeSync() {},
+      close() {},
+    }), async () => await dir.semaphore(1)[form]());
+    await assert.rejects(failing, (thrown) => thrown === error);
+    using slot = dir.semaphore(1).tryAcquireSync();
+    assert.ok(slot);
+  });
+
+  test(
+    `BoundedSemaphore.${form}() refuses a symbolic link in the place of a slot`,
+    async () => {
+      for (const content of ["precious", null]) {
+        using dir = slots();
+        const victim = join(dir.directory, "victim");
+        if (content !== null) fs.writeFileSync(victim, content);
+        fs.symlinkSync(victim, dir.path(0));
+        const failing = async () => await dir.semaphore(1)[form]();
+        await assert.rejects(failing, { code: "ELOOP" });
+        await assert.rejects(dir.semaphore(1).tryAcquire(), { code: "ELOOP" });
+        assert.equal(fs.existsSync(victim), content !== null);
+        if (content !== null) {
+          assert.equal(fs.readFileSync(victim, "utf8"), content);
+          assert.notEqual(new Lock(victim).tryAcquireSync()?.closeSync(), null);
+        }
+        assert.equal(dir.open(), 0);
+      }
+    },
+    "symbolic links",
+  );
+
+  test(
+    `BoundedSemaphore.${form}() takes part in slots of another user, if that user lets it`,
+    async () => {
+      using dir = slots();
+      for (const slot of [0, 1]) {
+        fs.writeFileSync(dir.path(slot), "", { mode: 0o644 });
+      }
+      fs.writeFileSync(join(dir.directory, "t.00.lock"), "", { mode: 0o600 });
+      fs.chmodSync(dir.directory, 0o755);
+      const root = dir.foreign(0);
+      process.seteuid!(65534);
+      try {
+        const [semaphore, other] = [dir.semaphore(2), dir.semaphore(2)];
+        assert.equal((await semaphore[form]()).path, dir.path(1));
+        assert.equal(other.tryAcquireSync(), null);
+        root.release();
+        assert.equal((await other[form]()).path, dir.path(0));
+        assert.equal(dir.semaphore(2).tryAcquireSync(), null);
+        semaphore[Symbol.dispose]();
+        other[Symbol.dispose]();
+        const closed = dir.semaphore(1, { name: "t" });
+        await assert.rejects(async () => await closed[form](), {
+          code: "EACCES",
+          message: /belongs to user 0/,
+        });
+        const missing = dir.semaphore(1, { name: "u" });
+        await assert.rejects(async () => await missing[form](), {
+          code: "EACCES",
+        });
+      } finally {
+        process.seteuid!(0);
+      }
+      assert.equal(dir.open(), 0);
+    },
+    "root",
+    "permission bits",
+  );
+}
+
+test(
+  "a process that runs out of descriptors while it opens slots closes them again",
+  async () => {
+    const LIMIT = 'ulimit -n 512; exec "$@"';
+    for (const { command, directory, extension } of runtimes) {
+      for (const form of ["acquireSlot", "acquireSlotSync"]) {
+        using dir = slots();
+        const holder = dir.semaphore(20);
+        for (let i = 0; i < 20; i++) holder.acquireSync();
+        const script = join(directory, "tests", "fixtures", "worker") +
+          extension;
+        await using worker = new Worker(
+          ["sh", "-c", LIMIT, "sh", ...command, script],
+        );
+        const { pid } = worker.process;
+        // Whatever the runtime opens for its first work is open by now.
+        assert.equal(await worker.ask("tryAcquireSlot", 20, dir.options), null);
+        // Deno reads source maps for its first error from a module, and panics
+        // if it cannot.
+        const nowhere = { ...dir.options, directory: `${dir.directory}/none` };
+        const fails = worker.ask("acquireSlotSync", 20, nowhere);
+        await assert.rejects(fails, { code: "ENOENT" });
+        await worker.ask("exhaust", 5);
+        const failing = worker.ask(form, 20, dir.options);
+        await assert.rejects(failing, { code: "EMFILE" });
+        assert.equal(openDescriptors(dir.directory, pid), 0);
+        // Enough for one slot after the other.
+        assert.equal(await worker.ask("tryAcquireSlot", 20, dir.options), null);
+        await worker.ask("relax");
+        const waiting = worker.ask(form, 20, dir.options);
+        await untilWaiting(worker, dir.directory, 20);
+        holder[Symbol.dispose]();
+        await waiting;
+        assert.equal(openDescriptors(dir.directory, pid), 1);
+      }
+    }
+  },
+  "sh(1)",
+  "/proc",
+);
+
+test(
+  "10,000 contended acquisitions leave memory and descriptors as they were",
+  async () => {
+    for (const runtime of runtimes) {
+      using dir = slots();
+      await using worker = Worker.on(runtime);
+      const { pid } = worker.process;
+      const grown = await worker.ask("contend", 3, dir.options, 14_000);
+      assert.ok(grown as number < 80, `${runtime.name}: ${grown} MB`);
+      assert.equal(openDescriptors(dir.directory, pid), 0);
+      const told = openDescriptors("anon_inode:inotify", pid);
+      assert.ok(told <= 1, `${runtime.name}: told ${told} times`);
+    }
+  },
+  "/proc",
+);
+
+test(
+  "semaphores of different names do not take each other's wake-ups",
+  async () => {
+    using dir = slots();
+    using _pauses = onlyShortPauses(0);
+    const names = ["s", "t"];
+    const held = names.map((name) =>
+      foreign(join(dir.directory, `${name}.00.lock`))
+    );
+    const waiting = names.map((name) => dir.semaphore(1, { name }).acquire());
+    await delay(SETTLED);
+    for (const which of [1, 0]) {
+      held[which].release();
+      await (await waiting[which]).close();
+    }
+    assert.equal(dir.open(), 0);
+  },
+  "inotify(7)",
+);
+
+for (const form of FORMS) {
+  test(`BoundedSemaphore.${form}() gets in although nobody tells of the release`, async () => {
+    using dir = slots();
+    const held = dir.foreign(0);
+    let attempts = 0;
+    await withFiles((file) => ({
+      watch: () => null,
+      tryLock(exclusive) {
+        if (++attempts === 5) held.release();
+        return file.tryLock(exclusive);
+      },
+    }), async () => {
+      await (await dir.semaphore(1)[form]()).close();
+    });
+    assert.equal(dir.open(), 0);
+  });
+
+  test(`BoundedSemaphore.${form}() gets in although a slot that it did not get cannot be unlocked`, async () => {
+    using dir = slots();
+    const held = [0, 1].map(dir.foreign);
+    let attempts = 0;
+    await withFiles((file) => ({
+      tryLock(exclusive) {
+        if (++attempts === 5) held[0].release();
+        return file.tryLock(exclusive);
+      },
+      unlock() {
+        throw systemError("EIO", 5);
+      },
+    }), async () => {
+      const slot = await dir.semaphore(2)[form]();
+      assert.equal(dir.open(), 2);
+      await slot.close();
+    });
+    held[1].release();
+    assert.equal(dir.open(), 0);
+  });
+
+  test(
+    `BoundedSemaphore.${form}() refuses a directory in the place of a slot`,
+    async () => {
+      using dir = slots();
+      fs.mkdirSync(dir.path(0));
+      const failing = async () => await dir.semaphore(1)[form]();
+      await assert.rejects(failing, { code: "EISDIR" });
+      assert.equal(dir.open(), 0);
+    },
+    "the names that POSIX gives to errors",
+  );
+
+  test(
+    `BoundedSemaphore.${form}() refuses a symbolic link that appears while it tries to open a slot`,
+    async () => {
+      using dir = slots();
+      const victim = join(dir.directory, "victim");
+      fs.writeFileSync(victim, "");
+      const denied = () => {
+        fs.symlinkSync(victim, dir.path(0));
+        return systemError("EACCES", 13);
+      };
+      let opened = 0;
+      await withNative((real) => ({
+        open: (...how) =>
+          opened++ ? real.open(...how) : Promise.reject(denied()),
+        openSync(...how) {
+          if (opened++) return real.openSync(...how);
+          throw denied();
+        },
+      }), () =>
+        assert.rejects(async () => await dir.semaphore(1)[form](), {
+          message: /injected EACCES/,
+        }));
+      assert.equal(opened, 2);
+      assert.equal(dir.open(), 0);
+    },
+    "symbolic links",
+  );
+}
+
+test("a release of a slot that fails wakes the next all the same", async () => {
+  using dir = slots();
+  using _pauses = onlyShortPauses(0);
+  await withFiles((file) => ({
+    watch: () => null,
+    unlock() {
+      file.unlock();
+      throw systemError("EIO", 5);
+    },
+  }), async () => {
+    const semaphore = dir.semaphore(1, { throwOnReleaseError: true });
+    const slot = await semaphore.acquire();
+    const waiting = dir.semaphore(1).acquire();
+    assert.equal(await isSettled(waiting), false);
+    await assert.rejects(slot.close(), { code: "EIO" });
+    await (await waiting).close();
+  });
+}, "descriptors");
+
+test("holders of a semaphore do not all begin with the same slot", async () => {
+  using dir = slots();
+  const paths = new Set<string>();
+  for (let i = 0; i < 100; i++) {
+    await dir.semaphore(4).run(({ path }) => void paths.add(path));
+  }
+  assert.equal(paths.size, 4);
+});
+
+test(
+  "an attempt that does not wait asks the system, whoever else waits",
+  async () => {
+    using dir = slots();
+    using _pauses = onlyShortPauses(0);
+    await withFiles(() => ({ watch: () => null }), async () => {
+      const held = dir.foreign(0);
+      const semaphore = dir.semaphore(1);
+      const waiting = semaphore.acquire();
+      await delay(SETTLED);
+      assert.equal(await semaphore.tryAcquire(), null);
+      // Nobody is told.
+      held.release();
+      const slot = await semaphore.tryAcquire();
+      assert.ok(slot);
+      await slot.close();
+      await (await waiting).close();
+    });
+    assert.equal(dir.open(), 0);
+  },
+  "descriptors",
+);

@@ -1,0 +1,503 @@
+import assert from "node:assert/strict";
+import * as fs from "node:fs";
+import { join, relative } from "node:path";
+import process from "node:process";
+import { setTimeout as delay } from "node:timers/promises";
+import { pathToFileURL } from "node:url";
+import {
+  AlreadyLocked,
+  type LastingWait,
+  Lock,
+  LOCK_EX,
+  LOCK_NB,
+  LOCK_SH,
+  lockAll,
+  LockedFiles,
+} from "../../mod.ts";
+import {
+  activeTimers,
+  folder,
+  foreign,
+  openDescriptors,
+  runtimes,
+  systemError,
+  test,
+  withFiles,
+  withNative,
+  Worker,
+} from "../support/harness.ts";
+
+const LONG = { timeout: 60_000 };
+
+/** A folder, paths in it, and what is locked there. */
+function files(...names: string[]) {
+  const dir = folder();
+  const path = (name: string) => join(dir.path, name);
+  return {
+    directory: dir.path,
+    path,
+    paths: names.map(path),
+    write: (content: string) =>
+      names.forEach((name) => fs.writeFileSync(path(name), content)),
+    read: () => names.map((name) => fs.readFileSync(path(name), "utf8")),
+    free: () =>
+      names.filter((name) => {
+        if (!fs.existsSync(path(name))) return false;
+        using file = new Lock(path(name), { mode: "r" }).tryAcquireSync();
+        return file !== null;
+      }).join(""),
+    list: () => fs.readdirSync(dir.path).sort().join(" "),
+    open: () => openDescriptors(dir.path),
+    [Symbol.dispose]: () => dir[Symbol.dispose](),
+  };
+}
+
+/** Runs a body; returns the paths that were opened meanwhile, in their order. */
+async function opened(body: () => unknown): Promise<string[]> {
+  const paths: string[] = [];
+  await withNative((real) => ({
+    open: (...how) => (paths.push(how[0]), real.open(...how)),
+  }), async () => void await body());
+  return paths;
+}
+
+test(
+  "lockAll() gives the locked files in the order of their paths",
+  async () => {
+    using dir = files("a", "b", "c");
+    const [a, b, c] = dir.paths;
+    const paths = [c, a, b];
+    const all = await lockAll(new Set(paths), { mode: "a+" });
+    assert.ok(all instanceof LockedFiles);
+    assert.equal(all.length, 3);
+    assert.deepEqual([...all].map(({ path }) => path), paths);
+    assert.deepEqual([all.at(0)!.path, all.at(-1)!.path], [c, b]);
+    assert.equal(all.at(3), undefined);
+    for (const file of all) await file.writeText(file.path);
+    assert.equal(dir.free(), "");
+    assert.equal(dir.open(), 3);
+    await all.close();
+    await all.close();
+    all.closeSync();
+    assert.equal(dir.free(), "abc");
+    assert.deepEqual(dir.read(), [a, b, c]);
+    assert.equal(dir.open(), 0);
+  },
+);
+
+test("LockedFiles can be disposed", async () => {
+  using dir = files("a", "b");
+  {
+    await using _all = await lockAll(dir.paths);
+    assert.equal(dir.free(), "");
+  }
+  assert.equal(dir.free(), "ab");
+  {
+    using _all = await lockAll(dir.paths);
+    assert.equal(dir.free(), "");
+  }
+  assert.equal(dir.free(), "ab");
+  assert.equal(dir.open(), 0);
+});
+
+test("lockAll() of one file that was released early keeps the others", async () => {
+  using dir = files("a", "b");
+  const all = await lockAll(dir.paths);
+  await all.at(0)!.close();
+  assert.equal(dir.free(), "a");
+  await all.close();
+  assert.equal(dir.free(), "ab");
+});
+
+test("lockAll() of nothing locks nothing", async () => {
+  const all = await lockAll([]);
+  assert.deepEqual([all.length, [...all]], [0, []]);
+  await all.close();
+});
+
+test(
+  "lockAll() locks in the order of the real paths, whatever they are called",
+  async () => {
+    using dir = files("a", "b", "c");
+    const [a, b, c] = dir.paths;
+    dir.write("");
+    fs.symlinkSync(c, dir.path("1"));
+    fs.symlinkSync("a", dir.path("z"));
+    fs.symlinkSync(dir.directory, dir.path("there"));
+    const there = join(dir.path("there"), "b");
+    for (const paths of [[c, b, a], [b, a, c], [a, c, b]]) {
+      assert.deepEqual(
+        await opened(async () => (await lockAll(paths)).closeSync()),
+        [a, b, c],
+      );
+    }
+    const [one, z] = [dir.path("1"), dir.path("z")];
+    assert.deepEqual(
+      await opened(async () => (await lockAll([one, there, z])).closeSync()),
+      [z, there, one],
+    );
+  },
+  "symbolic links",
+);
+
+// Without FFI Deno opens no link that leads nowhere.
+test(
+  "lockAll() knows the order of files that links are about to make",
+  async () => {
+    using dir = files("a");
+    const [a] = dir.paths;
+    fs.symlinkSync(dir.directory, dir.path("there"));
+    fs.symlinkSync(dir.path("d"), dir.path("2"));
+    fs.symlinkSync("there/e", dir.path("0"));
+    const made = [dir.path("there/b"), dir.path("0"), dir.path("2"), a];
+    assert.deepEqual(
+      await opened(async () => (await lockAll(made)).closeSync()),
+      [a, dir.path("there/b"), dir.path("2"), dir.path("0")],
+    );
+    assert.equal(dir.list(), "0 2 a b d e there");
+    fs.unlinkSync(dir.path("d"));
+    const all = await lockAll([dir.path("2"), dir.path("d")], { timeout: 0 });
+    assert.equal(all.at(0), all.at(1));
+    await all.close();
+  },
+  "descriptors",
+  "symbolic links",
+);
+
+test("lockAll() locks a file once that is named several times", async () => {
+  using dir = files("a", "b");
+  const [a, b] = dir.paths;
+  const link = dir.path("link");
+  fs.symlinkSync("a", link);
+  fs.writeFileSync(a, "");
+  for (let i = 0; i < 2; i++) {
+    const names = [link, a, relative(process.cwd(), a), pathToFileURL(a), b, b];
+    const all = await lockAll(names, { timeout: 0 });
+    assert.equal(all.length, 6);
+    const [first, ...others] = all;
+    for (const other of others.slice(0, 3)) assert.equal(other, first);
+    assert.equal(first.path, link);
+    assert.notEqual(all.at(4), first);
+    assert.equal(all.at(4), all.at(5));
+    assert.equal(dir.open(), 2);
+    if (i) all.closeSync();
+    else await all.close();
+    assert.equal(dir.free(), "ab");
+  }
+}, "symbolic links");
+
+test("lockAll() does not follow links for ever", async () => {
+  using dir = files("a");
+  fs.symlinkSync("2", dir.path("1"));
+  fs.symlinkSync("1", dir.path("2"));
+  await assert.rejects(lockAll([dir.path("a"), dir.path("1")]), (error) => {
+    assert.match(String(error), /ELOOP|symbolic links/);
+    return true;
+  });
+  assert.equal(dir.open(), 0);
+}, "symbolic links");
+
+test("lockAll() gives back what it has when one file cannot be had", async () => {
+  using dir = files("a", "b", "c");
+  const [a, b, c] = dir.paths;
+  const held = foreign(b);
+  for (const options of [{ timeout: 0 }, { failWhenLocked: true }]) {
+    await assert.rejects(
+      lockAll([c, b, a], options),
+      (error: AlreadyLocked) => {
+        assert.ok(error instanceof AlreadyLocked);
+        assert.equal(error.path, b);
+        return true;
+      },
+    );
+    assert.equal(dir.free(), "a");
+    assert.equal(dir.list(), "a b", "c was not even opened");
+    assert.equal(dir.open(), 1);
+  }
+  const waiting = lockAll([a, b, c], { timeout: 500 });
+  let over = false;
+  waiting.catch(() => over = true);
+  while (dir.free() !== "" && !over) await delay(1);
+  await assert.rejects(waiting, AlreadyLocked);
+  assert.equal(dir.free(), "a");
+  held.release();
+  assert.equal(dir.open(), 0);
+  await assert.rejects(lockAll([a, join(b, "b"), c]));
+  await assert.rejects(lockAll([a, dir.path("no/such"), c]), {
+    code: "ENOENT",
+  });
+  assert.equal(dir.free(), "abc");
+  assert.equal(dir.open(), 0);
+});
+
+test("lockAll() waits until the last file is released", async () => {
+  using dir = files("a", "b", "c");
+  const held = dir.paths.map(foreign);
+  const waiting = lockAll(dir.paths, { flags: LOCK_EX });
+  for (const { release } of held.reverse()) {
+    await delay(20);
+    release();
+  }
+  await (await waiting).close();
+  assert.equal(dir.open(), 0);
+});
+
+test("lockAll() has one deadline for all files", async () => {
+  using dir = files("a", "b");
+  const [first, second] = dir.paths.map(foreign);
+  const timer = setTimeout(first.release, 800);
+  const timeout = 1000;
+  await assert.rejects(
+    lockAll(dir.paths, { timeout }),
+    (error: AlreadyLocked) => {
+      assert.equal(error.path, dir.paths[1]);
+      assert.ok(error.waited < timeout, `${error.waited}`);
+      return true;
+    },
+  );
+  clearTimeout(timer);
+  second.release();
+  assert.equal(dir.open(), 0);
+});
+
+test("lockAll() that is aborted lets go of everything", async () => {
+  using dir = files("a", "b");
+  using timers = activeTimers();
+  const held = foreign(dir.paths[1]);
+  const controller = new AbortController();
+  const { signal } = controller;
+  const waiting = lockAll(dir.paths, { signal, ...LONG });
+  while (dir.open() < 3) await delay(1);
+  // The last has been opened; let its opener know.
+  await delay(20);
+  controller.abort("enough");
+  await assert.rejects(waiting, (reason) => reason === "enough");
+  assert.equal(dir.free(), "a");
+  assert.equal(dir.open(), 1);
+  assert.equal(timers.size, 0);
+  held.release();
+  const paths = await opened(() =>
+    assert.rejects(
+      lockAll(dir.paths, { signal }),
+      (reason) => reason === "enough",
+    )
+  );
+  assert.deepEqual(paths, []);
+});
+
+test("lockAll() tells of each file for which it waits long", async () => {
+  using dir = files("a", "b");
+  const held = dir.paths.map(foreign);
+  const told: LastingWait[] = [];
+  const all = await lockAll(dir.paths, {
+    ...LONG,
+    onWait(wait) {
+      told.push(wait);
+      held[told.length - 1].release();
+    },
+  });
+  assert.deepEqual(told.map(({ path }) => path), dir.paths);
+  for (const { waited } of told) assert.ok(waited >= 100);
+  await all.close();
+});
+
+test("lockAll() empties files once all of them are locked, and not before", async () => {
+  using dir = files("a", "b");
+  for (const mode of ["w", "w+"] as const) {
+    dir.write("old");
+    const held = foreign(dir.paths[1]);
+    await assert.rejects(lockAll(dir.paths, { mode, timeout: 0 }));
+    const waiting = lockAll(dir.paths, { mode, ...LONG });
+    while (dir.free() !== "") await delay(1);
+    assert.deepEqual(dir.read(), ["old", "old"]);
+    held.release();
+    const all = await waiting;
+    assert.deepEqual(dir.read(), ["", ""]);
+    for (const file of all) await file.writeText("new");
+    await all.close();
+    assert.deepEqual(dir.read(), ["new", "new"]);
+  }
+  dir.write("old");
+  const error = new Error("no space");
+  await withFiles(() => ({
+    truncate: () => Promise.reject(error),
+    truncateSync() {
+      throw error;
+    },
+  }), async () => {
+    const failing = lockAll(dir.paths, { mode: "w" });
+    await assert.rejects(failing, (thrown) => thrown === error);
+  });
+  assert.equal(dir.free(), "ab");
+  assert.equal(dir.open(), 0);
+});
+
+test("lockAll() makes new files with mode x, or none if one exists", async () => {
+  using dir = files("a", "b", "c");
+  const [a, b, c] = dir.paths;
+  fs.writeFileSync(b, "there");
+  await assert.rejects(lockAll([c, b, a], { mode: "x" }), { code: "EEXIST" });
+  assert.equal(dir.list(), "b");
+  const all = await lockAll([c, a, a], { mode: "x+" });
+  assert.equal(dir.list(), "a b c");
+  assert.equal(dir.free(), "b");
+  await all.close();
+  // One that was there may be gone by the time it is opened.
+  fs.unlinkSync(a);
+  fs.unlinkSync(c);
+  let gone = false;
+  await withNative((real) => ({
+    open(...how) {
+      if (!gone) fs.unlinkSync(b);
+      gone = true;
+      return real.open(...how);
+    },
+  }), async () => (await lockAll([a, b], { mode: "x" })).closeSync());
+  assert.equal(dir.list(), "a b");
+  assert.equal(dir.open(), 0);
+});
+
+test("lockAll() shares with LOCK_SH", async () => {
+  using dir = files("a", "b");
+  const options = { flags: LOCK_SH | LOCK_NB, timeout: 0 };
+  const one = await lockAll(dir.paths, options);
+  const two = await lockAll(dir.paths, options);
+  await assert.rejects(lockAll(dir.paths, { timeout: 0 }), AlreadyLocked);
+  await one.close();
+  await assert.rejects(lockAll(dir.paths, { timeout: 0 }), AlreadyLocked);
+  await two.close();
+  await (await lockAll(dir.paths, { timeout: 0 })).close();
+  const emptying = lockAll(dir.paths, { ...options, mode: "w" });
+  await assert.rejects(emptying, RangeError);
+});
+
+test("lockAll() refuses bad input before anything is opened", async () => {
+  using dir = files("a");
+  const [a] = dir.paths;
+  const bad: [paths: unknown, error: string, says: RegExp, options?: object][] =
+    [
+      [a, "TypeError", /paths must be several, not '/],
+      [pathToFileURL(a), "TypeError", /paths must be several/],
+      [undefined, "TypeError", /paths must be several, not undefined/],
+      [null, "TypeError", /paths must be several, not null/],
+      [5, "TypeError", /paths must be several, not 5/],
+      [{ 0: a, length: 1 }, "TypeError", /paths must be several/],
+      [[a, 5], "TypeError", /path must be/],
+      [[a, ""], "RangeError", /path must not be empty/],
+      [[a, "b\0"], "RangeError", /NUL/],
+      [[a], "TypeError", /unknown option time/, { time: 1 }],
+      [[a], "RangeError", /timeout/, { timeout: -1 }],
+      [[a], "RangeError", /mode/, { mode: "q" }],
+      [[], "RangeError", /timeout/, { timeout: -1 }],
+    ];
+  const paths = await opened(async () => {
+    for (const [paths, name, message, options] of bad) {
+      const failing = lockAll(paths as string[], options);
+      await assert.rejects(failing, { name, message });
+    }
+  });
+  assert.deepEqual(paths, []);
+  assert.equal(dir.list(), "");
+});
+
+for (const close of ["close", "closeSync"] as const) {
+  test(`LockedFiles.${close}() tells of all errors, only with throwOnReleaseError`, async () => {
+    using dir = files("a", "b", "c");
+    const [a, b, c] = dir.paths;
+    const refusing = (file: { closeSync(): void; fd: number | null }) => ({
+      unlock() {
+        throw systemError("EIO", 5);
+      },
+      close: () => file.closeSync(),
+    });
+    await withFiles(refusing, async () => {
+      const quiet = await lockAll([a, b]);
+      await quiet[close]();
+      const loud = await lockAll([b, a, b, c], { throwOnReleaseError: true });
+      await assert.rejects(
+        async () => await loud[close](),
+        (error: AggregateError) => {
+          assert.ok(error instanceof AggregateError);
+          assert.match(error.message, /^Cannot release/);
+          const { errors } = error;
+          assert.deepEqual(
+            errors.map(({ code }) => code),
+            Array(3).fill("EIO"),
+          );
+          assert.deepEqual(errors.map(({ path }) => path), [b, a, c]);
+          return true;
+        },
+      );
+      // What keeps the files from being locked counts more.
+      const held = foreign(c);
+      const failing = lockAll([a, b, c], {
+        throwOnReleaseError: true,
+        timeout: 0,
+      });
+      await assert.rejects(failing, AlreadyLocked);
+      held.release();
+    });
+    assert.equal(dir.free(), "abc");
+    assert.equal(dir.open(), 0);
+  });
+}
+
+test("tasks that name the same files in opposite order do not wait for ever", async () => {
+  using dir = files("a", "b", "c");
+  const [a, b, c] = dir.paths;
+  let inside = 0;
+  const task = async (paths: string[]) => {
+    for (let i = 0; i < 100; i++) {
+      await using _files = await lockAll(paths, LONG);
+      assert.equal(++inside, 1);
+      await delay(0);
+      inside--;
+    }
+  };
+  await Promise.all([task([a, b, c]), task([c, b, a]), task([b, a])]);
+  assert.equal(dir.open(), 0);
+});
+
+test(
+  "processes that name the same files in different orders do not wait for ever",
+  async () => {
+    using dir = files("a", "b", "c");
+    const [a, b, c] = dir.paths;
+    dir.write("0");
+    // By these names the order would be another.
+    fs.symlinkSync(dir.directory, dir.path("1"));
+    fs.symlinkSync("a", dir.path("z"));
+    const [elsewhere, z] = [join(dir.path("1"), "c"), dir.path("z")];
+    const lists = [[a, b, c], [elsewhere, b, z], [c, b], [z, c]];
+    const times = 300;
+    const workers = lists.map((_, i) =>
+      Worker.on(runtimes[i % runtimes.length])
+    );
+    try {
+      await Promise.all(
+        workers.map((worker, i) => worker.ask("countAll", lists[i], times)),
+      );
+    } finally {
+      for (const worker of workers) await worker[Symbol.asyncDispose]();
+    }
+    assert.deepEqual(dir.read().map(Number), [3, 3, 4].map((n) => n * times));
+  },
+  "symbolic links",
+);
+
+test("lockAll() in another process excludes, and frees all when it is killed", async () => {
+  for (const runtime of runtimes) {
+    using dir = files("a", "b");
+    const [a, b] = dir.paths;
+    await using worker = Worker.on(runtime);
+    await worker.ask("lockAll", [b, a]);
+    assert.equal(dir.free(), "");
+    await worker.ask("unlockAll");
+    assert.equal(dir.free(), "ab");
+    await worker.ask("lockAll", [a, b]);
+    const waiting = lockAll([b, a], LONG);
+    worker.process.kill("SIGKILL");
+    await (await waiting).close();
+    assert.equal(dir.open(), 0);
+  }
+});

@@ -1,0 +1,583 @@
+import assert from "node:assert/strict";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../mod.ts";
+import { LockedFile, LockException, LockUnsupported } from "../../mod.ts";
+import { TemporaryFileLock } from "../../mod.ts";
+import {
+  descriptorsLeft,
+  folder,
+  openDescriptors,
+  test,
+} from "../support/harness.ts";
+import { systemError, withFiles, withNative } from "../support/harness.ts";
+
+const SHARED = LOCK_SH | LOCK_NB;
+
+/** Both forms of one acquisition, for promises that hold for both. */
+const FORMS: [string, (lock: Lock) => LockedFile | Promise<LockedFile>][] = [
+  ["acquire()", (lock) => lock.acquire()],
+  ["acquireSync()", (lock) => lock.acquireSync()],
+];
+
+for (const [form, acquire] of FORMS) {
+  test(`Lock.${form} gives the open, locked file`, async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    const lock = new Lock(path);
+    const file = await acquire(lock);
+    assert.ok(file instanceof LockedFile);
+    assert.equal(file.path, path);
+    assert.equal(lock.path, path);
+    assert.equal(lock.locked, true);
+    assert.equal(await new Lock(path).tryAcquire(), null);
+    await file.close();
+    assert.equal(lock.locked, false);
+    const other = await new Lock(path).tryAcquire();
+    assert.ok(other);
+    other.closeSync();
+  });
+
+  test(`Lock.${form} throws AlreadyLocked when the wait is over`, async () => {
+    using dir = folder();
+    const path = join(dir.path, "a b.lock");
+    await using _held = await new Lock(path).acquire();
+    const begin = performance.now();
+    await assert.rejects(
+      async () => await acquire(new Lock(path, { timeout: 60 })),
+      (error: AlreadyLocked) => {
+        assert.ok(error instanceof AlreadyLocked);
+        assert.ok(error instanceof LockException);
+        assert.ok(error instanceof Error);
+        assert.equal(error.name, "AlreadyLocked");
+        assert.equal(error.path, path);
+        assert.equal(error.code, "EWOULDBLOCK");
+        assert.ok(error.waited >= 60 && error.waited < 5000);
+        assert.match(error.message, /^Cannot lock ".*a b\.lock": already/);
+        return true;
+      },
+    );
+    assert.ok(performance.now() - begin >= 60);
+    assert.equal(openDescriptors(dir.path), 1);
+  });
+
+  test(`Lock.${form} waits for a release`, async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    // The releaser must not need the thread that acquireSync() blocks.
+    const holder = new Lock(path, { mode: "a+" });
+    await holder.acquire();
+    let attempts = 0;
+    const change = (real: { tryLock(exclusive: boolean): boolean }) => ({
+      tryLock(exclusive: boolean) {
+        if (++attempts === 4) holder.releaseSync();
+        return real.tryLock(exclusive);
+      },
+    });
+    await withFiles(change, async () => {
+      const file = await acquire(new Lock(path, { timeout: 10_000 }));
+      await file.close();
+    });
+    assert.equal(attempts, 4);
+  });
+
+  test(`Lock.${form} with failWhenLocked gives up at once`, async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    await using _held = await new Lock(path).acquire();
+    const lock = new Lock(path, { failWhenLocked: true, timeout: Infinity });
+    await assert.rejects(async () => await acquire(lock), AlreadyLocked);
+  });
+
+  test(`Lock.${form} after an abort throws its reason and opens nothing`, async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    const reason = new Error("enough");
+    const lock = new Lock(path, { signal: AbortSignal.abort(reason) });
+    await assert.rejects(
+      async () => await acquire(lock),
+      (error) => error === reason,
+    );
+    assert.equal(fs.existsSync(path), false);
+    assert.equal(lock.locked, false);
+  });
+
+  test(`Lock.${form} reports what the system says at once`, async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    let attempts = 0;
+    const failing = (code: string, errno: number) => () => ({
+      tryLock() {
+        attempts++;
+        throw systemError(code, errno);
+      },
+    });
+    const attempt = async () =>
+      await acquire(new Lock(path, { timeout: Infinity }));
+    for (const [code, errno] of [["ENOLCK", 37], ["EBADF", 9]] as const) {
+      await withFiles(
+        failing(code, errno),
+        () =>
+          assert.rejects(attempt, (error: LockException) => {
+            assert.equal(error.constructor, LockException);
+            assert.equal(error.code, code);
+            assert.equal(error.errno, errno);
+            assert.equal(error.path, path);
+            assert.match(error.message, new RegExp(`injected ${code}`));
+            assert.equal((error.cause as Error).message, `injected ${code}`);
+            return true;
+          }),
+      );
+    }
+    for (const code of ["ENOSYS", "EOPNOTSUPP"]) {
+      await withFiles(
+        failing(code, 1),
+        () =>
+          assert.rejects(attempt, (error: LockException) => {
+            assert.ok(error instanceof LockUnsupported);
+            assert.equal(error.code, code);
+            assert.match(error.message, /file system .* put the lock file on/);
+            return true;
+          }),
+      );
+    }
+    assert.equal(attempts, 4);
+    assert.equal(openDescriptors(dir.path), 0);
+  });
+}
+
+test("Lock.acquire() with timeout 0 makes one attempt", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  await using _held = await new Lock(path).acquire();
+  let attempts = 0;
+  await withFiles((real) => ({
+    tryLock: (exclusive: boolean) => (attempts++, real.tryLock(exclusive)),
+  }), async () => {
+    await assert.rejects(new Lock(path, { timeout: 0 }).acquire());
+    assert.equal(attempts, 1);
+    assert.throws(() => new Lock(path).acquireSync({ timeout: 0 }));
+    assert.equal(attempts, 2);
+  });
+});
+
+test("Lock.acquire() can say otherwise than the lock's options", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const holder = new Lock(path);
+  await holder.acquire();
+  const lock = new Lock(path, { failWhenLocked: true });
+  setTimeout(() => holder.releaseSync(), 30);
+  await using file = await lock.acquire({ failWhenLocked: false });
+  assert.ok(file);
+});
+
+test("Lock shares with LOCK_SH and excludes LOCK_EX", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const reader = () => new Lock(path, { flags: SHARED, timeout: 0 });
+  const writer = new Lock(path, { timeout: 0 });
+  {
+    await using _one = await reader().acquire();
+    using _two = reader().acquireSync();
+    assert.equal(writer.tryAcquireSync(), null);
+  }
+  await using _writing = await writer.acquire();
+  assert.equal(await reader().tryAcquire(), null);
+});
+
+test("Lock shared by 100 tasks lets them in one by one, in order of arrival", async () => {
+  using dir = folder();
+  const lock = new Lock(join(dir.path, "a.lock"));
+  let inside = 0;
+  const order: number[] = [];
+  await Promise.all(Array.from({ length: 100 }, async (_, i) => {
+    await using _file = await lock.acquire();
+    assert.equal(++inside, 1);
+    await delay(i % 7 === 0 ? 1 : 0);
+    order.push(i);
+    inside--;
+  }));
+  assert.deepEqual(order, Array.from({ length: 100 }, (_, i) => i));
+  assert.equal(lock.locked, false);
+});
+
+test("Lock tells a task that waits for itself that it does", async () => {
+  using dir = folder();
+  const lock = new Lock(join(dir.path, "a.lock"), { timeout: 20 });
+  await using _file = await lock.acquire();
+  const itself = /already locked through this same object/;
+  await assert.rejects(lock.acquire(), itself);
+  assert.throws(() => lock.acquireSync({ timeout: Infinity }), itself);
+  assert.equal(await lock.tryAcquire(), null);
+  assert.equal(lock.tryAcquireSync(), null);
+});
+
+test("Lock tells a task that waits behind another one that it does", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const elsewhere = await new Lock(path).acquire();
+  const lock = new Lock(path);
+  const first = lock.acquire();
+  const behind = /already locked, and waited for through this same object/;
+  await assert.rejects(lock.acquire({ timeout: 5 }), behind);
+  assert.throws(() => lock.acquireSync(), behind);
+  await elsewhere.close();
+  await (await first).close();
+});
+
+test("Lock queue stays whole when waiters time out or abort", async () => {
+  using dir = folder();
+  const lock = new Lock(join(dir.path, "a.lock"));
+  const file = await lock.acquire();
+  const controller = new AbortController();
+  const order: string[] = [];
+  const enter = async (name: string, options: object) => {
+    try {
+      await using _file = await lock.acquire(options);
+      order.push(name);
+    } catch {
+      order.push(`not ${name}`);
+    }
+  };
+  const all = [
+    enter("a", { timeout: 20 }),
+    enter("b", {}),
+    enter("c", { signal: controller.signal }),
+    enter("d", {}),
+  ];
+  await delay(40);
+  controller.abort();
+  await delay(1);
+  await file.close();
+  await Promise.all(all);
+  assert.deepEqual(order, ["not a", "not c", "b", "d"]);
+  assert.equal(openDescriptors(dir.path), 0);
+});
+
+test("Lock.acquire() after an abort does not even queue", async () => {
+  using dir = folder();
+  const lock = new Lock(join(dir.path, "a.lock"));
+  await using _file = await lock.acquire();
+  const signal = AbortSignal.abort("early");
+  const early = (reason: unknown) => reason === "early";
+  await assert.rejects(lock.acquire({ signal }), early);
+  assert.throws(() => lock.acquireSync({ signal }), early);
+});
+
+test("Lock.acquire() aborted as its turn comes passes the turn on", async () => {
+  using dir = folder();
+  const lock = new Lock(join(dir.path, "a.lock"));
+  const first = await lock.acquire();
+  const controller = new AbortController();
+  const aborted = lock.acquire({ signal: controller.signal });
+  const next = lock.acquire();
+  await delay(1);
+  first.closeSync();
+  controller.abort("late");
+  await assert.rejects(aborted, (reason) => reason === "late");
+  await (await next).close();
+});
+
+test("Lock.acquire() aborted while waiting leaves nothing behind", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const holder = new Lock(path);
+  await holder.acquire();
+  const controller = new AbortController();
+  const waiting = new Lock(path).acquire({ signal: controller.signal });
+  const begin = performance.now();
+  setTimeout(() => controller.abort(), 30);
+  await assert.rejects(waiting, { name: "AbortError" });
+  assert.ok(performance.now() - begin < 4000);
+  await descriptorsLeft(dir.path, 1);
+  await holder.release();
+  await delay(20);
+  const contender = await new Lock(path).tryAcquire();
+  assert.ok(contender, "the abandoned wait must not have acquired later");
+  await contender.close();
+  assert.equal(openDescriptors(dir.path), 0);
+});
+
+test("Lock.acquire() aborted while the file opens closes it afterwards", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  let opened!: () => void;
+  const slow = new Promise<void>((resolve) => opened = resolve);
+  const done = deferred();
+  await withNative((real) => ({
+    async open(...how) {
+      await slow;
+      const file = await real.open(...how);
+      done.resolve();
+      return file;
+    },
+  }), async () => {
+    const controller = new AbortController();
+    const lock = new Lock(path);
+    const acquiring = lock.acquire({ signal: controller.signal });
+    setTimeout(() => controller.abort("no longer"), 10);
+    await assert.rejects(acquiring, (reason) => reason === "no longer");
+    assert.equal(lock.locked, false);
+    opened();
+    await done.promise;
+  });
+  await descriptorsLeft(dir.path, 0);
+  assert.ok(await new Lock(path).run(() => true));
+});
+
+function deferred() {
+  let resolve!: () => void;
+  const promise = new Promise<void>((settle) => resolve = settle);
+  return { promise, resolve };
+}
+
+test("Lock.acquire() aborted in the moment its file opens keeps or closes it, never both", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const controller = new AbortController();
+  await withNative((real) => ({
+    open(...how) {
+      const opening = Promise.resolve(real.open(...how));
+      // Runs right after whatever Lock itself does with the file.
+      queueMicrotask(() => opening.then(() => controller.abort("now")));
+      return opening;
+    },
+  }), async () => {
+    const lock = new Lock(path);
+    const file = await lock.acquire({ signal: controller.signal });
+    assert.equal(new Lock(path).tryAcquireSync(), null);
+    await file.close();
+  });
+  assert.equal(openDescriptors(dir.path), 0);
+});
+
+test("Lock.acquire() tells a system error from an abort that comes with it", async () => {
+  using dir = folder();
+  const controller = new AbortController();
+  const lock = new Lock(join(dir.path, "a.lock"));
+  await withFiles(() => ({
+    tryLock() {
+      controller.abort("now");
+      throw systemError("ENOLCK", 37);
+    },
+  }), () =>
+    assert.rejects(lock.acquire({ signal: controller.signal }), {
+      name: "LockException",
+      code: "ENOLCK",
+    }));
+});
+
+test("Lock.tryAcquire() is null only for contention", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  using _held = new Lock(path).acquireSync();
+  assert.equal(await new Lock(path).tryAcquire(), null);
+  assert.equal(new Lock(path).tryAcquireSync(), null);
+  const nowhere = new Lock(join(dir.path, "no", "a.lock"));
+  await assert.rejects(nowhere.tryAcquire(), { code: "ENOENT" });
+  assert.throws(() => nowhere.tryAcquireSync(), { code: "ENOENT" });
+});
+
+test("Lock.release() and closing end the acquisition, and do no harm again", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const lock = new Lock(path);
+  await lock.release();
+  lock.releaseSync();
+  const first = await lock.acquire();
+  await lock.release();
+  const second = await lock.acquire();
+  await first.close();
+  first.closeSync();
+  first[Symbol.dispose]();
+  await first[Symbol.asyncDispose]();
+  assert.equal(lock.locked, true);
+  assert.equal(await new Lock(path).tryAcquire(), null);
+  await Promise.all([second.close(), second.close(), lock.release()]);
+  assert.equal(lock.locked, false);
+  assert.equal(openDescriptors(dir.path), 0);
+});
+
+test("Lock can be disposed", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  {
+    await using lock = new Lock(path);
+    await lock.acquire();
+  }
+  {
+    using lock = new Lock(path);
+    lock.acquireSync();
+  }
+  assert.equal(openDescriptors(dir.path), 0);
+});
+
+test("Lock.run() returns what its body returns and releases", async () => {
+  using dir = folder();
+  const lock = new Lock(join(dir.path, "a.lock"));
+  const result = await lock.run((file) => {
+    assert.ok(lock.locked);
+    return [file.path];
+  });
+  assert.deepEqual(result, [lock.path]);
+  assert.equal(lock.locked, false);
+  const error = new Error("from the body");
+  const failing = lock.run(() => Promise.reject(error));
+  await assert.rejects(failing, (thrown) => thrown === error);
+  assert.equal(lock.locked, false);
+  assert.equal(openDescriptors(dir.path), 0);
+});
+
+test("Lock tells of errors while releasing only with throwOnReleaseError", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const failing = (real: { closeSync(): void }) => ({
+    unlock() {
+      throw systemError("EIO", 5);
+    },
+    close() {
+      real.closeSync();
+    },
+  });
+  const body = new Error("from the body");
+  await withFiles(failing, async () => {
+    const quiet = new Lock(path);
+    await quiet.run(() => {});
+    quiet.acquireSync().closeSync();
+    const loud = new Lock(path, { throwOnReleaseError: true });
+    const told = {
+      name: "LockException",
+      code: "EIO",
+      path,
+      message: `Cannot release ${JSON.stringify(path)}: injected EIO (EIO)`,
+    };
+    await assert.rejects(loud.run(() => {}), told);
+    assert.throws(() => loud.acquireSync().closeSync(), told);
+    await loud.acquire();
+    await assert.rejects(loud.release(), told);
+    const both = loud.run(() => Promise.reject(body));
+    await assert.rejects(both, (error) => error === body);
+    assert.equal(loud.locked, false);
+  });
+  assert.equal(openDescriptors(dir.path), 0);
+  assert.ok(await new Lock(path).run(() => true));
+});
+
+test("Lock opens a file once and keeps it open while it waits", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  await using _held = await new Lock(path).acquire();
+  let opened = 0;
+  await withNative((real) => ({
+    open: (...how) => (opened++, real.open(...how)),
+  }), () => assert.rejects(new Lock(path, { timeout: 30 }).acquire()));
+  assert.equal(opened, 1);
+});
+
+test("Lock in a tight loop does not starve the event loop", async () => {
+  using dir = folder();
+  const lock = new Lock(join(dir.path, "a.lock"));
+  let over = false;
+  setTimeout(() => over = true, 20);
+  const end = performance.now() + 10_000;
+  while (!over) {
+    await lock.run(() => {});
+    assert.ok(performance.now() < end, "the timer never came");
+  }
+});
+
+test(
+  "Lock on another file system opens and closes in the thread pool",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    // What a path is known to be after a first acquisition, and not before.
+    let asked = 0;
+    const blocking: string[] = [];
+    await withNative((real) => ({
+      open(...how) {
+        const opening = real.open(...how);
+        if (!(opening instanceof Promise)) blocking.push("open");
+        asked++;
+        return opening;
+      },
+    }), async () => {
+      await new Lock(path).run(() => {});
+      assert.deepEqual(blocking, [], "an unknown path may be slow");
+      await new Lock(path).run(() => {});
+      assert.deepEqual(blocking, ["open"], "a known one costs no thread");
+    });
+    assert.equal(asked, 2);
+  },
+  "descriptors",
+);
+
+test("Lock keeps a lock file and its content", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  fs.writeFileSync(path, "kept");
+  await new Lock(path).run(() => {});
+  new Lock(path, { flags: LOCK_EX | LOCK_NB }).acquireSync().closeSync();
+  assert.equal(fs.readFileSync(path, "utf8"), "kept");
+});
+
+test("Lock is made without touching anything", () => {
+  using dir = folder();
+  const path = join(dir.path, "no", "such", "folder", "a.lock");
+  assert.equal(new Lock(path).locked, false);
+  assert.deepEqual(fs.readdirSync(dir.path), []);
+});
+
+test("a file that does not tell what it is is released all the same", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const other = join(dir.path, "b.lock");
+  let stale = false;
+  await withFiles((real) => ({
+    identity() {
+      if (stale) throw systemError("ESTALE", 116);
+      return real.identity();
+    },
+  }), async () => {
+    const held = new Lock(other).acquireSync();
+    const waiting = new Lock(other).acquire();
+    await delay(20);
+    for (const form of ["close", "closeSync"] as const) {
+      const file = await new Lock(path).acquire();
+      stale = true;
+      await file[form]();
+      stale = false;
+      assert.equal(openDescriptors(path), 0);
+    }
+    held.closeSync();
+    (await waiting).closeSync();
+  });
+});
+
+test("Lock.acquire() throws any reason, also while the file is being opened", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  for (const reason of [null, "enough", { code: "EACCES", message: "mine" }]) {
+    for (const Kind of [Lock, TemporaryFileLock]) {
+      const controller = new AbortController();
+      await withNative(({ openSync }) => ({
+        open: (...how) =>
+          new Promise((resolve) => {
+            setTimeout(() => controller.abort(reason), 10);
+            setTimeout(() => resolve(openSync(...how)), 30);
+          }),
+      }), async () => {
+        const { signal } = controller;
+        const error = await new Kind(path).acquire({ signal }).then(
+          () => "acquired",
+          (error) => error,
+        );
+        assert.equal(error, reason);
+        await delay(60);
+      });
+      await descriptorsLeft(dir.path, 0);
+    }
+  }
+});

@@ -1,0 +1,411 @@
+import assert from "node:assert/strict";
+import * as fs from "node:fs";
+import { open } from "node:fs/promises";
+import { join } from "node:path";
+import process from "node:process";
+import { setTimeout as delay } from "node:timers/promises";
+import { native } from "../../ffi/mod.ts";
+import type { Native, SelfLockingFile } from "../../ffi/types.ts";
+import { AlreadyLocked, lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../mod.ts";
+import {
+  LOCK_UN,
+  LockException,
+  LockFlags,
+  lockSync,
+  unlock,
+} from "../../mod.ts";
+import {
+  can,
+  descriptorTargets,
+  folder,
+  systemError,
+  test,
+  untold,
+} from "../support/harness.ts";
+import { self, withNative, Worker } from "../support/harness.ts";
+
+/** Two descriptors of one new file. */
+function twoDescriptors() {
+  const dir = folder();
+  const path = join(dir.path, "a.lock");
+  const fds = [fs.openSync(path, "a+"), fs.openSync(path, "a+")];
+  return {
+    path,
+    fds,
+    [Symbol.dispose]() {
+      fds.forEach((fd) => fs.closeSync(fd));
+      dir[Symbol.dispose]();
+    },
+  };
+}
+
+/** Both forms of one call. */
+const FORMS: [string, (...args: Parameters<typeof lock>) => Promise<void>][] = [
+  ["lock()", lock],
+  // deno-lint-ignore require-await -- so that it throws as the other does
+  ["lockSync()", async (file, flags) => lockSync(file, flags)],
+];
+
+test("LockFlags are Python's names for the constants", () => {
+  assert.deepEqual(
+    { ...LockFlags },
+    {
+      SHARED: LOCK_SH,
+      EXCLUSIVE: LOCK_EX,
+      NON_BLOCKING: LOCK_NB,
+      UNBLOCK: LOCK_UN,
+    },
+  );
+  assert.deepEqual([LOCK_SH, LOCK_EX, LOCK_NB, LOCK_UN], [1, 2, 4, 8]);
+});
+
+for (const [form, call] of FORMS) {
+  test(
+    `${form} excludes other descriptors of the file until unlock()`,
+    async () => {
+      using it = twoDescriptors();
+      const [one, two] = it.fds;
+      await call(one, LOCK_EX);
+      await assert.rejects(call(two, LOCK_EX | LOCK_NB), (error) => {
+        assert.ok(error instanceof AlreadyLocked);
+        assert.equal(error.fd, two);
+        assert.equal(error.code, "EWOULDBLOCK");
+        assert.match(
+          error.message,
+          new RegExp(
+            `^Cannot lock descriptor ${two}: already locked` +
+              (can("names of lock holders") ? " by this" : ""),
+          ),
+        );
+        return true;
+      });
+      await assert.rejects(call(two, LOCK_SH | LOCK_NB), AlreadyLocked);
+      unlock(one);
+      await call(two, LOCK_SH | LOCK_NB);
+      await call(one, LOCK_SH | LOCK_NB);
+      await call(two, LOCK_UN);
+      await call(one, LOCK_EX | LOCK_NB);
+      await call(one, LOCK_UN | LOCK_NB);
+    },
+    "descriptors",
+  );
+
+  test(`${form} takes objects that have a descriptor`, async () => {
+    using it = twoDescriptors();
+    const handle = await open(it.path, "a+");
+    await call(handle, LOCK_EX);
+    const contender = { fd: it.fds[0] };
+    await assert.rejects(call(contender, LOCK_EX | LOCK_NB), AlreadyLocked);
+    await handle.close();
+    await call(contender, LOCK_EX | LOCK_NB);
+    unlock(contender);
+  }, "descriptors");
+
+  test(
+    `${form} takes a file that locks itself, as Deno.FsFile does`,
+    async () => {
+      const calls: unknown[] = [];
+      const file = {
+        free: false,
+        lockSync: (exclusive?: boolean) => void calls.push(["lock", exclusive]),
+        tryLockSync(exclusive?: boolean) {
+          calls.push(["tryLock", exclusive]);
+          return file.free;
+        },
+        unlockSync: () => void calls.push("unlock"),
+      };
+      await assert.rejects(call(file, LOCK_EX | LOCK_NB), {
+        name: "AlreadyLocked",
+        fd: undefined,
+      });
+      file.free = true;
+      await call(file, LOCK_SH | LOCK_NB);
+      unlock(file);
+      assert.deepEqual(calls, [
+        ["tryLock", true],
+        ["tryLock", false],
+        "unlock",
+      ]);
+    },
+    "locks of which a file has one",
+  );
+
+  test(`${form} refuses what is no file and flags that make no sense`, async () => {
+    const refuses = (file: unknown, flags: unknown, name: string) =>
+      assert.rejects(call(file as number, flags as number), { name });
+    for (const file of ["3", null, undefined, {}, { fd: null }, 3n, Symbol()]) {
+      await refuses(file, LOCK_EX, "TypeError");
+    }
+    for (const file of [-1, 1.5, NaN, 2 ** 31]) {
+      await refuses(file, LOCK_EX, "RangeError");
+    }
+    for (const flags of [0, LOCK_NB, 3, LOCK_EX | LOCK_UN, 16, NaN]) {
+      await refuses(0, flags, "RangeError");
+    }
+    await refuses(0, "LOCK_EX", "TypeError");
+    await refuses(0, undefined, "TypeError");
+  });
+
+  test(`${form} on a descriptor that is not open throws EBADF`, async () => {
+    await assert.rejects(call(54_321, LOCK_EX), (error: LockException) => {
+      assert.ok(error instanceof LockException);
+      assert.equal(error.name, "LockException");
+      assert.equal(error.code, "EBADF");
+      assert.equal(error.errno, 9);
+      assert.equal(error.fd, 54_321);
+      assert.match(error.message, /^Cannot lock descriptor 54321: [Bb]ad file/);
+      return true;
+    });
+    assert.throws(() => unlock(54_321), { code: "EBADF" });
+  }, "descriptors");
+
+  test(`${form} changes the kind of a lock that is held`, async () => {
+    using it = twoDescriptors();
+    const [one, two] = it.fds;
+    await call(one, LOCK_EX);
+    await call(one, LOCK_SH);
+    await call(two, LOCK_SH | LOCK_NB);
+    await assert.rejects(call(one, LOCK_EX | LOCK_NB), AlreadyLocked);
+    unlock(two);
+    await call(one, LOCK_EX | LOCK_NB);
+  }, "descriptors");
+
+  test(`${form} on a Deno.FsFile that is closed throws EBADF`, async () => {
+    const fails = () => {
+      const error = new Error("Bad resource ID");
+      throw Object.assign(error, { name: "BadResource" });
+    };
+    const file: SelfLockingFile = {
+      lockSync: fails,
+      tryLockSync: fails,
+      unlockSync: fails,
+    };
+    const closed = { name: "LockException", code: "EBADF" };
+    await assert.rejects(call(file, LOCK_SH), closed);
+    await assert.rejects(call(file, LOCK_EX | LOCK_NB), closed);
+    assert.throws(() => unlock(file), closed);
+  });
+
+  test(`${form} tells contention from errors`, async () => {
+    await withNative(() => ({
+      descriptor: () => ({
+        ...untold,
+        tryLock() {
+          throw systemError("ENOLCK", 37);
+        },
+        lock() {
+          throw systemError("ENOLCK", 37);
+        },
+        unlock() {
+          throw systemError("EIO", 5);
+        },
+      }),
+    }), async () => {
+      for (const flags of [LOCK_EX, LOCK_EX | LOCK_NB]) {
+        await assert.rejects(call(7, flags), { code: "ENOLCK", fd: 7 });
+      }
+      await assert.rejects(call(7, LOCK_UN), {
+        code: "EIO",
+        message: "Cannot release descriptor 7: injected EIO (EIO)",
+      });
+    });
+  });
+}
+
+test("lock() waits without blocking the event loop", async () => {
+  using it = twoDescriptors();
+  const [one, two] = it.fds;
+  lockSync(one, LOCK_EX);
+  setTimeout(() => unlock(one), 30);
+  await lock(two, LOCK_EX);
+  await assert.rejects(lock(one, LOCK_SH | LOCK_NB), AlreadyLocked);
+}, "descriptors");
+
+for (
+  const [what, had, wanted] of [
+    ["takes what it has again", LOCK_EX, LOCK_EX],
+    ["shares what it has alone", LOCK_EX, LOCK_SH],
+    ["takes alone what it shares", LOCK_SH, LOCK_EX],
+  ] as const
+) {
+  test(`lock() ${what} before those who wait for it`, async () => {
+    using it = twoDescriptors();
+    const [one, two] = it.fds;
+    await lock(one, had);
+    const waiting = lock(two, LOCK_EX);
+    await delay(20);
+    await lock(one, wanted, { signal: AbortSignal.timeout(10_000) });
+    unlock(one);
+    await waiting;
+    unlock(two);
+  }, "descriptors");
+}
+
+test("lock() that must wait for others gives them what it has", async () => {
+  using it = twoDescriptors();
+  const [one, two] = it.fds;
+  const three = fs.openSync(it.path, "r");
+  try {
+    await lock(one, LOCK_SH);
+    await lock(three, LOCK_SH);
+    const waiting = lock(two, LOCK_EX);
+    await delay(20);
+    const upgrade = lock(one, LOCK_EX, { signal: AbortSignal.timeout(10_000) });
+    await delay(20);
+    unlock(three);
+    await waiting;
+    unlock(two);
+    await upgrade;
+  } finally {
+    fs.closeSync(three);
+  }
+}, "descriptors");
+
+test(
+  "lock() twice at once lets one after the other have it alone, as on macOS",
+  async () => {
+    using it = twoDescriptors();
+    const stays = ({ descriptor }: Native): Partial<Native> => ({
+      descriptor(fd) {
+        const real = descriptor(fd);
+        return Object.assign(Object.create(real) as typeof real, {
+          // Where flock(2) leaves a shared lock that cannot become exclusive.
+          tryLock(exclusive: boolean) {
+            const locked = real.tryLock(exclusive);
+            if (!locked && exclusive && shared.has(fd)) real.tryLock(false);
+            return locked;
+          },
+          unlock() {
+            shared.delete(fd);
+            real.unlock();
+          },
+          identity: () => real.identity(),
+          watch: () => null,
+          announce() {},
+        });
+      },
+    });
+    const shared = new Set(it.fds);
+    await withNative(stays, async () => {
+      for (const fd of it.fds) await lock(fd, LOCK_SH);
+      const signal = AbortSignal.timeout(10_000);
+      await Promise.all(it.fds.map(async (fd) => {
+        await lock(fd, LOCK_EX, { signal });
+        unlock(fd);
+      }));
+    });
+  },
+  "descriptors",
+);
+
+test("lock() of what was unlocked queues behind those who wait", async () => {
+  using it = twoDescriptors();
+  const [one, two] = it.fds;
+  const three = fs.openSync(it.path, "r");
+  const order: string[] = [];
+  const take = async (name: string, fd: number) => {
+    await lock(fd, LOCK_EX, { signal: AbortSignal.timeout(10_000) });
+    order.push(name);
+    unlock(fd);
+  };
+  try {
+    await lock(one, LOCK_EX);
+    unlock(one);
+    await lock(two, LOCK_EX);
+    const first = take("first", three);
+    await delay(20);
+    unlock(two);
+    await Promise.all([take("second", one), first]);
+    assert.deepEqual(order, ["first", "second"]);
+  } finally {
+    fs.closeSync(three);
+  }
+}, "descriptors");
+
+test("lock() has no option but signal", async () => {
+  using it = twoDescriptors();
+  const options = { timeout: 5 } as { signal?: AbortSignal };
+  await assert.rejects(lock(it.fds[0], LOCK_EX, options), {
+    name: "TypeError",
+    message: "unknown option timeout; the options are signal",
+  });
+  await lock(it.fds[1], LOCK_EX | LOCK_NB);
+}, "descriptors");
+
+test("lock() ends with the signal's reason and without the lock", async () => {
+  using it = twoDescriptors();
+  const [one, two] = it.fds;
+  await assert.rejects(
+    lock(one, LOCK_EX, { signal: AbortSignal.abort("early") }),
+    (reason) => reason === "early",
+  );
+  lockSync(one, LOCK_EX);
+  const controller = new AbortController();
+  setTimeout(() => controller.abort("late"), 20);
+  await assert.rejects(
+    lock(two, LOCK_EX, { signal: controller.signal }),
+    (reason) => reason === "late",
+  );
+  unlock(one);
+  await delay(10);
+  lockSync(one, LOCK_EX | LOCK_NB);
+}, "descriptors");
+
+test("unlock() of what is not locked is no error", () => {
+  using it = twoDescriptors();
+  unlock(it.fds[0]);
+  lockSync(it.fds[0], LOCK_EX);
+  unlock(it.fds[0]);
+  unlock(it.fds[0]);
+}, "descriptors");
+
+test(
+  "lockSync() blocks until the lock is free, whatever signals arrive",
+  async () => {
+    using it = twoDescriptors();
+    const [one, two] = it.fds;
+    lockSync(one, LOCK_EX);
+    await using worker = Worker.on(self);
+    assert.equal(await worker.ask("listenToSignals"), null);
+    const locked = worker.ask("lockSync", it.path);
+    const pid = worker.process.pid!;
+    while (!descriptorTargets(pid).includes(it.path)) await delay(5);
+    for (let i = 0; i < 20; i++) {
+      // Deno's ChildProcess.kill() also ends the child's standard input.
+      process.kill(pid, "SIGUSR2");
+      await delay(5);
+    }
+    let done = false;
+    locked.then(() => done = true);
+    await delay(20);
+    assert.equal(done, false);
+    unlock(one);
+    await locked;
+    assert.throws(() => lockSync(two, LOCK_SH | LOCK_NB), AlreadyLocked);
+  },
+  "descriptors",
+  "signals",
+  "/proc",
+);
+
+test(
+  "100,000 contended attempts under garbage collection are all told busy",
+  () => {
+    using it = twoDescriptors();
+    const [one, two] = it.fds;
+    lockSync(one, LOCK_EX);
+    const contender = native().descriptor(two);
+    let garbage: unknown[] = [];
+    for (let i = 0; i < 100_000; i++) {
+      if (i % 50 === 0) {
+        garbage = [
+          new Uint8Array(65_536),
+          garbage.slice(0, 99),
+        ];
+      }
+      garbage.push({ i });
+      assert.equal(contender.tryLock(true), false);
+    }
+  },
+  "descriptors",
+);

@@ -1,0 +1,228 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { Lock, type LockOptions } from "../../mod.ts";
+import { native } from "../../ffi/mod.ts";
+import { parseMode } from "../../src/options/open_mode.ts";
+import { folder, openDescriptors, test } from "../support/harness.ts";
+
+/** Acquires in both forms, both of which must do the same. */
+async function bothForms(
+  path: string,
+  options: LockOptions | undefined,
+  check: (form: () => Promise<string>) => Promise<void>,
+) {
+  const lock = () => new Lock(path, options);
+  await check(() => lock().run((file) => file.path));
+  await check(async () => {
+    await Promise.resolve();
+    using file = lock().acquireSync();
+    return file.path;
+  });
+}
+
+const succeeds = (path: string, options?: LockOptions) =>
+  bothForms(path, options, async (form) => {
+    assert.equal(await form(), path);
+  });
+
+const fails = (path: string, error: object, options?: LockOptions) =>
+  bothForms(path, options, async (form) => {
+    await assert.rejects(form, error);
+  });
+
+for (
+  const name of ["with spaces", `"quotes' and \`ticks\``, "line\nbreak", "🔒é"]
+) {
+  test(
+    `Lock locks a file called ${JSON.stringify(name)}`,
+    async () => {
+      using dir = folder();
+      await succeeds(join(dir.path, name));
+      assert.deepEqual(fs.readdirSync(dir.path), [name]);
+    },
+    ...(/["\n]/.test(name) ? ["line breaks and quotes in names" as const] : []),
+  );
+}
+
+test("Lock in a directory that is missing fails with ENOENT and makes none", async () => {
+  using dir = folder();
+  const path = join(dir.path, "no", "a.lock");
+  await fails(path, { code: "ENOENT", message: /No such file|no such file/ });
+  assert.deepEqual(fs.readdirSync(dir.path), []);
+});
+
+test("Lock on a name that is too long fails with ENAMETOOLONG", async () => {
+  using dir = folder();
+  await fails(join(dir.path, "a".repeat(300)), { code: "ENAMETOOLONG" });
+}, "the names that POSIX gives to errors");
+
+test(
+  "Lock on a directory fails with EISDIR, and locks it with mode r",
+  async () => {
+    using dir = folder();
+    await fails(dir.path, { code: "EISDIR", message: /^((?!belongs).)*$/ });
+    await succeeds(dir.path, { mode: "r" });
+    await using _held = await new Lock(dir.path, { mode: "r" }).acquire();
+    assert.equal(new Lock(dir.path, { mode: "r" }).tryAcquireSync(), null);
+  },
+  "the names that POSIX gives to errors",
+);
+
+test("Lock below a file fails with ENOTDIR", async () => {
+  using dir = folder();
+  fs.writeFileSync(join(dir.path, "file"), "");
+  await fails(join(dir.path, "file", "a.lock"), { code: "ENOTDIR" });
+}, "the names that POSIX gives to errors");
+
+test("Lock on a symlink that leads in a circle fails with ELOOP", async () => {
+  using dir = folder();
+  const path = join(dir.path, "circle");
+  fs.symlinkSync("circle", path);
+  await fails(path, { code: "ELOOP" });
+}, "symbolic links");
+
+test("Lock locks the target of a symlink", async () => {
+  using dir = folder();
+  const target = join(dir.path, "target");
+  const link = join(dir.path, "link");
+  fs.writeFileSync(target, "");
+  fs.symlinkSync(target, link);
+  await using _held = await new Lock(link).acquire();
+  assert.equal(await new Lock(target).tryAcquire(), null);
+}, "symbolic links");
+
+test(
+  "Lock on a read-only file fails for writing and locks it with mode r",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.txt");
+    fs.writeFileSync(path, "x", { mode: 0o444 });
+    await asSomebodyElse(dir.path, async () => {
+      await fails(path, { code: "EACCES" });
+      await succeeds(path, { mode: "r" });
+      await using _held = await new Lock(path, { mode: "r" }).acquire();
+      const contender = new Lock(path, { mode: "r" });
+      assert.equal(await contender.tryAcquire(), null, "r locks exclusively");
+    });
+  },
+  "root",
+);
+
+test(
+  "Lock without permission for the directory fails with EACCES",
+  async () => {
+    using dir = folder();
+    const closed = join(dir.path, "closed");
+    fs.mkdirSync(closed, { mode: 0o700 });
+    await asSomebodyElse(dir.path, async () => {
+      await fails(join(closed, "a.lock"), { code: "EACCES" });
+    });
+  },
+  "root",
+);
+
+/** The effective user is what the system asks for permissions. */
+async function asSomebodyElse(dir: string, body: () => Promise<void>) {
+  fs.chmodSync(dir, 0o755);
+  process.seteuid!(65534);
+  try {
+    await body();
+  } finally {
+    process.seteuid!(0);
+  }
+}
+
+test(
+  "a new file is made at once where another one was made on this machine",
+  async () => {
+    using dir = folder();
+    const mode = { ...parseMode("x+"), noFollow: true };
+    assert.ok(!native().isNear(dir.path));
+    const first = native().open(join(dir.path, "a"), mode, 0o600);
+    assert.ok(first instanceof Promise);
+    (await first).closeSync();
+    assert.ok(native().isNear(dir.path));
+    const second = native().open(join(dir.path, "b"), mode, 0o600);
+    assert.ok(!(second instanceof Promise));
+    second.closeSync();
+  },
+  "descriptors",
+);
+
+test("Lock on a FIFO does not hang", async () => {
+  using dir = folder();
+  const path = join(dir.path, "fifo");
+  execFileSync("mkfifo", [path]);
+  await fails(path, { message: /ENXIO|FIFO/ });
+  assert.equal(openDescriptors(dir.path), 0);
+}, "mkfifo(1)");
+
+test(
+  "Lock on a FIFO that can be opened locks it",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "fifo");
+    execFileSync("mkfifo", [path]);
+    for (const mode of ["r", "r+", "w+", "a+"] as const) {
+      await succeeds(path, { mode });
+    }
+  },
+  "descriptors",
+  "mkfifo(1)",
+);
+
+test("Lock locks a device", async () => {
+  await succeeds("/dev/null");
+  await succeeds("/dev/null", { mode: "w+" });
+}, "devices that can be locked");
+
+test("Lock's modes create, keep and empty as fopen(3) does, under the lock", async () => {
+  const table = {
+    // mode: [makes a missing file, content of an existing one afterwards]
+    r: [false, "old"],
+    "r+": [false, "old"],
+    w: [true, ""],
+    "w+": [true, ""],
+    a: [true, "old"],
+    "a+": [true, "old"],
+    x: [true, null],
+    "x+": [true, null],
+  } as const;
+  for (const [mode, [creates, content]] of Object.entries(table)) {
+    using dir = folder();
+    const path = join(dir.path, "file");
+    const options = { mode: mode as keyof typeof table, timeout: 0 };
+    if (creates) await new Lock(path, options).run(() => {});
+    else await fails(path, { code: "ENOENT" }, options);
+    assert.equal(fs.existsSync(path), creates, mode);
+    fs.writeFileSync(path, "old");
+    await using held = await new Lock(path, { mode: "r" }).acquire();
+    if (content === null) {
+      await fails(path, { code: "EEXIST" }, options);
+    } else {
+      await fails(path, { name: "AlreadyLocked" }, options);
+      assert.equal(fs.readFileSync(path, "utf8"), "old", `${mode}: too early`);
+      await held.close();
+      await succeeds(path, options);
+      assert.equal(fs.readFileSync(path, "utf8"), content, mode);
+      fs.writeFileSync(path, "old");
+      new Lock(path, options).acquireSync().closeSync();
+      assert.equal(fs.readFileSync(path, "utf8"), content, mode);
+    }
+  }
+});
+
+test("Lock creates files with creationMode less the umask", async () => {
+  using dir = folder();
+  const mode = (name: string) => fs.statSync(join(dir.path, name)).mode & 0o777;
+  const umask = process.umask();
+  await succeeds(join(dir.path, "default"));
+  await succeeds(join(dir.path, "private"), { creationMode: 0o600 });
+  assert.equal(mode("default"), 0o666 & ~umask);
+  assert.equal(mode("private"), 0o600);
+  await succeeds(join(dir.path, "private"), { creationMode: 0o644 });
+  assert.equal(mode("private"), 0o600, "an existing file keeps its own");
+}, "permission bits");

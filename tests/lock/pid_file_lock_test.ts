@@ -1,0 +1,557 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { setImmediate, setTimeout as delay } from "node:timers/promises";
+import {
+  AlreadyLocked,
+  Lock,
+  LOCK_NB,
+  LOCK_SH,
+  PidFileLock,
+} from "../../mod.ts";
+import { TemporaryFileLock } from "../../mod.ts";
+import type { LockedFile } from "../../mod.ts";
+import {
+  everyRuntime,
+  folder,
+  listing,
+  openDescriptors,
+  test,
+} from "../support/harness.ts";
+import {
+  systemError,
+  untold,
+  withFiles,
+  withNative,
+} from "../support/harness.ts";
+import { Worker } from "../support/harness.ts";
+
+/** Both forms of one acquisition, for promises that hold for both. */
+const FORMS: [
+  string,
+  (lock: PidFileLock) => LockedFile | Promise<LockedFile>,
+][] = [
+  ["acquire()", (lock) => lock.acquire()],
+  ["acquireSync()", (lock) => lock.acquireSync()],
+];
+
+/** Both forms of reading, which must agree. */
+async function readPid(lock: PidFileLock): Promise<number | null> {
+  const pid = await lock.readPid();
+  assert.equal(lock.readPidSync(), pid);
+  return pid;
+}
+
+/** Nothing is left, neither a file in the folder nor a descriptor. */
+function assertNothingLeft(dir: string, ...but: string[]) {
+  assert.deepEqual(listing(dir), but);
+  assert.equal(openDescriptors(dir), 0);
+}
+
+for (const [form, acquire] of FORMS) {
+  test(`PidFileLock.${form} leaves the PID beside its lock while it is held`, async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.pid");
+    const lock = new PidFileLock(path);
+    assert.equal(lock.path, path);
+    assert.equal(await readPid(lock), null);
+    for (let i = 0; i < 3; i++) {
+      const file = await acquire(lock);
+      assert.equal(file.path, `${path}.lock`);
+      assert.deepEqual(listing(dir.path), ["a.pid", "a.pid.lock"]);
+      assert.equal(fs.readFileSync(path, "utf8"), String(process.pid));
+      assert.equal(await readPid(lock), process.pid);
+      assert.equal(await new Lock(`${path}.lock`).tryAcquire(), null);
+      if (i % 2) file.closeSync();
+      else await lock.release();
+      assertNothingLeft(dir.path);
+      assert.equal(await readPid(lock), null);
+    }
+  });
+
+  test(`PidFileLock.${form} throws AlreadyLocked with the holder's PID`, async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.pid");
+    for (const runtime of everyRuntime) {
+      await using worker = Worker.on(runtime);
+      await worker.ask("hold", "PidFileLock", path);
+      const { pid } = worker.process;
+      for (const options of [{}, { timeout: 20 }]) {
+        const lock = new PidFileLock(path, options);
+        assert.equal(await readPid(lock), pid);
+        await assert.rejects(
+          async () => await acquire(lock),
+          (error: AlreadyLocked) => {
+            assert.ok(error instanceof AlreadyLocked);
+            assert.equal(error.holderPid, pid);
+            assert.match(error.message, new RegExp(`by process ${pid}\\b`));
+            return true;
+          },
+        );
+      }
+      await worker.ask("drop");
+      assertNothingLeft(dir.path);
+    }
+  });
+
+  test(`PidFileLock.${form} believes the system before the file`, async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.pid");
+    await using _file = await new PidFileLock(path).acquire();
+    const told = async (holders: { pid: number; mode: "exclusive" }[]) => {
+      let told: unknown;
+      await withNative(
+        () => ({ holders: () => holders }),
+        () =>
+          assert.rejects(
+            async () => await acquire(new PidFileLock(path)),
+            (error: AlreadyLocked) => (told = error.holderPid, true),
+          ),
+      );
+      return told;
+    };
+    fs.writeFileSync(path, "4711");
+    assert.equal(await told([{ pid: 17, mode: "exclusive" }]), 17);
+    assert.equal(await told([]), 4711);
+    fs.writeFileSync(path, "junk");
+    assert.equal(await told([]), null);
+    fs.rmSync(path);
+    assert.equal(await told([]), null);
+    fs.mkdirSync(path);
+    assert.equal(await told([]), null);
+    fs.rmdirSync(path);
+  });
+
+  test(`PidFileLock.${form} takes over what a killed process left`, async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.pid");
+    for (const runtime of everyRuntime) {
+      await using worker = Worker.on(runtime);
+      await worker.ask("hold", "PidFileLock", path);
+      const { pid } = worker.process;
+      await worker.kill();
+      const lock = new PidFileLock(path);
+      assert.equal(await readPid(lock), pid, "a stale PID");
+      await using _file = await acquire(lock);
+      assert.equal(await readPid(lock), process.pid);
+    }
+    assertNothingLeft(dir.path);
+  });
+
+  test(
+    `PidFileLock.${form} whose PID cannot be published gives the lock back`,
+    async () => {
+      using dir = folder();
+      const path = join(dir.path, "a.pid");
+      const lock = new PidFileLock(path);
+      fs.mkdirSync(path);
+      // Windows denies it, after a while in which somebody may let go of it.
+      const code = process.platform === "win32" ? "EPERM" : "EISDIR";
+      await assert.rejects(async () => await acquire(lock), { code });
+      assert.equal(lock.locked, false);
+      assertNothingLeft(dir.path, "a.pid");
+      fs.rmdirSync(path);
+      fs.mkdirSync(join(`${path}.tmp`, "full"), { recursive: true });
+      await assert.rejects(async () => await acquire(lock), { code: "EEXIST" });
+      assert.equal(lock.locked, false);
+      assertNothingLeft(dir.path, "a.pid.tmp");
+      fs.rmdirSync(join(`${path}.tmp`, "full"));
+      fs.rmdirSync(`${path}.tmp`);
+      await (await acquire(lock)).close();
+      assertNothingLeft(dir.path);
+    },
+  );
+
+  test(
+    `PidFileLock.${form} on a full disk gives the lock back`,
+    async () => {
+      using dir = folder();
+      const disk = join(dir.path, "disk");
+      fs.mkdirSync(disk);
+      mount("-t", "tmpfs", "-o", "size=8k", "none", disk);
+      try {
+        const lock = new PidFileLock(join(disk, "a.pid"));
+        const filling = join(disk, "filling");
+        const room = fs.openSync(filling, "w");
+        assert.throws(() => {
+          for (;;) fs.writeSync(room, new Uint8Array(4096));
+        }, { code: "ENOSPC" });
+        fs.closeSync(room);
+        const full = { code: "ENOSPC" };
+        await assert.rejects(async () => await acquire(lock), full);
+        assert.equal(lock.locked, false);
+        assertNothingLeft(disk, "filling");
+        fs.rmSync(filling);
+        await (await acquire(lock)).close();
+        assertNothingLeft(disk);
+      } finally {
+        spawnSync("umount", ["-l", disk]);
+      }
+    },
+    "root",
+  );
+
+  test(
+    `PidFileLock.${form}: planted symlink in a shared directory`,
+    async () => {
+      using dir = folder();
+      const path = join(dir.path, "a.pid");
+      const victim = join(dir.path, "victim");
+      const lock = new PidFileLock(path);
+      for (const exists of [true, false]) {
+        const intact = () => {
+          assert.equal(fs.existsSync(victim), exists);
+          if (exists) assert.equal(fs.readFileSync(victim, "utf8"), "4711");
+        };
+        if (exists) fs.writeFileSync(victim, "4711");
+        else fs.rmSync(victim);
+        for (const planted of [path, `${path}.tmp`]) {
+          fs.symlinkSync(victim, planted);
+          const file = await acquire(lock);
+          assert.ok(fs.lstatSync(path).isFile());
+          assert.equal(await readPid(lock), process.pid);
+          await file.close();
+          intact();
+          assertNothingLeft(dir.path, ...exists ? ["victim"] : []);
+        }
+        fs.symlinkSync(victim, `${path}.lock`);
+        await assert.rejects(async () => await acquire(lock), {
+          code: "ELOOP",
+        });
+        intact();
+        fs.rmSync(`${path}.lock`);
+      }
+      assertNothingLeft(dir.path);
+    },
+    "symbolic links",
+  );
+
+  test(`PidFileLock.${form}: a third acquires between our opening and locking`, async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.pid");
+    const holder = new PidFileLock(path);
+    const third = new PidFileLock(path);
+    await holder.acquire();
+    let attempts = 0;
+    await withFiles((real) => ({
+      tryLock(exclusive) {
+        if (++attempts === 1) {
+          holder.releaseSync();
+          third.acquireSync();
+        }
+        return real.tryLock(exclusive);
+      },
+    }), () =>
+      assert.rejects(
+        async () => await acquire(new PidFileLock(path)),
+        AlreadyLocked,
+      ));
+    assert.equal(await readPid(third), process.pid);
+    assert.deepEqual(listing(dir.path), ["a.pid", "a.pid.lock"]);
+    await third.release();
+    assertNothingLeft(dir.path);
+  });
+}
+
+function mount(...args: string[]) {
+  const { status, stderr } = spawnSync("mount", args, { encoding: "utf8" });
+  assert.equal(status, 0, stderr);
+}
+
+test("PidFileLock is called .pid unless it is called otherwise", () => {
+  assert.equal(new PidFileLock().path, ".pid");
+});
+
+test("PidFileLock keeps its files together wherever the process goes", async () => {
+  using dir = folder();
+  using elsewhere = folder();
+  const before = process.cwd();
+  const held = new Lock(join(dir.path, "a.pid.lock")).acquireSync();
+  try {
+    process.chdir(dir.path);
+    const waiting = new PidFileLock("a.pid", { timeout: 60_000 }).acquire();
+    await delay(20);
+    process.chdir(elsewhere.path);
+    held.closeSync();
+    const file = await waiting;
+    const pid = fs.readFileSync(join(dir.path, "a.pid"), "utf8");
+    assert.equal(pid, String(process.pid));
+    await file.close();
+  } finally {
+    process.chdir(before);
+  }
+  assert.deepEqual(listing(dir.path), []);
+  assert.deepEqual(listing(elsewhere.path), []);
+});
+
+test("PidFileLock cannot be shared", () => {
+  using dir = folder();
+  const path = join(dir.path, "a.pid");
+  for (const flags of [LOCK_SH, LOCK_SH | LOCK_NB]) {
+    assert.throws(
+      () => new PidFileLock(path, { flags }),
+      /^RangeError: flags must be LOCK_EX: a PID file has one holder$/,
+    );
+  }
+  assertNothingLeft(dir.path);
+});
+
+test("PidFileLock fails at once unless it is told to wait", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.pid");
+  await using worker = Worker.on(everyRuntime[0]);
+  await worker.ask("hold", "PidFileLock", path);
+  const lock = new PidFileLock(path);
+  await assert.rejects(lock.acquire(), (error: AlreadyLocked) => {
+    assert.ok(error.waited < 4000);
+    return true;
+  });
+  assert.equal(await lock.tryAcquire(), null);
+  assert.equal(lock.tryAcquireSync(), null);
+  const waiting = lock.acquire({ timeout: 60_000 });
+  await worker.ask("drop");
+  await waiting;
+  assert.equal(await worker.ask("readPid", path), process.pid);
+  await lock.release();
+  assertNothingLeft(dir.path);
+});
+
+test(
+  "PidFileLock.readPid() is null for everything but a PID",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.pid");
+    const lock = new PidFileLock(path);
+    const contents: [string | Uint8Array, number | null][] = [
+      ["4711", 4711],
+      ["4711\n", 4711],
+      [" 4711 \r\n", 4711],
+      ["0004711", 4711],
+      ["", null],
+      ["\n", null],
+      ["0", null],
+      ["-1", null],
+      ["+1", null],
+      ["1_000", null],
+      ["1e3", null],
+      ["0x10", null],
+      ["12 34", null],
+      ["4711 node", null],
+      ["٤٧١١", null],
+      [new Uint8Array([0xff, 0xfe]), null],
+      [new Uint8Array(4), null],
+      ["1".repeat(15), 111_111_111_111_111],
+      ["1".repeat(16), null],
+      ["4711".padEnd(64), 4711],
+      ["4711".padEnd(65), null],
+      ["4711".padEnd(100_000) + "junk", null],
+    ];
+    for (const [content, pid] of contents) {
+      fs.writeFileSync(path, content);
+      assert.equal(await readPid(lock), pid, String(content).slice(0, 20));
+    }
+    // What has no end, or would take all memory.
+    fs.truncateSync(path, 2 ** 40);
+    assert.equal(await readPid(lock), null);
+    fs.rmSync(path);
+    assert.equal(await readPid(lock), null);
+    fs.mkdirSync(path);
+    assert.equal(await readPid(lock), null);
+    fs.rmdirSync(path);
+    spawnSync("mkfifo", [path]);
+    assert.equal(await readPid(lock), null, "a FIFO is not waited for");
+    fs.rmSync(path);
+    fs.writeFileSync(`${path}.other`, "12");
+    fs.symlinkSync(`${path}.other`, path);
+    assert.equal(await readPid(lock), 12);
+    fs.rmSync(`${path}.other`);
+    assert.equal(await readPid(lock), null);
+    fs.rmSync(path);
+    fs.symlinkSync(path, path);
+    await assert.rejects(lock.readPid(), { code: "ELOOP" });
+    assert.throws(() => lock.readPidSync(), { code: "ELOOP" });
+    assert.equal(openDescriptors(dir.path), 0);
+  },
+  "symbolic links",
+  "mkfifo(1)",
+);
+
+test("PidFileLock never shows half a PID", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.pid");
+  await using one = Worker.on(everyRuntime[0]);
+  await using two = Worker.on(everyRuntime.at(-1)!);
+  const seen = new Set<number | null>();
+  let done = false;
+  const cycling = Promise.all(
+    [one, two].map((worker) => worker.ask("cycleOf", "PidFileLock", path, 300)),
+  ).finally(() => done = true);
+  const lock = new PidFileLock(path);
+  while (!done) {
+    seen.add(lock.readPidSync());
+    seen.add(await lock.readPid());
+    const text = fs.existsSync(path) ? readIfThere(path) : null;
+    assert.notEqual(text, "", "the PID appears whole");
+    await setImmediate();
+  }
+  await cycling;
+  const pids = [one, two].map((worker) => worker.process.pid);
+  for (const pid of seen) assert.ok(pid === null || pids.includes(pid));
+  assert.ok(seen.size > 1);
+  assertNothingLeft(dir.path);
+});
+
+function readIfThere(path: string): string | null {
+  try {
+    return fs.readFileSync(path, "utf8");
+  } catch {
+    return null;
+  }
+}
+
+test("PidFileLock leaves alone the PID of another process", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.pid");
+  const lock = new PidFileLock(path);
+  for (const content of ["4711", "junk", ""]) {
+    await lock.acquire();
+    fs.writeFileSync(path, content);
+    await lock.release();
+    assert.equal(fs.readFileSync(path, "utf8"), content);
+    assertNothingLeft(dir.path, "a.pid");
+  }
+  await lock.acquire();
+  fs.rmSync(path);
+  await lock.release();
+  assertNothingLeft(dir.path);
+});
+
+test(
+  "PidFileLock leaves alone what belongs to whoever replaced its lock",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.pid");
+    const lock = new PidFileLock(path);
+    await lock.acquire();
+    fs.rmSync(`${path}.lock`);
+    // This process again, so the PID does not tell them apart.
+    const other = new PidFileLock(path);
+    await other.acquire();
+    await lock.release();
+    assert.deepEqual(listing(dir.path), ["a.pid", "a.pid.lock"]);
+    assert.equal(await new PidFileLock(path).tryAcquire(), null);
+    await other.release();
+    assertNothingLeft(dir.path);
+  },
+  "unlinking what is open",
+);
+
+test(
+  "PidFileLock that cannot remove its PID still removes its lock, and tells if asked",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.pid");
+    const target = join(dir.path, "b.pid");
+    for (const throwOnReleaseError of [false, true]) {
+      const lock = new PidFileLock(path, { throwOnReleaseError });
+      await lock.acquire();
+      fs.rmSync(path);
+      fs.symlinkSync(path, path);
+      const releasing = lock.release();
+      if (throwOnReleaseError) {
+        await assert.rejects(releasing, {
+          name: "LockException",
+          code: "ELOOP",
+        });
+      } else {
+        await releasing;
+      }
+      assert.equal(lock.locked, false);
+      assertNothingLeft(dir.path, "a.pid");
+      fs.rmSync(path);
+    }
+    assert.equal(fs.existsSync(target), false);
+  },
+  "symbolic links",
+);
+
+test(
+  "PidFileLock makes its files with the mode that it is given, less the umask",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.pid");
+    const umask = process.umask(0o027);
+    try {
+      await using _file = await new PidFileLock(path, { creationMode: 0o624 })
+        .acquire();
+      for (const name of [path, `${path}.lock`]) {
+        assert.equal(fs.statSync(name).mode & 0o777, 0o600);
+      }
+    } finally {
+      process.umask(umask);
+    }
+  },
+  "permission bits",
+);
+
+test(
+  "PidFileLock whose PID file cannot be read says that it is locked",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.pid");
+    await using _held = await new PidFileLock(path).acquire();
+    fs.unlinkSync(path);
+    fs.symlinkSync(path, path);
+    await withNative(() => ({ holders: () => [] }), async () => {
+      const refused = { name: "AlreadyLocked", holderPid: null };
+      await assert.rejects(new PidFileLock(path).acquire(), refused);
+    });
+    fs.unlinkSync(path);
+  },
+  "symbolic links",
+);
+
+test("PidFileLock conflicts with a TemporaryFileLock on its lock file", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.pid");
+  const temporary = new TemporaryFileLock(`${path}.lock`);
+  await temporary.run(async () => {
+    assert.equal(await new PidFileLock(path).tryAcquire(), null);
+    assert.deepEqual(listing(dir.path), ["a.pid.lock"]);
+  });
+  await new PidFileLock(path).run(async () => {
+    assert.equal(await temporary.tryAcquire(), null);
+  });
+  assertNothingLeft(dir.path);
+});
+
+test("PidFileLock of a system that names no holders reads the file", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.pid");
+  await using worker = Worker.on(everyRuntime[0]);
+  await worker.ask("hold", "PidFileLock", path);
+  const { pid } = worker.process;
+  await withNative(() => ({ holders: untold.holders }), async () => {
+    await assert.rejects(new PidFileLock(path).acquire(), { holderPid: pid });
+    const lock = new PidFileLock(path, { timeout: 10 });
+    assert.throws(() => lock.acquireSync(), { holderPid: pid });
+  });
+});
+
+test("PidFileLock that cannot empty its lock file publishes nothing", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.pid");
+  fs.writeFileSync(`${path}.lock`, "stale");
+  await withFiles(
+    () => ({
+      truncateSync() {
+        throw systemError("EIO", 5);
+      },
+    }),
+    () =>
+      assert.throws(() => new PidFileLock(path).acquireSync(), { code: "EIO" }),
+  );
+  assertNothingLeft(dir.path);
+});

@@ -1,0 +1,981 @@
+import assert from "node:assert/strict";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { setTimeout as delay } from "node:timers/promises";
+import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../mod.ts";
+import { LockUnsupported, TemporaryFileLock } from "../../mod.ts";
+import type { LockedFile } from "../../mod.ts";
+import type { Native, NativeFile } from "../../ffi/types.ts";
+import {
+  descriptorsLeft,
+  everyRuntime,
+  folder,
+  listing,
+} from "../support/harness.ts";
+import {
+  onlyShortPauses,
+  openDescriptors,
+  runScript,
+  runtimes,
+} from "../support/harness.ts";
+import {
+  scriptOn,
+  systemError,
+  test,
+  withFiles,
+  withNative,
+} from "../support/harness.ts";
+import { Worker } from "../support/harness.ts";
+
+const SHARED = { flags: LOCK_SH | LOCK_NB };
+const NOBODY = 65534;
+
+/** Both forms of one acquisition, for promises that hold for both. */
+const FORMS: [
+  string,
+  (lock: TemporaryFileLock) => LockedFile | Promise<LockedFile>,
+][] = [
+  ["acquire()", (lock) => lock.acquire()],
+  ["acquireSync()", (lock) => lock.acquireSync()],
+];
+
+function inode(path: string): string {
+  const { dev, ino } = fs.statSync(path);
+  return `${dev}:${ino}`;
+}
+
+function inodeOf(file: LockedFile): string {
+  const { dev, ino } = file.statSync();
+  return `${dev}:${ino}`;
+}
+
+/** Nothing is left of a lock, neither its file nor a descriptor. */
+function assertNothingLeft(path: string) {
+  assert.equal(fs.existsSync(path), false, "the file is left");
+  assert.equal(openDescriptors(path), 0, "a descriptor is left");
+  assert.equal(exitListeners(), 0);
+}
+
+/** Test runners listen, too. */
+function exitListeners(): number {
+  return process.listeners("exit").filter(({ name }) => name === "releaseAll")
+    .length;
+}
+
+for (const [form, acquire] of FORMS) {
+  test(`TemporaryFileLock.${form} makes a file that exists while it is held`, async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    const lock = new TemporaryFileLock(path);
+    assert.equal(fs.existsSync(path), false);
+    for (let i = 0; i < 3; i++) {
+      const file = await acquire(lock);
+      assert.equal(lock.path, path);
+      assert.equal(lock.locked, true);
+      assert.equal(inode(path), inodeOf(file));
+      assert.equal(fs.statSync(path).size, 0);
+      file.writeTextSync("mine");
+      assert.equal(await file.readText(), "mine");
+      assert.equal(exitListeners(), 1);
+      if (i % 2) file.closeSync();
+      else await lock.release();
+      assert.equal(lock.locked, false);
+      assertNothingLeft(path);
+    }
+  });
+
+  test(`TemporaryFileLock.${form} fails at once unless it is told to wait`, async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    await using held = await new TemporaryFileLock(path).acquire();
+    const begin = performance.now();
+    await assert.rejects(
+      async () => await acquire(new TemporaryFileLock(path)),
+      (error: AlreadyLocked) => {
+        assert.ok(error instanceof AlreadyLocked);
+        assert.equal(error.path, path);
+        return true;
+      },
+    );
+    assert.ok(performance.now() - begin < 4000);
+    const patient = [{ timeout: 50 }, { timeout: 50, failWhenLocked: false }];
+    for (const options of patient) {
+      await assert.rejects(
+        async () => await acquire(new TemporaryFileLock(path, options)),
+        (error: AlreadyLocked) => error.waited >= 50,
+      );
+    }
+    const impatient = { timeout: Infinity, failWhenLocked: true };
+    await assert.rejects(
+      async () => await acquire(new TemporaryFileLock(path, impatient)),
+      AlreadyLocked,
+    );
+    assert.equal(inode(path), inodeOf(held), "the holder's file stays");
+    assert.equal(openDescriptors(path), 1);
+  });
+
+  test(`TemporaryFileLock.${form}: unlink split-brain: the holder releases after we opened`, async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    const holder = new TemporaryFileLock(path);
+    await holder.acquire();
+    // Only the first file that is opened meets the one that is unlinked.
+    let attempts = 0;
+    const change = (real: NativeFile): Partial<NativeFile> => ({
+      tryLock(exclusive) {
+        if (++attempts === 1) holder.releaseSync();
+        return real.tryLock(exclusive);
+      },
+    });
+    await withFiles(change, async () => {
+      const file = await acquire(new TemporaryFileLock(path));
+      assert.equal(attempts, 2);
+      assert.equal(inode(path), inodeOf(file));
+      assert.equal(await new TemporaryFileLock(path).tryAcquire(), null);
+      await file.close();
+    });
+    assertNothingLeft(path);
+  });
+
+  test(`TemporaryFileLock.${form}: unlink split-brain: a third acquires before we lock`, async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    const holder = new TemporaryFileLock(path);
+    const third = new TemporaryFileLock(path);
+    await holder.acquire();
+    let attempts = 0;
+    const change = (real: NativeFile): Partial<NativeFile> => ({
+      tryLock(exclusive) {
+        if (++attempts === 1) {
+          holder.releaseSync();
+          third.acquireSync();
+        }
+        return real.tryLock(exclusive);
+      },
+    });
+    await withFiles(change, async () => {
+      await assert.rejects(
+        async () => await acquire(new TemporaryFileLock(path)),
+        AlreadyLocked,
+      );
+    });
+    assert.equal(third.locked, true);
+    assert.equal(openDescriptors(path), 1);
+    third.releaseSync();
+    assertNothingLeft(path);
+  });
+
+  test(`TemporaryFileLock.${form}: unlink split-brain: a third acquires while we wait`, async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    const holder = new TemporaryFileLock(path);
+    const third = new TemporaryFileLock(path);
+    await holder.acquire();
+    let attempts = 0;
+    const change = (real: NativeFile): Partial<NativeFile> => ({
+      tryLock(exclusive) {
+        attempts++;
+        if (attempts === 3) {
+          holder.releaseSync();
+          third.acquireSync();
+        }
+        // Two attempts later, on the file of the third.
+        if (attempts === 6) third.releaseSync();
+        return real.tryLock(exclusive);
+      },
+    });
+    await withFiles(change, async () => {
+      const waiter = new TemporaryFileLock(path, { timeout: 60_000 });
+      const file = await acquire(waiter);
+      assert.equal(third.locked, false);
+      assert.equal(inode(path), inodeOf(file));
+      file.closeSync();
+    });
+    assertNothingLeft(path);
+  });
+
+  test(`TemporaryFileLock.${form} takes over the file of a killed process, emptied`, async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    for (const runtime of everyRuntime) {
+      await using worker = Worker.on(runtime);
+      await worker.ask("hold", "TemporaryFileLock", path);
+      fs.writeFileSync(path, "of the dead");
+      await worker.kill();
+      assert.ok(fs.existsSync(path), runtime.name);
+      const file = await acquire(new TemporaryFileLock(path));
+      assert.equal(file.readTextSync(), "");
+      await file.close();
+      assertNothingLeft(path);
+    }
+  });
+
+  test(
+    `TemporaryFileLock.${form}: planted symlink in a shared directory`,
+    async () => {
+      using dir = folder();
+      const path = join(dir.path, "a.lock");
+      const victim = join(dir.path, "victim");
+      for (
+        const [exists, options] of [[true], [false], [true, SHARED]] as const
+      ) {
+        if (exists) fs.writeFileSync(victim, "intact");
+        fs.symlinkSync(victim, path);
+        const lock = new TemporaryFileLock(path, options);
+        await assert.rejects(async () => await acquire(lock), {
+          code: "ELOOP",
+        });
+        assert.equal(fs.existsSync(victim), exists, "no file is created");
+        if (exists) assert.equal(fs.readFileSync(victim, "utf8"), "intact");
+        assert.ok(fs.lstatSync(path).isSymbolicLink(), "nor removed");
+        fs.rmSync(path);
+        fs.rmSync(victim, { force: true });
+      }
+      assertNothingLeft(path);
+    },
+    "symbolic links",
+  );
+
+  test(`TemporaryFileLock.${form}: planted symlink that takes the file's place as it is opened`, async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    const victim = join(dir.path, "victim");
+    fs.writeFileSync(victim, "intact");
+    // What a runtime does that cannot refuse links while it opens.
+    let opened = 0;
+    const followOnce = (how: Parameters<typeof realOpen>) => {
+      const [, mode, ...rest] = how;
+      return opened++ === 0
+        ? realOpen(victim, { ...mode, noFollow: false }, ...rest)
+        : realOpen(...how);
+    };
+    let realOpen!: (...how: Parameters<NativeOpen>) => NativeFile;
+    await withNative((real) => {
+      realOpen = real.openSync;
+      return {
+        open: (...how) => followOnce(how),
+        openSync: (...how) => followOnce(how),
+      };
+    }, async () => {
+      await using file = await acquire(new TemporaryFileLock(path));
+      assert.equal(inode(path), inodeOf(file));
+    });
+    assert.equal(opened, 2);
+    assert.equal(fs.readFileSync(victim, "utf8"), "intact");
+    assertNothingLeft(path);
+    assert.equal(openDescriptors(victim), 0);
+  });
+
+  test(`TemporaryFileLock.${form} empties the file only once it is held`, async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    const held = await new TemporaryFileLock(path).acquire();
+    await held.writeText("the holder's");
+    await assert.rejects(async () =>
+      await acquire(new TemporaryFileLock(path))
+    );
+    const late = new TemporaryFileLock(path, { timeout: 20 });
+    await assert.rejects(async () => await acquire(late));
+    assert.equal(await held.readText(), "the holder's");
+    await held.close();
+    assertNothingLeft(path);
+  });
+
+  test(`TemporaryFileLock.${form} that cannot empty its file gives it back`, async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    fs.writeFileSync(path, "stale");
+    const lock = new TemporaryFileLock(path);
+    const fail = () => {
+      throw systemError("EIO", 5);
+    };
+    await withFiles(
+      () => ({ truncate: async () => await fail(), truncateSync: fail }),
+      () =>
+        assert.rejects(async () => await acquire(lock), {
+          name: "LockException",
+          code: "EIO",
+        }),
+    );
+    assert.equal(lock.locked, false);
+    assertNothingLeft(path);
+    await (await acquire(lock)).close();
+  });
+}
+
+type NativeOpen = Native["openSync"];
+
+test("a TemporaryFileLock that cannot be released at exit keeps no other", async () => {
+  using dir = folder();
+  const [a, b] = ["a", "b"].map((name) => join(dir.path, name));
+  const broken = () => ({
+    unlock() {
+      throw systemError("EIO", 5);
+    },
+  });
+  const options = { throwOnReleaseError: true };
+  await withFiles(broken, () => new TemporaryFileLock(a, options).acquire());
+  const other = await new TemporaryFileLock(b).acquire();
+  const [releaseAll] = process.listeners("exit").slice(-1) as (() => void)[];
+  releaseAll();
+  assert.ok(!fs.existsSync(a) && !fs.existsSync(b));
+  other.closeSync();
+});
+
+for (const [form, acquire] of FORMS) {
+  test(`TemporaryFileLock.${form} removes its file wherever the process went`, async () => {
+    using dir = folder();
+    using elsewhere = folder();
+    const before = process.cwd();
+    try {
+      process.chdir(dir.path);
+      const lock = new TemporaryFileLock("a.lock");
+      const file = await acquire(lock);
+      assert.equal(file.path, "a.lock");
+      process.chdir(elsewhere.path);
+      file.closeSync();
+      assertNothingLeft(join(dir.path, "a.lock"));
+      // Where it is now counts.
+      using _ = await acquire(lock);
+      assert.ok(fs.existsSync(join(elsewhere.path, "a.lock")));
+    } finally {
+      process.chdir(before);
+    }
+    assertNothingLeft(join(elsewhere.path, "a.lock"));
+  });
+}
+
+test("TemporaryFileLock is called .lock unless it is called otherwise", () => {
+  assert.equal(new TemporaryFileLock().path, ".lock");
+  const options = { mode: "a" } as object;
+  assert.throws(() => new TemporaryFileLock("a.lock", options), TypeError);
+});
+
+test("TemporaryFileLock.acquire() can say otherwise than the lock's options", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const holder = new TemporaryFileLock(path);
+  const lock = new TemporaryFileLock(path);
+  for (const options of [{ failWhenLocked: false }, { timeout: 60_000 }]) {
+    await holder.acquire();
+    const waiting = lock.acquire(options);
+    await delay(10);
+    await holder.release();
+    await (await waiting).close();
+  }
+  await holder.acquire();
+  const patient = new TemporaryFileLock(path, { timeout: 60_000 });
+  await assert.rejects(patient.acquire({ failWhenLocked: true }));
+  await assert.rejects(patient.acquire({ timeout: 0 }));
+  assert.equal(await patient.tryAcquire(), null);
+  assert.equal(patient.tryAcquireSync(), null);
+  await holder.release();
+  assertNothingLeft(path);
+});
+
+test("TemporaryFileLock with flags that wait waits as long as it takes", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const holder = await new TemporaryFileLock(path).acquire();
+  const waiting = new TemporaryFileLock(path, { flags: LOCK_EX }).acquire();
+  await delay(20);
+  await holder.close();
+  await (await waiting).close();
+  assertNothingLeft(path);
+});
+
+test(
+  "TemporaryFileLock is woken by the release",
+  async () => {
+    for (const runtime of everyRuntime) {
+      if (runtime.name === "deno without FFI") continue;
+      using dir = folder();
+      const path = join(dir.path, "a.lock");
+      await using worker = Worker.on(runtime);
+      await worker.ask("hold", "TemporaryFileLock", path);
+      using _pauses = onlyShortPauses(30);
+      const options = { timeout: Infinity, checkInterval: 60_000 };
+      const waiting = new TemporaryFileLock(path, options).acquire();
+      await delay(100);
+      await worker.ask("drop");
+      const file = await waiting;
+      assert.equal(inode(path), inodeOf(file));
+      await file.close();
+    }
+  },
+  "inotify(7)",
+);
+
+test("TemporaryFileLock tells whom a wait is for", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const holder = new TemporaryFileLock(path);
+  await holder.acquire();
+  let told = 0;
+  const lock = new TemporaryFileLock(path, {
+    timeout: 60_000,
+    onWait(wait) {
+      told++;
+      assert.equal(wait.path, path);
+      assert.ok(wait.waited >= 100);
+      for (const { pid } of wait.holders) assert.equal(pid, process.pid);
+      holder.releaseSync();
+    },
+  });
+  await (await lock.acquire()).close();
+  assert.equal(told, 1);
+  assertNothingLeft(path);
+});
+
+test("TemporaryFileLock.acquire() aborted while waiting leaves nothing behind", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const holder = await new TemporaryFileLock(path).acquire();
+  const controller = new AbortController();
+  const { signal } = controller;
+  const lock = new TemporaryFileLock(path, { timeout: 60_000, signal });
+  const waiting = lock.acquire();
+  await delay(10);
+  controller.abort("enough");
+  await assert.rejects(waiting, (reason) => reason === "enough");
+  await descriptorsLeft(path, 1);
+  assert.equal(inode(path), inodeOf(holder));
+  await holder.close();
+  await assert.rejects(lock.acquire(), (reason) => reason === "enough");
+  assertNothingLeft(path);
+});
+
+test(
+  "TemporaryFileLock.acquire() aborted while its file is made removes it, unless it is others'",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    for (const fate of ["free", "held", "replaced"]) {
+      let opened!: () => void;
+      const slow = new Promise<void>((resolve) => opened = resolve);
+      let closed!: () => void;
+      const end = new Promise<void>((resolve) => closed = resolve);
+      const controller = new AbortController();
+      await withNative((real) => ({
+        async open(...how) {
+          await slow;
+          const file = real.openSync(...how);
+          if (fate === "replaced") {
+            fs.writeFileSync(`${path}.other`, "another's");
+            fs.renameSync(`${path}.other`, path);
+          }
+          return {
+            ...file,
+            ...bound(file),
+            close: () => (file.closeSync(), closed()),
+          };
+        },
+      }), async () => {
+        const { signal } = controller;
+        const acquiring = new TemporaryFileLock(path).acquire({ signal });
+        await delay(1);
+        controller.abort("enough");
+        await assert.rejects(acquiring, (reason) => reason === "enough");
+        using holder = fate === "held"
+          ? new TemporaryFileLock(path).acquireSync()
+          : null;
+        opened();
+        await end;
+        assert.equal(fs.existsSync(path), fate !== "free");
+        if (fate === "replaced") fs.unlinkSync(path);
+        if (holder) assert.equal(inode(path), inodeOf(holder));
+      });
+      assertNothingLeft(path);
+    }
+  },
+  "replacing what is open",
+);
+
+/** The methods of a file that have to be called on it. */
+function bound(file: NativeFile): NativeFile {
+  return new Proxy(file, {
+    ownKeys: () => ["tryLock", "unlock", "isAt", "unlink", "closeSync"],
+    getOwnPropertyDescriptor: () => ({ enumerable: true, configurable: true }),
+    get(target, name) {
+      const value = Reflect.get(target, name);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
+
+test("a shared TemporaryFileLock unlinks under its fellow readers", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  for (const form of ["close", "closeSync"] as const) {
+    const one = await new TemporaryFileLock(path, SHARED).acquire();
+    const two = new TemporaryFileLock(path, SHARED).acquireSync();
+    assert.equal(inodeOf(one), inodeOf(two));
+    await one[form]();
+    assert.equal(await new TemporaryFileLock(path).tryAcquire(), null);
+    assert.equal(inode(path), inodeOf(two), "the file must still be there");
+    await two[form]();
+    assertNothingLeft(path);
+  }
+});
+
+test("a shared TemporaryFileLock of the last reader is removed, whoever is last", async () => {
+  for (const runtime of everyRuntime) {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    await using worker = Worker.on(runtime);
+    for (const last of ["we", "they"]) {
+      await worker.ask("hold", "TemporaryFileLock", path, SHARED);
+      const file = await new TemporaryFileLock(path, SHARED).acquire();
+      if (last === "they") await file.close();
+      else await worker.ask("drop");
+      assert.ok(fs.existsSync(path));
+      const writer = new TemporaryFileLock(path);
+      assert.equal(await writer.tryAcquire(), null);
+      if (last === "they") await worker.ask("drop");
+      else await file.close();
+      assertNothingLeft(path);
+    }
+  }
+});
+
+test("a shared TemporaryFileLock is removed by two who leave together, as on macOS", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  let meanwhile = () => {};
+  const stays = (file: NativeFile): Partial<NativeFile> => ({
+    // Where flock(2) leaves a shared lock that cannot become exclusive.
+    tryLock(exclusive) {
+      if (file.tryLock(exclusive)) return true;
+      if (exclusive) file.tryLock(false);
+      const then = meanwhile;
+      meanwhile = () => {};
+      then();
+      return false;
+    },
+  });
+  await withFiles(stays, async () => {
+    const one = await new TemporaryFileLock(path, SHARED).acquire();
+    const two = new TemporaryFileLock(path, SHARED).acquireSync();
+    meanwhile = () => two.closeSync();
+    await one.close();
+  });
+  assertNothingLeft(path);
+});
+
+test("a shared TemporaryFileLock keeps what is in the file", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  fs.writeFileSync(path, "kept");
+  await using file = await new TemporaryFileLock(path, SHARED).acquire();
+  assert.equal(await file.readText(), "kept");
+});
+
+test(
+  "TemporaryFileLock leaves alone what somebody else has put in its place",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    for (const options of [{}, SHARED]) {
+      const lock = new TemporaryFileLock(path, options);
+      await lock.acquire();
+      fs.rmSync(path);
+      await lock.release();
+      assertNothingLeft(path);
+      await lock.acquire();
+      fs.rmSync(path);
+      const other = await new TemporaryFileLock(path).acquire();
+      await lock.release();
+      assert.equal(inode(path), inodeOf(other));
+      await other.close();
+      assertNothingLeft(path);
+      await lock.acquire();
+      fs.renameSync(path, `${path}.moved`);
+      fs.symlinkSync(`${path}.moved`, path);
+      await lock.release();
+      assert.ok(fs.lstatSync(path).isSymbolicLink());
+      fs.rmSync(path);
+      fs.rmSync(`${path}.moved`);
+    }
+  },
+  "symbolic links",
+);
+
+test("TemporaryFileLock whose file never stays in place says so", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const lock = new TemporaryFileLock(path, { timeout: Infinity });
+  await withFiles(() => ({ isAt: () => false }), async () => {
+    await assert.rejects(lock.acquire(), LockUnsupported);
+    assert.throws(() => lock.acquireSync(), LockUnsupported);
+  });
+  assert.equal(openDescriptors(path), 0);
+  await lock.run(() => {});
+});
+
+test("TemporaryFileLock goes on however often others were faster", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const lock = new TemporaryFileLock(path, { timeout: 60_000 });
+  let files = 0;
+  let attempts = 0;
+  await withFiles((real) => {
+    files++;
+    let first = true;
+    return {
+      // Each was locked when it was opened, and unlinked when it was free.
+      tryLock(exclusive) {
+        attempts++;
+        if (files > 20_000 || !first) return real.tryLock(exclusive);
+        return first = false;
+      },
+      isAt: (path) => files > 20_000 && real.isAt(path),
+      watch: () => null,
+      identity: () => null,
+    };
+  }, () => lock.acquireSync().closeSync());
+  assert.ok(attempts > 40_000);
+  assertNothingLeft(path);
+});
+
+test("TemporaryFileLock that cannot look at its path holds nothing", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const lock = new TemporaryFileLock(path);
+  await withFiles(() => ({
+    isAt() {
+      throw systemError("EIO", 5);
+    },
+  }), async () => {
+    await assert.rejects(lock.acquire(), { code: "EIO" });
+    assert.throws(() => lock.acquireSync(), { code: "EIO" });
+  });
+  assert.equal(lock.locked, false);
+  assert.equal(openDescriptors(path), 0);
+  await lock.run(() => {});
+  assertNothingLeft(path);
+});
+
+test("TemporaryFileLock that can have no locks holds nothing", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const lock = new TemporaryFileLock(path, { timeout: Infinity });
+  await withFiles(() => ({
+    tryLock() {
+      throw systemError("ENOSYS", 38);
+    },
+  }), () => assert.rejects(lock.acquire(), LockUnsupported));
+  assert.equal(openDescriptors(path), 0);
+  assert.equal(exitListeners(), 0);
+});
+
+test(
+  "TemporaryFileLock makes its file with the mode that it is given, less the umask",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    const umask = process.umask(0o027);
+    try {
+      for (const [creationMode, mode] of [[undefined, 0o640], [0o604, 0o600]]) {
+        const lock = new TemporaryFileLock(path, { creationMode });
+        await lock.acquire();
+        assert.equal(fs.statSync(path).mode & 0o777, mode);
+        await lock.release();
+        lock.acquireSync();
+        assert.equal(fs.statSync(path).mode & 0o777, mode);
+        lock.releaseSync();
+      }
+      fs.writeFileSync(path, "");
+      assert.equal(
+        fs.statSync(path).mode & 0o777,
+        0o640,
+        "and the umask stays",
+      );
+    } finally {
+      process.umask(umask);
+    }
+  },
+  "permission bits",
+);
+
+test("TemporaryFileLock shared by 100 tasks lets them in one by one, in order of arrival", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const lock = new TemporaryFileLock(path, { timeout: 60_000 });
+  let inside = 0;
+  const order: number[] = [];
+  await Promise.all(Array.from({ length: 100 }, (_, i) =>
+    lock.run(async () => {
+      assert.equal(++inside, 1);
+      assert.ok(fs.existsSync(path));
+      await delay(i % 7 === 0 ? 1 : 0);
+      order.push(i);
+      inside--;
+    })));
+  assert.deepEqual(order, Array.from({ length: 100 }, (_, i) => i));
+  assertNothingLeft(path);
+});
+
+test("TemporaryFileLock of 100 objects lets one in at a time", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  let inside = 0;
+  await Promise.all(
+    Array.from(
+      { length: 100 },
+      () =>
+        new TemporaryFileLock(path, { timeout: 60_000 }).run(async (file) => {
+          assert.equal(++inside, 1);
+          assert.equal(inode(path), inodeOf(file));
+          await delay(0);
+          inside--;
+        }),
+    ),
+  );
+  assertNothingLeft(path);
+});
+
+test("TemporaryFileLock excludes the processes of every runtime", async () => {
+  for (const runtime of everyRuntime) {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    await using worker = Worker.on(runtime);
+    await worker.ask("hold", "TemporaryFileLock", path);
+    const lock = new TemporaryFileLock(path);
+    assert.equal(await lock.tryAcquire(), null);
+    assert.equal(await new Lock(path).tryAcquire(), null);
+    const waiting = lock.acquire({ timeout: 60_000 });
+    await worker.ask("drop");
+    const file = await waiting;
+    assert.equal(inode(path), inodeOf(file));
+    assert.equal(await worker.ask("attempt", "TemporaryFileLock", path), false);
+    await file.close();
+    assertNothingLeft(path);
+  }
+});
+
+test(
+  "TemporaryFileLock that cannot remove its file is released, and tells if asked",
+  async () => {
+    for (const runtime of runtimes) {
+      using dir = folder();
+      const path = join(dir.path, "sub", "a.lock");
+      fs.mkdirSync(join(dir.path, "sub"));
+      fs.chownSync(join(dir.path, "sub"), NOBODY, NOBODY);
+      fs.chmodSync(dir.path, 0o755);
+      await using worker = Worker.on(runtime);
+      await worker.ask("attempt", "Lock", join(dir.path, "loaded"));
+      await worker.ask("become", NOBODY);
+      for (const throwOnReleaseError of [false, true]) {
+        fs.chmodSync(join(dir.path, "sub"), 0o755);
+        fs.rmSync(path, { force: true });
+        const options = { throwOnReleaseError };
+        // One of its own for each, since an object keeps its options.
+        const name = throwOnReleaseError ? `${dir.path}/sub/./a.lock` : path;
+        await worker.ask("hold", "TemporaryFileLock", name, options);
+        fs.chmodSync(join(dir.path, "sub"), 0o555);
+        const dropping = worker.ask("drop");
+        if (throwOnReleaseError) {
+          const told = { name: "LockException", code: "EACCES" };
+          await assert.rejects(dropping, told);
+        } else {
+          await dropping;
+        }
+        assert.ok(fs.existsSync(path));
+        await using _free = await new Lock(path, { timeout: 0 }).acquire();
+      }
+    }
+  },
+  "root",
+  "permission bits",
+);
+
+test(
+  "a lock file that another user owns is named as such",
+  async () => {
+    for (const runtime of runtimes) {
+      using dir = folder();
+      fs.chmodSync(dir.path, 0o1777);
+      const path = join(dir.path, "a.lock");
+      fs.writeFileSync(path, "", { mode: 0o600 });
+      await using worker = Worker.on(runtime);
+      await worker.ask("attempt", "Lock", join(dir.path, "loaded"));
+      await worker.ask("become", NOBODY);
+      for (const kind of ["Lock", "RLock", "TemporaryFileLock"]) {
+        const named = {
+          code: "EACCES",
+          message: /EACCES.*belongs to user 0\)|denied.*belongs to user 0\)/,
+        };
+        await assert.rejects(worker.ask("hold", kind, path), named);
+        await assert.rejects(worker.ask("holdSync", kind, path), named);
+      }
+    }
+  },
+  "root",
+  "permission bits",
+);
+
+test("the error of a lock file that may not be opened names its owner", async () => {
+  const refused = () => {
+    const error = systemError("EACCES", 13);
+    assert.match(error.stack!, /injected EACCES/);
+    throw error;
+  };
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  fs.writeFileSync(path, "");
+  const { uid } = fs.statSync(path);
+  const named = new RegExp(`^injected EACCES \\(it belongs to user ${uid}\\)$`);
+  await withNative(() => ({ open: refused, openSync: refused }), async () => {
+    for (const [, acquire] of FORMS) {
+      await assert.rejects(
+        async () => await acquire(new TemporaryFileLock(path)),
+        (error: Error) => {
+          assert.match(error.message, named);
+          assert.match(error.stack!, /injected EACCES \(it belongs/);
+          return true;
+        },
+      );
+    }
+    const nowhere = new Lock(`${path}.missing`);
+    await assert.rejects(nowhere.acquire(), { message: "injected EACCES" });
+  });
+});
+
+test(
+  "sticky /tmp with protected_regular: what exists is opened without O_CREAT",
+  async () => {
+    for (const runtime of everyRuntime) {
+      for (const kind of ["Lock", "TemporaryFileLock"]) {
+        using dir = folder();
+        const path = join(dir.path, "a.lock");
+        fs.writeFileSync(path, "");
+        const trace = join(dir.path, "trace");
+        // The kernel's answer to the first attempt, if that has O_CREAT.
+        const strace = ["strace", "-f", "-o", trace, "-P", path];
+        const inject = ["-e", "inject=open,openat:error=EACCES:when=1"];
+        const creates = runtime.name !== "deno without FFI";
+        const { code, stderr, stdout } = await runScript([
+          ...strace,
+          ...["-e", "trace=open,openat"],
+          ...creates ? inject : [],
+          ...scriptOn(runtime, "ending"),
+          "acquireOnce",
+          kind,
+          path,
+        ]);
+        assert.equal(code, 0, stderr);
+        assert.equal(stdout, "acquired\n");
+        const opened = fs.readFileSync(trace, "utf8").split("\n")
+          .filter((line) =>
+            /open(at)?\(/.test(line) && line.includes("O_RDWR") ||
+            /O_WRONLY/.test(line)
+          );
+        assert.equal(opened.length, creates ? 2 : 1, opened.join("\n"));
+        assert.equal(/O_CREAT/.test(opened[0]), creates);
+        assert.doesNotMatch(opened.at(-1)!, /O_CREAT/);
+      }
+    }
+  },
+  "strace(1)",
+);
+
+test(
+  "sticky /tmp with protected_regular: the kernel lets a file of another user be locked",
+  () => {
+    using dir = folder();
+    fs.chmodSync(dir.path, 0o1777);
+    for (const kind of [Lock, TemporaryFileLock]) {
+      const path = join(dir.path, `${kind.name}.lock`);
+      fs.writeFileSync(path, "");
+      fs.chownSync(path, NOBODY, NOBODY);
+      fs.chmodSync(path, 0o666);
+      assert.throws(() => fs.openSync(path, "a"), { code: "EACCES" });
+      using file = new kind(path).acquireSync();
+      assert.equal(inode(path), inodeOf(file));
+      file.closeSync();
+      fs.rmSync(path, { force: true });
+    }
+  },
+  "root",
+  "protected_regular",
+  "permission bits",
+);
+
+/** How a process ends, and its status. */
+const ENDS: [how: string, code: number][] = [
+  ["end", 0],
+  ["exit", 7],
+  ["thread ends", 0],
+  ["thread exits", 0],
+  ["thread throws", 0],
+];
+
+for (const kind of ["TemporaryFileLock", "PidFileLock"]) {
+  for (const [how, expected] of ENDS) {
+    test(`a ${kind} that is still held is released when the process ends: ${how}`, async () => {
+      for (const runtime of everyRuntime) {
+        using dir = folder();
+        const command = scriptOn(runtime, "ending");
+        const { code, stdout, stderr } = await runScript(
+          [...command, how, kind, join(dir.path, "a")],
+        );
+        assert.equal(stdout, "held\n", `${runtime.name}: ${stderr}`);
+        assert.equal(code, expected, `${runtime.name}: ${stderr}`);
+        assert.deepEqual(listing(dir.path), [], runtime.name);
+      }
+    });
+  }
+
+  test(`a ${kind} of others survives the loser's exit`, async () => {
+    using dir = folder();
+    const path = join(dir.path, "a");
+    const { [kind]: Kind } = await import("../../mod.ts") as unknown as Record<
+      string,
+      typeof TemporaryFileLock
+    >;
+    await using _file = await new Kind(path).acquire();
+    const before = listing(dir.path);
+    for (const runtime of everyRuntime) {
+      for (const how of ["end", "exit", "thread ends", "thread exits"]) {
+        const command = scriptOn(runtime, "ending");
+        const { stdout } = await runScript([...command, how, kind, path]);
+        assert.equal(stdout, "refused\n");
+        assert.deepEqual(listing(dir.path), before, runtime.name);
+        assert.equal(await new Kind(path).tryAcquire(), null);
+      }
+    }
+  });
+}
+
+test("a TemporaryFileLock is released by an uncaught error, where the runtime tells of it", async () => {
+  for (const runtime of everyRuntime) {
+    using dir = folder();
+    const path = join(dir.path, "a");
+    const { code, stdout } = await runScript(
+      [...scriptOn(runtime, "ending"), "throw", "TemporaryFileLock", path],
+    );
+    assert.equal(stdout, "held\n");
+    assert.equal(code, 1);
+    // Deno ends without an exit event: the file stays, and is free.
+    const untold = runtime.name.startsWith("deno");
+    assert.equal(fs.existsSync(path), untold, runtime.name);
+    await new TemporaryFileLock(path).run(() => {});
+    assertNothingLeft(path);
+  }
+});
+
+test("a lock that the exit has released can be closed again, and closes nothing else", async () => {
+  for (const runtime of everyRuntime) {
+    using dir = folder();
+    const { code, stdout, stderr } = await runScript([
+      ...scriptOn(runtime, "ending"),
+      "closes at exit",
+      "TemporaryFileLock",
+      join(dir.path, "a"),
+    ]);
+    assert.equal(code, 0, stderr);
+    assert.equal(stdout, "held\nstill open\n", runtime.name);
+    assert.deepEqual(listing(dir.path), ["other"]);
+  }
+});

@@ -1,0 +1,348 @@
+import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
+import { createCluster, createSentinel } from "redis";
+import { AlreadyLocked, LockException } from "../../mod.ts";
+import { RedisLock } from "../../src/redis/mod.ts";
+import type { RedisLease, RedisLockOptions } from "../../src/redis/mod.ts";
+import { runtimes, test } from "../support/harness.ts";
+import { RedisCluster } from "./support/cluster.ts";
+import { until } from "./support/binaries.ts";
+import { RedisSentinel } from "./support/sentinel.ts";
+import type { RedisServer } from "./support/server.ts";
+import {
+  aborted,
+  alone,
+  assertNothingLeft,
+  holders,
+  killSessions,
+  meetTheDead,
+  noSessions,
+  sessionOf,
+  sessions,
+  suiteOf,
+  waiting,
+  workerOn,
+} from "./support/inspect.ts";
+
+const suite = suiteOf("a lost lock in Redis", meetTheDead);
+
+async function assertLost(lease: RedisLease, why: RegExp): Promise<void> {
+  const reason = await aborted(lease.signal);
+  assert.ok(reason instanceof LockException);
+  assert.match(reason.message, /^Lost the lock on /);
+  assert.match(reason.message, why);
+  assert.ok(reason.cause instanceof Error);
+  assert.equal(lease.held, false);
+}
+
+suite("its holder knows, and can acquire it anew", async (server) => {
+  const lock = new RedisLock("jobs", alone(server));
+  const lease = await lock.acquire();
+  const { signal } = lease;
+  await killSessions(server);
+  await assertLost(lease, /closed|ended/i);
+  assert.equal(lease.signal, signal);
+  assert.equal(lock.locked, false);
+  await lease.release();
+  await lock.release();
+  const again = await lock.acquire();
+  assert.notEqual(again.holderId.split("-")[0], lease.holderId.split("-")[0]);
+  assert.ok(again.fencingToken > lease.fencingToken);
+  assert.equal(signal.reason.name, "LockException");
+  await again.release();
+});
+
+suite("every lease of the session is, asked or not", async (server) => {
+  const options = alone(server);
+  const leases: RedisLease[] = [];
+  for (const channel of ["a", "b", "c"]) {
+    leases.push(await new RedisLock(channel, options).acquire());
+  }
+  await aborted(await kill(server, leases[0]));
+  for (const lease of leases) await assertLost(lease, /closed|ended/i);
+});
+
+suite("nobody subscribes again by itself", async (server) => {
+  await noSessions(server);
+  const options = alone(server);
+  const lease = await new RedisLock("silent", options).acquire();
+  await aborted(await kill(server, lease));
+  // Another lock has a session again, which knows nothing of the lost one.
+  await using _ = await new RedisLock("other", options).acquire();
+  await sleep(100);
+  const found = await server.command("PUBSUB", "NUMSUB", "silent");
+  assert.deepEqual(found, ["silent", 0]);
+  assert.equal((await sessions(server)).length, 1);
+  await lease.release();
+});
+
+suite("who waited has it", async (server) => {
+  const [lock, other] = ["x", "y"].map(() =>
+    new RedisLock("next", alone(server, { checkInterval: 50 }))
+  );
+  const lease = await lock.acquire();
+  const wait = other.acquire({ timeout: 60_000 });
+  await waiting(server, "next", 1);
+  await kill(server, lease);
+  const next = await wait;
+  await assertLost(lease, /closed|ended/i);
+  assert.equal(await lock.tryAcquire(), null);
+  await lease.release();
+  assert.equal(next.held, true);
+  assert.equal(await holders(server, "next"), 1);
+  await next.release();
+});
+
+suite("a waiter whose connection ended waits on", async (server) => {
+  const lease = await new RedisLock("wait", alone(server)).acquire();
+  const wait = new RedisLock("wait", alone(server)).acquire();
+  await waiting(server, "wait", 1);
+  const queue = () => server.command("LRANGE", "portalock:{wait}:queue", 0, 9);
+  const before = String(await queue());
+  const mine = await sessionOf(server, lease);
+  for (const { id } of await sessions(server)) {
+    if (id !== mine) await server.command("CLIENT", "KILL", "ID", id);
+  }
+  await until(
+    async () => !["", before].includes(String(await queue())),
+    () => "a new entry in the queue",
+  );
+  await lease.release();
+  await (await wait).release();
+});
+
+suite("run() says so, even if the work was done", async (server) => {
+  const lock = new RedisLock("work", alone(server));
+  let done = false;
+  const work = lock.run(async (lease) => {
+    await aborted(await kill(server, lease));
+    done = true;
+  });
+  await assert.rejects(work, (error) => {
+    assert.ok(error instanceof LockException);
+    assert.match(error.message, /Lost the lock on work/);
+    return done;
+  });
+  await lock.run(() => {});
+});
+
+suite("a flushed server is noticed", async (server) => {
+  const options = { unavailableTimeout: 1000 };
+  const lock = new RedisLock("flushed", alone(server, options));
+  const lease = await lock.acquire();
+  const other = new RedisLock("flushed", alone(server, { checkInterval: 50 }));
+  const wait = other.acquire();
+  await waiting(server, "flushed", 1);
+  await server.command("FLUSHALL");
+  await assertLost(lease, /lost the record/);
+  await (await wait).release();
+  await lock.run(() => {});
+});
+
+suite("the waiters of a flushed server get in", async (server) => {
+  const options = { checkInterval: 20 };
+  const lease = await new RedisLock("line", alone(server, options)).acquire();
+  const tasks = Array.from(
+    { length: 5 },
+    () => new RedisLock("line", alone(server, options)).run(() => {}),
+  );
+  await waiting(server, "line", 5);
+  await server.command("DEL", "portalock:{line}:queue");
+  await lease.release();
+  await Promise.all(tasks);
+});
+
+suite("a server that dies and comes back", async (server) => {
+  const lock = new RedisLock("dies", alone(server));
+  const lease = await lock.acquire();
+  const other = new RedisLock("dies", alone(server));
+  const wait = other.acquire({ timeout: 60_000 });
+  await waiting(server, "dies", 1);
+  await server.stop();
+  await assertLost(lease, /closed|ended|ECONNRESET/i);
+  await lease.release();
+  await server.restart();
+  const next = await wait;
+  assert.equal(next.held, true);
+  assert.equal(await lock.tryAcquire(), null);
+  await next.release();
+  await lock.run(() => {});
+});
+
+suite("a server that dies while it is waited for", async (server) => {
+  const lease = await new RedisLock("gone", alone(server)).acquire();
+  const wait = new RedisLock("gone", alone(server)).acquire({ timeout: 3000 });
+  await waiting(server, "gone", 1);
+  await server.stop();
+  await assert.rejects(wait, (error) => {
+    assert.ok(error instanceof LockException);
+    assert.ok(!(error instanceof AlreadyLocked));
+    assert.match(error.message, /^Cannot lock gone: .*\(waited \d+ ms\)$/);
+    assert.ok(error.cause instanceof Error);
+    return true;
+  });
+  await lease.release();
+  await server.restart();
+});
+
+suite("an attempt during it says why it failed", async (server) => {
+  const lock = new RedisLock("why", alone(server));
+  await lock.run(() => {});
+  await server.signal("SIGSTOP");
+  const attempt = lock.tryAcquire();
+  attempt.catch(() => {});
+  // It is sent by then, through the session that was idle.
+  await sleep(50);
+  await server.signal("SIGKILL");
+  await assert.rejects(attempt, /Cannot lock why: .*(closed|ECONNRESET)/);
+  await server.restart();
+  await lock.run(() => {});
+});
+
+suite("a release while the server is gone is harmless", async (server) => {
+  const lock = new RedisLock("release", alone(server));
+  const lease = await lock.acquire();
+  await server.signal("SIGKILL");
+  await Promise.all([lease.release(), lease.release(), lock.release()]);
+  assert.equal(lock.locked, false);
+  await server.restart();
+  await lock.run(() => {});
+});
+
+suite("a server that stops is noticed in time", async (server) => {
+  const options = alone(server, { unavailableTimeout: 200 });
+  const lease = await new RedisLock("stops", options).acquire();
+  const released = await new RedisLock("also", options).acquire();
+  await server.signal("SIGSTOP");
+  try {
+    const release = released.release();
+    await assertLost(lease, /silent for 200 ms/);
+    await Promise.all([lease.release(), release]);
+    await assert.rejects(
+      new RedisLock("stops", options).tryAcquire(),
+      /Cannot lock stops: the server does not answer/,
+    );
+  } finally {
+    await server.signal("SIGCONT");
+  }
+  await new RedisLock("stops", options).run(() => {});
+  await new RedisLock("also", options).run(() => {});
+});
+
+suite("a wait outlasts a server that stops", async (server) => {
+  await noSessions(server);
+  const options: RedisLockOptions = { unavailableTimeout: 200 };
+  const lease = await new RedisLock("on", alone(server)).acquire();
+  const lock = new RedisLock("on", alone(server, options));
+  const wait = lock.acquire({ timeout: Infinity });
+  await waiting(server, "on", 1);
+  const [{ id }] = (await sessions(server)).filter(({ name }) =>
+    !name.includes(lease.holderId.split("-")[0])
+  );
+  await server.signal("SIGSTOP");
+  // Not at once: it is the turns of the event loop that count.
+  for (let i = 0; i < 14; i++) await sleep(50);
+  await server.signal("SIGCONT");
+  await until(
+    async () => !(await sessions(server)).some((other) => other.id === id),
+    () => "the end of the waiter's first session",
+  );
+  await lease.release();
+  await (await wait).release();
+});
+
+for (const runtime of runtimes) {
+  const { name } = runtime;
+
+  suite(`a blocked event loop is none, on ${name}`, async (server) => {
+    await using worker = workerOn(runtime);
+    const options = { url: server.url, unavailableTimeout: 200 };
+    await worker.ask("acquire", "block", options);
+    for (let i = 0; i < 2; i++) {
+      await worker.ask("block", 650);
+      await worker.ask("pause", 240);
+    }
+    assert.equal(await worker.ask("held", "block"), true);
+    assert.equal(await holders(server, "block"), 1);
+    await worker.ask("release", "block");
+  });
+
+  suite(`one during a blocked event loop, on ${name}`, async (server) => {
+    await using worker = workerOn(runtime);
+    const options = { url: server.url, unavailableTimeout: 100 };
+    await worker.ask("acquire", "killed", options);
+    const blocked = worker.ask("block", 500);
+    await sleep(200);
+    await killSessions(server);
+    await blocked;
+    const { name, message } = await worker.ask("lost", "killed") as Error;
+    assert.equal(name, "LockException");
+    assert.match(message, /Lost the lock on killed/);
+    await worker.ask("acquire", "killed", options);
+    await worker.ask("release", "killed");
+  });
+}
+
+test("a lost lock in Redis: its slot moves to another node", async () => {
+  await using cluster = await RedisCluster.start();
+  const client = createCluster({
+    rootNodes: cluster.urls.map((url) => ({ url })),
+  }).on("error", () => {});
+  await client.connect();
+  try {
+    const lock = new RedisLock("slot", { client });
+    const lease = await lock.acquire();
+    const wait = new RedisLock("slot", { client }).acquire({ timeout: 60_000 });
+    const slot = await cluster.slotOf("{slot}");
+    const from = await cluster.nodeOf(slot);
+    await waiting(from, "slot", 1);
+    const to = cluster.nodes.find((node) => node !== from)!;
+    await cluster.migrate(slot, to);
+    await aborted(lease.signal);
+    assert.equal(lease.held, false);
+    await lease.release();
+    const next = await wait;
+    assert.equal(next.held, true);
+    assert.equal(await holders(to, "slot"), 1);
+    assert.equal(await lock.tryAcquire(), null);
+    await next.release();
+    await lock.run(() => {});
+    await assertNothingLeft(to);
+  } finally {
+    client.destroy();
+  }
+}, "redis-server");
+
+test("a lost lock in Redis: sentinels have another master", async () => {
+  await using group = await RedisSentinel.start();
+  const client = await createSentinel({
+    name: group.name,
+    sentinelRootNodes: group.roots,
+  }).on("error", () => {}).connect();
+  try {
+    const lock = new RedisLock("fails over", { client });
+    const lease = await lock.acquire();
+    const other = new RedisLock("fails over", { client });
+    const wait = other.acquire({ timeout: 60_000 });
+    await waiting(group.master, "fails over", 1);
+    await group.failover();
+    await aborted(lease.signal);
+    await lease.release();
+    const next = await wait;
+    assert.equal(await holders(group.master, "fails over"), 1);
+    assert.equal(await lock.tryAcquire(), null);
+    await next.release();
+    await lock.run(() => {});
+  } finally {
+    client.destroy();
+  }
+}, "redis-server");
+
+/** Ends the connection through which a lease is held; gives its signal. */
+async function kill(
+  server: RedisServer,
+  lease: RedisLease,
+): Promise<AbortSignal> {
+  await server.command("CLIENT", "KILL", "ID", await sessionOf(server, lease));
+  return lease.signal;
+}

@@ -1,0 +1,305 @@
+import assert from "node:assert/strict";
+import { after } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { AlreadyLocked, LOCK_SH } from "../../mod.ts";
+import { RedisLock } from "../../src/redis/mod.ts";
+import type { RedisLockOptions } from "../../src/redis/mod.ts";
+import { scriptOn, self, test, Worker } from "../support/harness.ts";
+import type { Capability } from "../support/harness.ts";
+import { detour } from "./support/fake_python.ts";
+import { RedisServer } from "./support/server.ts";
+
+const NEEDS: Capability[] = ["redis-server", "Python's RedisLock"];
+const NEWER: Capability[] = [...NEEDS, "Python's portalocker 4"];
+
+let starting: Promise<RedisServer> | undefined;
+const serving = () => starting ??= RedisServer.start();
+const pythons = new Map<boolean, Worker>();
+after(async () => {
+  for (const python of pythons.values()) await python.kill();
+  await (await starting)?.[Symbol.asyncDispose]();
+});
+
+/** One process of each kind serves all tests, but those that kill it. */
+function python(newer: boolean): Worker {
+  const known = pythons.get(newer) ?? Worker.redisPython(newer);
+  pythons.set(newer, known);
+  return known;
+}
+
+/** A process of this package's, on the runtime of the test. */
+const ours = () => new Worker(scriptOn(self, "redis_holder"));
+
+/** Whether something has not happened after so many milliseconds. */
+async function waits(work: Promise<unknown>, milliseconds = 300) {
+  const still = Symbol();
+  const first = await Promise.race([work, sleep(milliseconds, still)]);
+  return first === still;
+}
+
+/** Identifiers of all connections that are called so. */
+async function connections(server: RedisServer, name: RegExp) {
+  const list = String(await server.command("CLIENT", "LIST"));
+  return [...list.matchAll(/^id=(\d+) .* name=(\S*) /gm)]
+    .filter(([, , called]) => name.test(called)).map(([, id]) => id).sort();
+}
+
+/** A lock, and others like it, each through a connection of its own. */
+function lockOf(
+  { url }: { url: string },
+  channel: string,
+  options: RedisLockOptions = {},
+): RedisLock {
+  return new RedisLock(channel, { url, clientOptions: {}, ...options });
+}
+
+/** Python tries for so many seconds, in vain. */
+async function givesUp(
+  peer: Worker,
+  { port }: RedisServer,
+  channel: string,
+  timeout: number,
+) {
+  const trying = peer.ask("acquire", port, channel, "exclusive", { timeout });
+  await assert.rejects(trying, { name: "AlreadyLocked" });
+}
+
+const shared = { flags: LOCK_SH };
+
+for (const newer of [false, true]) {
+  const name = `portalocker ${newer ? "4" : "2"}`;
+  const needs = newer ? NEWER : NEEDS;
+
+  test(`Redis and ${name}: it waits for this package`, async () => {
+    const server = await serving();
+    const peer = python(newer);
+    await using lock = lockOf(server, "a");
+    const lease = await lock.acquire();
+    assert.equal(await peer.ask("tryAcquire", server.port, "a"), false);
+    const acquiring = peer.ask("acquire", server.port, "a");
+    assert.equal(await waits(acquiring), true);
+    assert.equal(lease.signal.aborted, false);
+    await lease.release();
+    await acquiring;
+    assert.equal(await lock.tryAcquire(), null);
+    await peer.ask("release", "a");
+    await (await lock.acquire()).release();
+  }, ...needs);
+
+  test(`Redis and ${name}: this package waits for it`, async () => {
+    const server = await serving();
+    const peer = python(newer);
+    await peer.ask("acquire", server.port, "b");
+    await using lock = lockOf(server, "b");
+    assert.equal(await lock.tryAcquire(), null);
+    await assert.rejects(lock.acquire({ timeout: 500 }), (error) => {
+      assert.ok(error instanceof AlreadyLocked);
+      assert.match(error.message, /not this package, such as Python's/);
+      return true;
+    });
+    const acquiring = lock.acquire({ checkInterval: 200 });
+    assert.equal(await waits(acquiring), true);
+    await peer.ask("release", "b");
+    const start = performance.now();
+    const lease = await acquiring;
+    const took = performance.now() - start;
+    assert.ok(took < 5000, `${took} ms with a checkInterval of 200`);
+    assert.equal(await peer.ask("tryAcquire", server.port, "b"), false);
+    await lease.release();
+  }, ...needs);
+
+  test(`Redis and ${name}: a killed holder holds no more`, async () => {
+    const server = await serving();
+    await using victim = Worker.redisPython(newer);
+    await victim.ask("acquire", server.port, "c");
+    await using lock = lockOf(server, "c");
+    const acquiring = lock.acquire({ checkInterval: 200 });
+    assert.equal(await waits(acquiring), true);
+    await victim.kill();
+    const start = performance.now();
+    await (await acquiring).release();
+    assert.ok(performance.now() < start + 4000);
+    await using other = ours();
+    await other.ask("acquire", server.port, "c");
+    const peer = python(newer);
+    assert.equal(await peer.ask("tryAcquire", server.port, "c"), false);
+    await other.kill();
+    await peer.ask("acquire", server.port, "c");
+    await peer.ask("release", "c");
+  }, ...needs);
+
+  test(`Redis and ${name}: it kills nobody whose thread is busy`, async () => {
+    const server = await serving();
+    const peer = python(newer);
+    await using worker = ours();
+    const channels = ["d", "d-lock-b", `d-lock-${"0".repeat(32)}`];
+    for (const channel of channels) {
+      await worker.ask("acquire", server.port, channel);
+    }
+    const before = await connections(server, /^portalock-/);
+    const blocked = worker.ask("block", 4000);
+    await sleep(100);
+    await givesUp(peer, server, "d", 3);
+    await blocked;
+    await sleep(100);
+    for (const channel of channels) {
+      assert.equal(await worker.ask("lost", channel), false);
+    }
+    assert.deepEqual(await connections(server, /^portalock-/), before);
+    assert.equal(await peer.ask("tryAcquire", server.port, "d"), false);
+  }, ...needs);
+
+  test(`Redis and ${name}: names that look alike are others`, async () => {
+    const server = await serving();
+    const peer = python(newer);
+    await using a = lockOf(server, "e");
+    await using b = lockOf(server, "e-lock-b");
+    const leases = [await a.acquire(), await b.acquire()];
+    await peer.ask("acquire", server.port, "e-lock-c");
+    await peer.ask("acquire", server.port, "e-lock");
+    for (const channel of ["e", "e-lock-b"]) {
+      assert.equal(await peer.ask("tryAcquire", server.port, channel), false);
+    }
+    for (const channel of ["e-lock-c", "e-lock"]) {
+      assert.equal(await lockOf(server, channel).tryAcquire(), null);
+      await peer.ask("release", channel);
+    }
+    assert.ok(leases.every(({ signal }) => !signal.aborted));
+  }, ...needs);
+
+  test(`Redis and ${name}: late subscriptions let nobody in`, async () => {
+    const server = await serving();
+    await using slow = await detour(server.port, 150);
+    await using slower = await detour(server.port, 20);
+    const peer = python(newer);
+    let inside = 0, most = 0;
+    const section = async () => {
+      most = Math.max(most, ++inside);
+      await sleep(20);
+      inside--;
+    };
+    const urls = [0, 1, 2, 3].map((i) =>
+      `redis://127.0.0.1:${i % 2 ? slow.port : server.port}`
+    );
+    const locks = urls.map((url) => lockOf({ url }, "f", { timeout: 60_000 }));
+    for (let round = 0; round < 2; round++) {
+      await Promise.all([
+        ...locks.map((lock) => lock.run(section)),
+        (async () => {
+          await peer.ask("acquire", slower.port, "f");
+          await section();
+          await peer.ask("release", "f");
+        })(),
+      ]);
+    }
+    for (const lock of locks) await lock[Symbol.asyncDispose]();
+    assert.equal(most, 1);
+  }, ...needs);
+}
+
+test("Redis and portalocker 4: readers share, both ways", async () => {
+  const server = await serving();
+  const peer = python(true);
+  const { port } = server;
+  await using reader = lockOf(server, "g", shared);
+  await using other = lockOf(server, "g", shared);
+  await using writer = lockOf(server, "g");
+  // Beside a reader of ours, Python's.
+  const first = await reader.acquire();
+  assert.equal(await peer.ask("tryAcquire", port, "g", "shared"), true);
+  assert.equal(await writer.tryAcquire(), null);
+  // Beside a reader of Python's, ours.
+  const second = await other.tryAcquire();
+  assert.ok(second);
+  await first.release();
+  await second.release();
+  const third = await reader.acquire();
+  assert.equal(await peer.ask("tryAcquire", port, "g", "shared"), true);
+  await third.release();
+  const writing = writer.acquire({ checkInterval: 100 });
+  assert.equal(await waits(writing), true);
+  await peer.ask("release", "g");
+  assert.equal(await waits(writing), true);
+  await peer.ask("release", "g");
+  const lease = await writing;
+  assert.equal(await peer.ask("tryAcquire", port, "g", "shared"), false);
+  await lease.release();
+}, ...NEWER);
+
+test("Redis and portalocker 4: its writer waits for readers", async () => {
+  const server = await serving();
+  const peer = python(true);
+  await using reader = lockOf(server, "h", shared);
+  await using other = lockOf(server, "h", shared);
+  const leases = [await reader.acquire(), await other.acquire()];
+  assert.equal(await peer.ask("tryAcquire", server.port, "h"), false);
+  const writing = peer.ask("acquire", server.port, "h");
+  for (const lease of leases) {
+    assert.equal(await waits(writing), true);
+    await lease.release();
+  }
+  await writing;
+  assert.equal(await reader.tryAcquire(), null);
+  await peer.ask("release", "h");
+  await (await reader.acquire()).release();
+}, ...NEWER);
+
+test("Redis and portalocker 2: it shares with no reader", async () => {
+  const server = await serving();
+  const peer = python(false);
+  await using reader = lockOf(server, "i", {
+    ...shared,
+    unavailableTimeout: 500,
+  });
+  const lease = await reader.acquire();
+  assert.equal(await peer.ask("tryAcquire", server.port, "i"), false);
+  await lease.release();
+  await peer.ask("acquire", server.port, "i");
+  assert.equal(await reader.tryAcquire(), null);
+  const reading = reader.acquire({ checkInterval: 100 });
+  assert.equal(await waits(reading), true);
+  await peer.ask("release", "i");
+  await (await reading).release();
+}, ...NEEDS);
+
+test("Redis and portalocker 4: it understands who is there", async () => {
+  const server = await serving();
+  const peer = python(true);
+  const probe = () => peer.ask("probe", server.port, "j");
+  assert.deepEqual(await probe(), []);
+  for (
+    const [options, mode] of [[{}, "exclusive"], [shared, "shared"]] as const
+  ) {
+    await using lock = lockOf(server, "j", options);
+    const { holderId } = await lock.acquire();
+    const id = `!${holderId.split("-")[0]}`;
+    assert.deepEqual(await probe(), [[id, mode, false, null]]);
+  }
+}, ...NEWER);
+
+test(
+  "Redis and portalocker 4: it and a writer kill none of 50 readers",
+  async () => {
+    const server = await serving();
+    const peer = python(true);
+    const patience = { unavailableTimeout: 400, checkInterval: 50 };
+    const readers = Array.from(
+      { length: 50 },
+      () => lockOf(server, "k", shared),
+    );
+    const leases = [];
+    for (const lock of readers) leases.push(await lock.acquire());
+    const before = await connections(server, /^portalock-/);
+    assert.equal(before.length, 50);
+    await using writer = lockOf(server, "k", patience);
+    const writing = writer.acquire({ timeout: 60_000 });
+    await givesUp(peer, server, "k", 2);
+    const now = await connections(server, /^portalock-/);
+    assert.deepEqual(before.filter((id) => !now.includes(id)), []);
+    assert.ok(leases.every(({ signal }) => !signal.aborted));
+    assert.equal(await waits(writing, 10), true);
+    for (const lock of readers) await lock[Symbol.asyncDispose]();
+    await (await writing).release();
+  },
+  ...NEWER,
+);

@@ -1,0 +1,277 @@
+import assert from "node:assert/strict";
+import { after } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { LOCK_SH } from "../../mod.ts";
+import { RedisLock } from "../../src/redis/mod.ts";
+import { Pacing } from "../../src/redis/python/poll_schedule.ts";
+import type { RedisLockOptions } from "../../src/redis/mod.ts";
+import { test } from "../support/harness.ts";
+import { detour, Peer, record } from "./support/fake_python.ts";
+import { until } from "./support/binaries.ts";
+import { RedisServer } from "./support/server.ts";
+
+let starting: Promise<RedisServer> | undefined;
+const serving = () => starting ??= RedisServer.start();
+after(async () => await (await starting)?.[Symbol.asyncDispose]());
+
+const ONE = "0".repeat(32);
+const OTHER = "f".repeat(32);
+
+let channels = 0;
+
+/** A lock through a connection of its own, which is open. */
+async function lockOf(
+  channel: string,
+  url: string,
+  options: RedisLockOptions = {},
+) {
+  const clientOptions = {};
+  await new RedisLock("other", { url, clientOptions }).run(() => {});
+  const patience = { unavailableTimeout: 400, checkInterval: 100 };
+  return new RedisLock(channel, {
+    url,
+    clientOptions,
+    ...patience,
+    ...options,
+  });
+}
+
+/** What each of the foreigners answers, and whether a reader may join them. */
+const ANSWERS: [title: string, answers: string[][], joins: boolean][] = [
+  ["shared", [[record(ONE, "shared")]], true],
+  ["shared, twice", [[record(ONE, "shared"), record(ONE, "shared")]], true],
+  [
+    "shared, both of two",
+    [[record(ONE, "shared")], [record(OTHER, "shared")]],
+    true,
+  ],
+  [
+    "shared, twice, beside one that is silent",
+    [[record(ONE, "shared"), record(ONE, "shared")], []],
+    false,
+  ],
+  [
+    "shared, two of one name",
+    [[record(ONE, "shared")], [record(ONE, "shared")]],
+    false,
+  ],
+  ["exclusive", [[record(ONE, "exclusive")]], false],
+  ["pending", [[record(ONE, "pending")]], false],
+  [
+    "shared and exclusive",
+    [[record(ONE, "shared")], [record(OTHER, "exclusive")]],
+    false,
+  ],
+  [
+    "shared and pending",
+    [[record(ONE, "shared")], [record(OTHER, "pending")]],
+    false,
+  ],
+  ["a number, as 2.x and 3.x do", [["1700000000.123"]], false],
+  ["no JSON", [["{"]], false],
+  ["nothing in particular", [["null"]], false],
+  ["another protocol", [[record(ONE, "shared", 2)]], false],
+  ["another mode", [[record(ONE, "elected")]], false],
+  ["the name of a session", [[record(`!${ONE}`, "shared")]], false],
+  ["silence", [[]], false],
+];
+
+for (const [title, answers, joins] of ANSWERS) {
+  test(`Redis, a foreigner answers: ${title}`, async () => {
+    const { url } = await serving();
+    const channel = `answers ${++channels}`;
+    const peers: Peer[] = [];
+    for (const own of answers) peers.push(await Peer.join(url, channel, own));
+    await using reader = await lockOf(channel, url, { flags: LOCK_SH });
+    await using writer = await lockOf(channel, url);
+    const lease = await reader.tryAcquire();
+    assert.equal(lease !== null, joins);
+    await lease?.release();
+    assert.equal(await writer.tryAcquire(), null);
+    const waiting = reader.acquire();
+    if (joins) await waiting;
+    else assert.equal(await Promise.race([waiting, sleep(600, null)]), null);
+    for (const peer of peers) peer.leave();
+    await (await waiting).release();
+    const writing = await writer.acquire();
+    assert.equal(writing.signal.aborted, false);
+  }, "redis-server");
+}
+
+test("Redis: a session says who it is", async () => {
+  const { url } = await serving();
+  const channel = "who";
+  const asked = async (expected = 0) =>
+    (await Peer.ask(url, channel, expected)).map((text) => JSON.parse(text));
+  await using writer = await lockOf(channel, url);
+  await using reader = await lockOf(channel, url, { flags: LOCK_SH });
+  const is = (holderId: string, mode: string) => ({
+    holder_id: `!${holderId.split("-")[0]}`,
+    mode,
+    protocol: 1,
+  });
+  const writing = await writer.acquire();
+  assert.deepEqual(await asked(1), [is(writing.holderId, "exclusive")]);
+  const waiting = reader.acquire();
+  let both = await asked();
+  await until(
+    async () => (both = await asked()).length === 2,
+    () => "the reader to wait",
+  );
+  assert.deepEqual(both.map(({ mode }) => mode).sort(), [
+    "exclusive",
+    "pending",
+  ]);
+  assert.ok(both.every(({ holder_id }) => /^![0-9a-f]{32}$/.test(holder_id)));
+  await writing.release();
+  const reading = await waiting;
+  assert.deepEqual(await asked(1), [is(reading.holderId, "shared")]);
+  await reading.release();
+  assert.deepEqual(await asked(), []);
+}, "redis-server");
+
+test("Redis: one answer speaks for all entries of a session", async () => {
+  const { url } = await serving();
+  const channel = "several";
+  const options = { url, clientOptions: {}, flags: LOCK_SH };
+  const modes = async () =>
+    (await Peer.ask(url, channel, 1)).map((text) => JSON.parse(text).mode);
+  const one = await new RedisLock(channel, options).acquire();
+  const two = await new RedisLock(channel, options).acquire();
+  assert.deepEqual(await modes(), ["shared"]);
+  await using writer = new RedisLock(channel, {
+    url,
+    clientOptions: options.clientOptions,
+  });
+  const writing = writer.acquire();
+  await until(
+    async () => (await modes())[0] === "pending",
+    () => "the writer to wait",
+  );
+  await one.release();
+  await two.release();
+  await writing;
+  assert.deepEqual(await modes(), ["exclusive"]);
+}, "redis-server");
+
+test("Redis: what is no question is not answered", async () => {
+  const server = await serving();
+  await using lock = await lockOf("noise", server.url);
+  const lease = await lock.acquire();
+  for (
+    const noise of [
+      "",
+      "x",
+      "7",
+      "null",
+      "[]",
+      "{}",
+      '{"response_channel":7}',
+      '{"response_channel":""}',
+      `granted ${lease.holderId.split("-")[1]} 1`,
+    ]
+  ) {
+    await server.command("PUBLISH", "noise", noise);
+  }
+  assert.equal((await Peer.ask(server.url, "noise", 1)).length, 1);
+  assert.equal(lease.signal.aborted, false);
+}, "redis-server");
+
+test("Redis: however many ask, no look is put off", async () => {
+  // Timers are late, so a look is meant to be somewhat sooner.
+  const prompt = new Pacing(250).left;
+  assert.ok(prompt > 0 && prompt <= 245, `${prompt}`);
+  const pacing = new Pacing(60_000);
+  const start = performance.now();
+  assert.equal(pacing.asked(), true);
+  while (performance.now() < start + 10) assert.equal(pacing.asked(), false);
+  assert.equal(pacing.left, 0);
+  // It goes on looking, while who asked may still be there.
+  for (let i = 0; i < 20; i++) {
+    pacing.looked();
+    assert.ok(pacing.left <= 60, `${pacing.left}`);
+  }
+  // Timers may be early.
+  await sleep(2100);
+  for (let i = 0; i < 20; i++) pacing.looked();
+  assert.ok(pacing.left > 59_000, `${pacing.left}`);
+});
+
+test("Redis: a foreigner that leaves is waited for no longer", async () => {
+  const { url } = await serving();
+  const patience = { unavailableTimeout: 10_000, flags: LOCK_SH };
+  await using reader = await lockOf("left", url, patience);
+  const peer = await Peer.join(url, "left", []);
+  const start = performance.now();
+  const trying = reader.tryAcquire();
+  await sleep(200);
+  peer.leave();
+  const lease = await trying;
+  const took = performance.now() - start;
+  assert.ok(took < 9000, `${took} ms`);
+  assert.ok(lease);
+  await lease.release();
+}, "redis-server");
+
+test("Redis: a reader far away joins others", async () => {
+  const { port, url } = await serving();
+  await using _ = await Peer.join(url, "far", [record(ONE, "shared")]);
+  // The others have always answered while a look is under way.
+  await using way = await detour(port, 150);
+  await using reader = await lockOf("far", `redis://127.0.0.1:${way.port}`, {
+    flags: LOCK_SH,
+    checkInterval: 200,
+    unavailableTimeout: 5000,
+  });
+  const lease = await reader.acquire({ timeout: 10_000 });
+  await lease.release();
+}, "redis-server");
+
+test(
+  "Redis: a reader that asks for longer than timers can asks on",
+  async () => {
+    const { port, url } = await serving();
+    await using way = await detour(port, 50);
+    const far = `redis://127.0.0.1:${way.port}`;
+    await using _ = await Peer.join(far, "long", [record(ONE, "shared")]);
+    await using reader = await lockOf("long", url, {
+      flags: LOCK_SH,
+      unavailableTimeout: 2 ** 40,
+    });
+    const lease = await reader.acquire({ timeout: 10_000 });
+    await lease.release();
+  },
+  "redis-server",
+);
+
+test("Redis: who gives up asks nobody any more", async () => {
+  const server = await serving();
+  const { url } = server;
+  const options = {
+    url,
+    clientOptions: {},
+    unavailableTimeout: 120_000,
+    flags: LOCK_SH,
+  };
+  // Or its channels would soon be gone with the session.
+  await using kept = await new RedisLock("kept", options).acquire();
+  await using _ = await Peer.join(url, "enough", []);
+  const reader = new RedisLock("enough", options);
+  // A session hears the answers on a channel of its own.
+  const asking = async () => {
+    const found = await server.command(
+      ...["PUBSUB", "CHANNELS", "portalock:session:*:*"],
+    );
+    return (found as unknown[]).length > 0;
+  };
+  for (const how of [{}, { failWhenLocked: true }]) {
+    const controller = new AbortController();
+    const { signal } = controller;
+    const wait = reader.acquire({ timeout: 60_000, ...how, signal });
+    await until(asking, () => "a question");
+    controller.abort();
+    await assert.rejects(wait, { name: "AbortError" });
+    await until(async () => !await asking(), () => "the end of the question");
+  }
+  assert.equal(kept.held, true);
+}, "redis-server");

@@ -1,0 +1,169 @@
+import assert from "node:assert/strict";
+import { after } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { AlreadyLocked, LOCK_EX, LOCK_SH } from "../../mod.ts";
+import { RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
+import { test } from "../support/harness.ts";
+import { BACKENDS } from "./support/topologies.ts";
+import type { Backend } from "./support/topologies.ts";
+import { assertNone } from "./support/inspect.ts";
+
+/** Two holders that cannot be told apart by one object. */
+const two = (...args: ConstructorParameters<typeof RedisLock>) =>
+  [new RedisLock(...args), new RedisLock(...args)] as const;
+
+for (const { name, needs, start } of BACKENDS) {
+  let backend: Backend | undefined;
+  after(() => backend?.[Symbol.asyncDispose]());
+
+  const suite = (promise: string, body: (backend: Backend) => Promise<void>) =>
+    test(`RedisLock by ${name}: ${promise}`, async () => {
+      backend ??= await start();
+      await body(backend);
+      await assertNone(() => backend!.left());
+    }, needs);
+
+  suite("excludes others until it is released", async ({ options }) => {
+    const [lock, other] = two("jobs", options);
+    const lease = await lock.acquire();
+    assert.equal(lock.locked, true);
+    assert.equal(await other.tryAcquire(), null);
+    await assert.rejects(other.acquire({ timeout: 300 }), (error) => {
+      assert.ok(error instanceof AlreadyLocked);
+      assert.match(error.message, /^Cannot lock jobs: already locked \(waited/);
+      assert.ok(error.waited >= 299, `${error.waited}`);
+      return true;
+    });
+    await lease.release();
+    assert.equal(lock.locked, false);
+    await using again = await other.tryAcquire();
+    assert.ok(again);
+  });
+
+  suite("is handed over to whoever waits first", async ({ options }) => {
+    const locks = Array.from({ length: 10 }, () => new RedisLock("q", options));
+    const first = await locks[0].acquire();
+    const order: number[] = [];
+    const tasks = locks.slice(1).map(async (lock, i) => {
+      await sleep(i * 20);
+      await using _ = await lock.acquire({ checkInterval: 60_000 });
+      order.push(i);
+    });
+    await sleep(300);
+    await first.release();
+    await Promise.all(tasks);
+    assert.deepEqual(order, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+  });
+
+  suite("is shared by readers, not by a writer", async ({ options }) => {
+    const read = { ...options, flags: LOCK_SH };
+    const [one, other] = two("rw", read);
+    const writer = new RedisLock("rw", { ...options, flags: LOCK_EX });
+    const leases = [await one.acquire(), await other.acquire()];
+    assert.equal(await writer.tryAcquire(), null);
+    const writing = writer.acquire({ checkInterval: 60_000 });
+    await sleep(50);
+    // Whoever comes after a waiting writer waits.
+    assert.equal(await new RedisLock("rw", read).tryAcquire(), null);
+    const entered: string[] = [];
+    const reading = [1, 2].map(async () => {
+      await using _ = await new RedisLock("rw", read).acquire();
+      entered.push("reader");
+      await sleep(50);
+      assert.equal(entered.length, 3);
+    });
+    await sleep(50);
+    for (const lease of leases) await lease.release();
+    const lease = await writing;
+    entered.push("writer");
+    await lease.release();
+    await Promise.all(reading);
+    assert.deepEqual(entered, ["writer", "reader", "reader"]);
+  });
+
+  suite("gives larger and larger fencing tokens", async ({ options }) => {
+    const [one, other] = two("tokens", options);
+    const tokens: bigint[] = [];
+    const work = [one, other].map(async (lock) => {
+      for (let i = 0; i < 50; i++) {
+        await lock.run(({ fencingToken }) => tokens.push(fencingToken));
+      }
+    });
+    await Promise.all(work);
+    assert.equal(tokens.length, 100);
+    tokens.reduce((last, token) => {
+      assert.ok(token > last, `${token} after ${last}`);
+      return token;
+    });
+  });
+
+  suite("a semaphore has so many places", async ({ options }) => {
+    const semaphore = new RedisSemaphore("places", 3, options);
+    let inside = 0, most = 0;
+    const tasks = Array.from({ length: 20 }, () =>
+      semaphore.run(async () => {
+        most = Math.max(most, ++inside);
+        await sleep(5);
+        inside--;
+      }));
+    await Promise.all(tasks);
+    assert.equal(most, 3);
+    const leases = [1, 2, 3].map(() => semaphore.acquire());
+    await Promise.all(leases);
+    assert.equal(await semaphore.tryAcquire(), null);
+    // It has nothing to do with the lock of the same name.
+    await new RedisLock("places", options).run(() => {});
+    await semaphore.release();
+    await using again = await new RedisSemaphore("places", 3, options)
+      .tryAcquire();
+    assert.ok(again);
+    await semaphore[Symbol.asyncDispose]();
+    assert.equal(semaphore.locked, false);
+  });
+
+  suite("names of any kind are taken as they are", async ({ options }) => {
+    for (
+      const channel of ["ä ö", "a:b", "{a}", "a}b{c", "%7B", "x".repeat(999)]
+    ) {
+      const [lock, other] = two(channel, options);
+      await using lease = await lock.acquire();
+      assert.equal(lease.channel, channel);
+      assert.equal(await other.tryAcquire(), null);
+    }
+    await using _ = await new RedisLock("a", options).acquire();
+    await using other = await new RedisLock("{a}", options).tryAcquire();
+    assert.ok(other);
+  });
+
+  suite("an aborted wait leaves nothing", async ({ options }) => {
+    const [lock, other] = two("aborted", options);
+    const lease = await lock.acquire();
+    const controller = new AbortController();
+    const waiting = other.acquire({ signal: controller.signal });
+    await sleep(50);
+    const reason = new Error("enough");
+    controller.abort(reason);
+    await assert.rejects(waiting, (error) => error === reason);
+    await lease.release();
+    await using again = await lock.tryAcquire();
+    assert.ok(again);
+  });
+
+  suite("one object is a mutex among tasks", async ({ options }) => {
+    const lock = new RedisLock("tasks", options);
+    const order: number[] = [];
+    let inside = 0;
+    await Promise.all(
+      Array.from({ length: 30 }, (_, i) =>
+        lock.run(async () => {
+          assert.equal(++inside, 1);
+          await sleep(1);
+          order.push(i);
+          inside--;
+        })),
+    );
+    assert.deepEqual(order, Array.from({ length: 30 }, (_, i) => i));
+    await using _ = await lock.acquire();
+    await assert.rejects(lock.acquire({ timeout: 20 }), /this same object/);
+  });
+}

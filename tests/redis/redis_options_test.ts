@@ -1,0 +1,155 @@
+import assert from "node:assert/strict";
+import { inspect } from "node:util";
+import { createClient } from "redis";
+import { LOCK_EX, LOCK_NB, LOCK_SH, LockException } from "../../mod.ts";
+import { RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
+import { test } from "../support/harness.ts";
+
+type Make = (...args: unknown[]) => unknown;
+
+const lock: Make = (...args) =>
+  new RedisLock(...args as ConstructorParameters<typeof RedisLock>);
+const semaphore: Make = (channel, options) =>
+  new RedisSemaphore(channel as string, 2, options as object);
+
+/** Arguments, the class of the error, and what it says. */
+const BAD: [unknown[], typeof TypeError | typeof RangeError, RegExp][] = [
+  [[""], RangeError, /^channel must not be empty/],
+  [[undefined], TypeError, /^channel must be a string, not undefined/],
+  [[17], TypeError, /^channel must be a string, not 17/],
+  [[["a"]], TypeError, /^channel must be a string, not \[ 'a' \]/],
+  [["portalock:x"], RangeError, /^channel must not begin with portalock:/],
+  [["a", null], TypeError, /^options must be an object, not null/],
+  [["a", 5], TypeError, /^options must be an object, not 5/],
+  [["a", { time_out: 5 }], TypeError, /^unknown option time_out; .*timeout/],
+  [["a", { onWait() {} }], TypeError, /^unknown option onWait; /],
+  [["a", { mode: "w" }], TypeError, /^unknown option mode; /],
+  [["a", { timeout: -1 }], RangeError, /^timeout must be .* not -1/],
+  [["a", { timeout: NaN }], RangeError, /^timeout must be .* not NaN/],
+  [["a", { timeout: "5" }], TypeError, /^timeout must be .* not '5'/],
+  [["a", { checkInterval: 0 }], RangeError, /^checkInterval must be/],
+  [["a", { checkInterval: Infinity }], RangeError, /^checkInterval must be/],
+  [["a", { failWhenLocked: 1 }], TypeError, /^failWhenLocked must be/],
+  [["a", { signal: {} }], TypeError, /^signal must be an AbortSignal/],
+  ...[0, -1, NaN, Infinity].map((unavailableTimeout) =>
+    [
+      ["a", { unavailableTimeout }],
+      RangeError,
+      /^unavailableTimeout must be .*more than 0 and finite/,
+    ] as (typeof BAD)[number]
+  ),
+  [["a", { unavailableTimeout: "5" }], TypeError, /^unavailableTimeout must/],
+  [["a", { unavailableTimeout: null }], TypeError, /^unavailableTimeout must/],
+  [["a", { clientOptions: "x" }], TypeError, /^clientOptions must be an obj/],
+  [["a", { clientOptions: null }], TypeError, /^clientOptions must be an obj/],
+  [
+    ["a", { client: createClient(), clientOptions: {} }],
+    TypeError,
+    /^clientOptions go with url, or with sentinels/,
+  ],
+  [["a", { client: {} }], TypeError, /^client must be a client, a pool/],
+  [["a", { client: null }], TypeError, /^client must be .*not null/],
+  [["a", { client: "redis://a" }], TypeError, /^client must be .*not string/],
+  [["a", { client: new Map() }], TypeError, /^client must be a client/],
+  [["a", { url: 5 }], TypeError, /^url must be a string, not 5/],
+  [["a", { url: "" }], RangeError, /^url must begin with redis:/],
+  [["a", { url: "http://x:geheim@a" }], RangeError, /^url must begin with red/],
+  [["a", { url: "redis://x:geheim@a:b:c" }], RangeError, /^url cannot be read/],
+  [["a", { url: "redis://:geheim@[" }], RangeError, /^url cannot be read/],
+  [["a", { url: "unix:geheim" }], RangeError, /^url cannot be read/],
+  [["a", { url: "redis://:geheim@a/x" }], RangeError, /^url cannot be read/],
+  [["a", { url: "redis://:geheim%@a" }], RangeError, /^url cannot be read/],
+];
+
+for (const [name, make] of Object.entries({ lock, semaphore })) {
+  for (const [args, Kind, message] of BAD) {
+    test(`options in Redis: a ${name} refuses ${inspect(args)}`, () => {
+      assert.throws(() => make(...args), (error) => {
+        assert.ok(error instanceof Kind, String(error));
+        assert.match(error.message, message);
+        assert.doesNotMatch(error.message, /geheim/);
+        return true;
+      });
+    });
+  }
+}
+
+test("options in Redis: run() refuses what is no function, and asks no server", async () => {
+  const url = "redis://127.0.0.1:1";
+  for (const one of [lock("a", { url }), semaphore("a", { url })]) {
+    const { run } = one as { run(body: unknown): Promise<unknown> };
+    await assert.rejects(run.call(one, undefined), {
+      name: "TypeError",
+      message: /^body must be a function, not undefined/,
+    });
+  }
+});
+
+for (
+  const flags of [LOCK_EX | LOCK_NB, LOCK_SH | LOCK_NB, LOCK_NB, 0, 8, "ex"]
+) {
+  test(`options in Redis: the flags ${inspect(flags)} are refused`, () => {
+    assert.throws(() => lock("a", { flags }), (error) => {
+      assert.ok(error instanceof RangeError);
+      assert.match(error.message, /^flags must be LOCK_EX or LOCK_SH, not /);
+      return true;
+    });
+  });
+}
+
+test("options in Redis: a semaphore has no flags", () => {
+  assert.throws(() => semaphore("a", { flags: LOCK_EX }), /unknown option fla/);
+});
+
+test("options in Redis: a maximum is a number of places", () => {
+  for (const maximum of [0, -1, 1.5, NaN, Infinity, "2", undefined]) {
+    assert.throws(
+      () => new RedisSemaphore("a", maximum as number),
+      /^(TypeError|RangeError): maximum must be a whole number/,
+    );
+  }
+});
+
+test("options in Redis: client and url exclude each other", () => {
+  const client = createClient();
+  assert.throws(
+    () => new RedisLock("a", { client, url: "redis://x:geheim@a" }),
+    { name: "TypeError", message: "client and url exclude each other" },
+  );
+});
+
+test("options in Redis: acquire() refuses what it does not know", async () => {
+  const lock = new RedisLock("a", { url: "redis://127.0.0.1:1" });
+  const options = { flags: LOCK_SH } as object;
+  await assert.rejects(lock.acquire(options), {
+    name: "TypeError",
+    message: /^unknown option flags/,
+  });
+  await assert.rejects(lock.acquire({ timeout: -1 }), RangeError);
+  await assert.rejects(lock.run(() => {}, { timeout: -1 }), RangeError);
+  assert.equal(lock.locked, false);
+});
+
+test("options in Redis: these are taken", () => {
+  const urls = [
+    "redis://localhost",
+    "rediss://user:geheim@localhost:6380/3",
+    "redis://[::1]:6379",
+    "unix:///run/redis.sock",
+    "unix://user:geheim@/run/redis.sock?db=1",
+  ];
+  for (const url of urls) lock("a", { url });
+  lock("a");
+  lock("a", { timeout: Infinity, checkInterval: 1, unavailableTimeout: 0.5 });
+  lock("a", { timeout: undefined, client: undefined, url: undefined });
+  lock("a", { clientOptions: { socket: { port: 1 } }, flags: LOCK_SH });
+});
+
+test("options in Redis: no error of a connection shows a password", async () => {
+  const url = "redis://user:geheim@127.0.0.1:1";
+  await assert.rejects(new RedisLock("a", { url }).tryAcquire(), (error) => {
+    assert.ok(error instanceof LockException);
+    assert.doesNotMatch(inspect(error), /geheim/);
+    return true;
+  });
+});

@@ -1,0 +1,171 @@
+import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
+import process from "node:process";
+import { Alarm } from "../../src/redis/alarm.ts";
+import { RedisLock } from "../../src/redis/mod.ts";
+import { lockNames } from "../../src/redis/keys.ts";
+import { Presence } from "../../src/redis/acquisition/subscription.ts";
+import type { Session } from "../../src/redis/connection/connection.ts";
+import { test } from "../support/harness.ts";
+import { Gate } from "./support/delay_proxy.ts";
+import { until } from "./support/binaries.ts";
+import type { RedisServer } from "./support/server.ts";
+import { holders, noSessions, suiteOf } from "./support/inspect.ts";
+
+const suite = suiteOf("late answers in Redis");
+
+/** How many are subscribed to both channels of a lock. */
+async function subscribed(server: RedisServer, channel: string) {
+  const found = await server.command(
+    ...["PUBSUB", "NUMSUB", channel, `portalock:{${channel}}`],
+  ) as [string, number, string, number];
+  return [found[1], found[3]];
+}
+
+/** Waits until so many hold a lock, whoever knows by then. */
+const held = (server: RedisServer, channel: string, count: number) =>
+  until(
+    async () => await holders(server, channel) === count,
+    () => `${count} who hold ${channel}`,
+  );
+
+/** Waits until all that was sent has been answered, if not read. */
+const executed = (gate: Gate) =>
+  until(async () => {
+    const { kept } = gate;
+    await sleep(30);
+    return gate.kept === kept;
+  }, () => "the last answer");
+
+/** Locks through a session that stays, and whose answers a gate may keep. */
+async function through(
+  server: RedisServer,
+  body: (gate: Gate, lock: () => RedisLock) => Promise<void>,
+): Promise<void> {
+  await using gate = await Gate.to(server.port);
+  const options = { url: gate.url, clientOptions: {} };
+  const lock = () => new RedisLock("late", options);
+  await using other = new RedisLock("other", options);
+  // To load node-redis takes a while.
+  await other.acquire({ timeout: 60_000 });
+  await body(gate, lock);
+  assert.equal(other.locked, true);
+}
+
+for (const when of ["before", "after"]) {
+  suite(`who comes ${when} the answer to who gave up`, async (server) => {
+    await through(server, async (gate, lock) => {
+      const controller = new AbortController();
+      const { signal } = controller;
+      gate.close();
+      const first = lock().acquire({ signal });
+      first.catch(() => {});
+      await held(server, "late", 1);
+      const { kept } = gate;
+      controller.abort();
+      await held(server, "late", 0);
+      await executed(gate);
+      if (when === "after") {
+        // What answers the first, but not what it sent last.
+        gate.pass(kept);
+        await sleep(50);
+      }
+      const second = lock().acquire();
+      await held(server, "late", 1);
+      gate.open();
+      await assert.rejects(first, { name: "AbortError" });
+      const lease = await second;
+      assert.deepEqual(await subscribed(server, "late"), [1, 1]);
+      await lease.release();
+    });
+    await noSessions(server);
+  });
+}
+
+suite("who gives up after a release", async (server) => {
+  await through(server, async (gate, lock) => {
+    const lease = await lock().acquire();
+    gate.close();
+    const released = lease.release();
+    await held(server, "late", 0);
+    await executed(gate);
+    const controller = new AbortController();
+    const { signal } = controller;
+    const second = lock().acquire({ signal });
+    second.catch(() => {});
+    await held(server, "late", 1);
+    controller.abort();
+    await held(server, "late", 0);
+    gate.open();
+    await released;
+    await assert.rejects(second, { name: "AbortError" });
+    await until(
+      async () => String(await subscribed(server, "late")) === "0,0",
+      () => "the end of the subscription",
+    );
+  });
+  await noSessions(server);
+});
+
+suite("many who come and give up together", async (server) => {
+  await through(server, async (gate, lock) => {
+    gate.close();
+    const controllers = [1, 2, 3].map(() => new AbortController());
+    const tries = controllers.map(({ signal }) => lock().acquire({ signal }));
+    for (const one of tries) one.catch(() => {});
+    await held(server, "late", 1);
+    for (const controller of controllers) controller.abort();
+    await held(server, "late", 0);
+    gate.open();
+    for (const one of tries) await assert.rejects(one, { name: "AbortError" });
+    await until(
+      async () => String(await subscribed(server, "late")) === "0,0",
+      () => "the end of the subscription",
+    );
+    const lease = await lock().acquire();
+    assert.deepEqual(await subscribed(server, "late"), [1, 1]);
+    await lease.release();
+    assert.deepEqual(await subscribed(server, "late"), [0, 0]);
+  });
+  await noSessions(server);
+});
+
+test("late answers in Redis: those who leave together unsubscribe once", async () => {
+  let answer = () => {};
+  let unsubscribed = 0;
+  const session = {
+    id: "0".repeat(32),
+    client: "1",
+    entries: new Map(),
+    lost: undefined,
+    number: () => 1,
+    connection: {
+      subscribe: () => new Promise<void>((resolve) => answer = resolve),
+      unsubscribe: () => Promise.resolve(void unsubscribed++),
+    },
+  } as unknown as Session;
+  let ended = 0;
+  const names = lockNames("together", false);
+  const presence = new Presence(session, names, () => void ended++);
+  const entries = [1, 2, 3].map(() => presence.enter("x").entry);
+  const left = entries.map((entry) => presence.leave(entry));
+  answer();
+  await Promise.all(left);
+  assert.deepEqual([ended, unsubscribed], [1, 1]);
+});
+
+test("late answers in Redis: an alarm that is late rings at once", async () => {
+  const warnings: string[] = [];
+  const warned = ({ name }: Error) => warnings.push(name);
+  process.on("warning", warned);
+  try {
+    const alarm = new Alarm();
+    let rung = false;
+    alarm.set(-1, () => rung = true);
+    await until(() => Promise.resolve(rung), () => "the alarm");
+    alarm.end();
+  } finally {
+    process.off("warning", warned);
+  }
+  assert.deepEqual(warnings, []);
+});

@@ -1,0 +1,293 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { createClient, createCluster, createSentinel } from "redis";
+import {
+  can,
+  folder,
+  scriptOn,
+  self,
+  test,
+  Worker,
+} from "../support/harness.ts";
+import { RedisCluster } from "./support/cluster.ts";
+import { until } from "./support/binaries.ts";
+import { RedisSentinel } from "./support/sentinel.ts";
+import { RedisServer, SERVERS } from "./support/server.ts";
+
+const PYTHON = ["Python's RedisLock", "Python's portalocker 4"] as const;
+
+/** Whether there is a process of this number, one that ended included. */
+const exists = (pid: number) =>
+  process.platform === "win32"
+    ? existsSync(`Z:\\proc\\${pid}`)
+    : spawnSync("ps", ["-p", String(pid)]).status === 0;
+
+/** The processes that work in a folder: a server and what guards it. */
+const processesIn = (path: string) =>
+  spawnSync("sh", [
+    "-c",
+    'for i in /proc/[0-9]*; do [ "$(readlink "$i/cwd")" != "$0" ] || echo "$i"; done',
+    path,
+  ], { encoding: "utf8" }).stdout;
+
+for (const program of SERVERS) {
+  const { name, needs } = program;
+
+  test(
+    `a test server: ${name} answers, and leaves neither process nor file`,
+    async () => {
+      const server = await RedisServer.start({ program });
+      const { pid, folder } = server;
+      assert.equal(await server.command("SET", "ä", "ü\r\n"), "OK");
+      assert.equal(await server.command("GET", "ä"), "ü\r\n");
+      assert.deepEqual(await server.command("MGET", "ä", "b"), ["ü\r\n", null]);
+      await assert.rejects(server.command("INCR", "ä"), /not an integer/);
+      if (can("/proc")) assert.notEqual(processesIn(folder), "");
+      await server[Symbol.asyncDispose]();
+      assert.equal(exists(pid), false);
+      if (can("/proc")) {
+        await until(
+          () => Promise.resolve(processesIn(folder) === ""),
+          () => `the end of ${processesIn(folder)}`,
+        );
+      }
+      assert.equal(existsSync(folder), false);
+    },
+    needs,
+  );
+
+  test(
+    `a test server: ${name} restarts on its port without its data`,
+    async () => {
+      await using server = await RedisServer.start({ program });
+      const { pid, port } = server;
+      await server.command("SET", "a", "b");
+      await server.restart();
+      assert.equal(server.port, port);
+      assert.notEqual(server.pid, pid);
+      assert.equal(exists(pid), false);
+      assert.equal(await server.command("GET", "a"), null);
+    },
+    needs,
+  );
+}
+
+test("a test server: ends with a process that is killed", async () => {
+  await using starter = new Worker(scriptOn(self, "redis_starter"));
+  const { pid, folder } = JSON.parse(await starter.line());
+  assert.equal(exists(pid), true);
+  await starter.kill();
+  await until(
+    () => Promise.resolve(!exists(pid) && !existsSync(folder)),
+    () => `${pid} to end`,
+  );
+}, "redis-server");
+
+test(
+  "a test server: can be stopped and goes on where it was",
+  async () => {
+    await using server = await RedisServer.start();
+    await server.command("SET", "a", "b");
+    await server.signal("SIGSTOP");
+    let answered = false;
+    const answer = server.command("GET", "a").finally(() => answered = true);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    assert.equal(answered, false);
+    await server.signal("SIGCONT");
+    assert.equal(await answer, "b");
+  },
+  "redis-server",
+);
+
+test(
+  "a test server: one that is stopped can be disposed of",
+  async () => {
+    const server = await RedisServer.start();
+    const { pid } = server;
+    await server.signal("SIGSTOP");
+    await server[Symbol.asyncDispose]();
+    assert.equal(exists(pid), false);
+  },
+  "redis-server",
+);
+
+test("a test server: its commands fail while it is down", async () => {
+  await using server = await RedisServer.start();
+  await server.stop();
+  await assert.rejects(server.command("PING"));
+  await server.restart();
+  assert.equal(await server.command("PING"), "PONG");
+}, "redis-server");
+
+test("a test server: wants its password, from node-redis too", async () => {
+  const password = "p @ss/wörd";
+  await using server = await RedisServer.start({ password });
+  assert.equal(await server.command("PING"), "PONG");
+  const client = createClient({ url: server.url });
+  await client.connect();
+  assert.equal(await client.ping(), "PONG");
+  client.destroy();
+  const stranger = createClient({ url: `redis://127.0.0.1:${server.port}` });
+  await assert.rejects(async () => {
+    await stranger.connect();
+    await stranger.ping();
+  }, /NOAUTH/);
+  stranger.destroy();
+}, "redis-server");
+
+test("a test server: says why it does not start", async () => {
+  const start = RedisServer.start({ config: ["no-such-setting 1"] });
+  await assert.rejects(start, /no-such-setting/);
+}, "redis-server");
+
+test("a test cluster: takes keys on all masters and moves slots", async () => {
+  await using cluster = await RedisCluster.start();
+  const client = createCluster({ rootNodes: [{ url: cluster.urls[0] }] });
+  await client.connect();
+  try {
+    const used = new Set<RedisServer>();
+    for (let i = 0; i < 30; i++) {
+      assert.equal(await client.set(`key ${i}`, String(i)), "OK");
+      used.add(await cluster.nodeOf(await cluster.slotOf(`key ${i}`)));
+    }
+    assert.equal(used.size, 3);
+
+    const slot = await cluster.slotOf("key 7");
+    const from = await cluster.nodeOf(slot);
+    const to = cluster.nodes.find((node) => node !== from)!;
+    await cluster.migrate(slot, to, async () => {
+      assert.equal(await client.get("key 7"), "7");
+      await assert.rejects(from.command("GET", "key 7"), /^Error: ASK /);
+    });
+    assert.equal(await cluster.nodeOf(slot), to);
+    assert.equal(await to.command("GET", "key 7"), "7");
+    await assert.rejects(from.command("GET", "key 7"), /^Error: MOVED /);
+    assert.equal(await client.get("key 7"), "7");
+  } finally {
+    client.destroy();
+  }
+}, "redis-server");
+
+test("a test cluster: a replica takes over from a master", async () => {
+  await using cluster = await RedisCluster.start({ replicas: true });
+  const slot = await cluster.slotOf("a");
+  const master = await cluster.nodeOf(slot);
+  await master.stop();
+  const replica = cluster.nodes[cluster.nodes.indexOf(master) + 3];
+  await until(
+    async () => await cluster.nodeOf(slot) === replica,
+    () => "the replica to take over",
+  );
+  await cluster.fine();
+  assert.equal(await replica.command("SET", "a", "b"), "OK");
+  assert.ok((await cluster.masters()).includes(replica));
+}, "redis-server");
+
+for (const [how, sentinels] of [["kill", 3], ["order", 1]] as const) {
+  test(`a test sentinel: ${sentinels}, a failover by ${how}`, async () => {
+    await using group = await RedisSentinel.start({ sentinels });
+    const client = createSentinel({
+      name: group.name,
+      sentinelRootNodes: group.roots,
+    });
+    client.on("error", () => {});
+    await client.connect();
+    try {
+      await client.set("a", "before");
+      await until(
+        async () => await group.replica.command("GET", "a") === "before",
+        () => "replication",
+      );
+      const next = group.replica;
+      assert.equal(await group.failover(how), next);
+      assert.equal(group.master, next);
+      assert.equal(await next.command("SET", "a", "after"), "OK");
+      await until(
+        async () => await client.get("a").catch(() => null) === "after",
+        () => "node-redis to see the new master",
+      );
+    } finally {
+      client.destroy();
+    }
+  }, "redis-server");
+}
+
+for (const [first, second] of [[false, true], [true, false]]) {
+  const name = (newer: boolean) => newer ? "4" : "Debian's";
+  test(
+    `a test server: portalocker ${name(first)} excludes ${name(second)}`,
+    async () => {
+      await using server = await RedisServer.start();
+      await using one = Worker.redisPython(first);
+      await using other = Worker.redisPython(second);
+      await one.ask("acquire", server.port, "a");
+      assert.equal(await other.ask("tryAcquire", server.port, "a"), false);
+      assert.equal(await other.ask("tryAcquire", server.port, "b"), true);
+      await one.ask("release", "a");
+      assert.equal(await other.ask("tryAcquire", server.port, "a"), true);
+      assert.equal(await one.ask("tryAcquire", server.port, "a"), false);
+      await other.kill();
+      await one.ask("acquire", server.port, "a");
+    },
+    "redis-server",
+    ...PYTHON,
+  );
+}
+
+test(
+  "a test server: readers of portalocker 4 share, writers do not",
+  async () => {
+    await using server = await RedisServer.start();
+    await using one = Worker.redisPython(true);
+    await using other = Worker.redisPython(true);
+    await one.ask("acquire", server.port, "a", "shared");
+    assert.equal(
+      await other.ask("tryAcquire", server.port, "a", "shared"),
+      true,
+    );
+    await other.ask("release", "a");
+    assert.equal(await other.ask("tryAcquire", server.port, "a"), false);
+  },
+  "redis-server",
+  ...PYTHON,
+);
+
+test(
+  "a test server: portalocker 4 says that it lost its lock",
+  async () => {
+    await using server = await RedisServer.start();
+    await using python = Worker.redisPython(true);
+    await python.ask("acquire", server.port, "a");
+    assert.equal(await python.ask("lost", "a"), false);
+    await server.stop();
+    await until(
+      async () => await python.ask("lost", "a") === true,
+      () => "the loss",
+    );
+  },
+  "redis-server",
+  ...PYTHON,
+);
+
+test(
+  "a test server: one of two Pythons is inside at a time",
+  async () => {
+    using dir = folder();
+    for (const name of ["inside", "doomed"]) mkdirSync(join(dir.path, name));
+    await using server = await RedisServer.start();
+    await using one = Worker.redisPython();
+    await using two = Worker.redisPython(true);
+    // Three of theirs can let each other in.
+    const sections = await Promise.all(
+      [one, two].map((python) =>
+        python.ask("soak", server.port, "a", dir.path, 2)
+      ),
+    );
+    assert.ok(sections.every((count) => Number(count) > 0), String(sections));
+  },
+  "redis-server",
+  ...PYTHON,
+);

@@ -1,0 +1,199 @@
+/** A cluster of Redis servers, made by commands as `redis-cli` makes one. */
+
+import { freePort, until } from "./binaries.ts";
+import { RedisServer, type ServerProgram } from "./server.ts";
+
+const SLOTS = 16_384;
+const MASTERS = 3;
+
+/** Milliseconds for moving some keys. */
+const LONGEST_MOVE = 10_000;
+
+export interface RedisClusterOptions {
+  /** Whether each master has a replica. */
+  replicas?: boolean;
+  /** More lines of each `redis.conf`. */
+  config?: string[];
+  program?: ServerProgram;
+}
+
+export class RedisCluster implements AsyncDisposable {
+  /** The masters in the order of their slots, then their replicas, so begun. */
+  readonly nodes: RedisServer[] = [];
+
+  /** Starts three masters that share the slots; returns once all are fine. */
+  static async start(options: RedisClusterOptions = {}): Promise<RedisCluster> {
+    const cluster = new RedisCluster();
+    try {
+      await cluster.#begin(options);
+      return cluster;
+    } catch (error) {
+      await cluster[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  get urls(): string[] {
+    return this.nodes.map(({ url }) => url);
+  }
+
+  /** The slot of a key or of a sharded channel. */
+  async slotOf(key: string): Promise<number> {
+    const [node] = this.#running();
+    return Number(await node.command("CLUSTER", "KEYSLOT", key));
+  }
+
+  /** The master of a slot, as one node sees it. */
+  async nodeOf(
+    slot: number,
+    seenBy: RedisServer = this.#running()[0],
+  ): Promise<RedisServer> {
+    const ranges = await seenBy.command("CLUSTER", "SLOTS") as [
+      number,
+      number,
+      [string, number, string],
+    ][];
+    const range = ranges.find(([first, last]) => first <= slot && slot <= last);
+    const node = this.nodes.find(({ port }) => port === range?.[2][1]);
+    if (!node) throw new Error(`slot ${slot} has no master`);
+    return node;
+  }
+
+  /** The nodes that are masters now. */
+  async masters(): Promise<RedisServer[]> {
+    const nodes = this.#running();
+    const roles = await Promise.all(nodes.map((node) => node.command("ROLE")));
+    return nodes.filter((_, i) => (roles[i] as string[])[0] === "master");
+  }
+
+  /**
+   * Moves a slot and its keys to another master; `between` is called when the
+   * keys have moved and the slot has not. Returns when every master knows.
+   */
+  async migrate(
+    slot: number,
+    to: RedisServer,
+    between: () => void | Promise<void> = () => {},
+  ): Promise<void> {
+    const from = await this.nodeOf(slot);
+    if (from === to) return;
+    const [source, target] = await Promise.all([from, to].map(idOf));
+    await to.command("CLUSTER", "SETSLOT", slot, "IMPORTING", source);
+    await from.command("CLUSTER", "SETSLOT", slot, "MIGRATING", target);
+    await moveKeys(slot, from, to);
+    await between();
+    await moveKeys(slot, from, to);
+    const masters = await this.masters();
+    const others = masters.filter((node) => node !== from && node !== to);
+    for (const node of [to, from, ...others]) {
+      await node.command("CLUSTER", "SETSLOT", slot, "NODE", target);
+    }
+    await this.#agree(slot, to, masters);
+  }
+
+  /** Waits until every running node says that the cluster works. */
+  async fine(): Promise<void> {
+    const nodes = this.#running();
+    await until(async () => {
+      const states = await Promise.all(
+        nodes.map((node) => node.info("CLUSTER", "INFO")),
+      );
+      return states.every((state) =>
+        state.cluster_state === "ok" &&
+        Number(state.cluster_known_nodes) === this.nodes.length &&
+        Number(state.cluster_slots_ok) === SLOTS
+      );
+    }, () => "a cluster that is fine");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.nodes.map((node) => node[Symbol.asyncDispose]()));
+  }
+
+  async #begin({ replicas, config, program }: RedisClusterOptions) {
+    const count = replicas ? 2 * MASTERS : MASTERS;
+    const buses: number[] = [];
+    for (let i = 0; i < count; i++) {
+      buses.push(await freePort());
+      this.nodes.push(
+        await RedisServer.start({
+          program,
+          config: [
+            "cluster-enabled yes",
+            "cluster-node-timeout 2000",
+            "cluster-announce-ip 127.0.0.1",
+            `cluster-port ${buses[i]}`,
+            ...config ?? [],
+          ],
+        }),
+      );
+      await this.nodes[i].command("CLUSTER", "SET-CONFIG-EPOCH", i + 1);
+    }
+    for (let i = 0; i < MASTERS; i++) {
+      const [first, next] = [i, i + 1].map((n) =>
+        Math.floor(n * SLOTS / MASTERS)
+      );
+      await this.nodes[i].command("CLUSTER", "ADDSLOTSRANGE", first, next - 1);
+    }
+    await this.#meet(buses);
+    await this.fine();
+    for (const [i, replica] of this.nodes.slice(MASTERS).entries()) {
+      await follow(replica, this.nodes[i]);
+    }
+    if (replicas) await this.#replicated();
+  }
+
+  /** Everybody meets everybody: gossip alone would take seconds. */
+  async #meet(buses: number[]): Promise<void> {
+    for (const node of this.nodes) {
+      for (const [i, { port }] of this.nodes.entries()) {
+        if (node.port === port) continue;
+        await node.command("CLUSTER", "MEET", "127.0.0.1", port, buses[i]);
+      }
+    }
+  }
+
+  /** Every node knows of all replicas, and these have what their masters do. */
+  async #replicated(): Promise<void> {
+    await until(async () => {
+      const all = await Promise.all(this.nodes.map(async (node, i) => {
+        const slots = await node.command("CLUSTER", "SLOTS") as unknown[][];
+        const { master_link_status } = await node.info();
+        return slots.every((range) => range.length === 4) &&
+          (i < MASTERS || master_link_status === "up");
+      }));
+      return all.every(Boolean);
+    }, () => "replicas");
+  }
+
+  async #agree(slot: number, on: RedisServer, nodes: RedisServer[]) {
+    await until(async () => {
+      const seen = await Promise.all(
+        nodes.map((node) => this.nodeOf(slot, node)),
+      );
+      return seen.every((node) => node === on);
+    }, () => `everybody to know of slot ${slot}`);
+  }
+
+  #running(): RedisServer[] {
+    return this.nodes.filter(({ running }) => running);
+  }
+}
+
+async function idOf(node: RedisServer): Promise<string> {
+  return String(await node.command("CLUSTER", "MYID"));
+}
+
+async function follow(replica: RedisServer, master: RedisServer) {
+  await replica.command("CLUSTER", "REPLICATE", await idOf(master));
+}
+
+async function moveKeys(slot: number, from: RedisServer, to: RedisServer) {
+  for (;;) {
+    const keys = await from.command("CLUSTER", "GETKEYSINSLOT", slot, 100);
+    const names = keys as string[];
+    if (names.length === 0) return;
+    const there = ["127.0.0.1", to.port, "", 0, LONGEST_MOVE];
+    await from.command("MIGRATE", ...there, "KEYS", ...names);
+  }
+}

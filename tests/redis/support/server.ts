@@ -1,0 +1,167 @@
+/** Redis servers of a test's own, which end with it however it ends. */
+
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { folder } from "../../support/harness.ts";
+import { startServer } from "./server_process.ts";
+import type { ServerProcess, Signal } from "./server_process.ts";
+import { freePort, REDIS, until } from "./binaries.ts";
+import type { ServerProgram } from "./binaries.ts";
+import { Connection } from "./resp.ts";
+import type { Reply } from "./resp.ts";
+
+export { SERVERS } from "./binaries.ts";
+export type { ServerProgram } from "./binaries.ts";
+
+export interface RedisServerOptions {
+  /** More lines of `redis.conf`. */
+  config?: string[];
+  /** One that is free, if it is not given. */
+  port?: number;
+  password?: string;
+  /** One of {@linkcode SERVERS}; Redis if it is not given. */
+  program?: ServerProgram;
+  /** More arguments of the command. */
+  args?: string[];
+}
+
+export class RedisServer implements AsyncDisposable {
+  readonly port: number;
+  readonly password: string | undefined;
+  /** Where it works and writes its log. */
+  readonly folder: string;
+  #program: string;
+  #args: string[];
+  #made = folder();
+  #process: ServerProcess | null = null;
+  #exit: Promise<void> = Promise.resolve();
+  #control: Promise<Connection> | null = null;
+
+  private constructor(port: number, options: RedisServerOptions) {
+    const { config = [], args = [], password, program = REDIS } = options;
+    this.folder = this.#made.path;
+    this.port = port;
+    this.password = password;
+    this.#program = program.command;
+    this.#args = ["redis.conf", ...args];
+    const secret = password === undefined
+      ? []
+      : [`requirepass "${password}"`, `masterauth "${password}"`];
+    const lines = [
+      `port ${port}`,
+      "bind 127.0.0.1",
+      'save ""',
+      "appendonly no",
+      "repl-diskless-sync-delay 0",
+      "repl-ping-replica-period 1",
+      ...secret,
+      ...config,
+    ];
+    fs.writeFileSync(
+      join(this.folder, "redis.conf"),
+      lines.map((line) => `${line}\n`).join(""),
+    );
+  }
+
+  /** Starts a server that keeps nothing on disk, and waits until it answers. */
+  static async start(options: RedisServerOptions = {}): Promise<RedisServer> {
+    for (let attempt = 1;; attempt++) {
+      const port = options.port ?? await freePort();
+      const server = new RedisServer(port, options);
+      try {
+        await server.restart();
+        return server;
+      } catch (error) {
+        const taken = /in use/.test(server.log());
+        await server[Symbol.asyncDispose]();
+        if (options.port || !taken || attempt === 5) throw error;
+      }
+    }
+  }
+
+  /** Where clients connect to. */
+  get url(): string {
+    const secret = this.password === undefined
+      ? ""
+      : `:${encodeURIComponent(this.password)}@`;
+    return `redis://${secret}127.0.0.1:${this.port}`;
+  }
+
+  /** The process; it is another one after a restart. */
+  get pid(): number {
+    if (!this.#process) throw new Error("the server does not run");
+    return this.#process.pid;
+  }
+
+  get running(): boolean {
+    return this.#process !== null;
+  }
+
+  /** What the server has written to its log. */
+  log(): string {
+    return fs.readFileSync(join(this.folder, "log"), "utf8");
+  }
+
+  /** Sends a command on a connection of its own, the same for all. */
+  async command(...args: (string | number)[]): Promise<Reply> {
+    const open = await this.#control?.catch(() => null);
+    if (!open || open.ended) {
+      this.#control = Connection.open(this.port, this.password);
+    }
+    return (await this.#control!).command(...args);
+  }
+
+  /** The lines `name:value` of INFO or CLUSTER INFO. */
+  async info(...command: string[]): Promise<Record<string, string>> {
+    const text = await this.command(...(command.length ? command : ["INFO"]));
+    return Object.fromEntries(
+      [...String(text).matchAll(/^(\w+):(.*?)\r?$/gm)].map((
+        [, k, v],
+      ) => [k, v]),
+    );
+  }
+
+  /** Sends a signal. Only what {@linkcode stop} sends is waited for. */
+  async signal(name: Signal): Promise<void> {
+    if (!this.#process) throw new Error("the server does not run");
+    await this.#process.signal(name);
+  }
+
+  /** Ends the process, by SIGKILL unless told otherwise, and waits for it. */
+  async stop(signal: "SIGKILL" | "SIGTERM" = "SIGKILL"): Promise<void> {
+    if (this.#process) await this.signal(signal);
+    await this.#exit;
+  }
+
+  /** Ends the process if there is one and starts another on the same port. */
+  async restart(): Promise<void> {
+    await this.stop();
+    const command = [this.#program, ...this.#args];
+    const process = await startServer(command, this.folder);
+    this.#process = process;
+    this.#exit = process.ended.then(() => {
+      this.#process = null;
+      this.#hangUp();
+    });
+    await until(() => this.#answers(process), () => `a start:\n${this.log()}`);
+  }
+
+  /** Kills the server and removes all that it left. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+    this.#hangUp();
+    this.#made[Symbol.dispose]();
+  }
+
+  /** Whether it is this process, and no other, that answers on the port. */
+  async #answers(process: ServerProcess): Promise<boolean> {
+    if (this.#process !== process) throw new Error(`it ended:\n${this.log()}`);
+    const info = await this.info().catch(() => null);
+    return info?.process_id === String(process.pid) && info.loading !== "1";
+  }
+
+  #hangUp(): void {
+    this.#control?.then((connection) => connection.close(), () => {});
+    this.#control = null;
+  }
+}

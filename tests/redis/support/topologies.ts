@@ -1,0 +1,143 @@
+/** Everything that a lock in Redis can be given as its client. */
+
+import { createClient, createClientPool, createCluster } from "redis";
+import { createSentinel } from "redis";
+import type { RedisSemaphoreOptions } from "../../../src/redis/mod.ts";
+import { RedisCluster } from "./cluster.ts";
+import { RedisSentinel } from "./sentinel.ts";
+import { RedisServer, SERVERS } from "./server.ts";
+import type { Capability } from "../../support/harness.ts";
+
+/** A server, or several, that tests may use. */
+export interface Backend extends AsyncDisposable {
+  /** What tells a lock to be there. */
+  options: RedisSemaphoreOptions;
+  /** The servers that could have keys. */
+  servers: RedisServer[];
+  /** What is left on all of them. */
+  left(): Promise<unknown[]>;
+}
+
+interface Kind {
+  name: string;
+  needs: Capability;
+  start(): Promise<Backend>;
+}
+
+/** Names of keys, and of channels somebody is subscribed to. */
+async function left(servers: RedisServer[]): Promise<unknown[]> {
+  const found: unknown[] = [];
+  for (const server of servers) {
+    for (
+      const command of [["KEYS", "*"], ["PUBSUB", "CHANNELS"], [
+        "PUBSUB",
+        "SHARDCHANNELS",
+      ]]
+    ) {
+      found.push(...await server.command(...command) as unknown[]);
+    }
+  }
+  // A session that nobody uses stays for a moment; sentinels talk, too.
+  return found.filter((name) =>
+    !/^(portalock:session:|__sentinel__)/.test(String(name))
+  );
+}
+
+async function standalone(
+  client: (url: string) => Promise<{ destroy(): void } | undefined>,
+  start: Parameters<typeof RedisServer.start>[0] = {},
+): Promise<Backend> {
+  const server = await RedisServer.start(start);
+  const made = await client(server.url);
+  return {
+    options: { client: made as never },
+    servers: [server],
+    left: () => left([server]),
+    async [Symbol.asyncDispose]() {
+      made?.destroy();
+      await server[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Clients are the user's: they report errors and are closed by the user. */
+export const BACKENDS: Kind[] = [
+  ...SERVERS.map((program): Kind => ({
+    name: `a client of ${program.name}`,
+    needs: program.needs,
+    start: () =>
+      standalone(
+        (url) => createClient({ url }).on("error", () => {}).connect(),
+        { program },
+      ),
+  })),
+  {
+    name: "a client of RESP2",
+    needs: "redis-server",
+    start: () =>
+      standalone((url) =>
+        createClient({ url, RESP: 2 }).on("error", () => {}).connect()
+      ),
+  },
+  {
+    name: "a pool",
+    needs: "redis-server",
+    start: () =>
+      standalone((url) =>
+        createClientPool({ url }).on("error", () => {}).connect()
+      ),
+  },
+  {
+    name: "a URL",
+    needs: "redis-server",
+    async start() {
+      const server = await RedisServer.start({ password: "s e c" });
+      return {
+        options: { url: server.url },
+        servers: [server],
+        left: () => left([server]),
+        [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+      };
+    },
+  },
+  {
+    name: "a cluster",
+    needs: "redis-server",
+    async start() {
+      const cluster = await RedisCluster.start();
+      const client = createCluster({
+        rootNodes: cluster.urls.map((url) => ({ url })),
+      }).on("error", () => {});
+      await client.connect();
+      return {
+        options: { client },
+        servers: cluster.nodes,
+        left: () => left(cluster.nodes),
+        async [Symbol.asyncDispose]() {
+          await client.destroy();
+          await cluster[Symbol.asyncDispose]();
+        },
+      };
+    },
+  },
+  {
+    name: "sentinels",
+    needs: "redis-server",
+    async start() {
+      const sentinel = await RedisSentinel.start();
+      const client = await createSentinel({
+        name: sentinel.name,
+        sentinelRootNodes: sentinel.roots,
+      }).on("error", () => {}).connect();
+      return {
+        options: { client },
+        servers: [sentinel.master],
+        left: () => left([sentinel.master]),
+        async [Symbol.asyncDispose]() {
+          await client.destroy();
+          await sentinel[Symbol.asyncDispose]();
+        },
+      };
+    },
+  },
+];

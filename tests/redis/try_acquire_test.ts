@@ -1,0 +1,258 @@
+import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
+import { AlreadyLocked, LOCK_SH, LockException } from "../../mod.ts";
+import { AS_LONG_AS_IT_TAKES } from "../../src/options/acquire_options.ts";
+import type { Wait } from "../../src/options/acquire_options.ts";
+import { RedisLock } from "../../src/redis/mod.ts";
+import { lockNames } from "../../src/redis/keys.ts";
+import { RedisLockBase } from "../../src/redis/redis_lock_base.ts";
+import { addressed } from "../../src/redis/connection/client_adapter.ts";
+import type { Source } from "../../src/redis/connection/client_adapter.ts";
+import {
+  closeIdle,
+  useSession,
+  within,
+} from "../../src/redis/connection/pool.ts";
+import { Patience } from "../../src/wait/deadline.ts";
+import { runtimes, test } from "../support/harness.ts";
+import type { RedisServer } from "./support/server.ts";
+import {
+  alone,
+  noSessions,
+  sessions,
+  suiteOf,
+  waiting,
+  workerOn,
+} from "./support/inspect.ts";
+
+const suite = suiteOf("an attempt in Redis");
+
+suite("of two that start together one succeeds", async (server) => {
+  const locks = [1, 2].map(() => new RedisLock("pair", alone(server)));
+  for (let i = 0; i < 1000; i++) {
+    const leases = await Promise.all(locks.map((lock) => lock.tryAcquire()));
+    const [lease, other] = leases.filter((lease) => lease !== null);
+    assert.ok(lease, "both failed");
+    assert.equal(other, undefined, "both succeeded");
+    await lease.release();
+  }
+});
+
+suite("of two sessions that begin with it one succeeds", async (server) => {
+  for (let i = 0; i < 50; i++) {
+    const locks = [1, 2].map(() => new RedisLock("new", alone(server)));
+    const leases = await Promise.all(locks.map((lock) => lock.tryAcquire()));
+    assert.equal(leases.filter((lease) => lease).length, 1);
+    for (const lock of locks) await lock[Symbol.asyncDispose]();
+  }
+  await noSessions(server);
+});
+
+suite("of two processes one succeeds", async (server) => {
+  const two = [runtimes[0], runtimes.at(-1)!].map((runtime) =>
+    workerOn(runtime)
+  );
+  try {
+    // A busy machine may take too long for all of them.
+    const end = performance.now() + 60_000;
+    for (let i = 0; i < 1000 && performance.now() < end; i++) {
+      const answers = await Promise.all(
+        two.map((worker) =>
+          worker.ask("tryAcquire", "processes", { url: server.url })
+        ),
+      );
+      assert.deepEqual([...answers].sort(), [false, true]);
+      await two[answers.indexOf(true)].ask("release", "processes");
+    }
+  } finally {
+    for (const worker of two) await worker.kill();
+  }
+});
+
+suite("is refused while others wait", async (server) => {
+  const shared = alone(server, { flags: LOCK_SH });
+  const reader = await new RedisLock("queue", shared).acquire();
+  const wait = new RedisLock("queue", alone(server)).acquire();
+  await waiting(server, "queue", 1);
+  assert.equal(await new RedisLock("queue", shared).tryAcquire(), null);
+  await reader.release();
+  await (await wait).release();
+});
+
+suite("waits for nobody", async (server) => {
+  await using _ = await new RedisLock("now", alone(server)).acquire();
+  const lock = new RedisLock("now", alone(server, { timeout: Infinity }));
+  for (const options of [{ timeout: 0 }, { failWhenLocked: true }]) {
+    await assert.rejects(lock.acquire(options), (error) => {
+      assert.ok(error instanceof AlreadyLocked);
+      assert.equal(error.code, "EWOULDBLOCK");
+      return true;
+    });
+  }
+  const failing = new RedisLock("now", alone(server, { failWhenLocked: true }));
+  await assert.rejects(failing.acquire(), AlreadyLocked);
+  await assert.rejects(failing.run(() => {}), AlreadyLocked);
+});
+
+suite("through one object, one succeeds", async (server) => {
+  const lock = new RedisLock("object", alone(server));
+  const leases = await Promise.all([lock.tryAcquire(), lock.tryAcquire()]);
+  assert.equal(leases.filter((lease) => lease).length, 1);
+  await assert.rejects(lock.acquire({ timeout: 0 }), /this same object/);
+  await lock.release();
+});
+
+suite("is not made once the signal is aborted", async (server) => {
+  await noSessions(server);
+  const lock = new RedisLock("aborted", alone(server));
+  const reason = new Error("enough");
+  await assert.rejects(
+    lock.acquire({ signal: AbortSignal.abort(reason) }),
+    (error) => error === reason,
+  );
+  assert.deepEqual(await sessions(server), []);
+});
+
+/** Begins again and again, and gives up at any moment. */
+async function giveUp(
+  server: RedisServer,
+  rounds: number,
+  attempt: (lock: RedisLock, moment: number) => Promise<void>,
+): Promise<void> {
+  const holder = new RedisLock("given up", alone(server));
+  let held = await holder.acquire();
+  for (let i = 0; i < rounds; i++) {
+    // Each connects anew now and then, and finds the lock free now and then.
+    if (i % 10 === 0) await held.release();
+    if (i % 10 === 5) held = await holder.acquire();
+    const lock = new RedisLock("given up", alone(server));
+    await attempt(lock, Math.random() * 8);
+    await attempt(lock, Math.random() * 4);
+    await lock[Symbol.asyncDispose]();
+  }
+  await held.release();
+  await using free = await holder.tryAcquire();
+  assert.ok(free);
+}
+
+suite("may be aborted at any moment", async (server) => {
+  const reason = new Error("enough");
+  await giveUp(server, 500, async (lock, moment) => {
+    const controller = new AbortController();
+    const abort = moment < 1 ? Promise.resolve() : sleep(moment).then(() => {});
+    const work = lock.acquire({ signal: controller.signal });
+    const aborting = abort.then(() => controller.abort(reason));
+    const lease = await work.catch((error) => {
+      assert.equal(error, reason);
+    });
+    await aborting;
+    await lease?.release();
+    assert.equal(lock.locked, false);
+  });
+});
+
+suite("may be too late at any moment", async (server) => {
+  await giveUp(server, 500, async (lock, timeout) => {
+    const lease = await lock.acquire({ timeout }).catch((error) => {
+      assert.ok(error instanceof LockException, String(error));
+    });
+    await lease?.release();
+    assert.equal(lock.locked, false);
+  });
+});
+
+suite("an abort does not wait for a silent server", async (server) => {
+  const options = alone(server, { checkInterval: 60_000 });
+  const holder = await new RedisLock("abort", alone(server)).acquire();
+  const controller = new AbortController();
+  const { signal } = controller;
+  const wait = new RedisLock("abort", options).acquire({ signal });
+  await waiting(server, "abort", 1);
+  await server.signal("SIGSTOP");
+  try {
+    const start = performance.now();
+    controller.abort();
+    await assert.rejects(wait, { name: "AbortError" });
+    assert.ok(performance.now() - start < 30_000);
+  } finally {
+    await server.signal("SIGCONT");
+  }
+  await holder.release();
+  await new RedisLock("abort", alone(server)).run(() => {});
+});
+
+suite("a timeout does not wait for a silent server", async (server) => {
+  const lock = new RedisLock(
+    "late",
+    alone(server, { checkInterval: 60_000, unavailableTimeout: 60_000 }),
+  );
+  await lock.run(() => {});
+  await server.signal("SIGSTOP");
+  try {
+    const start = performance.now();
+    await assert.rejects(lock.acquire({ timeout: 100 }), LockException);
+    assert.ok(performance.now() - start < 30_000);
+  } finally {
+    await server.signal("SIGCONT");
+  }
+});
+
+test("an attempt in Redis: what fails after its wait has ended is nobody's error", async () => {
+  const signal = AbortSignal.abort("enough");
+  const patience = new Patience({ ...AS_LONG_AS_IT_TAKES, signal });
+  const late = sleep(10).then(() => Promise.reject(new Error("late")));
+  const end = performance.now() + 60_000;
+  const ended = (error: unknown) => error === "enough";
+  await assert.rejects(within(patience, end, late), ended);
+  await sleep(50);
+});
+
+suite("loading node-redis is no silence of the server", async (server) => {
+  const source = {
+    ...addressed({}, { url: server.url }),
+    load: () => sleep(1200),
+  };
+  const opened = (wait: Partial<Wait>) => {
+    const patience = new Patience({ ...AS_LONG_AS_IT_TAKES, ...wait });
+    return useSession(source, "a", patience, patience.left > 0, 1000);
+  };
+  const once = { failWhenLocked: true };
+  (await opened(once)).done();
+  (await opened({})).done();
+  // But it takes of what a wait may last, and ends with it.
+  await assert.rejects(opened({ timeout: 50 }), /is being loaded/);
+  const signal = AbortSignal.timeout(50);
+  await assert.rejects(opened({ ...once, signal }), /TimeoutError/);
+  closeIdle(source);
+});
+
+/** A lock whose server is found by a test. */
+class LockOf extends RedisLockBase {
+  constructor(source: Source) {
+    const wait = AS_LONG_AS_IT_TAKES;
+    const settings = { source, wait, unavailableTimeout: 60_000 };
+    super(lockNames("of", false), "x", settings);
+  }
+}
+
+test("an attempt in Redis: loading node-redis is a part of the wait", async () => {
+  const { now } = performance;
+  const start = now.call(performance);
+  let later = 0;
+  performance.now = () => now.call(performance) + later;
+  const lock = new LockOf({
+    ...addressed({}, {}),
+    // It takes a minute, but not of the test's time.
+    load: () => Promise.resolve(later += 60_000),
+    locate: () => new Promise(() => {}),
+  });
+  try {
+    await assert.rejects(
+      lock.acquire({ timeout: 60_300 }),
+      /the server does not answer/,
+    );
+  } finally {
+    performance.now = now;
+  }
+  assert.ok(performance.now() - start < 30_000);
+});

@@ -1,0 +1,313 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { setImmediate, setTimeout as delay } from "node:timers/promises";
+import { native } from "../../ffi/mod.ts";
+import type { NativeFile } from "../../ffi/types.ts";
+import { Lock, lock, LOCK_EX, LOCK_SH, lockSync, unlock } from "../../mod.ts";
+import {
+  descriptorTargets,
+  folder,
+  foreign,
+  onlyShortPauses,
+  openDescriptors,
+  test,
+  watches,
+  withFiles,
+} from "../support/harness.ts";
+
+const FORMS = ["acquire", "acquireSync"] as const;
+
+/** Long enough for a waiter to be past its first attempts, whatever the load. */
+const SETTLED = 40;
+
+/** Too long for any test, but not endless: such a wait may be the system's. */
+const AGES = 1e9;
+
+/** A wait that ends when the lock is released, or never. */
+const patient = (path: string) => new Lock(path, { timeout: AGES });
+
+/** Does something with a lock file while no pause ends by itself. */
+async function withoutPauses(
+  body: (path: string) => Promise<void>,
+): Promise<void> {
+  using dir = folder();
+  using _pauses = onlyShortPauses(0);
+  await body(join(dir.path, "a.lock"));
+  assert.equal(openDescriptors(dir.path), 0);
+}
+
+test(
+  "Lock.acquire() is woken by a release",
+  () =>
+    withoutPauses(async (path) => {
+      const holder = foreign(path);
+      const waiting = patient(path).acquire();
+      await delay(SETTLED);
+      holder.release();
+      await (await waiting).close();
+    }),
+  "inotify(7)",
+);
+
+for (const form of FORMS) {
+  const misses = (
+    moment: string,
+    hooks: (file: NativeFile, release: () => void) => Partial<NativeFile>,
+  ) =>
+    test(
+      `Lock.${form}() misses no release ${moment}`,
+      () =>
+        withoutPauses(async (path) => {
+          const { release } = foreign(path);
+          await withFiles((file) => hooks(file, release), async () => {
+            await (await patient(path)[form]()).close();
+          });
+          assert.notEqual(new Lock(path).tryAcquireSync()?.closeSync(), null);
+        }),
+      "inotify(7)",
+    );
+
+  misses("between the first attempt and the watch", (file, release) => ({
+    watch(closed) {
+      release();
+      return file.watch(closed);
+    },
+  }));
+
+  misses("between the watch and the next attempt", (file, release) => ({
+    watch(closed) {
+      const watch = file.watch(closed);
+      release();
+      return watch;
+    },
+  }));
+
+  misses("between the last attempt and the wait", (file, release) => {
+    let attempts = 0;
+    return {
+      tryLock(exclusive) {
+        const locked = file.tryLock(exclusive);
+        if (++attempts === 2) release();
+        return locked;
+      },
+    };
+  });
+
+  misses("of a file whose path names another by now", (file, release) => {
+    let attempts = 0;
+    return {
+      tryLock(exclusive) {
+        const locked = file.tryLock(exclusive);
+        if (++attempts === 2) {
+          const path = descriptorTargets(process.pid).find((target) =>
+            target.endsWith("a.lock")
+          )!;
+          fs.renameSync(path, `${path}.old`);
+          fs.writeFileSync(path, "");
+          release();
+        }
+        return locked;
+      },
+    };
+  });
+
+  test(
+    `Lock.${form}() tries again at once when told of a release too early`,
+    async () => {
+      using dir = folder();
+      const path = join(dir.path, "a.lock");
+      const fd = fs.openSync(path, "a+");
+      lockSync(fd, LOCK_EX);
+      let attempts = 0;
+      const hooks = (file: NativeFile) => ({
+        tryLock(exclusive: boolean) {
+          const locked = file.tryLock(exclusive);
+          // When pauses are long already: told, but not released yet.
+          if (++attempts === 13) fs.closeSync(fs.openSync(path, "r"));
+          // Released, and nobody is told.
+          if (attempts === 14) native().descriptor(fd).unlock();
+          return locked;
+        },
+      });
+      await withFiles(hooks, async () => {
+        using pauses = onlyShortPauses(Infinity);
+        const lock = new Lock(path, { timeout: AGES, checkInterval: 200 });
+        await (await lock[form]()).close();
+        // A timer is set for what is left of the pause of 88 to 176 ms. Those
+        // that are early are set again.
+        const { lengths } = pauses;
+        const long = lengths.findLastIndex((length) => length > 1);
+        assert.ok(lengths[long] >= 80, `${lengths}`);
+        assert.ok(lengths.length > long + 1, `${lengths}`);
+      });
+      assert.equal(attempts, 15);
+      fs.closeSync(fd);
+    },
+    "inotify(7)",
+  );
+}
+
+/** Hooks that do something after an attempt of that number. */
+const after = (done: Record<number, () => void>) => {
+  let attempts = 0;
+  return (file: NativeFile) => ({
+    tryLock(exclusive: boolean) {
+      const locked = file.tryLock(exclusive);
+      done[++attempts]?.();
+      return locked;
+    },
+  });
+};
+
+test(
+  "acquireSync() does not take away what wakes an asynchronous waiter",
+  () =>
+    withoutPauses(async (path) => {
+      const [one, two] = [foreign(path), foreign(`${path}2`)];
+      const waiting = patient(path).acquire();
+      await delay(SETTLED);
+      await withFiles(
+        after({ 2: one.release, 3: two.release }),
+        () => patient(`${path}2`).acquireSync().closeSync(),
+      );
+      await (await waiting).close();
+    }),
+  "inotify(7)",
+);
+
+test(
+  "acquireSync() goes ahead of asynchronous waiters, who cannot move",
+  () =>
+    withoutPauses(async (path) => {
+      const holder = foreign(path);
+      const waiting = patient(path).acquire();
+      await delay(SETTLED);
+      await withFiles(after({ 2: holder.release }), async () => {
+        const file = patient(path).acquireSync();
+        await delay(SETTLED);
+        await file.close();
+      });
+      await (await waiting).close();
+    }),
+  "inotify(7)",
+);
+
+test("a wait that follows another one at once is woken too", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const holder = foreign(path);
+  assert.throws(() => new Lock(path, { timeout: 1 }).acquireSync());
+  using _pauses = onlyShortPauses(0);
+  const waiting = patient(path).acquire();
+  await delay(SETTLED);
+  holder.release();
+  await (await waiting).close();
+}, "inotify(7)");
+
+test(
+  "a release is not missed when there were too many events to keep",
+  () =>
+    withoutPauses(async (path) => {
+      const [holder, busy] = [foreign(path), foreign(`${path}2`)];
+      const waiting = patient(path).acquire();
+      const other = patient(`${path}2`).acquire();
+      await delay(SETTLED);
+      const limit = "/proc/sys/fs/inotify/max_queued_events";
+      const most = Number(
+        spawnSync("cat", [limit], { encoding: "utf8" }).stdout,
+      );
+      // Two of a kind in a row would be kept as one.
+      for (let i = 0; i <= most; i++) {
+        fs.closeSync(fs.openSync(`${path}2`, i % 2 ? "r" : "a"));
+      }
+      holder.release();
+      await (await waiting).close();
+      busy.release();
+      await (await other).close();
+    }),
+  "inotify(7)",
+  "/proc",
+);
+
+test(
+  "unlock() wakes waiters although the file stays open",
+  () =>
+    withoutPauses(async (path) => {
+      const fd = fs.openSync(path, "a+");
+      for (const flags of [LOCK_EX, LOCK_SH]) {
+        lockSync(fd, LOCK_EX);
+        const waiting = new Lock(path, { flags }).acquire();
+        await delay(SETTLED);
+        // Readers are let in when a writer becomes one of them.
+        if (flags === LOCK_SH) lockSync(fd, LOCK_SH);
+        else unlock(fd);
+        await (await waiting).close();
+      }
+      fs.closeSync(fd);
+    }),
+  "inotify(7)",
+);
+
+test("unlock() opens no device again to wake waiters", () => {
+  using dir = folder();
+  const regular = join(dir.path, "a.lock");
+  const ringsOf = (path: string, flags: string) => {
+    const fd = fs.openSync(path, flags);
+    let rings = 0;
+    const watch = native().descriptor(fd).watch(() => rings++)!;
+    unlock(fd);
+    watch.block(20);
+    watch.end();
+    fs.closeSync(fd);
+    return rings;
+  };
+  assert.equal(ringsOf(regular, "a"), 1);
+  // Any process of the machine may close the device just then.
+  const device = Array.from({ length: 20 }, () => ringsOf("/dev/null", "r"));
+  assert.ok(device.includes(0), `${device}`);
+}, "inotify(7)");
+
+test(
+  "lock() of a descriptor is woken like Lock",
+  () =>
+    withoutPauses(async (path) => {
+      const holder = foreign(path);
+      const fd = fs.openSync(path, "a+");
+      const waiting = lock(fd, LOCK_EX);
+      await delay(SETTLED);
+      holder.release();
+      await waiting;
+      fs.closeSync(fd);
+    }),
+  "inotify(7)",
+);
+
+test(
+  "nothing is watched once nobody waits any more",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    using _held = new Lock(path).acquireSync();
+    const controller = new AbortController();
+    const { signal } = controller;
+    const ends = [
+      new Lock(path, { timeout: 30 }).acquire(),
+      new Lock(path, { signal }).acquire(),
+      new Lock(path, { timeout: Infinity, signal }).acquire(),
+    ].map((end) => assert.rejects(end));
+    while (watches() === 0) await delay(1);
+    controller.abort();
+    await Promise.all(ends);
+    // The event loop turns once.
+    await setImmediate();
+    assert.equal(watches(), 0);
+    assert.throws(() => new Lock(path, { timeout: 10 }).acquireSync());
+    await setImmediate();
+    assert.equal(watches(), 0);
+  },
+  "inotify(7)",
+  "/proc",
+);

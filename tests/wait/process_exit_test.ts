@@ -1,0 +1,88 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import process from "node:process";
+import { folder, runScript, runtimes, test } from "../support/harness.ts";
+import type { TestRuntime } from "../support/harness.ts";
+
+/** Runs `fixtures/waiting` on a runtime, perhaps by way of a command. */
+async function run(
+  runtime: TestRuntime,
+  what: string,
+  options: { env?: NodeJS.ProcessEnv; through?: string[] } = {},
+) {
+  using dir = folder();
+  const script = join(runtime.directory, "tests", "fixtures", "waiting");
+  const { through = [], env } = options;
+  return await runScript([
+    ...through,
+    ...runtime.command,
+    script + runtime.extension,
+    what,
+    join(dir.path, "a.lock"),
+  ], { env: { ...process.env, ...env } });
+}
+
+/** On every runtime, what must be done and leave the process nothing to do. */
+async function finishes(
+  what: string,
+  options: { env?: NodeJS.ProcessEnv; through?: string[] } = {},
+) {
+  for (const runtime of runtimes) {
+    const { code, stdout, stderr } = await run(runtime, what, options);
+    assert.equal(stdout, "done\n", `${runtime.name}: ${code} ${stderr}`);
+    assert.equal(code, 0, runtime.name);
+  }
+}
+
+test("a process ends by itself once it no longer waits", () => finishes("end"));
+
+test("a process that waits can be ended by process.exit()", async () => {
+  for (const runtime of runtimes) {
+    assert.equal((await run(runtime, "exit")).code, 7, runtime.name);
+  }
+});
+
+test("64 waiters leave the runtime's thread pool alone, however small it is", () =>
+  finishes("crowd", { env: { UV_THREADPOOL_SIZE: "1" } }));
+
+test("waiting threads leave the process's thread pool alone, and may be terminated", () =>
+  finishes("threads"));
+
+test("waiters attempt by themselves when somebody closed their notifications", () =>
+  finishes("robbed"));
+
+for (const what of ["instances", "watches"]) {
+  test(
+    `waiters attempt by themselves when there are no inotify ${what} left`,
+    () =>
+      finishes("limited", {
+        through: [
+          "unshare",
+          "--user",
+          "--map-root-user",
+          "sh",
+          "-c",
+          `echo 0 > /proc/sys/user/max_inotify_${what} && exec "$@"`,
+          "sh",
+        ],
+      }),
+    "user namespaces",
+  );
+}
+
+test(
+  "Deno's test runner finds no leak in a test that waits",
+  async () => {
+    const { command: [deno], directory } = runtimes.find(({ name }) =>
+      name === "deno"
+    )!;
+    const script = join(directory, "tests", "fixtures", "sanitized.ts");
+    const options = ["--no-check", "--sanitize-ops", "--sanitize-resources"];
+    const test = [deno, "test", "-A", ...options, script];
+    const { code, stdout } = await runScript(test);
+    assert.equal(code, 0, stdout);
+    assert.match(stdout, /2 passed/);
+  },
+  "Deno, Bun and Node",
+  "/proc",
+);

@@ -1,0 +1,239 @@
+import assert from "node:assert/strict";
+import { setTimeout as delay } from "node:timers/promises";
+import type { Lockable } from "../../ffi/types.ts";
+import { AS_LONG_AS_IT_TAKES } from "../../src/options/acquire_options.ts";
+import type { Wait } from "../../src/options/acquire_options.ts";
+import { perform, performSync, step } from "../../src/core/gensync.ts";
+import { now, Patience } from "../../src/wait/deadline.ts";
+import { Turns } from "../../src/wait/fifo_mutex.ts";
+import { pauses, waitFor } from "../../src/wait/wait_loop.ts";
+import { activeTimers, counted, test, untold } from "../support/harness.ts";
+
+const patience = (options: Partial<Wait> = {}) =>
+  new Patience({ ...AS_LONG_AS_IT_TAKES, timeout: 5000, ...options });
+
+/** A file that nobody tells of, and what attempts to lock it come to. */
+const file = (tryLock: () => boolean): Lockable => ({
+  ...untold,
+  tryLock,
+  lock() {},
+  unlock() {},
+});
+
+const waiting = (tryLock: () => boolean, options: Partial<Wait>) =>
+  waitFor(file(tryLock), true, patience(options), () => {});
+
+test("pauses begin within a millisecond and grow up to checkInterval", () => {
+  const some: number[] = [];
+  for (const pause of pauses(patience({ checkInterval: 40 }))) {
+    some.push(pause);
+    if (some.length === 1000) break;
+  }
+  assert.ok(some[0] <= 1);
+  assert.ok(some.every((pause) => pause > 0 && pause <= 40));
+  assert.ok(some.slice(20).every((pause) => pause >= 36));
+  assert.ok(new Set(some.slice(20)).size > 900, "they are jittered");
+  for (const pause of pauses(patience({ checkInterval: 0.1 }))) {
+    assert.ok(pause <= 0.1);
+    break;
+  }
+});
+
+test("a pause wakes the process up once", async () => {
+  const { setTimeout } = globalThis;
+  let timers = 0;
+  const counting = (...args: Parameters<typeof setTimeout>) => {
+    timers++;
+    return setTimeout(...args);
+  };
+  globalThis.setTimeout = Object.assign(counting, setTimeout);
+  try {
+    const { untilWoken } = Patience.prototype;
+    const sleep = untilWoken.bind(patience());
+    for (let i = 0; i < 20; i++) await sleep(10.5, () => () => {});
+  } finally {
+    globalThis.setTimeout = setTimeout;
+  }
+  // Now and then a timer is early.
+  assert.ok(timers < 30, `${timers} timers`);
+});
+
+test("pauses end with the wait, the last one at its very end", () => {
+  const start = now();
+  const wait = patience({ timeout: 20, checkInterval: 1000 });
+  const all = pauses(wait);
+  for (let { left } = wait, next; !(next = all.next()).done; { left } = wait) {
+    assert.ok(next.value <= left, "no pause reaches beyond the end");
+    const end = now() + next.value;
+    while (now() < end);
+  }
+  assert.ok(now() - start >= 20);
+  assert.deepEqual([...pauses(patience({ timeout: 0 }))], []);
+  assert.deepEqual([...pauses(patience({ failWhenLocked: true }))], []);
+});
+
+test("waitFor() attempts once more when the time is over", async () => {
+  for (const carryOut of [perform, performSync]) {
+    const start = now();
+    let last = 0;
+    const attempt = () => (last = now(), false);
+    assert.equal(await carryOut(waiting(attempt, { timeout: 30 })), false);
+    assert.ok(last - start >= 30);
+  }
+});
+
+test("waitFor() leaves no listener and no timer behind", async () => {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const listeners = counted(signal, "addEventListener", "removeEventListener");
+  const timers = counted(globalThis, "setTimeout", "clearTimeout");
+  try {
+    let left = 5;
+    const attempt = () => --left === 0;
+    assert.ok(await perform(waiting(attempt, { signal })));
+    assert.equal(listeners.left(), 0);
+    const before = timers.left();
+    const abort = () => (queueMicrotask(() => controller.abort("now")), false);
+    const ended = perform(waiting(abort, { signal }));
+    await assert.rejects(ended, (reason) => reason === "now");
+    assert.equal(timers.left(), before, "an aborted pause has no timer");
+  } finally {
+    listeners.restore();
+    timers.restore();
+  }
+});
+
+test("waitFor() ends when the signal is aborted during an attempt", async () => {
+  const controller = new AbortController();
+  const { signal } = controller;
+  let attempts = 0;
+  const attempt = () => (attempts++, controller.abort("now"), false);
+  const ended = perform(waiting(attempt, { signal }));
+  await assert.rejects(ended, (reason) => reason === "now");
+  assert.equal(attempts, 1);
+});
+
+test("who is told of the wait may end it, and nothing is left", async () => {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const wait = { ...AS_LONG_AS_IT_TAKES, signal, timeout: 5000 };
+  const told = new Patience(wait, () => controller.abort("enough"));
+  using timers = activeTimers();
+  const ended = perform(waitFor(file(() => false), true, told, () => {}));
+  await assert.rejects(ended, (reason) => reason === "enough");
+  assert.equal(timers.size, 0);
+});
+
+/** A file that the system blocks the thread for, and what was asked of it. */
+function blocking(code?: string) {
+  const asked: string[] = [];
+  const it: Lockable = {
+    ...file(() => asked.push("attempt") === 3),
+    lock(exclusive) {
+      asked.push(exclusive ? "exclusive" : "shared");
+      if (code) throw Object.assign(new Error(code), { code });
+    },
+  };
+  return { it, asked };
+}
+
+test("a wait that blocks the thread and has no end is the system's", () => {
+  for (const exclusive of [true, false]) {
+    const { it, asked } = blocking();
+    const endless = patience({ timeout: Infinity });
+    assert.ok(performSync(waitFor(it, exclusive, endless, () => {})));
+    assert.deepEqual(asked, ["attempt", exclusive ? "exclusive" : "shared"]);
+  }
+});
+
+test("a wait with an end or somebody to tell is by attempts", async () => {
+  const told = new Patience(
+    { ...AS_LONG_AS_IT_TAKES, timeout: Infinity },
+    () => {},
+  );
+  const attempts = ["attempt", "attempt", "attempt"];
+  for (const wait of [told, patience({ timeout: 1e9 })]) {
+    const { it, asked } = blocking();
+    assert.ok(performSync(waitFor(it, true, wait, () => {})));
+    assert.deepEqual(asked, attempts);
+  }
+  const { it, asked } = blocking();
+  const endless = patience({ timeout: Infinity });
+  assert.ok(await perform(waitFor(it, true, endless, () => {})));
+  assert.deepEqual(asked, attempts, "it does not block the thread");
+});
+
+test("what the system takes for a deadlock is waited for by attempts", () => {
+  const { it, asked } = blocking("EDEADLK");
+  const endless = () => patience({ timeout: Infinity });
+  assert.ok(performSync(waitFor(it, true, endless(), () => {})));
+  assert.deepEqual(asked, ["attempt", "exclusive", "attempt"]);
+  const { it: broken } = blocking("ENOLCK");
+  const failing = waitFor(broken, true, endless(), () => {});
+  assert.throws(() => performSync(failing), { code: "ENOLCK" });
+});
+
+test(
+  "recipes run the same steps in both ways and can handle their errors",
+  async () => {
+    function* recipe() {
+      const results: unknown[] = [];
+      results.push(
+        yield* step(() => Promise.resolve("waited"), () => "blocked"),
+      );
+      results.push(yield* step(() => 1, () => 1));
+      try {
+        yield* step(() => Promise.reject("no"), () => {
+          throw "no";
+        });
+      } catch (error) {
+        results.push(error);
+      }
+      return results;
+    }
+    assert.deepEqual(await perform(recipe()), ["waited", 1, "no"]);
+    assert.deepEqual(performSync(recipe()), ["blocked", 1, "no"]);
+  },
+);
+
+test("Turns pass in order of arrival and nobody overtakes", async () => {
+  const turns = new Turns();
+  assert.equal(turns.tryTake(), true);
+  assert.equal(turns.tryTake(), false);
+  const order: number[] = [];
+  const all = [1, 2, 3].map(async (i) => {
+    assert.equal(await turns.take(patience()), true);
+    order.push(i);
+  });
+  for (let i = 0; i < 3; i++) {
+    turns.pass();
+    assert.equal(turns.tryTake(), false, "the turn is passed on, not free");
+    await delay(1);
+  }
+  await Promise.all(all);
+  assert.deepEqual(order, [1, 2, 3]);
+  turns.pass();
+  assert.equal(turns.tryTake(), true);
+});
+
+test("Turns.take() gives up at the end of the wait or when aborted", async () => {
+  const turns = new Turns();
+  turns.tryTake();
+  const take = (options: Partial<Wait>) => turns.take(patience(options));
+  assert.equal(await take({ timeout: 0 }), false);
+  assert.equal(await take({ failWhenLocked: true }), false);
+  assert.equal(await take({ timeout: 15 }), false);
+  await assert.rejects(
+    async () => await take({ signal: AbortSignal.abort("before") }),
+    (reason) => reason === "before",
+  );
+  const controller = new AbortController();
+  const waiting = take({ signal: controller.signal, timeout: Infinity });
+  controller.abort("enough");
+  await assert.rejects(
+    Promise.resolve(waiting),
+    (reason) => reason === "enough",
+  );
+  turns.pass();
+  assert.equal(turns.tryTake(), true, "nobody is left in the queue");
+});

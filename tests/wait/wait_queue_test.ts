@@ -1,0 +1,333 @@
+import assert from "node:assert/strict";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { native } from "../../ffi/mod.ts";
+import type { NativeFile } from "../../ffi/types.ts";
+import {
+  AlreadyLocked,
+  Lock,
+  lock,
+  LOCK_EX,
+  LOCK_NB,
+  LOCK_SH,
+  type LockedFile,
+  unlock,
+} from "../../mod.ts";
+import {
+  activeTimers,
+  counted,
+  descriptorsLeft,
+  folder,
+  onlyShortPauses,
+  openDescriptors,
+  test,
+  withFiles,
+} from "../support/harness.ts";
+
+const SHARED = { flags: LOCK_SH | LOCK_NB };
+
+/** Waiters for one file, each through a `Lock` of its own, in their order. */
+function crowd(path: string) {
+  const order: string[] = [];
+  const inside = new Map<string, LockedFile>();
+  const join = (name: string, options: object = {}) =>
+    new Lock(path, { timeout: 60_000, ...options }).acquire().then((file) => {
+      order.push(name);
+      inside.set(name, file);
+    });
+  const leave = async (name: string) => {
+    await inside.get(name)!.close();
+    inside.delete(name);
+    await settled();
+  };
+  return { order, inside, join, leave };
+}
+
+/** Nothing more happens without something from outside. */
+const settled = () => delay(15);
+
+test(
+  "waiters of one process are served in the order of their arrival",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    // The same file by other names.
+    fs.writeFileSync(path, "");
+    fs.linkSync(path, `${path}2`);
+    fs.symlinkSync(path, `${path}3`);
+    // Paths that are known are opened at once.
+    const paths = [path, `${path}2`, `${path}3`];
+    for (const path of paths) await new Lock(path).run(() => {});
+    const holder = await new Lock(path).acquire();
+    const order: number[] = [];
+    const waiting = Array.from({ length: 40 }, async (_, i) => {
+      const lock = new Lock(paths[i % 3], { timeout: 60_000 });
+      await lock.run(async () => {
+        order.push(i);
+        // Whoever comes while others wait does not overtake them.
+        if (i < 5) waiting.push(lock.run(() => void order.push(100 + i)));
+        if (i % 4 === 0) await delay(1);
+      });
+    });
+    await settled();
+    await holder.close();
+    for (const one of waiting) await one;
+    assert.deepEqual(order, [
+      ...Array.from({ length: 40 }, (_, i) => i),
+      ...Array.from({ length: 5 }, (_, i) => 100 + i),
+    ]);
+    assert.equal(openDescriptors(dir.path), 0);
+  },
+  "descriptors",
+  "symbolic links",
+);
+
+test(
+  "neighbouring readers of one process enter together, and wait behind a writer",
+  async () => {
+    using dir = folder();
+    using _pauses = onlyShortPauses(0);
+    const path = join(dir.path, "a.lock");
+    const { order, join: enter, leave } = crowd(path);
+    await enter("holder");
+    for (const name of ["r1", "r2", "r3"]) enter(name, SHARED);
+    enter("w1");
+    enter("r4", SHARED);
+    await settled();
+    await leave("holder");
+    assert.deepEqual(order, ["holder", "r1", "r2", "r3"]);
+    await leave("r1");
+    await leave("r2");
+    assert.equal(order.length, 4);
+    await leave("r3");
+    assert.deepEqual(order.slice(4), ["w1"]);
+    await leave("w1");
+    assert.deepEqual(order.slice(5), ["r4"]);
+    await leave("r4");
+  },
+  "inotify(7)",
+);
+
+test("aborts and timeouts leave the queue whole", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const { order, join: enter, leave } = crowd(path);
+  await enter("holder");
+  const head = new AbortController();
+  const middle = new AbortController();
+  const last = new AbortController();
+  const gone = [assert.rejects(enter("head", { signal: head.signal }))];
+  enter("first");
+  gone.push(assert.rejects(enter("middle", { signal: middle.signal })));
+  gone.push(assert.rejects(enter("late", { timeout: 20 }), AlreadyLocked));
+  enter("second");
+  gone.push(assert.rejects(enter("last", { signal: last.signal })));
+  middle.abort();
+  last.abort();
+  await delay(25);
+  head.abort();
+  await Promise.all(gone);
+  await leave("holder");
+  assert.deepEqual(order, ["holder", "first"]);
+  await leave("first");
+  assert.deepEqual(order, ["holder", "first", "second"]);
+  await leave("second");
+  assert.equal(openDescriptors(dir.path), 0);
+}, "descriptors");
+
+test("a reader is let in when the writer before it gives up", async () => {
+  using dir = folder();
+  using _pauses = onlyShortPauses(0);
+  const path = join(dir.path, "a.lock");
+  const { order, join: enter, leave } = crowd(path);
+  await enter("reader", SHARED);
+  const writer = new AbortController();
+  const gone = assert.rejects(enter("writer", { signal: writer.signal }));
+  enter("next", SHARED);
+  await settled();
+  assert.deepEqual(order, ["reader"]);
+  writer.abort();
+  await gone;
+  await settled();
+  assert.deepEqual(order, ["reader", "next"]);
+  await leave("reader");
+  await leave("next");
+}, "inotify(7)");
+
+test("a release that fails wakes the next all the same", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const { join: enter, leave } = crowd(path);
+  await enter("holder");
+  await withFiles((file) => ({
+    unlock() {
+      file.unlock();
+      throw new Error("the system refuses");
+    },
+  }), async () => {
+    const next = enter("next");
+    await settled();
+    await leave("holder");
+    await next;
+    await leave("next");
+  });
+});
+
+test("only the head of the queue competes, and not in vain", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const TASKS = 200;
+  let attempts = 0;
+  const count = (file: NativeFile) => ({
+    tryLock(exclusive: boolean) {
+      attempts++;
+      return file.tryLock(exclusive);
+    },
+  });
+  await withFiles(count, async () => {
+    const holder = await new Lock(path).acquire();
+    const lock = () => new Lock(path, { timeout: Infinity }).run(() => {});
+    const waiting = Array.from({ length: TASKS }, lock);
+    await settled();
+    const before = attempts;
+    // The head makes its first attempts, and nobody else any.
+    assert.ok(before < TASKS / 2, `${before} attempts before`);
+    await holder.close();
+    await Promise.all(waiting);
+    const each = (attempts - before) / TASKS;
+    assert.ok(each <= 1.5, `${each} attempts for each hand-over`);
+  });
+});
+
+test(
+  "a release in the same thread wakes whoever is next, though the system tells nobody",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    const { order, join: enter, leave } = crowd(path);
+    fs.writeFileSync(path, "content");
+    const failing = new Error("no space");
+    await withFiles(() => ({
+      watch: () => null,
+      truncate: () => Promise.reject(failing),
+    }), async () => {
+      using _pauses = onlyShortPauses(0);
+      await enter("holder");
+      const first = assert.rejects(
+        enter("first", { mode: "w" }),
+        (error) => error === failing,
+      );
+      const second = enter("second");
+      await settled();
+      await leave("holder");
+      await first;
+      await second;
+      await leave("second");
+    });
+    assert.deepEqual(order, ["holder", "second"]);
+  },
+  "descriptors",
+);
+
+test(
+  "unlock() wakes whoever is next, though the system tells nobody",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    const fd = fs.openSync(path, "a");
+    await lock(fd, LOCK_EX);
+    await withFiles(() => ({ watch: () => null }), async () => {
+      using _pauses = onlyShortPauses(0);
+      const waiting = new Lock(path, { timeout: Infinity }).acquire();
+      await settled();
+      unlock(fd);
+      await (await waiting).close();
+    });
+    fs.closeSync(fd);
+  },
+  "descriptors",
+);
+
+test(
+  "whoever is next attempts although nobody at all tells of the release",
+  async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.lock");
+    const { inside, order, join: enter, leave } = crowd(path);
+    await withFiles(() => ({ watch: () => null }), async () => {
+      await enter("holder");
+      enter("first");
+      const second = enter("second");
+      await settled();
+      await leave("holder");
+      native().descriptor(inside.get("first")!.fd!).unlock();
+      await second;
+      assert.deepEqual(order, ["holder", "first", "second"]);
+      await leave("first");
+      await leave("second");
+    });
+  },
+  "descriptors",
+);
+
+test("lock() and Lock stand in one queue", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  const holder = await new Lock(path).acquire();
+  const order: string[] = [];
+  const fd = fs.openSync(path, "a+");
+  const first = lock(fd, LOCK_EX).then(() => {
+    order.push("lock");
+    fs.closeSync(fd);
+  });
+  const second = new Lock(path).run(() => void order.push("Lock"));
+  await settled();
+  await holder.close();
+  await Promise.all([first, second]);
+  assert.deepEqual(order, ["lock", "Lock"]);
+}, "descriptors");
+
+test("aborts and timeouts at random moments, 10,000 of them, leave nothing behind", async () => {
+  using dir = folder();
+  using timers = activeTimers();
+  const path = join(dir.path, "a.lock");
+  const shared = new Lock(path);
+  let inside = 0;
+  let acquired = 0;
+  let ended = 0;
+  let listeners = 0;
+  const attempt = async (i: number) => {
+    const controller = new AbortController();
+    const { signal } = controller;
+    const heard = counted(signal, "addEventListener", "removeEventListener");
+    const lock = i % 3 ? shared : new Lock(path);
+    const moment = Math.random() * 4;
+    const timer = i % 2 ? setTimeout(() => controller.abort(i), moment) : 0;
+    try {
+      const timeout = timer ? Infinity : moment;
+      const file = await lock.acquire({ timeout, signal });
+      assert.equal(++inside, 1);
+      acquired++;
+      if (i % 5 === 0) await delay(Math.random());
+      inside--;
+      await file.close();
+    } catch (error) {
+      ended++;
+      assert.ok(error === i || error instanceof AlreadyLocked, `${error}`);
+    } finally {
+      clearTimeout(timer);
+      // What an abort has called is forgotten by itself.
+      if (!signal.aborted) listeners += heard.left();
+    }
+  };
+  for (let i = 0; ended < 10_000; i += 50) {
+    await Promise.all(Array.from({ length: 50 }, (_, k) => attempt(i + k)));
+  }
+  assert.ok(acquired > 0);
+  assert.equal(listeners, 0);
+  assert.equal(timers.size, 0);
+  await descriptorsLeft(dir.path, 0);
+  using file = new Lock(path).tryAcquireSync();
+  assert.notEqual(file, null);
+});
