@@ -1,8 +1,8 @@
 /**
  * The faces behind which runtimes and operating systems are told apart.
  *
- * `src/` sees {@linkcode Native} and nothing else. A {@linkcode Runtime} calls
- * C, a {@linkcode System} locks descriptors; neither knows the other's other
+ * `src/` sees {@linkcode Platform} and nothing else. A {@linkcode FfiRuntime} calls
+ * C, a {@linkcode OsLocks} locks descriptors; neither knows the other's other
  * half.
  */
 
@@ -22,7 +22,7 @@ export type CValue = number | bigint | Uint8Array;
 export type CFunction = (...values: CValue[]) => number | bigint;
 
 /** The runtime axis: how this runtime calls C. Knows no operating system. */
-export interface Runtime {
+export interface FfiRuntime {
   /** Binds functions of a library; throws when one is missing. */
   bind<Name extends string>(
     library: string,
@@ -40,14 +40,14 @@ export interface Runtime {
    * Hands over what arrives at a pipe, on the event loop and without keeping
    * the process alive. Only where the runtime can do so without a thread.
    */
-  stream?(pipe: number, arrived: (bytes: Uint8Array) => void): void;
+  readStream?(pipe: number, arrived: (bytes: Uint8Array) => void): void;
 
   /**
    * Settles when `read(2)` of a single byte returns, whatever it says. Parks a
    * thread and keeps the process alive until then. Only where {@linkcode
    * Runtime.stream} is missing and a parked thread can do no harm.
    */
-  readable?(library: string, fd: number): Promise<void>;
+  waitReadable?(library: string, fd: number): Promise<void>;
 }
 
 /** Which locks to take, and on what of the file. */
@@ -80,7 +80,7 @@ export interface Locker {
  * The system axis: what an operating system does with a descriptor. It is
  * itself the {@linkcode Locker} of flock(2).
  */
-export interface System extends Locker {
+export interface OsLocks extends Locker {
   /** The way to lock that the settings name. */
   locker(settings: LockerSettings): Locker;
   /** Moves the position; `whence` is 0 start, 1 current, 2 end. Never waits. */
@@ -92,8 +92,8 @@ export interface System extends Locker {
    * the runtime itself tells what the system calls it.
    */
   inode?(fd: number): bigint;
-  /** {@linkcode Lockable.identity} */
-  identity(fd: number): string;
+  /** {@linkcode Lockable.lockKey} */
+  lockKey(fd: number): string;
   /** Whether what `node:fs` knows of a path is this file. */
   isFile(fd: number, name: { dev: bigint; ino: bigint }): boolean;
   /**
@@ -103,14 +103,14 @@ export interface System extends Locker {
   append?(fd: number, data: Uint8Array): number;
   /** Where there is no `O_NOFOLLOW`. */
   readonly followsLinks?: true;
-  /** {@linkcode NativeFile.unlink} */
+  /** {@linkcode PlatformFile.unlink} */
   unlink(path: string): void;
-  /** {@linkcode Lockable.watch} */
-  watch(fd: number, closed: () => void): Watch | null;
-  /** {@linkcode Lockable.announce} */
-  announce(fd: number): void;
-  /** {@linkcode Native.holders} */
-  holders: Native["holders"];
+  /** {@linkcode Lockable.watchClose} */
+  watchClose(fd: number, closed: () => void): Watch | null;
+  /** {@linkcode Lockable.wakeWatchers} */
+  wakeWatchers(fd: number): void;
+  /** {@linkcode Platform.holders} */
+  holders: Platform["holders"];
 }
 
 /** How a file is opened. */
@@ -139,18 +139,18 @@ export interface Lockable {
    * Equal for equal files, however they were opened, that are locked in the
    * same way; `null` if unknown.
    */
-  identity(): string | null;
+  lockKey(): string | null;
   /**
    * Calls back after any process has closed the file, which releases its lock:
    * perhaps a moment before the lock is gone, perhaps once for several closes.
    * `null` where nobody tells.
    */
-  watch(closed: () => void): Watch | null;
+  watchClose(closed: () => void): Watch | null;
   /**
-   * Makes every {@linkcode Lockable.watch} on the file call back, unless that
+   * Makes every {@linkcode Lockable.watchClose} on the file call back, unless that
    * could cost somebody a lock.
    */
-  announce(): void;
+  wakeWatchers(): void;
 }
 
 /** The way to be called back. Nothing is missed from its start to its end. */
@@ -201,7 +201,7 @@ export interface FileInfo {
 }
 
 /** An open file. Closing it twice is the caller's mistake. */
-export interface NativeFile extends Lockable {
+export interface PlatformFile extends Lockable {
   /** The system's descriptor, `null` where the runtime hides it. */
   readonly fd: number | null;
   /** Reads at the position; 0 at the end of the file. */
@@ -220,7 +220,7 @@ export interface NativeFile extends Lockable {
   stat(): Promise<FileInfo>;
   statSync(): FileInfo;
   /** Whether a path is a name of this file, and no link to it. */
-  isAt(path: string): boolean;
+  isStillAt(path: string): boolean;
   /** Removes a name of this file at once, whoever has it open. */
   unlink(path: string): void;
   /** Closes; a promise only where closing may have to wait. */
@@ -245,7 +245,7 @@ export interface SelfLockingFile {
 }
 
 /** What `src/` knows of the machine that it runs on. */
-export interface Native {
+export interface Platform {
   /**
    * Opens a file without truncating it. Returns a promise only where opening
    * may have to wait; errors are the runtime's own. Without `locker` the file
@@ -256,20 +256,20 @@ export interface Native {
     mode: OpenMode,
     creationMode: number,
     locker?: LockerSettings,
-  ): NativeFile | Promise<NativeFile>;
+  ): PlatformFile | Promise<PlatformFile>;
   openSync(
     path: string,
     mode: OpenMode,
     creationMode: number,
     locker?: LockerSettings,
-  ): NativeFile;
+  ): PlatformFile;
   /**
    * Whether a directory is known to lie on a file system of this machine, which
    * answers in microseconds. Known is what something was opened in.
    */
-  isNear(directory: string): boolean;
+  isLocalDirectory(directory: string): boolean;
   /** A descriptor that the caller opened, once proven to be the system's. */
-  descriptor(fd: number): Lockable;
+  fromFd(fd: number): Lockable;
   /**
    * Who holds locks on a file, given by path or descriptor; empty where the
    * system cannot tell. `search` takes its time to find even those whom the

@@ -3,7 +3,7 @@
 import {
   ERROR_LOCK_VIOLATION,
   ERROR_NOT_LOCKED,
-  exchange,
+  replaceable,
 } from "../windows/stacked_locks.ts";
 import type { Lockable, SelfLockingFile } from "../types.ts";
 
@@ -11,7 +11,7 @@ import type { Lockable, SelfLockingFile } from "../types.ts";
 const NUMBER = /\(os error (\d+)\)/;
 
 /** What a file does about its locks. */
-export type Locks = Pick<
+export type FileLocks = Pick<
   Lockable,
   "tryLock" | "lock" | "unlock" | "gapInUpgrade"
 >;
@@ -24,7 +24,10 @@ export type Locks = Pick<
  * lock of somebody else nor nothing to unlock is `ErrorKind::WouldBlock` to
  * Rust, so Deno may throw either.
  */
-export function denoLocks(file: SelfLockingFile, onWindows: boolean): Locks {
+export function denoLocks(
+  file: SelfLockingFile,
+  onWindows: boolean,
+): FileLocks {
   if (!onWindows) {
     return {
       tryLock: (exclusive) => file.tryLockSync(exclusive),
@@ -32,10 +35,10 @@ export function denoLocks(file: SelfLockingFile, onWindows: boolean): Locks {
       unlock: () => file.unlockSync(),
     };
   }
-  const { tryLock, unlock } = exchange<SelfLockingFile>({
-    take: (file, exclusive) =>
+  const { tryLock, unlock } = replaceable<SelfLockingFile>({
+    push: (file, exclusive) =>
       unless(ERROR_LOCK_VIOLATION, () => file.tryLockSync(exclusive)),
-    drop: (file) =>
+    pop: (file) =>
       unless(ERROR_NOT_LOCKED, () => {
         file.unlockSync();
         return true;

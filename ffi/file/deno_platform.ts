@@ -5,29 +5,34 @@
 
 import { closeSync, constants, lstatSync, openSync, unlinkSync } from "node:fs";
 import process from "node:process";
-import { appending } from "../windows/append_queue.ts";
+import { serializeAppends } from "../windows/append_queue.ts";
 import { denoLocks } from "./deno_locks.ts";
-import { refuseLink } from "./no_follow.ts";
+import { throwIfSymlink } from "./no_follow.ts";
 import { Unsupported } from "../types.ts";
-import { freeName } from "../windows/unlink.ts";
+import { renameAndUnlink } from "../windows/unlink.ts";
 import type {
   DenoApi,
   DenoFile,
   DenoOpenOptions,
 } from "../runtime/deno_api.ts";
-import type { LockerSettings, Native, NativeFile, OpenMode } from "../types.ts";
+import type {
+  LockerSettings,
+  OpenMode,
+  Platform,
+  PlatformFile,
+} from "../types.ts";
 
 /** A file that comes and goes so often between two looks is not to be had. */
-const MOST_WAYS = 1000;
+const MAX_ATTEMPTS = 1000;
 
 /**
- * The {@linkcode Native} of a Deno that may not call C, or runs on Windows:
+ * The {@linkcode Platform} of a Deno that may not call C, or runs on Windows:
  * there no function tells the handles of its descriptors.
  */
-export function denoFiles(
+export function denoPlatform(
   deno: DenoApi,
   onWindows: boolean = process.platform === "win32",
-): Native {
+): Platform {
   if (!("tryLockSync" in deno.FsFile.prototype)) {
     throw new Unsupported(
       `Deno ${deno.version.deno} has no file locks of its own; ` +
@@ -38,43 +43,43 @@ export function denoFiles(
   }
   return {
     async open(path, mode, creationMode, locker) {
-      refuseRecordLocks(locker, onWindows);
+      rejectRecordLocks(locker, onWindows);
       const seen = await deno.stat(path).catch((error: Error) => error);
-      refuseFifo(deno, path, mode, seen);
-      const ways = new Ways(
+      rejectFifo(deno, path, mode, seen);
+      const attempts = new OpenAttempts(
         path,
         mode,
         openOptions(mode, creationMode, onWindows),
       );
-      for (const options of ways) {
+      for (const options of attempts) {
         try {
           return denoFile(await deno.open(path, options), mode, onWindows);
         } catch (error) {
-          ways.failed(options, error);
+          attempts.rethrowUnlessRace(options, error);
         }
       }
-      throw ways.error;
+      throw attempts.error;
     },
     openSync(path, mode, creationMode, locker) {
-      refuseRecordLocks(locker, onWindows);
-      refuseFifo(deno, path, mode, look(deno, path));
-      const ways = new Ways(
+      rejectRecordLocks(locker, onWindows);
+      rejectFifo(deno, path, mode, statOrError(deno, path));
+      const attempts = new OpenAttempts(
         path,
         mode,
         openOptions(mode, creationMode, onWindows),
       );
-      for (const options of ways) {
+      for (const options of attempts) {
         try {
           return denoFile(deno.openSync(path, options), mode, onWindows);
         } catch (error) {
-          ways.failed(options, error);
+          attempts.rethrowUnlessRace(options, error);
         }
       }
-      throw ways.error;
+      throw attempts.error;
     },
-    isNear: () => false,
+    isLocalDirectory: () => false,
     holders: () => [],
-    descriptor() {
+    fromFd() {
       throw new Unsupported(
         onWindows
           ? "on Windows Deno cannot lock a descriptor by its number; " +
@@ -92,7 +97,7 @@ export function denoFiles(
  * of another user can be had where `O_CREAT` could not have it
  * (proc_sys_fs(5), protected_regular).
  */
-class Ways {
+class OpenAttempts {
   error: unknown;
   readonly #path: string;
   readonly #mode: OpenMode;
@@ -106,8 +111,8 @@ class Ways {
 
   *[Symbol.iterator](): Generator<DenoOpenOptions> {
     const { create, exclusive, noFollow = false } = this.#mode;
-    for (let i = 0; i < MOST_WAYS; i++) {
-      if (noFollow) refuseLink(this.#path);
+    for (let i = 0; i < MAX_ATTEMPTS; i++) {
+      if (noFollow) throwIfSymlink(this.#path);
       if (!create || exclusive) return yield this.#options;
       yield { ...this.#options, create: false };
       yield { ...this.#options, createNew: noFollow };
@@ -115,7 +120,7 @@ class Ways {
   }
 
   /** Throws what no other way could help against. */
-  failed(options: DenoOpenOptions, error: unknown): void {
+  rethrowUnlessRace(options: DenoOpenOptions, error: unknown): void {
     const { code } = error as { code?: string };
     if (code !== (options.create ? "EEXIST" : "ENOENT")) throw error;
     this.error = error;
@@ -141,7 +146,7 @@ function openOptions(
   };
 }
 
-function refuseRecordLocks(
+function rejectRecordLocks(
   locker: LockerSettings | undefined,
   onWindows: boolean,
 ): void {
@@ -155,7 +160,7 @@ function refuseRecordLocks(
 }
 
 /** Opening a FIFO would wait for its other end, and Deno has no way out. */
-function refuseFifo(
+function rejectFifo(
   deno: DenoApi,
   path: string,
   mode: OpenMode,
@@ -164,7 +169,7 @@ function refuseFifo(
   if (seen instanceof Error) {
     // Without read permission only opening tells; a FIFO that nobody reads
     // fails with ENXIO instead of waiting.
-    if (!mode.read && seen instanceof deno.errors.NotCapable) probe(path);
+    if (!mode.read && seen instanceof deno.errors.NotCapable) probeFifo(path);
   } else if (seen.isFifo) {
     throw new Unsupported(
       "it is a FIFO, which Deno cannot open without waiting; pass --allow-ffi",
@@ -172,7 +177,10 @@ function refuseFifo(
   }
 }
 
-function look(deno: DenoApi, path: string): { isFifo: boolean | null } | Error {
+function statOrError(
+  deno: DenoApi,
+  path: string,
+): { isFifo: boolean | null } | Error {
   try {
     return deno.statSync(path);
   } catch (error) {
@@ -180,7 +188,7 @@ function look(deno: DenoApi, path: string): { isFifo: boolean | null } | Error {
   }
 }
 
-function probe(path: string): void {
+function probeFifo(path: string): void {
   try {
     closeSync(openSync(path, constants.O_WRONLY | (constants.O_NONBLOCK ?? 0)));
   } catch (error) {
@@ -192,7 +200,7 @@ function denoFile(
   file: DenoFile,
   { append }: OpenMode,
   onWindows: boolean,
-): NativeFile {
+): PlatformFile {
   const appends = append && onWindows;
   const writeSync = (data: Uint8Array) => {
     if (appends) file.seekSync(0, 2);
@@ -201,15 +209,15 @@ function denoFile(
   return {
     fd: null,
     ...denoLocks(file, onWindows),
-    identity() {
+    lockKey() {
       const { dev, ino } = file.statSync();
       return ino === null ? null : `${dev}:${ino}`;
     },
-    watch: () => null,
-    announce() {},
+    watchClose: () => null,
+    wakeWatchers() {},
     read: async (into) => (await file.read(into)) ?? 0,
     readSync: (into) => file.readSync(into) ?? 0,
-    write: appends ? appending(writeSync) : (data) => file.write(data),
+    write: appends ? serializeAppends(writeSync) : (data) => file.write(data),
     writeSync,
     seek: (offset, whence) => file.seekSync(offset, whence),
     truncate: (length) => file.truncate(length),
@@ -218,12 +226,12 @@ function denoFile(
     syncSync: (dataOnly) => dataOnly ? file.syncDataSync() : file.syncSync(),
     stat: () => file.stat(),
     statSync: () => file.statSync(),
-    isAt(path) {
+    isStillAt(path) {
       const name = lstatSync(path, { throwIfNoEntry: false });
       const { dev, ino } = file.statSync();
       return name !== undefined && name.dev === dev && name.ino === ino;
     },
-    unlink: onWindows ? freeName : unlinkSync,
+    unlink: onWindows ? renameAndUnlink : unlinkSync,
     close: () => file.close(),
     closeSync: () => file.close(),
   };

@@ -1,23 +1,23 @@
-/** One `node:fs` descriptor, locked by a {@linkcode System}. */
+/** One `node:fs` descriptor, locked by a {@linkcode OsLocks}. */
 
 import * as fs from "node:fs";
-import { appending } from "../windows/append_queue.ts";
+import { serializeAppends } from "../windows/append_queue.ts";
 import { fileInfo } from "./file_info.ts";
 import type {
   FileInfo,
   Lockable,
   Locker,
   LockerSettings,
-  NativeFile,
-  System,
+  OsLocks,
+  PlatformFile,
   Watch,
 } from "../types.ts";
 
 /** More than that in one call is an error on one runtime or another. */
-const LARGEST_TRANSFER = 2 ** 30;
+const MAX_TRANSFER = 2 ** 30;
 
 /** Turns a promise's two ends into the callback that `node:fs` takes. */
-export function settle<T>(
+export function toCallback<T>(
   resolve: (value: T) => void,
   reject: (error: Error) => void,
 ): (error: Error | null, value?: T) => void {
@@ -25,20 +25,20 @@ export function settle<T>(
 }
 
 /** Tells locks of one file apart that do not wait for each other's turn. */
-function waysApart(locker: LockerSettings | undefined): string {
+function lockKeySuffix(locker: LockerSettings | undefined): string {
   if (!locker || locker.name === "flock") return "";
   const { name, range } = locker;
   return range ? `:${name}:${range.start}+${range.length}` : `:${name}`;
 }
 
 /** A descriptor that the caller opened. */
-export class Descriptor implements Lockable {
+export class LockableFd implements Lockable {
   readonly fd: number;
-  protected readonly system: System;
+  protected readonly system: OsLocks;
   readonly #locker: Locker;
   readonly #settings: LockerSettings | undefined;
 
-  constructor(system: System, fd: number, settings?: LockerSettings) {
+  constructor(system: OsLocks, fd: number, settings?: LockerSettings) {
     this.system = system;
     this.fd = fd;
     this.#locker = settings ? system.locker(settings) : system;
@@ -57,28 +57,28 @@ export class Descriptor implements Lockable {
     this.#locker.unlock(this.fd);
   }
 
-  identity(): string {
-    return this.system.identity(this.fd) + waysApart(this.#settings);
+  lockKey(): string {
+    return this.system.lockKey(this.fd) + lockKeySuffix(this.#settings);
   }
 
   get gapInUpgrade(): true | undefined {
     return this.#locker.gapInUpgrade;
   }
 
-  watch(closed: () => void): Watch | null {
-    return this.system.watch(this.fd, closed);
+  watchClose(closed: () => void): Watch | null {
+    return this.system.watchClose(this.fd, closed);
   }
 
-  announce(): void {
-    this.system.announce(this.fd);
+  wakeWatchers(): void {
+    this.system.wakeWatchers(this.fd);
   }
 }
 
 /** What is known of a file that was opened here. */
-export interface DescriptorFileInit {
+export interface FdFileInit {
   readonly locker: LockerSettings | undefined;
   /** Whether it answers from this machine, `null` if nobody knows yet. */
-  readonly local: boolean | null;
+  readonly localPaths: boolean | null;
   /** Called before it is closed. */
   readonly closing: () => void;
   /** Whether everything goes to the end. */
@@ -86,7 +86,7 @@ export interface DescriptorFileInit {
 }
 
 /** A file that was opened here. */
-export class DescriptorFile extends Descriptor implements NativeFile {
+export class FdFile extends LockableFd implements PlatformFile {
   /** `null` until somebody needs to know. */
   #local: boolean | null;
   /** Called before it is closed. */
@@ -94,12 +94,12 @@ export class DescriptorFile extends Descriptor implements NativeFile {
   /** Appends where opening could not be told to. */
   readonly #append: ((data: Uint8Array) => Promise<number>) | undefined;
 
-  constructor(system: System, fd: number, init: DescriptorFileInit) {
+  constructor(system: OsLocks, fd: number, init: FdFileInit) {
     super(system, fd, init.locker);
-    this.#local = init.local;
+    this.#local = init.localPaths;
     this.#closing = init.closing;
     if (init.appends && system.append) {
-      this.#append = appending((data) => system.append!(fd, data));
+      this.#append = serializeAppends((data) => system.append!(fd, data));
     }
   }
 
@@ -109,28 +109,28 @@ export class DescriptorFile extends Descriptor implements NativeFile {
         this.fd,
         into,
         0,
-        Math.min(into.length, LARGEST_TRANSFER),
+        Math.min(into.length, MAX_TRANSFER),
         null,
-        settle(resolve, reject),
+        toCallback(resolve, reject),
       )
     );
   }
 
   readSync(into: Uint8Array): number {
-    const length = Math.min(into.length, LARGEST_TRANSFER);
+    const length = Math.min(into.length, MAX_TRANSFER);
     return fs.readSync(this.fd, into, 0, length, null);
   }
 
   write(data: Uint8Array): Promise<number> {
-    const most = data.subarray(0, LARGEST_TRANSFER);
+    const most = data.subarray(0, MAX_TRANSFER);
     if (this.#append) return this.#append(most);
     return new Promise((resolve, reject) =>
-      fs.write(this.fd, most, 0, most.length, null, settle(resolve, reject))
+      fs.write(this.fd, most, 0, most.length, null, toCallback(resolve, reject))
     );
   }
 
   writeSync(data: Uint8Array): number {
-    const most = data.subarray(0, LARGEST_TRANSFER);
+    const most = data.subarray(0, MAX_TRANSFER);
     return this.#append
       ? this.system.append!(this.fd, most)
       : fs.writeSync(this.fd, most, 0, most.length, null);
@@ -142,7 +142,7 @@ export class DescriptorFile extends Descriptor implements NativeFile {
 
   truncate(length: number): Promise<void> {
     return new Promise((resolve, reject) =>
-      fs.ftruncate(this.fd, length, settle(resolve, reject))
+      fs.ftruncate(this.fd, length, toCallback(resolve, reject))
     );
   }
 
@@ -153,7 +153,7 @@ export class DescriptorFile extends Descriptor implements NativeFile {
   sync(dataOnly: boolean): Promise<void> {
     const call = dataOnly ? fs.fdatasync : fs.fsync;
     return new Promise((resolve, reject) =>
-      call(this.fd, settle(resolve, reject))
+      call(this.fd, toCallback(resolve, reject))
     );
   }
 
@@ -164,7 +164,7 @@ export class DescriptorFile extends Descriptor implements NativeFile {
 
   stat(): Promise<FileInfo> {
     return new Promise<fs.Stats>((resolve, reject) =>
-      fs.fstat(this.fd, settle(resolve, reject))
+      fs.fstat(this.fd, toCallback(resolve, reject))
     ).then(fileInfo);
   }
 
@@ -172,7 +172,7 @@ export class DescriptorFile extends Descriptor implements NativeFile {
     return fileInfo(fs.fstatSync(this.fd));
   }
 
-  isAt(path: string): boolean {
+  isStillAt(path: string): boolean {
     const name = fs.lstatSync(path, { bigint: true, throwIfNoEntry: false });
     return name !== undefined && this.system.isFile(this.fd, name);
   }
@@ -186,7 +186,7 @@ export class DescriptorFile extends Descriptor implements NativeFile {
     if (this.#local) return this.closeSync();
     this.#closing();
     return new Promise((resolve, reject) =>
-      fs.close(this.fd, settle(resolve, reject))
+      fs.close(this.fd, toCallback(resolve, reject))
     );
   }
 

@@ -1,47 +1,49 @@
-/** Files over `node:fs` descriptors, locked by a {@linkcode System}. */
+/** Files over `node:fs` descriptors, locked by a {@linkcode OsLocks}. */
 
 import * as fs from "node:fs";
 import { dirname } from "node:path";
-import { Descriptor, DescriptorFile, settle } from "./fd_file.ts";
-import { refuseLink } from "./no_follow.ts";
-import type { CloseWithThread } from "../posix/close_on_thread_exit.ts";
+import { FdFile, LockableFd, toCallback } from "./fd_file.ts";
+import { throwIfSymlink } from "./no_follow.ts";
+import type { CloseOnThreadExit } from "../posix/close_on_thread_exit.ts";
 import { Unsupported } from "../types.ts";
-import type { LockerSettings, Native, OpenMode, System } from "../types.ts";
+import type { LockerSettings, OpenMode, OsLocks, Platform } from "../types.ts";
 
 /** So many paths are remembered as local; then the memory starts anew. */
-const REMEMBERED_PATHS = 10_000;
+const MAX_REMEMBERED_PATHS = 10_000;
 
 /**
- * The {@linkcode Native} of every runtime that has descriptors and FFI.
+ * The {@linkcode Platform} of every runtime that has descriptors and FFI.
  * `closeWithThread` is given where the runtime does not see to that.
  */
-export function descriptors(
-  system: System,
-  closeWithThread: CloseWithThread = () => () => {},
-): Native {
-  const prove = prover(system);
+export function fdPlatform(
+  system: OsLocks,
+  closeOnThreadExit: CloseOnThreadExit = () => () => {},
+): Platform {
+  const verify = fdVerifier(system);
   // A pool thread's round trip costs ten times the lock itself, so a file is
   // opened and closed on the calling thread once its path is known to lie on
   // a file system that answers from this machine. Elsewhere (NFS, FUSE) a
   // server must not stand still while somebody else's disk thinks.
-  const local = new Set<string>();
+  const localPaths = new Set<string>();
   // The same of directories in which files were made.
-  const near = new Set<string>();
+  const localDirectories = new Set<string>();
 
   function remember(path: string, mode: OpenMode): void {
-    const [paths, one] = mode.exclusive ? [near, dirname(path)] : [local, path];
-    if (paths.size >= REMEMBERED_PATHS) paths.clear();
+    const [paths, one] = mode.exclusive
+      ? [localDirectories, dirname(path)]
+      : [localPaths, path];
+    if (paths.size >= MAX_REMEMBERED_PATHS) paths.clear();
     paths.add(one);
   }
 
   /** A file must not be made whose locks the system does not have. */
-  function refuse(
+  function checkBeforeOpen(
     path: string,
     mode: OpenMode,
     locker: LockerSettings | undefined,
   ): void {
     if (locker) system.locker(locker);
-    if (mode.noFollow && system.followsLinks) refuseLink(path);
+    if (mode.noFollow && system.followsLinks) throwIfSymlink(path);
   }
 
   function openSync(
@@ -50,30 +52,35 @@ export function descriptors(
     creationMode: number,
     locker?: LockerSettings,
   ) {
-    refuse(path, mode, locker);
-    const isLocal = local.has(path) ||
-      mode.exclusive && near.has(dirname(path)) || null;
+    checkBeforeOpen(path, mode, locker);
+    const isLocal = localPaths.has(path) ||
+      mode.exclusive && localDirectories.has(dirname(path)) || null;
     const opening = (mode: OpenMode) =>
       fs.openSync(path, openFlags(mode, system), creationMode);
-    return proven(openExisting(mode, opening), mode, isLocal, locker);
+    return wrapVerified(
+      openOrRetryExisting(mode, opening),
+      mode,
+      isLocal,
+      locker,
+    );
   }
 
-  function proven(
+  function wrapVerified(
     fd: number,
     mode: OpenMode,
     isLocal: boolean | null,
     locker: LockerSettings | undefined,
-  ): DescriptorFile {
+  ): FdFile {
     try {
-      prove(fd);
+      verify(fd);
     } catch (error) {
       fs.closeSync(fd);
       throw error;
     }
-    return new DescriptorFile(system, fd, {
+    return new FdFile(system, fd, {
       locker,
-      local: isLocal,
-      closing: closeWithThread(fd),
+      localPaths: isLocal,
+      closing: closeOnThreadExit(fd),
       appends: mode.append,
     });
   }
@@ -81,8 +88,11 @@ export function descriptors(
   return {
     openSync,
     open(path, mode, creationMode, locker) {
-      refuse(path, mode, locker);
-      if (local.has(path) || mode.exclusive && near.has(dirname(path))) {
+      checkBeforeOpen(path, mode, locker);
+      if (
+        localPaths.has(path) ||
+        mode.exclusive && localDirectories.has(dirname(path))
+      ) {
         return openSync(path, mode, creationMode, locker);
       }
       const opening = (mode: OpenMode) =>
@@ -91,25 +101,25 @@ export function descriptors(
             path,
             openFlags(mode, system),
             creationMode,
-            settle(resolve, reject),
+            toCallback(resolve, reject),
           )
         );
       return opening(mode).catch((error) => {
-        if (!mayExist(mode, error)) throw error;
+        if (!isProtectedRegular(mode, error)) throw error;
         return opening({ ...mode, create: false }).catch(() => {
           throw error;
         });
       }).then((fd) => {
         const isLocal = system.isLocal(fd);
         if (isLocal) remember(path, mode);
-        return proven(fd, mode, isLocal, locker);
+        return wrapVerified(fd, mode, isLocal, locker);
       });
     },
-    descriptor(fd) {
-      prove(fd);
-      return new Descriptor(system, fd);
+    fromFd(fd) {
+      verify(fd);
+      return new LockableFd(system, fd);
     },
-    isNear: (directory) => near.has(directory),
+    isLocalDirectory: (directory) => localDirectories.has(directory),
     holders: system.holders,
   };
 }
@@ -120,10 +130,10 @@ export function descriptors(
  * same inode to the runtime and to the system before any is locked. The
  * numbers 0 to 2 mean the same everywhere and prove nothing about the others.
  */
-function prover(system: System): (fd: number) => void {
-  let proven = false;
+function fdVerifier(system: OsLocks): (fd: number) => void {
+  let wrapVerified = false;
   return (fd) => {
-    if (proven || !system.inode) return;
+    if (wrapVerified || !system.inode) return;
     const { ino } = fs.fstatSync(fd, { bigint: true });
     // Bun 1.2.0 gives a number all the same.
     if (system.inode(fd) !== BigInt(ino)) {
@@ -131,7 +141,7 @@ function prover(system: System): (fd: number) => void {
         "the descriptors of this runtime are not the system's; update it",
       );
     }
-    proven = fd > 2;
+    wrapVerified = fd > 2;
   };
 }
 
@@ -139,7 +149,7 @@ function prover(system: System): (fd: number) => void {
  * `O_NONBLOCK` keeps a FIFO from waiting for its other end and means nothing
  * to a regular file that nobody has a lease on. All three runtimes add `O_CLOEXEC` themselves.
  */
-function openFlags(mode: OpenMode, system: System): number {
+function openFlags(mode: OpenMode, system: OsLocks): number {
   const { constants: c } = fs;
   const access = mode.read && mode.write
     ? c.O_RDWR
@@ -159,19 +169,19 @@ function openFlags(mode: OpenMode, system: System): number {
  * that exists and could be opened, if it is another user's: proc_sys_fs(5),
  * protected_regular.
  */
-function mayExist(mode: OpenMode, error: unknown): boolean {
+function isProtectedRegular(mode: OpenMode, error: unknown): boolean {
   const { code } = error as { code?: string };
   return code === "EACCES" && mode.create && !mode.exclusive;
 }
 
-function openExisting(
+function openOrRetryExisting(
   mode: OpenMode,
   open: (mode: OpenMode) => number,
 ): number {
   try {
     return open(mode);
   } catch (error) {
-    if (!mayExist(mode, error)) throw error;
+    if (!isProtectedRegular(mode, error)) throw error;
     try {
       return open({ ...mode, create: false });
     } catch {

@@ -7,7 +7,7 @@ import { constants } from "node:os";
  * Throws what `O_NOFOLLOW` would. A link that is made between this and opening
  * is found out once the file is locked, by {@linkcode NativeFile.isAt}.
  */
-export function refuseLink(path: string): void {
+export function throwIfSymlink(path: string): void {
   if (!lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) return;
   throw Object.assign(
     new Error(`ELOOP: too many symbolic links encountered, open '${path}'`),

@@ -11,12 +11,12 @@ import {
   O_CLOEXEC,
   POLLIN,
 } from "./constants.ts";
-import { bytesOf, cString } from "../runtime/memory.ts";
+import { asBytes, cString } from "../runtime/memory.ts";
 import { inMainThread } from "../runtime/main_thread.ts";
 import { procPath } from "./proc.ts";
-import type { CFunction, Runtime, System, Watch } from "../types.ts";
+import type { CFunction, FfiRuntime, OsLocks, Watch } from "../types.ts";
 
-const LARGEST_READ = 64 * 1024;
+const MAX_READ = 64 * 1024;
 
 type Functions = Record<keyof typeof FUNCTIONS, CFunction>;
 
@@ -31,9 +31,12 @@ const FUNCTIONS = {
   close: { parameters: ["i32"], result: "i32" },
 } as const;
 
-/** Makes {@linkcode System.watch}: one instance of inotify for the thread. */
-export function watcher(runtime: Runtime, libc: string): System["watch"] {
-  if (!runtime.stream && !runtime.readable) return () => null;
+/** Makes {@linkcode OsLocks.watchClose}: one instance of inotify for the thread. */
+export function watcher(
+  runtime: FfiRuntime,
+  libc: string,
+): OsLocks["watchClose"] {
+  if (!runtime.readStream && !runtime.waitReadable) return () => null;
   let instance: Inotify | undefined;
   return (fd, closed) => {
     instance ??= new Inotify(runtime, libc);
@@ -47,19 +50,19 @@ export function watcher(runtime: Runtime, libc: string): System["watch"] {
  * loop. So neither takes what the other waits for.
  */
 class Inotify {
-  readonly #runtime: Runtime;
+  readonly #runtime: FfiRuntime;
   readonly #libc: string;
   readonly #c: Functions;
   /** Whom to tell, by the number of the watch: one for each inode. */
   readonly #closed = new Map<number, Set<() => void>>();
-  readonly #events = new Uint8Array(LARGEST_READ);
+  readonly #events = new Uint8Array(MAX_READ);
   readonly #poll = new Int32Array(2);
   /** The descriptor; -1 before it is open, and where it cannot be. */
   #fd = -1;
   #listening = false;
-  #gone = false;
+  #broken = false;
 
-  constructor(runtime: Runtime, libc: string) {
+  constructor(runtime: FfiRuntime, libc: string) {
     this.#runtime = runtime;
     this.#libc = libc;
     this.#c = runtime.bind(libc, FUNCTIONS);
@@ -67,9 +70,9 @@ class Inotify {
 
   /** `null` when there is no instance or no watch to be had any more. */
   watch(fd: number, closed: () => void): Watch | null {
-    if (this.#gone) return null;
+    if (this.#broken) return null;
     if (this.#fd < 0) {
-      const blocking = this.#runtime.stream ? IN_NONBLOCK : 0;
+      const blocking = this.#runtime.readStream ? IN_NONBLOCK : 0;
       this.#fd = Number(this.#c.inotify_init1(IN_CLOEXEC | blocking));
       // With the stream it ends when the worker does.
       if (!inMainThread && this.#fd >= 0) this.#listen();
@@ -79,13 +82,13 @@ class Inotify {
     );
     if (watch < 0) return null;
     const listeners = this.#closed.get(watch) ?? new Set();
-    const tell = () => closed();
-    this.#closed.set(watch, listeners.add(tell));
+    const notify = () => closed();
+    this.#closed.set(watch, listeners.add(notify));
     return {
       listen: () => this.#listen(),
-      block: (milliseconds) => this.#take(milliseconds),
+      block: (milliseconds) => this.#readEvents(milliseconds),
       end: () => {
-        listeners.delete(tell);
+        listeners.delete(notify);
         if (listeners.size === 0) this.#forget(watch);
       },
     };
@@ -103,18 +106,18 @@ class Inotify {
   }
 
   #listen(): void {
-    if (this.#listening || this.#gone) return;
+    if (this.#listening || this.#broken) return;
     this.#listening = true;
-    if (this.#runtime.stream) {
+    if (this.#runtime.readStream) {
       this.#listening = this.#becomeStream();
     } else {
       // The buffer is too small for any event, so read(2) waits for one, takes
       // nothing and fails with EINVAL.
-      this.#runtime.readable!(this.#libc, this.#fd).then(() => {
+      this.#runtime.waitReadable!(this.#libc, this.#fd).then(() => {
         this.#listening = false;
         // Who is told attempts, and listens again if that was in vain. To park
         // a thread for the others takes longer than to lock, so it comes later.
-        if (this.#take(0) === this.#closed.size) return;
+        if (this.#readEvents(0) === this.#closed.size) return;
         setImmediate(() => {
           if (this.#closed.size > 0) this.#listen();
         });
@@ -128,9 +131,9 @@ class Inotify {
    */
   #becomeStream(): boolean {
     const ends = new Int32Array(2);
-    if (this.#c.pipe2(bytesOf(ends), O_CLOEXEC) !== 0) return false;
+    if (this.#c.pipe2(asBytes(ends), O_CLOEXEC) !== 0) return false;
     const [reading, writing] = ends;
-    this.#runtime.stream!(reading, (bytes) => this.#tell(bytes));
+    this.#runtime.readStream!(reading, (bytes) => this.#dispatch(bytes));
     this.#c.close(writing);
     if (this.#c.dup3(this.#fd, reading, O_CLOEXEC) !== reading) return false;
     this.#c.close(this.#fd);
@@ -139,38 +142,38 @@ class Inotify {
   }
 
   /** Waits for events and tells of them; returns how many were told. */
-  #take(milliseconds: number): number {
+  #readEvents(milliseconds: number): number {
     this.#poll.set([this.#fd, POLLIN]);
     const longest = Math.min(Math.ceil(milliseconds), 2 ** 31 - 1);
-    if (Number(this.#c.poll(bytesOf(this.#poll), 1n, longest)) <= 0) return 0;
-    const size = BigInt(LARGEST_READ);
+    if (Number(this.#c.poll(asBytes(this.#poll), 1n, longest)) <= 0) return 0;
+    const size = BigInt(MAX_READ);
     const count = Number(this.#c.read(this.#fd, this.#events, size));
-    if (count > 0) return this.#tell(this.#events.subarray(0, count));
+    if (count > 0) return this.#dispatch(this.#events.subarray(0, count));
     // Somebody closed what is not theirs. Waiters attempt by themselves.
-    this.#gone = true;
+    this.#broken = true;
     this.#fd = -1;
     return 0;
   }
 
-  #tell(events: Uint8Array): number {
+  #dispatch(events: Uint8Array): number {
     const view = new DataView(events.buffer, events.byteOffset, events.length);
-    const heard = new Set<number>();
+    const watchIds = new Set<number>();
     for (let at = 0; at < events.length;) {
       const { wd, mask: bits, length, name } = INOTIFY_EVENT;
       const mask = view.getUint32(at + bits, littleEndian);
       if (mask & IN_Q_OVERFLOW) {
-        for (const watch of this.#closed.keys()) heard.add(watch);
+        for (const watch of this.#closed.keys()) watchIds.add(watch);
       }
-      heard.add(view.getInt32(at + wd, littleEndian));
+      watchIds.add(view.getInt32(at + wd, littleEndian));
       at += name + view.getUint32(at + length, littleEndian);
     }
-    let told = 0;
-    for (const watch of heard) {
+    let notified = 0;
+    for (const watch of watchIds) {
       const listeners = this.#closed.get(watch);
       if (!listeners) continue;
       for (const closed of listeners) closed();
-      told++;
+      notified++;
     }
-    return told;
+    return notified;
   }
 }

@@ -5,25 +5,28 @@ import { watcher } from "./inotify.ts";
 import { O_CLOEXEC, O_NONBLOCK, O_PATH } from "./constants.ts";
 import { cString } from "../runtime/memory.ts";
 import { holdersIn, procPath } from "./proc.ts";
-import type { Runtime, System } from "../types.ts";
+import type { FfiRuntime, OsLocks } from "../types.ts";
 
-/** The part of {@linkcode System} that only some systems have. */
-export type Beyond = Pick<System, "watch" | "announce" | "holders">;
+/** The part of {@linkcode OsLocks} that only some systems have. */
+export type LinuxExtras = Pick<
+  OsLocks,
+  "watchClose" | "wakeWatchers" | "holders"
+>;
 
 /** Where there is nothing beyond POSIX. */
-export const NOTHING_BEYOND: Beyond = {
-  watch: () => null,
-  announce() {},
+export const NO_EXTRAS: LinuxExtras = {
+  watchClose: () => null,
+  wakeWatchers() {},
   holders: () => [],
 };
 
 /** What Linux has. */
 export function linux(
-  runtime: Runtime,
+  runtime: FfiRuntime,
   libc: string,
   hasRecordLocks: (fd: number) => boolean,
   inode: (fd: number) => bigint,
-): Beyond {
+): LinuxExtras {
   // `open` is variadic, which makes no difference to Linux's conventions.
   const { open, close, read } = runtime.bind(libc, {
     open: { parameters: ["buffer", "i32"], result: "i32" },
@@ -61,11 +64,11 @@ export function linux(
   const proc = { read: readFile, list: listFolder, inode };
 
   return {
-    watch: watcher(runtime, libc),
+    watchClose: watcher(runtime, libc),
     // Whoever opens the file again and closes it releases nothing and wakes
     // all who watch. To open a device could do more than that, and any close
     // takes the record locks away that this process has on the file.
-    announce(fd) {
+    wakeWatchers(fd) {
       if (!fstatSync(fd).isFile() || hasRecordLocks(fd)) return;
       withOpen(procPath(fd), O_NONBLOCK, () => {});
     },

@@ -31,7 +31,7 @@ export function procPath(fd: number): string {
 }
 
 /** Whether a lock is among those that are asked for. */
-type Wanted = (line: LockLine) => boolean;
+type LineFilter = (line: LockLine) => boolean;
 
 /**
  * Who holds locks on the file of a descriptor, those of one kind or all.
@@ -45,18 +45,18 @@ export function holdersIn(
   search: boolean,
   locker?: LockerSettings,
 ): LockHolder[] {
-  const file = kernelName(proc, fd);
-  const wanted: Wanted = (line) =>
-    line.file === file && (!locker || meets(locker, line));
+  const file = procLocksKey(proc, fd);
+  const matches: LineFilter = (line) =>
+    line.file === file && (!locker || conflicts(locker, line));
   const holders = new Map<number, LockHolder>();
   let orphans = false;
-  for (const line of lines(wanted, proc.read("/proc/locks"))) {
-    const holder = named(proc, line);
+  for (const line of lines(matches, proc.read("/proc/locks"))) {
+    const holder = readHolder(proc, line);
     if (holder) holders.set(line.pid, holder);
     else orphans = true;
   }
   if (orphans && search) {
-    for (const holder of processesWith(proc, wanted)) {
+    for (const holder of processesWith(proc, matches)) {
       holders.set(holder.pid, holder);
     }
   }
@@ -64,7 +64,10 @@ export function holdersIn(
 }
 
 /** `undefined` if the process is gone, or of another container. */
-function named(proc: Proc, { pid, mode }: LockLine): LockHolder | undefined {
+function readHolder(
+  proc: Proc,
+  { pid, mode }: LockLine,
+): LockHolder | undefined {
   const command = proc.read(`/proc/${pid}/comm`)?.trimEnd();
   return command === undefined ? undefined : { pid, command, mode };
 }
@@ -72,13 +75,13 @@ function named(proc: Proc, { pid, mode }: LockLine): LockHolder | undefined {
 /** Whoever has the open file has its lock, and the system lists it there. */
 function* processesWith(
   proc: Proc,
-  wanted: Wanted,
+  matches: LineFilter,
 ): Generator<LockHolder> {
   for (const pid of proc.list("/proc").map(Number).filter(Number.isInteger)) {
     const folder = `/proc/${pid}/fdinfo`;
     for (const fd of proc.list(folder)) {
-      const [line] = lines(wanted, proc.read(`${folder}/${fd}`));
-      const holder = line && named(proc, { ...line, pid });
+      const [line] = lines(matches, proc.read(`${folder}/${fd}`));
+      const holder = line && readHolder(proc, { ...line, pid });
       if (!holder) continue;
       yield holder;
       break;
@@ -87,7 +90,7 @@ function* processesWith(
 }
 
 /** `1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF`; `->` marks waiters. */
-function lines(wanted: Wanted, text = ""): LockLine[] {
+function lines(matches: LineFilter, text = ""): LockLine[] {
   const line =
     /^(?:lock:\s+)?\d+: (FLOCK|POSIX|OFDLCK) +\w+ +(READ|WRITE) +(-?\d+) +(\S+) +(\d+) +(\d+|EOF)/gm;
   return [...text.matchAll(line)]
@@ -99,11 +102,11 @@ function lines(wanted: Wanted, text = ""): LockLine[] {
       start: Number(start),
       end: end === "EOF" ? Infinity : Number(end),
     }))
-    .filter(wanted);
+    .filter(matches);
 }
 
 /** flock(2) and record locks do not see each other. */
-function meets({ name, range }: LockerSettings, line: LockLine): boolean {
+function conflicts({ name, range }: LockerSettings, line: LockLine): boolean {
   if ((name === "flock") !== (line.kind === "FLOCK")) return false;
   return !range ||
     line.start < range.start + range.length && range.start <= line.end;
@@ -113,7 +116,7 @@ function meets({ name, range }: LockerSettings, line: LockLine): boolean {
  * The file as /proc/locks names it: device of its mount and inode. Not those of
  * stat(2), which btrfs and overlayfs make up.
  */
-function kernelName(proc: Proc, fd: number): string | undefined {
+function procLocksKey(proc: Proc, fd: number): string | undefined {
   const info = proc.read(`/proc/self/fdinfo/${fd}`) ?? "";
   const [, mount] = /^mnt_id:\s*(\d+)$/m.exec(info) ?? [];
   // Linux says so since 5.14.

@@ -1,9 +1,9 @@
 /** Descriptors that are closed when a thread ends, where nobody else does. */
 
-import type { Runtime } from "../types.ts";
+import type { FfiRuntime } from "../types.ts";
 
 /** Has a descriptor closed with the thread; returns what forgets it again. */
-export type CloseWithThread = (fd: number) => () => void;
+export type CloseOnThreadExit = (fd: number) => () => void;
 
 /** All threads of a process have about 1000 keys, for all their libraries. */
 const MOST_KEYS = 128;
@@ -16,10 +16,10 @@ const RTLD_LAZY = 1;
  * system calls the destructor of each of its keys with the key's value: here
  * close(2) with the descriptor. See pthread_key_create(3).
  */
-export function closingWithThread(
-  runtime: Runtime,
+export function closeOnThreadExit(
+  runtime: FfiRuntime,
   libc: string,
-): CloseWithThread {
+): CloseOnThreadExit {
   const c = runtime.bind(libc, {
     dlopen: { parameters: ["usize", "i32"], result: "i64" },
     dlsym: { parameters: ["usize", "buffer"], result: "i64" },
@@ -32,12 +32,12 @@ export function closingWithThread(
   let keys = 0;
   return (fd) => {
     // A key is an int on Linux and a long on macOS.
-    const room = new BigUint64Array(1);
-    const out = new Uint8Array(room.buffer);
+    const buffer = new BigUint64Array(1);
+    const out = new Uint8Array(buffer.buffer);
     if (keys >= MOST_KEYS || c.pthread_key_create(out, close) !== 0) {
       return () => {};
     }
-    const [key] = room;
+    const [key] = buffer;
     keys++;
     c.pthread_setspecific(key, BigInt(fd));
     return () => {

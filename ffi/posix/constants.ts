@@ -21,13 +21,13 @@ export interface PosixConstants {
   /** errno.h: what fcntl(2) may say instead of EAGAIN. */
   EACCES: number;
   /** fcntl.h: record locks. */
-  records: RecordConstants;
+  recordLocks: RecordConstants;
   /**
    * How many registers are left between the arguments that `fcntl` names and
    * the one that it does not. Apple's arm64 convention has that one on the
    * stack, so there the registers are filled up.
    */
-  registersToFill: number;
+  variadicPadding: number;
   /** Whether there are inotify(7) and proc(5). */
   linux: boolean;
   /** Reads the device number out of a `struct stat` of a 64-bit system. */
@@ -92,7 +92,7 @@ const MNT_LOCAL = 0x1000;
 const linux: PosixConstants = {
   EACCES: 13,
   // asm-generic/fcntl.h
-  records: {
+  recordLocks: {
     lockf: { set: 6, wait: 7 },
     ofd: { set: 37, wait: 38, get: 36 },
     F_RDLCK: 0,
@@ -100,7 +100,7 @@ const linux: PosixConstants = {
     F_UNLCK: 2,
     offsets: { type: 0, whence: 2, start: 8, length: 16 },
   },
-  registersToFill: 0,
+  variadicPadding: 0,
   // musl's loader takes every name that begins with "libc." for itself, so
   // glibc's name finds both.
   libc: "libc.so.6",
@@ -119,7 +119,7 @@ const linux: PosixConstants = {
 const darwin: PosixConstants = {
   EACCES: 13,
   // sys/fcntl.h
-  records: {
+  recordLocks: {
     lockf: { set: 8, wait: 9 },
     ofd: { set: 90, wait: 91, get: 92 },
     F_RDLCK: 1,
@@ -127,7 +127,7 @@ const darwin: PosixConstants = {
     F_UNLCK: 2,
     offsets: { type: 20, whence: 22, start: 0, length: 8 },
   },
-  registersToFill: 0,
+  variadicPadding: 0,
   libc: "/usr/lib/libSystem.B.dylib",
   errnoLocation: "__error",
   strerror: "strerror_r",
@@ -142,7 +142,7 @@ const darwin: PosixConstants = {
 };
 
 /** The Macs that are made now. */
-const darwinArm64: PosixConstants = { ...darwin, registersToFill: 6 };
+const darwinArm64: PosixConstants = { ...darwin, variadicPadding: 6 };
 
 /**
  * Macs with processors of Intel. There the plain names fill structs with inode
@@ -156,11 +156,11 @@ const darwinX64: PosixConstants = {
 };
 
 /** Architectures of 32 bits, whose structs and offsets look different. */
-const NARROW = ["arm", "ia32", "mips", "mipsel"];
+const ARCHITECTURES_32_BIT = ["arm", "ia32", "mips", "mipsel"];
 
 /** Whether pointers have 32 bits. */
-export function isNarrow(arch: string = process.arch): boolean {
-  return NARROW.includes(arch);
+export function is32Bit(arch: string = process.arch): boolean {
+  return ARCHITECTURES_32_BIT.includes(arch);
 }
 
 /** The constants of a system, or `null` where there are none. */
@@ -168,7 +168,7 @@ export function posixConstants(
   platform: string = process.platform,
   arch: string = process.arch,
 ): PosixConstants | null {
-  if (isNarrow(arch)) return null;
+  if (is32Bit(arch)) return null;
   if (platform === "linux") return linux;
   if (platform === "darwin") return arch === "x64" ? darwinX64 : darwinArm64;
   return null;

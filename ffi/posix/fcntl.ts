@@ -5,9 +5,9 @@ import type { PosixConstants } from "./constants.ts";
 import type {
   CFunction,
   CValue,
+  FfiRuntime,
   Locker,
   LockerSettings,
-  Runtime,
   SystemError,
 } from "../types.ts";
 
@@ -29,12 +29,12 @@ export interface RecordLocks {
 
 /** Binds fcntl(2) when it is needed. */
 export function recordLocks(
-  runtime: Runtime,
+  runtime: FfiRuntime,
   system: PosixConstants,
   errno: () => number,
   failure: Failure,
 ): RecordLocks {
-  const { records } = system;
+  const { recordLocks: records } = system;
   const { offsets, F_RDLCK, F_WRLCK, F_UNLCK } = records;
   const struct = new Uint8Array(STRUCT_SIZE);
   const view = new DataView(struct.buffer);
@@ -91,10 +91,10 @@ export function recordLocks(
   };
 }
 
-/** `fcntl` is variadic: {@linkcode PosixConstants.registersToFill}. */
+/** `fcntl` is variadic: {@linkcode PosixConstants.variadicPadding}. */
 function bindFcntl(
-  runtime: Runtime,
-  { libc, registersToFill }: PosixConstants,
+  runtime: FfiRuntime,
+  { libc, variadicPadding: registersToFill }: PosixConstants,
   struct: Uint8Array,
 ): (fd: number, command: number) => number {
   const fill: CValue[] = Array(registersToFill).fill(0n);

@@ -6,14 +6,14 @@ import { LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "./constants.ts";
 import type { PosixConstants } from "./constants.ts";
 import { recordLocks } from "./fcntl.ts";
 import type { Failure } from "./fcntl.ts";
-import { linux, NOTHING_BEYOND } from "../linux/linux.ts";
-import type { CFunction, Locker, Runtime, System } from "../types.ts";
+import { linux, NO_EXTRAS } from "../linux/linux.ts";
+import type { CFunction, FfiRuntime, Locker, OsLocks } from "../types.ts";
 
 /** Larger than `struct stat` and `struct statfs` of any 64-bit system. */
 const STRUCT_SIZE = 4096;
 
 /** The system axis for systems with flock(2). */
-export function posix(runtime: Runtime, system: PosixConstants): System {
+export function posix(runtime: FfiRuntime, system: PosixConstants): OsLocks {
   const libc = runtime.bind(system.libc, {
     flock: { parameters: ["i32", "i32"], result: "i32" },
     lseek: { parameters: ["i32", "i64", "i32"], result: "i64" },
@@ -50,7 +50,7 @@ export function posix(runtime: Runtime, system: PosixConstants): System {
   }
 
   const records = recordLocks(runtime, system, errno, failure);
-  const flocks: Locker = {
+  const flockLocker: Locker = {
     tryLock: (fd, exclusive) => flock(fd, kind(exclusive) | LOCK_NB),
     lock: (fd, exclusive) => void flock(fd, kind(exclusive)),
     unlock: (fd) => void flock(fd, LOCK_UN),
@@ -74,10 +74,10 @@ export function posix(runtime: Runtime, system: PosixConstants): System {
   return {
     ...system.linux
       ? linux(runtime, system.libc, records.present, inode)
-      : NOTHING_BEYOND,
-    ...flocks,
+      : NO_EXTRAS,
+    ...flockLocker,
     locker: ({ name, range }) =>
-      name === "flock" ? flocks : records.locker(name, range),
+      name === "flock" ? flockLocker : records.locker(name, range),
     seek(fd, offset, whence) {
       const position = Number(libc.lseek(fd, BigInt(offset), whence));
       if (position < 0) throw failure("lseek", errno());
@@ -86,7 +86,7 @@ export function posix(runtime: Runtime, system: PosixConstants): System {
     isLocal: (fd) =>
       libc[system.fstatfs](fd, struct) === 0 && system.isLocal(view),
     inode,
-    identity,
+    lockKey: identity,
     unlink: unlinkSync,
     isFile: (fd, { dev, ino }) => identity(fd) === `${dev}:${ino}`,
   };
@@ -94,7 +94,7 @@ export function posix(runtime: Runtime, system: PosixConstants): System {
 
 /** fstat(2), which glibc before 2.33 exports under its inner name only. */
 function bindFstat(
-  runtime: Runtime,
+  runtime: FfiRuntime,
   { libc, fstat }: PosixConstants,
 ): CFunction {
   try {

@@ -3,7 +3,7 @@
 import * as fs from "node:fs";
 import { createRequire } from "node:module";
 import { isMainThread } from "node:worker_threads";
-import type { CFunction, CType, Runtime } from "../types.ts";
+import type { CFunction, CType, FfiRuntime } from "../types.ts";
 
 interface BunFfi {
   dlopen(
@@ -29,7 +29,7 @@ function readable(_library: string, fd: number): Promise<void> {
 }
 
 /** The runtime axis for Bun. */
-export function bunRuntime(): Runtime {
+export function bunRuntime(): FfiRuntime {
   const ffi = createRequire(import.meta.url)("bun:ffi") as BunFfi;
   return {
     bind(library, functions) {
@@ -57,6 +57,6 @@ export function bunRuntime(): Runtime {
       return () => ffi.read.i32(address, 0);
     },
     // The threads of the pool serve all workers, and there are few of them.
-    ...isMainThread ? { readable } : {},
+    ...isMainThread ? { waitReadable: readable } : {},
   };
 }

@@ -2,7 +2,7 @@
 
 import { inMainThread } from "./main_thread.ts";
 import type { DenoApi } from "./deno_api.ts";
-import type { CFunction, CType, Runtime } from "../types.ts";
+import type { CFunction, CType, FfiRuntime } from "../types.ts";
 
 const READ_IN_A_THREAD = {
   parameters: ["i32", "buffer", "usize"],
@@ -23,7 +23,7 @@ export function denoHasDescriptors(deno: DenoApi): boolean {
 }
 
 /** The runtime axis for Deno. */
-export function denoRuntime(deno: DenoApi): Runtime {
+export function denoRuntime(deno: DenoApi): FfiRuntime {
   const byte = new Uint8Array(1);
   let read: ((...values: unknown[]) => unknown) | undefined;
 
@@ -55,6 +55,6 @@ export function denoRuntime(deno: DenoApi): Runtime {
       return () => view.getInt32();
     },
     // Its thread and its descriptor would outlive a worker.
-    ...inMainThread ? { readable } : {},
+    ...inMainThread ? { waitReadable: readable } : {},
   };
 }

@@ -6,6 +6,6 @@ export function cString(text: string): Uint8Array {
 }
 
 /** The memory of an array of `int`. */
-export function bytesOf(numbers: Int32Array): Uint8Array {
+export function asBytes(numbers: Int32Array): Uint8Array {
   return new Uint8Array(numbers.buffer);
 }

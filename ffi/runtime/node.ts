@@ -3,7 +3,7 @@
 import { createRequire } from "node:module";
 import process from "node:process";
 import { Unsupported } from "../types.ts";
-import type { CFunction, CType, Runtime, Signature } from "../types.ts";
+import type { CFunction, CType, FfiRuntime, Signature } from "../types.ts";
 
 interface NodeFfi {
   dlopen(
@@ -41,13 +41,13 @@ interface NodeNet {
   };
 }
 
-/** So much is read at a time from a {@linkcode Runtime.stream}. */
+/** So much is read at a time from a {@linkcode FfiRuntime.readStream}. */
 const CHUNK = 16 * 1024;
 
 const here = createRequire(import.meta.url);
 
 /** The runtime axis for Node. */
-export function nodeRuntime(): Runtime {
+export function nodeRuntime(): FfiRuntime {
   const ffi = load<NodeFfi>(here, "node:ffi");
   if (ffi && permits("ffi")) return builtIn(ffi);
   const koffi = load<Koffi>(here, "koffi") ??
@@ -109,7 +109,7 @@ function stream(pipe: number, arrived: (bytes: Uint8Array) => void): void {
   socket.unref();
 }
 
-function builtIn(ffi: NodeFfi): Runtime {
+function builtIn(ffi: NodeFfi): FfiRuntime {
   const signature = (parameters: string[], result: string) => ({
     arguments: parameters,
     return: result,
@@ -143,11 +143,11 @@ function builtIn(ffi: NodeFfi): Runtime {
       const address = functions[locator]() as bigint;
       return () => ffi.getInt32(address, 0);
     },
-    stream,
+    readStream: stream,
   };
 }
 
-function withKoffi(koffi: Koffi): Runtime {
+function withKoffi(koffi: Koffi): FfiRuntime {
   return {
     bind(library, functions) {
       const lib = koffi.load(library);
@@ -163,6 +163,6 @@ function withKoffi(koffi: Koffi): Runtime {
       ) as Record<keyof typeof functions, CFunction>;
     },
     errno: () => () => koffi.errno(),
-    stream,
+    readStream: stream,
   };
 }

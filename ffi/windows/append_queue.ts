@@ -3,7 +3,7 @@
 import { setImmediate } from "node:timers";
 
 /** So much is written while the thread is blocked, in bytes. */
-const LARGEST_PIECE = 2 ** 16;
+const MAX_PIECE = 2 ** 16;
 
 /**
  * Makes an asynchronous write of one that finds the end by itself. In a pool
@@ -11,7 +11,7 @@ const LARGEST_PIECE = 2 ** 16;
  * have moved it; on this thread nothing comes in between. What is long is
  * written in pieces, and whole before the next one begins.
  */
-export function appending(
+export function serializeAppends(
   appendSync: (data: Uint8Array) => number,
 ): (data: Uint8Array) => Promise<number> {
   let before: Promise<unknown> = Promise.resolve();
@@ -20,7 +20,7 @@ export function appending(
     let written = 0;
     do {
       await new Promise((resolve) => setImmediate(resolve));
-      const end = written + LARGEST_PIECE;
+      const end = written + MAX_PIECE;
       try {
         written += appendSync(data.subarray(written, end));
       } catch (error) {

@@ -2,7 +2,7 @@
 
 import { constants } from "node:os";
 import process from "node:process";
-import type { CFunction, Runtime, SystemError } from "../types.ts";
+import type { CFunction, FfiRuntime, SystemError } from "../types.ts";
 import { INVALID_HANDLE_VALUE, NAMES } from "./constants.ts";
 
 /** Larger than every message. */
@@ -59,18 +59,18 @@ const LIBUV = {
 } as const;
 
 /** Binds everything once. */
-export function windowsCalls(runtime: Runtime): WindowsCalls {
+export function windowsCalls(runtime: FfiRuntime): WindowsCalls {
   const kernel = {
     ...runtime.bind("kernel32.dll", KERNEL),
     ...runtime.bind("ntdll.dll", NT),
   };
   // node.exe and bun.exe export libuv, whose descriptors theirs are.
   const libuv = runtime.bind(process.execPath, LIBUV);
-  const room = new Uint8Array(ROOM);
+  const buffer = new Uint8Array(ROOM);
 
-  function said(by: CFunction, error: number): string {
-    by(error, room, BigInt(ROOM));
-    return new TextDecoder().decode(room.subarray(0, room.indexOf(0)));
+  function errorText(by: CFunction, error: number): string {
+    by(error, buffer, BigInt(ROOM));
+    return new TextDecoder().decode(buffer.subarray(0, buffer.indexOf(0)));
   }
 
   return {
@@ -85,8 +85,8 @@ export function windowsCalls(runtime: Runtime): WindowsCalls {
     failure(syscall, error) {
       const number = Number(libuv.uv_translate_sys_error(error));
       const code = NAMES[syscall]?.[error] ??
-        said(libuv.uv_err_name_r, number);
-      const words = said(libuv.uv_strerror_r, number);
+        errorText(libuv.uv_err_name_r, number);
+      const words = errorText(libuv.uv_strerror_r, number);
       const message = `${words}, Windows error ${error}`;
       return systemError(message, code, error, syscall);
     },

@@ -1,12 +1,12 @@
 /** Handles that are closed when a thread ends, where nobody else does. */
 
 import { cString } from "../runtime/memory.ts";
-import type { CloseWithThread } from "../posix/close_on_thread_exit.ts";
-import type { Runtime } from "../types.ts";
+import type { CloseOnThreadExit } from "../posix/close_on_thread_exit.ts";
+import type { FfiRuntime } from "../types.ts";
 import { windowsCalls } from "./calls.ts";
 
 /** All threads of a process have 128 of them in old versions of Windows. */
-const MOST_SLOTS = 64;
+const MAX_SLOTS = 64;
 
 /** fibersapi.h */
 const FLS_OUT_OF_INDEXES = -1;
@@ -16,7 +16,9 @@ const FLS_OUT_OF_INDEXES = -1;
  * system calls back for each slot of its local storage that is not empty, here
  * `CloseHandle` with the handle.
  */
-export function closingHandlesWithThread(runtime: Runtime): CloseWithThread {
+export function closeHandlesOnThreadExit(
+  runtime: FfiRuntime,
+): CloseOnThreadExit {
   const { handle } = windowsCalls(runtime);
   const c = runtime.bind("kernel32.dll", {
     GetModuleHandleA: { parameters: ["buffer"], result: "i64" },
@@ -29,7 +31,7 @@ export function closingHandlesWithThread(runtime: Runtime): CloseWithThread {
   const close = BigInt(c.GetProcAddress(library, cString("CloseHandle")));
   let slots = 0;
   return (fd) => {
-    if (slots >= MOST_SLOTS) return () => {};
+    if (slots >= MAX_SLOTS) return () => {};
     const slot = Number(c.FlsAlloc(close));
     if (slot === FLS_OUT_OF_INDEXES) return () => {};
     slots++;

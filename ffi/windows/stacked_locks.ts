@@ -9,18 +9,18 @@ export const ERROR_LOCK_VIOLATION = 33;
 export const ERROR_NOT_LOCKED = 158;
 
 /** Higher piles than that nobody makes; what never ends is not waited for. */
-const HIGHEST = 2 ** 16;
+const MAX_STACKED = 2 ** 16;
 
 /** What one kind of file can do about its locks. */
-export interface Pile<File> {
+export interface StackedLocks<File> {
   /** One attempt to put a lock on top of those there are. */
-  take(file: File, exclusive: boolean): boolean;
+  push(file: File, exclusive: boolean): boolean;
   /** Takes one away, an exclusive one first; `false` if there was none. */
-  drop(file: File): boolean;
+  pop(file: File): boolean;
 }
 
 /** Locks of which a file has one at a time. */
-export interface Exchange<File> {
+export interface ReplaceableLock<File> {
   tryLock(file: File, exclusive: boolean): boolean;
   unlock(file: File): void;
 }
@@ -33,24 +33,26 @@ export interface Exchange<File> {
  * in between. An exclusive one goes on nothing, so what there is goes first,
  * and somebody may come in between; in vain, it is gone.
  */
-export function exchange<File>(pile: Pile<File>): Exchange<File> {
-  function dropAll(file: File): boolean {
+export function replaceable<File>(
+  stacked: StackedLocks<File>,
+): ReplaceableLock<File> {
+  function popAll(file: File): boolean {
     let dropped = 0;
-    while (dropped < HIGHEST && pile.drop(file)) dropped++;
+    while (dropped < MAX_STACKED && stacked.pop(file)) dropped++;
     return dropped > 0;
   }
 
   return {
     tryLock(file, exclusive) {
       if (exclusive) {
-        return pile.take(file, true) ||
-          dropAll(file) && pile.take(file, true);
+        return stacked.push(file, true) ||
+          popAll(file) && stacked.push(file, true);
       }
-      if (!pile.take(file, false)) return false;
+      if (!stacked.push(file, false)) return false;
       // One of them stays, whatever was there; of one alone none would.
-      if (pile.take(file, false)) pile.drop(file);
+      if (stacked.push(file, false)) stacked.pop(file);
       return true;
     },
-    unlock: (file) => void dropAll(file),
+    unlock: (file) => void popAll(file),
   };
 }

@@ -4,10 +4,10 @@ import * as fs from "node:fs";
 import { dirname, join } from "node:path";
 
 /** So many names are remembered; then they are left to cleaners. */
-const MOST_LEFT = 1000;
+const MAX_PENDING = 1000;
 
 /** Names that could not be removed once they were out of the way. */
-const left = new Set<string>();
+const pendingDeletes = new Set<string>();
 
 /**
  * Frees the name of a file at once. Where somebody has it open, unlinking alone
@@ -19,7 +19,7 @@ const left = new Set<string>();
  *
  * @throws If somebody like that has it open already: then it has its name.
  */
-export function freeName(
+export function renameAndUnlink(
   path: string,
   unlink: (path: string) => void = fs.unlinkSync,
 ): void {
@@ -27,14 +27,16 @@ export function freeName(
   const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0"));
   const other = join(dirname(path), `.portalock.${hex.join("")}.tmp`);
   fs.renameSync(path, other);
-  if (left.size >= MOST_LEFT) left.clear();
-  left.add(other);
-  for (const name of left) {
+  if (pendingDeletes.size >= MAX_PENDING) pendingDeletes.clear();
+  pendingDeletes.add(other);
+  for (const name of pendingDeletes) {
     try {
       unlink(name);
-      left.delete(name);
+      pendingDeletes.delete(name);
     } catch (error) {
-      if ((error as { code?: string }).code === "ENOENT") left.delete(name);
+      if ((error as { code?: string }).code === "ENOENT") {
+        pendingDeletes.delete(name);
+      }
     }
   }
 }

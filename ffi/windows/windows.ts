@@ -3,12 +3,12 @@
 import {
   ERROR_LOCK_VIOLATION,
   ERROR_NOT_LOCKED,
-  exchange,
+  replaceable,
 } from "./stacked_locks.ts";
 import { Unsupported } from "../types.ts";
-import type { Locker, Runtime, System } from "../types.ts";
+import type { FfiRuntime, Locker, OsLocks } from "../types.ts";
 import { windowsCalls } from "./calls.ts";
-import { freeName } from "./unlink.ts";
+import { renameAndUnlink } from "./unlink.ts";
 import {
   END_OF_FILE,
   FILE_FS_DEVICE_INFORMATION,
@@ -28,10 +28,10 @@ const ROOM = 64;
 const MOST_LOST = 10;
 
 /** The system axis for Windows. */
-export function windows(runtime: Runtime): System {
+export function windows(runtime: FfiRuntime): OsLocks {
   const { kernel, handle, lastError, failure } = windowsCalls(runtime);
-  const room = new Uint8Array(ROOM);
-  const view = new DataView(room.buffer);
+  const buffer = new Uint8Array(ROOM);
+  const view = new DataView(buffer.buffer);
 
   /**
    * What went wrong, `null` if nothing did. Whatever the runtime does in
@@ -54,7 +54,7 @@ export function windows(runtime: Runtime): System {
       Number(BigInt.asIntN(32, length >> 32n)),
     ];
 
-    function take(fd: number, flags: number): boolean {
+    function push(fd: number, flags: number): boolean {
       const file = handle(fd);
       const error = errorOf(() =>
         kernel.LockFileEx(file, flags, 0, ...size, overlapped)
@@ -66,10 +66,10 @@ export function windows(runtime: Runtime): System {
 
     const kind = (exclusive: boolean) =>
       exclusive ? LOCKFILE_EXCLUSIVE_LOCK : 0;
-    const { tryLock, unlock } = exchange<number>({
-      take: (fd, exclusive) =>
-        take(fd, kind(exclusive) | LOCKFILE_FAIL_IMMEDIATELY),
-      drop(fd) {
+    const { tryLock, unlock } = replaceable<number>({
+      push: (fd, exclusive) =>
+        push(fd, kind(exclusive) | LOCKFILE_FAIL_IMMEDIATELY),
+      pop(fd) {
         const file = handle(fd);
         const error = errorOf(() =>
           kernel.UnlockFileEx(file, 0, ...size, overlapped)
@@ -86,7 +86,7 @@ export function windows(runtime: Runtime): System {
       unlock,
       // Only what has no lock of its own can wait for those of others.
       lock(fd, exclusive) {
-        if (!tryLock(fd, exclusive)) take(fd, kind(exclusive));
+        if (!tryLock(fd, exclusive)) push(fd, kind(exclusive));
       },
       gapInUpgrade: true,
     };
@@ -102,7 +102,7 @@ export function windows(runtime: Runtime): System {
 
   /** The volume and the number of the file on it. */
   function fileId(fd: number): { volume: bigint; index: bigint } {
-    if (!kernel.GetFileInformationByHandle(handle(fd), room)) {
+    if (!kernel.GetFileInformationByHandle(handle(fd), buffer)) {
       throw failure("GetFileInformationByHandle", lastError());
     }
     const field = (at: number) => BigInt(view.getUint32(at, true));
@@ -130,7 +130,7 @@ export function windows(runtime: Runtime): System {
       const moved = kernel.SetFilePointerEx(
         handle(fd),
         BigInt(offset),
-        room,
+        buffer,
         whence,
       );
       if (!moved) throw failure("SetFilePointerEx", lastError());
@@ -139,14 +139,14 @@ export function windows(runtime: Runtime): System {
     isLocal(fd) {
       const status = kernel.NtQueryVolumeInformationFile(
         handle(fd),
-        room.subarray(0, 16),
-        room.subarray(16),
+        buffer.subarray(0, 16),
+        buffer.subarray(16),
         8,
         FILE_FS_DEVICE_INFORMATION,
       );
       return status === 0 && !(view.getUint32(20, true) & FILE_REMOTE_DEVICE);
     },
-    identity(fd) {
+    lockKey(fd) {
       const { volume, index } = fileId(fd);
       return `${volume}:${index}`;
     },
@@ -160,15 +160,15 @@ export function windows(runtime: Runtime): System {
       if (data.length === 0) return 0;
       const overlapped = at(END_OF_FILE);
       const { length } = data;
-      if (!kernel.WriteFile(handle(fd), data, length, room, overlapped)) {
+      if (!kernel.WriteFile(handle(fd), data, length, buffer, overlapped)) {
         throw failure("WriteFile", lastError());
       }
       return view.getUint32(0, true);
     },
     followsLinks: true,
-    unlink: freeName,
-    watch: () => null,
-    announce() {},
+    unlink: renameAndUnlink,
+    watchClose: () => null,
+    wakeWatchers() {},
     holders: () => [],
   };
 }

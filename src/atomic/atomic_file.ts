@@ -1,19 +1,19 @@
 /** Files that appear whole or not at all. */
 
-import { begin, commit } from "./commit.ts";
-import type { Work } from "./commit.ts";
-import { dropDraft } from "./temp_file.ts";
+import { beginWrite, commit } from "./commit.ts";
+import type { PendingWrite } from "./commit.ts";
+import { discardTempFile } from "./temp_file.ts";
 import { atomicSettings } from "./options.ts";
 import type { AtomicOptions } from "./options.ts";
-import { LockException, shown } from "../core/errors.ts";
+import { formatSubject, LockException } from "../core/errors.ts";
 import { writeAll } from "../file/file_io.ts";
-import { Gate } from "../file/in_flight.ts";
+import { InFlight } from "../file/in_flight.ts";
 import { OpenFile } from "../file/open_file.ts";
 import { checkBytes, encode } from "../file/open_file_arguments.ts";
 import { parseMode } from "../options/open_mode.ts";
 import { checkFunction, filePath } from "../options/validate.ts";
-import { perform, performSync } from "../core/gensync.ts";
-import type { Recipe } from "../core/gensync.ts";
+import { runAsync, runSync } from "../core/gensync.ts";
+import type { Gen } from "../core/gensync.ts";
 
 const COMMITTED = "commit() has closed it";
 const DISCARDED = "discard() has closed it";
@@ -37,14 +37,19 @@ const DISCARDED = "discard() has closed it";
  */
 export class AtomicFile extends OpenFile
   implements AsyncDisposable, Disposable {
-  readonly #gate: Gate;
-  readonly #work: Work;
+  readonly #inFlight: InFlight;
+  readonly #pending: PendingWrite;
 
   /** @ignore Made by {@linkcode openAtomic}. */
-  constructor(path: string, work: Work, gate: Gate) {
-    super({ path, file: work.draft.file, mode: parseMode("w+"), gate });
-    this.#gate = gate;
-    this.#work = work;
+  constructor(path: string, pending: PendingWrite, inFlight: InFlight) {
+    super({
+      path,
+      file: pending.tempFile.file,
+      mode: parseMode("w+"),
+      inFlight,
+    });
+    this.#inFlight = inFlight;
+    this.#pending = pending;
   }
 
   /**
@@ -60,8 +65,11 @@ export class AtomicFile extends OpenFile
    * all the same.
    */
   async commit(): Promise<void> {
-    this.#refuse(this.#gate.shut);
-    await this.#gate.close(COMMITTED, () => commit(this.#work, true));
+    this.#refuse(this.#inFlight.closedReason);
+    await this.#inFlight.drainAndClose(
+      COMMITTED,
+      () => commit(this.#pending, true),
+    );
   }
 
   /**
@@ -70,9 +78,15 @@ export class AtomicFile extends OpenFile
    * stays open then.
    */
   commitSync(): void {
-    const busy = this.#gate.busy ? "operations are under way" : undefined;
-    this.#refuse(this.#gate.shut ?? busy, this.#gate.shut ? "EBADF" : "EBUSY");
-    this.#gate.closeSync(COMMITTED, () => commit(this.#work, true));
+    const busy = this.#inFlight.active ? "operations are under way" : undefined;
+    this.#refuse(
+      this.#inFlight.closedReason ?? busy,
+      this.#inFlight.closedReason ? "EBADF" : "EBUSY",
+    );
+    this.#inFlight.drainAndCloseSync(
+      COMMITTED,
+      () => commit(this.#pending, true),
+    );
   }
 
   /**
@@ -82,8 +96,8 @@ export class AtomicFile extends OpenFile
    * {@linkcode openAtomic} in this directory.
    */
   async discard(): Promise<void> {
-    const drop = () => dropDraft(this.#work.draft);
-    await this.#gate.close(DISCARDED, drop).catch(() => {});
+    const drop = () => discardTempFile(this.#pending.tempFile);
+    await this.#inFlight.drainAndClose(DISCARDED, drop).catch(() => {});
   }
 
   /**
@@ -91,7 +105,10 @@ export class AtomicFile extends OpenFile
    * operations that are still under way finish first, after this returned.
    */
   discardSync(): void {
-    this.#gate.closeSync(DISCARDED, () => dropDraft(this.#work.draft));
+    this.#inFlight.drainAndCloseSync(
+      DISCARDED,
+      () => discardTempFile(this.#pending.tempFile),
+    );
   }
 
   /** Does what {@linkcode AtomicFile.discard} does. */
@@ -107,10 +124,13 @@ export class AtomicFile extends OpenFile
   #refuse(problem: string | undefined, code: string = "EBADF"): void {
     const { path } = this;
     if (problem === undefined) return;
-    throw new LockException(`Cannot commit ${shown(this)}: ${problem}`, {
-      path,
-      code,
-    });
+    throw new LockException(
+      `Cannot commit ${formatSubject(this)}: ${problem}`,
+      {
+        path,
+        code,
+      },
+    );
   }
 }
 
@@ -198,13 +218,13 @@ export async function openAtomic<T>(
   const name = filePath(path);
   const settings = atomicSettings(options);
   if (body !== undefined) checkFunction("body", body);
-  const gate = new Gate();
-  const work = await perform(begin(name, settings));
-  const file = new AtomicFile(name, work, gate);
+  const inFlight = new InFlight();
+  const pending = await runAsync(beginWrite(name, settings));
+  const file = new AtomicFile(name, pending, inFlight);
   if (body === undefined) return file;
   try {
     const result = await body(file);
-    if (gate.shut === undefined) await file.commit();
+    if (inFlight.closedReason === undefined) await file.commit();
     return result;
   } finally {
     await file.discard();
@@ -235,7 +255,7 @@ export async function writeAtomic(
   data: Uint8Array | string,
   options?: AtomicOptions,
 ): Promise<void> {
-  await perform(write(path, data, options));
+  await runAsync(write(path, data, options));
 }
 
 /** {@linkcode writeAtomic}, blocking the thread. */
@@ -244,24 +264,24 @@ export function writeAtomicSync(
   data: Uint8Array | string,
   options?: AtomicOptions,
 ): void {
-  performSync(write(path, data, options));
+  runSync(write(path, data, options));
 }
 
 function* write(
   path: string | URL,
   data: Uint8Array | string,
   options: AtomicOptions | undefined,
-): Recipe<void> {
+): Gen<void> {
   const name = filePath(path);
   const bytes = typeof data === "string"
     ? encode(data)
     : checkBytes("data", data);
-  const work = yield* begin(name, atomicSettings(options));
+  const pending = yield* beginWrite(name, atomicSettings(options));
   try {
-    yield* writeAll(work.draft.file, bytes);
+    yield* writeAll(pending.tempFile.file, bytes);
   } catch (error) {
-    yield* dropDraft(work.draft);
+    yield* discardTempFile(pending.tempFile);
     throw error;
   }
-  yield* commit(work, false);
+  yield* commit(pending, false);
 }

@@ -2,11 +2,11 @@
 
 import { closeSync } from "node:fs";
 import type { Stats } from "node:fs";
-import { openFailure } from "../core/errors.ts";
+import { toOpenError } from "../core/errors.ts";
 import { unlockAndClose } from "../file/file_io.ts";
-import { inside } from "../core/paths.ts";
-import { quietly, step } from "../core/gensync.ts";
-import type { Recipe } from "../core/gensync.ts";
+import { childPath } from "../core/paths.ts";
+import { ignoreErrors, op } from "../core/gensync.ts";
+import type { Gen } from "../core/gensync.ts";
 import {
   alreadyExists,
   findDestination,
@@ -18,19 +18,24 @@ import {
   changeOwner,
   codeOf,
   link,
-  look,
+  lstatOrNull,
   openDirectory,
-  remove,
   rename,
   statOf,
   syncDirectory,
+  unlink,
 } from "./fs_ops.ts";
-import { cleanUp, createDraft, dropDraft, randomName } from "./temp_file.ts";
-import type { Draft } from "./temp_file.ts";
+import {
+  createTempFile,
+  discardTempFile,
+  randomName,
+  removeStaleTempFiles,
+} from "./temp_file.ts";
+import type { TempFile } from "./temp_file.ts";
 import type { AtomicOptions } from "./options.ts";
 
 /** What a file system says that has no hard links, or none left. */
-const NO_LINKS = [
+const LINK_UNSUPPORTED = [
   // An invalid function, as libuv names that on Windows.
   "EISDIR",
   "EMLINK",
@@ -41,7 +46,7 @@ const NO_LINKS = [
 ];
 
 /** What the system says to those who may not give files away. */
-const NOT_MINE_TO_GIVE = [
+const CHOWN_DENIED = [
   "EACCES",
   "EINVAL",
   "ENOSYS",
@@ -51,77 +56,79 @@ const NOT_MINE_TO_GIVE = [
 ];
 
 /** An atomic write that has begun. */
-export interface Work {
-  readonly draft: Draft;
+export interface PendingWrite {
+  readonly tempFile: TempFile;
   readonly destination: Destination;
   readonly settings: Required<AtomicOptions>;
 }
 
 /** Makes the temporary file, once everything else is found to be in order. */
-export function* begin(
+export function* beginWrite(
   path: string,
   settings: Required<AtomicOptions>,
-): Recipe<Work> {
+): Gen<PendingWrite> {
   const destination = yield* findDestination(path, settings.replace);
   const { directory, old } = destination;
-  yield* cleanUp(directory);
+  yield* removeStaleTempFiles(directory);
   // Whoever was not to read the old content is not to read the new one.
   const creationMode = old ? 0o600 : settings.creationMode;
-  let draft: Draft;
+  let tempFile: TempFile;
   try {
-    draft = yield* createDraft(directory, creationMode);
+    tempFile = yield* createTempFile(directory, creationMode);
   } catch (error) {
-    if (codeOf(error) !== "ENOENT") throw openFailure({ path }, error, "write");
+    if (codeOf(error) !== "ENOENT") throw toOpenError({ path }, error, "write");
     yield* makeDirectories(directory, settings.durable);
-    draft = yield* createDraft(directory, creationMode);
+    tempFile = yield* createTempFile(directory, creationMode);
   }
   try {
-    if (old) yield* resemble(draft, old);
+    if (old) yield* copyOwnership(tempFile, old);
   } catch (error) {
-    yield* dropDraft(draft);
+    yield* discardTempFile(tempFile);
     throw error;
   }
-  return { draft, destination, settings };
+  return { tempFile, destination, settings };
 }
 
 /**
  * Publishes what was written, or removes it. `keep` puts it aside if somebody
  * else was faster.
  */
-export function* commit(work: Work, keep: boolean): Recipe<void> {
-  const { draft, destination, settings: { durable } } = work;
+export function* commit(pending: PendingWrite, keep: boolean): Gen<void> {
+  const { tempFile, destination, settings: { durable } } = pending;
   // Opened before: what fails later would fail with the file published.
   let directory: number | null = null;
   try {
     if (durable) {
-      yield* step(
-        () => draft.file.sync(false),
-        () => draft.file.syncSync(false),
+      yield* op(
+        () => tempFile.file.sync(false),
+        () => tempFile.file.syncSync(false),
       );
       directory = yield* openDirectory(destination.directory);
     }
-    if (!(yield* publish(work))) {
-      const kept = keep ? yield* preserve(work) : null;
-      if (kept && directory !== null) yield* quietly(syncDirectory(directory));
-      throw alreadyExists(destination.given, kept);
+    if (!(yield* linkOrRename(pending))) {
+      const kept = keep ? yield* keepAside(pending) : null;
+      if (kept && directory !== null) {
+        yield* ignoreErrors(syncDirectory(directory));
+      }
+      throw alreadyExists(destination.requestedPath, kept);
     }
   } catch (error) {
-    yield* dropDraft(draft);
+    yield* discardTempFile(tempFile);
     if (directory !== null) closeSync(directory);
     throw error;
   }
-  yield* finish(draft, directory);
+  yield* closeAndSync(tempFile, directory);
 }
 
-function* finish(
-  { file, locked }: Draft,
+function* closeAndSync(
+  { file, locked }: TempFile,
   directory: number | null,
-): Recipe<void> {
+): Gen<void> {
   try {
     // First, so that others can lock the file that they see already.
     yield* locked
       ? unlockAndClose(file)
-      : step(() => file.close(), () => file.closeSync());
+      : op(() => file.close(), () => file.closeSync());
     if (directory !== null) yield* syncDirectory(directory);
   } finally {
     if (directory !== null) closeSync(directory);
@@ -129,29 +136,33 @@ function* finish(
 }
 
 /** Gives the temporary file its name; `false` if that is taken. */
-function* publish({ draft, destination, settings }: Work): Recipe<boolean> {
+function* linkOrRename(
+  { tempFile, destination, settings }: PendingWrite,
+): Gen<boolean> {
   const { path } = destination;
   if (!settings.replace) {
     try {
-      yield* link(draft.path, path);
-      yield* quietly(remove(draft.path));
+      yield* link(tempFile.path, path);
+      yield* ignoreErrors(unlink(tempFile.path));
       return true;
     } catch (error) {
       const code = codeOf(error)!;
       if (code === "EEXIST") return false;
-      if (!NO_LINKS.includes(code)) throw error;
-      if (yield* look(path)) return false;
+      if (!LINK_UNSUPPORTED.includes(code)) throw error;
+      if (yield* lstatOrNull(path)) return false;
     }
   }
-  yield* rename(draft.path, path);
+  yield* rename(tempFile.path, path);
   return true;
 }
 
 /** Puts the content where no cleaner takes it; `null` if even that fails. */
-function* preserve({ draft, destination }: Work): Recipe<string | null> {
-  const path = inside(destination.directory, randomName("kept"));
+function* keepAside(
+  { tempFile, destination }: PendingWrite,
+): Gen<string | null> {
+  const path = childPath(destination.directory, randomName("kept"));
   try {
-    yield* rename(draft.path, path);
+    yield* rename(tempFile.path, path);
     return path;
   } catch {
     return null;
@@ -159,15 +170,15 @@ function* preserve({ draft, destination }: Work): Recipe<string | null> {
 }
 
 /** Gives the temporary file the owner and permissions of the old one. */
-function* resemble({ path, file }: Draft, old: Stats): Recipe<void> {
+function* copyOwnership({ path, file }: TempFile, old: Stats): Gen<void> {
   const mine = yield* statOf(path, file);
   // Deno tells of no owners where Windows has none, nor can it change bits.
   if (mine.uid === null) return;
   const it = { path, fd: file.fd };
   const ownerKept = mine.uid === old.uid && mine.gid === old.gid ||
-    (yield* give(it, old.uid, old.gid));
+    (yield* tryChown(it, old.uid, old.gid));
   const groupKept = ownerKept || mine.gid === old.gid ||
-    (yield* give(it, -1, old.gid));
+    (yield* tryChown(it, -1, old.gid));
   let mode = old.mode & 0o7777;
   // Set-user-ID would lend out somebody else, the group's bits another group.
   if (!ownerKept) mode &= 0o1777;
@@ -175,16 +186,16 @@ function* resemble({ path, file }: Draft, old: Stats): Recipe<void> {
   yield* changeMode(it, mode);
 }
 
-function* give(
+function* tryChown(
   file: { path: string; fd: number | null },
   uid: number,
   gid: number,
-): Recipe<boolean> {
+): Gen<boolean> {
   try {
     yield* changeOwner(file, uid, gid);
     return true;
   } catch (error) {
-    if (NOT_MINE_TO_GIVE.includes(codeOf(error)!)) return false;
+    if (CHOWN_DENIED.includes(codeOf(error)!)) return false;
     throw error;
   }
 }

@@ -3,18 +3,18 @@
 import { closeSync } from "node:fs";
 import type { Stats } from "node:fs";
 import { dirname, isAbsolute, sep } from "node:path";
-import { native } from "../../ffi/mod.ts";
+import { platform } from "../../ffi/mod.ts";
 import {
   AlreadyExists,
+  formatSubject,
   LockException,
-  openFailure,
-  shown,
+  toOpenError,
 } from "../core/errors.ts";
-import { anchored, inside } from "../core/paths.ts";
-import type { Recipe } from "../core/gensync.ts";
+import { absolute, childPath } from "../core/paths.ts";
+import type { Gen } from "../core/gensync.ts";
 import {
   codeOf,
-  look,
+  lstatOrNull,
   makeDirectory,
   openDirectory,
   readLink,
@@ -22,7 +22,7 @@ import {
 } from "./fs_ops.ts";
 
 /** More links than that lead in a circle: MAXSYMLINKS of Linux. */
-const MOST_LINKS = 40;
+const MAX_SYMLINKS = 40;
 
 /** A path that can only be a directory's: basename() would hide it. */
 const NAMES_DIRECTORY = sep === "\\" ? /(^|[/\\])\.{0,2}$/ : /(^|\/)\.{0,2}$/;
@@ -30,7 +30,7 @@ const NAMES_DIRECTORY = sep === "\\" ? /(^|[/\\])\.{0,2}$/ : /(^|\/)\.{0,2}$/;
 /** Where an atomic write goes. */
 export interface Destination {
   /** The path as it was given. */
-  readonly given: string;
+  readonly requestedPath: string;
   /** What gets the content: the target, where a link is followed. */
   readonly path: string;
   /** The directory of that. */
@@ -43,17 +43,17 @@ export interface Destination {
 export function* findDestination(
   given: string,
   replace: boolean,
-): Recipe<Destination> {
+): Gen<Destination> {
   if (NAMES_DIRECTORY.test(given)) throw isDirectory(given);
   try {
-    native();
+    platform();
   } catch (error) {
-    throw openFailure({ path: given }, error, "write");
+    throw toOpenError({ path: given }, error, "write");
   }
-  const path = anchored(given);
-  if (replace) return yield* followed(given, path);
-  if (yield* look(path)) throw alreadyExists(given);
-  return { given, path, directory: dirname(path), old: null };
+  const path = absolute(given);
+  if (replace) return yield* resolveSymlinks(given, path);
+  if (yield* lstatOrNull(path)) throw alreadyExists(given);
+  return { requestedPath: given, path, directory: dirname(path), old: null };
 }
 
 export function alreadyExists(
@@ -61,10 +61,12 @@ export function alreadyExists(
   preservedPath: string | null = null,
 ): AlreadyExists {
   return new AlreadyExists(
-    `Cannot write ${shown({ path })}: it exists already` +
+    `Cannot write ${formatSubject({ path })}: it exists already` +
       (preservedPath === null
         ? ""
-        : `; what was written is kept in ${shown({ path: preservedPath })}`),
+        : `; what was written is kept in ${
+          formatSubject({ path: preservedPath })
+        }`),
     { path, preservedPath },
   );
 }
@@ -73,7 +75,7 @@ export function alreadyExists(
 export function* makeDirectories(
   path: string,
   durable: boolean,
-): Recipe<void> {
+): Gen<void> {
   try {
     yield* makeDirectory(path);
   } catch (error) {
@@ -82,22 +84,22 @@ export function* makeDirectories(
     if (codeOf(error) === "EEXIST" || parent === path) return;
     if (codeOf(error) !== "ENOENT") throw error;
     yield* makeDirectories(parent, durable);
-    return yield* makeLast(path, durable);
+    return yield* makeLeaf(path, durable);
   }
-  if (durable) yield* syncEntry(path);
+  if (durable) yield* syncParent(path);
 }
 
 /** A directory whose parent exists, made perhaps by somebody else meanwhile. */
-function* makeLast(path: string, durable: boolean): Recipe<void> {
+function* makeLeaf(path: string, durable: boolean): Gen<void> {
   try {
     yield* makeDirectory(path);
   } catch (error) {
     if (codeOf(error) !== "EEXIST") throw error;
   }
-  if (durable) yield* syncEntry(path);
+  if (durable) yield* syncParent(path);
 }
 
-function* syncEntry(path: string): Recipe<void> {
+function* syncParent(path: string): Gen<void> {
   const directory = yield* openDirectory(dirname(path));
   if (directory === null) return;
   try {
@@ -108,36 +110,36 @@ function* syncEntry(path: string): Recipe<void> {
 }
 
 /** Follows links by hand, since the last may dangle. */
-function* followed(given: string, start: string): Recipe<Destination> {
+function* resolveSymlinks(given: string, start: string): Gen<Destination> {
   let path = start;
-  for (let links = 0; links <= MOST_LINKS; links++) {
+  for (let links = 0; links <= MAX_SYMLINKS; links++) {
     const directory = dirname(path);
     if (NAMES_DIRECTORY.test(path)) throw isDirectory(given);
-    const old = yield* look(path);
+    const old = yield* lstatOrNull(path);
     if (!old?.isSymbolicLink()) {
       if (old?.isDirectory()) throw isDirectory(given);
       if (old && !old.isFile()) throw notRegular(given);
-      return { given, path, directory, old };
+      return { requestedPath: given, path, directory, old };
     }
     const target = yield* readLink(path);
-    path = isAbsolute(target) ? target : inside(directory, target);
+    path = isAbsolute(target) ? target : childPath(directory, target);
   }
   throw new LockException(
-    `Cannot write ${shown({ path: given })}: too many symbolic links`,
+    `Cannot write ${formatSubject({ path: given })}: too many symbolic links`,
     { path: given, code: "ELOOP" },
   );
 }
 
 function isDirectory(path: string): LockException {
   return new LockException(
-    `Cannot write ${shown({ path })}: it is a directory`,
+    `Cannot write ${formatSubject({ path })}: it is a directory`,
     { path, code: "EISDIR" },
   );
 }
 
 function notRegular(path: string): LockException {
   return new LockException(
-    `Cannot write ${shown({ path })}: it is no regular file`,
+    `Cannot write ${formatSubject({ path })}: it is no regular file`,
     { path, code: "EINVAL" },
   );
 }

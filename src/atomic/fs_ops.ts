@@ -2,11 +2,11 @@
 
 import * as fs from "node:fs";
 import { dirname } from "node:path";
-import { native } from "../../ffi/mod.ts";
-import type { FileInfo, NativeFile } from "../../ffi/types.ts";
-import { renameWhenFree } from "../core/windows_retry.ts";
-import { step } from "../core/gensync.ts";
-import type { Recipe } from "../core/gensync.ts";
+import { platform } from "../../ffi/mod.ts";
+import type { FileInfo, PlatformFile } from "../../ffi/types.ts";
+import { renameWithRetry } from "../core/windows_retry.ts";
+import { op } from "../core/gensync.ts";
+import type { Gen } from "../core/gensync.ts";
 
 const { promises } = fs;
 
@@ -28,29 +28,29 @@ export function codeOf(error: unknown): string | undefined {
 }
 
 /** A directory that had so many names takes too long to list in between. */
-const MOST_NAMES = 200;
+const MAX_SMALL_DIRECTORY = 200;
 
 /** So many directories are remembered as short. */
-const REMEMBERED = 1000;
+const MAX_REMEMBERED = 1000;
 
-const short = new Set<string>();
+const smallDirectories = new Set<string>();
 
-export function* list(directory: string): Recipe<string[]> {
-  const names = yield* either(
-    short.has(directory) && native().isNear(directory),
+export function* readDir(directory: string): Gen<string[]> {
+  const names = yield* opWhenLocal(
+    smallDirectories.has(directory) && platform().isLocalDirectory(directory),
     () => promises.readdir(directory),
     () => fs.readdirSync(directory),
   );
-  if (short.size >= REMEMBERED) short.clear();
-  if (names.length <= MOST_NAMES) short.add(directory);
-  else short.delete(directory);
+  if (smallDirectories.size >= MAX_REMEMBERED) smallDirectories.clear();
+  if (names.length <= MAX_SMALL_DIRECTORY) smallDirectories.add(directory);
+  else smallDirectories.delete(directory);
   return names;
 }
 
 /** What a path names, links not followed; `null` where there is nothing. */
-export function* look(path: string): Recipe<fs.Stats | null> {
+export function* lstatOrNull(path: string): Gen<fs.Stats | null> {
   try {
-    return yield* quick(
+    return yield* localOp(
       path,
       () => promises.lstat(path),
       () => fs.lstatSync(path),
@@ -61,43 +61,43 @@ export function* look(path: string): Recipe<fs.Stats | null> {
   }
 }
 
-export function readLink(path: string): Recipe<string> {
-  return quick(
+export function readLink(path: string): Gen<string> {
+  return localOp(
     path,
     () => promises.readlink(path),
     () => fs.readlinkSync(path),
   );
 }
 
-export function remove(path: string): Recipe<void> {
-  return quick(
+export function unlink(path: string): Gen<void> {
+  return localOp(
     path,
     () => promises.unlink(path),
     () => fs.unlinkSync(path),
   );
 }
 
-export function rename(from: string, to: string): Recipe<void> {
+export function rename(from: string, to: string): Gen<void> {
   const once = () =>
-    quick(
+    localOp(
       to,
       () => promises.rename(from, to),
       () => fs.renameSync(from, to),
     );
-  return renameWhenFree(once);
+  return renameWithRetry(once);
 }
 
-export function link(from: string, to: string): Recipe<void> {
-  return quick(
+export function link(from: string, to: string): Gen<void> {
+  return localOp(
     to,
     () => promises.link(from, to),
     () => fs.linkSync(from, to),
   );
 }
 
-export function makeDirectory(path: string): Recipe<void> {
-  return either(
-    native().isNear(path),
+export function makeDirectory(path: string): Gen<void> {
+  return opWhenLocal(
+    platform().isLocalDirectory(path),
     () => promises.mkdir(path),
     () => fs.mkdirSync(path),
   );
@@ -107,16 +107,16 @@ export function makeDirectory(path: string): Recipe<void> {
 export function changeMode(
   { path, fd }: { path: string; fd: number | null },
   mode: number,
-): Recipe<void> {
+): Gen<void> {
   return fd === null
-    ? quick(
+    ? localOp(
       path,
       () => promises.chmod(path, mode),
       () => fs.chmodSync(path, mode),
     )
-    : quick(
+    : localOp(
       path,
-      () => called((done) => fs.fchmod(fd, mode, done)),
+      () => promisify((done) => fs.fchmod(fd, mode, done)),
       () => fs.fchmodSync(fd, mode),
     );
 }
@@ -126,26 +126,26 @@ export function changeOwner(
   { path, fd }: { path: string; fd: number | null },
   uid: number,
   gid: number,
-): Recipe<void> {
+): Gen<void> {
   return fd === null
-    ? quick(
+    ? localOp(
       path,
       () => promises.lchown(path, uid, gid),
       () => fs.lchownSync(path, uid, gid),
     )
-    : quick(
+    : localOp(
       path,
-      () => called((done) => fs.fchown(fd, uid, gid, done)),
+      () => promisify((done) => fs.fchown(fd, uid, gid, done)),
       () => fs.fchownSync(fd, uid, gid),
     );
 }
 
 /** Opens a directory that is to be synced, `null` where that is not possible. */
-export function* openDirectory(path: string): Recipe<number | null> {
+export function* openDirectory(path: string): Gen<number | null> {
   try {
-    return yield* quick(
+    return yield* localOp(
       path,
-      () => called<number>((done) => fs.open(path, "r", done)),
+      () => promisify<number>((done) => fs.open(path, "r", done)),
       () => fs.openSync(path, "r"),
     );
   } catch (error) {
@@ -155,10 +155,10 @@ export function* openDirectory(path: string): Recipe<number | null> {
 }
 
 /** Syncs a directory that was opened for it. */
-export function* syncDirectory(directory: number): Recipe<void> {
+export function* syncDirectory(directory: number): Gen<void> {
   try {
-    yield* both(
-      () => called((done) => fs.fsync(directory, done)),
+    yield* poolOp(
+      () => promisify((done) => fs.fsync(directory, done)),
       () => fs.fsyncSync(directory),
     );
   } catch (error) {
@@ -167,34 +167,34 @@ export function* syncDirectory(directory: number): Recipe<void> {
 }
 
 /** What the system knows of an open file. */
-export function statOf(path: string, file: NativeFile): Recipe<FileInfo> {
-  return quick(path, () => file.stat(), () => file.statSync());
+export function statOf(path: string, file: PlatformFile): Gen<FileInfo> {
+  return localOp(path, () => file.stat(), () => file.statSync());
 }
 
 /** A step that blocks the thread in either form where the path is near. */
-function quick<T>(
+function localOp<T>(
   path: string,
   wait: () => Promise<T>,
   block: () => T,
-): Recipe<T> {
-  return either(native().isNear(dirname(path)), wait, block);
+): Gen<T> {
+  return opWhenLocal(platform().isLocalDirectory(dirname(path)), wait, block);
 }
 
-function both<T>(wait: () => Promise<T>, block: () => T): Recipe<T> {
-  return either(false, wait, block);
+function poolOp<T>(wait: () => Promise<T>, block: () => T): Gen<T> {
+  return opWhenLocal(false, wait, block);
 }
 
 /** The promises of Bun 1.2 are no instances of `Promise`. */
-function either<T>(
+function opWhenLocal<T>(
   near: boolean,
   wait: () => Promise<T>,
   block: () => T,
-): Recipe<T> {
-  return step(near ? block : async () => await wait(), block);
+): Gen<T> {
+  return op(near ? block : async () => await wait(), block);
 }
 
 /** Makes a promise of a call whose last argument is a callback. */
-function called<T = void>(
+function promisify<T = void>(
   call: (done: (error: Error | null, value?: T) => void) => void,
 ): Promise<T> {
   return new Promise((resolve, reject) =>

@@ -2,8 +2,8 @@
 
 import {
   checkBoolean,
-  checkNames,
   checkPermissions,
+  rejectUnknownOptions,
 } from "../options/validate.ts";
 
 /** How to write a file atomically. */
@@ -42,7 +42,7 @@ const ATOMIC_OPTIONS = [
 export function atomicSettings(
   options: AtomicOptions = {},
 ): Required<AtomicOptions> {
-  checkNames(options, ATOMIC_OPTIONS);
+  rejectUnknownOptions(options, ATOMIC_OPTIONS);
   const { replace = false, creationMode = 0o666, durable = true } = options;
   checkBoolean("replace", replace);
   checkPermissions("creationMode", creationMode);

@@ -3,20 +3,28 @@
  * one which can be locked is known to be left by a dead process.
  */
 
-import { native } from "../../ffi/mod.ts";
-import type { LockerSettings, NativeFile, OpenMode } from "../../ffi/types.ts";
-import { LockException, shown, UNSUPPORTED } from "../core/errors.ts";
+import { platform } from "../../ffi/mod.ts";
+import type {
+  LockerSettings,
+  OpenMode,
+  PlatformFile,
+} from "../../ffi/types.ts";
+import {
+  formatSubject,
+  LockException,
+  UNSUPPORTED_CODES,
+} from "../core/errors.ts";
 import { unlockAndClose } from "../file/file_io.ts";
-import { inside } from "../core/paths.ts";
-import { quietly, step } from "../core/gensync.ts";
-import type { Recipe } from "../core/gensync.ts";
-import { codeOf, list, look, remove } from "./fs_ops.ts";
+import { childPath } from "../core/paths.ts";
+import { ignoreErrors, op } from "../core/gensync.ts";
+import type { Gen } from "../core/gensync.ts";
+import { codeOf, lstatOrNull, readDir, unlink } from "./fs_ops.ts";
 
 /** The names that cleaning looks at, and no others. */
-const TEMPORARY = /^\.portalock\.[0-9a-f]{16}\.tmp$/;
+const TEMP_FILE_NAME = /^\.portalock\.[0-9a-f]{16}\.tmp$/;
 
 /** Names to try; more would mean that somebody locks whatever appears. */
-const MOST_NAMES = 100;
+const MAX_NAME_ATTEMPTS = 100;
 
 const NEW: OpenMode = {
   read: true,
@@ -31,15 +39,15 @@ const EXISTING: OpenMode = { ...NEW, create: false, exclusive: false };
  * Where locks keep others from reading what is locked, which is on Windows,
  * this one lies beyond any content: the file may be read once it is published.
  */
-const DRAFT_LOCK: LockerSettings = {
+const TEMP_FILE_LOCK: LockerSettings = {
   name: "flock",
   range: { start: 2 ** 52, length: 1 },
 };
 
 /** A temporary file, written but not published. */
-export interface Draft {
+export interface TempFile {
   readonly path: string;
-  readonly file: NativeFile;
+  readonly file: PlatformFile;
   /** `false` where the file system has no locks. */
   readonly locked: boolean;
 }
@@ -52,38 +60,40 @@ export function randomName(ending: "tmp" | "kept"): string {
 }
 
 /** Makes a temporary file and locks it. */
-export function* createDraft(
+export function* createTempFile(
   directory: string,
   creationMode: number,
-): Recipe<Draft> {
-  for (let names = 0; names < MOST_NAMES; names++) {
-    const path = inside(directory, randomName("tmp"));
-    const draft = yield* createAt(path, creationMode);
-    if (draft !== null) return draft;
+): Gen<TempFile> {
+  for (let names = 0; names < MAX_NAME_ATTEMPTS; names++) {
+    const path = childPath(directory, randomName("tmp"));
+    const tempFile = yield* tryCreateTempFile(path, creationMode);
+    if (tempFile !== null) return tempFile;
   }
   throw new LockException(
-    `Cannot write in ${shown({ path: directory })}: ` +
+    `Cannot write in ${formatSubject({ path: directory })}: ` +
       "somebody else locks every temporary file",
     { path: directory, code: "EWOULDBLOCK" },
   );
 }
 
 /** Removes the temporary file, if it is still there, and closes it. */
-export function* dropDraft({ path, file }: Draft): Recipe<void> {
-  yield* quietly(remove(path));
-  yield* quietly(unlockAndClose(file));
+export function* discardTempFile({ path, file }: TempFile): Gen<void> {
+  yield* ignoreErrors(unlink(path));
+  yield* ignoreErrors(unlockAndClose(file));
 }
 
 /** Removes what dead processes have left, and never fails. */
-export function* cleanUp(directory: string): Recipe<void> {
+export function* removeStaleTempFiles(directory: string): Gen<void> {
   let names: string[];
   try {
-    names = yield* list(directory);
+    names = yield* readDir(directory);
   } catch {
     return;
   }
   for (const name of names) {
-    if (TEMPORARY.test(name)) yield* quietly(cleanAt(inside(directory, name)));
+    if (TEMP_FILE_NAME.test(name)) {
+      yield* ignoreErrors(removeIfStale(childPath(directory, name)));
+    }
   }
 }
 
@@ -91,17 +101,20 @@ export function* cleanUp(directory: string): Recipe<void> {
  * `null` if another name has to be tried: a cleaner may come between the
  * creation and the lock, and either still holds the file or has removed it.
  */
-function* createAt(path: string, creationMode: number): Recipe<Draft | null> {
+function* tryCreateTempFile(
+  path: string,
+  creationMode: number,
+): Gen<TempFile | null> {
   const file = yield* createFile(path, creationMode);
   if (file === null) return null;
   try {
     const locked = tryLock(file);
     if (locked === null) return { path, file, locked: false };
-    if (locked && file.isAt(path)) return { path, file, locked };
-    yield* dropDraft({ path, file, locked });
+    if (locked && file.isStillAt(path)) return { path, file, locked };
+    yield* discardTempFile({ path, file, locked });
     return null;
   } catch (error) {
-    yield* dropDraft({ path, file, locked: false });
+    yield* discardTempFile({ path, file, locked: false });
     throw error;
   }
 }
@@ -109,12 +122,12 @@ function* createAt(path: string, creationMode: number): Recipe<Draft | null> {
 function* createFile(
   path: string,
   creationMode: number,
-): Recipe<NativeFile | null> {
-  const system = native();
+): Gen<PlatformFile | null> {
+  const system = platform();
   try {
-    return yield* step(
-      () => system.open(path, NEW, creationMode, DRAFT_LOCK),
-      () => system.openSync(path, NEW, creationMode, DRAFT_LOCK),
+    return yield* op(
+      () => system.open(path, NEW, creationMode, TEMP_FILE_LOCK),
+      () => system.openSync(path, NEW, creationMode, TEMP_FILE_LOCK),
     );
   } catch (error) {
     if (codeOf(error) === "EEXIST") return null;
@@ -123,36 +136,36 @@ function* createFile(
 }
 
 /** `null` where the file system has no locks. */
-function tryLock(file: NativeFile): boolean | null {
+function tryLock(file: PlatformFile): boolean | null {
   try {
     return file.tryLock(true);
   } catch (error) {
-    if ([...UNSUPPORTED, "ENOLCK"].includes(codeOf(error)!)) return null;
+    if ([...UNSUPPORTED_CODES, "ENOLCK"].includes(codeOf(error)!)) return null;
     throw error;
   }
 }
 
-function* cleanAt(path: string): Recipe<void> {
-  const found = yield* look(path);
+function* removeIfStale(path: string): Gen<void> {
+  const found = yield* lstatOrNull(path);
   if (!found?.isFile()) return;
   const file = yield* openStale(path);
   try {
     // Its writer may have published it meanwhile, or another cleaner removed
     // it. From here on nobody else does: they would need the lock.
-    if (tryLock(file) && file.isAt(path)) yield* remove(path);
+    if (tryLock(file) && file.isStillAt(path)) yield* unlink(path);
   } finally {
     yield* unlockAndClose(file);
   }
 }
 
 /** NFS locks exclusively only what can be written; elsewhere reading will do. */
-function* openStale(path: string): Recipe<NativeFile> {
-  const system = native();
+function* openStale(path: string): Gen<PlatformFile> {
+  const system = platform();
   const open = (write: boolean) => {
     const mode = { ...EXISTING, write, noFollow: true };
-    return step(
-      () => system.open(path, mode, 0, DRAFT_LOCK),
-      () => system.openSync(path, mode, 0, DRAFT_LOCK),
+    return op(
+      () => system.open(path, mode, 0, TEMP_FILE_LOCK),
+      () => system.openSync(path, mode, 0, TEMP_FILE_LOCK),
     );
   };
   try {

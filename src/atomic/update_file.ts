@@ -1,26 +1,30 @@
 /** `updateFile`: read, change and replace a file, one after the other. */
 
 import { inspect } from "node:util";
-import { native } from "../../ffi/mod.ts";
-import type { NativeFile } from "../../ffi/types.ts";
+import { platform } from "../../ffi/mod.ts";
+import type { PlatformFile } from "../../ffi/types.ts";
 import { findDestination, makeDirectories } from "./destination.ts";
 import { codeOf } from "./fs_ops.ts";
 import { atomicSettings } from "./options.ts";
 import type { AtomicOptions } from "./options.ts";
 import { writeAtomic } from "./atomic_file.ts";
-import { LockException, openFailure, shown } from "../core/errors.ts";
+import { formatSubject, LockException, toOpenError } from "../core/errors.ts";
 import { readAll } from "../file/file_io.ts";
 import { Lock } from "../lock/lock.ts";
 import {
   ACQUIRE_OPTIONS,
-  acquireWait,
-  AS_LONG_AS_IT_TAKES,
+  resolveAcquireOptions,
+  WAIT_FOREVER,
 } from "../options/acquire_options.ts";
-import { checkFunction, checkNames, filePath } from "../options/validate.ts";
+import {
+  checkFunction,
+  filePath,
+  rejectUnknownOptions,
+} from "../options/validate.ts";
 import type { AcquireOptions } from "../options/acquire_options.ts";
 import { parseMode } from "../options/open_mode.ts";
-import { perform, step } from "../core/gensync.ts";
-import type { Recipe } from "../core/gensync.ts";
+import { op, runAsync } from "../core/gensync.ts";
+import type { Gen } from "../core/gensync.ts";
 
 /** How to wait for a file that is to be changed, and how to write it. */
 export interface UpdateOptions
@@ -43,7 +47,7 @@ const UPDATE_OPTIONS = [
 const READ = parseMode("r");
 
 /** The locks that somebody in this thread uses, by path. */
-const inUse = new Map<string, { lock: Lock; users: number }>();
+const activeLocks = new Map<string, { lock: Lock; users: number }>();
 
 /**
  * Changes a file: locks, reads, lets a function compute the new content,
@@ -85,7 +89,7 @@ const inUse = new Map<string, { lock: Lock; users: number }>();
  */
 export function updateFile(
   path: string | URL,
-  change: (content: string) => string | Promise<string>,
+  change: (readContent: string) => string | Promise<string>,
   options?: UpdateOptions & { encoding?: "utf8" },
 ): Promise<void>;
 /**
@@ -102,16 +106,16 @@ export function updateFile(
  */
 export function updateFile(
   path: string | URL,
-  change: (content: Uint8Array) => Uint8Array | Promise<Uint8Array>,
+  change: (readContent: Uint8Array) => Uint8Array | Promise<Uint8Array>,
   options: UpdateOptions & { encoding: null },
 ): Promise<void>;
 export async function updateFile(
   path: string | URL,
-  change: (content: never) => unknown,
+  change: (readContent: never) => unknown,
   options: UpdateOptions = {},
 ): Promise<void> {
   const name = filePath(path);
-  checkNames(options, UPDATE_OPTIONS);
+  rejectUnknownOptions(options, UPDATE_OPTIONS);
   const { encoding = "utf8", creationMode, durable, ...acquire } = options;
   if (encoding !== "utf8" && encoding !== null) {
     throw new RangeError(
@@ -120,15 +124,15 @@ export async function updateFile(
   }
   const text = encoding !== null;
   const writing = atomicSettings({ creationMode, durable, replace: true });
-  acquireWait(acquire, AS_LONG_AS_IT_TAKES);
+  resolveAcquireOptions(acquire, WAIT_FOREVER);
   checkFunction("change", change);
-  const { path: target, directory } = await perform(
+  const { path: target, directory } = await runAsync(
     findDestination(name, true),
   );
-  await perform(makeDirectories(directory, writing.durable));
-  await underLock(`${target}.lock`, acquire, async () => {
-    const bytes = await perform(content(target));
-    const old = text ? decoded(name, bytes) : bytes;
+  await runAsync(makeDirectories(directory, writing.durable));
+  await withFileLock(`${target}.lock`, acquire, async () => {
+    const bytes = await runAsync(readContent(target));
+    const old = text ? decodeUtf8(name, bytes) : bytes;
     const next = await change(old as never);
     checkContent(next, text);
     // Bytes may well have been changed in their place.
@@ -137,63 +141,67 @@ export async function updateFile(
 }
 
 /** All tasks of this thread share one lock, so only one of them competes. */
-async function underLock(
+async function withFileLock(
   path: string,
   options: AcquireOptions,
   body: () => Promise<void>,
 ): Promise<void> {
-  const entry = inUse.get(path) ?? { lock: new Lock(path), users: 0 };
-  inUse.set(path, entry);
-  entry.users++;
+  const active = activeLocks.get(path) ?? { lock: new Lock(path), users: 0 };
+  activeLocks.set(path, active);
+  active.users++;
   try {
-    await entry.lock.run(body, options);
+    await active.lock.run(body, options);
   } finally {
-    if (--entry.users === 0) inUse.delete(path);
+    if (--active.users === 0) activeLocks.delete(path);
   }
 }
 
-function* content(path: string): Recipe<Uint8Array> {
-  let file: NativeFile;
+function* readContent(path: string): Gen<Uint8Array> {
+  let file: PlatformFile;
   try {
-    const system = native();
-    file = yield* step(
+    const system = platform();
+    file = yield* op(
       () => system.open(path, READ, 0),
       () => system.openSync(path, READ, 0),
     );
   } catch (error) {
     if (codeOf(error) === "ENOENT") return new Uint8Array();
-    throw openFailure({ path }, error, "write");
+    throw toOpenError({ path }, error, "write");
   }
   try {
     return yield* readAll(file);
   } finally {
-    yield* step(() => file.close(), () => file.closeSync());
+    yield* op(() => file.close(), () => file.closeSync());
   }
 }
 
 /** What is no UTF-8 would come back changed. */
-function decoded(path: string, bytes: Uint8Array): string {
+function decodeUtf8(path: string, bytes: Uint8Array): string {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
       .decode(bytes);
   } catch (cause) {
     throw new LockException(
-      `Cannot update ${shown({ path })}: it is no UTF-8; use encoding null`,
+      `Cannot update ${
+        formatSubject({ path })
+      }: it is no UTF-8; use encoding null`,
       { path, cause },
     );
   }
 }
 
 function checkContent(
-  content: unknown,
+  readContent: unknown,
   text: boolean,
-): asserts content is string | Uint8Array {
-  if (text ? typeof content === "string" : content instanceof Uint8Array) {
+): asserts readContent is string | Uint8Array {
+  if (
+    text ? typeof readContent === "string" : readContent instanceof Uint8Array
+  ) {
     return;
   }
   throw new TypeError(
     `change must return a ${text ? "string" : "Uint8Array"}, not ${
-      inspect(content)
+      inspect(readContent)
     }`,
   );
 }

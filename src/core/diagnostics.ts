@@ -4,10 +4,10 @@
  */
 
 import { channel } from "node:diagnostics_channel";
-import type { Subject } from "./errors.ts";
+import type { ErrorSubject } from "./errors.ts";
 
 /** What the events tell. */
-export interface LockEvent extends Subject {
+export interface LockEvent extends ErrorSubject {
   /** The channel of a lock in Redis, which has no path. */
   readonly channel?: string;
   /** Whether the lock excludes every other. */
@@ -25,7 +25,7 @@ const channels = {
 };
 
 /** Whether anybody wants to know. */
-export function observed(name: keyof typeof channels): boolean {
+export function hasSubscribers(name: keyof typeof channels): boolean {
   return channels[name].hasSubscribers;
 }
 
@@ -34,5 +34,5 @@ export function publish(
   name: keyof typeof channels,
   event: () => LockEvent,
 ): void {
-  if (observed(name)) channels[name].publish(event());
+  if (hasSubscribers(name)) channels[name].publish(event());
 }

@@ -141,13 +141,13 @@ export class LockUnsupported extends LockException {
 }
 
 /** What an error is about: a file by its path, or by its descriptor. */
-export interface Subject {
+export interface ErrorSubject {
   readonly path?: string;
   readonly fd?: number | null;
 }
 
 /** A subject as messages show it: a path in quotes if it could mislead. */
-export function shown({ path, fd }: Subject): string {
+export function formatSubject({ path, fd }: ErrorSubject): string {
   if (path === undefined) {
     return typeof fd === "number" ? `descriptor ${fd}` : "the file";
   }
@@ -157,27 +157,27 @@ export function shown({ path, fd }: Subject): string {
 }
 
 /** What a file system says that has no locks at all. */
-export const UNSUPPORTED: readonly string[] = [
+export const UNSUPPORTED_CODES: readonly string[] = [
   "ENOSYS",
   "EOPNOTSUPP",
   "ENOTSUP",
 ];
 
 /** Turns what keeps a file from being opened into what the caller sees. */
-export function openFailure(
-  subject: Subject,
+export function toOpenError(
+  subject: ErrorSubject,
   error: unknown,
   verb: "lock" | "write" = "lock",
 ): unknown {
-  if (!(error instanceof Unsupported)) return withOwner(subject, error);
+  if (!(error instanceof Unsupported)) return addOwner(subject, error);
   return new LockUnsupported(
-    `Cannot ${verb} ${shown(subject)}: ${error.message}`,
-    { ...about(subject), cause: error },
+    `Cannot ${verb} ${formatSubject(subject)}: ${error.message}`,
+    { ...errorFields(subject), cause: error },
   );
 }
 
 /** In shared directories the files of others are the usual reason. */
-function withOwner({ path }: Subject, error: unknown): unknown {
+function addOwner({ path }: ErrorSubject, error: unknown): unknown {
   const { code, message, stack } = error as SystemError;
   if (code !== "EACCES" || path === undefined) return error;
   try {
@@ -199,13 +199,13 @@ function withOwner({ path }: Subject, error: unknown): unknown {
  * Errors that are none of the system's come back as they are, also those with
  * which the caller ended a wait.
  */
-export function lockFailure(
+export function toLockError(
   verb: "lock" | "relock" | "release",
-  subject: Subject,
+  subject: ErrorSubject,
   error: unknown,
-  wait?: { endedBy(error: unknown): boolean },
+  deadline?: { wasCancelledWith(error: unknown): boolean },
 ): unknown {
-  if (wait?.endedBy(error)) return error;
+  if (deadline?.wasCancelledWith(error)) return error;
   const { name, errno, message, syscall } = error as SystemError;
   // Deno's word for a file that is closed.
   const code = name === "BadResource" ? "EBADF" : (error as SystemError).code;
@@ -213,10 +213,10 @@ export function lockFailure(
     error instanceof LockException || error instanceof Unsupported ||
     typeof code !== "string"
   ) {
-    return openFailure(subject, error);
+    return toOpenError(subject, error);
   }
-  const prefix = `Cannot ${verb} ${shown(subject)}: `;
-  const details = { ...about(subject), code, errno, cause: error };
+  const prefix = `Cannot ${verb} ${formatSubject(subject)}: `;
+  const details = { ...errorFields(subject), code, errno, cause: error };
   if (code === "EINVAL" && syscall === "fcntl") {
     return new LockUnsupported(
       `${prefix}its file system or this kernel has no such record locks ` +
@@ -239,7 +239,7 @@ export function lockFailure(
       details,
     );
   }
-  if (UNSUPPORTED.includes(code)) {
+  if (UNSUPPORTED_CODES.includes(code)) {
     return new LockUnsupported(
       `${prefix}its file system has no locks (${code}); ` +
         "put the lock file on another one",
@@ -250,13 +250,15 @@ export function lockFailure(
 }
 
 /** What several releases threw, together. */
-export function releaseErrors(errors: unknown[]): AggregateError {
+export function aggregateReleaseErrors(errors: unknown[]): AggregateError {
   return new AggregateError(
     errors,
     "Cannot release all files that were locked",
   );
 }
 
-function about({ path, fd }: Subject): { path?: string; fd?: number } {
+function errorFields(
+  { path, fd }: ErrorSubject,
+): { path?: string; fd?: number } {
   return { path, fd: fd ?? undefined };
 }

@@ -5,62 +5,62 @@
  */
 
 /** One step in both its forms. */
-export interface Step<T> {
+export interface Op<T> {
   /** May return a promise. */
-  readonly wait: () => T | Promise<T>;
+  readonly async: () => T | Promise<T>;
   /** Blocks the thread instead. */
-  readonly block: () => T;
+  readonly sync: () => T;
 }
 
 /** Steps in their order, and a result. */
-export type Recipe<Result> = Generator<Step<unknown>, Result, unknown>;
+export type Gen<Result> = Generator<Op<unknown>, Result, unknown>;
 
 /** A recipe of one step. */
-export function* step<T>(
+export function* op<T>(
   wait: () => T | Promise<T>,
   block: () => T,
-): Recipe<T> {
-  return (yield { wait, block }) as T;
+): Gen<T> {
+  return (yield { async: wait, sync: block }) as T;
 }
 
 /** Carries a recipe out whose errors would hide what matters more. */
-export function* quietly(recipe: Recipe<void>): Recipe<void> {
+export function* ignoreErrors(gen: Gen<void>): Gen<void> {
   try {
-    yield* recipe;
+    yield* gen;
   } catch {
     // The caller has its own to throw, or can do without.
   }
 }
 
 /** Carries a recipe out; the thread is free wherever a step gives a promise. */
-export async function perform<Result>(recipe: Recipe<Result>): Promise<Result> {
-  let at = recipe.next();
+export async function runAsync<Result>(gen: Gen<Result>): Promise<Result> {
+  let at = gen.next();
   while (!at.done) {
     let answer: unknown;
     try {
-      answer = at.value.wait();
+      answer = at.value.async();
       if (answer instanceof Promise) answer = await answer;
     } catch (error) {
-      at = recipe.throw(error);
+      at = gen.throw(error);
       continue;
     }
-    at = recipe.next(answer);
+    at = gen.next(answer);
   }
   return at.value;
 }
 
 /** Carries a recipe out, blocking the thread. */
-export function performSync<Result>(recipe: Recipe<Result>): Result {
-  let at = recipe.next();
+export function runSync<Result>(gen: Gen<Result>): Result {
+  let at = gen.next();
   while (!at.done) {
     let answer: unknown;
     try {
-      answer = at.value.block();
+      answer = at.value.sync();
     } catch (error) {
-      at = recipe.throw(error);
+      at = gen.throw(error);
       continue;
     }
-    at = recipe.next(answer);
+    at = gen.next(answer);
   }
   return at.value;
 }

@@ -2,9 +2,9 @@
 
 import { stat } from "node:fs/promises";
 import process from "node:process";
-import { native } from "../../ffi/mod.ts";
+import { platform } from "../../ffi/mod.ts";
 import type { LockHolder } from "../../ffi/types.ts";
-import { openFailure } from "./errors.ts";
+import { toOpenError } from "./errors.ts";
 import { filePath } from "../options/validate.ts";
 
 /**
@@ -35,26 +35,26 @@ export async function lockHolders(file: string | URL): Promise<LockHolder[]> {
   const path = filePath(file);
   await stat(path);
   try {
-    return native().holders(path, true);
+    return platform().holders(path, true);
   } catch (error) {
-    throw openFailure({ path }, error);
+    throw toOpenError({ path }, error);
   }
 }
 
 /** Holders as a message names them: `" by process 4711 (node)"`, or nothing. */
-export function by([first, ...others]: LockHolder[]): string {
+export function describeHolders([first, ...excludeSelf]: LockHolder[]): string {
   if (first === undefined) return "";
   const { pid, command } = first;
   const name = `${pid === process.pid ? "this " : ""}process ${pid}` +
     (command === undefined ? "" : ` (${command})`);
-  const more = new Set(others.map((other) => other.pid));
+  const more = new Set(excludeSelf.map((other) => other.pid));
   more.delete(pid);
   const rest = more.size === 0 ? "" : ` and ${more.size} more`;
   return ` by ${name}${rest}`;
 }
 
 /** Those that are not this process, or if there are none, those there are. */
-export function others(holders: LockHolder[]): LockHolder[] {
+export function excludeSelf(holders: LockHolder[]): LockHolder[] {
   const found = holders.filter(({ pid }) => pid !== process.pid);
   return found.length > 0 ? found : holders;
 }

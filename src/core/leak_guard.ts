@@ -3,14 +3,14 @@
 import process from "node:process";
 
 /** What is held, and how to give it back. */
-interface Abandoned {
+interface LeakedLock {
   readonly name: string;
   readonly release: () => void;
 }
 
 let warned = false;
 
-const registry = new FinalizationRegistry<Abandoned>(({ name, release }) => {
+const registry = new FinalizationRegistry<LeakedLock>(({ name, release }) => {
   if (!warned) {
     warned = true;
     process.emitWarning(
@@ -30,7 +30,7 @@ const registry = new FinalizationRegistry<Abandoned>(({ name, release }) => {
  * Releases a lock when nobody can do so any more through `holder`, which
  * neither `release` nor `token` may know.
  */
-export function keep(
+export function releaseWhenCollected(
   holder: object,
   name: string,
   release: () => void,
@@ -40,6 +40,6 @@ export function keep(
 }
 
 /** The lock is released in the ordinary way. */
-export function abandon(token: object): void {
+export function untrack(token: object): void {
   registry.unregister(token);
 }

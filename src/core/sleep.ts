@@ -1,11 +1,11 @@
 /** Pauses that nothing ends. */
 
-import { step } from "./gensync.ts";
-import type { Recipe } from "./gensync.ts";
+import { op } from "./gensync.ts";
+import type { Gen } from "./gensync.ts";
 
 /** Waits so many milliseconds. */
-export function sleep(milliseconds: number): Recipe<unknown> {
-  return step<unknown>(
+export function sleep(milliseconds: number): Gen<unknown> {
+  return op<unknown>(
     () => new Promise<void>((resolve) => setTimeout(resolve, milliseconds)),
     () => sleepSync(milliseconds),
   );

@@ -1,17 +1,17 @@
 /** Files that somebody has open, as Windows sees them. */
 
 import { sep } from "node:path";
-import type { Recipe } from "./gensync.ts";
+import type { Gen } from "./gensync.ts";
 import { sleep } from "./sleep.ts";
 
 /** What Windows says of such a file, and of one that nobody may replace. */
-const BUSY = ["EACCES", "EBUSY", "EPERM"];
+const SHARING_ERRORS = ["EACCES", "EBUSY", "EPERM"];
 
 /** Readers are gone sooner; in milliseconds. */
-const LONGEST = 5000;
+const RENAME_RETRY_MS = 5000;
 /** So are those who had a file open that is removed. */
-const LONGEST_REMOVAL = 500;
-const LONGEST_PAUSE = 50;
+const OPEN_RETRY_MS = 500;
+const MAX_DELAY_MS = 50;
 
 /** Where other systems replace whatever is open. */
 const REFUSES_OPEN_FILES = sep === "\\";
@@ -20,8 +20,8 @@ const REFUSES_OPEN_FILES = sep === "\\";
  * Renames a file. On Windows MoveFileExW fails while anybody has the file open
  * that is to be replaced, so there it is tried again for a while.
  */
-export function renameWhenFree(rename: () => Recipe<void>): Recipe<void> {
-  return whenFree(rename, LONGEST);
+export function renameWithRetry(rename: () => Gen<void>): Gen<void> {
+  return retryWhileShared(rename, RENAME_RETRY_MS);
 }
 
 /**
@@ -30,24 +30,24 @@ export function renameWhenFree(rename: () => Recipe<void>): Recipe<void> {
  * (STATUS_DELETE_PENDING), as if there were no permission, so there it is tried
  * again for a moment.
  */
-export function openWhenGone<T>(open: () => Recipe<T>): Recipe<T> {
-  return whenFree(open, LONGEST_REMOVAL);
+export function openWithRetry<T>(open: () => Gen<T>): Gen<T> {
+  return retryWhileShared(open, OPEN_RETRY_MS);
 }
 
-function* whenFree<T>(
-  attempt: () => Recipe<T>,
-  longest: number,
-): Recipe<T> {
-  const end = performance.now() + longest;
-  for (let pause = 1;; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
+function* retryWhileShared<T>(
+  attempt: () => Gen<T>,
+  retryMs: number,
+): Gen<T> {
+  const end = performance.now() + retryMs;
+  for (let delay = 1;; delay = Math.min(2 * delay, MAX_DELAY_MS)) {
     try {
       return yield* attempt();
     } catch (error) {
       // A signal may be aborted with anything.
       const code = (error as { code?: string } | null)?.code;
-      const busy = REFUSES_OPEN_FILES && BUSY.includes(code!);
+      const busy = REFUSES_OPEN_FILES && SHARING_ERRORS.includes(code!);
       if (!busy || performance.now() > end) throw error;
     }
-    yield* sleep(pause);
+    yield* sleep(delay);
   }
 }

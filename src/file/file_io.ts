@@ -1,25 +1,25 @@
 /** What has to be done to an open file, as recipes. */
 
-import type { NativeFile } from "../../ffi/types.ts";
-import { step } from "../core/gensync.ts";
-import type { Recipe } from "../core/gensync.ts";
+import type { PlatformFile } from "../../ffi/types.ts";
+import { op } from "../core/gensync.ts";
+import type { Gen } from "../core/gensync.ts";
 
 /** Writes everything, however little the system takes at a time. */
-export function* writeAll(file: NativeFile, data: Uint8Array): Recipe<void> {
+export function* writeAll(file: PlatformFile, data: Uint8Array): Gen<void> {
   for (let done = 0; done < data.length;) {
     const rest = data.subarray(done);
-    done += yield* step(() => file.write(rest), () => file.writeSync(rest));
+    done += yield* op(() => file.write(rest), () => file.writeSync(rest));
   }
 }
 
 /** Reads from the start to the end. */
-export function* readAll(file: NativeFile): Recipe<Uint8Array<ArrayBuffer>> {
+export function* readAll(file: PlatformFile): Gen<Uint8Array<ArrayBuffer>> {
   const content = new Uint8Array(sizeOf(file));
   let done = 0;
   if (content.length > 0) file.seek(0, 0);
   while (done < content.length) {
     const rest = content.subarray(done);
-    const count = yield* step(() => file.read(rest), () => file.readSync(rest));
+    const count = yield* op(() => file.read(rest), () => file.readSync(rest));
     if (count === 0) break;
     done += count;
   }
@@ -31,10 +31,10 @@ export function* readAll(file: NativeFile): Recipe<Uint8Array<ArrayBuffer>> {
  * shorter than before is never seen half, even if the process dies here.
  */
 export function* replaceAll(
-  file: NativeFile,
+  file: PlatformFile,
   data: Uint8Array,
   append: boolean,
-): Recipe<void> {
+): Gen<void> {
   // Appending ignores the position, so there the old content goes first.
   if (append) yield* truncate(file, 0);
   else file.seek(0, 0);
@@ -43,15 +43,15 @@ export function* replaceAll(
 }
 
 /** Takes the content away, if there is any. */
-export function* empty(file: NativeFile): Recipe<void> {
+export function* empty(file: PlatformFile): Gen<void> {
   if (sizeOf(file) === 0) return;
   file.seek(0, 0);
   yield* truncate(file, 0);
 }
 
 /** Cuts the file off, or lengthens it with zeros. */
-export function truncate(file: NativeFile, length: number): Recipe<void> {
-  return step(() => file.truncate(length), () => file.truncateSync(length));
+export function truncate(file: PlatformFile, length: number): Gen<void> {
+  return op(() => file.truncate(length), () => file.truncateSync(length));
 }
 
 /**
@@ -59,17 +59,17 @@ export function truncate(file: NativeFile, length: number): Recipe<void> {
  * unless a child process that is just being started still has a copy of the
  * descriptor.
  */
-export function* unlockAndClose(file: NativeFile): Recipe<void> {
+export function* unlockAndClose(file: PlatformFile): Gen<void> {
   try {
     file.unlock();
   } finally {
     // Not by way of `step`: every release comes through here.
-    yield { wait: () => file.close(), block: () => file.closeSync() };
+    yield { async: () => file.close(), sync: () => file.closeSync() };
   }
 }
 
 /** The size in bytes; moves the position to the end. */
-export function sizeOf(file: NativeFile): number {
+export function sizeOf(file: PlatformFile): number {
   try {
     return file.seek(0, 2);
   } catch (error) {

@@ -1,19 +1,19 @@
 /** The open, locked file that every acquisition hands out. */
 
-import { LockException, shown } from "../core/errors.ts";
+import { formatSubject, LockException } from "../core/errors.ts";
 import type { LockFlags } from "../options/flags.ts";
-import { Gate } from "./in_flight.ts";
+import { InFlight } from "./in_flight.ts";
 import { OpenFile } from "./open_file.ts";
 import type { AcquireOptions } from "../options/acquire_options.ts";
-import { perform, performSync } from "../core/gensync.ts";
-import type { Recipe } from "../core/gensync.ts";
+import { runAsync, runSync } from "../core/gensync.ts";
+import type { Gen } from "../core/gensync.ts";
 import { Relock } from "./relock.ts";
 import type { RelockInit } from "./relock.ts";
 
 /** What a {@linkcode LockedFile} is made of. */
 export interface LockedFileInit extends RelockInit {
   /** Ends the acquisition; the file is no longer used then. */
-  release: () => Recipe<void>;
+  release: () => Gen<void>;
 }
 
 const CLOSED = "it is closed and its lock released";
@@ -40,23 +40,23 @@ const CLOSED = "it is closed and its lock released";
  */
 export class LockedFile extends OpenFile
   implements AsyncDisposable, Disposable {
-  readonly #gate: Gate;
+  readonly #inFlight: InFlight;
   readonly #init: LockedFileInit;
   /** Once its kind is to be changed. */
   #change: Relock | undefined;
 
   /** @ignore Made by the lock classes. */
   constructor(init: LockedFileInit) {
-    const { path, file, mode } = init.hold;
-    const gate = new Gate();
-    super({ path, file, mode, gate });
-    this.#gate = gate;
+    const { path, file, mode } = init.held;
+    const inFlight = new InFlight();
+    super({ path, file, mode, inFlight });
+    this.#inFlight = inFlight;
     this.#init = init;
   }
 
   /** @ignore Whether it is closed, or about to be. */
   get closing(): boolean {
-    return this.#gate.shut !== undefined;
+    return this.#inFlight.closedReason !== undefined;
   }
 
   /**
@@ -106,8 +106,8 @@ export class LockedFile extends OpenFile
   async relock(flags: LockFlags, options?: AcquireOptions): Promise<boolean> {
     const relock = this.#relocking();
     try {
-      const change = () => perform(relock.relock(flags, options));
-      return await this.#gate.pass(change);
+      const change = () => runAsync(relock.relock(flags, options));
+      return await this.#inFlight.run(change);
     } finally {
       if (relock.lost) await this.close().catch(() => {});
     }
@@ -117,7 +117,7 @@ export class LockedFile extends OpenFile
   relockSync(flags: LockFlags, options?: AcquireOptions): boolean {
     const relock = this.#relocking();
     try {
-      return performSync(relock.relock(flags, options));
+      return runSync(relock.relock(flags, options));
     } finally {
       if (relock.lost) this.close().catch(() => {});
     }
@@ -132,7 +132,7 @@ export class LockedFile extends OpenFile
    */
   close(): Promise<void> {
     this.#change?.close();
-    return this.#gate.close(CLOSED, this.#init.release);
+    return this.#inFlight.drainAndClose(CLOSED, this.#init.release);
   }
 
   /**
@@ -142,7 +142,7 @@ export class LockedFile extends OpenFile
    */
   closeSync(): void {
     this.#change?.close();
-    this.#gate.closeSync(CLOSED, this.#init.release);
+    this.#inFlight.drainAndCloseSync(CLOSED, this.#init.release);
   }
 
   /** Does what {@linkcode LockedFile.close} does. */
@@ -156,12 +156,17 @@ export class LockedFile extends OpenFile
   }
 
   #relocking(): Relock {
-    const { shut } = this.#gate;
-    if (shut === undefined) return this.#change ??= new Relock(this.#init);
-    throw new LockException(`Cannot relock ${shown(this)}: ${shut}`, {
-      path: this.path,
-      code: "EBADF",
-    });
+    const { closedReason } = this.#inFlight;
+    if (closedReason === undefined) {
+      return this.#change ??= new Relock(this.#init);
+    }
+    throw new LockException(
+      `Cannot relock ${formatSubject(this)}: ${closedReason}`,
+      {
+        path: this.path,
+        code: "EBADF",
+      },
+    );
   }
 }
 

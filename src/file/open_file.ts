@@ -1,10 +1,10 @@
 /** The open file that acquisitions and atomic writes hand out. */
 
 import { constants } from "node:buffer";
-import type { FileInfo, NativeFile } from "../../ffi/types.ts";
-import { LockException, shown } from "../core/errors.ts";
+import type { FileInfo, PlatformFile } from "../../ffi/types.ts";
+import { formatSubject, LockException } from "../core/errors.ts";
 import { readAll, replaceAll, sizeOf, writeAll } from "./file_io.ts";
-import type { Gate } from "./in_flight.ts";
+import type { InFlight } from "./in_flight.ts";
 import {
   checkBytes,
   checkOffset,
@@ -14,8 +14,8 @@ import {
   tooLarge,
 } from "./open_file_arguments.ts";
 import type { LockedMode } from "../options/open_mode.ts";
-import { perform, performSync } from "../core/gensync.ts";
-import type { Recipe } from "../core/gensync.ts";
+import { runAsync, runSync } from "../core/gensync.ts";
+import type { Gen } from "../core/gensync.ts";
 
 /** How much a stream reads at a time, unless its reader brings a buffer. */
 const CHUNK = 64 * 1024;
@@ -26,10 +26,10 @@ const LONGEST_TEXT = 3 * constants.MAX_STRING_LENGTH;
 /** What an {@linkcode OpenFile} is made of. */
 export interface OpenFileInit {
   readonly path: string;
-  readonly file: NativeFile;
+  readonly file: PlatformFile;
   readonly mode: LockedMode;
   /** Shut before the file is closed. */
-  readonly gate: Gate;
+  readonly inFlight: InFlight;
 }
 
 /**
@@ -107,13 +107,13 @@ export abstract class OpenFile {
    * @throws {LockException} If the file is closed or not opened for reading.
    */
   readText(): Promise<string> {
-    return this.#run("read", () => perform(this.#readText()));
+    return this.#run("read", () => runAsync(this.#readText()));
   }
 
   /** {@linkcode OpenFile.readText}, blocking the thread. */
   readTextSync(): string {
     this.#open("read");
-    return performSync(this.#readText());
+    return runSync(this.#readText());
   }
 
   /**
@@ -123,13 +123,13 @@ export abstract class OpenFile {
    * @throws {LockException} If the file is closed or not opened for reading.
    */
   readBytes(): Promise<Uint8Array<ArrayBuffer>> {
-    return this.#run("read", () => perform(this.#readAll()));
+    return this.#run("read", () => runAsync(this.#readAll()));
   }
 
   /** {@linkcode OpenFile.readBytes}, blocking the thread. */
   readBytesSync(): Uint8Array<ArrayBuffer> {
     this.#open("read");
-    return performSync(this.#readAll());
+    return runSync(this.#readAll());
   }
 
   /**
@@ -138,12 +138,12 @@ export abstract class OpenFile {
    * @throws {LockException} If the file is closed or not opened for writing.
    */
   writeText(text: string): Promise<void> {
-    return this.#run("write", (file) => perform(writeAll(file, encode(text))));
+    return this.#run("write", (file) => runAsync(writeAll(file, encode(text))));
   }
 
   /** {@linkcode OpenFile.writeText}, blocking the thread. */
   writeTextSync(text: string): void {
-    performSync(writeAll(this.#open("write"), encode(text)));
+    runSync(writeAll(this.#open("write"), encode(text)));
   }
 
   /**
@@ -155,12 +155,12 @@ export abstract class OpenFile {
    * @throws {LockException} If the file is closed or not opened for writing.
    */
   replaceContents(content: Uint8Array | string): Promise<void> {
-    return this.#run("write", (file) => perform(this.#replace(file, content)));
+    return this.#run("write", (file) => runAsync(this.#replace(file, content)));
   }
 
   /** {@linkcode OpenFile.replaceContents}, blocking the thread. */
   replaceContentsSync(content: Uint8Array | string): void {
-    performSync(this.#replace(this.#open("write"), content));
+    runSync(this.#replace(this.#open("write"), content));
   }
 
   /**
@@ -262,7 +262,7 @@ export abstract class OpenFile {
       write: (chunk) =>
         this.#run(
           "write",
-          (file) => perform(writeAll(file, checkBytes("chunk", chunk))),
+          (file) => runAsync(writeAll(file, checkBytes("chunk", chunk))),
         ),
     });
   }
@@ -270,39 +270,42 @@ export abstract class OpenFile {
   /** Runs an operation that keeps the file from being closed under it. */
   async #run<T>(
     verb: Verb,
-    operation: (file: NativeFile) => T | Promise<T>,
+    operation: (file: PlatformFile) => T | Promise<T>,
   ): Promise<T> {
     const file = this.#open(verb);
-    return await this.#init.gate.pass(() => operation(file));
+    return await this.#init.inFlight.run(() => operation(file));
   }
 
   /** The file, if it is still open and its mode allows the operation. */
-  #open(verb: Verb): NativeFile {
-    const { mode, file, gate } = this.#init;
-    const problem = gate.shut !== undefined
-      ? gate.shut
+  #open(verb: Verb): PlatformFile {
+    const { mode, file, inFlight } = this.#init;
+    const problem = inFlight.closedReason !== undefined
+      ? inFlight.closedReason
       : verb === "read" && !mode.read
       ? `it was opened with mode "${mode.name}"; use "${mode.name}+"`
       : verb === "write" && !mode.write
       ? `it was opened with mode "r"; use "r+"`
       : undefined;
     if (problem === undefined) return file;
-    throw new LockException(`Cannot ${verb} ${shown(this)}: ${problem}`, {
-      path: this.path,
-      code: "EBADF",
-    });
+    throw new LockException(
+      `Cannot ${verb} ${formatSubject(this)}: ${problem}`,
+      {
+        path: this.path,
+        code: "EBADF",
+      },
+    );
   }
 
   *#readAll(
     limit: number = constants.MAX_LENGTH,
-  ): Recipe<Uint8Array<ArrayBuffer>> {
+  ): Gen<Uint8Array<ArrayBuffer>> {
     const { file } = this.#init;
     const size = sizeOf(file);
     if (size > limit) throw tooLarge(this.path, size);
     return yield* readAll(file);
   }
 
-  *#readText(): Recipe<string> {
+  *#readText(): Gen<string> {
     const bytes = yield* this.#readAll(LONGEST_TEXT);
     try {
       return new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
@@ -311,7 +314,7 @@ export abstract class OpenFile {
     }
   }
 
-  #replace(file: NativeFile, content: Uint8Array | string): Recipe<void> {
+  #replace(file: PlatformFile, content: Uint8Array | string): Gen<void> {
     const data = typeof content === "string"
       ? encode(content)
       : checkBytes("content", content);

@@ -1,8 +1,8 @@
 /** What the operations of an open file are given, checked. */
 
 import { inspect } from "node:util";
-import type { NativeFile } from "../../ffi/types.ts";
-import { FileTooLarge, shown } from "../core/errors.ts";
+import type { PlatformFile } from "../../ffi/types.ts";
+import { FileTooLarge, formatSubject } from "../core/errors.ts";
 
 /** What an offset counts from: the numbers of lseek(2) and `Deno.SeekMode`. */
 export const SeekMode: {
@@ -34,14 +34,16 @@ export function tooLarge(
   cause?: unknown,
 ): FileTooLarge {
   return new FileTooLarge(
-    `Cannot read ${shown({ path })}: ${size} bytes are more than fit; ` +
+    `Cannot read ${
+      formatSubject({ path })
+    }: ${size} bytes are more than fit; ` +
       "read it in parts",
     { path, cause },
   );
 }
 
 export function seek(
-  file: NativeFile,
+  file: PlatformFile,
   offset: number | bigint,
   whence: SeekMode,
 ): number {

@@ -1,43 +1,43 @@
 /** How the kind of a lock that is held is changed. */
 
-import { native } from "../../ffi/mod.ts";
-import type { Hold } from "./held_file.ts";
+import { platform } from "../../ffi/mod.ts";
+import type { HeldLock } from "./held_file.ts";
 import { publish } from "../core/diagnostics.ts";
 import {
   AlreadyLocked,
+  formatSubject,
   LockException,
-  lockFailure,
-  shown,
+  toLockError,
 } from "../core/errors.ts";
 import { parseFlags } from "../options/flags.ts";
 import type { LockFlags } from "../options/flags.ts";
-import { by, others } from "../core/holders.ts";
-import { checkAccess } from "../options/locker.ts";
-import { AS_LONG_AS_IT_TAKES } from "../options/acquire_options.ts";
+import { describeHolders, excludeSelf } from "../core/holders.ts";
+import { checkModeAllowsLock } from "../options/locker.ts";
+import { WAIT_FOREVER } from "../options/acquire_options.ts";
 import type { AcquireOptions } from "../options/acquire_options.ts";
-import type { Recipe } from "../core/gensync.ts";
-import { contestFor } from "../wait/wait_queue.ts";
-import { Patience, worthTelling } from "../wait/deadline.ts";
-import { waitFor } from "../wait/wait_loop.ts";
+import type { Gen } from "../core/gensync.ts";
+import { findWaitQueue } from "../wait/wait_queue.ts";
+import { Deadline, isLongWait } from "../wait/deadline.ts";
+import { acquireWithWait } from "../wait/wait_loop.ts";
 
 /** What a {@linkcode Relock} is made of. */
 export interface RelockInit {
-  readonly hold: Hold;
+  readonly held: HeldLock;
   /** Checks the options of one wait and fills in those of the lock. */
-  patience(options: AcquireOptions | undefined): Patience;
+  deadline(options: AcquireOptions | undefined): Deadline;
 }
 
 /** Changes the kind of one lock that is held, one change at a time. */
 export class Relock {
-  readonly #hold: Hold;
+  readonly #held: HeldLock;
   readonly #init: RelockInit;
   #lost = false;
   #closed = false;
   /** That of the change that is under way. */
-  #patience: Patience | undefined;
+  #deadline: Deadline | undefined;
 
   constructor(init: RelockInit) {
-    this.#hold = init.hold;
+    this.#held = init.held;
     this.#init = init;
   }
 
@@ -49,54 +49,56 @@ export class Relock {
   /** Ends a change that is under way, for the file is being closed. */
   close(): void {
     this.#closed = true;
-    this.#patience?.stop(this.#failure("it is being closed", "EBADF"));
+    this.#deadline?.cancel(this.#failure("it is being closed", "EBADF"));
   }
 
   /** Changes the kind of the lock; whether nobody could come in between. */
   *relock(
     flags: LockFlags,
     options: AcquireOptions | undefined,
-  ): Recipe<boolean> {
+  ): Gen<boolean> {
     const { kind, blocking } = parseFlags(flags);
     if (kind === "unlock") {
       throw new RangeError(
         "flags must be LOCK_EX or LOCK_SH, not LOCK_UN; close the file instead",
       );
     }
-    const { locker, mode, fixed } = this.#hold;
-    const patience = this.#init.patience(
+    const { locker, mode, notRelockable } = this.#held;
+    const deadline = this.#init.deadline(
       blocking ? options : { ...options, failWhenLocked: true },
     );
     const exclusive = kind === "exclusive";
-    checkAccess(locker, mode, exclusive);
-    if (this.#patience) {
+    checkModeAllowsLock(locker, mode, exclusive);
+    if (this.#deadline) {
       throw this.#failure("its lock is being changed already", "EBUSY");
     }
-    if (exclusive === this.#hold.exclusive) return true;
-    if (fixed !== undefined) throw this.#failure(fixed, "ENOTSUP");
-    patience.signal?.throwIfAborted();
-    this.#patience = patience;
-    const changed = this.#hold.changing?.();
+    if (exclusive === this.#held.exclusive) return true;
+    if (notRelockable !== undefined) {
+      throw this.#failure(notRelockable, "ENOTSUP");
+    }
+    deadline.signal?.throwIfAborted();
+    this.#deadline = deadline;
+    const changed = this.#held.onRelock?.();
     try {
       return yield* locker.name === "flock"
-        ? this.#exchange(exclusive, patience)
-        : this.#convert(exclusive, patience);
+        ? this.#replaceFlock(exclusive, deadline)
+        : this.#convertRecordLock(exclusive, deadline);
     } finally {
-      this.#patience = undefined;
+      this.#deadline = undefined;
       changed?.(this.#lost);
     }
   }
 
   /** fcntl(2) keeps the old lock until it has the new one. */
-  *#convert(exclusive: boolean, patience: Patience): Recipe<boolean> {
+  *#convertRecordLock(exclusive: boolean, deadline: Deadline): Gen<boolean> {
     let changed: boolean;
     try {
-      changed = yield* this.#wait(exclusive, patience, true);
+      changed = yield* this.#wait(exclusive, deadline, true);
     } catch (error) {
-      throw lockFailure("relock", this.#hold, error, patience);
+      throw toLockError("relock", this.#held, error, deadline);
     }
-    if (!changed) throw this.#alreadyLocked(patience, "");
-    this.#is(exclusive, patience);
+    if (!changed) throw this.#alreadyLocked(deadline, "");
+    this.#applyLockType(exclusive, deadline);
     return true;
   }
 
@@ -107,28 +109,28 @@ export class Relock {
    * each other, so it goes in any case. Windows has to unlock to go from shared
    * to exclusive.
    */
-  *#exchange(exclusive: boolean, patience: Patience): Recipe<boolean> {
-    const { file } = this.#hold;
+  *#replaceFlock(exclusive: boolean, deadline: Deadline): Gen<boolean> {
+    const { file } = this.#held;
     let failure: { error: unknown } | undefined;
     try {
       const changed = file.tryLock(exclusive);
       if (!changed) {
         file.unlock();
-        contestFor(file)?.ring();
+        findWaitQueue(file)?.wakeAll();
       }
-      if (changed || (yield* this.#wait(exclusive, patience, false))) {
-        this.#is(exclusive, patience);
+      if (changed || (yield* this.#wait(exclusive, deadline, false))) {
+        this.#applyLockType(exclusive, deadline);
         return changed && !(exclusive && file.gapInUpgrade);
       }
     } catch (error) {
       failure = { error };
     }
-    yield* this.#retake();
+    yield* this.#restore();
     if (failure) {
-      throw lockFailure("relock", this.#hold, failure.error, patience);
+      throw toLockError("relock", this.#held, failure.error, deadline);
     }
     throw this.#alreadyLocked(
-      patience,
+      deadline,
       this.#lost
         ? "; the lock it had is lost and the file closed"
         : "; the lock it had is back, but was not held meanwhile",
@@ -136,15 +138,15 @@ export class Relock {
   }
 
   /** Takes the old kind of lock again, or says that it is lost. */
-  *#retake(): Recipe<void> {
-    const { checkInterval } = this.#patience!;
+  *#restore(): Gen<void> {
+    const { checkInterval } = this.#deadline!;
     const timeout = checkInterval;
-    const last = { ...AS_LONG_AS_IT_TAKES, timeout, checkInterval };
+    const last = { ...WAIT_FOREVER, timeout, checkInterval };
     let back = false;
     try {
       if (this.#closed) return;
-      this.#patience = new Patience(last);
-      back = yield* this.#wait(this.#hold.exclusive, this.#patience, true);
+      this.#deadline = new Deadline(last);
+      back = yield* this.#wait(this.#held.exclusive, this.#deadline, true);
     } catch {
       // Whatever it was, the lock is not held.
     } finally {
@@ -154,42 +156,49 @@ export class Relock {
 
   #wait(
     exclusive: boolean,
-    patience: Patience,
+    deadline: Deadline,
     ahead: boolean,
-  ): Recipe<boolean> {
-    const { file, path } = this.#hold;
+  ): Gen<boolean> {
+    const { file, path } = this.#held;
     const onWait = () => {
-      if (patience.needed()) publish("wait", () => ({ path, exclusive }));
+      if (deadline.markContended()) {
+        publish("wait", () => ({ path, exclusive }));
+      }
     };
-    return waitFor(file, exclusive, patience, onWait, ahead);
+    return acquireWithWait(file, exclusive, deadline, onWait, ahead);
   }
 
-  #is(exclusive: boolean, { waited }: Patience): void {
-    const { file, path } = this.#hold;
-    this.#hold.exclusive = exclusive;
+  #applyLockType(exclusive: boolean, { elapsed: waited }: Deadline): void {
+    const { file, path } = this.#held;
+    this.#held.exclusive = exclusive;
     // Nobody closes anything, so the system tells no reader of it.
     if (!exclusive) {
-      file.announce();
-      contestFor(file)?.ring();
+      file.wakeWatchers();
+      findWaitQueue(file)?.wakeAll();
     }
     publish("acquire", () => ({ path, exclusive, waited }));
   }
 
   #failure(reason: string, code: string): LockException {
-    const { path } = this.#hold;
-    return new LockException(`Cannot relock ${shown({ path })}: ${reason}`, {
-      path,
-      code,
-    });
+    const { path } = this.#held;
+    return new LockException(
+      `Cannot relock ${formatSubject({ path })}: ${reason}`,
+      {
+        path,
+        code,
+      },
+    );
   }
 
-  #alreadyLocked({ waited }: Patience, remark: string): AlreadyLocked {
-    const { path, file, locker } = this.#hold;
-    const all = native().holders(file.fd ?? path, worthTelling(waited), locker);
+  #alreadyLocked({ elapsed: waited }: Deadline, remark: string): AlreadyLocked {
+    const { path, file, locker } = this.#held;
+    const all = platform().holders(file.fd ?? path, isLongWait(waited), locker);
     // This process is among them, for what it had before.
-    const holders = others(all);
+    const holders = excludeSelf(all);
     return new AlreadyLocked(
-      `Cannot relock ${shown({ path })}: already locked${by(holders)} ` +
+      `Cannot relock ${formatSubject({ path })}: already locked${
+        describeHolders(holders)
+      } ` +
         `(waited ${Math.round(waited)} ms)${remark}`,
       { path, waited, holderPid: holders[0]?.pid },
     );

@@ -2,10 +2,10 @@
 
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
-import { SlotsClaim } from "../target/slot_target.ts";
+import { SlotsTarget } from "../target/slot_target.ts";
 import { LockBase } from "./lock_base.ts";
 import { checkMaximum } from "../options/validate.ts";
-import { semaphoreSettings } from "../options/lock_options.ts";
+import { resolveSemaphoreOptions } from "../options/lock_options.ts";
 import type { BoundedSemaphoreOptions } from "../options/lock_options.ts";
 import { slotNames } from "../options/slot_names.ts";
 
@@ -55,10 +55,10 @@ export class BoundedSemaphore extends LockBase {
    */
   constructor(maximum: number, options?: BoundedSemaphoreOptions) {
     const { name, directory, filenamePattern, wait, ...settings } =
-      semaphoreSettings(options);
+      resolveSemaphoreOptions(options);
     const paths = slotNames(filenamePattern, name, checkMaximum(maximum))
       .map((slot) => join(directory, slot));
-    super(new SlotsClaim(join(directory, name), paths, settings), wait);
+    super(new SlotsTarget(join(directory, name), paths, settings), wait);
     this.maximum = maximum;
     this.name = name;
     this.paths = paths;
@@ -86,7 +86,7 @@ export class NamedBoundedSemaphore extends BoundedSemaphore {
    * one is made up that nobody else has.
    */
   constructor(maximum: number, options?: BoundedSemaphoreOptions) {
-    semaphoreSettings(options);
+    resolveSemaphoreOptions(options);
     const name = options?.name ?? `bounded_semaphore.${randomUUID()}`;
     super(maximum, { ...options, name });
   }

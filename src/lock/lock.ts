@@ -1,10 +1,10 @@
 /** `Lock`: a file that one holder, or several readers, have at a time. */
 
-import { FileClaim } from "../target/file_target.ts";
+import { FileTarget } from "../target/file_target.ts";
 import { OneAtATime } from "../target/one_at_a_time.ts";
 import { LockBase } from "./lock_base.ts";
 import { filePath } from "../options/validate.ts";
-import { lockSettings } from "../options/lock_options.ts";
+import { resolveLockOptions } from "../options/lock_options.ts";
 import type { LockOptions } from "../options/lock_options.ts";
 
 /**
@@ -75,8 +75,8 @@ export class Lock extends LockBase {
    */
   constructor(path: string | URL, options?: LockOptions) {
     const name = filePath(path);
-    const settings = lockSettings(options);
-    super(new OneAtATime(new FileClaim(name, settings)), settings.wait);
+    const settings = resolveLockOptions(options);
+    super(new OneAtATime(new FileTarget(name, settings)), settings.wait);
     this.path = name;
   }
 }

@@ -3,13 +3,13 @@
 import { lstatSync, readlinkSync, realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { inspect } from "node:util";
-import { FileClaim } from "../target/file_target.ts";
-import { releaseErrors } from "../core/errors.ts";
+import { FileTarget } from "../target/file_target.ts";
+import { aggregateReleaseErrors } from "../core/errors.ts";
 import { LockBase } from "./lock_base.ts";
 import { closeAll, closeAllSync } from "../file/locked_file.ts";
 import type { LockedFile } from "../file/locked_file.ts";
 import { filePath } from "../options/validate.ts";
-import { lockSettings } from "../options/lock_options.ts";
+import { resolveLockOptions } from "../options/lock_options.ts";
 import type { LockOptions, LockSettings } from "../options/lock_options.ts";
 import { now } from "../wait/deadline.ts";
 
@@ -101,16 +101,16 @@ export async function lockAll(
   paths: Iterable<string | URL>,
   options?: LockOptions,
 ): Promise<LockedFiles> {
-  const settings = lockSettings(options);
+  const settings = resolveLockOptions(options);
   const names = pathList(paths);
   const real = names.map(realPath);
   const end = now() + settings.wait.timeout;
   const held = new Map<string, LockedFile>();
   try {
-    for (const path of inOrder(real, settings)) {
+    for (const path of lockOrder(real, settings)) {
       const timeout = Math.max(0, end - now());
       const name = names[real.indexOf(path)];
-      held.set(path, await new Part(name, settings).acquire({ timeout }));
+      held.set(path, await new MemberLock(name, settings).acquire({ timeout }));
     }
     if (settings.mode.truncate) {
       for (const file of held.values()) await file.truncate();
@@ -123,10 +123,10 @@ export async function lockAll(
 }
 
 /** One of the files; it is not emptied before the others are locked, too. */
-class Part extends LockBase {
+class MemberLock extends LockBase {
   constructor(path: string, settings: LockSettings) {
     const mode = { ...settings.mode, truncate: false };
-    super(new FileClaim(path, { ...settings, mode }), settings.wait);
+    super(new FileTarget(path, { ...settings, mode }), settings.wait);
   }
 }
 
@@ -138,7 +138,7 @@ function pathList(paths: Iterable<string | URL>): string[] {
 }
 
 /** The same order for everybody, so that none wait for each other. */
-function inOrder(paths: string[], { mode }: LockSettings): Set<string> {
+function lockOrder(paths: string[], { mode }: LockSettings): Set<string> {
   const sorted = [...new Set(paths)].sort();
   // A file that may not exist but does fails before others are created.
   const failing = mode.exclusive ? sorted.filter(exists) : [];
@@ -158,16 +158,16 @@ function realPath(path: string): string {
       // Opening will tell.
       if ((error as { code?: string }).code !== "ENOENT") return whole;
     }
-    const folder = attempt(() => realpathSync.native(dirname(whole)));
+    const folder = orUndefined(() => realpathSync.native(dirname(whole)));
     if (folder === undefined) return whole;
     const name = join(folder, basename(whole));
-    const target = attempt(() => readlinkSync(name));
+    const target = orUndefined(() => readlinkSync(name));
     if (target === undefined) return name;
     whole = resolve(folder, target);
   }
 }
 
-function attempt<T>(call: () => T): T | undefined {
+function orUndefined<T>(call: () => T): T | undefined {
   try {
     return call();
   } catch {
@@ -176,5 +176,5 @@ function attempt<T>(call: () => T): T | undefined {
 }
 
 function throwAll(errors: unknown[]): void {
-  if (errors.length > 0) throw releaseErrors(errors);
+  if (errors.length > 0) throw aggregateReleaseErrors(errors);
 }

@@ -1,20 +1,27 @@
 /** `LockBase`: what all locks have in common. */
 
-import { native } from "../../ffi/mod.ts";
-import { abandon, keep } from "../core/leak_guard.ts";
-import { Refused } from "../target/lock_target.ts";
-import type { Claim } from "../target/lock_target.ts";
-import type { Hold } from "../file/held_file.ts";
-import { observed, publish } from "../core/diagnostics.ts";
-import { AlreadyLocked, releaseErrors, shown } from "../core/errors.ts";
+import { platform } from "../../ffi/mod.ts";
+import { releaseWhenCollected, untrack } from "../core/leak_guard.ts";
+import { Busy } from "../target/lock_target.ts";
+import type { LockTarget } from "../target/lock_target.ts";
+import type { HeldLock } from "../file/held_file.ts";
+import { hasSubscribers, publish } from "../core/diagnostics.ts";
+import {
+  aggregateReleaseErrors,
+  AlreadyLocked,
+  formatSubject,
+} from "../core/errors.ts";
 import { closeAll, closeAllSync, LockedFile } from "../file/locked_file.ts";
 import { checkFunction } from "../options/validate.ts";
-import { acquireWait } from "../options/acquire_options.ts";
-import type { AcquireOptions, Wait } from "../options/acquire_options.ts";
-import { perform, performSync } from "../core/gensync.ts";
-import type { Recipe } from "../core/gensync.ts";
-import { breather } from "../wait/yield_to_event_loop.ts";
-import { now, Patience } from "../wait/deadline.ts";
+import { resolveAcquireOptions } from "../options/acquire_options.ts";
+import type {
+  AcquireOptions,
+  WaitSettings,
+} from "../options/acquire_options.ts";
+import { runAsync, runSync } from "../core/gensync.ts";
+import type { Gen } from "../core/gensync.ts";
+import { yieldToEventLoop } from "../wait/yield_to_event_loop.ts";
+import { Deadline, now } from "../wait/deadline.ts";
 
 /** One attempt, for {@linkcode LockBase.tryAcquire}. */
 const ONE_ATTEMPT: AcquireOptions = { failWhenLocked: true };
@@ -24,14 +31,14 @@ const ONE_ATTEMPT: AcquireOptions = { failWhenLocked: true };
  * It says how; what is locked then says each of them.
  */
 export abstract class LockBase implements AsyncDisposable, Disposable {
-  readonly #claim: Claim;
-  readonly #wait: Wait;
+  readonly #target: LockTarget;
+  readonly #wait: WaitSettings;
   /** What is held through this instance, the latest last. */
   readonly #held: LockedFile[] = [];
 
   /** @ignore Made by the lock classes. */
-  protected constructor(claim: Claim, wait: Wait) {
-    this.#claim = claim;
+  protected constructor(target: LockTarget, wait: WaitSettings) {
+    this.#target = target;
     this.#wait = wait;
   }
 
@@ -53,10 +60,10 @@ export abstract class LockBase implements AsyncDisposable, Disposable {
    * signal's reason if it is aborted.
    */
   async acquire(options?: AcquireOptions): Promise<LockedFile> {
-    const patience = this.#patience(options);
-    await breather(patience.start);
-    const file = await perform(this.#acquire(patience));
-    return file instanceof Refused ? this.#refuse(file, patience) : file;
+    const deadline = this.#deadline(options);
+    await yieldToEventLoop(deadline.start);
+    const file = await runAsync(this.#acquire(deadline));
+    return file instanceof Busy ? this.#refuse(file, deadline) : file;
   }
 
   /**
@@ -67,9 +74,9 @@ export abstract class LockBase implements AsyncDisposable, Disposable {
    * kernel, on every system: the fastest way to have a lock that another holds.
    */
   acquireSync(options?: AcquireOptions): LockedFile {
-    const patience = this.#patience(options);
-    const file = performSync(this.#acquire(patience));
-    return file instanceof Refused ? this.#refuse(file, patience) : file;
+    const deadline = this.#deadline(options);
+    const file = runSync(this.#acquire(deadline));
+    return file instanceof Busy ? this.#refuse(file, deadline) : file;
   }
 
   /**
@@ -80,16 +87,16 @@ export abstract class LockBase implements AsyncDisposable, Disposable {
    * {@linkcode AlreadyLocked}.
    */
   async tryAcquire(): Promise<LockedFile | null> {
-    const patience = this.#patience(ONE_ATTEMPT);
-    await breather(patience.start);
-    const file = await perform(this.#acquire(patience));
-    return file instanceof Refused ? null : file;
+    const deadline = this.#deadline(ONE_ATTEMPT);
+    await yieldToEventLoop(deadline.start);
+    const file = await runAsync(this.#acquire(deadline));
+    return file instanceof Busy ? null : file;
   }
 
   /** {@linkcode LockBase.tryAcquire}, blocking the thread. */
   tryAcquireSync(): LockedFile | null {
-    const file = performSync(this.#acquire(this.#patience(ONE_ATTEMPT)));
-    return file instanceof Refused ? null : file;
+    const file = runSync(this.#acquire(this.#deadline(ONE_ATTEMPT)));
+    return file instanceof Busy ? null : file;
   }
 
   /**
@@ -150,69 +157,73 @@ export abstract class LockBase implements AsyncDisposable, Disposable {
     throwAny(closeAllSync(this.#held));
   }
 
-  #patience(options: AcquireOptions | undefined): Patience {
-    const wait = acquireWait(options, this.#wait);
+  #deadline(options: AcquireOptions | undefined): Deadline {
+    const wait = resolveAcquireOptions(options, this.#wait);
     const { onWait } = wait;
-    if (onWait === undefined) return new Patience(wait);
-    const { path, files, locker } = this.#claim;
-    return new Patience(wait, (waited) => {
+    if (onWait === undefined) return new Deadline(wait);
+    const { path, files, locker } = this.#target;
+    return new Deadline(wait, (waited) => {
       const holders = files.flatMap((file) =>
-        native().holders(file, true, locker)
+        platform().holders(file, true, locker)
       );
       onWait({ path, waited, holders });
     });
   }
 
-  *#acquire(patience: Patience): Recipe<LockedFile | Refused> {
-    patience.signal?.throwIfAborted();
-    const claim = this.#claim;
-    const { path, exclusive } = claim;
-    const hold = yield* claim.take(patience, () => {
-      if (patience.needed()) publish("wait", () => ({ path, exclusive }));
+  *#acquire(deadline: Deadline): Gen<LockedFile | Busy> {
+    deadline.signal?.throwIfAborted();
+    const target = this.#target;
+    const { path, exclusive } = target;
+    const held = yield* target.acquire(deadline, () => {
+      if (deadline.markContended()) {
+        publish("wait", () => ({ path, exclusive }));
+      }
     });
-    return hold instanceof Refused ? hold : this.#keep(hold, patience);
+    return held instanceof Busy ? held : this.#keep(held, deadline);
   }
 
-  #refuse(refused: Refused, patience: Patience): never {
-    const { path } = this.#claim;
-    const { waited } = patience;
-    const { reason, holderPid } = refused.explain(patience);
+  #refuse(refused: Busy, deadline: Deadline): never {
+    const { path } = this.#target;
+    const { elapsed: waited } = deadline;
+    const { reason, holderPid } = refused.describe(deadline);
     throw new AlreadyLocked(
-      `Cannot lock ${shown({ path })}: ${reason} ` +
+      `Cannot lock ${formatSubject({ path })}: ${reason} ` +
         `(waited ${Math.round(waited)} ms)`,
       { path, waited, holderPid },
     );
   }
 
-  #keep(hold: Hold, patience: Patience): LockedFile {
-    const { path, exclusive } = hold;
-    const since = observed("release") ? now() : undefined;
-    if (observed("acquire")) {
-      const { waited } = patience;
+  #keep(held: HeldLock, deadline: Deadline): LockedFile {
+    const { path, exclusive } = held;
+    const since = hasSubscribers("release") ? now() : undefined;
+    if (hasSubscribers("acquire")) {
+      const { elapsed: waited } = deadline;
       publish("acquire", () => ({ path, exclusive, waited }));
     }
     const locked: LockedFile = new LockedFile({
-      hold,
-      patience: (options) => this.#patience(options),
-      release: () => this.#release(locked, hold, since),
+      held,
+      deadline: (options) => this.#deadline(options),
+      release: () => this.#release(locked, held, since),
     });
     this.#held.push(locked);
-    if (!hold.lasting) keep(locked, hold.path, releasing(hold));
+    if (!held.keepUntilExit) {
+      releaseWhenCollected(locked, held.path, releasing(held));
+    }
     return locked;
   }
 
   *#release(
     locked: LockedFile,
-    hold: Hold,
+    held: HeldLock,
     since: number | undefined,
-  ): Recipe<void> {
-    const { path, exclusive } = hold;
-    abandon(locked);
+  ): Gen<void> {
+    const { path, exclusive } = held;
+    untrack(locked);
     try {
-      yield* hold.release();
+      yield* held.unlockAndWake();
     } finally {
       this.#held.splice(this.#held.indexOf(locked), 1);
-      if (observed("release")) {
+      if (hasSubscribers("release")) {
         const held = since && now() - since;
         publish("release", () => ({ path, exclusive, held }));
       }
@@ -221,11 +232,11 @@ export abstract class LockBase implements AsyncDisposable, Disposable {
 }
 
 /** A closure made where the lock is known would keep it from being collected. */
-function releasing(hold: Hold): () => void {
-  return () => performSync(hold.release());
+function releasing(held: HeldLock): () => void {
+  return () => runSync(held.unlockAndWake());
 }
 
 function throwAny(errors: unknown[]): void {
   if (errors.length === 0) return;
-  throw errors.length === 1 ? errors[0] : releaseErrors(errors);
+  throw errors.length === 1 ? errors[0] : aggregateReleaseErrors(errors);
 }

@@ -1,28 +1,28 @@
 /** `lock`, `lockSync`, `unlock`: flock(2) for files that the caller opened. */
 
 import { inspect } from "node:util";
-import { native, selfLocking } from "../../ffi/mod.ts";
+import { platform, selfLocking } from "../../ffi/mod.ts";
 import type {
   FileArgument,
   Lockable,
   LockerSettings,
   SelfLockingFile,
 } from "../../ffi/types.ts";
-import { checkNames } from "../options/validate.ts";
+import { rejectUnknownOptions } from "../options/validate.ts";
 import { publish } from "../core/diagnostics.ts";
-import { AlreadyLocked, lockFailure, shown } from "../core/errors.ts";
-import type { Subject } from "../core/errors.ts";
-import { by } from "../core/holders.ts";
+import { AlreadyLocked, formatSubject, toLockError } from "../core/errors.ts";
+import type { ErrorSubject } from "../core/errors.ts";
+import { describeHolders } from "../core/holders.ts";
 import { parseFlags } from "../options/flags.ts";
 import type { LockFlags } from "../options/flags.ts";
 import {
-  acquireWait,
-  AS_LONG_AS_IT_TAKES,
+  resolveAcquireOptions,
+  WAIT_FOREVER,
 } from "../options/acquire_options.ts";
-import { perform } from "../core/gensync.ts";
-import { contestFor } from "../wait/wait_queue.ts";
-import { now, Patience } from "../wait/deadline.ts";
-import { waitFor } from "../wait/wait_loop.ts";
+import { runAsync } from "../core/gensync.ts";
+import { findWaitQueue } from "../wait/wait_queue.ts";
+import { Deadline, now } from "../wait/deadline.ts";
+import { acquireWithWait } from "../wait/wait_loop.ts";
 
 /**
  * Locks an open file: flock(2) that does not block the thread.
@@ -65,24 +65,24 @@ export async function lock(
   options?: { signal?: AbortSignal },
 ): Promise<void> {
   const { kind, blocking } = parseFlags(flags);
-  if (options) checkNames(options, ["signal"]);
-  const wait = acquireWait(options, AS_LONG_AS_IT_TAKES);
-  wait.signal?.throwIfAborted();
+  if (options) rejectUnknownOptions(options, ["signal"]);
+  const settings = resolveAcquireOptions(options, WAIT_FOREVER);
+  settings.signal?.throwIfAborted();
   const target = lockable(file);
-  if (kind === "unlock") return release(target);
+  if (kind === "unlock") return unlockFd(target);
   const exclusive = kind === "exclusive";
-  const patience = new Patience({ ...wait, failWhenLocked: !blocking });
+  const deadline = new Deadline({ ...settings, failWhenLocked: !blocking });
   const subject = { fd: target.fd, exclusive };
   const onWait = () => publish("wait", () => subject);
   let locked: boolean;
   try {
-    locked = blocking && changes(target, exclusive) ||
-      await perform(waitFor(target, exclusive, patience, onWait));
+    locked = blocking && tryConvert(target, exclusive) ||
+      await runAsync(acquireWithWait(target, exclusive, deadline, onWait));
   } catch (error) {
-    throw lockFailure("lock", target, error, patience);
+    throw toLockError("lock", target, error, deadline);
   }
-  if (!locked) throw alreadyLocked(target);
-  isLocked(target, exclusive, patience.waited);
+  if (!locked) throw alreadyLockedError(target);
+  recordLocked(target, exclusive, deadline.elapsed);
 }
 
 /**
@@ -92,7 +92,7 @@ export async function lock(
 export function lockSync(file: FileArgument, flags: LockFlags): void {
   const { kind, blocking } = parseFlags(flags);
   const target = lockable(file);
-  if (kind === "unlock") return release(target);
+  if (kind === "unlock") return unlockFd(target);
   const exclusive = kind === "exclusive";
   const start = now();
   let locked = true;
@@ -100,10 +100,10 @@ export function lockSync(file: FileArgument, flags: LockFlags): void {
     if (blocking) target.lock(exclusive);
     else locked = target.tryLock(exclusive);
   } catch (error) {
-    throw lockFailure("lock", target, error);
+    throw toLockError("lock", target, error);
   }
-  if (!locked) throw alreadyLocked(target);
-  isLocked(target, exclusive, now() - start);
+  if (!locked) throw alreadyLockedError(target);
+  recordLocked(target, exclusive, now() - start);
 }
 
 /**
@@ -115,22 +115,22 @@ export function lockSync(file: FileArgument, flags: LockFlags): void {
  * @throws {TypeError} If `file` is of the wrong type.
  */
 export function unlock(file: FileArgument): void {
-  release(lockable(file));
+  unlockFd(lockable(file));
 }
 
 /**
  * Descriptors that were locked here. One that was closed since may be another
  * file by now, which then goes ahead of others once.
  */
-const known = new Set<number>();
+const lockedFds = new Set<number>();
 
 /**
  * Changes the lock that a file may have, if that is possible at once. It must
  * not queue behind those who wait for that very lock; if it has to wait, it
  * waits without one.
  */
-function changes(target: Target, exclusive: boolean): boolean {
-  if (typeof target.fd !== "number" || !known.has(target.fd)) return false;
+function tryConvert(target: LockableFd, exclusive: boolean): boolean {
+  if (typeof target.fd !== "number" || !lockedFds.has(target.fd)) return false;
   if (target.tryLock(exclusive)) return true;
   // Gone by now, but on macOS, where two would wait for each other.
   target.unlock();
@@ -141,44 +141,50 @@ function changes(target: Target, exclusive: boolean): boolean {
 const FLOCK: LockerSettings = { name: "flock" };
 
 /** What is to be locked, and by which number, if it has one. */
-type Target = Lockable & Subject;
+type LockableFd = Lockable & ErrorSubject;
 
-function release(target: Target): void {
+function unlockFd(target: LockableFd): void {
   try {
     target.unlock();
   } catch (error) {
-    throw lockFailure("release", target, error);
+    throw toLockError("release", target, error);
   } finally {
-    if (typeof target.fd === "number") known.delete(target.fd);
+    if (typeof target.fd === "number") lockedFds.delete(target.fd);
   }
-  wakeOthers(target);
+  wakeWaiters(target);
   publish("release", () => ({ fd: target.fd }));
 }
 
-function isLocked(target: Target, exclusive: boolean, waited: number): void {
-  if (typeof target.fd === "number") known.add(target.fd);
+function recordLocked(
+  target: LockableFd,
+  exclusive: boolean,
+  waited: number,
+): void {
+  if (typeof target.fd === "number") lockedFds.add(target.fd);
   // It may have been exclusive before.
-  if (!exclusive) wakeOthers(target);
+  if (!exclusive) wakeWaiters(target);
   publish("acquire", () => ({ fd: target.fd, exclusive, waited }));
 }
 
 /** The file stays open, so the system tells nobody of the release. */
-function wakeOthers(target: Target): void {
-  target.announce();
-  contestFor(target)?.ring();
+function wakeWaiters(target: LockableFd): void {
+  target.wakeWatchers();
+  findWaitQueue(target)?.wakeAll();
 }
 
-function alreadyLocked({ fd }: Target): AlreadyLocked {
+function alreadyLockedError({ fd }: LockableFd): AlreadyLocked {
   const holders = typeof fd === "number"
-    ? native().holders(fd, false, FLOCK)
+    ? platform().holders(fd, false, FLOCK)
     : [];
   return new AlreadyLocked(
-    `Cannot lock ${shown({ fd })}: already locked${by(holders)}`,
+    `Cannot lock ${formatSubject({ fd })}: already locked${
+      describeHolders(holders)
+    }`,
     { fd: fd ?? undefined, holderPid: holders[0]?.pid },
   );
 }
 
-function lockable(file: FileArgument): Target {
+function lockable(file: FileArgument): LockableFd {
   if (isSelfLocking(file)) return selfLocking(file);
   const fd: unknown = typeof file === "object" ? file?.fd : file;
   if (typeof fd !== "number") {
@@ -192,9 +198,9 @@ function lockable(file: FileArgument): Target {
     throw new RangeError(`file must be a descriptor, 0 or more, not ${fd}`);
   }
   try {
-    return Object.assign(native().descriptor(fd), { fd });
+    return Object.assign(platform().fromFd(fd), { fd });
   } catch (error) {
-    throw lockFailure("lock", { fd }, error);
+    throw toLockError("lock", { fd }, error);
   }
 }
 

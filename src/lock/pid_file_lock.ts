@@ -1,11 +1,11 @@
 /** `PidFileLock`: a lock whose holder leaves its PID in a file. */
 
 import { OneAtATime } from "../target/one_at_a_time.ts";
-import { PidClaim } from "../target/pid_file_target.ts";
-import { storedPid, storedPidSync } from "../target/pid_record.ts";
+import { PidFileTarget } from "../target/pid_file_target.ts";
+import { readPid, readPidSync } from "../target/pid_record.ts";
 import { LockBase } from "./lock_base.ts";
 import { filePath } from "../options/validate.ts";
-import { pidSettings } from "../options/lock_options.ts";
+import { resolvePidOptions } from "../options/lock_options.ts";
 import type { TemporaryFileLockOptions } from "../options/lock_options.ts";
 
 /**
@@ -56,8 +56,8 @@ export class PidFileLock extends LockBase {
    */
   constructor(path: string | URL = ".pid", options?: TemporaryFileLockOptions) {
     const name = filePath(path);
-    const settings = pidSettings(options);
-    super(new OneAtATime(new PidClaim(name, settings)), settings.wait);
+    const settings = resolvePidOptions(options);
+    super(new OneAtATime(new PidFileTarget(name, settings)), settings.wait);
     this.path = name;
   }
 
@@ -69,11 +69,11 @@ export class PidFileLock extends LockBase {
    * @throws The runtime's own error if the file cannot be read.
    */
   async readPid(): Promise<number | null> {
-    return await storedPid(this.path);
+    return await readPid(this.path);
   }
 
   /** {@linkcode PidFileLock.readPid}, blocking the thread. */
   readPidSync(): number | null {
-    return storedPidSync(this.path);
+    return readPidSync(this.path);
   }
 }

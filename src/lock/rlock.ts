@@ -1,13 +1,13 @@
 /** `RLock`: a lock that its holder may acquire again. */
 
 import { AsyncLocalStorage } from "node:async_hooks";
-import { FileClaim } from "../target/file_target.ts";
-import { Reentrant, Scope } from "../target/reentrant.ts";
-import { LockException, shown } from "../core/errors.ts";
+import { FileTarget } from "../target/file_target.ts";
+import { Reentrant, RunScope } from "../target/reentrant.ts";
+import { formatSubject, LockException } from "../core/errors.ts";
 import { LockBase } from "./lock_base.ts";
 import type { LockedFile } from "../file/locked_file.ts";
 import { filePath } from "../options/validate.ts";
-import { lockSettings } from "../options/lock_options.ts";
+import { resolveLockOptions } from "../options/lock_options.ts";
 import type { AcquireOptions } from "../options/acquire_options.ts";
 import type { LockOptions } from "../options/lock_options.ts";
 
@@ -43,8 +43,8 @@ import type { LockOptions } from "../options/lock_options.ts";
 export class RLock extends LockBase {
   /** The path of the lock file, as it was given. */
   readonly path: string;
-  readonly #claim: Reentrant;
-  readonly #scope: AsyncLocalStorage<Scope>;
+  readonly #target: Reentrant;
+  readonly #scope: AsyncLocalStorage<RunScope>;
 
   /**
    * Makes a lock. Nothing is opened yet.
@@ -57,16 +57,16 @@ export class RLock extends LockBase {
    */
   constructor(path: string | URL, options?: LockOptions) {
     const name = filePath(path);
-    const settings = lockSettings(options);
-    const scope = new AsyncLocalStorage<Scope>();
-    const entering = () => {
+    const settings = resolveLockOptions(options);
+    const scope = new AsyncLocalStorage<RunScope>();
+    const enteringScope = () => {
       const current = scope.getStore();
       return current?.entered ? undefined : current;
     };
-    const claim = new Reentrant(new FileClaim(name, settings), entering);
-    super(claim, settings.wait);
+    const target = new Reentrant(new FileTarget(name, settings), enteringScope);
+    super(target, settings.wait);
     this.path = name;
-    this.#claim = claim;
+    this.#target = target;
     this.#scope = scope;
   }
 
@@ -75,7 +75,7 @@ export class RLock extends LockBase {
    * before this returns its promise, and cannot be lost in between.
    */
   override async acquire(options?: AcquireOptions): Promise<LockedFile> {
-    return this.#claim.counts
+    return this.#target.heldByCaller
       ? this.acquireSync(options)
       : await super.acquire(options);
   }
@@ -94,7 +94,7 @@ export class RLock extends LockBase {
       outer.runs++;
       return await this.#runIn(outer, () => super.run(body, options));
     }
-    const scope = new Scope();
+    const scope = new RunScope();
     const enter = () => this.#runIn(scope, () => super.run(body, options));
     return await this.#scope.run(scope, enter);
   }
@@ -116,18 +116,20 @@ export class RLock extends LockBase {
     super.releaseSync();
   }
 
-  async #runIn<T>(scope: Scope, run: () => Promise<T>): Promise<T> {
+  async #runIn<T>(scope: RunScope, run: () => Promise<T>): Promise<T> {
     try {
       return await run();
     } finally {
-      this.#claim.leave(scope);
+      this.#target.leave(scope);
     }
   }
 
   #checkRelease(): void {
     if (this.latest()) return;
     throw new LockException(
-      `Cannot release ${shown(this)}: it was released as often as acquired`,
+      `Cannot release ${
+        formatSubject(this)
+      }: it was released as often as acquired`,
       { path: this.path },
     );
   }

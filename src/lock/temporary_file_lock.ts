@@ -1,10 +1,10 @@
 /** `TemporaryFileLock`: a lock file that exists only while it is held. */
 
 import { OneAtATime } from "../target/one_at_a_time.ts";
-import { TemporaryClaim } from "../target/temporary_file_target.ts";
+import { TemporaryFileTarget } from "../target/temporary_file_target.ts";
 import { LockBase } from "./lock_base.ts";
 import { filePath } from "../options/validate.ts";
-import { temporarySettings } from "../options/lock_options.ts";
+import { resolveTemporaryOptions } from "../options/lock_options.ts";
 import type { TemporaryFileLockOptions } from "../options/lock_options.ts";
 
 /**
@@ -58,8 +58,11 @@ export class TemporaryFileLock extends LockBase {
     options?: TemporaryFileLockOptions,
   ) {
     const name = filePath(path);
-    const settings = temporarySettings(options);
-    super(new OneAtATime(new TemporaryClaim(name, settings)), settings.wait);
+    const settings = resolveTemporaryOptions(options);
+    super(
+      new OneAtATime(new TemporaryFileTarget(name, settings)),
+      settings.wait,
+    );
     this.path = name;
   }
 }

@@ -6,8 +6,8 @@ import {
   checkBoolean,
   checkDuration,
   checkFunction,
-  checkNames,
   isAbortSignal,
+  rejectUnknownOptions,
 } from "./validate.ts";
 
 /** How to wait for a lock. */
@@ -54,12 +54,12 @@ export interface LastingWait {
 }
 
 /** A wait with every option filled in. */
-export interface Wait {
+export interface WaitSettings {
   readonly timeout: number;
   readonly checkInterval: number;
   readonly failWhenLocked: boolean;
   /** Whether a `timeout` says that `failWhenLocked` is not meant. */
-  readonly unlessTimed: boolean;
+  readonly failFastUnlessTimeout: boolean;
   readonly signal: AbortSignal | undefined;
   readonly onWait: ((wait: LastingWait) => void) | undefined;
 }
@@ -68,11 +68,11 @@ export interface Wait {
 export const DEFAULT_TIMEOUT = 5000;
 
 /** The wait of a lock that is asked for without `LOCK_NB`. */
-export const AS_LONG_AS_IT_TAKES: Wait = {
+export const WAIT_FOREVER: WaitSettings = {
   timeout: Infinity,
   checkInterval: 250,
   failWhenLocked: false,
-  unlessTimed: false,
+  failFastUnlessTimeout: false,
   signal: undefined,
   onWait: undefined,
 };
@@ -87,31 +87,34 @@ export const ACQUIRE_OPTIONS = [
 ] as const satisfies readonly (keyof AcquireOptions)[];
 
 /** A wait that fails at once unless it is given a time. */
-export function impatient(options: AcquireOptions): Wait {
-  return waitOf(options, {
-    ...AS_LONG_AS_IT_TAKES,
+export function failFast(options: AcquireOptions): WaitSettings {
+  return resolveWait(options, {
+    ...WAIT_FOREVER,
     timeout: DEFAULT_TIMEOUT,
     failWhenLocked: true,
-    unlessTimed: true,
+    failFastUnlessTimeout: true,
   });
 }
 
 /** Checks the options of one `acquire`; what they leave open is the lock's. */
-export function acquireWait(
+export function resolveAcquireOptions(
   options: AcquireOptions | undefined,
-  defaults: Wait,
-): Wait {
+  defaults: WaitSettings,
+): WaitSettings {
   if (options === undefined) return defaults;
-  checkNames(options, ACQUIRE_OPTIONS);
-  return waitOf(options, defaults);
+  rejectUnknownOptions(options, ACQUIRE_OPTIONS);
+  return resolveWait(options, defaults);
 }
 
-export function waitOf(options: AcquireOptions, defaults: Wait): Wait {
+export function resolveWait(
+  options: AcquireOptions,
+  defaults: WaitSettings,
+): WaitSettings {
   const {
     timeout = defaults.timeout,
     checkInterval = defaults.checkInterval,
     failWhenLocked = defaults.failWhenLocked &&
-      !(defaults.unlessTimed && options.timeout !== undefined),
+      !(defaults.failFastUnlessTimeout && options.timeout !== undefined),
     signal = defaults.signal,
     onWait = defaults.onWait,
   } = options;
@@ -129,13 +132,13 @@ export function waitOf(options: AcquireOptions, defaults: Wait): Wait {
     );
   }
   if (onWait !== undefined) checkFunction("onWait", onWait);
-  const unlessTimed = defaults.unlessTimed &&
+  const unlessTimed = defaults.failFastUnlessTimeout &&
     options.failWhenLocked === undefined;
   return {
     timeout,
     checkInterval,
     failWhenLocked,
-    unlessTimed,
+    failFastUnlessTimeout: unlessTimed,
     signal,
     onWait,
   };

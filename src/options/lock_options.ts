@@ -4,22 +4,22 @@ import { tmpdir } from "node:os";
 import type { LockerSettings } from "../../ffi/types.ts";
 import {
   ACQUIRE_OPTIONS,
-  AS_LONG_AS_IT_TAKES,
   DEFAULT_TIMEOUT,
-  impatient,
-  waitOf,
+  failFast,
+  resolveWait,
+  WAIT_FOREVER,
 } from "./acquire_options.ts";
-import type { AcquireOptions, Wait } from "./acquire_options.ts";
+import type { AcquireOptions, WaitSettings } from "./acquire_options.ts";
 import {
   checkBoolean,
-  checkNames,
-  checkPartOfName,
+  checkFileNamePart,
   checkPermissions,
   filePath,
+  rejectUnknownOptions,
 } from "./validate.ts";
 import { LOCK_EX, LOCK_NB, parseFlags } from "./flags.ts";
 import type { LockFlags } from "./flags.ts";
-import { checkAccess, lockerSettings } from "./locker.ts";
+import { checkModeAllowsLock, resolveLocker } from "./locker.ts";
 import { parseMode } from "./open_mode.ts";
 import type { FileMode, LockedMode } from "./open_mode.ts";
 
@@ -116,7 +116,7 @@ export interface LockSettings {
   readonly locker: LockerSettings;
   readonly creationMode: number;
   readonly throwOnReleaseError: boolean;
-  readonly wait: Wait;
+  readonly wait: WaitSettings;
 }
 
 const LOCK_OPTIONS = [
@@ -143,8 +143,8 @@ const TEMPORARY_OPTIONS = LOCK_OPTIONS.filter((name) =>
 );
 
 /** Checks the options of a lock and fills in the defaults. */
-export function lockSettings(options: LockOptions = {}): LockSettings {
-  checkNames(options, LOCK_OPTIONS);
+export function resolveLockOptions(options: LockOptions = {}): LockSettings {
+  rejectUnknownOptions(options, LOCK_OPTIONS);
   const {
     mode: modeName = "a",
     flags = LOCK_EX | LOCK_NB,
@@ -164,61 +164,63 @@ export function lockSettings(options: LockOptions = {}): LockSettings {
   }
   checkPermissions("creationMode", creationMode);
   checkBoolean("throwOnReleaseError", throwOnReleaseError);
-  const locker = lockerSettings(options.locker, options.range);
+  const locker = resolveLocker(options.locker, options.range);
   const exclusive = kind === "exclusive";
-  checkAccess(locker, mode, exclusive);
+  checkModeAllowsLock(locker, mode, exclusive);
   return {
     mode,
     exclusive,
     locker,
     creationMode,
     throwOnReleaseError,
-    wait: waitOf(options, {
-      ...AS_LONG_AS_IT_TAKES,
+    wait: resolveWait(options, {
+      ...WAIT_FOREVER,
       timeout: blocking ? Infinity : DEFAULT_TIMEOUT,
     }),
   };
 }
 
 /**
- * {@linkcode lockSettings} for files that are of no use but to be locked: who
+ * {@linkcode resolveLockOptions} for files that are of no use but to be locked: who
  * meets another holder is not meant to wait, unless something says so.
  */
-export function temporarySettings(
+export function resolveTemporaryOptions(
   options: TemporaryFileLockOptions = {},
 ): LockSettings {
-  checkNames(options, TEMPORARY_OPTIONS);
+  rejectUnknownOptions(options, TEMPORARY_OPTIONS);
   const { flags = LOCK_EX | LOCK_NB } = options;
   const { kind, blocking } = parseFlags(flags);
   const mode = kind === "shared" ? "a+" : "w+";
-  const settings = lockSettings({ ...options, mode });
-  return blocking ? settings : { ...settings, wait: impatient(options) };
+  const settings = resolveLockOptions({ ...options, mode });
+  return blocking ? settings : { ...settings, wait: failFast(options) };
 }
 
-/** {@linkcode temporarySettings} for a lock that cannot be shared. */
-export function pidSettings(options?: TemporaryFileLockOptions): LockSettings {
-  const settings = temporarySettings(options);
+/** {@linkcode resolveTemporaryOptions} for a lock that cannot be shared. */
+export function resolvePidOptions(
+  options?: TemporaryFileLockOptions,
+): LockSettings {
+  const settings = resolveTemporaryOptions(options);
   if (settings.exclusive) return settings;
   throw new RangeError("flags must be LOCK_EX: a PID file has one holder");
 }
 
 /** Checks the options of a semaphore and fills in the defaults. */
-export function semaphoreSettings(
+export function resolveSemaphoreOptions(
   options: BoundedSemaphoreOptions = {},
 ): SemaphoreSettings {
-  checkNames(options, SEMAPHORE_OPTIONS);
+  rejectUnknownOptions(options, SEMAPHORE_OPTIONS);
   const {
     name = "bounded_semaphore",
     filenamePattern = "{name}.{number:02d}.lock",
     directory,
     ...others
   } = options;
-  checkPartOfName("name", name);
-  checkPartOfName("filenamePattern", filenamePattern);
+  checkFileNamePart("name", name);
+  checkFileNamePart("filenamePattern", filenamePattern);
   const { creationMode, throwOnReleaseError } = others;
   return {
-    ...lockSettings({ creationMode, throwOnReleaseError }),
-    wait: impatient(others),
+    ...resolveLockOptions({ creationMode, throwOnReleaseError }),
+    wait: failFast(others),
     name,
     filenamePattern,
     directory: directory === undefined

@@ -16,7 +16,7 @@ const LOCKERS: readonly unknown[] = [
  * @throws {TypeError} If one of them is of the wrong type.
  * @throws {RangeError} If one has an impossible value, or the locker no ranges.
  */
-export function lockerSettings(
+export function resolveLocker(
   name: LockerSettings["name"] = "flock",
   range?: LockerSettings["range"],
 ): LockerSettings {
@@ -81,7 +81,7 @@ function checkBytes(name: string, value: number, least: number): void {
  *
  * @throws {RangeError} If the mode and the kind of lock do not go together.
  */
-export function checkAccess(
+export function checkModeAllowsLock(
   { name }: LockerSettings,
   mode: LockedMode,
   exclusive: boolean,

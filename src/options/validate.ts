@@ -24,7 +24,10 @@ export function filePath(path: string | URL, what = "path"): string {
 }
 
 /** A mistyped option would otherwise be a promise that nobody keeps. */
-export function checkNames(options: object, known: readonly string[]): void {
+export function rejectUnknownOptions(
+  options: object,
+  known: readonly string[],
+): void {
   if (options === null || typeof options !== "object") {
     throw new TypeError(`options must be an object, not ${inspect(options)}`);
   }
@@ -74,7 +77,7 @@ export function checkFunction(name: string, value: unknown): void {
   }
 }
 
-export function checkPartOfName(name: string, value: string): void {
+export function checkFileNamePart(name: string, value: string): void {
   if (typeof value !== "string") {
     throw new TypeError(`${name} must be a string, not ${inspect(value)}`);
   }

@@ -1,7 +1,7 @@
 /** One timer for all who expect an answer soon and hardly ever miss it. */
 
 import { clearTimeout, setTimeout } from "node:timers";
-import { LONGEST_SLEEP, now } from "../wait/deadline.ts";
+import { MAX_TIMER_MS, now } from "../wait/deadline.ts";
 
 /**
  * Setting a timer and clearing it again, for each answer, would cost more than
@@ -32,7 +32,7 @@ export class Alarm {
     clearTimeout(this.#timer);
     this.#next = end;
     // To look at those who are late takes time, and may end after the next.
-    const left = Math.max(0, Math.min(end - now(), LONGEST_SLEEP));
+    const left = Math.max(0, Math.min(end - now(), MAX_TIMER_MS));
     this.#timer = setTimeout(() => this.#ring(), left);
     this.#timer.unref();
   }

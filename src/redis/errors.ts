@@ -3,7 +3,7 @@
 import { LockException } from "../core/errors.ts";
 
 /** What servers say while they are being started, moved or replaced. */
-const PASSING = [
+const RETRYABLE = [
   "ASK",
   "CLUSTERDOWN",
   "LOADING",
@@ -17,7 +17,7 @@ const NO_RESP3 = "the server or a proxy before it speaks no RESP3, " +
   "which needs Redis 6";
 
 /** What servers say, and what to do about it. */
-const ADVICE: Record<string, string> = {
+const HINTS: Record<string, string> = {
   BUSY: "a script blocks the server; end it with SCRIPT KILL",
   CROSSSLOT: "the server is part of a cluster; give a cluster client",
   LOADING: "the server is still loading its data",
@@ -39,23 +39,23 @@ export function replyCode(error: unknown): string | undefined {
 }
 
 /** The wait was over before the server had answered. */
-export class Unanswered extends Error {}
+export class ReplyTimeout extends Error {}
 
 /** Whether a key is, or is about to be, on another server of a cluster. */
-export function hasMoved(error: unknown): boolean {
+export function isRedirect(error: unknown): boolean {
   return ["ASK", "MOVED", "TRYAGAIN"].includes(replyCode(error) ?? "");
 }
 
 /** Whether it is worth trying again, perhaps with another connection. */
-export function isPassing(error: unknown): boolean {
+export function isRetryable(error: unknown): boolean {
   if (error instanceof LockException) return false;
   if (error instanceof TypeError || error instanceof RangeError) return false;
   const code = replyCode(error);
-  return code === undefined || PASSING.includes(code);
+  return code === undefined || RETRYABLE.includes(code);
 }
 
 /** What a user sees of an error of the server or of the connection. */
-export function failure(
+export function toLockException(
   what: string,
   error: unknown,
   waited?: number,
@@ -65,7 +65,7 @@ export function failure(
     (typeof system === "string" ? system : undefined);
   const advice = /^ERR unknown command\W+HELLO\b/i.test(message)
     ? NO_RESP3
-    : ADVICE[code ?? ""];
+    : HINTS[code ?? ""];
   const details = message || code || String(error);
   return new LockException(
     `${what}: ${details}` + (advice === undefined ? "" : ` (${advice})`) +

@@ -1,10 +1,10 @@
 /** What locks are called in Redis: keys, channels and entries. */
 
 /** How entries begin: exclusive, shared, or at most so many. */
-export type Kind = "x" | "s" | `${number}`;
+export type LockType = "x" | "s" | `${number}`;
 
 /** The names that belong to one lock, on one kind of server. */
-export interface Names {
+export interface LockKeys {
   /** What the user calls it. */
   readonly channel: string;
   /** The hash of its holders, and the channel of the sessions that take part. */
@@ -21,34 +21,36 @@ export interface Names {
 export const RESERVED = "portalock:";
 
 /** All of a lock has one slot in a cluster, and braces say which. */
-const braced = (channel: string) =>
+const hashTag = (channel: string) =>
   `{${channel.replace(/[%{}]/g, encodeURIComponent)}}`;
 
 /** The names of a lock, which Python's participants may share. */
-export function lockNames(channel: string, sharded: boolean): Names {
-  const key = RESERVED + braced(channel);
+export function lockKeys(channel: string, sharded: boolean): LockKeys {
+  const key = RESERVED + hashTag(channel);
   const shared = sharded ? undefined : channel;
   return { channel, key, queue: `${key}:queue`, shared, sharded };
 }
 
 /** The names of a semaphore. */
-export function semaphoreNames(channel: string, sharded: boolean): Names {
-  const key = `${RESERVED}semaphore:${braced(channel)}`;
+export function semaphoreKeys(channel: string, sharded: boolean): LockKeys {
+  const key = `${RESERVED}semaphore:${hashTag(channel)}`;
   return { channel, key, queue: `${key}:queue`, shared: undefined, sharded };
 }
 
 /** What the channels of sessions begin with; their identifiers follow. */
-export function sessionPrefix({ key, sharded }: Names): string {
+export function replyChannelPrefix({ key, sharded }: LockKeys): string {
   return sharded ? `${key}:` : `${RESERVED}session:`;
 }
 
 /** What a session calls its connection, so that others can tell it. */
-export function clientName(session: string): string {
-  return `portalock-${session}`;
+export function clientName(connectionId: string): string {
+  return `portalock-${connectionId}`;
 }
 
 /** Whose entry it is, and the number of that session's connection. */
-export function partsOf(entry: string): { session: string; client: string } {
-  const [, session, , client] = entry.split(":");
-  return { session, client };
+export function parseMember(
+  member: string,
+): { connectionId: string; client: string } {
+  const [, connectionId, , client] = member.split(":");
+  return { connectionId, client };
 }

@@ -3,19 +3,22 @@
 import { inspect } from "node:util";
 import {
   ACQUIRE_OPTIONS,
-  AS_LONG_AS_IT_TAKES,
   DEFAULT_TIMEOUT,
-  waitOf,
+  resolveWait,
+  WAIT_FOREVER,
 } from "../options/acquire_options.ts";
-import type { AcquireOptions, Wait } from "../options/acquire_options.ts";
-import { checkDuration, checkNames } from "../options/validate.ts";
+import type {
+  AcquireOptions,
+  WaitSettings,
+} from "../options/acquire_options.ts";
+import { checkDuration, rejectUnknownOptions } from "../options/validate.ts";
 import { LOCK_EX, LOCK_SH } from "../options/flags.ts";
 import type { LockFlags } from "../options/flags.ts";
 import { RESERVED } from "./keys.ts";
-import { addressed, sourceOf } from "./connection/client_adapter.ts";
+import { fromClient, fromUrl } from "./connection/client_adapter.ts";
 import type {
   RedisClientArgument,
-  Source,
+  RedisSource,
 } from "./connection/client_adapter.ts";
 
 /** How to wait for a lock in Redis. */
@@ -78,9 +81,9 @@ export interface RedisLockOptions extends RedisSemaphoreOptions {
 
 /** {@linkcode RedisSemaphoreOptions} with every option filled in. */
 export interface RedisSettings {
-  readonly source: Source;
+  readonly source: RedisSource;
   readonly unavailableTimeout: number;
-  readonly wait: Wait;
+  readonly wait: WaitSettings;
 }
 
 const REDIS_ACQUIRE_OPTIONS = ACQUIRE_OPTIONS.filter((name) =>
@@ -98,24 +101,24 @@ const SEMAPHORE_OPTIONS = [
 const LOCK_OPTIONS = [...SEMAPHORE_OPTIONS, "flags"];
 
 /** Checks the options of a lock and fills in the defaults. */
-export function redisLockSettings(
+export function resolveRedisLockOptions(
   options: RedisLockOptions = {},
 ): RedisSettings & { readonly exclusive: boolean } {
-  checkNames(options, LOCK_OPTIONS);
+  rejectUnknownOptions(options, LOCK_OPTIONS);
   const { flags = LOCK_EX, ...others } = options;
   if (flags !== LOCK_EX && flags !== LOCK_SH) {
     throw new RangeError(
       `flags must be LOCK_EX or LOCK_SH, not ${inspect(flags)}`,
     );
   }
-  return { ...redisSettings(others), exclusive: flags === LOCK_EX };
+  return { ...resolveRedisOptions(others), exclusive: flags === LOCK_EX };
 }
 
 /** Checks the options of a semaphore and fills in the defaults. */
-export function redisSettings(
+export function resolveRedisOptions(
   options: RedisSemaphoreOptions = {},
 ): RedisSettings {
-  checkNames(options, SEMAPHORE_OPTIONS);
+  rejectUnknownOptions(options, SEMAPHORE_OPTIONS);
   const { unavailableTimeout = DEFAULT_TIMEOUT } = options;
   checkDuration(
     "unavailableTimeout",
@@ -123,21 +126,21 @@ export function redisSettings(
     unavailableTimeout > 0 && unavailableTimeout < Infinity,
     "more than 0 and finite",
   );
-  const wait = waitOf(options, {
-    ...AS_LONG_AS_IT_TAKES,
+  const wait = resolveWait(options, {
+    ...WAIT_FOREVER,
     timeout: DEFAULT_TIMEOUT,
   });
   return { source: source(options), unavailableTimeout, wait };
 }
 
 /** Checks the options of one `acquire`; what they leave open is the lock's. */
-export function redisWait(
+export function resolveRedisWait(
   options: RedisAcquireOptions | undefined,
-  defaults: Wait,
-): Wait {
+  defaults: WaitSettings,
+): WaitSettings {
   if (options === undefined) return defaults;
-  checkNames(options, REDIS_ACQUIRE_OPTIONS);
-  return waitOf(options, defaults);
+  rejectUnknownOptions(options, REDIS_ACQUIRE_OPTIONS);
+  return resolveWait(options, defaults);
 }
 
 /** Checks the name of a lock. */
@@ -158,7 +161,7 @@ export function checkChannel(channel: string): string {
 /** What stands for a URL wherever it is given without options. */
 const byUrl = new Map<string, object>();
 
-function source(options: RedisSemaphoreOptions): Source {
+function source(options: RedisSemaphoreOptions): RedisSource {
   const { client, url, clientOptions } = options;
   if (
     clientOptions !== undefined &&
@@ -173,7 +176,7 @@ function source(options: RedisSemaphoreOptions): Source {
       throw new TypeError("client and url exclude each other");
     }
     const known = typeof client === "object" && client !== null
-      ? sourceOf(client, clientOptions)
+      ? fromClient(client, clientOptions)
       : undefined;
     if (known) return known;
     throw new TypeError(
@@ -182,12 +185,12 @@ function source(options: RedisSemaphoreOptions): Source {
     );
   }
   if (url === undefined) {
-    return addressed(clientOptions ?? named(""), clientOptions ?? {});
+    return fromUrl(clientOptions ?? named(""), clientOptions ?? {});
   }
   checkUrl(url);
   return clientOptions
-    ? addressed(clientOptions, { ...clientOptions as object, url })
-    : addressed(named(url), { url });
+    ? fromUrl(clientOptions, { ...clientOptions as object, url })
+    : fromUrl(named(url), { url });
 }
 
 function named(url: string): object {

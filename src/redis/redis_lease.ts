@@ -1,6 +1,6 @@
 /** `RedisLease`: one acquisition of a lock in Redis. */
 
-import type { Entry } from "./acquisition/acquisition.ts";
+import type { Acquisition } from "./acquisition/acquisition.ts";
 
 /** A lock in Redis, or a place in a semaphore, while it is held. */
 export class RedisLease implements AsyncDisposable {
@@ -15,14 +15,14 @@ export class RedisLease implements AsyncDisposable {
    * seen.
    */
   readonly fencingToken: bigint;
-  readonly #entry: Entry;
+  readonly #acquisition: Acquisition;
 
   /** @ignore Made by the classes of locks. */
-  constructor(channel: string, entry: Entry) {
+  constructor(channel: string, acquisition: Acquisition) {
     this.channel = channel;
-    this.holderId = `${entry.session.id}-${entry.number}`;
-    this.fencingToken = BigInt(entry.token);
-    this.#entry = entry;
+    this.holderId = `${acquisition.connection.id}-${acquisition.id}`;
+    this.fencingToken = BigInt(acquisition.token);
+    this.#acquisition = acquisition;
   }
 
   /**
@@ -31,12 +31,12 @@ export class RedisLease implements AsyncDisposable {
    * silent, or the server has lost its data. It never holds again.
    */
   get signal(): AbortSignal {
-    return this.#entry.signal;
+    return this.#acquisition.signal;
   }
 
   /** @ignore Whether it holds, as far as anybody knows. */
   get held(): boolean {
-    return this.#entry.held;
+    return this.#acquisition.held;
   }
 
   /**
@@ -45,7 +45,7 @@ export class RedisLease implements AsyncDisposable {
    * cannot be reached, the lock goes with the connection.
    */
   release(): Promise<void> {
-    return this.#entry.leave();
+    return this.#acquisition.release();
   }
 
   /** {@linkcode RedisLease.release}. */

@@ -1,8 +1,8 @@
 /** `RedisLock`: a lock that lives as long as a connection. */
 
-import { Turns } from "../wait/fifo_mutex.ts";
-import { lockNames } from "./keys.ts";
-import { checkChannel, redisLockSettings } from "./options.ts";
+import { FifoMutex } from "../wait/fifo_mutex.ts";
+import { lockKeys } from "./keys.ts";
+import { checkChannel, resolveRedisLockOptions } from "./options.ts";
 import type { RedisLockOptions } from "./options.ts";
 import { RedisLockBase } from "./redis_lock_base.ts";
 
@@ -38,8 +38,8 @@ export class RedisLock extends RedisLockBase {
    * @throws {RangeError} If an option has an impossible value.
    */
   constructor(channel: string, options?: RedisLockOptions) {
-    const settings = redisLockSettings(options);
-    const names = lockNames(checkChannel(channel), settings.source.sharded);
-    super(names, settings.exclusive ? "x" : "s", settings, new Turns());
+    const settings = resolveRedisLockOptions(options);
+    const names = lockKeys(checkChannel(channel), settings.source.sharded);
+    super(names, settings.exclusive ? "x" : "s", settings, new FifoMutex());
   }
 }

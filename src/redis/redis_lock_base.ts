@@ -1,57 +1,67 @@
 /** What locks and semaphores in Redis have in common. */
 
-import { abandon, keep } from "../core/leak_guard.ts";
-import type { Wait } from "../options/acquire_options.ts";
+import { releaseWhenCollected, untrack } from "../core/leak_guard.ts";
+import type { WaitSettings } from "../options/acquire_options.ts";
 import { checkFunction } from "../options/validate.ts";
 import { publish } from "../core/diagnostics.ts";
-import { AlreadyLocked, shown } from "../core/errors.ts";
-import { now, Patience } from "../wait/deadline.ts";
-import type { Turns } from "../wait/fifo_mutex.ts";
-import type { Entry } from "./acquisition/acquisition.ts";
-import { failure, isPassing, replyCode, Unanswered } from "./errors.ts";
-import type { Kind, Names } from "./keys.ts";
-import { redisWait } from "./options.ts";
+import { AlreadyLocked, formatSubject } from "../core/errors.ts";
+import { Deadline, now } from "../wait/deadline.ts";
+import type { FifoMutex } from "../wait/fifo_mutex.ts";
+import type { Acquisition } from "./acquisition/acquisition.ts";
+import {
+  isRetryable,
+  replyCode,
+  ReplyTimeout,
+  toLockException,
+} from "./errors.ts";
+import type { LockKeys, LockType } from "./keys.ts";
+import { resolveRedisWait } from "./options.ts";
 import type { RedisAcquireOptions, RedisSettings } from "./options.ts";
 import { RedisLease } from "./redis_lease.ts";
-import { closeIdle, limitOf, useSession, within } from "./connection/pool.ts";
-import type { Use } from "./connection/pool.ts";
-import type { Source } from "./connection/client_adapter.ts";
-import type { Others } from "./acquisition/wait.ts";
+import {
+  acquireConnection,
+  closeIdle,
+  replyTimeout,
+  withDeadline,
+} from "./connection/pool.ts";
+import type { PooledUse } from "./connection/pool.ts";
+import type { RedisSource } from "./connection/client_adapter.ts";
+import type { Blockers } from "./acquisition/wait.ts";
 
 /** The first pause after a server was out of reach, in milliseconds. */
-const FIRST_PAUSE = 10;
+const INITIAL_DELAY_MS = 10;
 
 /** For how long who gave up waits for the server, in milliseconds. */
-const LAST_WORD = 250;
+const RELEASE_GRACE_MS = 250;
 
 /** Anything in Redis that can be acquired and released. */
 export abstract class RedisLockBase implements AsyncDisposable {
   /** What all who share it call it. */
   readonly channel: string;
-  readonly #names: Names;
-  readonly #kind: Kind;
-  readonly #source: Source;
-  readonly #wait: Wait;
+  readonly #keys: LockKeys;
+  readonly #lockType: LockType;
+  readonly #source: RedisSource;
+  readonly #wait: WaitSettings;
   readonly #unavailableTimeout: number;
   /** Makes it a mutex among the tasks that share it, if it is to be one. */
-  readonly #turns: Turns | undefined;
+  readonly #mutex: FifoMutex | undefined;
   /** The latest last; those that ended are removed now and then. */
   #leases: RedisLease[] = [];
 
   /** @ignore Made by the classes of locks. */
   protected constructor(
-    names: Names,
-    kind: Kind,
+    keys: LockKeys,
+    lockType: LockType,
     { source, wait, unavailableTimeout }: RedisSettings,
-    turns?: Turns,
+    mutex?: FifoMutex,
   ) {
-    this.channel = names.channel;
-    this.#names = names;
-    this.#kind = kind;
+    this.channel = keys.channel;
+    this.#keys = keys;
+    this.#lockType = lockType;
     this.#source = source;
     this.#wait = wait;
     this.#unavailableTimeout = unavailableTimeout;
-    this.#turns = turns;
+    this.#mutex = mutex;
   }
 
   /** Whether anything is held through this object, as far as it knows. */
@@ -71,12 +81,12 @@ export abstract class RedisLockBase implements AsyncDisposable {
    * @throws The signal's reason if it is aborted.
    */
   async acquire(options?: RedisAcquireOptions): Promise<RedisLease> {
-    const patience = new Patience(redisWait(options, this.#wait));
-    const lease = await this.#acquire(patience);
+    const deadline = new Deadline(resolveRedisWait(options, this.#wait));
+    const lease = await this.#acquire(deadline);
     if (lease instanceof RedisLease) return lease;
-    const { waited } = patience;
+    const { elapsed: waited } = deadline;
     throw new AlreadyLocked(
-      `${this.#verb()}: ${lease} (waited ${Math.round(waited)} ms)`,
+      `${this.#messagePrefix()}: ${lease} (waited ${Math.round(waited)} ms)`,
       { waited },
     );
   }
@@ -89,8 +99,8 @@ export abstract class RedisLockBase implements AsyncDisposable {
    * {@linkcode AlreadyLocked}.
    */
   async tryAcquire(): Promise<RedisLease | null> {
-    const wait = redisWait({ failWhenLocked: true }, this.#wait);
-    const lease = await this.#acquire(new Patience(wait));
+    const wait = resolveRedisWait({ failWhenLocked: true }, this.#wait);
+    const lease = await this.#acquire(new Deadline(wait));
     return lease instanceof RedisLease ? lease : null;
   }
 
@@ -139,119 +149,141 @@ export abstract class RedisLockBase implements AsyncDisposable {
   }
 
   /** The lease, or why there is none. */
-  async #acquire(patience: Patience): Promise<RedisLease | string> {
-    patience.signal?.throwIfAborted();
-    const turns = this.#turns;
-    const onWait = teller(this.channel, this.#kind, patience);
-    const mine = turns === undefined || turns.tryTake();
-    if (!mine && patience.left > 0) onWait();
-    if (!mine && !(await turns.take(patience))) {
+  async #acquire(deadline: Deadline): Promise<RedisLease | string> {
+    deadline.signal?.throwIfAborted();
+    const mutex = this.#mutex;
+    const onWait = publishWaitOnce(this.channel, this.#lockType, deadline);
+    const inTurn = mutex === undefined || mutex.tryAcquire();
+    if (!inTurn && deadline.remaining > 0) onWait();
+    if (!inTurn && !(await mutex.acquire(deadline))) {
       return this.locked
         ? "already locked through this same object, which is not reentrant"
         : "already locked, and waited for through this same object";
     }
     let lease: RedisLease | string = "";
     try {
-      return lease = await this.#enter(patience, onWait);
+      return lease = await this.#retryUntilReachable(deadline, onWait);
     } finally {
-      if (typeof lease === "string") turns?.pass();
+      if (typeof lease === "string") mutex?.release();
     }
   }
 
   /** Again and again until the server has answered or the time is over. */
-  async #enter(
-    patience: Patience,
+  async #retryUntilReachable(
+    deadline: Deadline,
     onWait: () => void,
   ): Promise<RedisLease | string> {
-    const waits = patience.left > 0;
+    const waits = deadline.remaining > 0;
     let reason: unknown;
-    for (let pause = FIRST_PAUSE;; pause *= 2) {
+    for (let delay = INITIAL_DELAY_MS;; delay *= 2) {
       try {
-        return await this.#attempt(patience, waits, onWait);
+        return await this.#attempt(deadline, waits, onWait);
       } catch (error) {
-        if (patience.endedBy(error)) throw error;
+        if (deadline.wasCancelledWith(error)) throw error;
         if (replyCode(error) === "MOVED") {
-          await this.#moved(patience, waits);
+          await this.#refreshSlots(deadline, waits);
         }
         // What was said before tells more than that the time was over.
-        if (!(error instanceof Unanswered)) reason = error;
-        const { left, checkInterval } = patience;
-        if (!waits || !isPassing(error) || left < FIRST_PAUSE) {
-          throw failure(this.#verb(), reason ?? error, patience.waited);
+        if (!(error instanceof ReplyTimeout)) reason = error;
+        const { remaining, checkInterval } = deadline;
+        if (!waits || !isRetryable(error) || remaining < INITIAL_DELAY_MS) {
+          throw toLockException(
+            this.#messagePrefix(),
+            reason ?? error,
+            deadline.elapsed,
+          );
         }
         // So that there is time left to try it.
-        pause = Math.min(pause, checkInterval, left / 2);
-        await patience.untilWoken(pause, () => () => {});
+        delay = Math.min(delay, checkInterval, remaining / 2);
+        await deadline.sleepUntilWoken(delay, () => () => {});
       }
     }
   }
 
   /** Lets the user's client learn where the lock is now, if it answers. */
-  async #moved(patience: Patience, waits: boolean): Promise<void> {
-    const moved = this.#source.moved(this.#names.key);
-    const limit = limitOf(patience, waits, this.#unavailableTimeout);
+  async #refreshSlots(deadline: Deadline, waits: boolean): Promise<void> {
+    const moved = this.#source.refreshSlots(this.#keys.key);
+    const limit = replyTimeout(deadline, waits, this.#unavailableTimeout);
     try {
-      await within(patience, now() + limit, moved);
+      await withDeadline(deadline, now() + limit, moved);
     } catch (error) {
-      if (patience.endedBy(error)) throw error;
+      if (deadline.wasCancelledWith(error)) throw error;
     }
   }
 
   async #attempt(
-    patience: Patience,
+    deadline: Deadline,
     waits: boolean,
     onWait: () => void,
   ): Promise<RedisLease | string> {
     const unavailableTimeout = this.#unavailableTimeout;
-    const use = await useSession(
+    const pooled = await acquireConnection(
       this.#source,
-      this.#names.key,
-      patience,
+      this.#keys.key,
+      deadline,
       waits,
       unavailableTimeout,
     );
-    const { session } = use;
-    const { entry, subscribed } = session.presence(this.#names)
-      .enter(this.#kind);
-    let holds = false;
+    const { connection } = pooled;
+    const { acquisition, subscribed } = connection.subscription(
+      this.#keys,
+    )
+      .add(this.#lockType);
+    let held = false;
     try {
-      const pace = { patience, waits, unavailableTimeout, onWait };
-      await session.awaiting(entry.begin(subscribed, pace));
-      entry.throwIfLost();
-      holds = entry.held;
-      return holds ? this.#lease(entry, use, patience) : said(entry.others);
+      const settings = {
+        deadline,
+        waits,
+        unavailableTimeout,
+        onWait,
+      };
+      await connection.keepAliveWhile(acquisition.start(subscribed, settings));
+      acquisition.throwIfLost();
+      held = acquisition.held;
+      return held
+        ? this.#lease(acquisition, pooled, deadline)
+        : describeBlockers(acquisition.blockers);
     } finally {
-      if (!holds) {
+      if (!held) {
         // So that nothing is left behind, unless the server is silent.
-        await settledIn(LAST_WORD, entry.leave());
-        use.done();
+        await waitAtMost(RELEASE_GRACE_MS, acquisition.release());
+        pooled.release();
       }
     }
   }
 
-  #lease(entry: Entry, use: Use, patience: Patience): RedisLease {
+  #lease(
+    acquisition: Acquisition,
+    pooled: PooledUse,
+    deadline: Deadline,
+  ): RedisLease {
     const { channel } = this;
-    const turns = this.#turns;
-    const exclusive = entry.kind === "x";
-    const { waited } = patience;
+    const mutex = this.#mutex;
+    const exclusive = acquisition.lockType === "x";
+    const { elapsed: waited } = deadline;
     const since = now();
     // What ends does not know this object, so that it can be collected.
-    entry.onEnd = (left) => {
-      abandon(entry);
-      turns?.pass();
+    acquisition.onEnd = (remaining) => {
+      untrack(acquisition);
+      mutex?.release();
       // Or the connection could be closed before the release is sent.
-      left.then(() => use.done());
+      remaining.then(() => pooled.release());
       publish("release", () => ({ channel, exclusive, held: now() - since }));
     };
     publish("acquire", () => ({ channel, exclusive, waited }));
-    const lease = new RedisLease(channel, entry);
-    keep(lease, channel, () => entry.leave(), entry);
+    const lease = new RedisLease(channel, acquisition);
+    releaseWhenCollected(
+      lease,
+      channel,
+      () => acquisition.release(),
+      acquisition,
+    );
     this.#leases = [...this.#leases.filter(({ held }) => held), lease];
     return lease;
   }
 
-  #verb(): string {
-    return `Cannot lock ${shown({ path: this.channel })}`;
+  #messagePrefix(): string {
+    return `Cannot lock ${formatSubject({ path: this.channel })}`;
   }
 }
 
@@ -259,24 +291,30 @@ export abstract class RedisLockBase implements AsyncDisposable {
  * Tells observers, once, that a lock is waited for. What it gives does not know
  * the lock's object, which may be collected as long as the entry lives.
  */
-function teller(channel: string, kind: Kind, patience: Patience): () => void {
+function publishWaitOnce(
+  channel: string,
+  lockType: LockType,
+  deadline: Deadline,
+): () => void {
   return () => {
-    if (!patience.needed()) return;
-    publish("wait", () => ({ channel, exclusive: kind === "x" }));
+    if (!deadline.markContended()) return;
+    publish("wait", () => ({ channel, exclusive: lockType === "x" }));
   };
 }
 
 /** Waits for something, but not for ever. */
-async function settledIn(limit: number, work: Promise<void>): Promise<void> {
+async function waitAtMost(limit: number, work: Promise<void>): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
-  const over = new Promise<void>((resolve) => {
+  const timedOut = new Promise<void>((resolve) => {
     timer = setTimeout(resolve, limit);
   });
-  await Promise.race([work, over]);
+  await Promise.race([work, timedOut]);
   clearTimeout(timer);
 }
 
-function said({ foreigners, holders }: Others): string {
+function describeBlockers(
+  { pythonClients: foreigners, holders }: Blockers,
+): string {
   return foreigners > 0 && holders.length === 0
     ? "already locked by a participant that is not this package, " +
       "such as Python's"

@@ -1,8 +1,8 @@
 /** `RedisSemaphore`: a lock that so many may hold at a time. */
 
 import { checkMaximum } from "../options/validate.ts";
-import { semaphoreNames } from "./keys.ts";
-import { checkChannel, redisSettings } from "./options.ts";
+import { semaphoreKeys } from "./keys.ts";
+import { checkChannel, resolveRedisOptions } from "./options.ts";
 import type { RedisSemaphoreOptions } from "./options.ts";
 import { RedisLockBase } from "./redis_lock_base.ts";
 
@@ -45,8 +45,8 @@ export class RedisSemaphore extends RedisLockBase {
     maximum: number,
     options?: RedisSemaphoreOptions,
   ) {
-    const settings = redisSettings(options);
-    const names = semaphoreNames(
+    const settings = resolveRedisOptions(options);
+    const names = semaphoreKeys(
       checkChannel(channel),
       settings.source.sharded,
     );

@@ -1,25 +1,25 @@
 /** What is released when the process ends in the ordinary way. */
 
 import process from "node:process";
-import type { Hold } from "../file/held_file.ts";
-import { performSync } from "../core/gensync.ts";
+import type { HeldLock } from "../file/held_file.ts";
+import { runSync } from "../core/gensync.ts";
 
-const holds = new Set<Hold>();
+const heldUntilExit = new Set<HeldLock>();
 
 /** Releases a hold when the process exits, unless that is forgotten before. */
-export function onExit(hold: Hold): () => void {
-  if (holds.size === 0) process.on("exit", releaseAll);
-  holds.add(hold);
+export function releaseOnExit(held: HeldLock): () => void {
+  if (heldUntilExit.size === 0) process.on("exit", releaseAll);
+  heldUntilExit.add(held);
   return () => {
-    holds.delete(hold);
-    if (holds.size === 0) process.off("exit", releaseAll);
+    heldUntilExit.delete(held);
+    if (heldUntilExit.size === 0) process.off("exit", releaseAll);
   };
 }
 
 function releaseAll(): void {
-  for (const hold of holds) {
+  for (const held of heldUntilExit) {
     try {
-      performSync(hold.release());
+      runSync(held.unlockAndWake());
     } catch {
       // The others have to be released as well.
     }

@@ -1,27 +1,27 @@
 /** The claim on a file that stays when the lock is released. */
 
-import { native } from "../../ffi/mod.ts";
-import type { LockerSettings, NativeFile } from "../../ffi/types.ts";
-import { lockFailure, openFailure } from "../core/errors.ts";
+import { platform } from "../../ffi/mod.ts";
+import type { LockerSettings, PlatformFile } from "../../ffi/types.ts";
+import { toLockError, toOpenError } from "../core/errors.ts";
 import { empty, unlockAndClose } from "../file/file_io.ts";
-import { by } from "../core/holders.ts";
+import { describeHolders } from "../core/holders.ts";
 import type { LockedMode } from "../options/open_mode.ts";
 import type { LockSettings } from "../options/lock_options.ts";
-import { quietly } from "../core/gensync.ts";
-import type { Recipe } from "../core/gensync.ts";
-import { contestFor } from "../wait/wait_queue.ts";
-import type { Contest } from "../wait/wait_queue.ts";
-import { worthTelling } from "../wait/deadline.ts";
-import type { Patience } from "../wait/deadline.ts";
-import { waitFor } from "../wait/wait_loop.ts";
-import { Refused } from "./lock_target.ts";
-import type { Claim, Hold } from "./lock_target.ts";
+import { ignoreErrors } from "../core/gensync.ts";
+import type { Gen } from "../core/gensync.ts";
+import { findWaitQueue } from "../wait/wait_queue.ts";
+import type { WaitQueue } from "../wait/wait_queue.ts";
+import { isLongWait } from "../wait/deadline.ts";
+import type { Deadline } from "../wait/deadline.ts";
+import { acquireWithWait } from "../wait/wait_loop.ts";
+import { Busy } from "./lock_target.ts";
+import type { Hold, LockTarget } from "./lock_target.ts";
 
 /** How a file is opened and locked. */
 export type FileSettings = Omit<LockSettings, "wait">;
 
 /** A file, and how it is opened and locked. */
-export class FileClaim implements Claim {
+export class FileTarget implements LockTarget {
   readonly path: string;
   readonly exclusive: boolean;
   readonly files: readonly string[];
@@ -36,106 +36,106 @@ export class FileClaim implements Claim {
     this.settings = settings;
   }
 
-  *take(patience: Patience, waits: () => void): Recipe<Hold | Refused> {
-    const file = yield* this.open(patience.signal);
-    if (!(yield* this.lock(file, patience, waits))) return this.refused();
-    const hold = new FileHold(this, file);
-    return this.settings.mode.truncate ? yield* this.ready(hold) : hold;
+  *acquire(deadline: Deadline, waits: () => void): Gen<Hold | Busy> {
+    const file = yield* this.open(deadline.signal);
+    if (!(yield* this.lock(file, deadline, waits))) return this.busy();
+    const held = new HeldFile(this, file);
+    return this.settings.mode.truncate ? yield* this.finishAcquire(held) : held;
   }
 
   /** Opens the file, without truncating it; `path` is where it is now. */
   *open(
     signal: AbortSignal | undefined,
     path: string = this.path,
-  ): Recipe<NativeFile> {
+  ): Gen<PlatformFile> {
     const { locker } = this;
     const { mode, creationMode } = this.settings;
     signal?.throwIfAborted();
     try {
-      const system = native();
+      const system = platform();
       const wait = () => {
         const file = system.open(path, mode, creationMode, locker);
         return file instanceof Promise
-          ? unlessAborted(file, signal, (late) => this.discard(late, path))
+          ? abortable(file, signal, (late) => this.discardLateOpen(late, path))
           : file;
       };
       const block = () => system.openSync(path, mode, creationMode, locker);
       // Not by way of `step`: every acquisition comes through here.
-      return (yield { wait, block }) as NativeFile;
+      return (yield { async: wait, sync: block }) as PlatformFile;
     } catch (error) {
       if (signal?.aborted && error === signal.reason) throw error;
-      throw openFailure(this, error);
+      throw toOpenError(this, error);
     }
   }
 
   /** What is done with a file that was opened too late for anybody. */
-  discard(file: NativeFile, _path: string): void | Promise<void> {
+  discardLateOpen(file: PlatformFile, _path: string): void | Promise<void> {
     return file.close();
   }
 
   /** Locks the file, or closes it. */
   *lock(
-    file: NativeFile,
-    patience: Patience,
+    file: PlatformFile,
+    deadline: Deadline,
     waits: () => void,
-  ): Recipe<boolean> {
+  ): Gen<boolean> {
     let locked = false;
     try {
-      locked = yield* waitFor(file, this.exclusive, patience, waits);
+      locked = yield* acquireWithWait(file, this.exclusive, deadline, waits);
     } catch (error) {
-      yield* quietly(unlockAndClose(file));
-      throw lockFailure("lock", this, error, patience);
+      yield* ignoreErrors(unlockAndClose(file));
+      throw toLockError("lock", this, error, deadline);
     }
-    if (!locked) yield* quietly(unlockAndClose(file));
+    if (!locked) yield* ignoreErrors(unlockAndClose(file));
     return locked;
   }
 
   /** Prepares what is held, or gives it back. */
-  *ready(hold: FileHold, path: string = this.path): Recipe<Hold> {
+  *finishAcquire(held: HeldFile, path: string = this.path): Gen<Hold> {
     try {
-      yield* this.prepare(hold.file, path);
-      return hold;
+      yield* this.prepare(held.file, path);
+      return held;
     } catch (error) {
-      yield* quietly(hold.release());
+      yield* ignoreErrors(held.unlockAndWake());
       throw error;
     }
   }
 
   /** What happens to the locked file before anybody has it. */
-  *prepare(file: NativeFile, _path: string): Recipe<void> {
+  *prepare(file: PlatformFile, _path: string): Gen<void> {
     if (!this.settings.mode.truncate) return;
     try {
       yield* empty(file);
     } catch (error) {
-      throw lockFailure("lock", this, error);
+      throw toLockError("lock", this, error);
     }
   }
 
   /** The refusal that names those who hold the file. */
-  refused(): Refused {
-    return new Refused(({ waited }) => {
-      const search = worthTelling(waited);
-      const holders = native().holders(this.path, search, this.locker);
-      const reason = `already locked${by(holders)}`;
+  busy(): Busy {
+    return new Busy(({ elapsed: waited }) => {
+      const search = isLongWait(waited);
+      const holders = platform().holders(this.path, search, this.locker);
+      const reason = `already locked${describeHolders(holders)}`;
       return { reason, holderPid: holders[0]?.pid };
     });
   }
 }
 
 /** A file whose lock is held. */
-export class FileHold implements Hold {
+export class HeldFile implements Hold {
   readonly path: string;
   readonly mode: LockedMode;
   readonly locker: LockerSettings;
   exclusive: boolean;
-  readonly fixed?: string;
-  readonly lasting?: boolean;
-  readonly file: NativeFile;
-  afterwards: (() => void) | undefined;
+  readonly notRelockable?: string;
+  readonly keepUntilExit?: boolean;
+  readonly file: PlatformFile;
+  onReleased: (() => void) | undefined;
   readonly #throws: boolean;
   #released = false;
 
-  constructor({ path, settings }: FileClaim, file: NativeFile) {
+  constructor({ path, settings }: FileTarget, file: PlatformFile) {
     this.path = path;
     this.mode = settings.mode;
     this.locker = settings.locker;
@@ -144,46 +144,46 @@ export class FileHold implements Hold {
     this.#throws = settings.throwOnReleaseError;
   }
 
-  *release(): Recipe<void> {
+  *unlockAndWake(): Gen<void> {
     // By then its descriptor may name a file of somebody else.
     if (this.#released) return;
     this.#released = true;
     try {
-      yield* this.giveBack();
+      yield* this.unlockFile();
     } catch (error) {
-      if (this.#throws) throw lockFailure("release", this, error);
+      if (this.#throws) throw toLockError("release", this, error);
     } finally {
-      this.afterwards?.();
+      this.onReleased?.();
     }
   }
 
   /** What is done to the file. */
-  giveBack(): Recipe<void> {
-    return release(this.file);
+  unlockFile(): Gen<void> {
+    return unlockAndWake(this.file);
   }
 }
 
 /** Unlocks and closes a file, and lets others in this thread know. */
-export function* release(file: NativeFile): Recipe<void> {
-  let contest: Contest | undefined;
+export function* unlockAndWake(file: PlatformFile): Gen<void> {
+  let queue: WaitQueue | undefined;
   try {
-    contest = contestFor(file);
+    queue = findWaitQueue(file);
   } catch {
     // It does not even tell what file it is. Whoever waits attempts sometimes.
   }
   try {
     yield* unlockAndClose(file);
   } finally {
-    contest?.ring();
+    queue?.wakeAll();
   }
 }
 
 /** Lets an abort overtake a file that is slow to open; discards it later. */
-function unlessAborted(
-  opening: Promise<NativeFile>,
+function abortable(
+  opening: Promise<PlatformFile>,
   signal: AbortSignal | undefined,
-  discard: (file: NativeFile) => void | Promise<void>,
-): Promise<NativeFile> {
+  discard: (file: PlatformFile) => void | Promise<void>,
+): Promise<PlatformFile> {
   if (!signal) return opening;
   return new Promise((resolve, reject) => {
     const abort = () => {

@@ -1,64 +1,65 @@
 /** Makes any claim a mutex among the tasks that share one lock object. */
 
 import type { LockerSettings } from "../../ffi/types.ts";
-import { step } from "../core/gensync.ts";
-import type { Recipe } from "../core/gensync.ts";
-import type { Patience } from "../wait/deadline.ts";
-import { Turns } from "../wait/fifo_mutex.ts";
-import { Refused } from "./lock_target.ts";
-import type { Claim, Hold } from "./lock_target.ts";
+import { op } from "../core/gensync.ts";
+import type { Gen } from "../core/gensync.ts";
+import type { Deadline } from "../wait/deadline.ts";
+import { FifoMutex } from "../wait/fifo_mutex.ts";
+import { Busy } from "./lock_target.ts";
+import type { Hold, LockTarget } from "./lock_target.ts";
 
 /** A claim that is held once at a time; the others queue for it. */
-export class OneAtATime implements Claim {
+export class OneAtATime implements LockTarget {
   readonly path: string;
   readonly exclusive: boolean;
   readonly files: readonly string[];
   readonly locker: LockerSettings;
-  readonly #claim: Claim;
-  readonly #turns = new Turns();
+  readonly #target: LockTarget;
+  readonly #mutex = new FifoMutex();
   #held = false;
   readonly #released = () => {
     this.#held = false;
-    this.#turns.pass();
+    this.#mutex.release();
   };
 
-  constructor(claim: Claim) {
-    this.#claim = claim;
-    this.path = claim.path;
-    this.exclusive = claim.exclusive;
-    this.files = claim.files;
-    this.locker = claim.locker;
+  constructor(target: LockTarget) {
+    this.#target = target;
+    this.path = target.path;
+    this.exclusive = target.exclusive;
+    this.files = target.files;
+    this.locker = target.locker;
   }
 
-  *take(patience: Patience, waits: () => void): Recipe<Hold | Refused> {
-    const mine = this.#turns.tryTake() || (yield* this.#queue(patience, waits));
-    if (!mine) return this.#refused(this.#held);
+  *acquire(deadline: Deadline, waits: () => void): Gen<Hold | Busy> {
+    const inTurn = this.#mutex.tryAcquire() ||
+      (yield* this.#queue(deadline, waits));
+    if (!inTurn) return this.#refused(this.#held);
     try {
-      const hold = yield* this.#claim.take(patience, waits);
-      if (hold instanceof Refused) return hold;
+      const held = yield* this.#target.acquire(deadline, waits);
+      if (held instanceof Busy) return held;
       this.#held = true;
-      hold.afterwards = this.#released;
-      return hold;
+      held.onReleased = this.#released;
+      return held;
     } finally {
-      if (!this.#held) this.#turns.pass();
+      if (!this.#held) this.#mutex.release();
     }
   }
 
-  #queue(patience: Patience, waits: () => void): Recipe<boolean> {
-    return step(
+  #queue(deadline: Deadline, waits: () => void): Gen<boolean> {
+    return op(
       () => {
-        if (patience.left > 0) waits();
-        return this.#turns.take(patience);
+        if (deadline.remaining > 0) waits();
+        return this.#mutex.acquire(deadline);
       },
       // Nobody could pass the turn on while the thread is blocked.
       () => false,
     );
   }
 
-  #refused(held: boolean): Refused {
+  #refused(held: boolean): Busy {
     const reason = held
       ? "already locked through this same object, which is not reentrant"
       : "already locked, and waited for through this same object";
-    return new Refused(() => ({ reason }));
+    return new Busy(() => ({ reason }));
   }
 }

@@ -1,61 +1,61 @@
 /** Slots that are open: tried, and waited for, as if they were one file. */
 
-import type { NativeFile, Watch } from "../../ffi/types.ts";
-import { lockFailure } from "../core/errors.ts";
+import type { PlatformFile, Watch } from "../../ffi/types.ts";
+import { toLockError } from "../core/errors.ts";
 import { unlockAndClose } from "../file/file_io.ts";
-import { quietly } from "../core/gensync.ts";
-import type { Recipe } from "../core/gensync.ts";
-import { contestFor } from "../wait/wait_queue.ts";
-import type { Contested } from "../wait/wait_queue.ts";
-import type { Patience } from "../wait/deadline.ts";
+import { ignoreErrors } from "../core/gensync.ts";
+import type { Gen } from "../core/gensync.ts";
+import { findWaitQueue } from "../wait/wait_queue.ts";
+import type { Waitable } from "../wait/wait_queue.ts";
+import type { Deadline } from "../wait/deadline.ts";
 import type { Hold } from "./lock_target.ts";
-import { FileHold, release } from "./file_target.ts";
-import type { FileClaim } from "./file_target.ts";
+import { HeldFile, unlockAndWake } from "./file_target.ts";
+import type { FileTarget } from "./file_target.ts";
 
 /** The slots that one acquisition has open. */
-export class OpenSlots implements Contested {
-  readonly #claims: readonly FileClaim[];
-  readonly #identity: string;
-  readonly #open = new Map<FileClaim, NativeFile>();
-  #won: FileClaim | undefined;
+export class OpenSlots implements Waitable {
+  readonly #slots: readonly FileTarget[];
+  readonly #key: string;
+  readonly #open = new Map<FileTarget, PlatformFile>();
+  #locked: FileTarget | undefined;
 
-  /** `identity` is one for all who have the same slots. */
-  constructor(claims: readonly FileClaim[], identity: string) {
+  /** `key` is one for all who have the same slots. */
+  constructor(slots: readonly FileTarget[], lockKey: string) {
     // Not always from the first, which is the most likely to be taken.
-    const first = Math.floor(Math.random() * claims.length);
-    this.#claims = [...claims.slice(first), ...claims.slice(0, first)];
-    this.#identity = identity;
+    const first = Math.floor(Math.random() * slots.length);
+    this.#slots = [...slots.slice(first), ...slots.slice(0, first)];
+    this.#key = lockKey;
   }
 
   /**
    * Opens those that are not open, one after the other, until one can be
    * locked. Who will not wait for the others has no more than one open.
    */
-  *openAndTry(patience: Patience): Recipe<boolean> {
-    for (const claim of this.#claims) {
-      if (this.#open.has(claim)) continue;
-      const file = yield* claim.open(patience.signal);
-      this.#open.set(claim, file);
-      if (this.#try(claim, file)) return true;
-      if (patience.left <= 0) yield* this.#close(claim, file);
+  *openAndTryLock(deadline: Deadline): Gen<boolean> {
+    for (const slot of this.#slots) {
+      if (this.#open.has(slot)) continue;
+      const file = yield* slot.open(deadline.signal);
+      this.#open.set(slot, file);
+      if (this.#try(slot, file)) return true;
+      if (deadline.remaining <= 0) yield* this.#close(slot, file);
     }
     return false;
   }
 
   tryLock(): boolean {
-    for (const [claim, file] of this.#open) {
-      if (this.#try(claim, file)) return true;
+    for (const [slot, file] of this.#open) {
+      if (this.#try(slot, file)) return true;
     }
     return false;
   }
 
-  #try(claim: FileClaim, file: NativeFile): boolean {
+  #try(slot: FileTarget, file: PlatformFile): boolean {
     try {
       if (!file.tryLock(true)) return false;
     } catch (error) {
-      throw lockFailure("lock", claim, error);
+      throw toLockError("lock", slot, error);
     }
-    this.#won = claim;
+    this.#locked = slot;
     return true;
   }
 
@@ -63,32 +63,32 @@ export class OpenSlots implements Contested {
    * The slot that was won, no longer one of these. None if its path names
    * another file by now, or nothing: those who come later would not see it.
    */
-  *takeWon(): Recipe<Hold | undefined> {
-    const claim = this.#won!;
-    const file = this.#open.get(claim)!;
-    const hold = new SlotHold(claim, file, this.#identity);
-    const inPlace = file.isAt(claim.path);
-    this.#open.delete(claim);
-    if (inPlace) return hold;
-    yield* quietly(hold.release());
+  *takeLocked(): Gen<Hold | undefined> {
+    const slot = this.#locked!;
+    const file = this.#open.get(slot)!;
+    const held = new HeldSlot(slot, file, this.#key);
+    const inPlace = file.isStillAt(slot.path);
+    this.#open.delete(slot);
+    if (inPlace) return held;
+    yield* ignoreErrors(held.unlockAndWake());
   }
 
-  *close(): Recipe<void> {
-    for (const [claim, file] of this.#open) yield* this.#close(claim, file);
+  *close(): Gen<void> {
+    for (const [slot, file] of this.#open) yield* this.#close(slot, file);
   }
 
-  *#close(claim: FileClaim, file: NativeFile): Recipe<void> {
-    this.#open.delete(claim);
-    yield* quietly(unlockAndClose(file));
+  *#close(slot: FileTarget, file: PlatformFile): Gen<void> {
+    this.#open.delete(slot);
+    yield* ignoreErrors(unlockAndClose(file));
   }
 
-  identity(): string {
-    return this.#identity;
+  lockKey(): string {
+    return this.#key;
   }
 
-  watch(closed: () => void): Watch | null {
+  watchClose(closed: () => void): Watch | null {
     const watches = [...this.#open.values()].flatMap((file) =>
-      file.watch(closed) ?? []
+      file.watchClose(closed) ?? []
     );
     if (watches.length === 0) return null;
     // Each of them listens and blocks for all that the thread watches.
@@ -96,26 +96,26 @@ export class OpenSlots implements Contested {
     return {
       listen: () => one.listen(),
       block: (milliseconds) => one.block(milliseconds),
-      end: () => watches.forEach((watch) => watch.end()),
+      end: () => watches.forEach((watchClose) => watchClose.end()),
     };
   }
 }
 
 /** Whoever waits for any of the slots is told when one of them is released. */
-class SlotHold extends FileHold {
-  override readonly fixed = "a slot of a semaphore cannot be shared";
-  readonly #identity: string;
+class HeldSlot extends HeldFile {
+  override readonly notRelockable = "a slot of a semaphore cannot be shared";
+  readonly #key: string;
 
-  constructor(claim: FileClaim, file: NativeFile, identity: string) {
-    super(claim, file);
-    this.#identity = identity;
+  constructor(slot: FileTarget, file: PlatformFile, key: string) {
+    super(slot, file);
+    this.#key = key;
   }
 
-  override *giveBack(): Recipe<void> {
+  override *unlockFile(): Gen<void> {
     try {
-      yield* release(this.file);
+      yield* unlockAndWake(this.file);
     } finally {
-      contestFor({ identity: () => this.#identity })?.ring();
+      findWaitQueue({ lockKey: () => this.#key })?.wakeAll();
     }
   }
 }

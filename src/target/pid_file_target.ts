@@ -1,20 +1,23 @@
 /** The claim on a PID file, locked through a second file beside it. */
 
-import { native } from "../../ffi/mod.ts";
-import type { NativeFile } from "../../ffi/types.ts";
-import { by } from "../core/holders.ts";
-import type { Recipe } from "../core/gensync.ts";
-import { worthTelling } from "../wait/deadline.ts";
-import { Refused } from "./lock_target.ts";
+import { platform } from "../../ffi/mod.ts";
+import type { PlatformFile } from "../../ffi/types.ts";
+import { describeHolders } from "../core/holders.ts";
+import type { Gen } from "../core/gensync.ts";
+import { isLongWait } from "../wait/deadline.ts";
+import { Busy } from "./lock_target.ts";
 import type { FileSettings } from "./file_target.ts";
-import { publishPid, removePid, storedPidSync } from "./pid_record.ts";
-import { TemporaryClaim, TemporaryHold } from "./temporary_file_target.ts";
+import { readPidSync, removePid, writePid } from "./pid_record.ts";
+import {
+  HeldTemporaryFile,
+  TemporaryFileTarget,
+} from "./temporary_file_target.ts";
 
 /** Where Windows locks a file nobody else can read it, so two are needed. */
 const LOCK_SUFFIX = ".lock";
 
-/** A {@linkcode TemporaryClaim} whose holder tells its PID. */
-export class PidClaim extends TemporaryClaim {
+/** A {@linkcode TemporaryFileTarget} whose holder tells its PID. */
+export class PidFileTarget extends TemporaryFileTarget {
   readonly #pidFile: string;
 
   constructor(pidFile: string, settings: FileSettings) {
@@ -22,43 +25,43 @@ export class PidClaim extends TemporaryClaim {
     this.#pidFile = pidFile;
   }
 
-  override hold(file: NativeFile, path: string): TemporaryHold {
-    return new PidHold(this, file, path);
+  override toHeld(file: PlatformFile, path: string): HeldTemporaryFile {
+    return new HeldPidFile(this, file, path);
   }
 
-  override *prepare(file: NativeFile, path: string): Recipe<void> {
+  override *prepare(file: PlatformFile, path: string): Gen<void> {
     yield* super.prepare(file, path);
-    publishPid(pidFileOf(path), this.settings.creationMode);
+    writePid(pidFileOf(path), this.settings.creationMode);
   }
 
-  override refused(): Refused {
-    return new Refused(({ waited }) => {
-      let holders = native().holders(this.path, worthTelling(waited));
+  override busy(): Busy {
+    return new Busy(({ elapsed: waited }) => {
+      let holders = platform().holders(this.path, isLongWait(waited));
       const pid = holders.length === 0 ? this.#storedPid() : null;
       if (pid !== null) holders = [{ pid, mode: "exclusive" }];
-      const reason = `already locked${by(holders)}`;
+      const reason = `already locked${describeHolders(holders)}`;
       return { reason, holderPid: holders[0]?.pid };
     });
   }
 
   #storedPid(): number | null {
     try {
-      return storedPidSync(this.#pidFile);
+      return readPidSync(this.#pidFile);
     } catch {
       return null;
     }
   }
 }
 
-class PidHold extends TemporaryHold {
+class HeldPidFile extends HeldTemporaryFile {
   // It tells that the process runs, whoever has forgotten the lock.
-  override readonly lasting = true;
+  override readonly keepUntilExit = true;
 
   protected override remove(): void {
     const { file, place } = this;
     try {
       // Somebody who replaced the lock file has put a PID there, too.
-      if (file.isAt(place)) removePid(pidFileOf(place));
+      if (file.isStillAt(place)) removePid(pidFileOf(place));
     } finally {
       super.remove();
     }

@@ -1,141 +1,141 @@
 /** A claim that may be taken again while it is held. */
 
 import type { LockerSettings } from "../../ffi/types.ts";
-import { step } from "../core/gensync.ts";
-import type { Recipe } from "../core/gensync.ts";
-import type { Patience } from "../wait/deadline.ts";
-import { Turns } from "../wait/fifo_mutex.ts";
-import { Refused } from "./lock_target.ts";
-import type { Claim, Hold } from "./lock_target.ts";
+import { op } from "../core/gensync.ts";
+import type { Gen } from "../core/gensync.ts";
+import type { Deadline } from "../wait/deadline.ts";
+import { FifoMutex } from "../wait/fifo_mutex.ts";
+import { Busy } from "./lock_target.ts";
+import type { Hold, LockTarget } from "./lock_target.ts";
 
 /** What runs inside one outermost `run`; it ends with the last of them. */
-export class Scope {
+export class RunScope {
   entered = false;
   runs = 0;
 }
 
 /** What was taken, and by how many. */
-interface Taken {
-  readonly hold: Hold;
+interface SharedHold {
+  readonly held: Hold;
   count: number;
 }
 
 /** Counts; the first taker takes the claim, the last release gives it back. */
-export class Reentrant implements Claim {
+export class Reentrant implements LockTarget {
   readonly path: string;
   readonly exclusive: boolean;
   readonly files: readonly string[];
   readonly locker: LockerSettings;
-  readonly #claim: Claim;
-  readonly #entering: () => Scope | undefined;
+  readonly #target: LockTarget;
+  readonly #enteringScope: () => RunScope | undefined;
   /** Among those who take the claim. */
-  readonly #turns = new Turns();
+  readonly #mutex = new FifoMutex();
   /** Among the scopes. */
-  readonly #scopes = new Turns();
+  readonly #scopeMutex = new FifoMutex();
   /** What others may take as well, unless it is being changed. */
-  #taken: Taken | undefined;
+  #shared: SharedHold | undefined;
 
   /** `entering` gives the scope that a taker has yet to enter. */
-  constructor(claim: Claim, entering: () => Scope | undefined) {
-    this.path = claim.path;
-    this.exclusive = claim.exclusive;
-    this.files = claim.files;
-    this.locker = claim.locker;
-    this.#claim = claim;
-    this.#entering = entering;
+  constructor(target: LockTarget, enteringScope: () => RunScope | undefined) {
+    this.path = target.path;
+    this.exclusive = target.exclusive;
+    this.files = target.files;
+    this.locker = target.locker;
+    this.#target = target;
+    this.#enteringScope = enteringScope;
   }
 
   /** Whether taking it would do no more than count. */
-  get counts(): boolean {
-    return this.#taken !== undefined && this.#entering() === undefined;
+  get heldByCaller(): boolean {
+    return this.#shared !== undefined && this.#enteringScope() === undefined;
   }
 
-  *take(patience: Patience, waits: () => void): Recipe<Hold | Refused> {
-    const scope = this.#entering();
-    if (scope && !(yield* queue(this.#scopes, patience, waits))) {
-      return refused("already locked by another task through this same object");
+  *acquire(deadline: Deadline, waits: () => void): Gen<Hold | Busy> {
+    const scope = this.#enteringScope();
+    if (scope && !(yield* acquireMutex(this.#scopeMutex, deadline, waits))) {
+      return busy("already locked by another task through this same object");
     }
     if (scope) Object.assign(scope, { entered: true, runs: 1 });
-    while (this.#taken === undefined) {
-      if (!(yield* queue(this.#turns, patience, waits))) {
-        return refused(
+    while (this.#shared === undefined) {
+      if (!(yield* acquireMutex(this.#mutex, deadline, waits))) {
+        return busy(
           "already locked, and waited for through this same object",
         );
       }
       try {
-        if (this.#taken) break;
-        const hold = yield* this.#claim.take(patience, waits);
-        if (hold instanceof Refused) return hold;
-        this.#taken = { hold, count: 0 };
+        if (this.#shared) break;
+        const held = yield* this.#target.acquire(deadline, waits);
+        if (held instanceof Busy) return held;
+        this.#shared = { held, count: 0 };
       } finally {
-        this.#turns.pass();
+        this.#mutex.release();
       }
     }
-    return this.#again(this.#taken);
+    return this.#share(this.#shared);
   }
 
   /** Leaves the scope, which ends it if nobody else is in it. */
-  leave(scope: Scope): void {
+  leave(scope: RunScope): void {
     // A scope that was never entered has none, and no turn to pass.
-    if (--scope.runs === 0) this.#scopes.pass();
+    if (--scope.runs === 0) this.#scopeMutex.release();
   }
 
-  #again(taken: Taken): Hold {
-    taken.count++;
-    const { hold } = taken;
-    const { path, file, mode, locker } = hold;
+  #share(shared: SharedHold): Hold {
+    shared.count++;
+    const { held } = shared;
+    const { path, file, mode, locker } = held;
     return {
       path,
       file,
       mode,
       locker,
       get exclusive() {
-        return hold.exclusive;
+        return held.exclusive;
       },
       set exclusive(value) {
-        hold.exclusive = value;
+        held.exclusive = value;
       },
-      get fixed() {
-        return taken.count > 1
+      get notRelockable() {
+        return shared.count > 1
           ? "it was acquired more than once, and each relies on its kind"
-          : hold.fixed;
+          : held.notRelockable;
       },
-      changing: () => this.#withdraw(taken),
-      afterwards: undefined,
-      release: () => this.#release(taken),
+      onRelock: () => this.#beginRelock(shared),
+      onReleased: undefined,
+      unlockAndWake: () => this.#release(shared),
     };
   }
 
   /** Until it is over whoever comes waits, and takes what is there then. */
-  #withdraw(taken: Taken): (lost: boolean) => void {
-    this.#taken = undefined;
+  #beginRelock(shared: SharedHold): (lost: boolean) => void {
+    this.#shared = undefined;
     // Who has the turn already will compete for the file.
-    const mine = this.#turns.tryTake();
+    const inTurn = this.#mutex.tryAcquire();
     return (lost) => {
-      if (!lost && taken.count > 0) this.#taken ??= taken;
-      if (mine) this.#turns.pass();
+      if (!lost && shared.count > 0) this.#shared ??= shared;
+      if (inTurn) this.#mutex.release();
     };
   }
 
-  *#release(taken: Taken): Recipe<void> {
-    if (--taken.count > 0) return;
-    if (this.#taken === taken) this.#taken = undefined;
-    yield* taken.hold.release();
+  *#release(shared: SharedHold): Gen<void> {
+    if (--shared.count > 0) return;
+    if (this.#shared === shared) this.#shared = undefined;
+    yield* shared.held.unlockAndWake();
   }
 }
 
-function queue(
-  turns: Turns,
-  patience: Patience,
+function acquireMutex(
+  mutex: FifoMutex,
+  deadline: Deadline,
   waits: () => void,
-): Recipe<boolean> {
-  return step(() => {
-    const mine = turns.tryTake();
-    if (!mine && patience.left > 0) waits();
-    return mine || turns.take(patience);
-  }, () => turns.tryTake());
+): Gen<boolean> {
+  return op(() => {
+    const inTurn = mutex.tryAcquire();
+    if (!inTurn && deadline.remaining > 0) waits();
+    return inTurn || mutex.acquire(deadline);
+  }, () => mutex.tryAcquire());
 }
 
-function refused(reason: string): Refused {
-  return new Refused(() => ({ reason }));
+function busy(reason: string): Busy {
+  return new Busy(() => ({ reason }));
 }

@@ -1,35 +1,35 @@
 /** The claim on any one of several files. */
 
-import { native } from "../../ffi/mod.ts";
-import type { LockerSettings, NativeFile } from "../../ffi/types.ts";
-import { by } from "../core/holders.ts";
+import { platform } from "../../ffi/mod.ts";
+import type { LockerSettings, PlatformFile } from "../../ffi/types.ts";
+import { describeHolders } from "../core/holders.ts";
 import { parseMode } from "../options/open_mode.ts";
-import { step } from "../core/gensync.ts";
-import type { Recipe } from "../core/gensync.ts";
-import { worthTelling } from "../wait/deadline.ts";
-import type { Patience } from "../wait/deadline.ts";
-import { Turns } from "../wait/fifo_mutex.ts";
-import { waitFor } from "../wait/wait_loop.ts";
-import { Refused } from "./lock_target.ts";
-import type { Claim, Hold } from "./lock_target.ts";
-import { FileClaim } from "./file_target.ts";
+import { op } from "../core/gensync.ts";
+import type { Gen } from "../core/gensync.ts";
+import { isLongWait } from "../wait/deadline.ts";
+import type { Deadline } from "../wait/deadline.ts";
+import { FifoMutex } from "../wait/fifo_mutex.ts";
+import { acquireWithWait } from "../wait/wait_loop.ts";
+import { Busy } from "./lock_target.ts";
+import type { Hold, LockTarget } from "./lock_target.ts";
+import { FileTarget } from "./file_target.ts";
 import type { FileSettings } from "./file_target.ts";
 import { OpenSlots } from "./open_slots.ts";
-import { MOST_REPLACED, replacedTooOften } from "./temporary_file_target.ts";
+import { MAX_REPLACED, replacedTooOften } from "./temporary_file_target.ts";
 
 /**
  * A number of files, each of which one holder can lock. Who finds all of them
  * locked keeps them open and waits for whichever is released first.
  */
-export class SlotsClaim implements Claim {
+export class SlotsTarget implements LockTarget {
   readonly path: string;
   readonly exclusive = true;
   readonly files: readonly string[];
   readonly locker: LockerSettings;
-  readonly #claims: readonly FileClaim[];
-  readonly #identity: string;
+  readonly #slots: readonly FileTarget[];
+  readonly #key: string;
   /** Among the tasks that may wait: only one has all the files open. */
-  readonly #turns = new Turns();
+  readonly #mutex = new FifoMutex();
   /** How many of them are held through this claim. */
   #held = 0;
   readonly #released = () => void this.#held--;
@@ -40,42 +40,43 @@ export class SlotsClaim implements Claim {
     this.path = path;
     this.files = files;
     this.locker = settings.locker;
-    this.#claims = files.map((file) =>
-      new SlotClaim(file, { ...settings, mode })
+    this.#slots = files.map((file) =>
+      new SlotTarget(file, { ...settings, mode })
     );
-    this.#identity = files.join("\0");
+    this.#key = files.join("\0");
   }
 
-  *take(patience: Patience, waits: () => void): Recipe<Hold | Refused> {
-    const queues = yield* step(() => patience.left > 0, () => false);
+  *acquire(deadline: Deadline, waits: () => void): Gen<Hold | Busy> {
+    const queues = yield* op(() => deadline.remaining > 0, () => false);
     if (!queues) {
       // Nobody could release one of them while the thread is blocked.
       const none = this.#held === this.files.length;
-      return none ? this.#refused() : yield* this.#takeAny(patience, waits);
+      return none ? this.#busy() : yield* this.#acquireAny(deadline, waits);
     }
-    const mine = this.#turns.tryTake() || (yield* this.#queue(patience, waits));
-    if (!mine) return this.#refused();
+    const inTurn = this.#mutex.tryAcquire() ||
+      (yield* this.#queue(deadline, waits));
+    if (!inTurn) return this.#busy();
     try {
-      return yield* this.#takeAny(patience, waits);
+      return yield* this.#acquireAny(deadline, waits);
     } finally {
-      this.#turns.pass();
+      this.#mutex.release();
     }
   }
 
-  #queue(patience: Patience, waits: () => void): Recipe<boolean> {
-    const wait = () => (waits(), this.#turns.take(patience));
-    return step(wait, () => false);
+  #queue(deadline: Deadline, waits: () => void): Gen<boolean> {
+    const wait = () => (waits(), this.#mutex.acquire(deadline));
+    return op(wait, () => false);
   }
 
-  *#takeAny(patience: Patience, waits: () => void): Recipe<Hold | Refused> {
-    const slots = new OpenSlots(this.#claims, this.#identity);
+  *#acquireAny(deadline: Deadline, waits: () => void): Gen<Hold | Busy> {
+    const slots = new OpenSlots(this.#slots, this.#key);
     try {
-      for (let replaced = 0; replaced < MOST_REPLACED; replaced++) {
-        const won = (yield* slots.openAndTry(patience)) ||
-          (yield* waitFor(slots, false, patience, waits));
-        if (!won) return this.#refused();
-        const hold = yield* slots.takeWon();
-        if (hold) return this.#count(hold);
+      for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
+        const won = (yield* slots.openAndTryLock(deadline)) ||
+          (yield* acquireWithWait(slots, false, deadline, waits));
+        if (!won) return this.#busy();
+        const held = yield* slots.takeLocked();
+        if (held) return this.#count(held);
       }
       throw replacedTooOften(this);
     } finally {
@@ -83,32 +84,34 @@ export class SlotsClaim implements Claim {
     }
   }
 
-  #count(hold: Hold): Hold {
+  #count(held: Hold): Hold {
     this.#held++;
-    hold.afterwards = this.#released;
-    return hold;
+    held.onReleased = this.#released;
+    return held;
   }
 
-  #refused(): Refused {
+  #busy(): Busy {
     const { length } = this.files;
     const taken = length === 1
       ? "its slot is taken"
       : `all ${length} slots are taken`;
     const here = this.#held === length;
-    return new Refused(({ waited }) => {
-      const search = worthTelling(waited);
+    return new Busy(({ elapsed: waited }) => {
+      const search = isLongWait(waited);
       const holders = this.files.flatMap((file) =>
-        native().holders(file, search)
+        platform().holders(file, search)
       );
-      const whom = here ? " through this same object" : by(holders);
+      const whom = here
+        ? " through this same object"
+        : describeHolders(holders);
       return { reason: taken + whom, holderPid: holders[0]?.pid };
     });
   }
 }
 
 /** A slot, which may belong to another user who lets everybody read it. */
-class SlotClaim extends FileClaim {
-  override *open(signal: AbortSignal | undefined): Recipe<NativeFile> {
+class SlotTarget extends FileTarget {
+  override *open(signal: AbortSignal | undefined): Gen<PlatformFile> {
     try {
       return yield* super.open(signal);
     } catch (error) {
@@ -116,7 +119,7 @@ class SlotClaim extends FileClaim {
       const { code } = error as { code?: string };
       if (code !== "EACCES" && code !== "EPERM") throw error;
       const mode = { ...parseMode("r"), noFollow: true };
-      const readOnly = new FileClaim(this.path, { ...this.settings, mode });
+      const readOnly = new FileTarget(this.path, { ...this.settings, mode });
       try {
         return yield* readOnly.open(signal);
       } catch {

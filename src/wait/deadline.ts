@@ -1,15 +1,15 @@
 /** How long somebody waits, from one clock, and what ends a wait early. */
 
-import type { Wait } from "../options/acquire_options.ts";
+import type { WaitSettings } from "../options/acquire_options.ts";
 
 /** The longest delay that `setTimeout` understands, in milliseconds. */
-export const LONGEST_SLEEP = 2 ** 31 - 1;
+export const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
  * A wait that has lasted so long is worth telling somebody, in milliseconds:
  * what is shorter feels instantaneous.
  */
-const WORTH_TELLING = 100;
+const NOTIFY_AFTER_MS = 100;
 
 /** A moment on the clock that never jumps, in milliseconds. */
 export function now(): number {
@@ -17,87 +17,87 @@ export function now(): number {
 }
 
 /** Whether a wait has lasted long enough to make words about it. */
-export function worthTelling(waited: number): boolean {
-  return waited >= WORTH_TELLING;
+export function isLongWait(waited: number): boolean {
+  return waited >= NOTIFY_AFTER_MS;
 }
 
 /** Calls back after so many milliseconds, unless what it returns is called. */
-type Sleep = (milliseconds: number, over: () => void) => () => void;
+type SetTimer = (milliseconds: number, over: () => void) => () => void;
 
-const byTimer: Sleep = (milliseconds, over) => {
+const byTimeout: SetTimer = (milliseconds, over) => {
   // Most timers drop fractions; who is early by one would need another timer.
   const timer = setTimeout(over, Math.ceil(milliseconds));
   return () => clearTimeout(timer);
 };
 
 /** The patience of one acquisition, from its start. */
-export class Patience {
+export class Deadline {
   readonly start: number = now();
   readonly checkInterval: number;
   readonly signal: AbortSignal | undefined;
   readonly #end: number;
-  #tell: ((waited: number) => void) | undefined;
-  #thrown: { error: unknown } | undefined;
-  #fail: ((error: unknown) => void) | undefined;
-  #needed = false;
+  #onWait: ((elapsed: number) => void) | undefined;
+  #cancelled: { error: unknown } | undefined;
+  #reject: ((error: unknown) => void) | undefined;
+  #contended = false;
 
   /** `tell` is called once, when the wait has lasted. */
-  constructor(wait: Wait, tell?: (waited: number) => void) {
+  constructor(wait: WaitSettings, onWait?: (elapsed: number) => void) {
     this.checkInterval = wait.checkInterval;
     this.signal = wait.signal;
     this.#end = wait.failWhenLocked ? 0 : this.start + wait.timeout;
-    this.#tell = tell;
+    this.#onWait = onWait;
   }
 
   /** For how long it has lasted, in milliseconds. */
-  get waited(): number {
+  get elapsed(): number {
     return now() - this.start;
   }
 
   /** Whether neither time nor anything to be told comes in between. */
-  get endless(): boolean {
-    return this.#end === Infinity && this.#tell === undefined;
+  get isInfinite(): boolean {
+    return this.#end === Infinity && this.#onWait === undefined;
   }
 
   /** What is left of it, in milliseconds: 0 or less when it is over. */
-  get left(): number {
+  get remaining(): number {
     return this.#end - now();
   }
 
   /** Whether the lock could not be had at once; true the first time only. */
-  needed(): boolean {
-    const before = this.#needed;
-    this.#needed = true;
+  markContended(): boolean {
+    const before = this.#contended;
+    this.#contended = true;
     return !before;
   }
 
   /** Tells that the wait has lasted, if it has, and once. */
-  tellIfDue(): void {
-    const tell = this.#tell;
-    if (tell === undefined) return;
-    const { waited } = this;
-    if (!worthTelling(waited)) return;
-    this.#tell = undefined;
+  notifyIfDue(): void {
+    const onWait = this.#onWait;
+    if (onWait === undefined) return;
+    const { elapsed } = this;
+    if (!isLongWait(elapsed)) return;
+    this.#onWait = undefined;
     try {
-      tell(waited);
+      onWait(elapsed);
     } catch (error) {
-      this.#thrown = { error };
+      this.#cancelled = { error };
     }
     // Who was told may also have ended the wait from outside.
-    if (this.#thrown) throw this.#thrown.error;
+    if (this.#cancelled) throw this.#cancelled.error;
   }
 
   /** Ends the wait with an error, from outside. */
-  stop(error: unknown): void {
-    this.#thrown ??= { error };
-    this.#fail?.(error);
+  cancel(error: unknown): void {
+    this.#cancelled ??= { error };
+    this.#reject?.(error);
   }
 
   /** Whether an error is what the caller ended the wait with. */
-  endedBy(error: unknown): boolean {
+  wasCancelledWith(error: unknown): boolean {
     const { signal } = this;
     return signal?.aborted === true && error === signal.reason ||
-      this.#thrown?.error === error;
+      this.#cancelled?.error === error;
   }
 
   /**
@@ -108,24 +108,24 @@ export class Patience {
    * @throws The reason of the signal, once it is aborted, and what telling
    * throws. Then as in every other case nothing is left behind.
    */
-  untilWoken(
+  sleepUntilWoken(
     milliseconds: number,
-    listen: (wake: () => void) => () => void,
-    sleep: Sleep = byTimer,
+    subscribe: (wake: () => void) => () => void,
+    setTimer: SetTimer = byTimeout,
   ): Promise<boolean> {
     const { signal } = this;
     if (signal?.aborted) return Promise.reject(signal.reason);
-    if (this.#thrown) return Promise.reject(this.#thrown.error);
+    if (this.#cancelled) return Promise.reject(this.#cancelled.error);
     const end = now() + milliseconds;
     return new Promise((resolve, reject) => {
-      let stay = () => {};
+      let clearTimer = () => {};
       let gone = false;
       const leave = () => {
         gone = true;
-        stay();
+        clearTimer();
         signal?.removeEventListener("abort", abort);
-        this.#fail = undefined;
-        forget();
+        this.#reject = undefined;
+        unsubscribe();
       };
       const settle = (woken: boolean) => {
         leave();
@@ -136,27 +136,29 @@ export class Patience {
         reject(reason);
       };
       const abort = () => fail(signal?.reason);
-      const watchTheClock = () => {
+      const onTimer = () => {
         try {
-          this.tellIfDue();
+          this.notifyIfDue();
         } catch (error) {
           return fail(error);
         }
         // Whoever was told may have ended the wait.
         if (gone) return;
-        const left = end - now();
-        if (left <= 0) return settle(false);
-        const next = Math.min(left, this.#untilDue(), LONGEST_SLEEP);
-        if (next < Infinity) stay = sleep(next, watchTheClock);
+        const remaining = end - now();
+        if (remaining <= 0) return settle(false);
+        const next = Math.min(remaining, this.#untilNotify(), MAX_TIMER_MS);
+        if (next < Infinity) clearTimer = setTimer(next, onTimer);
       };
-      const forget = listen(() => settle(true));
-      this.#fail = fail;
+      const unsubscribe = subscribe(() => settle(true));
+      this.#reject = fail;
       signal?.addEventListener("abort", abort, { once: true });
-      watchTheClock();
+      onTimer();
     });
   }
 
-  #untilDue(): number {
-    return this.#tell === undefined ? Infinity : WORTH_TELLING - this.waited;
+  #untilNotify(): number {
+    return this.#onWait === undefined
+      ? Infinity
+      : NOTIFY_AFTER_MS - this.elapsed;
   }
 }

@@ -1,35 +1,36 @@
 /** Turns: a mutex among the tasks of one thread, first come, first served. */
 
-import type { Patience } from "./deadline.ts";
+import type { Deadline } from "./deadline.ts";
 
 /** One task at a time has the turn; the others queue for it. */
-export class Turns {
-  #taken = false;
+export class FifoMutex {
+  #locked = false;
   /** In order of arrival: what lets each waiting task in. */
-  readonly #queue = new Set<() => void>();
+  readonly #waiters = new Set<() => void>();
 
   /** Takes the turn if nobody has it or waits for it. */
-  tryTake(): boolean {
+  tryAcquire(): boolean {
     // A turn that is passed on is never free in between: nobody overtakes.
-    return this.#taken ? false : this.#taken = true;
+    return this.#locked ? false : this.#locked = true;
   }
 
   /**
    * Takes the turn, waiting if need be; `false` when the wait is over first.
    *
-   * @throws What {@linkcode Patience.untilWoken} throws.
+   * @throws What {@linkcode Deadline.sleepUntilWoken} throws.
    */
-  take(patience: Patience): true | Promise<boolean> {
-    return this.tryTake() || patience.untilWoken(patience.left, (enter) => {
-      this.#queue.add(enter);
-      return () => this.#queue.delete(enter);
-    });
+  acquire(deadline: Deadline): true | Promise<boolean> {
+    return this.tryAcquire() ||
+      deadline.sleepUntilWoken(deadline.remaining, (wake) => {
+        this.#waiters.add(wake);
+        return () => this.#waiters.delete(wake);
+      });
   }
 
   /** Passes the turn to whoever has waited longest. */
-  pass(): void {
-    const [next] = this.#queue;
+  release(): void {
+    const [next] = this.#waiters;
     if (next) next();
-    else this.#taken = false;
+    else this.#locked = false;
   }
 }

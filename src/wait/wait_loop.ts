@@ -1,16 +1,16 @@
 /** The one waiting loop: attempts, each after a release or a pause. */
 
 import { inMainThread } from "../../ffi/mod.ts";
-import { step } from "../core/gensync.ts";
-import type { Recipe } from "../core/gensync.ts";
-import { contestFor, join } from "./wait_queue.ts";
-import type { Contest, Contested } from "./wait_queue.ts";
-import type { Patience } from "./deadline.ts";
+import { op } from "../core/gensync.ts";
+import type { Gen } from "../core/gensync.ts";
+import { enterWaitQueue, findWaitQueue } from "./wait_queue.ts";
+import type { Waitable, WaitQueue } from "./wait_queue.ts";
+import type { Deadline } from "./deadline.ts";
 
 /** The first pause of a wait, in milliseconds. */
-const FIRST_PAUSE = 1;
+const INITIAL_DELAY_MS = 1;
 /** Each pause is so much longer than the one before. */
-const GROWTH = 1.6;
+const BACKOFF_FACTOR = 1.6;
 
 /**
  * Locks, waiting if need be: `true` once the lock is held, `false` when the
@@ -22,28 +22,30 @@ const GROWTH = 1.6;
  *
  * @throws The reason of the signal, once it is aborted.
  */
-export function* waitFor(
-  file: Contested,
+export function* acquireWithWait(
+  file: Waitable,
   exclusive: boolean,
-  patience: Patience,
+  deadline: Deadline,
   onWait: () => void,
-  ahead: boolean = false,
-): Recipe<boolean> {
-  const queues = !ahead && contestFor(file) !== undefined &&
-    patience.left > 0 &&
-    (yield* step(() => true, () => false));
-  if (!queues && file.tryLock(exclusive)) return true;
-  if (patience.left <= 0) return false;
+  skipQueue: boolean = false,
+): Gen<boolean> {
+  const mustQueue = !skipQueue && findWaitQueue(file) !== undefined &&
+    deadline.remaining > 0 &&
+    (yield* op(() => true, () => false));
+  if (!mustQueue && file.tryLock(exclusive)) return true;
+  if (deadline.remaining <= 0) return false;
   onWait();
-  const stands = !ahead && patience.endless;
-  if (stands && (yield* step(() => false, () => stand(file, exclusive)))) {
+  const canBlock = !skipQueue && deadline.isInfinite;
+  if (
+    canBlock && (yield* op(() => false, () => blockInKernel(file, exclusive)))
+  ) {
     return true;
   }
-  const contest = join(file);
+  const queue = enterWaitQueue(file);
   try {
-    return yield* takePart(contest, file, exclusive, patience, ahead);
+    return yield* waitInQueue(queue, file, exclusive, deadline, skipQueue);
   } finally {
-    contest.leave();
+    queue.exit();
   }
 }
 
@@ -52,7 +54,7 @@ export function* waitFor(
  * fastest wait there is and the only one that nothing can end; `false` where
  * that will not do.
  */
-function stand(file: Contested, exclusive: boolean): boolean {
+function blockInKernel(file: Waitable, exclusive: boolean): boolean {
   if (!inMainThread || !file.lock) return false;
   try {
     file.lock(exclusive);
@@ -64,28 +66,34 @@ function stand(file: Contested, exclusive: boolean): boolean {
   }
 }
 
-function* takePart(
-  contest: Contest,
-  file: Contested,
+function* waitInQueue(
+  queue: WaitQueue,
+  file: Waitable,
   exclusive: boolean,
-  patience: Patience,
-  ahead: boolean,
-): Recipe<boolean> {
-  const turn = yield* step<boolean | null>(
-    () => ahead ? null : contest.turns.take(patience),
+  deadline: Deadline,
+  skipQueue: boolean,
+): Gen<boolean> {
+  const inTurn = yield* op<boolean | null>(
+    () => skipQueue ? null : queue.mutex.acquire(deadline),
     () => null,
   );
-  if (turn === false) return false;
-  const held = turn ? contest.takenAt : -1;
-  let won = false;
+  if (inTurn === false) return false;
+  const knownHeldAt = inTurn ? queue.heldAtWakeup : -1;
+  let locked = false;
   try {
-    won = yield* compete(contest, file, exclusive, patience, held);
-    return won;
+    locked = yield* retryUntilLocked(
+      queue,
+      file,
+      exclusive,
+      deadline,
+      knownHeldAt,
+    );
+    return locked;
   } finally {
-    if (turn) {
+    if (inTurn) {
       // Whoever is next need not try before something has happened.
-      contest.takenAt = won && exclusive ? contest.rings : -1;
-      contest.turns.pass();
+      queue.heldAtWakeup = locked && exclusive ? queue.wakeups : -1;
+      queue.mutex.release();
     }
   }
 }
@@ -96,26 +104,26 @@ function* takePart(
  * rings may come a moment before the lock is gone, so pauses are short at
  * first, and again after each ring.
  */
-function* compete(
-  contest: Contest,
-  file: Contested,
+function* retryUntilLocked(
+  queue: WaitQueue,
+  file: Waitable,
   exclusive: boolean,
-  patience: Patience,
-  held: number,
-): Recipe<boolean> {
-  for (let pace = pauses(patience);;) {
-    const { rings } = contest;
-    patience.signal?.throwIfAborted();
-    if (rings !== held && file.tryLock(exclusive)) return true;
-    held = -1;
-    patience.tellIfDue();
-    const { value: pause, done } = pace.next();
+  deadline: Deadline,
+  knownHeldAt: number,
+): Gen<boolean> {
+  for (let delays = backoff(deadline);;) {
+    const { wakeups } = queue;
+    deadline.signal?.throwIfAborted();
+    if (wakeups !== knownHeldAt && file.tryLock(exclusive)) return true;
+    knownHeldAt = -1;
+    deadline.notifyIfDue();
+    const { value: delay, done } = delays.next();
     if (done) return false;
-    yield* step<unknown>(
-      () => contest.pause(pause, patience),
-      () => contest.pauseSync(pause),
+    yield* op<unknown>(
+      () => queue.sleep(delay, deadline),
+      () => queue.sleepSync(delay),
     );
-    if (contest.rings !== rings) pace = pauses(patience);
+    if (queue.wakeups !== wakeups) delays = backoff(deadline);
   }
 }
 
@@ -124,11 +132,11 @@ function* compete(
  * to `checkInterval` and are jittered, lest waiters that were shut out
  * together come back together; the longest least, for each wakes the process.
  */
-export function* pauses(patience: Patience): Generator<number, void> {
-  let longest = Math.min(FIRST_PAUSE, patience.checkInterval);
-  for (let left; (left = patience.left) > 0;) {
-    const jitter = longest < patience.checkInterval ? 0.5 : 0.1;
-    yield Math.min(longest * (1 - jitter * Math.random()), left);
-    longest = Math.min(longest * GROWTH, patience.checkInterval);
+export function* backoff(deadline: Deadline): Generator<number, void> {
+  let longest = Math.min(INITIAL_DELAY_MS, deadline.checkInterval);
+  for (let remaining; (remaining = deadline.remaining) > 0;) {
+    const jitter = longest < deadline.checkInterval ? 0.5 : 0.1;
+    yield Math.min(longest * (1 - jitter * Math.random()), remaining);
+    longest = Math.min(longest * BACKOFF_FACTOR, deadline.checkInterval);
   }
 }

@@ -2,84 +2,84 @@
 
 import type { Lockable, Watch } from "../../ffi/types.ts";
 import { sleepSync } from "../core/sleep.ts";
-import type { Patience } from "./deadline.ts";
-import { Turns } from "./fifo_mutex.ts";
+import type { Deadline } from "./deadline.ts";
+import { FifoMutex } from "./fifo_mutex.ts";
 
 /** What can be waited for: a file, or several that count as one. */
-export type Contested =
-  & Pick<Lockable, "tryLock" | "identity" | "watch">
+export type Waitable =
+  & Pick<Lockable, "tryLock" | "lockKey" | "watchClose">
   & Partial<Pick<Lockable, "lock">>;
 
-/** By the identity of the file, while somebody waits for it. */
-const contests = new Map<string, Contest>();
+/** By the key of the file, while somebody waits for it. */
+const queues = new Map<string, WaitQueue>();
 
 /** The contest for a file, if anybody in this thread waits for it. */
-export function contestFor(
-  file: Pick<Contested, "identity">,
-): Contest | undefined {
-  // Asking for the identity takes as long as locking: only if it can matter.
-  if (contests.size === 0) return undefined;
-  const identity = file.identity();
-  return identity === null ? undefined : contests.get(identity);
+export function findWaitQueue(
+  file: Pick<Waitable, "lockKey">,
+): WaitQueue | undefined {
+  // Asking for the key takes as long as locking: only if it can matter.
+  if (queues.size === 0) return undefined;
+  const key = file.lockKey();
+  return key === null ? undefined : queues.get(key);
 }
 
-/** Takes part in the contest for a file until {@linkcode Contest.leave}. */
-export function join(file: Contested): Contest {
-  const identity = file.identity();
-  let contest = identity === null ? undefined : contests.get(identity);
-  if (!contest) {
-    contest = new Contest(file, identity);
-    if (identity !== null) contests.set(identity, contest);
+/** Takes part in the contest for a file until {@linkcode WaitQueue.exit}. */
+export function enterWaitQueue(file: Waitable): WaitQueue {
+  const key = file.lockKey();
+  let queue = key === null ? undefined : queues.get(key);
+  if (!queue) {
+    queue = new WaitQueue(file, key);
+    if (key !== null) queues.set(key, queue);
   }
-  contest.join();
-  return contest;
+  queue.enterWaitQueue();
+  return queue;
 }
 
 /** Who waits for one file. The one who has the turn competes for the lock. */
-export class Contest {
-  readonly turns = new Turns();
+export class WaitQueue {
+  readonly mutex = new FifoMutex();
   /** How often somebody may have released the lock since the beginning. */
-  rings = 0;
-  /** Until {@linkcode Contest.rings} goes on from here the lock is taken. */
-  takenAt = -1;
-  readonly #identity: string | null;
+  wakeups = 0;
+  /** Until {@linkcode WaitQueue.wakeups} goes on from here the lock is taken. */
+  heldAtWakeup = -1;
+  readonly #key: string | null;
   readonly #watch: Watch | null;
-  #members = 0;
+  #refCount = 0;
   /** Whoever has the turn, and those who went ahead. */
-  readonly #asleep = new Set<() => void>();
+  readonly #sleepers = new Set<() => void>();
 
-  constructor(file: Contested, identity: string | null) {
-    this.#identity = identity;
-    this.#watch = file.watch(() => this.ring());
+  constructor(file: Waitable, key: string | null) {
+    this.#key = key;
+    this.#watch = file.watchClose(() => this.wakeAll());
   }
 
-  join(): void {
-    this.#members++;
+  enterWaitQueue(): void {
+    this.#refCount++;
   }
 
-  leave(): void {
-    if (--this.#members > 0) return;
-    if (this.#identity !== null) contests.delete(this.#identity);
+  exit(): void {
+    if (--this.#refCount > 0) return;
+    if (this.#key !== null) queues.delete(this.#key);
     this.#watch?.end();
   }
 
   /** Says that the lock may be free. */
-  ring(): void {
-    this.rings++;
-    for (const wake of [...this.#asleep]) wake();
+  wakeAll(): void {
+    this.wakeups++;
+    for (const wake of [...this.#sleepers]) wake();
   }
 
   /** Waits for the next ring, but not longer than that. */
-  pause(milliseconds: number, patience: Patience): Promise<boolean> {
+  sleep(milliseconds: number, deadline: Deadline): Promise<boolean> {
     this.#watch?.listen();
-    return patience.untilWoken(milliseconds, (wake) => {
-      this.#asleep.add(wake);
-      return () => this.#asleep.delete(wake);
+    return deadline.sleepUntilWoken(milliseconds, (wake) => {
+      this.#sleepers.add(wake);
+      return () => this.#sleepers.delete(wake);
     });
   }
 
-  /** {@linkcode Contest.pause}, blocking the thread. */
-  pauseSync(milliseconds: number): void {
+  /** {@linkcode WaitQueue.sleep}, blocking the thread. */
+  sleepSync(milliseconds: number): void {
     if (this.#watch) this.#watch.block(milliseconds);
     else sleepSync(milliseconds);
   }

@@ -13,9 +13,9 @@ import {
   writeAtomicSync,
 } from "../../mod.ts";
 import type { AtomicFile, AtomicOptions } from "../../mod.ts";
-import type { NativeFile } from "../../ffi/types.ts";
+import type { PlatformFile } from "../../ffi/types.ts";
 import { makeDirectories } from "../../src/atomic/destination.ts";
-import { perform, performSync } from "../../src/core/gensync.ts";
+import { runAsync, runSync } from "../../src/core/gensync.ts";
 import { leftovers, WAYS, WHOLE } from "../fixtures/atomic.ts";
 import {
   folder,
@@ -399,7 +399,7 @@ test("AtomicFile.commit() and discard() wait for operations under way", async ()
   using dir = folder();
   const path = join(dir.path, "a");
   let goOn = () => {};
-  const slow = (file: NativeFile): Partial<NativeFile> => ({
+  const slow = (file: PlatformFile): Partial<PlatformFile> => ({
     async write(data) {
       await new Promise<void>((resolve) => goOn = resolve);
       return await file.write(data);
@@ -537,7 +537,7 @@ test(
 test("atomic writing finds that a root is there", async () => {
   const { root } = parse(process.cwd());
   for (const durable of [false, true]) {
-    await perform(makeDirectories(root, durable));
-    performSync(makeDirectories(root, durable));
+    await runAsync(makeDirectories(root, durable));
+    runSync(makeDirectories(root, durable));
   }
 });

@@ -3,8 +3,8 @@ import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { native } from "../../ffi/mod.ts";
-import type { Native, NativeFile, OpenMode } from "../../ffi/types.ts";
+import { platform } from "../../ffi/mod.ts";
+import type { OpenMode, Platform, PlatformFile } from "../../ffi/types.ts";
 import { Lock, openAtomic, writeAtomic, writeAtomicSync } from "../../mod.ts";
 import { isWhole } from "../fixtures/checked.ts";
 import { leftovers, WAYS } from "../fixtures/atomic.ts";
@@ -106,7 +106,7 @@ test("cleaning removes the second name that a crash leaves on a published file",
 /** Does something before the first attempt to lock of somebody's. */
 function beforeLock(action: (path: string) => void, dir: string) {
   let done = false;
-  return (file: NativeFile): Partial<NativeFile> => ({
+  return (file: PlatformFile): Partial<PlatformFile> => ({
     tryLock(exclusive) {
       if (!done) {
         done = true;
@@ -148,10 +148,10 @@ for (const [way, write] of WAYS) {
   test(`${way}: a writer whose file a cleaner has locked takes another`, async () => {
     using dir = folder();
     const path = join(dir.path, "a");
-    let cleaner: NativeFile | undefined;
+    let cleaner: PlatformFile | undefined;
     await withFiles(
       beforeLock((temporary) => {
-        cleaner = native().openSync(temporary, EXISTING, 0);
+        cleaner = platform().openSync(temporary, EXISTING, 0);
         assert.ok(cleaner.tryLock(true));
       }, dir.path),
       () => write(path, "whole"),
@@ -186,11 +186,11 @@ test(
 
 /** Runs a body in which cleaners open what they find in this way. */
 function opening(
-  change: (open: () => NativeFile, mode: OpenMode) => NativeFile,
+  change: (open: () => PlatformFile, mode: OpenMode) => PlatformFile,
   body: () => Promise<void>,
 ): Promise<void> {
   return withNative((real) => {
-    const openSync: Native["openSync"] = (path, mode, creationMode) => {
+    const openSync: Platform["openSync"] = (path, mode, creationMode) => {
       const open = () => real.openSync(path, mode, creationMode);
       return mode.create ? open() : change(open, mode);
     };

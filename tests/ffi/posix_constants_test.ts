@@ -19,7 +19,7 @@ const LINUX: Plain = {
   EINTR: 4,
   EWOULDBLOCK: 11,
   EACCES: 13,
-  records: {
+  recordLocks: {
     lockf: { set: 6, wait: 7 },
     ofd: { set: 37, wait: 38, get: 36 },
     F_RDLCK: 0,
@@ -27,7 +27,7 @@ const LINUX: Plain = {
     F_UNLCK: 2,
     offsets: { type: 0, whence: 2, start: 8, length: 16 },
   },
-  registersToFill: 0,
+  variadicPadding: 0,
   linux: true,
 };
 
@@ -45,7 +45,7 @@ const APPLE: Plain = {
   EINTR: 4,
   EWOULDBLOCK: 35,
   EACCES: 13,
-  records: {
+  recordLocks: {
     lockf: { set: 8, wait: 9 },
     ofd: { set: 90, wait: 91, get: 92 },
     F_RDLCK: 1,
@@ -53,7 +53,7 @@ const APPLE: Plain = {
     F_UNLCK: 2,
     offsets: { type: 20, whence: 22, start: 0, length: 8 },
   },
-  registersToFill: 6,
+  variadicPadding: 6,
   linux: false,
 };
 
@@ -62,7 +62,7 @@ const INTEL_MAC: Plain = {
   ...APPLE,
   fstat: "fstat$INODE64",
   fstatfs: "fstatfs$INODE64",
-  registersToFill: 0,
+  variadicPadding: 0,
 };
 
 /** sys/stat.h and sys/mount.h of XNU: fields, and the bytes of each. */
@@ -131,7 +131,7 @@ for (const [name, [expected, structs]] of Object.entries(SYSTEMS)) {
   });
 
   test(`posix: the structs of ${name} are read where its headers put them`, () => {
-    const { type, whence, start, length } = constants.records.offsets;
+    const { type, whence, start, length } = constants.recordLocks.offsets;
     const flock = layout(structs.flock);
     assert.deepEqual(
       [type, whence, start, length],
@@ -156,7 +156,7 @@ for (const [name, [expected, structs]] of Object.entries(SYSTEMS)) {
 
 /** What the package says, by the names that `c/constants.c` prints. */
 function ours(): Record<string, number> {
-  const { records, ...system } = posixConstants()!;
+  const { recordLocks: records, ...system } = posixConstants()!;
   const { offsets } = records;
   const numbers = {
     LOCK_SH: common.LOCK_SH,

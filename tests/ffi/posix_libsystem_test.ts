@@ -53,7 +53,7 @@ for (const arch of ["x64", "arm64"]) {
 
       const stat = fs.fstatSync(ours, { bigint: true });
       assert.equal(system.inode!(ours), stat.ino);
-      assert.equal(system.identity(ours), `${stat.dev}:${stat.ino}`);
+      assert.equal(system.lockKey(ours), `${stat.dev}:${stat.ino}`);
       assert.equal(
         system.isFile(ours, fs.lstatSync(path, { bigint: true })),
         true,
@@ -63,7 +63,7 @@ for (const arch of ["x64", "arm64"]) {
       assert.equal(system.isLocal(proc), false);
       assert.equal(system.seek(ours, 5, 0), 5);
       assert.deepEqual(system.holders(ours, true), []);
-      assert.equal(system.watch(ours, () => {}), null);
+      assert.equal(system.watchClose(ours, () => {}), null);
       for (const fd of [ours, theirs, proc]) fs.closeSync(fd);
     },
     "cc(1) on Linux",

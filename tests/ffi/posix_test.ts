@@ -5,11 +5,16 @@ import {
   type PosixConstants,
   posixConstants,
 } from "../../ffi/posix/constants.ts";
-import { descriptors } from "../../ffi/file/fd_platform.ts";
+import { fdPlatform } from "../../ffi/file/fd_platform.ts";
 import { recordLocks } from "../../ffi/posix/fcntl.ts";
 import { posix } from "../../ffi/posix/posix.ts";
 import { Unsupported } from "../../ffi/types.ts";
-import type { CValue, Runtime, Signature, System } from "../../ffi/types.ts";
+import type {
+  CValue,
+  FfiRuntime,
+  OsLocks,
+  Signature,
+} from "../../ffi/types.ts";
 import { folder, openDescriptors, test, untold } from "../support/harness.ts";
 
 const linux = posixConstants("linux", "x64")!;
@@ -34,12 +39,12 @@ function failing(...errnos: number[]) {
     },
   };
   const types: Record<string, Signature> = {};
-  const runtime: Runtime = {
+  const runtime: FfiRuntime = {
     bind(_, functions) {
       Object.assign(types, functions);
       return Object.fromEntries(
         Object.keys(functions).map((name) => [name, fakes[name]]),
-      ) as ReturnType<Runtime["bind"]>;
+      ) as ReturnType<FfiRuntime["bind"]>;
     },
     errno: () => () => errno,
   };
@@ -121,7 +126,7 @@ for (const name of ["ofd", "lockf"] as const) {
 }
 
 test("posix: record locks are taken to be there unless the system denies it", () => {
-  const { F_UNLCK, F_RDLCK, F_WRLCK } = linux.records;
+  const { F_UNLCK, F_RDLCK, F_WRLCK } = linux.recordLocks;
   const answers: [number, number, boolean][] = [
     [0, F_UNLCK, false],
     [0, F_RDLCK, true],
@@ -134,7 +139,7 @@ test("posix: record locks are taken to be there unless the system denies it", ()
       new Int16Array(buffer)[0] = kind;
       return errno === 0 ? 0 : -1;
     };
-    const runtime = { bind: () => ({ fcntl }) } as unknown as Runtime;
+    const runtime = { bind: () => ({ fcntl }) } as unknown as FfiRuntime;
     const fail = () => assert.fail("to ask is no reason to fail");
     const records = recordLocks(runtime, linux, () => errno, fail);
     assert.equal(records.present(3), expected, `${errno} ${kind}`);
@@ -214,7 +219,7 @@ test("posix: Apple's arm64 gets the variadic argument of fcntl(2) on the stack",
 
 test("posix: the inode is found where an old glibc exports no fstat", () => {
   const asked: string[] = [];
-  const runtime: Runtime = {
+  const runtime: FfiRuntime = {
     bind: (_, functions) => {
       const names = Object.keys(functions);
       if (names.includes("fstat")) throw new Error("undefined symbol: fstat");
@@ -223,7 +228,7 @@ test("posix: the inode is found where an old glibc exports no fstat", () => {
         const stat = values.at(-1) as Uint8Array;
         new BigUint64Array(stat.buffer)[1] = 4711n;
         return 0;
-      }])) as ReturnType<Runtime["bind"]>;
+      }])) as ReturnType<FfiRuntime["bind"]>;
     },
     errno: () => () => 0,
   };
@@ -260,7 +265,7 @@ test("posix: file systems of this machine are told from those of others", () => 
 });
 
 /** A system whose only answer is an inode. */
-function systemWith(inode: (fd: number) => bigint, isLocal = true): System {
+function systemWith(inode: (fd: number) => bigint, isLocal = true): OsLocks {
   return {
     ...untold,
     locker: () => assert.fail("no other locks are asked for"),
@@ -283,14 +288,14 @@ test("a descriptor that is not the system's is never locked", async () => {
     create: true,
     exclusive: false,
   };
-  const native = descriptors(systemWith(() => 1n));
+  const native = fdPlatform(systemWith(() => 1n));
   assert.throws(() => native.openSync(path, mode, 0o600), Unsupported);
   await assert.rejects(async () => await native.open(path, mode, 0o600), {
     name: "Unsupported",
   });
   assert.equal(openDescriptors(dir.path), 0, "the file is closed again");
   const fd = fs.openSync(path, "r");
-  assert.throws(() => native.descriptor(fd), Unsupported);
+  assert.throws(() => native.fromFd(fd), Unsupported);
   fs.closeSync(fd);
 });
 
@@ -303,9 +308,9 @@ test("one descriptor proves the others, but standard input proves none", () => {
     asked.push(fd);
     return fs.fstatSync(fd, { bigint: true }).ino;
   };
-  const native = descriptors(systemWith(inode));
+  const native = fdPlatform(systemWith(inode));
   const fd = fs.openSync(path, "r");
-  for (const each of [0, 0, fd, fd, 0]) native.descriptor(each);
+  for (const each of [0, 0, fd, fd, 0]) native.fromFd(each);
   assert.deepEqual(asked, [0, 0, fd]);
   fs.closeSync(fd);
 });
@@ -322,7 +327,7 @@ test("a path is opened on the thread once it is known to be of this machine", as
   for (const isLocal of [true, false]) {
     const path = join(dir.path, `local ${isLocal}`);
     const inode = (fd: number) => fs.fstatSync(fd, { bigint: true }).ino;
-    const native = descriptors(systemWith(inode, isLocal));
+    const native = fdPlatform(systemWith(inode, isLocal));
     const first = native.open(path, mode, 0o600);
     assert.ok(first instanceof Promise, "unknown paths may be slow");
     const closing = (await first).close();

@@ -3,7 +3,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { DenoApi } from "../../ffi/runtime/deno_api.ts";
-import { denoFiles } from "../../ffi/file/deno_platform.ts";
+import { denoPlatform } from "../../ffi/file/deno_platform.ts";
 import {
   folder,
   runScript,
@@ -168,12 +168,12 @@ test(
 test("Deno without FFI and without locks of its own says what to do", () => {
   const deno = { version: { deno: "2.6.0" }, FsFile: { prototype: {} } };
   const api = deno as unknown as DenoApi;
-  assert.throws(() => denoFiles(api, false), {
+  assert.throws(() => denoPlatform(api, false), {
     name: "Unsupported",
     message: /2\.6\.0.*--allow-ffi.*update/,
   });
   // On Windows FFI is of no use to it.
-  assert.throws(() => denoFiles(api, true), {
+  assert.throws(() => denoPlatform(api, true), {
     name: "Unsupported",
     message: /2\.6\.0((?!--allow-ffi).)*update/,
   });

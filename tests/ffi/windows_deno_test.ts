@@ -2,15 +2,15 @@ import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
-import { appending } from "../../ffi/windows/append_queue.ts";
+import { serializeAppends } from "../../ffi/windows/append_queue.ts";
 import type {
   DenoApi,
   DenoFile,
   DenoOpenOptions,
 } from "../../ffi/runtime/deno_api.ts";
-import { denoFiles } from "../../ffi/file/deno_platform.ts";
+import { denoPlatform } from "../../ffi/file/deno_platform.ts";
 import { denoLocks } from "../../ffi/file/deno_locks.ts";
-import type { NativeFile, OpenMode } from "../../ffi/types.ts";
+import type { OpenMode, PlatformFile } from "../../ffi/types.ts";
 import {
   Lock,
   LOCK_EX,
@@ -125,11 +125,11 @@ function imitatedDeno() {
     open: async (path: string, options: DenoOpenOptions) =>
       await openSync(path, options),
   } as unknown as DenoApi;
-  return { pile, files: denoFiles(deno, true) };
+  return { pile, files: denoPlatform(deno, true) };
 }
 
 /** Runs a body with two open files of that Deno. */
-function withTwo(body: (pile: Pile, a: NativeFile, b: NativeFile) => void) {
+function withTwo(body: (pile: Pile, a: PlatformFile, b: PlatformFile) => void) {
   using dir = folder();
   const { pile, files } = imitatedDeno();
   const path = join(dir.path, "a.lock");
@@ -263,7 +263,7 @@ test("Windows: Deno replaces a file of which nobody is the owner", async () => {
 test("Windows: Deno's own error is no advice to pass --allow-ffi", () => {
   const { files } = imitatedDeno();
   assert.throws(
-    () => files.descriptor(3),
+    () => files.fromFd(3),
     (error: Error) =>
       /Deno\.FsFile/.test(error.message) && !/ffi/.test(error.message),
   );
@@ -300,7 +300,7 @@ test("Windows: what is appended stays together, and lets others run meanwhile", 
   const log: string[] = [];
   const piece = 2 ** 16;
   let room = 3;
-  const write = appending((data) => {
+  const write = serializeAppends((data) => {
     if (room-- === 0) throw new Error("full");
     log.push(`${data[0]}: ${data.length}`);
     return data.length;

@@ -3,13 +3,13 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
-import { descriptors } from "../../ffi/file/fd_platform.ts";
-import { exchange } from "../../ffi/windows/stacked_locks.ts";
-import { native, useNative } from "../../ffi/mod.ts";
+import { fdPlatform } from "../../ffi/file/fd_platform.ts";
+import { replaceable } from "../../ffi/windows/stacked_locks.ts";
+import { platform, setPlatformForTesting } from "../../ffi/mod.ts";
 import { Unsupported } from "../../ffi/types.ts";
-import type { CValue, Runtime, SystemError } from "../../ffi/types.ts";
+import type { CValue, FfiRuntime, SystemError } from "../../ffi/types.ts";
 import { windows } from "../../ffi/windows/windows.ts";
-import { freeName } from "../../ffi/windows/unlink.ts";
+import { renameAndUnlink } from "../../ffi/windows/unlink.ts";
 import { Lock, LOCK_EX, LOCK_NB, LOCK_SH, lockSync } from "../../mod.ts";
 import {
   PidFileLock,
@@ -287,7 +287,7 @@ test("Windows: a file is not opened for appending alone", () => {
   using dir = folder();
   const path = join(dir.path, "a");
   fs.writeFileSync(path, "one");
-  const files = descriptors(answering({}).system);
+  const files = fdPlatform(answering({}).system);
   const file = files.openSync(path, parseMode("a"), 0o666);
   // What the system appends to has no other place to write to.
   fs.writeSync(file.fd!, Uint8Array.of(120), 0, 1, 0);
@@ -395,8 +395,8 @@ test(
 function pile() {
   const locks: [file: number, exclusive: boolean][] = [];
   const log: string[] = [];
-  const { tryLock, unlock } = exchange<number>({
-    take(file, exclusive) {
+  const { tryLock, unlock } = replaceable<number>({
+    push(file, exclusive) {
       const denied = locks.some(([other, kind]) =>
         exclusive || kind && other !== file
       );
@@ -404,7 +404,7 @@ function pile() {
       if (!denied) locks.push([file, exclusive]);
       return !denied;
     },
-    drop(file) {
+    pop(file) {
       log.push("drop");
       const mine = locks.filter(([owner]) => owner === file);
       const gone = mine.find(([, exclusive]) => exclusive) ?? mine[0];
@@ -445,16 +445,16 @@ test("Windows: nobody comes in between when an exclusive lock becomes shared", (
 
 test("Windows: a shared lock that cannot be put on top of itself stays", () => {
   let locks = 0;
-  const { tryLock } = exchange<number>({
-    take: () => locks === 0 && ++locks > 0,
-    drop: () => locks > 0 && locks-- > 0,
+  const { tryLock } = replaceable<number>({
+    push: () => locks === 0 && ++locks > 0,
+    pop: () => locks > 0 && locks-- > 0,
   });
   assert.equal(tryLock(1, false), true);
   assert.equal(locks, 1);
 });
 
 test("Windows: unlocking ends, though there were always something to unlock", () => {
-  const { unlock } = exchange<number>({ take: () => true, drop: () => true });
+  const { unlock } = replaceable<number>({ push: () => true, pop: () => true });
   unlock(1);
 });
 
@@ -470,7 +470,7 @@ test("Windows: a shared lock that cannot become exclusive is gone", () => {
 /** A Windows of which each function gives the next of its answers. */
 function answering(answers: Record<string, number[]>) {
   const calls: [name: string, ...values: CValue[]][] = [];
-  const runtime: Runtime = {
+  const runtime: FfiRuntime = {
     bind: (_library, functions) =>
       Object.fromEntries(
         Object.keys(functions).map((name) => [name, (...values: CValue[]) => {
@@ -482,7 +482,7 @@ function answering(answers: Record<string, number[]>) {
           ]);
           return answers[name]?.shift() ?? 1;
         }]),
-      ) as ReturnType<Runtime["bind"]>,
+      ) as ReturnType<FfiRuntime["bind"]>,
     errno: () => assert.fail("Windows has none"),
   };
   return { system: windows(runtime), calls };
@@ -567,14 +567,14 @@ test("Windows: a name is free though the file cannot be removed yet", () => {
   using dir = folder();
   const path = join(dir.path, "a.lock");
   fs.writeFileSync(path, "");
-  freeName(path, () => {
+  renameAndUnlink(path, () => {
     throw Object.assign(new Error("somebody has it open"), { code: "EBUSY" });
   });
   const [name, ...others] = fs.readdirSync(dir.path);
   assert.match(name, /^\.portalock\.[0-9a-f]{16}\.tmp$/);
   assert.deepEqual(others, []);
   fs.writeFileSync(path, "");
-  freeName(path);
+  renameAndUnlink(path);
   assert.deepEqual(fs.readdirSync(dir.path), []);
 });
 
@@ -584,7 +584,7 @@ test(
     using dir = folder();
     const [path, target] = ["a.lock", "b"].map((name) => join(dir.path, name));
     fs.symlinkSync(target, path);
-    const files = descriptors(answering({}).system);
+    const files = fdPlatform(answering({}).system);
     const mode = { ...parseMode("a"), noFollow: true };
     assert.throws(() => files.openSync(path, mode, 0o666), { code: "ELOOP" });
     const open = async () => await files.open(path, mode, 0o666);
@@ -633,7 +633,7 @@ test("Windows: what is read-only can be a slot, and be cleaned up", async () => 
   for (const path of [slot, left]) fs.writeFileSync(path, "");
   // As Node and Bun say it, and Wine does not, whose root may write anything.
   await withNative(({ openSync }) => ({
-    open: (...how) => Promise.resolve().then(() => native().openSync(...how)),
+    open: (...how) => Promise.resolve().then(() => platform().openSync(...how)),
     openSync(path, mode, ...how) {
       const denied = mode.write && [slot, left].includes(path);
       if (denied) throw systemError("EPERM", 1);
@@ -651,13 +651,13 @@ test("Windows: what is read-only can be a slot, and be cleaned up", async () => 
 });
 
 test("Windows: processors of 32 bits are refused", () => {
-  const before = useNative(undefined);
+  const before = setPlatformForTesting(undefined);
   const { arch } = process;
   Object.defineProperty(process, "arch", { value: "ia32" });
   try {
-    assert.throws(() => native(), /cannot lock on win32 ia32/);
+    assert.throws(() => platform(), /cannot lock on win32 ia32/);
   } finally {
     Object.defineProperty(process, "arch", { value: arch });
-    useNative(before);
+    setPlatformForTesting(before);
   }
 }, "locks that pile up");

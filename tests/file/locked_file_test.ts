@@ -5,7 +5,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { FileTooLarge, Lock, LockException, SeekMode } from "../../mod.ts";
 import type { FileInfo, FileMode, LockedFile } from "../../mod.ts";
-import type { NativeFile } from "../../ffi/types.ts";
+import type { PlatformFile } from "../../ffi/types.ts";
 import {
   folder,
   openDescriptors,
@@ -173,7 +173,7 @@ test("LockedFile reads an empty file as nothing", async () => {
 
 test("LockedFile continues reads and writes that the system cuts short", async () => {
   const short = (data: Uint8Array) => data.subarray(0, 3);
-  const change = (real: NativeFile) => ({
+  const change = (real: PlatformFile) => ({
     read: (into: Uint8Array) => real.read(short(into)),
     readSync: (into: Uint8Array) => real.readSync(short(into)),
     write: (data: Uint8Array) => real.write(short(data)),

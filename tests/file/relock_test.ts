@@ -3,7 +3,7 @@ import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import type { NativeFile } from "../../ffi/types.ts";
+import type { PlatformFile } from "../../ffi/types.ts";
 import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../mod.ts";
 import { BoundedSemaphore, PidFileLock, TemporaryFileLock } from "../../mod.ts";
 import { LOCK_UN } from "../../mod.ts";
@@ -93,10 +93,10 @@ for (const [locker, ...needs] of LOCKERS) {
       async () => {
         using it = lockFile(locker);
         let calls = 0;
-        const counts = (file: NativeFile): Partial<NativeFile> => ({
+        const counts = (file: PlatformFile): Partial<PlatformFile> => ({
           tryLock: (exclusive) => (calls++, file.tryLock(exclusive)),
           unlock: () => (calls++, file.unlock()),
-          announce: () => (calls++, file.announce()),
+          wakeWatchers: () => (calls++, file.wakeWatchers()),
         });
         await withFiles(counts, async () => {
           for (const flags of [LOCK_SH, LOCK_EX]) {
@@ -180,7 +180,7 @@ for (const [locker, ...needs] of LOCKERS) {
       `${form} with "${locker}" reports what the system says and keeps the lock`,
       async () => {
         using it = lockFile(locker);
-        const fails = (file: NativeFile): Partial<NativeFile> => ({
+        const fails = (file: PlatformFile): Partial<PlatformFile> => ({
           tryLock(exclusive) {
             if (!exclusive) return file.tryLock(exclusive);
             if (locker === "flock") file.unlock();
@@ -306,7 +306,7 @@ for (const [locker, ...needs] of LOCKERS) {
     `a downgrade with "${locker}" wakes readers here where nobody else tells`,
     async () => {
       using it = lockFile(locker);
-      const untold = () => ({ watch: () => null, announce() {} });
+      const untold = () => ({ watchClose: () => null, wakeWatchers() {} });
       await withFiles(untold, async () => {
         await using file = it.writer();
         using _pauses = onlyShortPauses(0);
@@ -363,7 +363,7 @@ for (const [form, relock] of FORMS) {
   test(`${form} with "flock" that cannot have the old lock back closes the file`, async () => {
     using it = lockFile("flock");
     let lost = false;
-    const fails = (file: NativeFile): Partial<NativeFile> => ({
+    const fails = (file: PlatformFile): Partial<PlatformFile> => ({
       // Another writer comes between, and stays.
       tryLock: (exclusive) => !lost && !exclusive && file.tryLock(exclusive),
       unlock: () => (lost = true, file.unlock()),
@@ -385,7 +385,7 @@ for (const [form, relock] of FORMS) {
     using it = lockFile("flock");
     let after = 0;
     let lost = false;
-    const fails = (file: NativeFile): Partial<NativeFile> => ({
+    const fails = (file: PlatformFile): Partial<PlatformFile> => ({
       tryLock(exclusive) {
         if (exclusive) return false;
         return lost && ++after < 4 ? false : file.tryLock(exclusive);
@@ -473,7 +473,7 @@ test('two readers who both upgrade with "flock": both get in, one after the othe
 test("two readers who both upgrade where a failed attempt keeps the shared lock", async () => {
   using it = lockFile("flock");
   let others = 2;
-  const keeps = (file: NativeFile): Partial<NativeFile> => ({
+  const keeps = (file: PlatformFile): Partial<PlatformFile> => ({
     tryLock: (exclusive) =>
       exclusive && others > 1 ? false : file.tryLock(exclusive),
     unlock: () => (others--, file.unlock()),
@@ -547,7 +547,7 @@ test(
     using it = lockFile("flock");
     let attempts = 0;
     // As where a failed attempt keeps the shared lock.
-    const keeps = (file: NativeFile): Partial<NativeFile> => ({
+    const keeps = (file: PlatformFile): Partial<PlatformFile> => ({
       tryLock: (exclusive) =>
         exclusive && attempts++ === 0 ? false : file.tryLock(exclusive),
     });

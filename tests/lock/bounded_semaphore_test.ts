@@ -6,7 +6,7 @@ import process from "node:process";
 import { setImmediate, setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
-import type { NativeFile } from "../../ffi/types.ts";
+import type { PlatformFile } from "../../ffi/types.ts";
 import {
   AlreadyLocked,
   BoundedSemaphore,
@@ -231,7 +231,7 @@ for (const [form, acquire] of FORMS) {
     await using _held = await semaphore(1).acquire();
     const waits = async (s: BoundedSemaphore, options?: AcquireOptions) => {
       let attempts = 0;
-      const hooks = (file: NativeFile) => ({
+      const hooks = (file: PlatformFile) => ({
         tryLock: (exclusive: boolean) => (attempts++, file.tryLock(exclusive)),
       });
       await withFiles(

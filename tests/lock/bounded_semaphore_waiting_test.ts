@@ -3,7 +3,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { setImmediate, setTimeout as delay } from "node:timers/promises";
-import type { NativeFile } from "../../ffi/types.ts";
+import type { PlatformFile } from "../../ffi/types.ts";
 import { AlreadyLocked, BoundedSemaphore, Lock } from "../../mod.ts";
 import type { BoundedSemaphoreOptions, LockedFile } from "../../mod.ts";
 import {
@@ -88,7 +88,7 @@ test(
   async () => {
     using dir = slots();
     using _pauses = onlyShortPauses(0);
-    await withFiles(() => ({ watch: () => null }), async () => {
+    await withFiles(() => ({ watchClose: () => null }), async () => {
       const [holder, other] = [dir.semaphore(2), dir.semaphore(2)];
       for (const waiter of [holder, other]) {
         await holder.acquire();
@@ -154,7 +154,7 @@ for (const form of FORMS) {
       for (const moment of [3, 4, 6, 7, 9]) {
         const held = [0, 1, 2].map(dir.foreign);
         let attempts = 0;
-        const hooks = (file: NativeFile) => ({
+        const hooks = (file: PlatformFile) => ({
           tryLock(exclusive: boolean) {
             const locked = file.tryLock(exclusive);
             if (++attempts === moment) {
@@ -293,7 +293,7 @@ test(
     const waiting = semaphore.acquire();
     assert.equal(await isSettled(waiting), false);
     let attempts = 0;
-    const hooks = (file: NativeFile) => ({
+    const hooks = (file: PlatformFile) => ({
       tryLock(exclusive: boolean) {
         // The thread is blocked from now on; so nobody but the kernel can tell.
         if (++attempts === 6) held[0].release();
@@ -417,7 +417,7 @@ test("an attempt that does not wait has no more than one file open", async () =>
   const holder = dir.semaphore(10);
   for (let i = 0; i < 10; i++) await holder.acquire();
   let [open, most] = [0, 0];
-  const hooks = (file: NativeFile) => {
+  const hooks = (file: PlatformFile) => {
     most = Math.max(most, ++open);
     return {
       close: () => (open--, file.close()),
@@ -445,7 +445,7 @@ const WAYS: [string, (s: BoundedSemaphore) => unknown][] = [
 /** Does something before the first file of all is locked. */
 const before = (happens: () => void) => {
   let happened = false;
-  return (file: NativeFile) => ({
+  return (file: PlatformFile) => ({
     tryLock(exclusive: boolean) {
       if (!happened) happens();
       happened = true;
@@ -532,7 +532,7 @@ for (const form of FORMS) {
     `BoundedSemaphore.${form}() does not go on for ever where files are never in their place`,
     async () => {
       using dir = slots();
-      const nowhere = () => ({ isAt: () => false });
+      const nowhere = () => ({ isStillAt: () => false });
       const failing = withFiles(
         nowhere,
         async () => await dir.semaphore(1)[form](),
@@ -550,7 +550,7 @@ for (const form of FORMS) {
     using dir = slots();
     const error = systemError("EIO", 5);
     const failing = withFiles(() => ({
-      isAt() {
+      isStillAt() {
         throw error;
       },
       // Somebody has a copy of the descriptor: closing alone unlocks nothing.
@@ -707,7 +707,7 @@ for (const form of FORMS) {
     const held = dir.foreign(0);
     let attempts = 0;
     await withFiles((file) => ({
-      watch: () => null,
+      watchClose: () => null,
       tryLock(exclusive) {
         if (++attempts === 5) held.release();
         return file.tryLock(exclusive);
@@ -784,7 +784,7 @@ test("a release of a slot that fails wakes the next all the same", async () => {
   using dir = slots();
   using _pauses = onlyShortPauses(0);
   await withFiles((file) => ({
-    watch: () => null,
+    watchClose: () => null,
     unlock() {
       file.unlock();
       throw systemError("EIO", 5);
@@ -813,7 +813,7 @@ test(
   async () => {
     using dir = slots();
     using _pauses = onlyShortPauses(0);
-    await withFiles(() => ({ watch: () => null }), async () => {
+    await withFiles(() => ({ watchClose: () => null }), async () => {
       const held = dir.foreign(0);
       const semaphore = dir.semaphore(1);
       const waiting = semaphore.acquire();

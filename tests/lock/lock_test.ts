@@ -536,9 +536,9 @@ test("a file that does not tell what it is is released all the same", async () =
   const other = join(dir.path, "b.lock");
   let stale = false;
   await withFiles((real) => ({
-    identity() {
+    lockKey() {
       if (stale) throw systemError("ESTALE", 116);
-      return real.identity();
+      return real.lockKey();
     },
   }), async () => {
     const held = new Lock(other).acquireSync();

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 import { Worker as Thread } from "node:worker_threads";
-import type { NativeFile } from "../../ffi/types.ts";
+import type { PlatformFile } from "../../ffi/types.ts";
 import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../mod.ts";
 import { LockException, lockHolders, lockSync, unlock } from "../../mod.ts";
 import type { LastingWait, LockOptions } from "../../mod.ts";
@@ -489,7 +489,7 @@ for (const form of FORMS) {
     ] as const;
     for (const [code, errno, kind, message] of cases) {
       let attempts = 0;
-      const fails = (_file: NativeFile): Partial<NativeFile> => ({
+      const fails = (_file: PlatformFile): Partial<PlatformFile> => ({
         tryLock() {
           attempts++;
           const error = systemError(code, errno);

@@ -4,8 +4,8 @@ import { open } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
-import { native } from "../../ffi/mod.ts";
-import type { Native, SelfLockingFile } from "../../ffi/types.ts";
+import { platform } from "../../ffi/mod.ts";
+import type { Platform, SelfLockingFile } from "../../ffi/types.ts";
 import { AlreadyLocked, lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../mod.ts";
 import {
   LOCK_UN,
@@ -188,7 +188,7 @@ for (const [form, call] of FORMS) {
 
   test(`${form} tells contention from errors`, async () => {
     await withNative(() => ({
-      descriptor: () => ({
+      fromFd: () => ({
         ...untold,
         tryLock() {
           throw systemError("ENOLCK", 37);
@@ -265,8 +265,8 @@ test(
   "lock() twice at once lets one after the other have it alone, as on macOS",
   async () => {
     using it = twoDescriptors();
-    const stays = ({ descriptor }: Native): Partial<Native> => ({
-      descriptor(fd) {
+    const stays = ({ fromFd: descriptor }: Platform): Partial<Platform> => ({
+      fromFd(fd) {
         const real = descriptor(fd);
         return Object.assign(Object.create(real) as typeof real, {
           // Where flock(2) leaves a shared lock that cannot become exclusive.
@@ -279,9 +279,9 @@ test(
             shared.delete(fd);
             real.unlock();
           },
-          identity: () => real.identity(),
-          watch: () => null,
-          announce() {},
+          lockKey: () => real.lockKey(),
+          watchClose: () => null,
+          wakeWatchers() {},
         });
       },
     });
@@ -394,7 +394,7 @@ test(
     using it = twoDescriptors();
     const [one, two] = it.fds;
     lockSync(one, LOCK_EX);
-    const contender = native().descriptor(two);
+    const contender = platform().fromFd(two);
     let garbage: unknown[] = [];
     for (let i = 0; i < 100_000; i++) {
       if (i % 50 === 0) {

@@ -4,7 +4,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { Lock, type LockOptions } from "../../mod.ts";
-import { native } from "../../ffi/mod.ts";
+import { platform } from "../../ffi/mod.ts";
 import { parseMode } from "../../src/options/open_mode.ts";
 import { folder, openDescriptors, test } from "../support/harness.ts";
 
@@ -140,12 +140,12 @@ test(
   async () => {
     using dir = folder();
     const mode = { ...parseMode("x+"), noFollow: true };
-    assert.ok(!native().isNear(dir.path));
-    const first = native().open(join(dir.path, "a"), mode, 0o600);
+    assert.ok(!platform().isLocalDirectory(dir.path));
+    const first = platform().open(join(dir.path, "a"), mode, 0o600);
     assert.ok(first instanceof Promise);
     (await first).closeSync();
-    assert.ok(native().isNear(dir.path));
-    const second = native().open(join(dir.path, "b"), mode, 0o600);
+    assert.ok(platform().isLocalDirectory(dir.path));
+    const second = platform().open(join(dir.path, "b"), mode, 0o600);
     assert.ok(!(second instanceof Promise));
     second.closeSync();
   },

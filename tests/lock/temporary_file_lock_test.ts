@@ -6,7 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../mod.ts";
 import { LockUnsupported, TemporaryFileLock } from "../../mod.ts";
 import type { LockedFile } from "../../mod.ts";
-import type { Native, NativeFile } from "../../ffi/types.ts";
+import type { Platform, PlatformFile } from "../../ffi/types.ts";
 import {
   descriptorsLeft,
   everyRuntime,
@@ -122,7 +122,7 @@ for (const [form, acquire] of FORMS) {
     await holder.acquire();
     // Only the first file that is opened meets the one that is unlinked.
     let attempts = 0;
-    const change = (real: NativeFile): Partial<NativeFile> => ({
+    const change = (real: PlatformFile): Partial<PlatformFile> => ({
       tryLock(exclusive) {
         if (++attempts === 1) holder.releaseSync();
         return real.tryLock(exclusive);
@@ -145,7 +145,7 @@ for (const [form, acquire] of FORMS) {
     const third = new TemporaryFileLock(path);
     await holder.acquire();
     let attempts = 0;
-    const change = (real: NativeFile): Partial<NativeFile> => ({
+    const change = (real: PlatformFile): Partial<PlatformFile> => ({
       tryLock(exclusive) {
         if (++attempts === 1) {
           holder.releaseSync();
@@ -173,7 +173,7 @@ for (const [form, acquire] of FORMS) {
     const third = new TemporaryFileLock(path);
     await holder.acquire();
     let attempts = 0;
-    const change = (real: NativeFile): Partial<NativeFile> => ({
+    const change = (real: PlatformFile): Partial<PlatformFile> => ({
       tryLock(exclusive) {
         attempts++;
         if (attempts === 3) {
@@ -250,7 +250,7 @@ for (const [form, acquire] of FORMS) {
         ? realOpen(victim, { ...mode, noFollow: false }, ...rest)
         : realOpen(...how);
     };
-    let realOpen!: (...how: Parameters<NativeOpen>) => NativeFile;
+    let realOpen!: (...how: Parameters<NativeOpen>) => PlatformFile;
     await withNative((real) => {
       realOpen = real.openSync;
       return {
@@ -304,7 +304,7 @@ for (const [form, acquire] of FORMS) {
   });
 }
 
-type NativeOpen = Native["openSync"];
+type NativeOpen = Platform["openSync"];
 
 test("a TemporaryFileLock that cannot be released at exit keeps no other", async () => {
   using dir = folder();
@@ -493,9 +493,9 @@ test(
 );
 
 /** The methods of a file that have to be called on it. */
-function bound(file: NativeFile): NativeFile {
+function bound(file: PlatformFile): PlatformFile {
   return new Proxy(file, {
-    ownKeys: () => ["tryLock", "unlock", "isAt", "unlink", "closeSync"],
+    ownKeys: () => ["tryLock", "unlock", "isStillAt", "unlink", "closeSync"],
     getOwnPropertyDescriptor: () => ({ enumerable: true, configurable: true }),
     get(target, name) {
       const value = Reflect.get(target, name);
@@ -543,7 +543,7 @@ test("a shared TemporaryFileLock is removed by two who leave together, as on mac
   using dir = folder();
   const path = join(dir.path, "a.lock");
   let meanwhile = () => {};
-  const stays = (file: NativeFile): Partial<NativeFile> => ({
+  const stays = (file: PlatformFile): Partial<PlatformFile> => ({
     // Where flock(2) leaves a shared lock that cannot become exclusive.
     tryLock(exclusive) {
       if (file.tryLock(exclusive)) return true;
@@ -605,7 +605,7 @@ test("TemporaryFileLock whose file never stays in place says so", async () => {
   using dir = folder();
   const path = join(dir.path, "a.lock");
   const lock = new TemporaryFileLock(path, { timeout: Infinity });
-  await withFiles(() => ({ isAt: () => false }), async () => {
+  await withFiles(() => ({ isStillAt: () => false }), async () => {
     await assert.rejects(lock.acquire(), LockUnsupported);
     assert.throws(() => lock.acquireSync(), LockUnsupported);
   });
@@ -629,9 +629,9 @@ test("TemporaryFileLock goes on however often others were faster", async () => {
         if (files > 20_000 || !first) return real.tryLock(exclusive);
         return first = false;
       },
-      isAt: (path) => files > 20_000 && real.isAt(path),
-      watch: () => null,
-      identity: () => null,
+      isStillAt: (path) => files > 20_000 && real.isStillAt(path),
+      watchClose: () => null,
+      lockKey: () => null,
     };
   }, () => lock.acquireSync().closeSync());
   assert.ok(attempts > 40_000);
@@ -643,7 +643,7 @@ test("TemporaryFileLock that cannot look at its path holds nothing", async () =>
   const path = join(dir.path, "a.lock");
   const lock = new TemporaryFileLock(path);
   await withFiles(() => ({
-    isAt() {
+    isStillAt() {
       throw systemError("EIO", 5);
     },
   }), async () => {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { Lock, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "../../mod.ts";
 import type { FileMode } from "../../mod.ts";
-import { lockSettings } from "../../src/options/lock_options.ts";
+import { resolveLockOptions } from "../../src/options/lock_options.ts";
 import { folder, test } from "../support/harness.ts";
 
 type Bad = [option: string, value: unknown, error: "TypeError" | "RangeError"];
@@ -101,7 +101,11 @@ test("options that do not exist are refused, those that do are named", () => {
 
 test("options that are undefined have their defaults", () => {
   const { mode, exclusive, locker, creationMode, throwOnReleaseError, wait } =
-    lockSettings({ mode: undefined, timeout: undefined, flags: undefined });
+    resolveLockOptions({
+      mode: undefined,
+      timeout: undefined,
+      flags: undefined,
+    });
   assert.deepEqual(locker, { name: "flock" });
   assert.equal(mode.name, "a");
   assert.equal(exclusive, true);
@@ -118,10 +122,16 @@ test("options that are undefined have their defaults", () => {
 });
 
 test("flags without LOCK_NB wait as long as it takes, unless timeout is given", () => {
-  assert.equal(lockSettings({ flags: LOCK_EX }).wait.timeout, Infinity);
-  assert.equal(lockSettings({ flags: LOCK_SH }).wait.timeout, Infinity);
-  assert.equal(lockSettings({ flags: LOCK_EX, timeout: 7 }).wait.timeout, 7);
-  assert.equal(lockSettings({ flags: LOCK_EX | LOCK_NB }).wait.timeout, 5000);
+  assert.equal(resolveLockOptions({ flags: LOCK_EX }).wait.timeout, Infinity);
+  assert.equal(resolveLockOptions({ flags: LOCK_SH }).wait.timeout, Infinity);
+  assert.equal(
+    resolveLockOptions({ flags: LOCK_EX, timeout: 7 }).wait.timeout,
+    7,
+  );
+  assert.equal(
+    resolveLockOptions({ flags: LOCK_EX | LOCK_NB }).wait.timeout,
+    5000,
+  );
 });
 
 for (

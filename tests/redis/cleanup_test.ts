@@ -327,7 +327,7 @@ suite("a semaphore has one connection and leaves nothing", async (server) => {
 test(
   "tidy locks in Redis: in a cluster all of a lock has one slot",
   async () => {
-    const { lockNames, semaphoreNames } = await import(
+    const { lockKeys: lockNames, semaphoreKeys: semaphoreNames } = await import(
       "../../src/redis/keys.ts"
     );
     await using cluster = await RedisCluster.start();

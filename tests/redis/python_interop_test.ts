@@ -282,7 +282,7 @@ test(
   async () => {
     const server = await serving();
     const peer = python(true);
-    const patience = { unavailableTimeout: 400, checkInterval: 50 };
+    const deadline = { unavailableTimeout: 400, checkInterval: 50 };
     const readers = Array.from(
       { length: 50 },
       () => lockOf(server, "k", shared),
@@ -291,7 +291,7 @@ test(
     for (const lock of readers) leases.push(await lock.acquire());
     const before = await connections(server, /^portalock-/);
     assert.equal(before.length, 50);
-    await using writer = lockOf(server, "k", patience);
+    await using writer = lockOf(server, "k", deadline);
     const writing = writer.acquire({ timeout: 60_000 });
     await givesUp(peer, server, "k", 2);
     const now = await connections(server, /^portalock-/);

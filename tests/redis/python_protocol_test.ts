@@ -3,7 +3,7 @@ import { after } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { LOCK_SH } from "../../mod.ts";
 import { RedisLock } from "../../src/redis/mod.ts";
-import { Pacing } from "../../src/redis/python/poll_schedule.ts";
+import { PollSchedule } from "../../src/redis/python/poll_schedule.ts";
 import type { RedisLockOptions } from "../../src/redis/mod.ts";
 import { test } from "../support/harness.ts";
 import { detour, Peer, record } from "./support/fake_python.ts";
@@ -27,11 +27,11 @@ async function lockOf(
 ) {
   const clientOptions = {};
   await new RedisLock("other", { url, clientOptions }).run(() => {});
-  const patience = { unavailableTimeout: 400, checkInterval: 100 };
+  const deadline = { unavailableTimeout: 400, checkInterval: 100 };
   return new RedisLock(channel, {
     url,
     clientOptions,
-    ...patience,
+    ...deadline,
     ...options,
   });
 }
@@ -179,28 +179,28 @@ test("Redis: what is no question is not answered", async () => {
 
 test("Redis: however many ask, no look is put off", async () => {
   // Timers are late, so a look is meant to be somewhat sooner.
-  const prompt = new Pacing(250).left;
+  const prompt = new PollSchedule(250).remaining;
   assert.ok(prompt > 0 && prompt <= 245, `${prompt}`);
-  const pacing = new Pacing(60_000);
+  const pacing = new PollSchedule(60_000);
   const start = performance.now();
-  assert.equal(pacing.asked(), true);
-  while (performance.now() < start + 10) assert.equal(pacing.asked(), false);
-  assert.equal(pacing.left, 0);
+  assert.equal(pacing.onPing(), true);
+  while (performance.now() < start + 10) assert.equal(pacing.onPing(), false);
+  assert.equal(pacing.remaining, 0);
   // It goes on looking, while who asked may still be there.
   for (let i = 0; i < 20; i++) {
-    pacing.looked();
-    assert.ok(pacing.left <= 60, `${pacing.left}`);
+    pacing.onPoll();
+    assert.ok(pacing.remaining <= 60, `${pacing.remaining}`);
   }
   // Timers may be early.
   await sleep(2100);
-  for (let i = 0; i < 20; i++) pacing.looked();
-  assert.ok(pacing.left > 59_000, `${pacing.left}`);
+  for (let i = 0; i < 20; i++) pacing.onPoll();
+  assert.ok(pacing.remaining > 59_000, `${pacing.remaining}`);
 });
 
 test("Redis: a foreigner that leaves is waited for no longer", async () => {
   const { url } = await serving();
-  const patience = { unavailableTimeout: 10_000, flags: LOCK_SH };
-  await using reader = await lockOf("left", url, patience);
+  const deadline = { unavailableTimeout: 10_000, flags: LOCK_SH };
+  await using reader = await lockOf("left", url, deadline);
   const peer = await Peer.join(url, "left", []);
   const start = performance.now();
   const trying = reader.tryAcquire();

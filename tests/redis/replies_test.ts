@@ -3,9 +3,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import process from "node:process";
 import { Alarm } from "../../src/redis/alarm.ts";
 import { RedisLock } from "../../src/redis/mod.ts";
-import { lockNames } from "../../src/redis/keys.ts";
-import { Presence } from "../../src/redis/acquisition/subscription.ts";
-import type { Session } from "../../src/redis/connection/connection.ts";
+import { lockKeys } from "../../src/redis/keys.ts";
+import { ChannelSubscription } from "../../src/redis/acquisition/subscription.ts";
+import type { LockConnection } from "../../src/redis/connection/connection.ts";
 import { test } from "../support/harness.ts";
 import { Gate } from "./support/delay_proxy.ts";
 import { until } from "./support/binaries.ts";
@@ -143,12 +143,12 @@ test("late answers in Redis: those who leave together unsubscribe once", async (
       subscribe: () => new Promise<void>((resolve) => answer = resolve),
       unsubscribe: () => Promise.resolve(void unsubscribed++),
     },
-  } as unknown as Session;
+  } as unknown as LockConnection;
   let ended = 0;
-  const names = lockNames("together", false);
-  const presence = new Presence(session, names, () => void ended++);
-  const entries = [1, 2, 3].map(() => presence.enter("x").entry);
-  const left = entries.map((entry) => presence.leave(entry));
+  const names = lockKeys("together", false);
+  const presence = new ChannelSubscription(session, names, () => void ended++);
+  const entries = [1, 2, 3].map(() => presence.add("x").acquisition);
+  const left = entries.map((entry) => presence.remove(entry));
   answer();
   await Promise.all(left);
   assert.deepEqual([ended, unsubscribed], [1, 1]);

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { STEP } from "../../src/redis/acquisition/scripts.ts";
+import { LOCK_SCRIPT } from "../../src/redis/acquisition/scripts.ts";
 import type { Operation } from "../../src/redis/acquisition/scripts.ts";
 import { test } from "../support/harness.ts";
 import { RedisServer } from "./support/server.ts";
@@ -8,7 +8,7 @@ const KEYS = ["portalock:{jobs}", "portalock:{jobs}:queue"];
 
 const step = (server: RedisServer, operation: Operation, entry: string) =>
   server.command(
-    ...["EVAL", STEP.text, KEYS.length, ...KEYS],
+    ...["EVAL", LOCK_SCRIPT.text, KEYS.length, ...KEYS],
     ...[operation, entry, "portalock:session:", "", "jobs", ""],
   );
 

@@ -1,19 +1,19 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { AlreadyLocked, LOCK_SH, LockException } from "../../mod.ts";
-import { AS_LONG_AS_IT_TAKES } from "../../src/options/acquire_options.ts";
-import type { Wait } from "../../src/options/acquire_options.ts";
+import { WAIT_FOREVER } from "../../src/options/acquire_options.ts";
+import type { WaitSettings } from "../../src/options/acquire_options.ts";
 import { RedisLock } from "../../src/redis/mod.ts";
-import { lockNames } from "../../src/redis/keys.ts";
+import { lockKeys } from "../../src/redis/keys.ts";
 import { RedisLockBase } from "../../src/redis/redis_lock_base.ts";
-import { addressed } from "../../src/redis/connection/client_adapter.ts";
-import type { Source } from "../../src/redis/connection/client_adapter.ts";
+import { fromUrl } from "../../src/redis/connection/client_adapter.ts";
+import type { RedisSource } from "../../src/redis/connection/client_adapter.ts";
 import {
+  acquireConnection,
   closeIdle,
-  useSession,
-  within,
+  withDeadline,
 } from "../../src/redis/connection/pool.ts";
-import { Patience } from "../../src/wait/deadline.ts";
+import { Deadline } from "../../src/wait/deadline.ts";
 import { runtimes, test } from "../support/harness.ts";
 import type { RedisServer } from "./support/server.ts";
 import {
@@ -199,26 +199,32 @@ suite("a timeout does not wait for a silent server", async (server) => {
 
 test("an attempt in Redis: what fails after its wait has ended is nobody's error", async () => {
   const signal = AbortSignal.abort("enough");
-  const patience = new Patience({ ...AS_LONG_AS_IT_TAKES, signal });
+  const deadline = new Deadline({ ...WAIT_FOREVER, signal });
   const late = sleep(10).then(() => Promise.reject(new Error("late")));
   const end = performance.now() + 60_000;
   const ended = (error: unknown) => error === "enough";
-  await assert.rejects(within(patience, end, late), ended);
+  await assert.rejects(withDeadline(deadline, end, late), ended);
   await sleep(50);
 });
 
 suite("loading node-redis is no silence of the server", async (server) => {
   const source = {
-    ...addressed({}, { url: server.url }),
+    ...fromUrl({}, { url: server.url }),
     load: () => sleep(1200),
   };
-  const opened = (wait: Partial<Wait>) => {
-    const patience = new Patience({ ...AS_LONG_AS_IT_TAKES, ...wait });
-    return useSession(source, "a", patience, patience.left > 0, 1000);
+  const opened = (wait: Partial<WaitSettings>) => {
+    const deadline = new Deadline({ ...WAIT_FOREVER, ...wait });
+    return acquireConnection(
+      source,
+      "a",
+      deadline,
+      deadline.remaining > 0,
+      1000,
+    );
   };
   const once = { failWhenLocked: true };
-  (await opened(once)).done();
-  (await opened({})).done();
+  (await opened(once)).release();
+  (await opened({})).release();
   // But it takes of what a wait may last, and ends with it.
   await assert.rejects(opened({ timeout: 50 }), /is being loaded/);
   const signal = AbortSignal.timeout(50);
@@ -228,10 +234,10 @@ suite("loading node-redis is no silence of the server", async (server) => {
 
 /** A lock whose server is found by a test. */
 class LockOf extends RedisLockBase {
-  constructor(source: Source) {
-    const wait = AS_LONG_AS_IT_TAKES;
+  constructor(source: RedisSource) {
+    const wait = WAIT_FOREVER;
     const settings = { source, wait, unavailableTimeout: 60_000 };
-    super(lockNames("of", false), "x", settings);
+    super(lockKeys("of", false), "x", settings);
   }
 }
 
@@ -241,7 +247,7 @@ test("an attempt in Redis: loading node-redis is a part of the wait", async () =
   let later = 0;
   performance.now = () => now.call(performance) + later;
   const lock = new LockOf({
-    ...addressed({}, {}),
+    ...fromUrl({}, {}),
     // It takes a minute, but not of the test's time.
     load: () => Promise.resolve(later += 60_000),
     locate: () => new Promise(() => {}),

@@ -10,8 +10,8 @@ import { createInterface } from "node:readline";
 import { test as nodeTest } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { native, useNative } from "../../ffi/mod.ts";
-import type { Native, NativeFile } from "../../ffi/types.ts";
+import { platform, setPlatformForTesting } from "../../ffi/mod.ts";
+import type { Platform, PlatformFile } from "../../ffi/types.ts";
 
 /** A runtime that tests can start child processes on. */
 export interface TestRuntime {
@@ -344,7 +344,7 @@ export function watches(): number {
 
 /** A lock of whose release this process is told by the kernel alone. */
 export function foreign(path: string): { release(): void } {
-  const file = native().openSync(
+  const file = platform().openSync(
     path,
     { read: true, write: true, append: true, create: true, exclusive: false },
     0o666,
@@ -359,33 +359,33 @@ export function foreign(path: string): { release(): void } {
   };
 }
 
-/** Runs a body with a {@linkcode Native} that is partly another. */
+/** Runs a body with a {@linkcode Platform} that is partly another. */
 export async function withNative<T>(
-  change: (real: Native) => Partial<Native>,
+  change: (real: Platform) => Partial<Platform>,
   body: () => T | Promise<T>,
 ): Promise<T> {
-  const real = native();
-  useNative({ ...real, ...change(real) });
+  const real = platform();
+  setPlatformForTesting({ ...real, ...change(real) });
   try {
     return await body();
   } finally {
-    useNative(real);
+    setPlatformForTesting(real);
   }
 }
 
 /** {@linkcode withNative} that changes every file which is opened. */
 export function withFiles<T>(
-  change: (real: NativeFile) => Partial<NativeFile>,
+  change: (real: PlatformFile) => Partial<PlatformFile>,
   body: () => T | Promise<T>,
 ): Promise<T> {
   return withNative((real) => changedFiles(real, change), body);
 }
 
 function changedFiles(
-  real: Native,
-  change: (real: NativeFile) => Partial<NativeFile>,
-): Pick<Native, "open" | "openSync"> {
-  const changed = (file: NativeFile): NativeFile => {
+  real: Platform,
+  change: (real: PlatformFile) => Partial<PlatformFile>,
+): Pick<Platform, "open" | "openSync"> {
+  const changed = (file: PlatformFile): PlatformFile => {
     const other = change(file);
     return new Proxy(file, {
       get(target, name) {
@@ -415,18 +415,18 @@ export function onlyShortPauses(
     lengths.push(milliseconds);
     return milliseconds > longest ? never : milliseconds;
   };
-  const real = native();
+  const real = platform();
   const { setTimeout } = globalThis;
-  const change = (file: NativeFile): Partial<NativeFile> => ({
-    watch(closed) {
-      const watch = file.watch(closed);
+  const change = (file: PlatformFile): Partial<PlatformFile> => ({
+    watchClose(closed) {
+      const watch = file.watchClose(closed);
       return watch && {
         ...watch,
         block: (milliseconds) => watch.block(cut(milliseconds, Infinity)),
       };
     },
   });
-  useNative({ ...real, ...changedFiles(real, change) });
+  setPlatformForTesting({ ...real, ...changedFiles(real, change) });
   globalThis.setTimeout = Object.assign(
     (callback: () => void, milliseconds: number) =>
       setTimeout(callback, cut(milliseconds, 2 ** 31 - 1)),
@@ -436,7 +436,7 @@ export function onlyShortPauses(
     lengths,
     [Symbol.dispose]() {
       globalThis.setTimeout = setTimeout;
-      useNative(real);
+      setPlatformForTesting(real);
     },
   };
 }
@@ -483,11 +483,11 @@ export function activeTimers(): Set<unknown> & Disposable {
 
 /** What a system answers that tells nobody of anything. */
 export const untold = {
-  identity: (_fd?: number) => "0:0",
+  lockKey: (_fd?: number) => "0:0",
   isFile: () => true,
   unlink() {},
-  watch: () => null,
-  announce() {},
+  watchClose: () => null,
+  wakeWatchers() {},
   holders: () => [],
 };
 
@@ -665,7 +665,7 @@ function mounts(): boolean {
 
 function hasDescriptors(): boolean {
   try {
-    native().descriptor(0);
+    platform().fromFd(0);
     return true;
   } catch {
     return false;

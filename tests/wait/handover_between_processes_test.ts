@@ -4,7 +4,7 @@ import { once } from "node:events";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { native } from "../../ffi/mod.ts";
+import { platform } from "../../ffi/mod.ts";
 import { Lock, LOCK_EX, lockSync } from "../../mod.ts";
 import {
   folder,
@@ -170,7 +170,7 @@ test(
       await delay(300);
       assert.equal(await new Lock(path, { timeout: 0 }).tryAcquire(), null);
       // The file stays open, and no attempt follows.
-      native().descriptor(fd).unlock();
+      platform().fromFd(fd).unlock();
       await waiting;
       assert.equal(await new Lock(path, { timeout: 0 }).tryAcquire(), null);
       fs.closeSync(fd);

@@ -4,8 +4,8 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { setImmediate, setTimeout as delay } from "node:timers/promises";
-import { native } from "../../ffi/mod.ts";
-import type { NativeFile } from "../../ffi/types.ts";
+import { platform } from "../../ffi/mod.ts";
+import type { PlatformFile } from "../../ffi/types.ts";
 import { Lock, lock, LOCK_EX, LOCK_SH, lockSync, unlock } from "../../mod.ts";
 import {
   descriptorTargets,
@@ -55,7 +55,7 @@ test(
 for (const form of FORMS) {
   const misses = (
     moment: string,
-    hooks: (file: NativeFile, release: () => void) => Partial<NativeFile>,
+    hooks: (file: PlatformFile, release: () => void) => Partial<PlatformFile>,
   ) =>
     test(
       `Lock.${form}() misses no release ${moment}`,
@@ -71,15 +71,15 @@ for (const form of FORMS) {
     );
 
   misses("between the first attempt and the watch", (file, release) => ({
-    watch(closed) {
+    watchClose(closed) {
       release();
-      return file.watch(closed);
+      return file.watchClose(closed);
     },
   }));
 
   misses("between the watch and the next attempt", (file, release) => ({
-    watch(closed) {
-      const watch = file.watch(closed);
+    watchClose(closed) {
+      const watch = file.watchClose(closed);
       release();
       return watch;
     },
@@ -122,13 +122,13 @@ for (const form of FORMS) {
       const fd = fs.openSync(path, "a+");
       lockSync(fd, LOCK_EX);
       let attempts = 0;
-      const hooks = (file: NativeFile) => ({
+      const hooks = (file: PlatformFile) => ({
         tryLock(exclusive: boolean) {
           const locked = file.tryLock(exclusive);
           // When pauses are long already: told, but not released yet.
           if (++attempts === 13) fs.closeSync(fs.openSync(path, "r"));
           // Released, and nobody is told.
-          if (attempts === 14) native().descriptor(fd).unlock();
+          if (attempts === 14) platform().fromFd(fd).unlock();
           return locked;
         },
       });
@@ -153,7 +153,7 @@ for (const form of FORMS) {
 /** Hooks that do something after an attempt of that number. */
 const after = (done: Record<number, () => void>) => {
   let attempts = 0;
-  return (file: NativeFile) => ({
+  return (file: PlatformFile) => ({
     tryLock(exclusive: boolean) {
       const locked = file.tryLock(exclusive);
       done[++attempts]?.();
@@ -257,7 +257,7 @@ test("unlock() opens no device again to wake waiters", () => {
   const ringsOf = (path: string, flags: string) => {
     const fd = fs.openSync(path, flags);
     let rings = 0;
-    const watch = native().descriptor(fd).watch(() => rings++)!;
+    const watch = platform().fromFd(fd).watchClose(() => rings++)!;
     unlock(fd);
     watch.block(20);
     watch.end();

@@ -1,16 +1,16 @@
 import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Lockable } from "../../ffi/types.ts";
-import { AS_LONG_AS_IT_TAKES } from "../../src/options/acquire_options.ts";
-import type { Wait } from "../../src/options/acquire_options.ts";
-import { perform, performSync, step } from "../../src/core/gensync.ts";
-import { now, Patience } from "../../src/wait/deadline.ts";
-import { Turns } from "../../src/wait/fifo_mutex.ts";
-import { pauses, waitFor } from "../../src/wait/wait_loop.ts";
+import { WAIT_FOREVER } from "../../src/options/acquire_options.ts";
+import type { WaitSettings } from "../../src/options/acquire_options.ts";
+import { op, runAsync, runSync } from "../../src/core/gensync.ts";
+import { Deadline, now } from "../../src/wait/deadline.ts";
+import { FifoMutex } from "../../src/wait/fifo_mutex.ts";
+import { acquireWithWait, backoff } from "../../src/wait/wait_loop.ts";
 import { activeTimers, counted, test, untold } from "../support/harness.ts";
 
-const patience = (options: Partial<Wait> = {}) =>
-  new Patience({ ...AS_LONG_AS_IT_TAKES, timeout: 5000, ...options });
+const deadline = (options: Partial<WaitSettings> = {}) =>
+  new Deadline({ ...WAIT_FOREVER, timeout: 5000, ...options });
 
 /** A file that nobody tells of, and what attempts to lock it come to. */
 const file = (tryLock: () => boolean): Lockable => ({
@@ -20,12 +20,12 @@ const file = (tryLock: () => boolean): Lockable => ({
   unlock() {},
 });
 
-const waiting = (tryLock: () => boolean, options: Partial<Wait>) =>
-  waitFor(file(tryLock), true, patience(options), () => {});
+const waiting = (tryLock: () => boolean, options: Partial<WaitSettings>) =>
+  acquireWithWait(file(tryLock), true, deadline(options), () => {});
 
 test("pauses begin within a millisecond and grow up to checkInterval", () => {
   const some: number[] = [];
-  for (const pause of pauses(patience({ checkInterval: 40 }))) {
+  for (const pause of backoff(deadline({ checkInterval: 40 }))) {
     some.push(pause);
     if (some.length === 1000) break;
   }
@@ -33,7 +33,7 @@ test("pauses begin within a millisecond and grow up to checkInterval", () => {
   assert.ok(some.every((pause) => pause > 0 && pause <= 40));
   assert.ok(some.slice(20).every((pause) => pause >= 36));
   assert.ok(new Set(some.slice(20)).size > 900, "they are jittered");
-  for (const pause of pauses(patience({ checkInterval: 0.1 }))) {
+  for (const pause of backoff(deadline({ checkInterval: 0.1 }))) {
     assert.ok(pause <= 0.1);
     break;
   }
@@ -48,8 +48,8 @@ test("a pause wakes the process up once", async () => {
   };
   globalThis.setTimeout = Object.assign(counting, setTimeout);
   try {
-    const { untilWoken } = Patience.prototype;
-    const sleep = untilWoken.bind(patience());
+    const { sleepUntilWoken: untilWoken } = Deadline.prototype;
+    const sleep = untilWoken.bind(deadline());
     for (let i = 0; i < 20; i++) await sleep(10.5, () => () => {});
   } finally {
     globalThis.setTimeout = setTimeout;
@@ -60,20 +60,24 @@ test("a pause wakes the process up once", async () => {
 
 test("pauses end with the wait, the last one at its very end", () => {
   const start = now();
-  const wait = patience({ timeout: 20, checkInterval: 1000 });
-  const all = pauses(wait);
-  for (let { left } = wait, next; !(next = all.next()).done; { left } = wait) {
+  const wait = deadline({ timeout: 20, checkInterval: 1000 });
+  const all = backoff(wait);
+  for (
+    let { remaining: left } = wait, next;
+    !(next = all.next()).done;
+    { remaining: left } = wait
+  ) {
     assert.ok(next.value <= left, "no pause reaches beyond the end");
     const end = now() + next.value;
     while (now() < end);
   }
   assert.ok(now() - start >= 20);
-  assert.deepEqual([...pauses(patience({ timeout: 0 }))], []);
-  assert.deepEqual([...pauses(patience({ failWhenLocked: true }))], []);
+  assert.deepEqual([...backoff(deadline({ timeout: 0 }))], []);
+  assert.deepEqual([...backoff(deadline({ failWhenLocked: true }))], []);
 });
 
 test("waitFor() attempts once more when the time is over", async () => {
-  for (const carryOut of [perform, performSync]) {
+  for (const carryOut of [runAsync, runSync]) {
     const start = now();
     let last = 0;
     const attempt = () => (last = now(), false);
@@ -90,11 +94,11 @@ test("waitFor() leaves no listener and no timer behind", async () => {
   try {
     let left = 5;
     const attempt = () => --left === 0;
-    assert.ok(await perform(waiting(attempt, { signal })));
+    assert.ok(await runAsync(waiting(attempt, { signal })));
     assert.equal(listeners.left(), 0);
     const before = timers.left();
     const abort = () => (queueMicrotask(() => controller.abort("now")), false);
-    const ended = perform(waiting(abort, { signal }));
+    const ended = runAsync(waiting(abort, { signal }));
     await assert.rejects(ended, (reason) => reason === "now");
     assert.equal(timers.left(), before, "an aborted pause has no timer");
   } finally {
@@ -108,7 +112,7 @@ test("waitFor() ends when the signal is aborted during an attempt", async () => 
   const { signal } = controller;
   let attempts = 0;
   const attempt = () => (attempts++, controller.abort("now"), false);
-  const ended = perform(waiting(attempt, { signal }));
+  const ended = runAsync(waiting(attempt, { signal }));
   await assert.rejects(ended, (reason) => reason === "now");
   assert.equal(attempts, 1);
 });
@@ -116,10 +120,12 @@ test("waitFor() ends when the signal is aborted during an attempt", async () => 
 test("who is told of the wait may end it, and nothing is left", async () => {
   const controller = new AbortController();
   const { signal } = controller;
-  const wait = { ...AS_LONG_AS_IT_TAKES, signal, timeout: 5000 };
-  const told = new Patience(wait, () => controller.abort("enough"));
+  const wait = { ...WAIT_FOREVER, signal, timeout: 5000 };
+  const told = new Deadline(wait, () => controller.abort("enough"));
   using timers = activeTimers();
-  const ended = perform(waitFor(file(() => false), true, told, () => {}));
+  const ended = runAsync(
+    acquireWithWait(file(() => false), true, told, () => {}),
+  );
   await assert.rejects(ended, (reason) => reason === "enough");
   assert.equal(timers.size, 0);
 });
@@ -140,37 +146,37 @@ function blocking(code?: string) {
 test("a wait that blocks the thread and has no end is the system's", () => {
   for (const exclusive of [true, false]) {
     const { it, asked } = blocking();
-    const endless = patience({ timeout: Infinity });
-    assert.ok(performSync(waitFor(it, exclusive, endless, () => {})));
+    const endless = deadline({ timeout: Infinity });
+    assert.ok(runSync(acquireWithWait(it, exclusive, endless, () => {})));
     assert.deepEqual(asked, ["attempt", exclusive ? "exclusive" : "shared"]);
   }
 });
 
 test("a wait with an end or somebody to tell is by attempts", async () => {
-  const told = new Patience(
-    { ...AS_LONG_AS_IT_TAKES, timeout: Infinity },
+  const told = new Deadline(
+    { ...WAIT_FOREVER, timeout: Infinity },
     () => {},
   );
   const attempts = ["attempt", "attempt", "attempt"];
-  for (const wait of [told, patience({ timeout: 1e9 })]) {
+  for (const wait of [told, deadline({ timeout: 1e9 })]) {
     const { it, asked } = blocking();
-    assert.ok(performSync(waitFor(it, true, wait, () => {})));
+    assert.ok(runSync(acquireWithWait(it, true, wait, () => {})));
     assert.deepEqual(asked, attempts);
   }
   const { it, asked } = blocking();
-  const endless = patience({ timeout: Infinity });
-  assert.ok(await perform(waitFor(it, true, endless, () => {})));
+  const endless = deadline({ timeout: Infinity });
+  assert.ok(await runAsync(acquireWithWait(it, true, endless, () => {})));
   assert.deepEqual(asked, attempts, "it does not block the thread");
 });
 
 test("what the system takes for a deadlock is waited for by attempts", () => {
   const { it, asked } = blocking("EDEADLK");
-  const endless = () => patience({ timeout: Infinity });
-  assert.ok(performSync(waitFor(it, true, endless(), () => {})));
+  const endless = () => deadline({ timeout: Infinity });
+  assert.ok(runSync(acquireWithWait(it, true, endless(), () => {})));
   assert.deepEqual(asked, ["attempt", "exclusive", "attempt"]);
   const { it: broken } = blocking("ENOLCK");
-  const failing = waitFor(broken, true, endless(), () => {});
-  assert.throws(() => performSync(failing), { code: "ENOLCK" });
+  const failing = acquireWithWait(broken, true, endless(), () => {});
+  assert.throws(() => runSync(failing), { code: "ENOLCK" });
 });
 
 test(
@@ -179,11 +185,11 @@ test(
     function* recipe() {
       const results: unknown[] = [];
       results.push(
-        yield* step(() => Promise.resolve("waited"), () => "blocked"),
+        yield* op(() => Promise.resolve("waited"), () => "blocked"),
       );
-      results.push(yield* step(() => 1, () => 1));
+      results.push(yield* op(() => 1, () => 1));
       try {
-        yield* step(() => Promise.reject("no"), () => {
+        yield* op(() => Promise.reject("no"), () => {
           throw "no";
         });
       } catch (error) {
@@ -191,35 +197,36 @@ test(
       }
       return results;
     }
-    assert.deepEqual(await perform(recipe()), ["waited", 1, "no"]);
-    assert.deepEqual(performSync(recipe()), ["blocked", 1, "no"]);
+    assert.deepEqual(await runAsync(recipe()), ["waited", 1, "no"]);
+    assert.deepEqual(runSync(recipe()), ["blocked", 1, "no"]);
   },
 );
 
 test("Turns pass in order of arrival and nobody overtakes", async () => {
-  const turns = new Turns();
-  assert.equal(turns.tryTake(), true);
-  assert.equal(turns.tryTake(), false);
+  const turns = new FifoMutex();
+  assert.equal(turns.tryAcquire(), true);
+  assert.equal(turns.tryAcquire(), false);
   const order: number[] = [];
   const all = [1, 2, 3].map(async (i) => {
-    assert.equal(await turns.take(patience()), true);
+    assert.equal(await turns.acquire(deadline()), true);
     order.push(i);
   });
   for (let i = 0; i < 3; i++) {
-    turns.pass();
-    assert.equal(turns.tryTake(), false, "the turn is passed on, not free");
+    turns.release();
+    assert.equal(turns.tryAcquire(), false, "the turn is passed on, not free");
     await delay(1);
   }
   await Promise.all(all);
   assert.deepEqual(order, [1, 2, 3]);
-  turns.pass();
-  assert.equal(turns.tryTake(), true);
+  turns.release();
+  assert.equal(turns.tryAcquire(), true);
 });
 
 test("Turns.take() gives up at the end of the wait or when aborted", async () => {
-  const turns = new Turns();
-  turns.tryTake();
-  const take = (options: Partial<Wait>) => turns.take(patience(options));
+  const turns = new FifoMutex();
+  turns.tryAcquire();
+  const take = (options: Partial<WaitSettings>) =>
+    turns.acquire(deadline(options));
   assert.equal(await take({ timeout: 0 }), false);
   assert.equal(await take({ failWhenLocked: true }), false);
   assert.equal(await take({ timeout: 15 }), false);
@@ -234,6 +241,6 @@ test("Turns.take() gives up at the end of the wait or when aborted", async () =>
     Promise.resolve(waiting),
     (reason) => reason === "enough",
   );
-  turns.pass();
-  assert.equal(turns.tryTake(), true, "nobody is left in the queue");
+  turns.release();
+  assert.equal(turns.tryAcquire(), true, "nobody is left in the queue");
 });

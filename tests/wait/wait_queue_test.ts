@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { native } from "../../ffi/mod.ts";
-import type { NativeFile } from "../../ffi/types.ts";
+import { platform } from "../../ffi/mod.ts";
+import type { PlatformFile } from "../../ffi/types.ts";
 import {
   AlreadyLocked,
   Lock,
@@ -179,7 +179,7 @@ test("only the head of the queue competes, and not in vain", async () => {
   const path = join(dir.path, "a.lock");
   const TASKS = 200;
   let attempts = 0;
-  const count = (file: NativeFile) => ({
+  const count = (file: PlatformFile) => ({
     tryLock(exclusive: boolean) {
       attempts++;
       return file.tryLock(exclusive);
@@ -209,7 +209,7 @@ test(
     fs.writeFileSync(path, "content");
     const failing = new Error("no space");
     await withFiles(() => ({
-      watch: () => null,
+      watchClose: () => null,
       truncate: () => Promise.reject(failing),
     }), async () => {
       using _pauses = onlyShortPauses(0);
@@ -237,7 +237,7 @@ test(
     const path = join(dir.path, "a.lock");
     const fd = fs.openSync(path, "a");
     await lock(fd, LOCK_EX);
-    await withFiles(() => ({ watch: () => null }), async () => {
+    await withFiles(() => ({ watchClose: () => null }), async () => {
       using _pauses = onlyShortPauses(0);
       const waiting = new Lock(path, { timeout: Infinity }).acquire();
       await settled();
@@ -255,13 +255,13 @@ test(
     using dir = folder();
     const path = join(dir.path, "a.lock");
     const { inside, order, join: enter, leave } = crowd(path);
-    await withFiles(() => ({ watch: () => null }), async () => {
+    await withFiles(() => ({ watchClose: () => null }), async () => {
       await enter("holder");
       enter("first");
       const second = enter("second");
       await settled();
       await leave("holder");
-      native().descriptor(inside.get("first")!.fd!).unlock();
+      platform().fromFd(inside.get("first")!.fd!).unlock();
       await second;
       assert.deepEqual(order, ["holder", "first", "second"]);
       await leave("first");

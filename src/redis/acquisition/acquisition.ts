@@ -1,13 +1,13 @@
 /** One acquisition, from its first step on the server to its last. */
 
-import { failure, hasMoved, replyCode } from "../errors.ts";
-import { sessionPrefix } from "../keys.ts";
-import type { Kind } from "../keys.ts";
-import type { Presence } from "./subscription.ts";
-import { STEP } from "./scripts.ts";
+import { isRedirect, replyCode, toLockException } from "../errors.ts";
+import { replyChannelPrefix } from "../keys.ts";
+import type { LockType } from "../keys.ts";
+import type { ChannelSubscription } from "./subscription.ts";
+import { LOCK_SCRIPT } from "./scripts.ts";
 import type { Operation } from "./scripts.ts";
-import { Waiting } from "./wait.ts";
-import type { Others, Pace } from "./wait.ts";
+import { AcquireWait } from "./wait.ts";
+import type { AcquireWaitSettings, Blockers } from "./wait.ts";
 
 type State =
   | "entering"
@@ -18,29 +18,30 @@ type State =
   | "left";
 
 /** It waits or it holds, on the server. */
-export class Entry {
-  readonly number: number;
-  readonly kind: Kind;
+export class Acquisition {
+  readonly id: number;
+  readonly lockType: LockType;
   /** What the server calls it. */
-  readonly name: string;
-  readonly presence: Presence;
+  readonly member: string;
+  readonly subscription: ChannelSubscription;
   #state: State = "entering";
   /** Whether the server may know it: unless it has refused the first step. */
-  #entered: boolean | undefined;
+  #onServer: boolean | undefined;
   #token = "";
   #error: unknown;
-  #waiting: Waiting | undefined;
-  #left: Promise<void> | undefined;
+  #wait: AcquireWait | undefined;
+  #released: Promise<void> | undefined;
   #controller: AbortController | undefined;
   /** Called once, when it has held and holds no more, before it has left. */
   onEnd: (left: Promise<void>) => void = () => {};
 
-  constructor(presence: Presence, kind: Kind) {
-    const { session } = presence;
-    this.presence = presence;
-    this.kind = kind;
-    this.number = session.number();
-    this.name = `${kind}:${session.id}:${this.number}:${session.client}`;
+  constructor(subscription: ChannelSubscription, lockType: LockType) {
+    const { connection } = subscription;
+    this.subscription = subscription;
+    this.lockType = lockType;
+    this.id = connection.nextId();
+    this.member =
+      `${lockType}:${connection.id}:${this.id}:${connection.clientId}`;
   }
 
   /** What has become of it. */
@@ -54,7 +55,7 @@ export class Entry {
   }
 
   /** Whether it is not known yet what becomes of it. */
-  get open(): boolean {
+  get isPending(): boolean {
     return this.#state === "entering" || this.#state === "waiting";
   }
 
@@ -63,7 +64,7 @@ export class Entry {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
       if (this.#state === "lost") {
-        this.#controller.abort(this.#lossOf(this.#error));
+        this.#controller.abort(this.#lossError(this.#error));
       }
     }
     return this.#controller.signal;
@@ -75,13 +76,13 @@ export class Entry {
   }
 
   /** What kept it out last. */
-  get others(): Others {
-    return this.#waiting?.others ?? { foreigners: 0, holders: [] };
+  get blockers(): Blockers {
+    return this.#wait?.blockers ?? { pythonClients: 0, holders: [] };
   }
 
   /** The session of the entry. */
-  get session(): Presence["session"] {
-    return this.presence.session;
+  get connection(): ChannelSubscription["connection"] {
+    return this.subscription.connection;
   }
 
   /**
@@ -89,15 +90,18 @@ export class Entry {
    *
    * @throws What the server or the connection says.
    */
-  async begin(subscribed: Promise<unknown>, pace: Pace): Promise<void> {
-    this.session.listenFor(pace.unavailableTimeout);
-    this.#waiting = new Waiting(this, pace);
+  async start(
+    subscribed: Promise<unknown>,
+    settings: AcquireWaitSettings,
+  ): Promise<void> {
+    this.connection.startHeartbeat(settings.unavailableTimeout);
+    this.#wait = new AcquireWait(this, settings);
     try {
-      await Promise.all([this.#waiting.settle(), subscribed]);
+      await Promise.all([this.#wait.run(), subscribed]);
     } catch (error) {
-      if (pace.patience.endedBy(error)) throw error;
+      if (settings.deadline.wasCancelledWith(error)) throw error;
       // The client itself only says that it was told to disconnect.
-      throw this.session.lost?.error ?? error;
+      throw this.connection.failure?.error ?? error;
     }
   }
 
@@ -110,108 +114,112 @@ export class Entry {
    * Lets go, whatever it has: the server passes the lock on in the same step.
    * Settles once the server has done so, or is out of reach; never rejects.
    */
-  leave(): Promise<void> {
-    return this.session.awaiting(this.#left ??= this.#leave());
+  release(): Promise<void> {
+    return this.connection.keepAliveWhile(this.#released ??= this.#release());
   }
 
   /** The server says that it waits, or that it may not even do that. */
-  wait(state: "waiting" | "refused"): void {
+  queued(state: "waiting" | "refused"): void {
     this.#state = state;
-    this.#entered = state === "waiting";
-    this.#waiting?.wake();
+    this.#onServer = state === "waiting";
+    this.#wait?.wake();
   }
 
   /** The server says that it holds. */
-  hold(token: string): void {
-    if (this.#over) return;
+  granted(token: string): void {
+    if (this.#ended) return;
     if (this.held) {
       // The reply and the message may both say so.
-      if (token !== this.#token) this.#loseRecord();
+      if (token !== this.#token) this.#recordLost();
       return;
     }
     this.#state = "held";
-    this.#entered = true;
+    this.#onServer = true;
     this.#token = token;
-    this.#waiting?.wake();
+    this.#wait?.wake();
   }
 
   /** A step failed, even if nobody waits for it any more. */
   fail(error: unknown): void {
     // Nothing that can fail comes after entering, so this did not enter.
-    if (replyCode(error) !== undefined) this.#entered ??= false;
-    this.lose(error);
+    if (replyCode(error) !== undefined) this.#onServer ??= false;
+    this.lost(error);
   }
 
   /** It does not count any more. */
-  lose(error: unknown): void {
+  lost(error: unknown): void {
     const { held } = this;
-    if (this.#over) return;
+    if (this.#ended) return;
     this.#state = "lost";
     this.#error = error;
     // If only this step failed, the server may still have the entry.
-    const left = this.#left = this.#clear();
-    this.#waiting?.wake();
+    const left = this.#released = this.#cleanUp();
+    this.#wait?.wake();
     if (!held) return;
-    this.#controller?.abort(this.#lossOf(error));
+    this.#controller?.abort(this.#lossError(error));
     this.onEnd(left);
   }
 
   /** A foreigner asked, and will be gone in a moment. */
-  checkSoon(): void {
-    this.#waiting?.checkSoon();
+  pollSoon(): void {
+    this.#wait?.pollSoon();
   }
 
   /** Asks the server whether it still holds. */
   async verify(): Promise<void> {
     try {
       const answer = await this.send("verify");
-      if (this.held && answer !== this.#token) this.#loseRecord();
+      if (this.held && answer !== this.#token) this.#recordLost();
     } catch (error) {
-      if (this.held) this.lose(error);
+      if (this.held) this.lost(error);
     }
   }
 
   /** Has the server take one step with it. */
   send(operation: Operation, allowed = ""): Promise<unknown> {
-    const { session, names } = this.presence;
-    const { key, queue, shared = "", sharded } = names;
-    return session.run(STEP, [key, queue], [
+    const { connection, keys } = this.subscription;
+    const { key, queue, shared = "", sharded } = keys;
+    return connection.run(LOCK_SCRIPT, [key, queue], [
       operation,
-      this.name,
-      sessionPrefix(names),
+      this.member,
+      replyChannelPrefix(keys),
       sharded ? "S" : "",
       shared,
       allowed,
-    ], () => operation === "release" || !this.#over);
+    ], () => operation === "release" || !this.#ended);
   }
 
-  #loseRecord(): void {
-    this.lose(new Error("the server has lost the record of the lock"));
+  #recordLost(): void {
+    this.lost(new Error("the server has lost the record of the lock"));
   }
 
-  get #over(): boolean {
+  get #ended(): boolean {
     return this.#state === "left" || this.#state === "lost";
   }
 
-  #lossOf(error: unknown): Error {
-    return failure(`Lost the lock on ${this.presence.names.channel}`, error);
+  #lossError(error: unknown): Error {
+    return toLockException(
+      `Lost the lock on ${this.subscription.keys.channel}`,
+      error,
+    );
   }
 
-  #leave(): Promise<void> {
+  #release(): Promise<void> {
     const { held } = this;
     this.#state = "left";
-    this.#waiting?.wake();
-    const left = this.#clear();
+    this.#wait?.wake();
+    const left = this.#cleanUp();
     if (held) this.onEnd(left);
     return left;
   }
 
-  async #clear(): Promise<void> {
+  async #cleanUp(): Promise<void> {
     // Who was refused has nothing on the server.
-    const may = this.#entered !== false && this.session.lost === undefined;
+    const may = this.#onServer !== false &&
+      this.connection.failure === undefined;
     await Promise.allSettled([
-      may ? this.#withdraw() : undefined,
-      this.presence.leave(this),
+      may ? this.#sendRelease() : undefined,
+      this.subscription.remove(this),
     ]);
   }
 
@@ -219,13 +227,13 @@ export class Entry {
    * Has the server remove it. A server that refuses would count it as long as
    * the session lives, so then this ends; what has moved counts no more.
    */
-  async #withdraw(): Promise<void> {
+  async #sendRelease(): Promise<void> {
     try {
       await this.send("release");
     } catch (error) {
       // Answers come in order, so it is known by now what the first step was.
-      const known = this.#entered !== false;
-      if (known && !hasMoved(error)) this.session.lose(error);
+      const known = this.#onServer !== false;
+      if (known && !isRedirect(error)) this.connection.fail(error);
     }
   }
 }

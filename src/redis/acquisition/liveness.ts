@@ -1,33 +1,33 @@
 /** Holders whose connection is there and whose process may not be. */
 
 import { now } from "../../wait/deadline.ts";
-import { clientName, partsOf, sessionPrefix } from "../keys.ts";
-import type { Names } from "../keys.ts";
-import type { Session } from "../connection/connection.ts";
+import { clientName, parseMember, replyChannelPrefix } from "../keys.ts";
+import type { LockKeys } from "../keys.ts";
+import type { LockConnection } from "../connection/connection.ts";
 
 /** So often in a row a holder is silent before its connection is ended. */
-const OFTEN = 2;
+const MAX_MISSED = 2;
 
-interface Suspicion {
+interface ProbeState {
   /** When it was asked last, or answered. */
   since: number;
   /** How often it was asked in vain, the last question included. */
-  questions: number;
+  asked: number;
 }
 
 /** What one session thinks of those whom it waits for. */
-export class Suspicions {
-  readonly #session: Session;
-  readonly #others = new Map<string, Suspicion>();
+export class LivenessProbe {
+  readonly #connection: LockConnection;
+  readonly #probes = new Map<string, ProbeState>();
 
-  constructor(session: Session) {
-    this.#session = session;
+  constructor(connectionId: LockConnection) {
+    this.#connection = connectionId;
   }
 
   /** A session said that it is there. */
-  answered(session: string): void {
-    if (!this.#others.has(session)) return;
-    this.#others.set(session, { since: now(), questions: 0 });
+  onAlive(connectionId: string): void {
+    if (!this.#probes.has(connectionId)) return;
+    this.#probes.set(connectionId, { since: now(), asked: 0 });
   }
 
   /**
@@ -37,48 +37,48 @@ export class Suspicions {
    *
    * @returns A promise if its connection is being ended.
    */
-  meet(
+  check(
     holder: string,
-    names: Names,
+    keys: LockKeys,
     unavailableTimeout: number,
   ): Promise<void> | undefined {
-    const { session, client } = partsOf(holder);
-    const known = this.#others.get(session);
+    const { connectionId, client } = parseMember(holder);
+    const known = this.#probes.get(connectionId);
     if (known && now() - known.since < unavailableTimeout) return undefined;
-    if (known && known.questions >= OFTEN) {
-      this.#others.delete(session);
-      return this.#end(session, client);
+    if (known && known.asked >= MAX_MISSED) {
+      this.#probes.delete(connectionId);
+      return this.#killConnection(connectionId, client);
     }
     this.#forgetOld(unavailableTimeout);
-    const questions = (known?.questions ?? 0) + 1;
-    this.#others.set(session, { since: now(), questions });
-    this.#session.say(
-      names,
-      sessionPrefix(names) + session,
-      `ask ${this.#session.channel(names)}`,
+    const questions = (known?.asked ?? 0) + 1;
+    this.#probes.set(connectionId, { since: now(), asked: questions });
+    this.#connection.publish(
+      keys,
+      replyChannelPrefix(keys) + connectionId,
+      `ask ${this.#connection.replyChannel(keys)}`,
     );
     return undefined;
   }
 
   #forgetOld(unavailableTimeout: number): void {
-    const oldest = now() - (OFTEN + 1) * unavailableTimeout;
-    for (const [session, { since }] of this.#others) {
-      if (since < oldest) this.#others.delete(session);
+    const oldest = now() - (MAX_MISSED + 1) * unavailableTimeout;
+    for (const [connectionId, { since }] of this.#probes) {
+      if (since < oldest) this.#probes.delete(connectionId);
     }
   }
 
   /** Numbers of connections begin anew with a server, so the name is asked. */
-  async #end(session: string, client: string): Promise<void> {
-    const { connection } = this.#session;
+  async #killConnection(connectionId: string, client: string): Promise<void> {
+    const { client: redis } = this.#connection;
     try {
-      const list = await connection.sendCommand([
+      const list = await redis.sendCommand([
         "CLIENT",
         "LIST",
         "ID",
         client,
       ]);
-      const named = String(list).includes(` name=${clientName(session)} `);
-      if (named) await connection.sendCommand(["CLIENT", "KILL", "ID", client]);
+      const named = String(list).includes(` name=${clientName(connectionId)} `);
+      if (named) await redis.sendCommand(["CLIENT", "KILL", "ID", client]);
     } catch {
       // Who may not do that waits until the server notices by itself.
     }

@@ -12,7 +12,7 @@ function script(text: string): Script {
   return { text, sha: createHash("sha1").update(text).digest("hex") };
 }
 
-/** What {@linkcode STEP} does besides letting in who may enter. */
+/** What {@linkcode LOCK_SCRIPT} does besides letting in who may enter. */
 export type Operation = "attempt" | "wait" | "check" | "verify" | "release";
 
 /**
@@ -22,7 +22,7 @@ export type Operation = "attempt" | "wait" | "check" | "verify" | "release";
  * when a reader enters. Returns the token of the entry once it holds; else how
  * many foreigners there are, and who holds.
  */
-export const STEP: Script = script(`
+export const LOCK_SCRIPT: Script = script(`
 local holders, queue = KEYS[1], KEYS[2]
 local operation, mine, prefix, sharded, channel, allowed = unpack(ARGV)
 local publish = sharded .. 'PUBLISH'
@@ -155,7 +155,7 @@ return answer
  * as the key, and the channel and the question; returns how many foreigners
  * received it.
  */
-export const ASK: Script = script(`
+export const PING_SCRIPT: Script = script(`
 local counts = redis.call('PUBSUB', 'NUMSUB', ARGV[1], KEYS[1])
 redis.call('PUBLISH', ARGV[1], ARGV[2])
 return counts[2] - counts[4]

@@ -1,33 +1,33 @@
 /** What one session has on one channel: its entries and its subscription. */
 
-import { Entry } from "./acquisition.ts";
+import { Acquisition } from "./acquisition.ts";
 import { RESERVED } from "../keys.ts";
-import type { Kind, Names } from "../keys.ts";
-import type { Session } from "../connection/connection.ts";
-import { answer, responseChannel } from "../python/protocol.ts";
-import type { Mode } from "../python/protocol.ts";
+import type { LockKeys, LockType } from "../keys.ts";
+import type { LockConnection } from "../connection/connection.ts";
+import { pongMessage, replyChannel } from "../python/protocol.ts";
+import type { Role } from "../python/protocol.ts";
 
 /** From the first entry to the last it is subscribed. */
-export class Presence {
-  readonly session: Session;
-  readonly names: Names;
-  readonly #entries = new Set<Entry>();
+export class ChannelSubscription {
+  readonly connection: LockConnection;
+  readonly keys: LockKeys;
+  readonly #acquisitions = new Set<Acquisition>();
   readonly #channels: string[];
-  readonly #ended: () => void;
+  readonly #onEmpty: () => void;
   /** Asked for, and not refused. */
   #subscribed: Promise<unknown> | undefined;
-  #answered = false;
+  #confirmed = false;
   #unsubscribed: Promise<unknown> | undefined;
 
-  constructor(session: Session, names: Names, ended: () => void) {
-    this.session = session;
-    this.names = names;
-    this.#ended = ended;
-    const { key, shared, sharded } = names;
+  constructor(connection: LockConnection, keys: LockKeys, ended: () => void) {
+    this.connection = connection;
+    this.keys = keys;
+    this.#onEmpty = ended;
+    const { key, shared, sharded } = keys;
     this.#channels = [
       key,
       ...shared === undefined ? [] : [shared],
-      ...sharded ? [session.channel(names)] : [],
+      ...sharded ? [connection.replyChannel(keys)] : [],
     ];
   }
 
@@ -37,30 +37,34 @@ export class Presence {
   }
 
   /** A new entry, and the subscription unless it is there. */
-  enter(kind: Kind): { entry: Entry; subscribed: Promise<unknown> } {
+  add(
+    lockType: LockType,
+  ): { acquisition: Acquisition; subscribed: Promise<unknown> } {
     const subscribed = this.#subscribed ??= this.#subscribe();
-    const entry = new Entry(this, kind);
-    this.#entries.add(entry);
-    this.session.entries.set(entry.number, entry);
-    return { entry, subscribed };
+    const acquisition = new Acquisition(this, lockType);
+    this.#acquisitions.add(acquisition);
+    this.connection.acquisitions.set(acquisition.id, acquisition);
+    return { acquisition, subscribed };
   }
 
   /** Forgets an entry; with the last one ends the subscription. */
-  leave(entry: Entry): Promise<unknown> | undefined {
-    this.#entries.delete(entry);
-    this.session.entries.delete(entry.number);
-    return this.#answered ? this.#endIfEmpty() : this.#endOnceAnswered();
+  remove(acquisition: Acquisition): Promise<unknown> | undefined {
+    this.#acquisitions.delete(acquisition);
+    this.connection.acquisitions.delete(acquisition.id);
+    return this.#confirmed
+      ? this.#unsubscribeIfEmpty()
+      : this.#unsubscribeOnceConfirmed();
   }
 
   /** Nothing of it counts any more. */
-  lose(error: unknown): void {
-    for (const entry of this.#entries) entry.lose(error);
+  fail(error: unknown): void {
+    for (const acquisition of this.#acquisitions) acquisition.lost(error);
   }
 
   #subscribe(): Promise<unknown> {
     const subscribed = this.#subscription("subscribe", "sSubscribe");
     subscribed.then(
-      () => this.#answered = true,
+      () => this.#confirmed = true,
       // Who comes next asks again.
       () => this.#subscribed = undefined,
     );
@@ -71,18 +75,20 @@ export class Presence {
    * node-redis knows of a subscription once it is answered. Until then it would
    * take one that is given up for one that is there, or for somebody else's.
    */
-  async #endOnceAnswered(): Promise<void> {
-    while (this.#subscribed && !this.#answered && !this.session.lost) {
+  async #unsubscribeOnceConfirmed(): Promise<void> {
+    while (this.#subscribed && !this.#confirmed && !this.connection.failure) {
       await this.#subscribed.catch(() => {});
     }
-    await this.#endIfEmpty();
+    await this.#unsubscribeIfEmpty();
   }
 
   /** Whoever comes after that has a presence, and a subscription, of its own. */
-  #endIfEmpty(): Promise<unknown> | undefined {
-    if (this.#entries.size > 0 || this.#unsubscribed) return this.#unsubscribed;
-    this.#ended();
-    const subscribed = this.#answered && !this.session.lost;
+  #unsubscribeIfEmpty(): Promise<unknown> | undefined {
+    if (this.#acquisitions.size > 0 || this.#unsubscribed) {
+      return this.#unsubscribed;
+    }
+    this.#onEmpty();
+    const subscribed = this.#confirmed && !this.connection.failure;
     return this.#unsubscribed = subscribed
       ? this.#subscription("unsubscribe", "sUnsubscribe")
       : Promise.resolve();
@@ -92,31 +98,40 @@ export class Presence {
     command: "subscribe" | "unsubscribe",
     sharded: "sSubscribe" | "sUnsubscribe",
   ): Promise<unknown> {
-    const { connection } = this.session;
-    const send = this.names.sharded ? sharded : command;
-    return connection[send](this.#channels, this.#heard);
+    const { client } = this.connection;
+    const send = this.keys.sharded ? sharded : command;
+    return client[send](this.#channels, this.#onMessage);
   }
 
-  readonly #heard = (message: string, channel: string): void => {
-    const { names, session } = this;
-    if (channel !== names.shared) {
-      if (names.sharded && channel !== names.key) session.told(names, message);
+  readonly #onMessage = (message: string, channel: string): void => {
+    const { keys, connection } = this;
+    if (channel !== keys.shared) {
+      if (keys.sharded && channel !== keys.key) {
+        connection.onMessage(keys, message);
+      }
       return;
     }
-    const responses = responseChannel(message);
+    const responses = replyChannel(message);
     if (responses === undefined) return;
-    session.say(names, responses, answer(session.id, this.#mode()));
+    connection.publish(
+      keys,
+      responses,
+      pongMessage(connection.id, this.#role()),
+    );
     if (responses.startsWith(RESERVED)) return;
-    for (const entry of this.#entries) entry.checkSoon();
+    for (const acquisition of this.#acquisitions) acquisition.pollSoon();
   };
 
   /** How this session takes part, as Python calls it. */
-  #mode(): Mode {
-    const entries = [...this.#entries];
-    if (entries.some(({ held, kind }) => held && kind === "x")) {
+  #role(): Role {
+    const acquisitions = [...this.#acquisitions];
+    if (
+      acquisitions.some(({ held, lockType }) => held && lockType === "x")
+    ) {
       return "exclusive";
     }
-    const shared = entries.length > 0 && entries.every(({ held }) => held);
+    const shared = acquisitions.length > 0 &&
+      acquisitions.every(({ held }) => held);
     return shared ? "shared" : "pending";
   }
 }

@@ -1,25 +1,25 @@
 /** What an entry does until it holds, or gives up. */
 
 import { now } from "../../wait/deadline.ts";
-import type { Patience } from "../../wait/deadline.ts";
-import type { Entry } from "./acquisition.ts";
-import { replyCode, Unanswered } from "../errors.ts";
-import { othersShare } from "../python/peers.ts";
-import { partsOf } from "../keys.ts";
-import { Pacing } from "../python/poll_schedule.ts";
+import type { Deadline } from "../../wait/deadline.ts";
+import type { Acquisition } from "./acquisition.ts";
+import { replyCode, ReplyTimeout } from "../errors.ts";
+import { allPeersShared } from "../python/peers.ts";
+import { parseMember } from "../keys.ts";
+import { PollSchedule } from "../python/poll_schedule.ts";
 import type { Operation } from "./scripts.ts";
 
 /** What the server said last of a lock that cannot be had. */
-export interface Others {
+export interface Blockers {
   /** Participants that are no sessions. */
-  readonly foreigners: number;
+  readonly pythonClients: number;
   /** Entries that hold. */
   readonly holders: readonly string[];
 }
 
 /** How to wait. */
-export interface Pace {
-  readonly patience: Patience;
+export interface AcquireWaitSettings {
+  readonly deadline: Deadline;
   /** Whether to wait for others, not only for the server. */
   readonly waits: boolean;
   /** How long somebody may be silent, in milliseconds. */
@@ -29,134 +29,144 @@ export interface Pace {
 }
 
 /** The wait of one entry. */
-export class Waiting {
-  readonly #entry: Entry;
-  readonly #pace: Pace;
-  readonly #pacing: Pacing;
-  #others: Others = { foreigners: 0, holders: [] };
+export class AcquireWait {
+  readonly #acquisition: Acquisition;
+  readonly #settings: AcquireWaitSettings;
+  readonly #schedule: PollSchedule;
+  #blockers: Blockers = { pythonClients: 0, holders: [] };
   #wake: () => void = () => {};
   /** Settles once the step that is under way has had its effect. */
-  #underWay: Promise<void> | undefined;
-  #asking = false;
-  #stopAsking: () => void = () => {};
+  #pendingStep: Promise<void> | undefined;
+  #probing = false;
+  #stopProbing: () => void = () => {};
 
-  constructor(entry: Entry, pace: Pace) {
-    this.#entry = entry;
-    this.#pace = pace;
-    this.#pacing = new Pacing(pace.patience.checkInterval);
+  constructor(acquisition: Acquisition, settings: AcquireWaitSettings) {
+    this.#acquisition = acquisition;
+    this.#settings = settings;
+    this.#schedule = new PollSchedule(settings.deadline.checkInterval);
   }
 
   /** What kept it out last. */
-  get others(): Others {
-    return this.#others;
+  get blockers(): Blockers {
+    return this.#blockers;
   }
 
   /** Something has become of the entry. */
   wake(): void {
-    if (!this.#entry.open) this.#stopAsking();
+    if (!this.#acquisition.isPending) this.#stopProbing();
     this.#wake();
   }
 
   /** A foreigner asked, and will be gone in a moment. */
-  checkSoon(): void {
-    if (this.#entry.state === "waiting" && this.#pacing.asked()) this.#wake();
+  pollSoon(): void {
+    if (this.#acquisition.state === "waiting" && this.#schedule.onPing()) {
+      this.#wake();
+    }
   }
 
   /** Takes the first step, and others until it is known what becomes of it. */
-  async settle(): Promise<void> {
-    const { patience, waits, unavailableTimeout } = this.#pace;
-    const entry = this.#entry;
+  async run(): Promise<void> {
+    const { deadline, waits, unavailableTimeout } = this.#settings;
+    const acquisition = this.#acquisition;
     this.#step(waits ? "wait" : "attempt");
     const limit = waits
-      ? patience.left
-      : Math.max(patience.left, unavailableTimeout);
+      ? deadline.remaining
+      : Math.max(deadline.remaining, unavailableTimeout);
     const end = now() + limit;
-    while (entry.open) {
-      const left = end - now();
-      if (left <= 0) break;
-      const woken = await this.#pause(left);
-      if (woken || entry.state !== "waiting") continue;
-      this.#pacing.looked();
+    while (acquisition.isPending) {
+      const remaining = end - now();
+      if (remaining <= 0) break;
+      const woken = await this.#pause(remaining);
+      if (woken || acquisition.state !== "waiting") continue;
+      this.#schedule.onPoll();
       this.#step("check");
     }
-    entry.throwIfLost();
-    if (entry.state === "entering" && !this.#asking) {
-      throw new Unanswered("the server has not answered");
+    acquisition.throwIfLost();
+    if (acquisition.state === "entering" && !this.#probing) {
+      throw new ReplyTimeout("the server has not answered");
     }
   }
 
-  #pause(left: number): Promise<boolean> {
-    const { session, state } = this.#entry;
+  #pause(remaining: number): Promise<boolean> {
+    const { connection, state } = this.#acquisition;
     const waiting = state === "waiting";
-    return this.#pace.patience.untilWoken(
-      waiting ? Math.min(left, this.#pacing.left) : left,
+    return this.#settings.deadline.sleepUntilWoken(
+      waiting ? Math.min(remaining, this.#schedule.remaining) : remaining,
       (wake) => {
         this.#wake = wake;
         return () => this.#wake = () => {};
       },
-      waiting ? undefined : session.alarm.set,
+      waiting ? undefined : connection.alarm.set,
     );
   }
 
   #step(operation: Operation, allowed = ""): void {
-    if (this.#underWay) return;
-    this.#underWay = this.#entry.send(operation, allowed).then(
+    if (this.#pendingStep) return;
+    this.#pendingStep = this.#acquisition.send(operation, allowed).then(
       (answer) => {
-        this.#underWay = undefined;
-        this.#answered(operation, answer);
+        this.#pendingStep = undefined;
+        this.#onReply(operation, answer);
       },
       (error) => {
-        this.#underWay = undefined;
+        this.#pendingStep = undefined;
         // What was a master is none any more, for nobody.
-        if (replyCode(error) === "READONLY") this.#entry.session.lose(error);
-        else this.#entry.fail(error);
+        if (replyCode(error) === "READONLY") {
+          this.#acquisition.connection.fail(error);
+        } else this.#acquisition.fail(error);
       },
     );
   }
 
-  #answered(operation: Operation, answer: unknown): void {
-    const entry = this.#entry;
-    if (typeof answer === "string") return entry.hold(answer);
+  #onReply(operation: Operation, answer: unknown): void {
+    const acquisition = this.#acquisition;
+    if (typeof answer === "string") return acquisition.granted(answer);
     // Messages are read before the replies that came with them, so this may be
     // older than the grant. If not, the server has lost its data.
-    if (entry.held) return void entry.verify();
-    if (!entry.open) return;
+    if (acquisition.held) return void acquisition.verify();
+    if (!acquisition.isPending) return;
     const [foreigners, ...holders] = answer as [number, ...string[]];
-    this.#others = { foreigners, holders };
-    const joins = entry.kind === "s" && foreigners > 0 && !this.#asking &&
+    this.#blockers = { pythonClients: foreigners, holders };
+    const canJoin = acquisition.lockType === "s" && foreigners > 0 &&
+      !this.#probing &&
       holders.every((holder) => holder.startsWith("s"));
-    if (joins) this.#join(operation === "attempt" ? "attempt" : "check");
-    else if (operation === "attempt") entry.wait("refused");
-    if (operation === "check") this.#suspect(holders);
+    if (canJoin) {
+      this.#joinPythonReaders(operation === "attempt" ? "attempt" : "check");
+    } else if (operation === "attempt") acquisition.queued("refused");
+    if (operation === "check") this.#probeHolders(holders);
     if (operation !== "wait") return;
-    this.#pace.onWait();
-    entry.wait("waiting");
+    this.#settings.onWait();
+    acquisition.queued("waiting");
   }
 
   /** Enters beside foreigners, if all of them share. */
-  async #join(operation: "attempt" | "check"): Promise<void> {
-    const { session, names } = this.#entry.presence;
-    const { unavailableTimeout } = this.#pace;
-    this.#asking = true;
-    const over = new Promise<void>((resolve) => this.#stopAsking = resolve);
-    const count = await othersShare(session, names, unavailableTimeout, over)
+  async #joinPythonReaders(operation: "attempt" | "check"): Promise<void> {
+    const { connection, keys } = this.#acquisition.subscription;
+    const { unavailableTimeout } = this.#settings;
+    this.#probing = true;
+    const done = new Promise<void>((resolve) => this.#stopProbing = resolve);
+    const count = await allPeersShared(
+      connection,
+      keys,
+      unavailableTimeout,
+      done,
+    )
       .catch(() => undefined);
     // Dropped beside a look, the verdict might be so each time.
-    while (this.#underWay) await this.#underWay;
-    if (this.#entry.open) {
+    while (this.#pendingStep) await this.#pendingStep;
+    if (this.#acquisition.isPending) {
       this.#step(operation, count === undefined ? "" : String(count));
     }
     // An attempt asks once.
-    this.#asking = operation === "attempt";
+    this.#probing = operation === "attempt";
   }
 
-  #suspect(holders: readonly string[]): void {
-    const { session, names } = this.#entry.presence;
-    const { unavailableTimeout } = this.#pace;
+  #probeHolders(holders: readonly string[]): void {
+    const { connection, keys } = this.#acquisition.subscription;
+    const { unavailableTimeout } = this.#settings;
     for (const holder of holders) {
-      if (partsOf(holder).session === session.id) continue;
-      session.suspicions.meet(holder, names, unavailableTimeout)?.then(() => {
-        if (this.#entry.state === "waiting") this.#step("check");
+      if (parseMember(holder).connectionId === connection.id) continue;
+      connection.liveness.check(holder, keys, unavailableTimeout)?.then(() => {
+        if (this.#acquisition.state === "waiting") this.#step("check");
       });
     }
   }

@@ -4,7 +4,7 @@ import type { RedisClientOptions } from "redis";
 import { LockException } from "../../core/errors.ts";
 
 /** What is needed of a client of node-redis, not of the user's: of our own. */
-export interface Connection {
+export interface RedisConnection {
   connect(): Promise<unknown>;
   destroy(): void;
   unref(): void;
@@ -64,21 +64,21 @@ export type RedisClientArgument =
 export interface Server {
   readonly address: string;
   /** Makes a client that is not connected yet. */
-  connection(overrides: RedisClientOptions): Promise<Connection>;
+  connect(overrides: RedisClientOptions): Promise<RedisConnection>;
 }
 
 /** How to find the server of a lock. */
-export interface Source {
+export interface RedisSource {
   /** Whether it is a cluster. */
   readonly sharded: boolean;
   /** Objects or names by which others find the same sessions. */
-  readonly identity: object;
+  readonly poolKey: object;
   /** Loads what connections are made with, unless it is loaded. */
   load?(): Promise<unknown> | undefined;
   /** Finds the server that has a key. */
   locate(key: string): Server | Promise<Server>;
   /** Called when that server said that it has the key no more. */
-  moved(key: string): Promise<unknown>;
+  refreshSlots(key: string): Promise<unknown>;
 }
 
 /** What sessions need, whatever the user's options are. */
@@ -96,14 +96,14 @@ const OVERRIDES: RedisClientOptions = {
 };
 
 /** The server that a URL, or options of node-redis, name. */
-export function addressed(
-  identity: object,
+export function fromUrl(
+  poolKey: object,
   options: RedisClientOptions,
-): Source {
+): RedisSource {
   const address = options.url ?? "";
-  const connection: Server["connection"] = (overrides) =>
-    created(options, overrides);
-  return { ...alone(identity, address, connection), load };
+  const connect: Server["connect"] = (overrides) =>
+    createConnection(options, overrides);
+  return { ...singleServer(poolKey, address, connect), load };
 }
 
 let loaded = false;
@@ -124,24 +124,24 @@ async function nodeRedis(): Promise<typeof import("redis")> {
 
 const load = () => loaded ? undefined : nodeRedis();
 
-async function created(
+async function createConnection(
   options: RedisClientOptions,
   overrides: RedisClientOptions,
-): Promise<Connection> {
+): Promise<RedisConnection> {
   const { createClient } = await nodeRedis();
   // Each name would cost a class of its own with a method for each command,
   // which takes longer than to connect. A duplicate has the class of its model.
-  const model = createClient(merged(options, {}));
+  const model = createClient(connectionOptions(options, {}));
   const connection = duplicate(model, overrides);
   model.destroy();
   return connection;
 }
 
 /** The server, or the servers, of what the user has already. */
-export function sourceOf(
+export function fromClient(
   client: RedisClientArgument,
   options: RedisClientOptions | undefined,
-): Source | undefined {
+): RedisSource | undefined {
   if (isA<RedisSentinelLike>(client, "getMasterNode")) {
     return sentinel(client, options ?? {});
   }
@@ -155,16 +155,16 @@ export function sourceOf(
   }
   if (isA<RedisPoolLike>(client, "execute")) {
     const execute = client.execute.bind(client) as (
-      body: (client: RedisClientLike) => Connection,
-    ) => Promise<Connection>;
-    return alone(
+      body: (client: RedisClientLike) => RedisConnection,
+    ) => Promise<RedisConnection>;
+    return singleServer(
       client,
       "",
       (overrides) => execute((lent) => duplicate(lent, overrides)),
     );
   }
   if (isA<RedisClientLike>(client, "duplicate")) {
-    return alone(
+    return singleServer(
       client,
       "",
       (overrides) => Promise.resolve(duplicate(client, overrides)),
@@ -177,43 +177,43 @@ function isA<T extends object>(client: object, method: keyof T): client is T {
   return typeof (client as T)[method] === "function";
 }
 
-function alone(
-  identity: object,
+function singleServer(
+  poolKey: object,
   address: string,
-  connection: Server["connection"],
-): Source {
-  const server = { address, connection };
+  connect: Server["connect"],
+): RedisSource {
+  const server = { address, connect };
   return {
     sharded: false,
-    identity,
+    poolKey,
     locate: () => server,
-    moved: () => Promise.resolve(),
+    refreshSlots: () => Promise.resolve(),
   };
 }
 
-function cluster(client: RedisClusterLike): Source {
+function cluster(client: RedisClusterLike): RedisSource {
   return {
     sharded: true,
-    identity: client,
+    poolKey: client,
     async locate(key) {
       const node = await client.getNodeClientForKey(key) as RedisClientLike;
       return {
         address: JSON.stringify((node.options as RedisClientOptions).socket),
-        connection: (overrides) => Promise.resolve(duplicate(node, overrides)),
+        connect: (overrides) => Promise.resolve(duplicate(node, overrides)),
       };
     },
     // Being redirected, the client learns where the slots are now.
-    moved: (key) => client.sendCommand(key, false, ["EXISTS", key]),
+    refreshSlots: (key) => client.sendCommand(key, false, ["EXISTS", key]),
   };
 }
 
 function sentinel(
   client: RedisSentinelLike,
   options: RedisClientOptions,
-): Source {
+): RedisSource {
   return {
     sharded: false,
-    identity: client,
+    poolKey: client,
     load,
     locate() {
       const master = client.getMasterNode();
@@ -224,22 +224,25 @@ function sentinel(
       const socket = { ...options.socket, host, port };
       return Promise.resolve({
         address: `${host} ${port}`,
-        connection: (overrides) => created({ ...options, socket }, overrides),
+        connect: (overrides) =>
+          createConnection({ ...options, socket }, overrides),
       });
     },
-    moved: () => Promise.resolve(),
+    refreshSlots: () => Promise.resolve(),
   };
 }
 
 function duplicate(
   client: RedisClientLike,
   overrides: RedisClientOptions,
-): Connection {
+): RedisConnection {
   const options = client.options as RedisClientOptions;
-  return client.duplicate(merged(options, overrides) as never) as Connection;
+  return client.duplicate(
+    connectionOptions(options, overrides) as never,
+  ) as RedisConnection;
 }
 
-function merged(
+function connectionOptions(
   options: RedisClientOptions,
   overrides: RedisClientOptions,
 ): RedisClientOptions {
@@ -254,15 +257,15 @@ function merged(
 }
 
 /** What a server says of itself when it is greeted. */
-export interface Greeting {
+export interface HelloReply {
   readonly id: string;
 }
 
 /** Greets a server; throws if it is not one that can keep locks. */
-export async function greet(
-  connection: Connection,
+export async function hello(
+  connection: RedisConnection,
   sharded: boolean,
-): Promise<Greeting> {
+): Promise<HelloReply> {
   const greeting = connection.sendCommand(["HELLO"]);
   // Subscriptions are the server's and records a database's: so it is one.
   const selected = sharded

@@ -2,82 +2,82 @@
 
 import { setInterval } from "node:timers";
 import { Alarm } from "../alarm.ts";
-import type { Entry } from "../acquisition/acquisition.ts";
-import { Presence } from "../acquisition/subscription.ts";
-import { sessionPrefix } from "../keys.ts";
-import type { Names } from "../keys.ts";
+import type { Acquisition } from "../acquisition/acquisition.ts";
+import { ChannelSubscription } from "../acquisition/subscription.ts";
+import { replyChannelPrefix } from "../keys.ts";
+import type { LockKeys } from "../keys.ts";
 import { replyCode } from "../errors.ts";
 import type { Script } from "../acquisition/scripts.ts";
-import type { Connection } from "./client_adapter.ts";
-import { Suspicions } from "../acquisition/liveness.ts";
+import type { RedisConnection } from "./client_adapter.ts";
+import { LivenessProbe } from "../acquisition/liveness.ts";
 
 /** How often the server is asked for a sign of life in `unavailableTimeout`. */
-const BEATS = 4;
+const HEARTBEATS_PER_TIMEOUT = 4;
 
 /** What timers understand, in milliseconds. */
-const LONGEST_BEAT = 2 ** 31 - 1;
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** One connection to one server. It never comes back once it is lost. */
-export class Session {
+export class LockConnection {
   readonly id: string;
   /** The number of the connection on the server. */
-  readonly client: string;
-  readonly connection: Connection;
-  readonly suspicions: Suspicions = new Suspicions(this);
-  /** For those who keep the process alive by {@linkcode Session.awaiting}. */
+  readonly clientId: string;
+  readonly client: RedisConnection;
+  readonly liveness: LivenessProbe = new LivenessProbe(this);
+  /** For those who keep the process alive by {@linkcode LockConnection.keepAliveWhile}. */
   readonly alarm: Alarm = new Alarm();
   /** By their numbers. */
-  readonly entries: Map<number, Entry> = new Map();
-  readonly #presences = new Map<string, Presence>();
+  readonly acquisitions: Map<number, Acquisition> = new Map();
+  readonly #subscriptions = new Map<string, ChannelSubscription>();
   readonly #closed: () => void;
-  #numbers = 0;
-  #awaited = 0;
-  #heart: ReturnType<typeof setInterval> | undefined;
-  #limit = Infinity;
-  #beating = false;
-  #silent = 0;
-  #lost: { readonly error: unknown } | undefined;
+  #lastId = 0;
+  #keepAlive = 0;
+  #timer: ReturnType<typeof setInterval> | undefined;
+  #timeout = Infinity;
+  #heartbeatPending = false;
+  #missed = 0;
+  #failure: { readonly error: unknown } | undefined;
 
   /** `closed` is called once, when it is of no use any more. */
   constructor(
     id: string,
-    client: string,
-    connection: Connection,
+    clientId: string,
+    client: RedisConnection,
     closed: () => void,
   ) {
     this.id = id;
+    this.clientId = clientId;
     this.client = client;
-    this.connection = connection;
     this.#closed = closed;
-    connection.on("error", (error) => this.lose(error));
-    connection.on("end", () => this.lose(new Error("the connection ended")));
-    connection.on("sharded-channel-moved", (channel) => {
+    client.on("error", (error) => this.fail(error));
+    client.on("end", () => this.fail(new Error("the connection ended")));
+    client.on("sharded-channel-moved", (channel) => {
       const moved = new Error("the lock moved to another node of the cluster");
-      for (const presence of this.#presences.values()) {
-        if (presence.listensTo(String(channel))) presence.lose(moved);
+      for (const subscription of this.#subscriptions.values()) {
+        if (subscription.listensTo(String(channel))) subscription.fail(moved);
       }
     });
   }
 
   /** Why it is of no use any more, once it is. */
-  get lost(): { readonly error: unknown } | undefined {
-    return this.#lost;
+  get failure(): { readonly error: unknown } | undefined {
+    return this.#failure;
   }
 
   /** A number that nothing else has that it ever says. */
-  number(): number {
-    return ++this.#numbers;
+  nextId(): number {
+    return ++this.#lastId;
   }
 
   /** What it has on one channel, from its first entry to its last. */
-  presence(names: Names): Presence {
-    const known = this.#presences.get(names.key);
+  subscription(keys: LockKeys): ChannelSubscription {
+    const known = this.#subscriptions.get(keys.key);
     if (known) return known;
-    const presence = new Presence(this, names, () => {
-      this.#presences.delete(names.key);
+    const subscription = new ChannelSubscription(this, keys, () => {
+      this.#subscriptions.delete(keys.key);
     });
-    this.#presences.set(names.key, presence);
-    return presence;
+    this.#subscriptions.set(keys.key, subscription);
+    return subscription;
   }
 
   /**
@@ -92,37 +92,44 @@ export class Session {
   ): Promise<unknown> {
     const rest = [String(keys.length), ...keys, ...args];
     try {
-      return await this.connection.sendCommand([
+      return await this.client.sendCommand([
         "EVALSHA",
         script.sha,
         ...rest,
       ]);
     } catch (error) {
       if (replyCode(error) !== "NOSCRIPT" || !wanted()) throw error;
-      return await this.connection.sendCommand(["EVAL", script.text, ...rest]);
+      return await this.client.sendCommand(["EVAL", script.text, ...rest]);
     }
   }
 
   /** Says something on a channel, if that is possible. */
-  say(names: Pick<Names, "sharded">, channel: string, message: string): void {
-    const command = names.sharded ? "SPUBLISH" : "PUBLISH";
-    this.connection.sendCommand([command, channel, message]).catch(() => {});
+  publish(
+    keys: Pick<LockKeys, "sharded">,
+    channel: string,
+    message: string,
+  ): void {
+    const command = keys.sharded ? "SPUBLISH" : "PUBLISH";
+    this.client.sendCommand([command, channel, message]).catch(() => {});
   }
 
   /** The channel on which others reach this session about a lock. */
-  channel(names: Names): string {
-    return sessionPrefix(names) + this.id;
+  replyChannel(keys: LockKeys): string {
+    return replyChannelPrefix(keys) + this.id;
   }
 
   /** What others say to this session. */
-  readonly told = (names: Pick<Names, "sharded">, message: string): void => {
+  readonly onMessage = (
+    keys: Pick<LockKeys, "sharded">,
+    message: string,
+  ): void => {
     const [verb, subject, token] = message.split(" ");
     if (verb === "granted") {
-      this.entries.get(Number(subject))?.hold(token);
+      this.acquisitions.get(Number(subject))?.granted(token);
     } else if (verb === "ask") {
-      this.say(names, subject, `here ${this.id}`);
+      this.publish(keys, subject, `here ${this.id}`);
     } else if (verb === "here") {
-      this.suspicions.answered(subject);
+      this.liveness.onAlive(subject);
     }
   };
 
@@ -130,54 +137,56 @@ export class Session {
    * Keeps the process alive until that is said to be over. An open connection
    * alone does not: a finished program should end.
    */
-  async awaiting<T>(work: Promise<T>): Promise<T> {
-    if (this.#awaited++ === 0) this.#heart?.ref();
+  async keepAliveWhile<T>(work: Promise<T>): Promise<T> {
+    if (this.#keepAlive++ === 0) this.#timer?.ref();
     try {
       return await work;
     } finally {
-      if (--this.#awaited === 0) this.#heart?.unref();
+      if (--this.#keepAlive === 0) this.#timer?.unref();
     }
   }
 
   /** Finds out within so many milliseconds that the server is silent. */
-  listenFor(unavailableTimeout: number): void {
-    if (unavailableTimeout >= this.#limit || this.#lost) return;
-    clearInterval(this.#heart);
-    this.#limit = unavailableTimeout;
-    this.#heart = setInterval(
-      () => this.#beat(),
-      Math.min(unavailableTimeout / BEATS, LONGEST_BEAT),
+  startHeartbeat(unavailableTimeout: number): void {
+    if (unavailableTimeout >= this.#timeout || this.#failure) return;
+    clearInterval(this.#timer);
+    this.#timeout = unavailableTimeout;
+    this.#timer = setInterval(
+      () => this.#heartbeat(),
+      Math.min(unavailableTimeout / HEARTBEATS_PER_TIMEOUT, MAX_TIMER_MS),
     );
-    if (this.#awaited === 0) this.#heart.unref();
+    if (this.#keepAlive === 0) this.#timer.unref();
   }
 
   /** Nothing counts any more that depends on this connection. */
-  lose(error: unknown): void {
-    if (this.#lost) return;
-    this.#lost = { error };
-    clearInterval(this.#heart);
+  fail(error: unknown): void {
+    if (this.#failure) return;
+    this.#failure = { error };
+    clearInterval(this.#timer);
     this.alarm.end();
     this.#closed();
-    this.connection.destroy();
-    for (const presence of this.#presences.values()) presence.lose(error);
+    this.client.destroy();
+    for (const subscription of this.#subscriptions.values()) {
+      subscription.fail(error);
+    }
   }
 
   /**
    * Asks for a sign of life. Beats are counted, not time: when this thread was
    * blocked, the answer may be there and unread.
    */
-  #beat(): void {
-    if (!this.#beating) {
-      this.#silent = 0;
-      this.#beating = true;
-      const beats: Promise<unknown>[] = [...this.entries.values()]
+  #heartbeat(): void {
+    if (!this.#heartbeatPending) {
+      this.#missed = 0;
+      this.#heartbeatPending = true;
+      const beats: Promise<unknown>[] = [...this.acquisitions.values()]
         .filter(({ held }) => held)
-        .map((entry) => entry.verify());
-      beats.push(this.connection.sendCommand(["PING"]));
+        .map((acquisition) => acquisition.verify());
+      beats.push(this.client.sendCommand(["PING"]));
       // Whoever asked deals with the error; silence is all that matters here.
-      Promise.allSettled(beats).then(() => this.#beating = false);
-    } else if (++this.#silent >= BEATS) {
-      this.lose(new Error(`the server was silent for ${this.#limit} ms`));
+      Promise.allSettled(beats).then(() => this.#heartbeatPending = false);
+    } else if (++this.#missed >= HEARTBEATS_PER_TIMEOUT) {
+      this.fail(new Error(`the server was silent for ${this.#timeout} ms`));
     }
   }
 }

@@ -3,105 +3,105 @@
 import { randomUUID } from "node:crypto";
 import { clearTimeout, setTimeout } from "node:timers";
 import { now } from "../../wait/deadline.ts";
-import type { Patience } from "../../wait/deadline.ts";
-import { Unanswered } from "../errors.ts";
+import type { Deadline } from "../../wait/deadline.ts";
+import { ReplyTimeout } from "../errors.ts";
 import { clientName, RESERVED } from "../keys.ts";
-import { Session } from "./connection.ts";
-import { greet } from "./client_adapter.ts";
-import type { Connection, Server, Source } from "./client_adapter.ts";
+import { LockConnection } from "./connection.ts";
+import { hello } from "./client_adapter.ts";
+import type { RedisConnection, RedisSource, Server } from "./client_adapter.ts";
 
 /** For how long an idle session stays, in milliseconds. */
-const LINGER = 1000;
+const IDLE_TIMEOUT_MS = 1000;
 
 /** The sessions of each client, by the address of the server. */
-const all = new WeakMap<object, Map<string, Opening>>();
+const pools = new WeakMap<object, Map<string, PooledConnection>>();
 
 /** A session that is open, or is being opened for whoever wants it. */
-class Opening {
-  readonly session: Promise<Session>;
-  #opened: Session | undefined;
-  #connection: Connection | undefined;
+class PooledConnection {
+  readonly ready: Promise<LockConnection>;
+  #opened: LockConnection | undefined;
+  #client: RedisConnection | undefined;
   #users = 0;
-  #given = false;
-  #idle = 0;
-  #linger: ReturnType<typeof setTimeout> | undefined;
+  #closed = false;
+  #idleSince = 0;
+  #idleTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #forget: () => void;
 
   constructor(server: Server, sharded: boolean, forget: () => void) {
     this.#forget = forget;
-    this.session = this.#open(server, sharded);
+    this.ready = this.#open(server, sharded);
     // Each user gets the error for itself.
-    this.session.catch(forget);
+    this.ready.catch(forget);
   }
 
   /** The session once it is open. */
-  get opened(): Session | undefined {
+  get opened(): LockConnection | undefined {
     return this.#opened;
   }
 
   /** Whether the session is of use, as far as anybody knows. */
-  get good(): boolean {
-    return !this.#given && !this.#opened?.lost;
+  get usable(): boolean {
+    return !this.#closed && !this.#opened?.failure;
   }
 
-  /** Somebody wants it; to be followed by {@linkcode Opening.leave}. */
-  join(): void {
+  /** Somebody wants it; to be followed by {@linkcode PooledConnection.removeUser}. */
+  addUser(): void {
     this.#users++;
   }
 
   /** Somebody is done with it. The last one leaves it open for a moment. */
-  leave(): void {
+  removeUser(): void {
     if (--this.#users > 0) return;
     if (this.#opened === undefined) return this.close();
-    this.#idle = now();
+    this.#idleSince = now();
     // One timer serves all who come and go before it is due.
-    if (this.#linger === undefined) this.#closeIn(LINGER);
+    if (this.#idleTimer === undefined) this.#closeIn(IDLE_TIMEOUT_MS);
   }
 
   /** Closes it if nobody needs it. */
   close(): void {
     if (this.#users > 0) return;
-    this.#given = true;
-    clearTimeout(this.#linger);
+    this.#closed = true;
+    clearTimeout(this.#idleTimer);
     this.#forget();
-    this.#opened?.lose(new Error("nobody needs the session"));
-    this.#connection?.destroy();
+    this.#opened?.fail(new Error("nobody needs the session"));
+    this.#client?.destroy();
   }
 
   #closeIn(milliseconds: number): void {
-    this.#linger = setTimeout(() => {
-      this.#linger = undefined;
+    this.#idleTimer = setTimeout(() => {
+      this.#idleTimer = undefined;
       if (this.#users > 0) return;
-      const left = this.#idle + LINGER - now();
-      if (left > 0) this.#closeIn(left);
+      const remaining = this.#idleSince + IDLE_TIMEOUT_MS - now();
+      if (remaining > 0) this.#closeIn(remaining);
       else this.close();
     }, milliseconds);
-    this.#linger.unref();
+    this.#idleTimer.unref();
   }
 
-  async #open(server: Server, sharded: boolean): Promise<Session> {
+  async #open(server: Server, sharded: boolean): Promise<LockConnection> {
     const id = randomUUID().replaceAll("-", "");
-    const connection = await server.connection({ name: clientName(id) });
-    this.#connection = connection;
+    const connection = await server.connect({ name: clientName(id) });
+    this.#client = connection;
     // Without a listener an error would be thrown where nobody catches it.
     connection.on("error", () => {});
     // node-redis connects all the same if it is destroyed while it does so.
     connection.on("connect", () => {
-      if (this.#given) connection.destroy();
+      if (this.#closed) connection.destroy();
     });
     try {
-      if (this.#given) throw new Error("nobody needs the connection");
+      if (this.#closed) throw new Error("nobody needs the connection");
       await connection.connect();
-      const { id: client } = await greet(connection, sharded);
-      const session = new Session(id, client, connection, this.#forget);
+      const { id: clientId } = await hello(connection, sharded);
+      const ready = new LockConnection(id, clientId, connection, this.#forget);
       if (!sharded) {
         await connection.subscribe(
           [`${RESERVED}session:${id}`],
-          (message) => session.told({ sharded }, message),
+          (message) => ready.onMessage({ sharded }, message),
         );
       }
       connection.unref();
-      return this.#opened = session;
+      return this.#opened = ready;
     } catch (error) {
       connection.destroy();
       throw error;
@@ -110,20 +110,20 @@ class Opening {
 }
 
 /** What somebody has of a session until they are done with it. */
-export interface Use {
-  readonly session: Session;
+export interface PooledUse {
+  readonly connection: LockConnection;
   /** To be called once. */
-  done(): void;
+  release(): void;
 }
 
 /** For how long the server may be silent from now on, in milliseconds. */
-export function limitOf(
-  patience: Patience,
-  waits: boolean,
+export function replyTimeout(
+  deadline: Deadline,
+  willWait: boolean,
   unavailableTimeout: number,
 ): number {
-  return waits
-    ? Math.min(patience.left, unavailableTimeout)
+  return willWait
+    ? Math.min(deadline.remaining, unavailableTimeout)
     : unavailableTimeout;
 }
 
@@ -133,75 +133,80 @@ export function limitOf(
  *
  * @throws What the client or the server says, and the signal's reason.
  */
-export async function useSession(
-  source: Source,
+export async function acquireConnection(
+  source: RedisSource,
   key: string,
-  patience: Patience,
-  waits: boolean,
+  deadline: Deadline,
+  willWait: boolean,
   unavailableTimeout: number,
-): Promise<Use> {
+): Promise<PooledUse> {
   const loading = source.load?.();
-  if (loading) await loadedIn(patience, loading);
+  if (loading) await waitForImport(deadline, loading);
   // What loading took is gone.
-  const end = now() + limitOf(patience, waits, unavailableTimeout);
+  const end = now() + replyTimeout(deadline, willWait, unavailableTimeout);
   const located = source.locate(key);
   const server = located instanceof Promise
-    ? await within(patience, end, located)
+    ? await withDeadline(deadline, end, located)
     : located;
-  const opening = openingAt(source, server);
-  opening.join();
+  const pooled = findOrOpen(source, server);
+  pooled.addUser();
   try {
-    const session = opening.opened ??
-      await within(patience, end, opening.session);
-    return { session, done: () => opening.leave() };
+    const connection = pooled.opened ??
+      await withDeadline(deadline, end, pooled.ready);
+    return { connection, release: () => pooled.removeUser() };
   } catch (error) {
-    opening.leave();
+    pooled.removeUser();
     throw error;
   }
 }
 
 /** Closes what nobody needs of a client's sessions. */
-export function closeIdle({ identity }: Source): void {
-  for (const opening of all.get(identity)?.values() ?? []) opening.close();
+export function closeIdle({ poolKey }: RedisSource): void {
+  for (const pooled of pools.get(poolKey)?.values() ?? []) pooled.close();
 }
 
-function openingAt(source: Source, server: Server): Opening {
-  const { identity, sharded } = source;
-  let openings = all.get(identity);
-  if (openings === undefined) all.set(identity, openings = new Map());
+function findOrOpen(source: RedisSource, server: Server): PooledConnection {
+  const { poolKey, sharded } = source;
+  let connections = pools.get(poolKey);
+  if (connections === undefined) pools.set(poolKey, connections = new Map());
   const { address } = server;
-  const known = openings.get(address);
-  if (known?.good) return known;
-  const opening: Opening = new Opening(server, sharded, () => {
-    if (openings.get(address) === opening) openings.delete(address);
+  const known = connections.get(address);
+  if (known?.usable) return known;
+  const pooled: PooledConnection = new PooledConnection(server, sharded, () => {
+    if (connections.get(address) === pooled) connections.delete(address);
   });
-  openings.set(address, opening);
-  return opening;
+  connections.set(address, pooled);
+  return pooled;
 }
 
 /** That a package takes long to load is no silence of the server. */
-function loadedIn(patience: Patience, loading: Promise<unknown>) {
-  const end = patience.left > 0 ? now() + patience.left : Infinity;
-  return within(patience, end, loading, "the redis package is being loaded");
+function waitForImport(deadline: Deadline, loading: Promise<unknown>) {
+  const end = deadline.remaining > 0 ? now() + deadline.remaining : Infinity;
+  return withDeadline(
+    deadline,
+    end,
+    loading,
+    "the redis package is being loaded",
+  );
 }
 
 /**
  * Waits for something that cannot be called off, until a moment of `now`.
  *
- * @throws {Unanswered} If it has not settled by then, and the signal's reason.
+ * @throws {ReplyTimeout} If it has not settled by then, and the signal's reason.
  */
-export async function within<T>(
-  patience: Patience,
+export async function withDeadline<T>(
+  deadline: Deadline,
   end: number,
   work: Promise<T>,
   otherwise = "the server does not answer",
 ): Promise<T> {
   // It may fail when nobody waits for it any more.
   work.catch(() => {});
-  const settled = await patience.untilWoken(end - now(), (wake) => {
+  const settled = await deadline.sleepUntilWoken(end - now(), (wake) => {
     work.then(wake, wake);
     return () => {};
   });
-  if (!settled) throw new Unanswered(otherwise);
+  if (!settled) throw new ReplyTimeout(otherwise);
   return await work;
 }

@@ -1,19 +1,19 @@
 /** Participants that are no sessions: Python's. */
 
-import type { Names } from "../keys.ts";
-import { LONGEST_SLEEP } from "../../wait/deadline.ts";
-import { ASK } from "../acquisition/scripts.ts";
-import type { Session } from "../connection/connection.ts";
-import type { Connection } from "../connection/client_adapter.ts";
-import { isSession, participant, question } from "./protocol.ts";
+import type { LockKeys } from "../keys.ts";
+import { MAX_TIMER_MS } from "../../wait/deadline.ts";
+import { PING_SCRIPT } from "../acquisition/scripts.ts";
+import type { LockConnection } from "../connection/connection.ts";
+import type { RedisConnection } from "../connection/client_adapter.ts";
+import { isPortalock, parsePong, pingMessage } from "./protocol.ts";
 
 /** Who leaves never answers; so they are counted, every so many milliseconds. */
-const COUNTING = 50;
+const RECOUNT_MS = 50;
 
 /** How many foreigners there are now. */
-async function foreigners(
-  connection: Connection,
-  { shared, key }: Names,
+async function countPythonPeers(
+  connection: RedisConnection,
+  { shared, key }: LockKeys,
 ): Promise<number> {
   const command = ["PUBSUB", "NUMSUB", shared!, key];
   const counts = await connection.sendCommand(command) as number[];
@@ -25,17 +25,17 @@ async function foreigners(
  * the question must answer, each for itself, that they share.
  *
  * @param timeout For how long to wait for the answers, in milliseconds.
- * @param over Settles if nobody wants to know any more.
+ * @param cancelled Settles if nobody wants to know any more.
  * @returns How many foreigners there are; `undefined` unless all of them share.
  */
-export async function othersShare(
-  session: Session,
-  names: Names,
+export async function allPeersShared(
+  connection: LockConnection,
+  keys: LockKeys,
   timeout: number,
-  over: Promise<void>,
+  cancelled: Promise<void>,
 ): Promise<number | undefined> {
-  const { connection } = session;
-  const responses = `${session.channel(names)}:${session.number()}`;
+  const { client: redis } = connection;
+  const replyTo = `${connection.replyChannel(keys)}:${connection.nextId()}`;
   const sharing = new Set<string>();
   let expected: number | undefined;
   let refused = false;
@@ -44,35 +44,35 @@ export async function othersShare(
   let timer: ReturnType<typeof setTimeout> | undefined;
   let counting: ReturnType<typeof setInterval> | undefined;
   const listen = (message: string) => {
-    const other = participant(message, answers++);
-    if (isSession(other)) return;
-    if (other.mode === "shared") sharing.add(other.id);
+    const other = parsePong(message, answers++);
+    if (isPortalock(other)) return;
+    if (other.role === "shared") sharing.add(other.id);
     else refused = true;
     if (refused || sharing.size === expected) settle();
   };
-  const subscribed = connection.subscribe([responses], listen);
+  const subscribed = redis.subscribe([replyTo], listen);
   try {
-    const asked = session.run(ASK, [names.key], [
-      names.shared!,
-      question(responses),
+    const asked = connection.run(PING_SCRIPT, [keys.key], [
+      keys.shared!,
+      pingMessage(replyTo),
     ]);
     [expected] = await Promise.all([asked as Promise<number>, subscribed]);
     if (!refused && sharing.size < expected) {
       const before = expected;
       await new Promise<void>((resolve) => {
         settle = resolve;
-        over.then(resolve);
-        timer = setTimeout(resolve, Math.min(timeout, LONGEST_SLEEP));
+        cancelled.then(resolve);
+        timer = setTimeout(resolve, Math.min(timeout, MAX_TIMER_MS));
         counting = setInterval(async () => {
-          const count = await foreigners(connection, names).catch(() => before);
+          const count = await countPythonPeers(redis, keys).catch(() => before);
           if (count !== before) resolve();
-        }, COUNTING);
+        }, RECOUNT_MS);
       });
     }
     return !refused && sharing.size === expected ? expected : undefined;
   } finally {
     clearTimeout(timer);
     clearInterval(counting);
-    connection.unsubscribe([responses], listen).catch(() => {});
+    redis.unsubscribe([replyTo], listen).catch(() => {});
   }
 }

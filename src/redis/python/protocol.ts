@@ -1,25 +1,25 @@
 /** What Python's portalocker says on a channel, read and written. */
 
 /** How a session takes part in a lock, as Python calls it. */
-export type Mode = "exclusive" | "shared" | "pending";
+export type Role = "exclusive" | "shared" | "pending";
 
 /** What a participant answers. */
-export interface Participant {
+export interface Peer {
   readonly id: string;
-  readonly mode: Mode;
+  readonly role: Role;
 }
 
 /** The version of the records; others count as exclusive. */
 const PROTOCOL = 1;
 
 /** The question who is there, to be answered on a channel of its own. */
-export function question(responses: string): string {
-  return JSON.stringify({ message: "ping", response_channel: responses });
+export function pingMessage(replyTo: string): string {
+  return JSON.stringify({ message: "ping", response_channel: replyTo });
 }
 
 /** Where to answer a message, if it is a question. */
-export function responseChannel(message: string): string | undefined {
-  const channel = parsed(message)?.response_channel;
+export function replyChannel(message: string): string | undefined {
+  const channel = parseJson(message)?.response_channel;
   return typeof channel === "string" && channel !== "" ? channel : undefined;
 }
 
@@ -27,12 +27,16 @@ export function responseChannel(message: string): string | undefined {
  * The answer of a session. `!` sorts before all that Python's identifiers can
  * begin with, so nobody is elected before a session that is pending.
  */
-export function answer(session: string, mode: Mode): string {
-  return JSON.stringify({ holder_id: `!${session}`, mode, protocol: PROTOCOL });
+export function pongMessage(connectionId: string, mode: Role): string {
+  return JSON.stringify({
+    holder_id: `!${connectionId}`,
+    mode,
+    protocol: PROTOCOL,
+  });
 }
 
 /** Whether an answer is a session's. */
-export function isSession({ id }: Participant): boolean {
+export function isPortalock({ id }: Peer): boolean {
   return id.startsWith("!");
 }
 
@@ -40,14 +44,16 @@ export function isSession({ id }: Participant): boolean {
  * Reads an answer. What is none of this version's is an exclusive holder,
  * whose identifier is made up from `number`.
  */
-export function participant(message: string, number: number): Participant {
-  const { holder_id: id, mode, protocol } = parsed(message) ?? {};
+export function parsePong(message: string, number: number): Peer {
+  const { holder_id: id, mode, protocol } = parseJson(message) ?? {};
   const known = protocol === PROTOCOL && typeof id === "string" &&
     (mode === "exclusive" || mode === "shared" || mode === "pending");
-  return known ? { id, mode } : { id: `unknown ${number}`, mode: "exclusive" };
+  return known
+    ? { id, role: mode }
+    : { id: `unknown ${number}`, role: "exclusive" };
 }
 
-function parsed(message: string): Record<string, unknown> | undefined {
+function parseJson(message: string): Record<string, unknown> | undefined {
   try {
     const value: unknown = JSON.parse(message);
     return typeof value === "object" && value !== null

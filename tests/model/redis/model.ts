@@ -28,7 +28,7 @@ export function model(config: Configuration): System<State> {
     key: keyOf,
     steps: (state) => steps(config, state),
     problem: (state) => problem(config, state),
-    isFinal: isFinal,
+    isFinal,
     witnesses: {
       "a session holds": (state) => ours(config, state).length > 0,
       "two sessions hold": (state) => ours(config, state).length > 1,
