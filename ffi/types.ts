@@ -297,3 +297,12 @@ export interface SystemError extends Error {
 export class Unsupported extends Error {
   override name = "Unsupported";
 }
+
+/**
+ * Returns the name that the system or the runtime gave to an error, such as
+ * `"ENOENT"`, or `undefined` if it has none. Anything can be thrown.
+ */
+export function errorCode(error: unknown): string | undefined {
+  const code = (error as { code?: unknown } | null | undefined)?.code;
+  return typeof code === "string" ? code : undefined;
+}

@@ -8,7 +8,7 @@ import process from "node:process";
 import { serializeAppends } from "../windows/append_queue.ts";
 import { denoLocks } from "./deno_locks.ts";
 import { throwIfSymlink } from "./no_follow.ts";
-import { Unsupported } from "../types.ts";
+import { errorCode, Unsupported } from "../types.ts";
 import { renameAndUnlink } from "../windows/unlink.ts";
 import type {
   DenoApi,
@@ -121,7 +121,7 @@ class OpenAttempts {
 
   /** Throws what no other way could help against. */
   rethrowUnlessRace(options: DenoOpenOptions, error: unknown): void {
-    const { code } = error as { code?: string };
+    const code = errorCode(error);
     if (code !== (options.create ? "EEXIST" : "ENOENT")) throw error;
     this.error = error;
   }
@@ -192,7 +192,7 @@ function probeFifo(path: string): void {
   try {
     closeSync(openSync(path, constants.O_WRONLY | (constants.O_NONBLOCK ?? 0)));
   } catch (error) {
-    if ((error as { code?: string }).code === "ENXIO") throw error;
+    if (errorCode(error) === "ENXIO") throw error;
   }
 }
 

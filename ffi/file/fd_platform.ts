@@ -5,7 +5,7 @@ import { dirname } from "node:path";
 import { FdFile, LockableFd, toCallback } from "./fd_file.ts";
 import { throwIfSymlink } from "./no_follow.ts";
 import type { CloseOnThreadExit } from "../posix/close_on_thread_exit.ts";
-import { Unsupported } from "../types.ts";
+import { errorCode, Unsupported } from "../types.ts";
 import type { LockerSettings, OpenMode, OsLocks, Platform } from "../types.ts";
 
 /** So many paths are remembered as local; then the memory starts anew. */
@@ -170,8 +170,7 @@ function openFlags(mode: OpenMode, system: OsLocks): number {
  * protected_regular.
  */
 function isProtectedRegular(mode: OpenMode, error: unknown): boolean {
-  const { code } = error as { code?: string };
-  return code === "EACCES" && mode.create && !mode.exclusive;
+  return errorCode(error) === "EACCES" && mode.create && !mode.exclusive;
 }
 
 function openOrRetryExisting(

@@ -2,7 +2,7 @@
 
 import { createRequire } from "node:module";
 import process from "node:process";
-import { Unsupported } from "../types.ts";
+import { errorCode, Unsupported } from "../types.ts";
 import type { CFunction, CType, FfiRuntime, Signature } from "../types.ts";
 
 interface NodeFfi {
@@ -72,7 +72,7 @@ function load<Module>(
   try {
     return from(name) as Module;
   } catch (error) {
-    const { code } = error as { code?: string };
+    const code = errorCode(error);
     if (code === "MODULE_NOT_FOUND" || code === "ERR_UNKNOWN_BUILTIN_MODULE") {
       return undefined;
     }

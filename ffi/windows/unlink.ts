@@ -2,6 +2,7 @@
 
 import * as fs from "node:fs";
 import { dirname, join } from "node:path";
+import { errorCode } from "../types.ts";
 
 /** So many names are remembered; then they are left to cleaners. */
 const MAX_PENDING = 1000;
@@ -34,7 +35,7 @@ export function renameAndUnlink(
       unlink(name);
       pendingDeletes.delete(name);
     } catch (error) {
-      if ((error as { code?: string }).code === "ENOENT") {
+      if (errorCode(error) === "ENOENT") {
         pendingDeletes.delete(name);
       }
     }

@@ -16,7 +16,6 @@ import type { Destination } from "./destination.ts";
 import {
   changeMode,
   changeOwner,
-  codeOf,
   link,
   lstatOrNull,
   openDirectory,
@@ -33,6 +32,7 @@ import {
 } from "./temp_file.ts";
 import type { TempFile } from "./temp_file.ts";
 import type { AtomicOptions } from "./options.ts";
+import { errorCode } from "../../ffi/types.ts";
 
 /** What a file system says that has no hard links, or none left. */
 const LINK_UNSUPPORTED = [
@@ -76,7 +76,9 @@ export function* beginWrite(
   try {
     tempFile = yield* createTempFile(directory, creationMode);
   } catch (error) {
-    if (codeOf(error) !== "ENOENT") throw toOpenError({ path }, error, "write");
+    if (errorCode(error) !== "ENOENT") {
+      throw toOpenError({ path }, error, "write");
+    }
     yield* makeDirectories(directory, settings.durable);
     tempFile = yield* createTempFile(directory, creationMode);
   }
@@ -100,8 +102,10 @@ export function* commit(pending: PendingWrite, keep: boolean): Gen<void> {
   try {
     if (durable) {
       yield* op(
-        () => tempFile.file.sync(false),
-        () => tempFile.file.syncSync(false),
+        {
+          async: () => tempFile.file.sync(false),
+          sync: () => tempFile.file.syncSync(false),
+        },
       );
       directory = yield* openDirectory(destination.directory);
     }
@@ -128,7 +132,7 @@ function* closeAndSync(
     // First, so that others can lock the file that they see already.
     yield* locked
       ? unlockAndClose(file)
-      : op(() => file.close(), () => file.closeSync());
+      : op({ async: () => file.close(), sync: () => file.closeSync() });
     if (directory !== null) yield* syncDirectory(directory);
   } finally {
     if (directory !== null) closeSync(directory);
@@ -146,7 +150,7 @@ function* linkOrRename(
       yield* ignoreErrors(unlink(tempFile.path));
       return true;
     } catch (error) {
-      const code = codeOf(error)!;
+      const code = errorCode(error)!;
       if (code === "EEXIST") return false;
       if (!LINK_UNSUPPORTED.includes(code)) throw error;
       if (yield* lstatOrNull(path)) return false;
@@ -195,7 +199,7 @@ function* tryChown(
     yield* changeOwner(file, uid, gid);
     return true;
   } catch (error) {
-    if (CHOWN_DENIED.includes(codeOf(error)!)) return false;
+    if (CHOWN_DENIED.includes(errorCode(error)!)) return false;
     throw error;
   }
 }

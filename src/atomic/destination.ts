@@ -13,13 +13,13 @@ import {
 import { absolute, childPath } from "../core/paths.ts";
 import type { Gen } from "../core/gensync.ts";
 import {
-  codeOf,
   lstatOrNull,
   makeDirectory,
   openDirectory,
   readLink,
   syncDirectory,
 } from "./fs_ops.ts";
+import { errorCode } from "../../ffi/types.ts";
 
 /** More links than that lead in a circle: MAXSYMLINKS of Linux. */
 const MAX_SYMLINKS = 40;
@@ -81,8 +81,8 @@ export function* makeDirectories(
   } catch (error) {
     const parent = dirname(path);
     // A root is there already, whatever is said: EPERM on Windows.
-    if (codeOf(error) === "EEXIST" || parent === path) return;
-    if (codeOf(error) !== "ENOENT") throw error;
+    if (errorCode(error) === "EEXIST" || parent === path) return;
+    if (errorCode(error) !== "ENOENT") throw error;
     yield* makeDirectories(parent, durable);
     return yield* makeLeaf(path, durable);
   }
@@ -94,7 +94,7 @@ function* makeLeaf(path: string, durable: boolean): Gen<void> {
   try {
     yield* makeDirectory(path);
   } catch (error) {
-    if (codeOf(error) !== "EEXIST") throw error;
+    if (errorCode(error) !== "EEXIST") throw error;
   }
   if (durable) yield* syncParent(path);
 }

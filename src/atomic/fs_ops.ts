@@ -3,6 +3,7 @@
 import * as fs from "node:fs";
 import { dirname } from "node:path";
 import { platform } from "../../ffi/mod.ts";
+import { errorCode } from "../../ffi/types.ts";
 import type { FileInfo, PlatformFile } from "../../ffi/types.ts";
 import { renameWithRetry } from "../core/windows_retry.ts";
 import { op } from "../core/gensync.ts";
@@ -21,11 +22,6 @@ const NO_DIRECTORY_SYNC = [
   "EOPNOTSUPP",
   "EPERM",
 ];
-
-/** Name of the system's error, if it is one. */
-export function codeOf(error: unknown): string | undefined {
-  return (error as { code?: string } | null)?.code;
-}
 
 /** A directory that had so many names takes too long to list in between. */
 const MAX_SMALL_DIRECTORY = 200;
@@ -56,7 +52,7 @@ export function* lstatOrNull(path: string): Gen<fs.Stats | null> {
       () => fs.lstatSync(path),
     );
   } catch (error) {
-    if (codeOf(error) === "ENOENT") return null;
+    if (errorCode(error) === "ENOENT") return null;
     throw error;
   }
 }
@@ -149,7 +145,7 @@ export function* openDirectory(path: string): Gen<number | null> {
       () => fs.openSync(path, "r"),
     );
   } catch (error) {
-    if (NO_DIRECTORY_SYNC.includes(codeOf(error)!)) return null;
+    if (NO_DIRECTORY_SYNC.includes(errorCode(error)!)) return null;
     throw error;
   }
 }
@@ -162,7 +158,7 @@ export function* syncDirectory(directory: number): Gen<void> {
       () => fs.fsyncSync(directory),
     );
   } catch (error) {
-    if (!NO_DIRECTORY_SYNC.includes(codeOf(error)!)) throw error;
+    if (!NO_DIRECTORY_SYNC.includes(errorCode(error)!)) throw error;
   }
 }
 
@@ -190,7 +186,7 @@ function opWhenLocal<T>(
   wait: () => Promise<T>,
   block: () => T,
 ): Gen<T> {
-  return op(near ? block : async () => await wait(), block);
+  return op({ async: near ? block : async () => await wait(), sync: block });
 }
 
 /** Makes a promise of a call whose last argument is a callback. */

@@ -4,6 +4,7 @@
  */
 
 import { platform } from "../../ffi/mod.ts";
+import { errorCode } from "../../ffi/types.ts";
 import type {
   LockerSettings,
   OpenMode,
@@ -18,7 +19,7 @@ import { unlockAndClose } from "../file/file_io.ts";
 import { childPath } from "../core/paths.ts";
 import { ignoreErrors, op } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
-import { codeOf, lstatOrNull, readDir, unlink } from "./fs_ops.ts";
+import { lstatOrNull, readDir, unlink } from "./fs_ops.ts";
 
 /** The names that cleaning looks at, and no others. */
 const TEMP_FILE_NAME = /^\.portalock\.[0-9a-f]{16}\.tmp$/;
@@ -126,11 +127,13 @@ function* createFile(
   const system = platform();
   try {
     return yield* op(
-      () => system.open(path, NEW, creationMode, TEMP_FILE_LOCK),
-      () => system.openSync(path, NEW, creationMode, TEMP_FILE_LOCK),
+      {
+        async: () => system.open(path, NEW, creationMode, TEMP_FILE_LOCK),
+        sync: () => system.openSync(path, NEW, creationMode, TEMP_FILE_LOCK),
+      },
     );
   } catch (error) {
-    if (codeOf(error) === "EEXIST") return null;
+    if (errorCode(error) === "EEXIST") return null;
     throw error;
   }
 }
@@ -140,7 +143,9 @@ function tryLock(file: PlatformFile): boolean | null {
   try {
     return file.tryLock(true);
   } catch (error) {
-    if ([...UNSUPPORTED_CODES, "ENOLCK"].includes(codeOf(error)!)) return null;
+    if ([...UNSUPPORTED_CODES, "ENOLCK"].includes(errorCode(error)!)) {
+      return null;
+    }
     throw error;
   }
 }
@@ -164,15 +169,17 @@ function* openStale(path: string): Gen<PlatformFile> {
   const open = (write: boolean) => {
     const mode = { ...EXISTING, write, noFollow: true };
     return op(
-      () => system.open(path, mode, 0, TEMP_FILE_LOCK),
-      () => system.openSync(path, mode, 0, TEMP_FILE_LOCK),
+      {
+        async: () => system.open(path, mode, 0, TEMP_FILE_LOCK),
+        sync: () => system.openSync(path, mode, 0, TEMP_FILE_LOCK),
+      },
     );
   };
   try {
     return yield* open(true);
   } catch (error) {
     // The latter of what is read-only on Windows.
-    if (!["EACCES", "EPERM"].includes(codeOf(error)!)) throw error;
+    if (!["EACCES", "EPERM"].includes(errorCode(error)!)) throw error;
     return yield* open(false);
   }
 }

@@ -2,9 +2,9 @@
 
 import { inspect } from "node:util";
 import { platform } from "../../ffi/mod.ts";
+import { errorCode } from "../../ffi/types.ts";
 import type { PlatformFile } from "../../ffi/types.ts";
 import { findDestination, makeDirectories } from "./destination.ts";
-import { codeOf } from "./fs_ops.ts";
 import { atomicSettings } from "./options.ts";
 import type { AtomicOptions } from "./options.ts";
 import { writeAtomic } from "./atomic_file.ts";
@@ -161,17 +161,19 @@ function* readContent(path: string): Gen<Uint8Array> {
   try {
     const system = platform();
     file = yield* op(
-      () => system.open(path, READ, 0),
-      () => system.openSync(path, READ, 0),
+      {
+        async: () => system.open(path, READ, 0),
+        sync: () => system.openSync(path, READ, 0),
+      },
     );
   } catch (error) {
-    if (codeOf(error) === "ENOENT") return new Uint8Array();
+    if (errorCode(error) === "ENOENT") return new Uint8Array();
     throw toOpenError({ path }, error, "write");
   }
   try {
     return yield* readAll(file);
   } finally {
-    yield* op(() => file.close(), () => file.closeSync());
+    yield* op({ async: () => file.close(), sync: () => file.closeSync() });
   }
 }
 

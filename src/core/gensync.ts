@@ -1,66 +1,88 @@
 /**
- * Work that is written once and carried out in two ways: waiting for promises,
- * or blocking the thread. A recipe is a generator that yields its steps, each
- * in both forms, and is given back what the step returned.
+ * Writes an operation once for both of its forms, `acquire()` and
+ * `acquireSync()`, as the npm package gensync does. The operation is a
+ * generator. It yields the steps that differ between the two forms, and is
+ * resumed with the result of each step.
+ *
+ * @module
  */
 
-/** One step in both its forms. */
+/** One step of an operation, in both forms. */
 export interface Op<T> {
-  /** May return a promise. */
+  /** Runs the step without blocking the thread. May return a promise. */
   readonly async: () => T | Promise<T>;
-  /** Blocks the thread instead. */
+  /** Runs the step and blocks the thread until it is done. */
   readonly sync: () => T;
 }
 
-/** Steps in their order, and a result. */
+/** An operation: yields its steps in order and returns a result. */
 export type Gen<Result> = Generator<Op<unknown>, Result, unknown>;
 
-/** A recipe of one step. */
-export function* op<T>(
-  wait: () => T | Promise<T>,
-  block: () => T,
-): Gen<T> {
-  return (yield { async: wait, sync: block }) as T;
+/** Makes an operation out of one step. */
+export function* op<T>(step: Op<T>): Gen<T> {
+  return (yield step) as T;
 }
 
-/** Carries a recipe out whose errors would hide what matters more. */
+const IS_ASYNC: Op<boolean> = { async: () => true, sync: () => false };
+
+/** Returns whether the operation runs in its asynchronous form. */
+export function* isAsync(): Gen<boolean> {
+  return (yield IS_ASYNC) as boolean;
+}
+
+/** Runs an operation and drops its error, for clean-up after another error. */
 export function* ignoreErrors(gen: Gen<void>): Gen<void> {
   try {
     yield* gen;
   } catch {
-    // The caller has its own to throw, or can do without.
+    // The caller throws the first error, or does not need this step.
   }
 }
 
-/** Carries a recipe out; the thread is free wherever a step gives a promise. */
+/** Runs an operation. Returns to the event loop while a step is pending. */
 export async function runAsync<Result>(gen: Gen<Result>): Promise<Result> {
-  let at = gen.next();
-  while (!at.done) {
-    let answer: unknown;
+  let next = gen.next();
+  while (!next.done) {
+    let value: unknown;
     try {
-      answer = at.value.async();
-      if (answer instanceof Promise) answer = await answer;
+      value = next.value.async();
+      if (value instanceof Promise) value = await value;
     } catch (error) {
-      at = gen.throw(error);
+      next = gen.throw(error);
       continue;
     }
-    at = gen.next(answer);
+    next = gen.next(value);
   }
-  return at.value;
+  return next.value;
 }
 
-/** Carries a recipe out, blocking the thread. */
+/** Runs an operation and blocks the thread until it is done. */
 export function runSync<Result>(gen: Gen<Result>): Result {
-  let at = gen.next();
-  while (!at.done) {
-    let answer: unknown;
+  let next = gen.next();
+  while (!next.done) {
+    let value: unknown;
     try {
-      answer = at.value.sync();
+      value = next.value.sync();
     } catch (error) {
-      at = gen.throw(error);
+      next = gen.throw(error);
       continue;
     }
-    at = gen.next(answer);
+    next = gen.next(value);
   }
-  return at.value;
+  return next.value;
+}
+
+/** Pauses for a number of milliseconds. */
+export function sleep(milliseconds: number): Gen<void> {
+  return op({
+    async: () =>
+      new Promise<void>((resolve) => setTimeout(resolve, milliseconds)),
+    sync: () => sleepSync(milliseconds),
+  });
+}
+
+/** Blocks the thread for a number of milliseconds. */
+export function sleepSync(milliseconds: number): void {
+  const neverNotified = new Int32Array(new SharedArrayBuffer(4));
+  Atomics.wait(neverNotified, 0, 0, milliseconds);
 }

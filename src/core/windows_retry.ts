@@ -2,7 +2,8 @@
 
 import { sep } from "node:path";
 import type { Gen } from "./gensync.ts";
-import { sleep } from "./sleep.ts";
+import { sleep } from "./gensync.ts";
+import { errorCode } from "../../ffi/types.ts";
 
 /** What Windows says of such a file, and of one that nobody may replace. */
 const SHARING_ERRORS = ["EACCES", "EBUSY", "EPERM"];
@@ -43,8 +44,7 @@ function* retryWhileShared<T>(
     try {
       return yield* attempt();
     } catch (error) {
-      // A signal may be aborted with anything.
-      const code = (error as { code?: string } | null)?.code;
+      const code = errorCode(error);
       const busy = REFUSES_OPEN_FILES && SHARING_ERRORS.includes(code!);
       if (!busy || performance.now() > end) throw error;
     }

@@ -1,5 +1,6 @@
 /** What has to be done to an open file, as recipes. */
 
+import { errorCode } from "../../ffi/types.ts";
 import type { PlatformFile } from "../../ffi/types.ts";
 import { op } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
@@ -8,7 +9,10 @@ import type { Gen } from "../core/gensync.ts";
 export function* writeAll(file: PlatformFile, data: Uint8Array): Gen<void> {
   for (let done = 0; done < data.length;) {
     const rest = data.subarray(done);
-    done += yield* op(() => file.write(rest), () => file.writeSync(rest));
+    done += yield* op({
+      async: () => file.write(rest),
+      sync: () => file.writeSync(rest),
+    });
   }
 }
 
@@ -19,7 +23,10 @@ export function* readAll(file: PlatformFile): Gen<Uint8Array<ArrayBuffer>> {
   if (content.length > 0) file.seek(0, 0);
   while (done < content.length) {
     const rest = content.subarray(done);
-    const count = yield* op(() => file.read(rest), () => file.readSync(rest));
+    const count = yield* op({
+      async: () => file.read(rest),
+      sync: () => file.readSync(rest),
+    });
     if (count === 0) break;
     done += count;
   }
@@ -51,7 +58,10 @@ export function* empty(file: PlatformFile): Gen<void> {
 
 /** Cuts the file off, or lengthens it with zeros. */
 export function truncate(file: PlatformFile, length: number): Gen<void> {
-  return op(() => file.truncate(length), () => file.truncateSync(length));
+  return op({
+    async: () => file.truncate(length),
+    sync: () => file.truncateSync(length),
+  });
 }
 
 /**
@@ -74,7 +84,7 @@ export function sizeOf(file: PlatformFile): number {
     return file.seek(0, 2);
   } catch (error) {
     // A FIFO or a terminal has no end, and nothing that could be cut off.
-    if ((error as { code?: string }).code === "ESPIPE") return 0;
+    if (errorCode(error) === "ESPIPE") return 0;
     throw error;
   }
 }

@@ -12,6 +12,7 @@ import { filePath } from "../options/validate.ts";
 import { resolveLockOptions } from "../options/lock_options.ts";
 import type { LockOptions, LockSettings } from "../options/lock_options.ts";
 import { now } from "../wait/deadline.ts";
+import { errorCode } from "../../ffi/types.ts";
 
 /** The open, locked files of {@linkcode lockAll}. */
 export class LockedFiles
@@ -156,7 +157,7 @@ function realPath(path: string): string {
       return realpathSync.native(whole);
     } catch (error) {
       // Opening will tell.
-      if ((error as { code?: string }).code !== "ENOENT") return whole;
+      if (errorCode(error) !== "ENOENT") return whole;
     }
     const folder = orUndefined(() => realpathSync.native(dirname(whole)));
     if (folder === undefined) return whole;

@@ -47,12 +47,13 @@ export class OneAtATime implements LockTarget {
 
   #queue(deadline: Deadline, waits: () => void): Gen<boolean> {
     return op(
-      () => {
-        if (deadline.remaining > 0) waits();
-        return this.#mutex.acquire(deadline);
+      {
+        async: () => {
+          if (deadline.remaining > 0) waits();
+          return this.#mutex.acquire(deadline);
+        },
+        sync: () => false,
       },
-      // Nobody could pass the turn on while the thread is blocked.
-      () => false,
     );
   }
 

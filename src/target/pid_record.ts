@@ -4,6 +4,7 @@ import * as fs from "node:fs";
 import process from "node:process";
 import { renameWithRetry } from "../core/windows_retry.ts";
 import { op, runSync } from "../core/gensync.ts";
+import { errorCode } from "../../ffi/types.ts";
 
 /** More digits than any number of a process has. */
 const MAX_PID_DIGITS = 16;
@@ -32,7 +33,7 @@ export function writePid(path: string, mode: number): void {
       fs.closeSync(fd);
     }
     const rename = () => fs.renameSync(temporary, path);
-    runSync(renameWithRetry(() => op(rename, rename)));
+    runSync(renameWithRetry(() => op({ async: rename, sync: rename })));
   } catch (error) {
     tryUnlink(temporary);
     throw error;
@@ -95,7 +96,7 @@ function parsePid(bytes: Uint8Array): number | null {
 }
 
 function nullIfMissing(error: unknown): null {
-  if ((error as { code?: string }).code === "ENOENT") return null;
+  if (errorCode(error) === "ENOENT") return null;
   throw error;
 }
 

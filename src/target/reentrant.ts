@@ -129,11 +129,14 @@ function acquireMutex(
   deadline: Deadline,
   waits: () => void,
 ): Gen<boolean> {
-  return op(() => {
-    const inTurn = mutex.tryAcquire();
-    if (!inTurn && deadline.remaining > 0) waits();
-    return inTurn || mutex.acquire(deadline);
-  }, () => mutex.tryAcquire());
+  return op({
+    async: () => {
+      const inTurn = mutex.tryAcquire();
+      if (!inTurn && deadline.remaining > 0) waits();
+      return inTurn || mutex.acquire(deadline);
+    },
+    sync: () => mutex.tryAcquire(),
+  });
 }
 
 function busy(reason: string): Busy {

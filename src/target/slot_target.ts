@@ -1,6 +1,7 @@
 /** The claim on any one of several files. */
 
 import { platform } from "../../ffi/mod.ts";
+import { errorCode } from "../../ffi/types.ts";
 import type { LockerSettings, PlatformFile } from "../../ffi/types.ts";
 import { describeHolders } from "../core/holders.ts";
 import { parseMode } from "../options/open_mode.ts";
@@ -47,7 +48,10 @@ export class SlotsTarget implements LockTarget {
   }
 
   *acquire(deadline: Deadline, waits: () => void): Gen<Hold | Busy> {
-    const queues = yield* op(() => deadline.remaining > 0, () => false);
+    const queues = yield* op({
+      async: () => deadline.remaining > 0,
+      sync: () => false,
+    });
     if (!queues) {
       // Nobody could release one of them while the thread is blocked.
       const none = this.#held === this.files.length;
@@ -65,7 +69,7 @@ export class SlotsTarget implements LockTarget {
 
   #queue(deadline: Deadline, waits: () => void): Gen<boolean> {
     const wait = () => (waits(), this.#mutex.acquire(deadline));
-    return op(wait, () => false);
+    return op({ async: wait, sync: () => false });
   }
 
   *#acquireAny(deadline: Deadline, waits: () => void): Gen<Hold | Busy> {
@@ -116,7 +120,7 @@ class SlotTarget extends FileTarget {
       return yield* super.open(signal);
     } catch (error) {
       // The latter on Windows.
-      const { code } = error as { code?: string };
+      const code = errorCode(error);
       if (code !== "EACCES" && code !== "EPERM") throw error;
       const mode = { ...parseMode("r"), noFollow: true };
       const readOnly = new FileTarget(this.path, { ...this.settings, mode });

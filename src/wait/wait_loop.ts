@@ -6,6 +6,7 @@ import type { Gen } from "../core/gensync.ts";
 import { enterWaitQueue, findWaitQueue } from "./wait_queue.ts";
 import type { Waitable, WaitQueue } from "./wait_queue.ts";
 import type { Deadline } from "./deadline.ts";
+import { errorCode } from "../../ffi/types.ts";
 
 /** The first pause of a wait, in milliseconds. */
 const INITIAL_DELAY_MS = 1;
@@ -31,13 +32,17 @@ export function* acquireWithWait(
 ): Gen<boolean> {
   const mustQueue = !skipQueue && findWaitQueue(file) !== undefined &&
     deadline.remaining > 0 &&
-    (yield* op(() => true, () => false));
+    (yield* op({ async: () => true, sync: () => false }));
   if (!mustQueue && file.tryLock(exclusive)) return true;
   if (deadline.remaining <= 0) return false;
   onWait();
   const canBlock = !skipQueue && deadline.isInfinite;
   if (
-    canBlock && (yield* op(() => false, () => blockInKernel(file, exclusive)))
+    canBlock &&
+    (yield* op({
+      async: () => false,
+      sync: () => blockInKernel(file, exclusive),
+    }))
   ) {
     return true;
   }
@@ -61,7 +66,7 @@ function blockInKernel(file: Waitable, exclusive: boolean): boolean {
     return true;
   } catch (error) {
     // The system takes each process for one, and its threads may help another.
-    if ((error as { code?: string }).code === "EDEADLK") return false;
+    if (errorCode(error) === "EDEADLK") return false;
     throw error;
   }
 }
@@ -74,8 +79,10 @@ function* waitInQueue(
   skipQueue: boolean,
 ): Gen<boolean> {
   const inTurn = yield* op<boolean | null>(
-    () => skipQueue ? null : queue.mutex.acquire(deadline),
-    () => null,
+    {
+      async: () => skipQueue ? null : queue.mutex.acquire(deadline),
+      sync: () => null,
+    },
   );
   if (inTurn === false) return false;
   const knownHeldAt = inTurn ? queue.heldAtWakeup : -1;
@@ -120,8 +127,10 @@ function* retryUntilLocked(
     const { value: delay, done } = delays.next();
     if (done) return false;
     yield* op<unknown>(
-      () => queue.sleep(delay, deadline),
-      () => queue.sleepSync(delay),
+      {
+        async: () => queue.sleep(delay, deadline),
+        sync: () => queue.sleepSync(delay),
+      },
     );
     if (queue.wakeups !== wakeups) delays = backoff(deadline);
   }

@@ -1,7 +1,7 @@
 /** A contest: those in this thread who wait for one file, and what wakes them. */
 
 import type { Lockable, Watch } from "../../ffi/types.ts";
-import { sleepSync } from "../core/sleep.ts";
+import { sleepSync } from "../core/gensync.ts";
 import type { Deadline } from "./deadline.ts";
 import { FifoMutex } from "./fifo_mutex.ts";
 

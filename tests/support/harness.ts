@@ -11,6 +11,7 @@ import { test as nodeTest } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { platform, setPlatformForTesting } from "../../ffi/mod.ts";
+import { errorCode } from "../../ffi/types.ts";
 import type { Platform, PlatformFile } from "../../ffi/types.ts";
 
 /** A runtime that tests can start child processes on. */
@@ -650,7 +651,7 @@ function namesErrorsAsPosix(): boolean {
   try {
     fs.lstatSync(join(path, "b"));
   } catch (error) {
-    return (error as { code?: string }).code === "ENOTDIR";
+    return errorCode(error) === "ENOTDIR";
   }
   return false;
 }

@@ -185,12 +185,18 @@ test(
     function* recipe() {
       const results: unknown[] = [];
       results.push(
-        yield* op(() => Promise.resolve("waited"), () => "blocked"),
+        yield* op({
+          async: () => Promise.resolve("waited"),
+          sync: () => "blocked",
+        }),
       );
-      results.push(yield* op(() => 1, () => 1));
+      results.push(yield* op({ async: () => 1, sync: () => 1 }));
       try {
-        yield* op(() => Promise.reject("no"), () => {
-          throw "no";
+        yield* op({
+          async: () => Promise.reject("no"),
+          sync: () => {
+            throw "no";
+          },
         });
       } catch (error) {
         results.push(error);

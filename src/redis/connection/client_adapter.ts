@@ -2,6 +2,7 @@
 
 import type { RedisClientOptions } from "redis";
 import { LockException } from "../../core/errors.ts";
+import { errorCode } from "../../../ffi/types.ts";
 
 /** What is needed of a client of node-redis, not of the user's: of our own. */
 export interface RedisConnection {
@@ -117,7 +118,7 @@ async function nodeRedis(): Promise<typeof import("redis")> {
   } catch (cause) {
     throw new LockException(
       "the redis package is missing; install it (npm install redis)",
-      { code: (cause as NodeJS.ErrnoException).code, cause },
+      { code: errorCode(cause), cause },
     );
   }
 }
