@@ -25,5 +25,5 @@ export interface HeldLock {
   /** Called once it was given back. */
   onReleased: (() => void) | undefined;
   /** Gives it back. It is gone whatever this throws. */
-  unlockAndWake(): Gen<void>;
+  release(): Gen<void>;
 }

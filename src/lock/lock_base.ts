@@ -220,7 +220,7 @@ export abstract class LockBase implements AsyncDisposable, Disposable {
     const { path, exclusive } = held;
     untrack(locked);
     try {
-      yield* held.unlockAndWake();
+      yield* held.release();
     } finally {
       this.#held.splice(this.#held.indexOf(locked), 1);
       if (hasSubscribers("release")) {
@@ -233,7 +233,7 @@ export abstract class LockBase implements AsyncDisposable, Disposable {
 
 /** A closure made where the lock is known would keep it from being collected. */
 function releasing(held: HeldLock): () => void {
-  return () => runSync(held.unlockAndWake());
+  return () => runSync(held.release());
 }
 
 function throwAny(errors: unknown[]): void {

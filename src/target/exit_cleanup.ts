@@ -19,7 +19,7 @@ export function releaseOnExit(held: HeldLock): () => void {
 function releaseAll(): void {
   for (const held of heldUntilExit) {
     try {
-      runSync(held.unlockAndWake());
+      runSync(held.release());
     } catch {
       // The others have to be released as well.
     }

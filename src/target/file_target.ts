@@ -96,7 +96,7 @@ export class FileTarget implements LockTarget {
       yield* this.prepare(held.file, path);
       return held;
     } catch (error) {
-      yield* ignoreErrors(held.unlockAndWake());
+      yield* ignoreErrors(held.release());
       throw error;
     }
   }
@@ -144,7 +144,7 @@ export class HeldFile implements Hold {
     this.#throws = settings.throwOnReleaseError;
   }
 
-  *unlockAndWake(): Gen<void> {
+  *release(): Gen<void> {
     // By then its descriptor may name a file of somebody else.
     if (this.#released) return;
     this.#released = true;

@@ -70,7 +70,7 @@ export class OpenSlots implements Waitable {
     const inPlace = file.isStillAt(slot.path);
     this.#open.delete(slot);
     if (inPlace) return held;
-    yield* ignoreErrors(held.unlockAndWake());
+    yield* ignoreErrors(held.release());
   }
 
   *close(): Gen<void> {
@@ -96,7 +96,7 @@ export class OpenSlots implements Waitable {
     return {
       listen: () => one.listen(),
       block: (milliseconds) => one.block(milliseconds),
-      end: () => watches.forEach((watchClose) => watchClose.end()),
+      end: () => watches.forEach((watch) => watch.end()),
     };
   }
 }

@@ -102,7 +102,7 @@ export class Reentrant implements LockTarget {
       },
       onRelock: () => this.#beginRelock(shared),
       onReleased: undefined,
-      unlockAndWake: () => this.#release(shared),
+      release: () => this.#release(shared),
     };
   }
 
@@ -120,7 +120,7 @@ export class Reentrant implements LockTarget {
   *#release(shared: SharedHold): Gen<void> {
     if (--shared.count > 0) return;
     if (this.#shared === shared) this.#shared = undefined;
-    yield* shared.held.unlockAndWake();
+    yield* shared.held.release();
   }
 }
 

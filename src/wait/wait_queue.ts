@@ -31,7 +31,7 @@ export function enterWaitQueue(file: Waitable): WaitQueue {
     queue = new WaitQueue(file, key);
     if (key !== null) queues.set(key, queue);
   }
-  queue.enterWaitQueue();
+  queue.enter();
   return queue;
 }
 
@@ -53,7 +53,7 @@ export class WaitQueue {
     this.#watch = file.watchClose(() => this.wakeAll());
   }
 
-  enterWaitQueue(): void {
+  enter(): void {
     this.#refCount++;
   }
 

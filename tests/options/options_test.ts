@@ -115,7 +115,7 @@ test("options that are undefined have their defaults", () => {
     timeout: 5000,
     checkInterval: 250,
     failWhenLocked: false,
-    unlessTimed: false,
+    failFastUnlessTimeout: false,
     signal: undefined,
     onWait: undefined,
   });
