@@ -1,29 +1,29 @@
-/** What every kind of lock has while it is held. */
+/** `HeldLock`: a lock of any kind, while it is held. */
 
 import type { LockerSettings, PlatformFile } from "../../ffi/types.ts";
-import type { LockedMode } from "../options/open_mode.ts";
 import type { Gen } from "../core/gensync.ts";
+import type { LockedMode } from "../options/open_mode.ts";
 
-/** What was taken. */
+/** A lock while it is held. */
 export interface HeldLock {
-  /** The file that is locked. */
+  /** The path of the locked file. */
   readonly path: string;
   readonly file: PlatformFile;
   readonly mode: LockedMode;
   readonly locker: LockerSettings;
-  /** {@linkcode LockedFile.relock} changes it. */
+  /** Whether it is exclusive. {@linkcode LockedFile.relock} changes it. */
   exclusive: boolean;
-  /** Why its kind cannot be changed, if it cannot. */
-  readonly notRelockable?: string;
+  /** Why the lock cannot be upgraded or downgraded, if it cannot. */
+  readonly notRelockable?: string | undefined;
   /**
-   * Called when its kind begins to change; what it returns, when that is over,
-   * and whether the lock is lost.
+   * Called before the lock is upgraded or downgraded. Returns a function to
+   * call afterwards, with whether the lock is lost.
    */
   onRelock?(): (lost: boolean) => void;
-  /** Whether it is held even when nobody could release it any more. */
+  /** Whether it stays held when the program has lost its {@linkcode LockedFile}. */
   readonly keepUntilExit?: boolean;
-  /** Called once it was given back. */
+  /** Called once the lock is released. */
   onReleased: (() => void) | undefined;
-  /** Gives it back. It is gone whatever this throws. */
+  /** Releases the lock, even if it throws. Does nothing the second time. */
   release(): Gen<void>;
 }

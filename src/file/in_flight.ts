@@ -1,26 +1,26 @@
-/** Keeps a file from being closed under an operation that still uses it. */
+/** `InFlight`: closes a file only after the operations that still use it. */
 
 import { runAsync, runSync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 
-/** Open, until somebody shuts it for good. */
+/** The operations in flight on one open file. */
 export class InFlight {
   #count = 0;
   #onEmpty: (() => void) | undefined;
   #closedReason: string | undefined;
   #closing: Promise<void> | undefined;
 
-  /** Why nobody gets in any more, `undefined` while it is open. */
+  /** Why no operation may start; `undefined` while the file is open. */
   get closedReason(): string | undefined {
     return this.#closedReason;
   }
 
-  /** Whether operations are under way. */
+  /** Whether operations are in flight. */
   get active(): boolean {
     return this.#count > 0;
   }
 
-  /** Runs an operation; the gate must be open. */
+  /** Runs an operation. The file must be open. */
   async run<T>(operation: () => T | Promise<T>): Promise<T> {
     this.#count++;
     try {
@@ -31,37 +31,38 @@ export class InFlight {
   }
 
   /**
-   * Shuts the gate and does the last work once nobody is inside. Where it is
-   * shut already, gives what came of that.
+   * Lets no new operation start, waits for those in flight, then closes.
+   * Returns the promise of the first call if it was called before.
    *
-   * @param reason What {@linkcode InFlight.closedReason} says from now on.
+   * @param reason The new {@linkcode InFlight.closedReason}.
+   * @param close Closes the file.
    */
-  drainAndClose(reason: string, last: () => Gen<void>): Promise<void> {
+  drainAndClose(reason: string, close: () => Gen<void>): Promise<void> {
     if (this.#closedReason === undefined) {
       this.#closedReason = reason;
-      this.#closing = this.#close(last);
+      this.#closing = this.#drainAndClose(close);
     }
     return this.#closing ?? Promise.resolve();
   }
 
   /**
-   * {@linkcode InFlight.drainAndClose}, blocking the thread. The operations inside could
-   * not finish meanwhile: then the last work is done after them.
+   * {@linkcode InFlight.drainAndClose}, blocking the thread. Operations in
+   * flight cannot finish meanwhile, so then the file is closed after them.
    */
-  drainAndCloseSync(reason: string, last: () => Gen<void>): void {
+  drainAndCloseSync(reason: string, close: () => Gen<void>): void {
     if (this.active) {
-      this.drainAndClose(reason, last).catch(() => {});
+      this.drainAndClose(reason, close).catch(() => {});
     } else if (this.#closedReason === undefined) {
       this.#closedReason = reason;
-      runSync(last());
+      runSync(close());
     }
   }
 
-  #close(last: () => Gen<void>): Promise<void> {
-    if (!this.active) return runAsync(last());
-    // The number of a closed descriptor may already name another file when a
-    // pool thread comes to use it.
+  #drainAndClose(close: () => Gen<void>): Promise<void> {
+    if (!this.active) return runAsync(close());
+    // A thread of the pool would otherwise use a descriptor whose number may
+    // belong to another file by then.
     return new Promise<void>((resolve) => this.#onEmpty = resolve)
-      .then(() => runAsync(last()));
+      .then(() => runAsync(close()));
   }
 }

@@ -1,7 +1,23 @@
-/** How the kind of a lock that is held is changed. */
+/**
+ * `Relock`: upgrades a shared lock or downgrades an exclusive one.
+ *
+ * Record locks: fcntl(2) keeps the old lock until it grants the new one. So an
+ * upgrade skips the queue of this thread, whose waiters wait for the very lock
+ * that the caller holds.
+ *
+ * flock(2): Linux replaces the lock under one spinlock (since 4.1), so a first
+ * attempt that succeeds is atomic. If it fails, Linux has dropped the old lock
+ * and macOS has kept it; two readers that both upgrade would then wait for each
+ * other. So `relock` drops it in any case, waits as any other waiter, and
+ * reports that the change was not atomic. If the wait times out, it acquires
+ * the old lock type again, within `checkInterval`. If that fails too, the file
+ * is closed, so that the program does not go on without a lock. Windows has to
+ * unlock before an upgrade, so an upgrade is never atomic there.
+ *
+ * @module
+ */
 
 import { platform } from "../../ffi/mod.ts";
-import type { HeldLock } from "./held_file.ts";
 import { publish } from "../core/diagnostics.ts";
 import {
   AlreadyLocked,
@@ -9,31 +25,35 @@ import {
   LockException,
   toLockError,
 } from "../core/errors.ts";
-import { parseFlags } from "../options/flags.ts";
-import type { LockFlags } from "../options/flags.ts";
+import type { Gen } from "../core/gensync.ts";
 import { describeHolders, excludeSelf } from "../core/holders.ts";
-import { checkModeAllowsLock } from "../options/locker.ts";
 import { WAIT_FOREVER } from "../options/acquire_options.ts";
 import type { AcquireOptions } from "../options/acquire_options.ts";
-import type { Gen } from "../core/gensync.ts";
-import { findWaitQueue } from "../wait/wait_queue.ts";
+import { parseFlags } from "../options/flags.ts";
+import type { LockFlags } from "../options/flags.ts";
+import { checkModeAllowsLock } from "../options/locker.ts";
 import { Deadline, isLongWait } from "../wait/deadline.ts";
-import { acquireWithWait } from "../wait/wait_loop.ts";
+import { lockBeforeDeadline } from "../wait/wait_loop.ts";
+import { findWaitQueue } from "../wait/wait_queue.ts";
+import type { HeldLock } from "./held_file.ts";
 
-/** What a {@linkcode Relock} is made of. */
+/** What a {@linkcode Relock} needs. */
 export interface RelockInit {
   readonly held: HeldLock;
-  /** Checks the options of one wait and fills in those of the lock. */
-  deadline(options: AcquireOptions | undefined): Deadline;
+  /** Checks the options and starts the clock of one relock. */
+  startDeadline(
+    options: AcquireOptions | undefined,
+    exclusive: boolean,
+  ): Deadline;
 }
 
-/** Changes the kind of one lock that is held, one change at a time. */
+/** Upgrades and downgrades one held lock, one change at a time. */
 export class Relock {
   readonly #held: HeldLock;
   readonly #init: RelockInit;
   #lost = false;
   #closed = false;
-  /** That of the change that is under way. */
+  /** The deadline of the change that is in progress. */
   #deadline: Deadline | undefined;
 
   constructor(init: RelockInit) {
@@ -41,18 +61,18 @@ export class Relock {
     this.#init = init;
   }
 
-  /** Whether a change went wrong and left nothing: the file must be closed. */
+  /** Whether a change failed and no lock is left. The file must be closed. */
   get lost(): boolean {
     return this.#lost;
   }
 
-  /** Ends a change that is under way, for the file is being closed. */
+  /** Ends a change that is in progress, because the file is being closed. */
   close(): void {
     this.#closed = true;
     this.#deadline?.cancel(this.#failure("it is being closed", "EBADF"));
   }
 
-  /** Changes the kind of the lock; whether nobody could come in between. */
+  /** Changes the lock type. Returns whether the change was atomic. */
   *relock(
     flags: LockFlags,
     options: AcquireOptions | undefined,
@@ -64,10 +84,11 @@ export class Relock {
       );
     }
     const { locker, mode, notRelockable } = this.#held;
-    const deadline = this.#init.deadline(
-      blocking ? options : { ...options, failWhenLocked: true },
-    );
     const exclusive = kind === "exclusive";
+    const deadline = this.#init.startDeadline(
+      blocking ? options : { ...options, failWhenLocked: true },
+      exclusive,
+    );
     checkModeAllowsLock(locker, mode, exclusive);
     if (this.#deadline) {
       throw this.#failure("its lock is being changed already", "EBUSY");
@@ -78,22 +99,23 @@ export class Relock {
     }
     deadline.signal?.throwIfAborted();
     this.#deadline = deadline;
-    const changed = this.#held.onRelock?.();
+    const onChanged = this.#held.onRelock?.();
     try {
       return yield* locker.name === "flock"
         ? this.#replaceFlock(exclusive, deadline)
         : this.#convertRecordLock(exclusive, deadline);
     } finally {
       this.#deadline = undefined;
-      changed?.(this.#lost);
+      onChanged?.(this.#lost);
     }
   }
 
-  /** fcntl(2) keeps the old lock until it has the new one. */
   *#convertRecordLock(exclusive: boolean, deadline: Deadline): Gen<boolean> {
+    const { file } = this.#held;
+    const request = { exclusive, deadline, skipQueue: true };
     let changed: boolean;
     try {
-      changed = yield* this.#wait(exclusive, deadline, true);
+      changed = yield* lockBeforeDeadline(file, request);
     } catch (error) {
       throw toLockError("relock", this.#held, error, deadline);
     }
@@ -102,13 +124,6 @@ export class Relock {
     return true;
   }
 
-  /**
-   * flock(2) takes the old lock away and gives the new one in one go (Linux
-   * since 4.1, under one spinlock), or takes it away and gives nothing. macOS
-   * leaves the old one then: two who both wait to have it alone would wait for
-   * each other, so it goes in any case. Windows has to unlock to go from shared
-   * to exclusive.
-   */
   *#replaceFlock(exclusive: boolean, deadline: Deadline): Gen<boolean> {
     const { file } = this.#held;
     let failure: { error: unknown } | undefined;
@@ -118,14 +133,16 @@ export class Relock {
         file.unlock();
         findWaitQueue(file)?.wakeAll();
       }
-      if (changed || (yield* this.#wait(exclusive, deadline, false))) {
+      if (
+        changed || (yield* lockBeforeDeadline(file, { exclusive, deadline }))
+      ) {
         this.#applyLockType(exclusive, deadline);
         return changed && !(exclusive && file.gapInUpgrade);
       }
     } catch (error) {
       failure = { error };
     }
-    yield* this.#restore();
+    yield* this.#restore(deadline.checkInterval);
     if (failure) {
       throw toLockError("relock", this.#held, failure.error, deadline);
     }
@@ -137,70 +154,57 @@ export class Relock {
     );
   }
 
-  /** Takes the old kind of lock again, or says that it is lost. */
-  *#restore(): Gen<void> {
-    const { checkInterval } = this.#deadline!;
+  /** Acquires the old lock type again, or records that the lock is lost. */
+  *#restore(checkInterval: number): Gen<void> {
+    const { file, path, exclusive } = this.#held;
     const timeout = checkInterval;
-    const last = { ...WAIT_FOREVER, timeout, checkInterval };
-    let back = false;
+    let restored = false;
     try {
       if (this.#closed) return;
-      this.#deadline = new Deadline(last);
-      back = yield* this.#wait(this.#held.exclusive, this.#deadline, true);
+      const deadline = new Deadline(
+        { ...WAIT_FOREVER, timeout, checkInterval },
+        { onContended: () => publish("wait", () => ({ path, exclusive })) },
+      );
+      this.#deadline = deadline;
+      const request = { exclusive, deadline, skipQueue: true };
+      restored = yield* lockBeforeDeadline(file, request);
     } catch {
-      // Whatever it was, the lock is not held.
+      // The lock is lost, whatever the reason.
     } finally {
-      this.#lost = !back;
+      this.#lost = !restored;
     }
   }
 
-  #wait(
-    exclusive: boolean,
-    deadline: Deadline,
-    ahead: boolean,
-  ): Gen<boolean> {
-    const { file, path } = this.#held;
-    const onWait = () => {
-      if (deadline.markContended()) {
-        publish("wait", () => ({ path, exclusive }));
-      }
-    };
-    return acquireWithWait(file, exclusive, deadline, onWait, ahead);
-  }
-
-  #applyLockType(exclusive: boolean, { elapsed: waited }: Deadline): void {
+  #applyLockType(exclusive: boolean, { elapsed }: Deadline): void {
     const { file, path } = this.#held;
     this.#held.exclusive = exclusive;
-    // Nobody closes anything, so the system tells no reader of it.
+    // Nothing was closed, so the kernel does not notify waiting readers.
     if (!exclusive) {
       file.wakeWatchers();
       findWaitQueue(file)?.wakeAll();
     }
-    publish("acquire", () => ({ path, exclusive, waited }));
+    publish("acquire", () => ({ path, exclusive, waited: elapsed }));
   }
 
   #failure(reason: string, code: string): LockException {
     const { path } = this.#held;
     return new LockException(
       `Cannot relock ${formatSubject({ path })}: ${reason}`,
-      {
-        path,
-        code,
-      },
+      { path, code },
     );
   }
 
-  #alreadyLocked({ elapsed: waited }: Deadline, remark: string): AlreadyLocked {
+  #alreadyLocked({ elapsed }: Deadline, remark: string): AlreadyLocked {
     const { path, file, locker } = this.#held;
-    const all = platform().holders(file.fd ?? path, isLongWait(waited), locker);
-    // This process is among them, for what it had before.
-    const holders = excludeSelf(all);
+    // This process is a holder too, with the lock it had before.
+    const holders = excludeSelf(
+      platform().holders(file.fd ?? path, isLongWait(elapsed), locker),
+    );
     return new AlreadyLocked(
-      `Cannot relock ${formatSubject({ path })}: already locked${
-        describeHolders(holders)
-      } ` +
-        `(waited ${Math.round(waited)} ms)${remark}`,
-      { path, waited, holderPid: holders[0]?.pid },
+      `Cannot relock ${formatSubject({ path })}: already locked` +
+        `${describeHolders(holders)} ` +
+        `(waited ${Math.round(elapsed)} ms)${remark}`,
+      { path, waited: elapsed, holderPid: holders[0]?.pid ?? null },
     );
   }
 }

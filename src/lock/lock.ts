@@ -1,7 +1,7 @@
 /** `Lock`: a file that one holder, or several readers, have at a time. */
 
 import { FileTarget } from "../target/file_target.ts";
-import { OneAtATime } from "../target/one_at_a_time.ts";
+import { FifoMutex } from "../wait/fifo_mutex.ts";
 import { LockBase } from "./lock_base.ts";
 import { filePath } from "../options/validate.ts";
 import { resolveLockOptions } from "../options/lock_options.ts";
@@ -76,7 +76,7 @@ export class Lock extends LockBase {
   constructor(path: string | URL, options?: LockOptions) {
     const name = filePath(path);
     const settings = resolveLockOptions(options);
-    super(new OneAtATime(new FileTarget(name, settings)), settings.wait);
+    super(new FileTarget(name, settings), settings.wait, new FifoMutex());
     this.path = name;
   }
 }

@@ -22,17 +22,18 @@ import {
 import { runAsync } from "../core/gensync.ts";
 import { findWaitQueue } from "../wait/wait_queue.ts";
 import { Deadline, now } from "../wait/deadline.ts";
-import { acquireWithWait } from "../wait/wait_loop.ts";
+import { lockBeforeDeadline } from "../wait/wait_loop.ts";
 
 /**
- * Locks an open file: flock(2) that does not block the thread.
+ * Locks an open file with flock(2), without blocking the thread.
  *
- * The lock belongs to the open file, not to the process: it ends with
- * {@linkcode unlock}, when the file is closed, or when the process dies. A file
- * that is locked already changes the kind of its lock, ahead of those who wait
- * for it; if others are in the way, it waits without the lock it had.
+ * The lock belongs to the open file, not to the process. It ends with
+ * {@linkcode unlock}, when the file is closed, or when the process dies. If the
+ * file is locked already, the lock is upgraded or downgraded, ahead of the
+ * queue of this thread. If another holder is in the way, the call waits without
+ * the lock that the file had.
  *
- * @example
+ * @example Lock a file of `node:fs`
  * ```ts
  * import { lock, LOCK_EX, unlock } from "jsr:@x/portalock";
  * import { open } from "node:fs/promises";
@@ -49,15 +50,16 @@ import { acquireWithWait } from "../wait/wait_loop.ts";
  *
  * @param file A descriptor, an object with one (such as the `FileHandle` of
  * `node:fs/promises`), or a `Deno.FsFile`.
- * @param flags `LOCK_EX`, `LOCK_SH` or `LOCK_UN`; without `LOCK_NB` waits as
- * long as it takes.
+ * @param flags `LOCK_EX`, `LOCK_SH` or `LOCK_UN`. Without `LOCK_NB`, the wait
+ * has no time limit.
  * @param options `signal` ends the wait.
- * @throws {AlreadyLocked} If somebody else holds the lock and `flags` has
+ * @throws {AlreadyLocked} If another holder has the lock and `flags` has
  * `LOCK_NB`.
  * @throws {LockUnsupported} If the runtime or the file system cannot lock.
- * @throws {LockException} If the system refuses for another reason.
+ * @throws {LockException} If the system refuses the lock for another reason.
  * @throws {TypeError} If an argument is of the wrong type.
- * @throws {RangeError} If an argument has an impossible value.
+ * @throws {RangeError} If an argument is out of range.
+ * @throws The reason of `signal` if it is aborted.
  */
 export async function lock(
   file: FileArgument,
@@ -71,13 +73,13 @@ export async function lock(
   const target = lockable(file);
   if (kind === "unlock") return unlockFd(target);
   const exclusive = kind === "exclusive";
-  const deadline = new Deadline({ ...settings, failWhenLocked: !blocking });
-  const subject = { fd: target.fd, exclusive };
-  const onWait = () => publish("wait", () => subject);
+  const deadline = new Deadline({ ...settings, failWhenLocked: !blocking }, {
+    onContended: () => publish("wait", () => ({ fd: target.fd, exclusive })),
+  });
   let locked: boolean;
   try {
     locked = blocking && tryConvert(target, exclusive) ||
-      await runAsync(acquireWithWait(target, exclusive, deadline, onWait));
+      await runAsync(lockBeforeDeadline(target, { exclusive, deadline }));
   } catch (error) {
     throw toLockError("lock", target, error, deadline);
   }
@@ -86,8 +88,12 @@ export async function lock(
 }
 
 /**
- * {@linkcode lock}, blocking the thread: without `LOCK_NB` in the kernel, until
- * the lock is free, with nothing to end the wait.
+ * {@linkcode lock}, blocking the thread. Without `LOCK_NB`, the thread blocks in
+ * the kernel until the lock is free, and nothing can end the wait.
+ *
+ * @param file What {@linkcode lock} accepts.
+ * @param flags What {@linkcode lock} accepts.
+ * @throws What {@linkcode lock} throws.
  */
 export function lockSync(file: FileArgument, flags: LockFlags): void {
   const { kind, blocking } = parseFlags(flags);
@@ -107,11 +113,11 @@ export function lockSync(file: FileArgument, flags: LockFlags): void {
 }
 
 /**
- * Unlocks an open file. It is no error if it is not locked.
+ * Unlocks an open file. Does nothing if it is not locked.
  *
- * @param file What {@linkcode lock} takes.
- * @throws {LockException} If the system refuses, as it does for a file that is
- * closed.
+ * @param file What {@linkcode lock} accepts.
+ * @throws {LockException} If the system refuses, for example because the file
+ * is closed.
  * @throws {TypeError} If `file` is of the wrong type.
  */
 export function unlock(file: FileArgument): void {
@@ -119,28 +125,29 @@ export function unlock(file: FileArgument): void {
 }
 
 /**
- * Descriptors that were locked here. One that was closed since may be another
- * file by now, which then goes ahead of others once.
+ * Descriptors that this module has locked. If one was closed without `unlock`
+ * and its number used again, the new file skips the queue once.
  */
 const lockedFds = new Set<number>();
 
 /**
- * Changes the lock that a file may have, if that is possible at once. It must
- * not queue behind those who wait for that very lock; if it has to wait, it
- * waits without one.
+ * Upgrades or downgrades the lock that the file may have, in one attempt. The
+ * queue must be skipped, because its waiters wait for that lock. Returns whether
+ * the file is locked; if not, it has no lock.
  */
 function tryConvert(target: LockableFd, exclusive: boolean): boolean {
   if (typeof target.fd !== "number" || !lockedFds.has(target.fd)) return false;
   if (target.tryLock(exclusive)) return true;
-  // Gone by now, but on macOS, where two would wait for each other.
+  // Linux has dropped the old lock. macOS has kept it, and two callers would
+  // wait for each other.
   target.unlock();
   return false;
 }
 
-/** The locker of everything here. */
+/** The locker of this module. */
 const FLOCK: LockerSettings = { name: "flock" };
 
-/** What is to be locked, and by which number, if it has one. */
+/** A file to lock, and its descriptor if it has one. */
 type LockableFd = Lockable & ErrorSubject;
 
 function unlockFd(target: LockableFd): void {
@@ -161,12 +168,12 @@ function recordLocked(
   waited: number,
 ): void {
   if (typeof target.fd === "number") lockedFds.add(target.fd);
-  // It may have been exclusive before.
+  // The lock may have been exclusive before.
   if (!exclusive) wakeWaiters(target);
   publish("acquire", () => ({ fd: target.fd, exclusive, waited }));
 }
 
-/** The file stays open, so the system tells nobody of the release. */
+/** The file stays open, so the kernel notifies no waiter. */
 function wakeWaiters(target: LockableFd): void {
   target.wakeWatchers();
   findWaitQueue(target)?.wakeAll();

@@ -1,6 +1,6 @@
 /** `PidFileLock`: a lock whose holder leaves its PID in a file. */
 
-import { OneAtATime } from "../target/one_at_a_time.ts";
+import { FifoMutex } from "../wait/fifo_mutex.ts";
 import { PidFileTarget } from "../target/pid_file_target.ts";
 import { readPid, readPidSync } from "../target/pid_record.ts";
 import { LockBase } from "./lock_base.ts";
@@ -57,7 +57,7 @@ export class PidFileLock extends LockBase {
   constructor(path: string | URL = ".pid", options?: TemporaryFileLockOptions) {
     const name = filePath(path);
     const settings = resolvePidOptions(options);
-    super(new OneAtATime(new PidFileTarget(name, settings)), settings.wait);
+    super(new PidFileTarget(name, settings), settings.wait, new FifoMutex());
     this.path = name;
   }
 

@@ -1,6 +1,6 @@
 /** `TemporaryFileLock`: a lock file that exists only while it is held. */
 
-import { OneAtATime } from "../target/one_at_a_time.ts";
+import { FifoMutex } from "../wait/fifo_mutex.ts";
 import { TemporaryFileTarget } from "../target/temporary_file_target.ts";
 import { LockBase } from "./lock_base.ts";
 import { filePath } from "../options/validate.ts";
@@ -59,10 +59,8 @@ export class TemporaryFileLock extends LockBase {
   ) {
     const name = filePath(path);
     const settings = resolveTemporaryOptions(options);
-    super(
-      new OneAtATime(new TemporaryFileTarget(name, settings)),
-      settings.wait,
-    );
+    const target = new TemporaryFileTarget(name, settings);
+    super(target, settings.wait, new FifoMutex());
     this.path = name;
   }
 }

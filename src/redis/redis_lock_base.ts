@@ -297,7 +297,8 @@ function publishWaitOnce(
   deadline: Deadline,
 ): () => void {
   return () => {
-    if (!deadline.markContended()) return;
+    if (deadline.contentions > 0) return;
+    deadline.markContended();
     publish("wait", () => ({ channel, exclusive: lockType === "x" }));
   };
 }

@@ -1,12 +1,16 @@
-/** What is released when the process ends in the ordinary way. */
+/** Releases locks when the process exits without a signal. */
 
 import process from "node:process";
-import type { HeldLock } from "../file/held_file.ts";
 import { runSync } from "../core/gensync.ts";
+import type { HeldLock } from "../file/held_file.ts";
 
 const heldUntilExit = new Set<HeldLock>();
 
-/** Releases a hold when the process exits, unless that is forgotten before. */
+/**
+ * Releases a lock when the process exits.
+ *
+ * @returns A function that cancels this.
+ */
 export function releaseOnExit(held: HeldLock): () => void {
   if (heldUntilExit.size === 0) process.on("exit", releaseAll);
   heldUntilExit.add(held);
@@ -21,7 +25,7 @@ function releaseAll(): void {
     try {
       runSync(held.release());
     } catch {
-      // The others have to be released as well.
+      // Goes on with the other locks.
     }
   }
 }

@@ -1,21 +1,22 @@
-/** The claim on a file that stays when the lock is released. */
+/** `FileTarget`: locks one file, which stays when the lock is released. */
 
 import { platform } from "../../ffi/mod.ts";
 import type { LockerSettings, PlatformFile } from "../../ffi/types.ts";
 import { toLockError, toOpenError } from "../core/errors.ts";
-import { empty, unlockAndClose } from "../file/file_io.ts";
-import { describeHolders } from "../core/holders.ts";
-import type { LockedMode } from "../options/open_mode.ts";
-import type { LockSettings } from "../options/lock_options.ts";
 import { ignoreErrors } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
-import { findWaitQueue } from "../wait/wait_queue.ts";
-import type { WaitQueue } from "../wait/wait_queue.ts";
+import { describeHolders } from "../core/holders.ts";
+import { empty, unlockAndClose } from "../file/file_io.ts";
+import type { HeldLock } from "../file/held_file.ts";
+import type { LockSettings } from "../options/lock_options.ts";
+import type { LockedMode } from "../options/open_mode.ts";
+import { Busy } from "../wait/busy.ts";
 import { isLongWait } from "../wait/deadline.ts";
 import type { Deadline } from "../wait/deadline.ts";
-import { acquireWithWait } from "../wait/wait_loop.ts";
-import { Busy } from "./lock_target.ts";
-import type { Hold, LockTarget } from "./lock_target.ts";
+import { lockBeforeDeadline } from "../wait/wait_loop.ts";
+import { findWaitQueue } from "../wait/wait_queue.ts";
+import type { WaitQueue } from "../wait/wait_queue.ts";
+import type { LockTarget } from "./lock_target.ts";
 
 /** How a file is opened and locked. */
 export type FileSettings = Omit<LockSettings, "wait">;
@@ -24,26 +25,28 @@ export type FileSettings = Omit<LockSettings, "wait">;
 export class FileTarget implements LockTarget {
   readonly path: string;
   readonly exclusive: boolean;
-  readonly files: readonly string[];
   readonly locker: LockerSettings;
   readonly settings: FileSettings;
 
   constructor(path: string, settings: FileSettings) {
     this.path = path;
     this.exclusive = settings.exclusive;
-    this.files = [path];
     this.locker = settings.locker;
     this.settings = settings;
   }
 
-  *acquire(deadline: Deadline, waits: () => void): Gen<Hold | Busy> {
+  get files(): readonly string[] {
+    return [this.path];
+  }
+
+  *acquire(deadline: Deadline): Gen<HeldLock | Busy> {
     const file = yield* this.open(deadline.signal);
-    if (!(yield* this.lock(file, deadline, waits))) return this.busy();
+    if (!(yield* this.lock(file, deadline))) return this.busy();
     const held = new HeldFile(this, file);
     return this.settings.mode.truncate ? yield* this.finishAcquire(held) : held;
   }
 
-  /** Opens the file, without truncating it; `path` is where it is now. */
+  /** Opens the file and does not truncate it. `path` is its present path. */
   *open(
     signal: AbortSignal | undefined,
     path: string = this.path,
@@ -53,35 +56,37 @@ export class FileTarget implements LockTarget {
     signal?.throwIfAborted();
     try {
       const system = platform();
-      const wait = () => {
-        const file = system.open(path, mode, creationMode, locker);
-        return file instanceof Promise
-          ? abortable(file, signal, (late) => this.discardLateOpen(late, path))
-          : file;
-      };
-      const block = () => system.openSync(path, mode, creationMode, locker);
-      // Not by way of `step`: every acquisition comes through here.
-      return (yield { async: wait, sync: block }) as PlatformFile;
+      // Yields the step itself: `op` would add a generator to each acquire.
+      return (yield {
+        async: () => {
+          const file = system.open(path, mode, creationMode, locker);
+          return file instanceof Promise
+            ? abortable(
+              file,
+              signal,
+              (late) => this.discardLateOpen(late, path),
+            )
+            : file;
+        },
+        sync: () => system.openSync(path, mode, creationMode, locker),
+      }) as PlatformFile;
     } catch (error) {
       if (signal?.aborted && error === signal.reason) throw error;
       throw toOpenError(this, error);
     }
   }
 
-  /** What is done with a file that was opened too late for anybody. */
+  /** Closes a file that was opened after the acquisition was aborted. */
   discardLateOpen(file: PlatformFile, _path: string): void | Promise<void> {
     return file.close();
   }
 
-  /** Locks the file, or closes it. */
-  *lock(
-    file: PlatformFile,
-    deadline: Deadline,
-    waits: () => void,
-  ): Gen<boolean> {
+  /** Locks the file before the deadline, or closes it. */
+  *lock(file: PlatformFile, deadline: Deadline): Gen<boolean> {
     let locked = false;
     try {
-      locked = yield* acquireWithWait(file, this.exclusive, deadline, waits);
+      const { exclusive } = this;
+      locked = yield* lockBeforeDeadline(file, { exclusive, deadline });
     } catch (error) {
       yield* ignoreErrors(unlockAndClose(file));
       throw toLockError("lock", this, error, deadline);
@@ -90,8 +95,8 @@ export class FileTarget implements LockTarget {
     return locked;
   }
 
-  /** Prepares what is held, or gives it back. */
-  *finishAcquire(held: HeldFile, path: string = this.path): Gen<Hold> {
+  /** Prepares the locked file for the caller. Releases it if that fails. */
+  *finishAcquire(held: HeldFile, path: string = this.path): Gen<HeldLock> {
     try {
       yield* this.prepare(held.file, path);
       return held;
@@ -101,7 +106,7 @@ export class FileTarget implements LockTarget {
     }
   }
 
-  /** What happens to the locked file before anybody has it. */
+  /** Prepares the locked file: truncates it if the mode says so. */
   *prepare(file: PlatformFile, _path: string): Gen<void> {
     if (!this.settings.mode.truncate) return;
     try {
@@ -111,10 +116,10 @@ export class FileTarget implements LockTarget {
     }
   }
 
-  /** The refusal that names those who hold the file. */
+  /** Returns the result that names the holders of the file. */
   busy(): Busy {
-    return new Busy(({ elapsed: waited }) => {
-      const search = isLongWait(waited);
+    return new Busy((elapsed) => {
+      const search = isLongWait(elapsed);
       const holders = platform().holders(this.path, search, this.locker);
       const reason = `already locked${describeHolders(holders)}`;
       return { reason, holderPid: holders[0]?.pid };
@@ -122,8 +127,8 @@ export class FileTarget implements LockTarget {
   }
 }
 
-/** A file whose lock is held. */
-export class HeldFile implements Hold {
+/** A locked file. */
+export class HeldFile implements HeldLock {
   readonly path: string;
   readonly mode: LockedMode;
   readonly locker: LockerSettings;
@@ -145,7 +150,7 @@ export class HeldFile implements Hold {
   }
 
   *release(): Gen<void> {
-    // By then its descriptor may name a file of somebody else.
+    // After the first release, the descriptor may belong to another file.
     if (this.#released) return;
     this.#released = true;
     try {
@@ -157,19 +162,19 @@ export class HeldFile implements Hold {
     }
   }
 
-  /** What is done to the file. */
+  /** Unlocks and closes the file. */
   unlockFile(): Gen<void> {
     return unlockAndWake(this.file);
   }
 }
 
-/** Unlocks and closes a file, and lets others in this thread know. */
+/** Unlocks and closes a file, and wakes its waiters in this thread. */
 export function* unlockAndWake(file: PlatformFile): Gen<void> {
   let queue: WaitQueue | undefined;
   try {
     queue = findWaitQueue(file);
   } catch {
-    // It does not even tell what file it is. Whoever waits attempts sometimes.
+    // fstat(2) failed. Waiters try again after `checkInterval`.
   }
   try {
     yield* unlockAndClose(file);
@@ -178,7 +183,7 @@ export function* unlockAndWake(file: PlatformFile): Gen<void> {
   }
 }
 
-/** Lets an abort overtake a file that is slow to open; discards it later. */
+/** Rejects when the signal is aborted, and discards the file once it is open. */
 function abortable(
   opening: Promise<PlatformFile>,
   signal: AbortSignal | undefined,
@@ -190,8 +195,8 @@ function abortable(
       reject(signal.reason);
       opening.then(discard).catch(() => {});
     };
-    // At once, not in a later turn: an abort in between would close the file
-    // of somebody who has it already.
+    // Removes the listener synchronously: an abort between here and a later
+    // microtask would close a file that the caller already owns.
     const settled = () => signal.removeEventListener("abort", abort);
     signal.addEventListener("abort", abort, { once: true });
     opening.then((file) => {

@@ -1,14 +1,14 @@
-/** Slots that are open: tried, and waited for, as if they were one file. */
+/** `OpenSlots`: open slots, locked and waited for as if they were one file. */
 
 import type { PlatformFile, Watch } from "../../ffi/types.ts";
 import { toLockError } from "../core/errors.ts";
-import { unlockAndClose } from "../file/file_io.ts";
 import { ignoreErrors } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
+import { unlockAndClose } from "../file/file_io.ts";
+import type { HeldLock } from "../file/held_file.ts";
+import type { Deadline } from "../wait/deadline.ts";
 import { findWaitQueue } from "../wait/wait_queue.ts";
 import type { Waitable } from "../wait/wait_queue.ts";
-import type { Deadline } from "../wait/deadline.ts";
-import type { Hold } from "./lock_target.ts";
 import { HeldFile, unlockAndWake } from "./file_target.ts";
 import type { FileTarget } from "./file_target.ts";
 
@@ -17,26 +17,26 @@ export class OpenSlots implements Waitable {
   readonly #slots: readonly FileTarget[];
   readonly #key: string;
   readonly #open = new Map<FileTarget, PlatformFile>();
-  #locked: FileTarget | undefined;
+  #locked: { slot: FileTarget; file: PlatformFile } | undefined;
 
-  /** `key` is one for all who have the same slots. */
-  constructor(slots: readonly FileTarget[], lockKey: string) {
-    // Not always from the first, which is the most likely to be taken.
+  /** Objects with the same slots have the same `key`. */
+  constructor(slots: readonly FileTarget[], key: string) {
+    // Starts at a random slot: the first one is the most likely to be locked.
     const first = Math.floor(Math.random() * slots.length);
     this.#slots = [...slots.slice(first), ...slots.slice(0, first)];
-    this.#key = lockKey;
+    this.#key = key;
   }
 
   /**
-   * Opens those that are not open, one after the other, until one can be
-   * locked. Who will not wait for the others has no more than one open.
+   * Opens the slots that are not open, one after the other, until one can be
+   * locked. Keeps only one open at a time after the deadline.
    */
   *openAndTryLock(deadline: Deadline): Gen<boolean> {
     for (const slot of this.#slots) {
       if (this.#open.has(slot)) continue;
       const file = yield* slot.open(deadline.signal);
       this.#open.set(slot, file);
-      if (this.#try(slot, file)) return true;
+      if (this.#tryLock(slot, file)) return true;
       if (deadline.remaining <= 0) yield* this.#close(slot, file);
     }
     return false;
@@ -44,35 +44,37 @@ export class OpenSlots implements Waitable {
 
   tryLock(): boolean {
     for (const [slot, file] of this.#open) {
-      if (this.#try(slot, file)) return true;
+      if (this.#tryLock(slot, file)) return true;
     }
     return false;
   }
 
-  #try(slot: FileTarget, file: PlatformFile): boolean {
+  #tryLock(slot: FileTarget, file: PlatformFile): boolean {
     try {
       if (!file.tryLock(true)) return false;
     } catch (error) {
       throw toLockError("lock", slot, error);
     }
-    this.#locked = slot;
+    this.#locked = { slot, file };
     return true;
   }
 
   /**
-   * The slot that was won, no longer one of these. None if its path names
-   * another file by now, or nothing: those who come later would not see it.
+   * Removes the locked slot from this object and returns it. Returns
+   * `undefined` if its path names another file or none: a process that comes
+   * later would not see the lock.
    */
-  *takeLocked(): Gen<Hold | undefined> {
-    const slot = this.#locked!;
-    const file = this.#open.get(slot)!;
+  *takeLocked(): Gen<HeldLock | undefined> {
+    const { slot, file } = this.#locked!;
     const held = new HeldSlot(slot, file, this.#key);
     const inPlace = file.isStillAt(slot.path);
     this.#open.delete(slot);
     if (inPlace) return held;
     yield* ignoreErrors(held.release());
+    return undefined;
   }
 
+  /** Closes the slots that are still open. */
   *close(): Gen<void> {
     for (const [slot, file] of this.#open) yield* this.#close(slot, file);
   }
@@ -90,18 +92,18 @@ export class OpenSlots implements Waitable {
     const watches = [...this.#open.values()].flatMap((file) =>
       file.watchClose(closed) ?? []
     );
-    if (watches.length === 0) return null;
-    // Each of them listens and blocks for all that the thread watches.
-    const [one] = watches;
+    // Each watch listens and blocks for all watches of the thread.
+    const [first] = watches;
+    if (first === undefined) return null;
     return {
-      listen: () => one.listen(),
-      block: (milliseconds) => one.block(milliseconds),
+      listen: () => first.listen(),
+      block: (milliseconds) => first.block(milliseconds),
       end: () => watches.forEach((watch) => watch.end()),
     };
   }
 }
 
-/** Whoever waits for any of the slots is told when one of them is released. */
+/** A locked slot. Its release wakes the waiters for any of the slots. */
 class HeldSlot extends HeldFile {
   override readonly notRelockable = "a slot of a semaphore cannot be shared";
   readonly #key: string;

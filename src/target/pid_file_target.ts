@@ -1,11 +1,20 @@
-/** The claim on a PID file, locked through a second file beside it. */
+/**
+ * `PidFileTarget`: a PID file, with a lock file beside it.
+ *
+ * On Windows other processes cannot read a locked file, so the PID needs a file
+ * of its own. The thread that holds the lock writes it, also in asynchronous
+ * methods: a thread of the pool could rename it into place after the holder's
+ * thread, and with it the lock, is gone.
+ *
+ * @module
+ */
 
 import { platform } from "../../ffi/mod.ts";
 import type { PlatformFile } from "../../ffi/types.ts";
-import { describeHolders } from "../core/holders.ts";
 import type { Gen } from "../core/gensync.ts";
+import { describeHolders } from "../core/holders.ts";
+import { Busy } from "../wait/busy.ts";
 import { isLongWait } from "../wait/deadline.ts";
-import { Busy } from "./lock_target.ts";
 import type { FileSettings } from "./file_target.ts";
 import { readPidSync, removePid, writePid } from "./pid_record.ts";
 import {
@@ -13,10 +22,10 @@ import {
   TemporaryFileTarget,
 } from "./temporary_file_target.ts";
 
-/** Where Windows locks a file nobody else can read it, so two are needed. */
+/** The lock file is named as the PID file, followed by this. */
 const LOCK_SUFFIX = ".lock";
 
-/** A {@linkcode TemporaryFileTarget} whose holder tells its PID. */
+/** A {@linkcode TemporaryFileTarget} whose holder publishes its PID. */
 export class PidFileTarget extends TemporaryFileTarget {
   readonly #pidFile: string;
 
@@ -35,8 +44,8 @@ export class PidFileTarget extends TemporaryFileTarget {
   }
 
   override busy(): Busy {
-    return new Busy(({ elapsed: waited }) => {
-      let holders = platform().holders(this.path, isLongWait(waited));
+    return new Busy((elapsed) => {
+      let holders = platform().holders(this.path, isLongWait(elapsed));
       const pid = holders.length === 0 ? this.#storedPid() : null;
       if (pid !== null) holders = [{ pid, mode: "exclusive" }];
       const reason = `already locked${describeHolders(holders)}`;
@@ -54,21 +63,21 @@ export class PidFileTarget extends TemporaryFileTarget {
 }
 
 class HeldPidFile extends HeldTemporaryFile {
-  // It tells that the process runs, whoever has forgotten the lock.
+  // The PID says that the program runs, so it stays as long as the process.
   override readonly keepUntilExit = true;
 
   protected override remove(): void {
-    const { file, place } = this;
+    const { file, absolutePath } = this;
     try {
-      // Somebody who replaced the lock file has put a PID there, too.
-      if (file.isStillAt(place)) removePid(pidFileOf(place));
+      // A process that has replaced the lock file has written its own PID.
+      if (file.isStillAt(absolutePath)) removePid(pidFileOf(absolutePath));
     } finally {
       super.remove();
     }
   }
 }
 
-/** The PID file that a lock file stands beside. */
-function pidFileOf(path: string): string {
-  return path.slice(0, -LOCK_SUFFIX.length);
+/** Returns the path of the PID file that belongs to a lock file. */
+function pidFileOf(lockFile: string): string {
+  return lockFile.slice(0, -LOCK_SUFFIX.length);
 }

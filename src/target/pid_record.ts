@@ -1,32 +1,31 @@
-/** The file that tells a PID, and nothing of locks. */
+/** Reads and writes PID files. Knows nothing of locks. */
 
 import * as fs from "node:fs";
 import process from "node:process";
-import { renameWithRetry } from "../core/windows_retry.ts";
-import { op, runSync } from "../core/gensync.ts";
 import { errorCode } from "../../ffi/types.ts";
+import { op, runSync } from "../core/gensync.ts";
+import { renameWithRetry } from "../core/windows_retry.ts";
 
-/** More digits than any number of a process has. */
-const MAX_PID_DIGITS = 16;
+/** A PID has fewer digits than this on every system. */
+const MAX_PID_DIGITS = 15;
 
-/** What is longer is no PID, and perhaps has no end. */
+/** A longer file does not contain a PID, and may be endless (`/dev/zero`). */
 const MAX_PID_BYTES = 64;
 
-/** Without `O_NONBLOCK` a FIFO would wait for its other end. */
+/** Without `O_NONBLOCK`, open(2) of a FIFO blocks until it has a writer. */
 const READ_FLAGS = fs.constants.O_RDONLY | (fs.constants.O_NONBLOCK ?? 0);
 
 /**
- * Puts the PID where anybody may read it, so that nobody ever reads half of
- * it. Only the holder of the lock may do so, and blocks the thread: in a pool
- * this could go on after the thread, and with it the lock, is gone.
+ * Writes the PID of this process, by a rename, so that no reader sees half of
+ * it. Only the holder of the lock may call it. It blocks the thread.
  */
-export function writePid(path: string, mode: number): void {
+export function writePid(path: string, creationMode: number): void {
   const temporary = `${path}.tmp`;
-  // A killed process may have left one, or somebody put there what it is not.
+  // A killed process may have left it, or it is another program's link.
   tryUnlink(temporary);
   try {
-    // By its name Deno's writeFileSync() would leave out the umask.
-    const fd = fs.openSync(temporary, "wx", mode);
+    // Deno's `writeFileSync` of a path ignores the umask.
+    const fd = fs.openSync(temporary, "wx", creationMode);
     try {
       fs.writeFileSync(fd, String(process.pid));
     } finally {
@@ -40,23 +39,19 @@ export function writePid(path: string, mode: number): void {
   }
 }
 
-/** Removes the PID file unless it tells the PID of another process. */
+/** Removes the PID file, unless it contains the PID of another process. */
 export function removePid(path: string): void {
   if (readPidSync(path) === process.pid) fs.unlinkSync(path);
 }
 
-/** Reads a PID file; `null` if there is none, or something else in it. */
+/** Reads a PID file. Returns `null` if it is missing or has other content. */
 export async function readPid(path: string): Promise<number | null> {
   try {
     const file = await fs.promises.open(path, READ_FLAGS);
     try {
       if (!(await file.stat()).isFile()) return null;
-      const { bytesRead, buffer } = await file.read(
-        newBuffer(),
-        0,
-        MAX_PID_BYTES + 1,
-        0,
-      );
+      const buffer = newBuffer();
+      const { bytesRead } = await file.read(buffer, 0, buffer.length, 0);
       return parsePid(buffer.subarray(0, bytesRead));
     } finally {
       await file.close();
@@ -83,15 +78,15 @@ export function readPidSync(path: string): number | null {
   }
 }
 
+/** One byte longer than a PID file may be, to notice longer ones. */
 function newBuffer(): Uint8Array {
   return new Uint8Array(MAX_PID_BYTES + 1);
 }
 
-/** The PID that bytes consist of, `null` if they are anything else. */
 function parsePid(bytes: Uint8Array): number | null {
   if (bytes.length > MAX_PID_BYTES) return null;
   const digits = new TextDecoder("latin1").decode(bytes).trim();
-  const valid = /^[0-9]+$/.test(digits) && digits.length < MAX_PID_DIGITS;
+  const valid = /^[0-9]+$/.test(digits) && digits.length <= MAX_PID_DIGITS;
   return valid && Number(digits) > 0 ? Number(digits) : null;
 }
 
@@ -104,6 +99,6 @@ function tryUnlink(path: string): void {
   try {
     fs.unlinkSync(path);
   } catch {
-    // Then writing or renaming says why not.
+    // Opening or renaming the file fails next, and says why.
   }
 }

@@ -1,26 +1,36 @@
-/** A claim that may be taken again while it is held. */
+/**
+ * `Reentrant`: a target that its holder can acquire again.
+ *
+ * To `acquire` the holder is the object. To `run` it is a {@linkcode RunScope},
+ * which `AsyncLocalStorage` passes down to nested calls. Scopes wait for the
+ * object in FIFO order, and end with their last `run`. A lock that is held
+ * already is counted before `acquire` returns its promise: after an `await`, an
+ * outer `run` might have released it.
+ *
+ * @module
+ */
 
 import type { LockerSettings } from "../../ffi/types.ts";
-import { op } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
+import type { HeldLock } from "../file/held_file.ts";
+import { Busy } from "../wait/busy.ts";
 import type { Deadline } from "../wait/deadline.ts";
 import { FifoMutex } from "../wait/fifo_mutex.ts";
-import { Busy } from "./lock_target.ts";
-import type { Hold, LockTarget } from "./lock_target.ts";
+import type { LockTarget } from "./lock_target.ts";
 
-/** What runs inside one outermost `run`; it ends with the last of them. */
+/** The calls of `run` inside one outermost `run`. Ends with the last one. */
 export class RunScope {
   entered = false;
   runs = 0;
 }
 
-/** What was taken, and by how many. */
+/** The held lock, and how many acquisitions share it. */
 interface SharedHold {
-  readonly held: Hold;
+  readonly held: HeldLock;
   count: number;
 }
 
-/** Counts; the first taker takes the claim, the last release gives it back. */
+/** Acquires its target once and counts. The last release releases it. */
 export class Reentrant implements LockTarget {
   readonly path: string;
   readonly exclusive: boolean;
@@ -28,14 +38,14 @@ export class Reentrant implements LockTarget {
   readonly locker: LockerSettings;
   readonly #target: LockTarget;
   readonly #enteringScope: () => RunScope | undefined;
-  /** Among those who take the claim. */
+  /** Held by the task that acquires the target. */
   readonly #mutex = new FifoMutex();
-  /** Among the scopes. */
+  /** Held by the scope that uses the object. */
   readonly #scopeMutex = new FifoMutex();
-  /** What others may take as well, unless it is being changed. */
+  /** What acquisitions share. `undefined` also while it is relocked. */
   #shared: SharedHold | undefined;
 
-  /** `entering` gives the scope that a taker has yet to enter. */
+  /** `enteringScope` returns the scope that the caller has yet to enter. */
   constructor(target: LockTarget, enteringScope: () => RunScope | undefined) {
     this.path = target.path;
     this.exclusive = target.exclusive;
@@ -45,26 +55,24 @@ export class Reentrant implements LockTarget {
     this.#enteringScope = enteringScope;
   }
 
-  /** Whether taking it would do no more than count. */
+  /** Whether the caller holds the lock, so that `acquire` would only count. */
   get heldByCaller(): boolean {
     return this.#shared !== undefined && this.#enteringScope() === undefined;
   }
 
-  *acquire(deadline: Deadline, waits: () => void): Gen<Hold | Busy> {
+  *acquire(deadline: Deadline): Gen<HeldLock | Busy> {
     const scope = this.#enteringScope();
-    if (scope && !(yield* acquireMutex(this.#scopeMutex, deadline, waits))) {
+    if (scope && !(yield* acquireMutex(this.#scopeMutex, deadline))) {
       return busy("already locked by another task through this same object");
     }
     if (scope) Object.assign(scope, { entered: true, runs: 1 });
     while (this.#shared === undefined) {
-      if (!(yield* acquireMutex(this.#mutex, deadline, waits))) {
-        return busy(
-          "already locked, and waited for through this same object",
-        );
+      if (!(yield* acquireMutex(this.#mutex, deadline))) {
+        return busy("already locked, and waited for through this same object");
       }
       try {
         if (this.#shared) break;
-        const held = yield* this.#target.acquire(deadline, waits);
+        const held = yield* this.#target.acquire(deadline);
         if (held instanceof Busy) return held;
         this.#shared = { held, count: 0 };
       } finally {
@@ -74,13 +82,13 @@ export class Reentrant implements LockTarget {
     return this.#share(this.#shared);
   }
 
-  /** Leaves the scope, which ends it if nobody else is in it. */
+  /** Leaves a scope. The last `run` of a scope ends it. */
   leave(scope: RunScope): void {
-    // A scope that was never entered has none, and no turn to pass.
+    // A scope that was never entered has 0 runs and does not hold the mutex.
     if (--scope.runs === 0) this.#scopeMutex.release();
   }
 
-  #share(shared: SharedHold): Hold {
+  #share(shared: SharedHold): HeldLock {
     shared.count++;
     const { held } = shared;
     const { path, file, mode, locker } = held;
@@ -97,7 +105,8 @@ export class Reentrant implements LockTarget {
       },
       get notRelockable() {
         return shared.count > 1
-          ? "it was acquired more than once, and each relies on its kind"
+          ? "it was acquired more than once, and each acquisition relies on " +
+            "its lock type"
           : held.notRelockable;
       },
       onRelock: () => this.#beginRelock(shared),
@@ -106,14 +115,14 @@ export class Reentrant implements LockTarget {
     };
   }
 
-  /** Until it is over whoever comes waits, and takes what is there then. */
+  /** Until the relock is over, new acquisitions wait for its result. */
   #beginRelock(shared: SharedHold): (lost: boolean) => void {
     this.#shared = undefined;
-    // Who has the turn already will compete for the file.
-    const inTurn = this.#mutex.tryAcquire();
+    // A task that holds the mutex already will wait for the file.
+    const locked = this.#mutex.tryAcquire();
     return (lost) => {
       if (!lost && shared.count > 0) this.#shared ??= shared;
-      if (inTurn) this.#mutex.release();
+      if (locked) this.#mutex.release();
     };
   }
 
@@ -124,19 +133,8 @@ export class Reentrant implements LockTarget {
   }
 }
 
-function acquireMutex(
-  mutex: FifoMutex,
-  deadline: Deadline,
-  waits: () => void,
-): Gen<boolean> {
-  return op({
-    async: () => {
-      const inTurn = mutex.tryAcquire();
-      if (!inTurn && deadline.remaining > 0) waits();
-      return inTurn || mutex.acquire(deadline);
-    },
-    sync: () => mutex.tryAcquire(),
-  });
+function* acquireMutex(mutex: FifoMutex, deadline: Deadline): Gen<boolean> {
+  return mutex.tryAcquire() || (yield* mutex.wait(deadline));
 }
 
 function busy(reason: string): Busy {

@@ -1,27 +1,37 @@
-/** The claim on any one of several files. */
+/**
+ * `SlotsTarget`: locks any one of several files, the slots of a semaphore.
+ *
+ * An acquisition that finds all slots locked keeps them open and waits for all
+ * of them as if they were one file: one watch on each, and each attempt tries
+ * every slot. So the wait loop and its interleavings hold here too: a slot that
+ * is released while the others are tried has its event in the queue. An attempt
+ * that does not wait closes each file before it opens the next. Of the tasks
+ * that share one object, only the first has the files open: 100 tasks that wait
+ * for 10 slots take 10 descriptors.
+ *
+ * @module
+ */
 
 import { platform } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
 import type { LockerSettings, PlatformFile } from "../../ffi/types.ts";
-import { describeHolders } from "../core/holders.ts";
-import { parseMode } from "../options/open_mode.ts";
-import { op } from "../core/gensync.ts";
+import { isAsync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
+import { describeHolders } from "../core/holders.ts";
+import type { HeldLock } from "../file/held_file.ts";
+import { parseMode } from "../options/open_mode.ts";
+import { Busy } from "../wait/busy.ts";
 import { isLongWait } from "../wait/deadline.ts";
 import type { Deadline } from "../wait/deadline.ts";
 import { FifoMutex } from "../wait/fifo_mutex.ts";
-import { acquireWithWait } from "../wait/wait_loop.ts";
-import { Busy } from "./lock_target.ts";
-import type { Hold, LockTarget } from "./lock_target.ts";
+import { lockBeforeDeadline } from "../wait/wait_loop.ts";
 import { FileTarget } from "./file_target.ts";
 import type { FileSettings } from "./file_target.ts";
+import type { LockTarget } from "./lock_target.ts";
 import { OpenSlots } from "./open_slots.ts";
 import { MAX_REPLACED, replacedTooOften } from "./temporary_file_target.ts";
 
-/**
- * A number of files, each of which one holder can lock. Who finds all of them
- * locked keeps them open and waits for whichever is released first.
- */
+/** Several files, any one of which is the lock. */
 export class SlotsTarget implements LockTarget {
   readonly path: string;
   readonly exclusive = true;
@@ -29,13 +39,13 @@ export class SlotsTarget implements LockTarget {
   readonly locker: LockerSettings;
   readonly #slots: readonly FileTarget[];
   readonly #key: string;
-  /** Among the tasks that may wait: only one has all the files open. */
+  /** Held by the task that has the files open. */
   readonly #mutex = new FifoMutex();
-  /** How many of them are held through this claim. */
+  /** How many slots are held through this object. */
   #held = 0;
-  readonly #released = () => void this.#held--;
+  readonly #onReleased = () => void this.#held--;
 
-  /** `path` names all of them together. */
+  /** `path` names all slots together. */
   constructor(path: string, files: string[], settings: FileSettings) {
     const mode = { ...settings.mode, noFollow: true };
     this.path = path;
@@ -47,38 +57,30 @@ export class SlotsTarget implements LockTarget {
     this.#key = files.join("\0");
   }
 
-  *acquire(deadline: Deadline, waits: () => void): Gen<Hold | Busy> {
-    const queues = yield* op({
-      async: () => deadline.remaining > 0,
-      sync: () => false,
-    });
-    if (!queues) {
-      // Nobody could release one of them while the thread is blocked.
-      const none = this.#held === this.files.length;
-      return none ? this.#busy() : yield* this.#acquireAny(deadline, waits);
+  *acquire(deadline: Deadline): Gen<HeldLock | Busy> {
+    if (deadline.remaining <= 0 || !(yield* isAsync())) {
+      // A blocked thread could not release a slot of its own meanwhile.
+      const allHeld = this.#held === this.files.length;
+      return allHeld ? this.#busy() : yield* this.#acquireAny(deadline);
     }
     const inTurn = this.#mutex.tryAcquire() ||
-      (yield* this.#queue(deadline, waits));
+      (yield* this.#mutex.wait(deadline));
     if (!inTurn) return this.#busy();
     try {
-      return yield* this.#acquireAny(deadline, waits);
+      return yield* this.#acquireAny(deadline);
     } finally {
       this.#mutex.release();
     }
   }
 
-  #queue(deadline: Deadline, waits: () => void): Gen<boolean> {
-    const wait = () => (waits(), this.#mutex.acquire(deadline));
-    return op({ async: wait, sync: () => false });
-  }
-
-  *#acquireAny(deadline: Deadline, waits: () => void): Gen<Hold | Busy> {
+  *#acquireAny(deadline: Deadline): Gen<HeldLock | Busy> {
     const slots = new OpenSlots(this.#slots, this.#key);
+    const request = { exclusive: true, deadline };
     try {
       for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
-        const won = (yield* slots.openAndTryLock(deadline)) ||
-          (yield* acquireWithWait(slots, false, deadline, waits));
-        if (!won) return this.#busy();
+        const locked = (yield* slots.openAndTryLock(deadline)) ||
+          (yield* lockBeforeDeadline(slots, request));
+        if (!locked) return this.#busy();
         const held = yield* slots.takeLocked();
         if (held) return this.#count(held);
       }
@@ -88,9 +90,9 @@ export class SlotsTarget implements LockTarget {
     }
   }
 
-  #count(held: Hold): Hold {
+  #count(held: HeldLock): HeldLock {
     this.#held++;
-    held.onReleased = this.#released;
+    held.onReleased = this.#onReleased;
     return held;
   }
 
@@ -100,27 +102,25 @@ export class SlotsTarget implements LockTarget {
       ? "its slot is taken"
       : `all ${length} slots are taken`;
     const here = this.#held === length;
-    return new Busy(({ elapsed: waited }) => {
-      const search = isLongWait(waited);
+    return new Busy((elapsed) => {
+      const search = isLongWait(elapsed);
       const holders = this.files.flatMap((file) =>
         platform().holders(file, search)
       );
-      const whom = here
-        ? " through this same object"
-        : describeHolders(holders);
-      return { reason: taken + whom, holderPid: holders[0]?.pid };
+      const by = here ? " through this same object" : describeHolders(holders);
+      return { reason: taken + by, holderPid: holders[0]?.pid };
     });
   }
 }
 
-/** A slot, which may belong to another user who lets everybody read it. */
+/** One slot. It may belong to another user and be read-only for this one. */
 class SlotTarget extends FileTarget {
   override *open(signal: AbortSignal | undefined): Gen<PlatformFile> {
     try {
       return yield* super.open(signal);
     } catch (error) {
-      // The latter on Windows.
       const code = errorCode(error);
+      // Windows reports EPERM.
       if (code !== "EACCES" && code !== "EPERM") throw error;
       const mode = { ...parseMode("r"), noFollow: true };
       const readOnly = new FileTarget(this.path, { ...this.settings, mode });

@@ -1,64 +1,80 @@
-/** The claim on a file that exists only while it is locked. */
+/**
+ * `TemporaryFileTarget`: locks a file that exists only while it is locked.
+ *
+ * The holder unlinks the file while it still holds the lock. So a process that
+ * has opened the file before may lock it afterwards, when its path names
+ * another file or none. After each lock, the process checks that the file is
+ * still at its path, and opens it again if not. Until then it does not even
+ * truncate the file, because it may belong to another process. Two processes
+ * cannot both hold the file at the path, because only a holder unlinks it.
+ *
+ * P holds the lock, Q acquires it (Q.1 open, Q.2 lock, Q.3 check):
+ *
+ * 1. `P.unlink Q.1`: Q creates a new file.
+ * 2. `Q.1 P.unlink P.close Q.2 Q.3`: Q has locked a file without a name. The
+ *    check fails, and Q opens the path again.
+ * 3. The same, and R creates a new file before Q.3: the check fails, Q opens
+ *    the path again and finds the file locked.
+ * 4. `Q.1 Q.2 (waits) P.unlink P.close`: the close wakes Q. Then as in 2.
+ * 5. P was killed: Q finds the file unlocked and in its place.
+ * 6. P shares the lock with other readers: P first tries to lock the file
+ *    exclusively. The attempt drops P's shared lock. It fails while another
+ *    reader is left, and then P does not unlink. Of two readers that leave at
+ *    once, exactly one attempt succeeds.
+ * 7. Another program has replaced the file: P does not unlink it.
+ *
+ * @module
+ */
 
 import type { PlatformFile } from "../../ffi/types.ts";
-import { openWithRetry } from "../core/windows_retry.ts";
 import { formatSubject, LockUnsupported } from "../core/errors.ts";
-import { releaseOnExit } from "./exit_cleanup.ts";
-import { unlockAndClose } from "../file/file_io.ts";
-import { absolute } from "../core/paths.ts";
 import { ignoreErrors, runAsync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
+import { absolute } from "../core/paths.ts";
+import { openWithRetry } from "../core/windows_retry.ts";
+import { unlockAndClose } from "../file/file_io.ts";
+import type { HeldLock } from "../file/held_file.ts";
+import type { Busy } from "../wait/busy.ts";
 import type { Deadline } from "../wait/deadline.ts";
-import type { Busy, Hold, LockTarget } from "./lock_target.ts";
+import { releaseOnExit } from "./exit_cleanup.ts";
 import { FileTarget, HeldFile, unlockAndWake } from "./file_target.ts";
 import type { FileSettings } from "./file_target.ts";
+import type { LockTarget } from "./lock_target.ts";
 
-/** So many files in a row cannot all have been others', who hold them. */
+/** More replaced files in a row mean that the check itself does not work. */
 export const MAX_REPLACED = 10_000;
 
-/**
- * Whoever releases unlinks the file while it is still locked. So one that was
- * opened before may be locked afterwards, though its path names another file
- * by then, or none: only a locked file that is still at its path counts. Two
- * cannot be that at a time, since only a holder unlinks.
- */
+/** A file that exists only while it is locked. */
 export class TemporaryFileTarget extends FileTarget {
   constructor(path: string, settings: FileSettings) {
     const mode = { ...settings.mode, noFollow: true };
     super(path, { ...settings, mode });
   }
 
-  override *acquire(
-    deadline: Deadline,
-    waits: () => void,
-  ): Gen<Hold | Busy> {
-    // The current directory may be another by the time it is removed.
+  override *acquire(deadline: Deadline): Gen<HeldLock | Busy> {
+    // The current directory may change before the file is removed.
     const path = absolute(this.path);
-    let replaced = 0;
-    const waitsForHolder = () => {
-      replaced = 0;
-      waits();
-    };
-    while (replaced++ < MAX_REPLACED) {
+    let { contentions } = deadline;
+    for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
       const file = yield* openWithRetry(() => this.open(deadline.signal, path));
-      if (!(yield* this.lock(file, deadline, waitsForHolder))) {
-        return this.busy();
-      }
-      // Before that the file may be anybody's, and must not even be emptied.
+      if (!(yield* this.lock(file, deadline))) return this.busy();
       if (yield* this.isStillAt(file, path)) {
         return yield* this.finishAcquire(this.toHeld(file, path), path);
       }
       yield* ignoreErrors(unlockAndWake(file));
+      // A file whose holder kept it for a while was not replaced in a row.
+      if (deadline.contentions > contentions) replaced = -1;
+      ({ contentions } = deadline);
     }
     throw replacedTooOften(this);
   }
 
-  /** Makes the hold of a file that is locked and in its place. */
+  /** Makes the held lock of a file that is locked and at its path. */
   toHeld(file: PlatformFile, path: string): HeldTemporaryFile {
     return new HeldTemporaryFile(this, file, path);
   }
 
-  /** The file may not have existed before. */
+  /** Removes the file if it is unlocked: opening it may have created it. */
   override async discardLateOpen(
     file: PlatformFile,
     path: string,
@@ -80,34 +96,33 @@ export class TemporaryFileTarget extends FileTarget {
   }
 }
 
-/** The error of those who met {@linkcode MAX_REPLACED} files in a row. */
+/** Returns the error after {@linkcode MAX_REPLACED} replaced files in a row. */
 export function replacedTooOften({ path }: LockTarget): LockUnsupported {
   return new LockUnsupported(
-    `Cannot lock ${
-      formatSubject({ path })
-    }: it is another file each time it is ` +
-      "opened; put the lock file on another file system",
+    `Cannot lock ${formatSubject({ path })}: its path names another file ` +
+      "after each open; put the lock file on another file system",
     { path },
   );
 }
 
-/** A locked file that goes with its lock. */
+/** A locked file that is removed with its lock. */
 export class HeldTemporaryFile extends HeldFile {
-  // Whoever loses the lock for a moment may come back to a dead file.
+  // A relock may lose the lock for a moment, and another process removes the
+  // file then.
   override readonly notRelockable =
     "its file exists only while its lock is held";
-  /** Where the file is, whatever the current directory is. */
-  protected readonly place: string;
-  readonly #forget: () => void;
+  /** The absolute path, whatever the current directory is. */
+  protected readonly absolutePath: string;
+  readonly #cancelExitCleanup: () => void;
 
-  constructor(target: FileTarget, file: PlatformFile, place: string) {
+  constructor(target: FileTarget, file: PlatformFile, absolutePath: string) {
     super(target, file);
-    this.place = place;
-    this.#forget = releaseOnExit(this);
+    this.absolutePath = absolutePath;
+    this.#cancelExitCleanup = releaseOnExit(this);
   }
 
   override *unlockFile(): Gen<void> {
-    this.#forget();
+    this.#cancelExitCleanup();
     try {
       this.remove();
     } finally {
@@ -115,19 +130,19 @@ export class HeldTemporaryFile extends HeldFile {
     }
   }
 
-  /** Removes the file, unless others share it or it is no longer this one. */
+  /** Unlinks the file, unless readers are left or the path names another. */
   protected remove(): void {
-    const { file, place, exclusive } = this;
-    if ((exclusive || isOnlyReader(file)) && file.isStillAt(place)) {
-      file.unlink(place);
-    }
+    const { file, absolutePath, exclusive } = this;
+    const isLast = exclusive || isOnlyReader(file);
+    if (isLast && file.isStillAt(absolutePath)) file.unlink(absolutePath);
   }
 }
 
 /**
- * Whether nobody else has the file locked, which from then on this one has
- * alone. macOS leaves a shared lock that cannot become exclusive where it is:
- * two who leave together would take each other for readers that stay.
+ * Returns whether no other reader has the file locked. If so, the lock is
+ * exclusive afterwards. On macOS a failed upgrade of flock(2) keeps the shared
+ * lock, and two readers that leave at once would see each other. So the second
+ * attempt comes after an unlock.
  */
 function isOnlyReader(file: PlatformFile): boolean {
   if (file.tryLock(true)) return true;

@@ -1,77 +1,86 @@
-/** How long somebody waits, from one clock, and what ends a wait early. */
+/** How long one acquisition may wait, and what ends the wait early. */
 
 import type { WaitSettings } from "../options/acquire_options.ts";
 
-/** The longest delay that `setTimeout` understands, in milliseconds. */
+/** The longest delay that `setTimeout` accepts, in milliseconds. */
 export const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
- * A wait that has lasted so long is worth telling somebody, in milliseconds:
- * what is shorter feels instantaneous.
+ * A wait of this length is reported, in milliseconds. A user takes a shorter
+ * one for instantaneous.
  */
 const NOTIFY_AFTER_MS = 100;
 
-/** A moment on the clock that never jumps, in milliseconds. */
+/** Returns the time of a clock that is never set back, in milliseconds. */
 export function now(): number {
   return performance.now();
 }
 
-/** Whether a wait has lasted long enough to make words about it. */
-export function isLongWait(waited: number): boolean {
-  return waited >= NOTIFY_AFTER_MS;
+/** Returns whether a wait is long enough to be reported. */
+export function isLongWait(elapsed: number): boolean {
+  return elapsed >= NOTIFY_AFTER_MS;
 }
 
-/** Calls back after so many milliseconds, unless what it returns is called. */
-type SetTimer = (milliseconds: number, over: () => void) => () => void;
+/** Sets a timer and returns a function that clears it. */
+type SetTimer = (milliseconds: number, onTimer: () => void) => () => void;
 
-const byTimeout: SetTimer = (milliseconds, over) => {
-  // Most timers drop fractions; who is early by one would need another timer.
-  const timer = setTimeout(over, Math.ceil(milliseconds));
+const byTimeout: SetTimer = (milliseconds, onTimer) => {
+  // Timers drop fractions of a millisecond, and a timer that fires too early
+  // would need a second one.
+  const timer = setTimeout(onTimer, Math.ceil(milliseconds));
   return () => clearTimeout(timer);
 };
 
-/** The patience of one acquisition, from its start. */
+/** What a {@linkcode Deadline} calls while its acquisition waits. */
+export interface DeadlineCallbacks {
+  /** Called once, when the first attempt did not get the lock. */
+  readonly onContended?: (() => void) | undefined;
+  /** Called once, when the wait is long. An error that it throws ends it. */
+  readonly onWait?: ((elapsed: number) => void) | undefined;
+}
+
+/** The deadline of one acquisition, from its start. */
 export class Deadline {
   readonly start: number = now();
   readonly checkInterval: number;
   readonly signal: AbortSignal | undefined;
+  /** How often an attempt failed and the acquisition had to wait. */
+  contentions = 0;
   readonly #end: number;
+  readonly #onContended: (() => void) | undefined;
   #onWait: ((elapsed: number) => void) | undefined;
   #cancelled: { error: unknown } | undefined;
   #reject: ((error: unknown) => void) | undefined;
-  #contended = false;
 
-  /** `tell` is called once, when the wait has lasted. */
-  constructor(wait: WaitSettings, onWait?: (elapsed: number) => void) {
+  constructor(wait: WaitSettings, callbacks: DeadlineCallbacks = {}) {
     this.checkInterval = wait.checkInterval;
     this.signal = wait.signal;
     this.#end = wait.failWhenLocked ? 0 : this.start + wait.timeout;
-    this.#onWait = onWait;
+    this.#onContended = callbacks.onContended;
+    this.#onWait = callbacks.onWait;
   }
 
-  /** For how long it has lasted, in milliseconds. */
+  /** The time since the start, in milliseconds. */
   get elapsed(): number {
     return now() - this.start;
   }
 
-  /** Whether neither time nor anything to be told comes in between. */
+  /** Whether the wait has no end and nothing to do before it ends. */
   get isInfinite(): boolean {
     return this.#end === Infinity && this.#onWait === undefined;
   }
 
-  /** What is left of it, in milliseconds: 0 or less when it is over. */
+  /** The time that is left, in milliseconds: 0 or less after the deadline. */
   get remaining(): number {
     return this.#end - now();
   }
 
-  /** Whether the lock could not be had at once; true the first time only. */
-  markContended(): boolean {
-    const before = this.#contended;
-    this.#contended = true;
-    return !before;
+  /** Records that an attempt failed and the acquisition begins to wait. */
+  markContended(): void {
+    if (this.contentions++ === 0) this.#onContended?.();
   }
 
-  /** Tells that the wait has lasted, if it has, and once. */
+  /** Calls `onWait` once the wait is long. */
   notifyIfDue(): void {
     const onWait = this.#onWait;
     if (onWait === undefined) return;
@@ -83,17 +92,17 @@ export class Deadline {
     } catch (error) {
       this.#cancelled = { error };
     }
-    // Who was told may also have ended the wait from outside.
+    // `onWait` may also have called `cancel`.
     if (this.#cancelled) throw this.#cancelled.error;
   }
 
-  /** Ends the wait with an error, from outside. */
+  /** Ends the wait with an error. */
   cancel(error: unknown): void {
     this.#cancelled ??= { error };
     this.#reject?.(error);
   }
 
-  /** Whether an error is what the caller ended the wait with. */
+  /** Returns whether the caller ended the wait with this error. */
   wasCancelledWith(error: unknown): boolean {
     const { signal } = this;
     return signal?.aborted === true && error === signal.reason ||
@@ -101,12 +110,16 @@ export class Deadline {
   }
 
   /**
-   * Waits to be woken (`true`) until the time is over (`false`). `listen` is
-   * given what wakes, and returns what forgets it again. So is `sleep`, which
-   * may come too early.
+   * Sleeps until it is woken or the time is over.
    *
-   * @throws The reason of the signal, once it is aborted, and what telling
-   * throws. Then as in every other case nothing is left behind.
+   * @param milliseconds The longest sleep.
+   * @param subscribe Gets the function that wakes, and returns a function that
+   * unsubscribes it.
+   * @param setTimer Sets the timer, which may fire too early.
+   * @returns Whether it was woken.
+   * @throws The reason of the signal if it is aborted, what `onWait` throws,
+   * and the error of {@linkcode Deadline.cancel}. No timer, listener or
+   * subscription is left in any case.
    */
   sleepUntilWoken(
     milliseconds: number,
@@ -119,20 +132,20 @@ export class Deadline {
     const end = now() + milliseconds;
     return new Promise((resolve, reject) => {
       let clearTimer = () => {};
-      let gone = false;
-      const leave = () => {
-        gone = true;
+      let settled = false;
+      const cleanUp = () => {
+        settled = true;
         clearTimer();
         signal?.removeEventListener("abort", abort);
         this.#reject = undefined;
         unsubscribe();
       };
       const settle = (woken: boolean) => {
-        leave();
+        cleanUp();
         resolve(woken);
       };
       const fail = (reason: unknown) => {
-        leave();
+        cleanUp();
         reject(reason);
       };
       const abort = () => fail(signal?.reason);
@@ -142,8 +155,8 @@ export class Deadline {
         } catch (error) {
           return fail(error);
         }
-        // Whoever was told may have ended the wait.
-        if (gone) return;
+        // `onWait` may have ended the wait.
+        if (settled) return;
         const remaining = end - now();
         if (remaining <= 0) return settle(false);
         const next = Math.min(remaining, this.#untilNotify(), MAX_TIMER_MS);

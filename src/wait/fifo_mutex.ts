@@ -1,22 +1,26 @@
-/** Turns: a mutex among the tasks of one thread, first come, first served. */
+/** A mutex among the tasks of one thread. */
 
+import { op } from "../core/gensync.ts";
+import type { Gen } from "../core/gensync.ts";
 import type { Deadline } from "./deadline.ts";
 
-/** One task at a time has the turn; the others queue for it. */
+/** One task at a time holds it. The others wait in FIFO order. */
 export class FifoMutex {
   #locked = false;
-  /** In order of arrival: what lets each waiting task in. */
+  /** Wakes each waiting task, in order of arrival. */
   readonly #waiters = new Set<() => void>();
 
-  /** Takes the turn if nobody has it or waits for it. */
+  /** Acquires the mutex unless a task holds it. Does not wait. */
   tryAcquire(): boolean {
-    // A turn that is passed on is never free in between: nobody overtakes.
+    // `release` hands the mutex to the next waiter without unlocking it, so a
+    // newcomer cannot overtake the queue.
     return this.#locked ? false : this.#locked = true;
   }
 
   /**
-   * Takes the turn, waiting if need be; `false` when the wait is over first.
+   * Acquires the mutex. Waits until the deadline if a task holds it.
    *
+   * @returns Whether the mutex is held.
    * @throws What {@linkcode Deadline.sleepUntilWoken} throws.
    */
   acquire(deadline: Deadline): true | Promise<boolean> {
@@ -27,7 +31,21 @@ export class FifoMutex {
       });
   }
 
-  /** Passes the turn to whoever has waited longest. */
+  /**
+   * {@linkcode FifoMutex.acquire} after an attempt that failed. A blocked
+   * thread does not wait: its own tasks could not release the mutex meanwhile.
+   */
+  wait(deadline: Deadline): Gen<boolean> {
+    return op({
+      async: () => {
+        if (deadline.remaining > 0) deadline.markContended();
+        return this.acquire(deadline);
+      },
+      sync: () => this.tryAcquire(),
+    });
+  }
+
+  /** Hands the mutex to the task that has waited longest, or unlocks it. */
   release(): void {
     const [next] = this.#waiters;
     if (next) next();

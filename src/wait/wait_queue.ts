@@ -1,29 +1,39 @@
-/** A contest: those in this thread who wait for one file, and what wakes them. */
+/**
+ * The waiters of this thread for one file, and what wakes them.
+ *
+ * Waiters take turns in FIFO order, readers and writers alike. The one whose
+ * turn it is tries to lock the file; the others make no system call. A release
+ * in the same thread wakes it directly. After a writer has got the lock, the
+ * next waiter does not try before something happens to the lock. So a thousand
+ * waiting tasks cost two system calls for each release.
+ *
+ * @module
+ */
 
 import type { Lockable, Watch } from "../../ffi/types.ts";
 import { sleepSync } from "../core/gensync.ts";
 import type { Deadline } from "./deadline.ts";
 import { FifoMutex } from "./fifo_mutex.ts";
 
-/** What can be waited for: a file, or several that count as one. */
+/** What a task can wait for: a file, or several files that count as one. */
 export type Waitable =
   & Pick<Lockable, "tryLock" | "lockKey" | "watchClose">
   & Partial<Pick<Lockable, "lock">>;
 
-/** By the key of the file, while somebody waits for it. */
+/** The queues in use, by the key of the lock. */
 const queues = new Map<string, WaitQueue>();
 
-/** The contest for a file, if anybody in this thread waits for it. */
+/** Returns the queue for a file, if a task of this thread waits for it. */
 export function findWaitQueue(
   file: Pick<Waitable, "lockKey">,
 ): WaitQueue | undefined {
-  // Asking for the key takes as long as locking: only if it can matter.
+  // The key costs as much as an attempt to lock.
   if (queues.size === 0) return undefined;
   const key = file.lockKey();
   return key === null ? undefined : queues.get(key);
 }
 
-/** Takes part in the contest for a file until {@linkcode WaitQueue.exit}. */
+/** Joins the queue for a file, until {@linkcode WaitQueue.exit}. */
 export function enterWaitQueue(file: Waitable): WaitQueue {
   const key = file.lockKey();
   let queue = key === null ? undefined : queues.get(key);
@@ -35,17 +45,18 @@ export function enterWaitQueue(file: Waitable): WaitQueue {
   return queue;
 }
 
-/** Who waits for one file. The one who has the turn competes for the lock. */
+/** The waiters for one file. */
 export class WaitQueue {
-  readonly mutex = new FifoMutex();
-  /** How often somebody may have released the lock since the beginning. */
+  /** Held by the waiter whose turn it is. */
+  readonly mutex: FifoMutex = new FifoMutex();
+  /** How many events may have freed the lock since the queue exists. */
   wakeups = 0;
-  /** Until {@linkcode WaitQueue.wakeups} goes on from here the lock is taken. */
+  /** The lock is held at this number of {@linkcode WaitQueue.wakeups}. */
   heldAtWakeup = -1;
   readonly #key: string | null;
   readonly #watch: Watch | null;
   #refCount = 0;
-  /** Whoever has the turn, and those who went ahead. */
+  /** The waiter whose turn it is, and those that skipped the queue. */
   readonly #sleepers = new Set<() => void>();
 
   constructor(file: Waitable, key: string | null) {
@@ -53,23 +64,25 @@ export class WaitQueue {
     this.#watch = file.watchClose(() => this.wakeAll());
   }
 
+  /** Adds a waiter. */
   enter(): void {
     this.#refCount++;
   }
 
+  /** Removes a waiter. The last one removes the queue. */
   exit(): void {
     if (--this.#refCount > 0) return;
     if (this.#key !== null) queues.delete(this.#key);
     this.#watch?.end();
   }
 
-  /** Says that the lock may be free. */
+  /** Records that the lock may be free, and wakes all sleepers. */
   wakeAll(): void {
     this.wakeups++;
     for (const wake of [...this.#sleepers]) wake();
   }
 
-  /** Waits for the next ring, but not longer than that. */
+  /** Sleeps until the next wake-up, at most for the given time. */
   sleep(milliseconds: number, deadline: Deadline): Promise<boolean> {
     this.#watch?.listen();
     return deadline.sleepUntilWoken(milliseconds, (wake) => {

@@ -1,17 +1,17 @@
-/** Keeps locks that never have to wait from starving everything else. */
+/** Keeps a loop of uncontended locks from starving the event loop. */
 
 import { setImmediate } from "node:timers";
 
-/** So long the event loop may stand still, in milliseconds. */
+/** The longest time without a turn of the event loop, in milliseconds. */
 const MAX_BLOCKED_MS = 8;
 
-/** When the event loop is known to have stood last; 0 once it turned. */
+/** Since when the event loop has not turned; 0 after a turn. */
 let blockedSince = 0;
 
 /**
- * An uncontended lock is taken without leaving the thread, so a task that
- * locks in a loop would never let a timer or a socket through. Returns what to
- * await if the loop has stood too long.
+ * Returns a promise to await if the event loop has not turned for too long.
+ * An uncontended lock is acquired without a turn of the loop, so a task that
+ * locks in a loop would block every timer and socket.
  */
 export function yieldToEventLoop(time: number): Promise<void> | undefined {
   if (blockedSince === 0) {

@@ -540,7 +540,7 @@ for (const form of FORMS) {
       await assert.rejects(failing, {
         name: "LockUnsupported",
         path: join(dir.directory, "s"),
-        message: /another file each time/,
+        message: /another file after each open/,
       });
       assert.equal(dir.open(), 0);
     },

@@ -6,7 +6,7 @@ import type { WaitSettings } from "../../src/options/acquire_options.ts";
 import { op, runAsync, runSync } from "../../src/core/gensync.ts";
 import { Deadline, now } from "../../src/wait/deadline.ts";
 import { FifoMutex } from "../../src/wait/fifo_mutex.ts";
-import { acquireWithWait, backoff } from "../../src/wait/wait_loop.ts";
+import { backoff, lockBeforeDeadline } from "../../src/wait/wait_loop.ts";
 import { activeTimers, counted, test, untold } from "../support/harness.ts";
 
 const deadline = (options: Partial<WaitSettings> = {}) =>
@@ -21,7 +21,10 @@ const file = (tryLock: () => boolean): Lockable => ({
 });
 
 const waiting = (tryLock: () => boolean, options: Partial<WaitSettings>) =>
-  acquireWithWait(file(tryLock), true, deadline(options), () => {});
+  lockBeforeDeadline(file(tryLock), {
+    exclusive: true,
+    deadline: deadline(options),
+  });
 
 test("pauses begin within a millisecond and grow up to checkInterval", () => {
   const some: number[] = [];
@@ -121,10 +124,12 @@ test("who is told of the wait may end it, and nothing is left", async () => {
   const controller = new AbortController();
   const { signal } = controller;
   const wait = { ...WAIT_FOREVER, signal, timeout: 5000 };
-  const told = new Deadline(wait, () => controller.abort("enough"));
+  const told = new Deadline(wait, {
+    onWait: () => controller.abort("enough"),
+  });
   using timers = activeTimers();
   const ended = runAsync(
-    acquireWithWait(file(() => false), true, told, () => {}),
+    lockBeforeDeadline(file(() => false), { exclusive: true, deadline: told }),
   );
   await assert.rejects(ended, (reason) => reason === "enough");
   assert.equal(timers.size, 0);
@@ -147,7 +152,9 @@ test("a wait that blocks the thread and has no end is the system's", () => {
   for (const exclusive of [true, false]) {
     const { it, asked } = blocking();
     const endless = deadline({ timeout: Infinity });
-    assert.ok(runSync(acquireWithWait(it, exclusive, endless, () => {})));
+    assert.ok(
+      runSync(lockBeforeDeadline(it, { exclusive, deadline: endless })),
+    );
     assert.deepEqual(asked, ["attempt", exclusive ? "exclusive" : "shared"]);
   }
 });
@@ -155,27 +162,38 @@ test("a wait that blocks the thread and has no end is the system's", () => {
 test("a wait with an end or somebody to tell is by attempts", async () => {
   const told = new Deadline(
     { ...WAIT_FOREVER, timeout: Infinity },
-    () => {},
+    { onWait: () => {} },
   );
   const attempts = ["attempt", "attempt", "attempt"];
   for (const wait of [told, deadline({ timeout: 1e9 })]) {
     const { it, asked } = blocking();
-    assert.ok(runSync(acquireWithWait(it, true, wait, () => {})));
+    assert.ok(
+      runSync(lockBeforeDeadline(it, { exclusive: true, deadline: wait })),
+    );
     assert.deepEqual(asked, attempts);
   }
   const { it, asked } = blocking();
   const endless = deadline({ timeout: Infinity });
-  assert.ok(await runAsync(acquireWithWait(it, true, endless, () => {})));
+  assert.ok(
+    await runAsync(
+      lockBeforeDeadline(it, { exclusive: true, deadline: endless }),
+    ),
+  );
   assert.deepEqual(asked, attempts, "it does not block the thread");
 });
 
 test("what the system takes for a deadlock is waited for by attempts", () => {
   const { it, asked } = blocking("EDEADLK");
   const endless = () => deadline({ timeout: Infinity });
-  assert.ok(runSync(acquireWithWait(it, true, endless(), () => {})));
+  assert.ok(
+    runSync(lockBeforeDeadline(it, { exclusive: true, deadline: endless() })),
+  );
   assert.deepEqual(asked, ["attempt", "exclusive", "attempt"]);
   const { it: broken } = blocking("ENOLCK");
-  const failing = acquireWithWait(broken, true, endless(), () => {});
+  const failing = lockBeforeDeadline(broken, {
+    exclusive: true,
+    deadline: endless(),
+  });
   assert.throws(() => runSync(failing), { code: "ENOLCK" });
 });
 
