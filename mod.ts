@@ -38,6 +38,7 @@ export {
   LockFlags,
 } from "./src/options/flags.ts";
 export { Lock } from "./src/lock/lock.ts";
+export { Acquirable } from "./src/wait/acquirable.ts";
 export { LockBase } from "./src/lock/lock_base.ts";
 export type {
   FileArgument,

@@ -1,11 +1,11 @@
-/** What has to be done to an open file, as recipes. */
+/** Reads and writes an open file, in both forms. */
 
 import { errorCode } from "../../ffi/types.ts";
 import type { PlatformFile } from "../../ffi/types.ts";
 import { op } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 
-/** Writes everything, however little the system takes at a time. */
+/** Writes all bytes. One write(2) may write only some of them. */
 export function* writeAll(file: PlatformFile, data: Uint8Array): Gen<void> {
   for (let done = 0; done < data.length;) {
     const rest = data.subarray(done);
@@ -16,7 +16,7 @@ export function* writeAll(file: PlatformFile, data: Uint8Array): Gen<void> {
   }
 }
 
-/** Reads from the start to the end. */
+/** Reads the file from its start to its end. */
 export function* readAll(file: PlatformFile): Gen<Uint8Array<ArrayBuffer>> {
   const content = new Uint8Array(sizeOf(file));
   let done = 0;
@@ -34,29 +34,29 @@ export function* readAll(file: PlatformFile): Gen<Uint8Array<ArrayBuffer>> {
 }
 
 /**
- * Puts new content in the place of the old. What is written in one go and no
- * shorter than before is never seen half, even if the process dies here.
+ * Replaces the content. If one write(2) writes all of it and it is not shorter
+ * than the old content, a killed process leaves the old content or the new.
  */
 export function* replaceAll(
   file: PlatformFile,
   data: Uint8Array,
   append: boolean,
 ): Gen<void> {
-  // Appending ignores the position, so there the old content goes first.
+  // O_APPEND ignores the position, so the old content is truncated first.
   if (append) yield* truncate(file, 0);
   else file.seek(0, 0);
   yield* writeAll(file, data);
   if (!append) yield* truncate(file, data.length);
 }
 
-/** Takes the content away, if there is any. */
+/** Truncates the file to 0 bytes, unless it is empty. */
 export function* empty(file: PlatformFile): Gen<void> {
   if (sizeOf(file) === 0) return;
   file.seek(0, 0);
   yield* truncate(file, 0);
 }
 
-/** Cuts the file off, or lengthens it with zeros. */
+/** Truncates the file, or extends it with zeros. */
 export function truncate(file: PlatformFile, length: number): Gen<void> {
   return op({
     async: () => file.truncate(length),
@@ -65,25 +65,25 @@ export function truncate(file: PlatformFile, length: number): Gen<void> {
 }
 
 /**
- * Unlocks, then closes, come what may. The close alone would unlock too,
- * unless a child process that is just being started still has a copy of the
- * descriptor.
+ * Unlocks the file, then closes it even if unlocking fails. The close alone
+ * would not unlock it while a child process has a copy of the descriptor, as
+ * every child has between fork(2) and exec(2).
  */
 export function* unlockAndClose(file: PlatformFile): Gen<void> {
   try {
     file.unlock();
   } finally {
-    // Not by way of `step`: every release comes through here.
+    // Yields the step itself: `op` would add a generator to each release.
     yield { async: () => file.close(), sync: () => file.closeSync() };
   }
 }
 
-/** The size in bytes; moves the position to the end. */
+/** Returns the size in bytes, and moves the position to the end. */
 export function sizeOf(file: PlatformFile): number {
   try {
     return file.seek(0, 2);
   } catch (error) {
-    // A FIFO or a terminal has no end, and nothing that could be cut off.
+    // A FIFO or a terminal does not have an end.
     if (errorCode(error) === "ESPIPE") return 0;
     throw error;
   }

@@ -1,4 +1,4 @@
-/** The open, locked file that every acquisition hands out. */
+/** `LockedFile`: the open, locked file that `acquire` returns. */
 
 import { formatSubject, LockException } from "../core/errors.ts";
 import type { LockFlags } from "../options/flags.ts";
@@ -10,26 +10,26 @@ import type { Gen } from "../core/gensync.ts";
 import { Relock } from "./relock.ts";
 import type { RelockInit } from "./relock.ts";
 
-/** What a {@linkcode LockedFile} is made of. */
+/** What a {@linkcode LockedFile} needs. */
 export interface LockedFileInit extends RelockInit {
-  /** Ends the acquisition; the file is no longer used then. */
+  /** Ends the acquisition: unlocks and closes the file. */
   release: () => Gen<void>;
 }
 
 const CLOSED = "it is closed and its lock released";
 
 /**
- * An open file whose lock is held. It follows `Deno.FsFile`, on every runtime.
+ * An open, locked file. It has the methods of `Deno.FsFile`, on every runtime.
  *
- * The file has one position, the system's own: reads and writes start there
- * and move it; in the modes `"a"` and `"a+"` every write goes to the end.
+ * Reads and writes start at the position of the file and move it. In the modes
+ * `"a"` and `"a+"`, every write goes to the end of the file.
  *
- * Closing or disposing the file **is** releasing the lock. Nothing else is: a
- * stream that ends leaves both alone. Afterwards every operation throws a
- * {@linkcode LockException} with the code `"EBADF"`. Operations that are still
- * under way finish first, under the lock.
+ * Closing or disposing the file **releases the lock**. Nothing else does: the
+ * end of a stream leaves the file open and locked. Operations that are in
+ * progress finish first, while the lock is held. Afterwards, every operation
+ * throws {@linkcode LockException} with the code `"EBADF"`.
  *
- * @example
+ * @example Count visits in a file
  * ```ts
  * import { Lock } from "jsr:@x/portalock";
  *
@@ -42,10 +42,10 @@ export class LockedFile extends OpenFile
   implements AsyncDisposable, Disposable {
   readonly #inFlight: InFlight;
   readonly #init: LockedFileInit;
-  /** Once its kind is to be changed. */
+  /** Set by the first {@linkcode LockedFile.relock}. */
   #change: Relock | undefined;
 
-  /** @ignore Made by the lock classes. */
+  /** @ignore Called by the lock classes. */
   constructor(init: LockedFileInit) {
     const { path, file, mode } = init.held;
     const inFlight = new InFlight();
@@ -54,27 +54,29 @@ export class LockedFile extends OpenFile
     this.#init = init;
   }
 
-  /** @ignore Whether it is closed, or about to be. */
+  /** @ignore Whether the file is closed, or is being closed. */
   get closing(): boolean {
     return this.#inFlight.closedReason !== undefined;
   }
 
   /**
-   * Makes a shared lock exclusive, or an exclusive one shared.
+   * Upgrades a shared lock to an exclusive one, or downgrades an exclusive lock
+   * to a shared one.
    *
-   * With the lockers `"ofd"` and `"lockf"` the lock that is held stays until
-   * the other is there, so two readers who both upgrade wait for each other
-   * until one of them gives up. With `"flock"` it stays if the other is to be
-   * had at once. Otherwise the system takes it away: somebody else may come
-   * in, change the file and leave before the wait is over, and `false` says so.
-   * Until the promise settles nothing should be done with the file. The kind of
-   * an `RLock` can be changed while it is acquired once.
+   * With the lockers `"ofd"` and `"lockf"`, the old lock is held until the new
+   * one is acquired. Two readers that both upgrade wait for each other until
+   * one of them times out. With `"flock"`, the old lock is kept only if the new
+   * one is acquired without a wait. Otherwise the system drops it: before the
+   * wait ends, another process may acquire the lock, change the file and
+   * release the lock. The result `false` reports this. Do not use the file
+   * until the promise settles. An `RLock` can be relocked while it is acquired
+   * once.
    *
-   * After a wait in vain the lock is what it was before. With `"flock"` it may
-   * take `checkInterval` more to have it back; if even that is in vain, the
-   * file is closed and the error says so. Closing the file ends the wait.
+   * If the wait times out, the old lock is held as before. With `"flock"`, it
+   * takes up to `checkInterval` to acquire it again. If that fails too, the file
+   * is closed, and the error says so. Closing the file ends the wait.
    *
-   * @example
+   * @example Upgrade only if the file must be written
    * ```ts
    * import { Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "jsr:@x/portalock";
    *
@@ -86,22 +88,23 @@ export class LockedFile extends OpenFile
    * let settings = await file.readText();
    * if (settings === "") {
    *   const atomic = await file.relock(LOCK_EX);
-   *   // Somebody else may have written them meanwhile.
+   *   // Another process may have written them in between.
    *   if (!atomic) settings = await file.readText();
    *   if (settings === "") await file.writeText("{}");
    * }
    * ```
    *
-   * @param flags `LOCK_EX` or `LOCK_SH`; with `LOCK_NB` one attempt.
-   * @param options What differs from the options of the lock.
-   * @returns Whether nobody else can have held the lock exclusively in between.
-   * @throws {AlreadyLocked} If somebody else is in the way when the wait is
-   * over.
-   * @throws {LockException} If the file is closed, the lock is being changed
-   * already, or the system refuses.
-   * @throws {RangeError} If the mode of the file does not go together with the
-   * kind of lock, or a value is impossible.
-   * @throws The signal's reason if it is aborted.
+   * @param flags `LOCK_EX` or `LOCK_SH`. With `LOCK_NB`, makes one attempt.
+   * @param options Options that differ from those of the lock.
+   * @returns Whether the change was atomic: no other holder can have had an
+   * exclusive lock in between.
+   * @throws {AlreadyLocked} If another holder is in the way when the wait times
+   * out.
+   * @throws {LockException} If the file is closed, another relock is in
+   * progress, or the system refuses the lock.
+   * @throws {RangeError} If the mode of the file does not allow the lock type,
+   * or an option is out of range.
+   * @throws The reason of `signal` if it is aborted.
    */
   async relock(flags: LockFlags, options?: AcquireOptions): Promise<boolean> {
     const relock = this.#relocking();
@@ -124,11 +127,11 @@ export class LockedFile extends OpenFile
   }
 
   /**
-   * Releases the lock and closes the file, after the operations that are still
-   * under way. Closing again does nothing.
+   * Releases the lock and closes the file, after the operations that are in
+   * progress. Does nothing if the file is closed.
    *
    * @throws {LockException} If the system refuses and the lock was made with
-   * `throwOnReleaseError`. The lock is gone all the same.
+   * `throwOnReleaseError`. The lock is released anyway.
    */
   close(): Promise<void> {
     this.#change?.close();
@@ -137,20 +140,22 @@ export class LockedFile extends OpenFile
 
   /**
    * {@linkcode LockedFile.close}, blocking the thread. Asynchronous operations
-   * that are still under way cannot finish meanwhile: the lock is released
-   * when they have.
+   * that are in progress cannot finish meanwhile, so then the lock is released
+   * after them.
+   *
+   * @throws What {@linkcode LockedFile.close} throws.
    */
   closeSync(): void {
     this.#change?.close();
     this.#inFlight.drainAndCloseSync(CLOSED, this.#init.release);
   }
 
-  /** Does what {@linkcode LockedFile.close} does. */
+  /** {@linkcode LockedFile.close}. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
 
-  /** Does what {@linkcode LockedFile.closeSync} does. */
+  /** {@linkcode LockedFile.closeSync}. */
   [Symbol.dispose](): void {
     this.closeSync();
   }
@@ -170,7 +175,7 @@ export class LockedFile extends OpenFile
   }
 }
 
-/** Closes all of them, come what may; returns what closing them threw. */
+/** Closes all files, even if one fails. Returns the errors. */
 export async function closeAll(
   files: Iterable<LockedFile>,
 ): Promise<unknown[]> {

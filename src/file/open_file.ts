@@ -1,4 +1,4 @@
-/** The open file that acquisitions and atomic writes hand out. */
+/** `OpenFile`: an open file with the methods of `Deno.FsFile`. */
 
 import { constants } from "node:buffer";
 import type { FileInfo, PlatformFile } from "../../ffi/types.ts";
@@ -17,46 +17,46 @@ import type { LockedMode } from "../options/open_mode.ts";
 import { runAsync, runSync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 
-/** How much a stream reads at a time, unless its reader brings a buffer. */
-const CHUNK = 64 * 1024;
+/** The size of one read of a stream, unless its reader passes a buffer. */
+const CHUNK_SIZE = 64 * 1024;
 
-/** A byte of UTF-8 is at least a third of a UTF-16 unit. */
-const LONGEST_TEXT = 3 * constants.MAX_STRING_LENGTH;
+/** The longest text that fits in a string, in bytes: 3 for a UTF-16 unit. */
+const MAX_TEXT_BYTES = 3 * constants.MAX_STRING_LENGTH;
 
-/** What an {@linkcode OpenFile} is made of. */
+/** What an {@linkcode OpenFile} needs. */
 export interface OpenFileInit {
   readonly path: string;
   readonly file: PlatformFile;
   readonly mode: LockedMode;
-  /** Shut before the file is closed. */
+  /** The operations in flight, which the class that closes the file awaits. */
   readonly inFlight: InFlight;
 }
 
 /**
- * An open file that follows `Deno.FsFile`, on every runtime: what
- * {@linkcode LockedFile} and {@linkcode AtomicFile} have in common.
+ * An open file with the methods of `Deno.FsFile`, on every runtime: the base of
+ * {@linkcode LockedFile} and {@linkcode AtomicFile}.
  *
- * The file has one position, the system's own: reads and writes start there
- * and move it; in the modes `"a"` and `"a+"` every write goes to the end.
+ * Reads and writes start at the position of the file and move it. In the modes
+ * `"a"` and `"a+"`, every write goes to the end of the file.
  *
- * Once the file is closed every operation throws a {@linkcode LockException}
- * with the code `"EBADF"`. Operations that are still under way then finish
- * first.
+ * Operations that are in progress when the file is closed finish first.
+ * Afterwards, every operation throws {@linkcode LockException} with the code
+ * `"EBADF"`.
  */
 export abstract class OpenFile {
-  /** The path as it was given. */
+  /** The path, as the caller gave it. */
   readonly path: string;
   /**
-   * The system's descriptor, for other programming interfaces: they may use it
-   * until the file is closed, and never close it. `null` on Deno without
-   * `--allow-ffi`, which hides it.
+   * The file descriptor, for use by other libraries until the file is closed.
+   * They must not close it. `null` on Deno without `--allow-ffi`, which does
+   * not expose descriptors.
    */
   readonly fd: number | null;
   readonly #init: OpenFileInit;
   #readable: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
   #writable: WritableStream<Uint8Array> | undefined;
 
-  /** @ignore Made by the classes that extend it. */
+  /** @ignore Called by the classes that extend it. */
   constructor(init: OpenFileInit) {
     this.#init = init;
     this.path = init.path;
@@ -64,11 +64,12 @@ export abstract class OpenFile {
   }
 
   /**
-   * Reads at the position into a buffer.
+   * Reads bytes at the position into a buffer.
    *
-   * @param into Where the bytes go.
-   * @returns How many bytes were read, `null` at the end of the file.
-   * @throws {LockException} If the file is closed or not opened for reading.
+   * @param into The buffer.
+   * @returns The number of bytes read, or `null` at the end of the file.
+   * @throws {LockException} If the file is closed or not open for reading.
+   * @throws {TypeError} If `into` is not a `Uint8Array`.
    */
   read(into: Uint8Array): Promise<number | null> {
     return this.#run("read", async (file) => {
@@ -84,11 +85,12 @@ export abstract class OpenFile {
   }
 
   /**
-   * Writes at the position.
+   * Writes bytes at the position.
    *
-   * @param data What to write.
-   * @returns How many bytes were written: perhaps not all of them.
-   * @throws {LockException} If the file is closed or not opened for writing.
+   * @param data The bytes.
+   * @returns The number of bytes written, which may be less than the length.
+   * @throws {LockException} If the file is closed or not open for writing.
+   * @throws {TypeError} If `data` is not a `Uint8Array`.
    */
   write(data: Uint8Array): Promise<number> {
     return this.#run("write", (file) => file.write(checkBytes("data", data)));
@@ -100,11 +102,12 @@ export abstract class OpenFile {
   }
 
   /**
-   * Reads the whole file as UTF-8, from its start, and leaves the position at
-   * its end. Bytes that are no UTF-8 become U+FFFD; a byte order mark stays.
+   * Reads the whole file as UTF-8, and moves the position to its end. Invalid
+   * bytes become U+FFFD. A byte order mark is kept.
    *
-   * @throws {FileTooLarge} If no string can be so long.
-   * @throws {LockException} If the file is closed or not opened for reading.
+   * @returns The content.
+   * @throws {FileTooLarge} If the content does not fit in a string.
+   * @throws {LockException} If the file is closed or not open for reading.
    */
   readText(): Promise<string> {
     return this.#run("read", () => runAsync(this.#readText()));
@@ -117,10 +120,11 @@ export abstract class OpenFile {
   }
 
   /**
-   * Reads the whole file, from its start, and leaves the position at its end.
+   * Reads the whole file, and moves the position to its end.
    *
-   * @throws {FileTooLarge} If no `Uint8Array` can be so long.
-   * @throws {LockException} If the file is closed or not opened for reading.
+   * @returns The content.
+   * @throws {FileTooLarge} If the content does not fit in a `Uint8Array`.
+   * @throws {LockException} If the file is closed or not open for reading.
    */
   readBytes(): Promise<Uint8Array<ArrayBuffer>> {
     return this.#run("read", () => runAsync(this.#readAll()));
@@ -133,9 +137,11 @@ export abstract class OpenFile {
   }
 
   /**
-   * Writes all of a text at the position, as UTF-8.
+   * Writes a whole text as UTF-8 at the position.
    *
-   * @throws {LockException} If the file is closed or not opened for writing.
+   * @param text The text.
+   * @throws {LockException} If the file is closed or not open for writing.
+   * @throws {TypeError} If `text` is not a string.
    */
   writeText(text: string): Promise<void> {
     return this.#run("write", (file) => runAsync(writeAll(file, encode(text))));
@@ -147,12 +153,13 @@ export abstract class OpenFile {
   }
 
   /**
-   * Puts a new content in the place of the old one and leaves the position at
-   * its end. The same file is written again, so those who read without the
-   * lock may see a mixture, and a full disk may leave one.
+   * Replaces the whole content, and moves the position to its end. It
+   * overwrites the file in place: a reader that does not lock the file may read
+   * a mixture of old and new content, and a full disk may leave one.
    *
-   * @param content Bytes, or text that becomes UTF-8.
-   * @throws {LockException} If the file is closed or not opened for writing.
+   * @param content Bytes, or text to write as UTF-8.
+   * @throws {LockException} If the file is closed or not open for writing.
+   * @throws {TypeError} If `content` is neither a string nor a `Uint8Array`.
    */
   replaceContents(content: Uint8Array | string): Promise<void> {
     return this.#run("write", (file) => runAsync(this.#replace(file, content)));
@@ -166,10 +173,11 @@ export abstract class OpenFile {
   /**
    * Moves the position.
    *
-   * @param offset In bytes; negative is allowed from the position or the end.
-   * @param whence What the offset counts from.
+   * @param offset The offset in bytes. May be negative, except from the start.
+   * @param whence Where the offset starts.
    * @returns The new position, in bytes from the start.
-   * @throws {RangeError} If the offset is no whole number that fits.
+   * @throws {LockException} If the file is closed.
+   * @throws {RangeError} If the offset is not a safe integer.
    */
   seek(
     offset: number | bigint,
@@ -178,7 +186,7 @@ export abstract class OpenFile {
     return this.#run("seek", (file) => seek(file, offset, whence));
   }
 
-  /** {@linkcode OpenFile.seek}; neither ever waits. */
+  /** {@linkcode OpenFile.seek}. Neither form waits. */
   seekSync(
     offset: number | bigint,
     whence: SeekMode = SeekMode.Start,
@@ -187,10 +195,11 @@ export abstract class OpenFile {
   }
 
   /**
-   * Cuts the file off, or lengthens it with zeros. The position stays.
+   * Truncates the file, or extends it with zeros. Does not move the position.
    *
-   * @param length The new size in bytes.
-   * @throws {LockException} If the file is closed or not opened for writing.
+   * @param length The new size, in bytes.
+   * @throws {LockException} If the file is closed or not open for writing.
+   * @throws {RangeError} If `length` is not a safe integer, 0 or more.
    */
   truncate(length: number = 0): Promise<void> {
     return this.#run(
@@ -204,7 +213,11 @@ export abstract class OpenFile {
     this.#open("write").truncateSync(checkOffset("length", length, 0));
   }
 
-  /** Waits until content and metadata are on the disk: fsync(2). */
+  /**
+   * Writes the content and the metadata to the disk: fsync(2).
+   *
+   * @throws {LockException} If the file is closed.
+   */
   sync(): Promise<void> {
     return this.#run("sync", (file) => file.sync(false));
   }
@@ -214,7 +227,11 @@ export abstract class OpenFile {
     this.#open("sync").syncSync(false);
   }
 
-  /** Waits until the content is on the disk: fdatasync(2). */
+  /**
+   * Writes the content to the disk: fdatasync(2).
+   *
+   * @throws {LockException} If the file is closed.
+   */
   syncData(): Promise<void> {
     return this.#run("sync", (file) => file.sync(true));
   }
@@ -224,7 +241,11 @@ export abstract class OpenFile {
     this.#open("sync").syncSync(true);
   }
 
-  /** Asks what the system knows of the file. */
+  /**
+   * Returns information about the file, as `Deno.FsFile.stat` does.
+   *
+   * @throws {LockException} If the file is closed.
+   */
   stat(): Promise<FileInfo> {
     return this.#run("stat", (file) => file.stat());
   }
@@ -235,13 +256,13 @@ export abstract class OpenFile {
   }
 
   /**
-   * A stream of the bytes from the position on. Neither its end nor cancelling
-   * it closes the file.
+   * A stream of the bytes from the position to the end. Neither its end nor
+   * `cancel` closes the file.
    */
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
     return this.#readable ??= new ReadableStream({
       type: "bytes",
-      autoAllocateChunkSize: CHUNK,
+      autoAllocateChunkSize: CHUNK_SIZE,
       pull: async (controller) => {
         const request = controller.byobRequest!;
         const { buffer, byteOffset, byteLength } = request.view!;
@@ -254,8 +275,8 @@ export abstract class OpenFile {
   }
 
   /**
-   * A stream that writes its chunks at the position. Neither closing nor
-   * aborting it closes the file.
+   * A stream that writes its chunks at the position. Neither `close` nor
+   * `abort` closes the file.
    */
   get writable(): WritableStream<Uint8Array> {
     return this.#writable ??= new WritableStream({
@@ -267,7 +288,7 @@ export abstract class OpenFile {
     });
   }
 
-  /** Runs an operation that keeps the file from being closed under it. */
+  /** Runs an operation. The file is not closed before it has finished. */
   async #run<T>(
     verb: Verb,
     operation: (file: PlatformFile) => T | Promise<T>,
@@ -276,7 +297,7 @@ export abstract class OpenFile {
     return await this.#init.inFlight.run(() => operation(file));
   }
 
-  /** The file, if it is still open and its mode allows the operation. */
+  /** Returns the file if it is open and its mode allows the operation. */
   #open(verb: Verb): PlatformFile {
     const { mode, file, inFlight } = this.#init;
     const problem = inFlight.closedReason !== undefined
@@ -306,7 +327,7 @@ export abstract class OpenFile {
   }
 
   *#readText(): Gen<string> {
-    const bytes = yield* this.#readAll(LONGEST_TEXT);
+    const bytes = yield* this.#readAll(MAX_TEXT_BYTES);
     try {
       return new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
     } catch (cause) {

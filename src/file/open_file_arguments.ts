@@ -1,10 +1,10 @@
-/** What the operations of an open file are given, checked. */
+/** Checks the arguments of the operations on an open file. */
 
 import { inspect } from "node:util";
 import type { PlatformFile } from "../../ffi/types.ts";
 import { FileTooLarge, formatSubject } from "../core/errors.ts";
 
-/** What an offset counts from: the numbers of lseek(2) and `Deno.SeekMode`. */
+/** Where an offset starts: the numbers of lseek(2) and `Deno.SeekMode`. */
 export const SeekMode: {
   /** From the start of the file. */
   readonly Start: 0;

@@ -1,4 +1,4 @@
-/** Semaphores: locks that so many may hold at a time. */
+/** `BoundedSemaphore`: a lock that a limited number of holders can have. */
 
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
@@ -10,21 +10,22 @@ import type { BoundedSemaphoreOptions } from "../options/lock_options.ts";
 import { slotNames } from "../options/slot_names.ts";
 
 /**
- * A lock that up to `maximum` may hold at a time, in however many processes.
+ * A lock that up to `maximum` holders can have at a time, in any number of
+ * processes.
  *
- * Each holder has one of `maximum` files locked, which have the names that
- * Python's `BoundedSemaphore` gives them; so both share one semaphore. Everybody
- * must name the same `maximum`. The files stay; while one is missing, because
- * somebody cleaned the directory up, one holder too many can come in.
+ * Each holder locks one of `maximum` files. They have the names that Python's
+ * `BoundedSemaphore` gives them, so both languages can share a semaphore. Every
+ * process must pass the same `maximum`. The files stay. If a program removes
+ * one of them while it is locked, the semaphore can have one holder too many.
  *
- * A waiter is woken by whichever slot is released. Tasks that wait through one
- * object are served first come, first served. One object may hold several
- * slots: each `acquire` gives a file of its own, and `release` frees the latest.
+ * A waiter is woken by the release of any slot. Tasks that wait through one
+ * object are served in FIFO order. One object may hold several slots: each
+ * `acquire` returns a file of its own, and `release` releases the latest.
  *
- * It fails at once when all slots are taken, unless a `timeout` or
- * `failWhenLocked: false` is given.
+ * `acquire` does not wait, unless the semaphore has a `timeout` or
+ * `failWhenLocked: false`.
  *
- * @example
+ * @example Limit downloads on this machine
  * ```ts
  * import { BoundedSemaphore } from "jsr:@x/portalock";
  *
@@ -33,25 +34,25 @@ import { slotNames } from "../options/slot_names.ts";
  *   timeout: 60_000,
  * });
  * await downloads.run(async () => {
- *   // At most four of us on this machine.
+ *   // At most four processes run this section at a time.
  * });
  * ```
  */
 export class BoundedSemaphore extends LockBase {
-  /** How many may hold it at a time. */
+  /** The maximum number of holders. */
   readonly maximum: number;
-  /** What all who share it call it. */
+  /** The name, which all holders share. */
   readonly name: string;
-  /** The files that are locked, one for each holder. */
+  /** The paths of the slots: one file for each holder. */
   readonly paths: readonly string[];
 
   /**
-   * Makes a semaphore. Nothing is opened yet.
+   * Creates a semaphore. Does not open the files.
    *
-   * @param maximum How many may hold it at a time.
-   * @param options What it is called, where its files are, how to wait.
-   * @throws {TypeError} If an option is of the wrong type or unknown.
-   * @throws {RangeError} If an option or `maximum` has an impossible value.
+   * @param maximum The maximum number of holders.
+   * @param options The name, the directory of the files, and how to wait.
+   * @throws {TypeError} If an option has the wrong type or is unknown.
+   * @throws {RangeError} If an option or `maximum` is out of range.
    */
   constructor(maximum: number, options?: BoundedSemaphoreOptions) {
     const { name, directory, filenamePattern, wait, ...settings } =
@@ -66,24 +67,25 @@ export class BoundedSemaphore extends LockBase {
 }
 
 /**
- * A {@linkcode BoundedSemaphore} whose name is given or made up, never the one
- * that all who give none share.
+ * A {@linkcode BoundedSemaphore} with a unique name, unless the caller gives
+ * one.
  *
- * @example
+ * @example Pass the name to other processes
  * ```ts
  * import { NamedBoundedSemaphore } from "jsr:@x/portalock";
  *
  * const workers = new NamedBoundedSemaphore(2);
- * console.log(`others join as ${workers.name}`);
+ * console.log(`other processes use the name ${workers.name}`);
  * ```
  */
 export class NamedBoundedSemaphore extends BoundedSemaphore {
   /**
-   * Makes a semaphore. Nothing is opened yet.
+   * Creates a semaphore. Does not open the files.
    *
-   * @param maximum How many may hold it at a time.
-   * @param options As {@linkcode BoundedSemaphore} takes them; without `name`
-   * one is made up that nobody else has.
+   * @param maximum The maximum number of holders.
+   * @param options As for {@linkcode BoundedSemaphore}. Without `name`, a unique
+   * name is generated.
+   * @throws What the constructor of {@linkcode BoundedSemaphore} throws.
    */
   constructor(maximum: number, options?: BoundedSemaphoreOptions) {
     resolveSemaphoreOptions(options);

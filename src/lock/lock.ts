@@ -1,4 +1,4 @@
-/** `Lock`: a file that one holder, or several readers, have at a time. */
+/** `Lock`: a lock on a file, exclusive or shared. */
 
 import { FileTarget } from "../target/file_target.ts";
 import { FifoMutex } from "../wait/fifo_mutex.ts";
@@ -8,28 +8,29 @@ import { resolveLockOptions } from "../options/lock_options.ts";
 import type { LockOptions } from "../options/lock_options.ts";
 
 /**
- * A lock on a file, which the kernel itself releases when its holder dies.
+ * A lock on a file. The kernel releases it when the process dies.
  *
- * It excludes everybody who locks the same file with flock(2): other `Lock`s
- * of this or any other process on Deno, Bun and Node, Python's portalocker,
- * flock(1). The option `locker` takes another of the system's locks instead.
- * The lock file stays when the lock is released: removing it would let two
- * holders in.
+ * It excludes every program that locks the same file with flock(2): other
+ * `Lock`s of this or any other process on Deno, Bun and Node, Python's
+ * portalocker, flock(1). The option `locker` selects another kind of lock. The
+ * lock file stays when the lock is released: a process could otherwise lock the
+ * removed file while another process locks a new one.
  *
- * On Linux a waiter is woken by the release, whoever held the lock (inotify(7)
- * tells when the file is closed). Elsewhere, and in workers of Deno and Bun, it
- * attempts again and again, at least every `checkInterval`.
+ * On Linux a waiter is woken as soon as the lock is released, no matter which
+ * program held it, because inotify(7) reports that the file is closed.
+ * Elsewhere, and in workers of Deno and Bun, it tries again, at least every
+ * `checkInterval`.
  *
- * One instance may be shared by many tasks and is a mutex among them too; a
- * task that waits for a lock that it holds itself through the same instance
- * waits until its timeout. All who wait for one file in a thread are served
- * first come, first served, writers and readers alike. Only `acquireSync` goes
- * ahead: nobody else could move before it returns.
+ * Tasks may share one `Lock`, which then is a mutex among them too. It is not
+ * reentrant: a task that acquires it again waits for itself until it times out.
+ * Waiters for one file in one thread are served in FIFO order, readers and
+ * writers alike. Only `acquireSync` overtakes them, because none of them could
+ * run before it returns.
  *
- * On file systems of this machine, opening, locking and closing take
- * microseconds and happen on the calling thread, also in the asynchronous
- * methods. On others (NFS, FUSE) those let a pool thread open and close the
- * file; only the attempt to lock, one request to the server, stays.
+ * On a local file system, opening, locking and closing a file take
+ * microseconds. The asynchronous methods do them on the calling thread. On a
+ * network or FUSE file system, a thread of the pool opens and closes the file,
+ * and only the attempt to lock stays on the calling thread.
  *
  * @example Hold the lock while a function runs
  * ```ts
@@ -37,11 +38,11 @@ import type { LockOptions } from "../options/lock_options.ts";
  *
  * const lock = new Lock("report.lock");
  * await lock.run(async () => {
- *   // Nobody else is here.
+ *   // No other process runs this section now.
  * });
  * ```
  *
- * @example Work on the locked file itself
+ * @example Read and write the locked file
  * ```ts
  * import { Lock } from "jsr:@x/portalock";
  *
@@ -55,23 +56,23 @@ import type { LockOptions } from "../options/lock_options.ts";
  * import { Lock } from "jsr:@x/portalock";
  *
  * using file = new Lock("nightly.lock").tryAcquireSync();
- * if (file === null) console.log("Somebody else is at it");
+ * if (file === null) console.log("another process holds the lock");
  * ```
  */
 export class Lock extends LockBase {
-  /** The path of the lock file, as it was given. */
+  /** The path of the lock file, as the caller gave it. */
   readonly path: string;
 
   /**
-   * Makes a lock. Nothing is opened yet.
+   * Creates a lock. Does not open the file.
    *
-   * @param path The file to lock; a relative one counts from the directory
-   * that is current at each `acquire`.
+   * @param path The file to lock. A relative path is resolved at each
+   * `acquire`.
    * @param options How to open the file, and how long to wait.
-   * @throws {TypeError} If an option or the path is of the wrong type, or the
-   * option unknown.
-   * @throws {RangeError} If an option or the path has an impossible value, or
-   * `LOCK_SH` comes with a mode that empties the file.
+   * @throws {TypeError} If an option or the path has the wrong type, or an
+   * option is unknown.
+   * @throws {RangeError} If an option or the path is out of range, or a mode
+   * that truncates the file is combined with `LOCK_SH`.
    */
   constructor(path: string | URL, options?: LockOptions) {
     const name = filePath(path);

@@ -1,4 +1,4 @@
-/** `lockAll`: several files at once, or none. */
+/** `lockAll`: locks several files, or none of them. */
 
 import { lstatSync, readlinkSync, realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
@@ -14,71 +14,75 @@ import type { LockOptions, LockSettings } from "../options/lock_options.ts";
 import { now } from "../wait/deadline.ts";
 import { errorCode } from "../../ffi/types.ts";
 
-/** The open, locked files of {@linkcode lockAll}. */
+/** The open, locked files that {@linkcode lockAll} returns. */
 export class LockedFiles
   implements AsyncDisposable, Disposable, Iterable<LockedFile> {
   readonly #files: readonly LockedFile[];
 
-  /** @ignore Made by {@linkcode lockAll}. */
+  /** @ignore Called by {@linkcode lockAll}. */
   constructor(files: readonly LockedFile[]) {
     this.#files = files;
   }
 
-  /** How many paths were given. */
+  /** The number of paths. */
   get length(): number {
     return this.#files.length;
   }
 
   /**
-   * The file of one path, counted as the paths were given. Paths of the same
-   * file give the same object.
+   * Returns the file of one path, by the index of the path. Paths of the same
+   * file have the same object.
    */
   at(index: number): LockedFile | undefined {
     return this.#files.at(index);
   }
 
-  /** The files in the order in which their paths were given. */
+  /** Iterates over the files, in the order of the paths. */
   [Symbol.iterator](): Iterator<LockedFile> {
     return this.#files[Symbol.iterator]();
   }
 
   /**
-   * Releases all locks and closes all files. Doing so again does nothing.
+   * Releases all locks and closes all files. Does nothing the second time.
    *
    * @throws {AggregateError} If the system refuses and the locks were made with
-   * `throwOnReleaseError`. The locks are gone all the same.
+   * `throwOnReleaseError`. The locks are released anyway.
    */
   async close(): Promise<void> {
     throwAll(await closeAll(new Set(this.#files)));
   }
 
-  /** {@linkcode LockedFiles.close}, blocking the thread. */
+  /**
+   * {@linkcode LockedFiles.close}, blocking the thread.
+   *
+   * @throws What {@linkcode LockedFiles.close} throws.
+   */
   closeSync(): void {
     throwAll(closeAllSync(new Set(this.#files)));
   }
 
-  /** Does what {@linkcode LockedFiles.close} does. */
+  /** {@linkcode LockedFiles.close}. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
 
-  /** Does what {@linkcode LockedFiles.closeSync} does. */
+  /** {@linkcode LockedFiles.closeSync}. */
   [Symbol.dispose](): void {
     this.closeSync();
   }
 }
 
 /**
- * Locks several files: all of them, or none if one cannot be had in time.
+ * Locks several files: all of them, or none if one cannot be locked in time.
  *
- * They are locked one after the other in the order of their real paths, so two
- * who name the same files in different orders do not wait for each other for
- * ever. A file that is named twice, or through a symbolic link, is locked once;
- * two hard links of one file are not recognized. In the modes `"w"` and `"w+"`
- * the files are emptied once all of them are locked. Files that were created
- * stay, also when others cannot be locked.
+ * It locks the files in the order of their real paths, so that two processes
+ * that list the same files in different orders do not deadlock. A file that is
+ * listed twice, or through a symbolic link, is locked once. Two hard links of
+ * one file are not recognized. In the modes `"w"` and `"w+"`, the files are
+ * truncated after all of them are locked. Files that it created stay, also if
+ * another file cannot be locked.
  *
- * @example
+ * @example Lock two accounts
  * ```ts
  * import { lockAll } from "jsr:@x/portalock";
  *
@@ -89,14 +93,14 @@ export class LockedFiles
  * ```
  *
  * @param paths The files to lock.
- * @param options How to open each of them, and how long to wait for all.
- * @returns The files. Closing or disposing it releases all locks.
- * @throws {AlreadyLocked} If somebody else holds one of them when the wait is
- * over.
- * @throws {TypeError} If an option or a path is of the wrong type, or the
- * option unknown.
- * @throws {RangeError} If an option or a path has an impossible value.
- * @throws What {@linkcode Lock.acquire} throws besides.
+ * @param options How to open each file, and how long to wait for all of them.
+ * @returns The files. Closing or disposing the object releases all locks.
+ * @throws {AlreadyLocked} If another holder still has one of the locks when the
+ * wait times out.
+ * @throws {TypeError} If an option or a path has the wrong type, or an option is
+ * unknown.
+ * @throws {RangeError} If an option or a path is out of range.
+ * @throws What {@linkcode Lock.acquire} throws.
  */
 export async function lockAll(
   paths: Iterable<string | URL>,
@@ -123,7 +127,7 @@ export async function lockAll(
   return new LockedFiles(real.map((path) => held.get(path)!));
 }
 
-/** One of the files; it is not emptied before the others are locked, too. */
+/** One of the files. It is not truncated before all files are locked. */
 class MemberLock extends LockBase {
   constructor(path: string, settings: LockSettings) {
     const mode = { ...settings.mode, truncate: false };
@@ -135,13 +139,15 @@ function pathList(paths: Iterable<string | URL>): string[] {
   const several = typeof paths === "object" && paths !== null &&
     Symbol.iterator in paths;
   if (several) return Array.from(paths, (path) => filePath(path));
-  throw new TypeError(`paths must be several, not ${inspect(paths)}`);
+  throw new TypeError(
+    `paths must be an iterable of paths, not ${inspect(paths)}`,
+  );
 }
 
-/** The same order for everybody, so that none wait for each other. */
+/** Returns the order in which every process locks the files. */
 function lockOrder(paths: string[], { mode }: LockSettings): Set<string> {
   const sorted = [...new Set(paths)].sort();
-  // A file that may not exist but does fails before others are created.
+  // With `"x"`, a file that exists fails before other files are created.
   const failing = mode.exclusive ? sorted.filter(exists) : [];
   return new Set([...failing, ...sorted]);
 }
@@ -150,13 +156,13 @@ function exists(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
-/** The path without symbolic links, also of a file that is yet to be made. */
+/** Resolves symbolic links, also in the path of a file that does not exist. */
 function realPath(path: string): string {
   for (let whole = resolve(path);;) {
     try {
       return realpathSync.native(whole);
     } catch (error) {
-      // Opening will tell.
+      // Opening the file fails with the same error.
       if (errorCode(error) !== "ENOENT") return whole;
     }
     const folder = orUndefined(() => realpathSync.native(dirname(whole)));

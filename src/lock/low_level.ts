@@ -50,8 +50,8 @@ import { lockBeforeDeadline } from "../wait/wait_loop.ts";
  *
  * @param file A descriptor, an object with one (such as the `FileHandle` of
  * `node:fs/promises`), or a `Deno.FsFile`.
- * @param flags `LOCK_EX`, `LOCK_SH` or `LOCK_UN`. Without `LOCK_NB`, the wait
- * has no time limit.
+ * @param flags `LOCK_EX`, `LOCK_SH` or `LOCK_UN`. Without `LOCK_NB`, waits
+ * without a time limit.
  * @param options `signal` ends the wait.
  * @throws {AlreadyLocked} If another holder has the lock and `flags` has
  * `LOCK_NB`.
@@ -133,7 +133,7 @@ const lockedFds = new Set<number>();
 /**
  * Upgrades or downgrades the lock that the file may have, in one attempt. The
  * queue must be skipped, because its waiters wait for that lock. Returns whether
- * the file is locked; if not, it has no lock.
+ * the file is locked; if not, the file is not locked at all.
  */
 function tryConvert(target: LockableFd, exclusive: boolean): boolean {
   if (typeof target.fd !== "number" || !lockedFds.has(target.fd)) return false;

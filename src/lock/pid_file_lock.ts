@@ -1,4 +1,4 @@
-/** `PidFileLock`: a lock whose holder leaves its PID in a file. */
+/** `PidFileLock`: a lock whose holder writes its PID to a file. */
 
 import { FifoMutex } from "../wait/fifo_mutex.ts";
 import { PidFileTarget } from "../target/pid_file_target.ts";
@@ -9,23 +9,23 @@ import { resolvePidOptions } from "../options/lock_options.ts";
 import type { TemporaryFileLockOptions } from "../options/lock_options.ts";
 
 /**
- * A lock for programs of which only one may run: whoever holds it leaves its
- * PID in a file for everybody to read.
+ * A lock for a program of which only one instance may run. The holder writes
+ * its PID to a file that any process can read.
  *
- * The lock itself sits on a second file, the path and `.lock`; this is the file
- * that `acquire` returns. Both exist only while the lock is held, and both have
- * the same names and contents as those of Python's `PidFileLock`. The PID file
- * appears whole, and only once the lock is held; it is removed before the lock
- * is released. After a holder was killed it names a process that is gone, until
- * somebody else has held the lock: the lock tells who runs, not the file.
+ * The lock is on a second file, the path followed by `.lock`, which `acquire`
+ * returns. Both files exist only while the lock is held, with the names and
+ * contents that Python's `PidFileLock` gives them. The PID file appears whole
+ * after the lock is acquired, and is removed before the lock is released. After
+ * a holder was killed, it contains the PID of a dead process until the next
+ * holder writes its own: only the lock says which process runs.
  *
- * The lock may be forgotten: it is held until it is released, or else until the
- * process exits.
+ * A program need not keep the lock object. The lock is held until it is
+ * released or the process exits.
  *
- * It fails at once when the lock is held elsewhere, unless a `timeout`,
- * `failWhenLocked: false` or `flags` without `LOCK_NB` are given.
+ * `acquire` does not wait, unless the lock has a `timeout`, `failWhenLocked:
+ * false`, or `flags` without `LOCK_NB`.
  *
- * @example
+ * @example Run only once
  * ```ts
  * import { AlreadyLocked, PidFileLock } from "jsr:@x/portalock";
  *
@@ -41,18 +41,18 @@ import type { TemporaryFileLockOptions } from "../options/lock_options.ts";
  * ```
  */
 export class PidFileLock extends LockBase {
-  /** The path of the PID file, as it was given. */
+  /** The path of the PID file, as the caller gave it. */
   readonly path: string;
 
   /**
-   * Makes a lock. Nothing is opened yet.
+   * Creates a lock. Does not open the files.
    *
-   * @param path The PID file; the lock file is called so with `.lock` added.
-   * @param options How to wait, and how to make the files.
-   * @throws {TypeError} If an option or the path is of the wrong type, or the
-   * option unknown.
-   * @throws {RangeError} If an option or the path has an impossible value, or
-   * `flags` share the lock.
+   * @param path The PID file. The lock file has the same name and `.lock`.
+   * @param options How to wait, and how to create the files.
+   * @throws {TypeError} If an option or the path has the wrong type, or an
+   * option is unknown.
+   * @throws {RangeError} If an option or the path is out of range, or `flags`
+   * contains `LOCK_SH`.
    */
   constructor(path: string | URL = ".pid", options?: TemporaryFileLockOptions) {
     const name = filePath(path);
@@ -64,15 +64,20 @@ export class PidFileLock extends LockBase {
   /**
    * Reads the PID file.
    *
-   * @returns The number in it; `null` if there is no file or something else in
-   * it. It need not be that of a running process: the lock tells who runs.
+   * @returns The PID in the file, or `null` if the file is missing or has other
+   * content. The process may be dead: only the lock says which process runs.
    * @throws The runtime's own error if the file cannot be read.
    */
   async readPid(): Promise<number | null> {
     return await readPid(this.path);
   }
 
-  /** {@linkcode PidFileLock.readPid}, blocking the thread. */
+  /**
+   * {@linkcode PidFileLock.readPid}, blocking the thread.
+   *
+   * @returns What {@linkcode PidFileLock.readPid} returns.
+   * @throws What {@linkcode PidFileLock.readPid} throws.
+   */
   readPidSync(): number | null {
     return readPidSync(this.path);
   }

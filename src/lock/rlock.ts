@@ -1,4 +1,4 @@
-/** `RLock`: a lock that its holder may acquire again. */
+/** `RLock`: a reentrant lock on a file. */
 
 import { AsyncLocalStorage } from "node:async_hooks";
 import { FileTarget } from "../target/file_target.ts";
@@ -12,15 +12,15 @@ import type { AcquireOptions } from "../options/acquire_options.ts";
 import type { LockOptions } from "../options/lock_options.ts";
 
 /**
- * A reentrant {@linkcode Lock}: what holds it may acquire it again, which only
- * counts and asks the system nothing. It is released by the last release.
+ * A reentrant {@linkcode Lock}: its holder can acquire it again. This only
+ * counts, without a system call. The last release releases the lock.
  *
- * With `acquire` the holder is the object: whoever has it shares the lock. With
- * `run` it is the task: `run` inside of `run` goes on at once, however deep in
- * the functions that were called, while other tasks that use the same object
+ * With `acquire`, the holder is the object: all tasks that use it share the
+ * lock. With `run`, the holder is the task: a nested `run` starts at once, also
+ * in functions that the task calls, while other tasks that use the same object
  * wait for their turn.
  *
- * @example
+ * @example Call a function that takes the same lock
  * ```ts
  * import { RLock } from "jsr:@x/portalock";
  *
@@ -29,31 +29,31 @@ import type { LockOptions } from "../options/lock_options.ts";
  * async function transfer() {
  *   await lock.run(async () => {
  *     await withdraw();
- *     // Nobody else comes in between.
+ *     // Still locked.
  *   });
  * }
  *
  * async function withdraw() {
- *   await lock.run(() => console.log("in, again or for the first time"));
+ *   await lock.run(() => console.log("locked, first or again"));
  * }
  *
  * await Promise.all([transfer(), transfer()]);
  * ```
  */
 export class RLock extends LockBase {
-  /** The path of the lock file, as it was given. */
+  /** The path of the lock file, as the caller gave it. */
   readonly path: string;
   readonly #target: Reentrant;
   readonly #scope: AsyncLocalStorage<RunScope>;
 
   /**
-   * Makes a lock. Nothing is opened yet.
+   * Creates a lock. Does not open the file.
    *
-   * @param path The file to lock, as {@linkcode Lock} takes it.
-   * @param options What {@linkcode Lock} takes.
-   * @throws {TypeError} If an option or the path is of the wrong type, or the
-   * option unknown.
-   * @throws {RangeError} If an option or the path has an impossible value.
+   * @param path The file to lock, as for {@linkcode Lock}.
+   * @param options As for {@linkcode Lock}.
+   * @throws {TypeError} If an option or the path has the wrong type, or an
+   * option is unknown.
+   * @throws {RangeError} If an option or the path is out of range.
    */
   constructor(path: string | URL, options?: LockOptions) {
     const name = filePath(path);
@@ -71,8 +71,12 @@ export class RLock extends LockBase {
   }
 
   /**
-   * Acquires the lock, waiting if need be; what is held already is counted
-   * before this returns its promise, and cannot be lost in between.
+   * Acquires the lock. Waits if another holder has it. If this object holds the
+   * lock already, it is counted before `acquire` returns its promise.
+   *
+   * @param options Options that differ from those of the lock.
+   * @returns The open, locked file. Closing it releases this acquisition.
+   * @throws What {@linkcode Lock.acquire} throws.
    */
   override async acquire(options?: AcquireOptions): Promise<LockedFile> {
     return this.#target.heldByCaller
@@ -81,9 +85,14 @@ export class RLock extends LockBase {
   }
 
   /**
-   * Runs a function while the lock is held, as {@linkcode Lock} does. Inside of
-   * another `run` of the same task it goes on at once; what was started there
-   * and outlives it keeps the lock until its own `run` has ended.
+   * Acquires the lock, runs a function and releases the lock. Inside another
+   * `run` of the same task, the function starts at once. If that `run` ends
+   * first, the lock is held until this one ends too.
+   *
+   * @param body The function to run while the lock is held.
+   * @param options Options that differ from those of the lock.
+   * @returns The result of the function.
+   * @throws What {@linkcode Lock.acquire} or the function throws.
    */
   override async run<T>(
     body: (file: LockedFile) => T | Promise<T>,
@@ -100,9 +109,9 @@ export class RLock extends LockBase {
   }
 
   /**
-   * Takes back what was acquired last; the last release ends the lock.
+   * Releases the latest acquisition. The last release releases the lock.
    *
-   * @throws {LockException} If there is nothing left to release, and if the
+   * @throws {LockException} If every acquisition is released already, or if the
    * system refuses and the lock was made with `throwOnReleaseError`.
    */
   override async release(): Promise<void> {
@@ -110,7 +119,11 @@ export class RLock extends LockBase {
     await super.release();
   }
 
-  /** {@linkcode RLock.release}, blocking the thread. */
+  /**
+   * {@linkcode RLock.release}, blocking the thread.
+   *
+   * @throws What {@linkcode RLock.release} throws.
+   */
   override releaseSync(): void {
     this.#checkRelease();
     super.releaseSync();
@@ -129,7 +142,7 @@ export class RLock extends LockBase {
     throw new LockException(
       `Cannot release ${
         formatSubject(this)
-      }: it was released as often as acquired`,
+      }: it is not held; call release() once for each acquire()`,
       { path: this.path },
     );
   }

@@ -8,31 +8,31 @@ import { resolveTemporaryOptions } from "../options/lock_options.ts";
 import type { TemporaryFileLockOptions } from "../options/lock_options.ts";
 
 /**
- * A lock whose file exists only while somebody holds it.
+ * A lock whose file exists only while the lock is held.
  *
- * The file is removed while it is still locked, and whoever locks it checks
- * that its path still names the file that was locked. So two never hold two
- * files of one name, whether they use this class or Python's
- * `TemporaryFileLock`; a plain {@linkcode Lock} on the same path does not check
- * and must not be mixed in.
+ * The holder removes the file while it is still locked, and each process that
+ * locks it checks that the path still names the locked file. So two processes
+ * never hold two files of one name, whether they use this class or Python's
+ * `TemporaryFileLock`. A plain {@linkcode Lock} on the same path does not check
+ * this, so do not mix them.
  *
- * The file is emptied, unless the lock is shared. A symbolic link in its place
- * is refused, since anybody may have put it into a shared directory. A lock
- * that is still held when the process or the thread exits is released. Where
- * there is no `exit` event (the process was killed, the thread terminated, or
- * an error was not caught on Deno) the file stays, unlocked, until somebody
- * else has held it.
+ * The file is truncated, unless the lock is shared. A symbolic link at the path
+ * is refused, because any user may have created it in a shared directory. The
+ * lock is released when the process or the thread exits. If there is no `exit`
+ * event (the process is killed, the thread is terminated, or Deno exits because
+ * of an uncaught error), the file stays, unlocked, until the next holder removes
+ * it.
  *
- * It fails at once when the lock is held elsewhere, unless a `timeout`,
- * `failWhenLocked: false` or `flags` without `LOCK_NB` are given.
+ * `acquire` does not wait, unless the lock has a `timeout`, `failWhenLocked:
+ * false`, or `flags` without `LOCK_NB`.
  *
- * @example
+ * @example Skip the work if another process does it
  * ```ts
  * import { AlreadyLocked, TemporaryFileLock } from "jsr:@x/portalock";
  *
  * try {
  *   await new TemporaryFileLock("import.lock").run(async () => {
- *     // import.lock exists, and nobody else is here.
+ *     // import.lock exists while this function runs.
  *   });
  * } catch (error) {
  *   if (!(error instanceof AlreadyLocked)) throw error;
@@ -41,17 +41,17 @@ import type { TemporaryFileLockOptions } from "../options/lock_options.ts";
  * ```
  */
 export class TemporaryFileLock extends LockBase {
-  /** The path of the lock file, as it was given. */
+  /** The path of the lock file, as the caller gave it. */
   readonly path: string;
 
   /**
-   * Makes a lock. Nothing is opened yet.
+   * Creates a lock. Does not open the file.
    *
-   * @param path The file that is to exist while the lock is held.
-   * @param options How to wait, and how to make the file.
-   * @throws {TypeError} If an option or the path is of the wrong type, or the
-   * option unknown.
-   * @throws {RangeError} If an option or the path has an impossible value.
+   * @param path The file that exists while the lock is held.
+   * @param options How to wait, and how to create the file.
+   * @throws {TypeError} If an option or the path has the wrong type, or an
+   * option is unknown.
+   * @throws {RangeError} If an option or the path is out of range.
    */
   constructor(
     path: string | URL = ".lock",

@@ -65,7 +65,7 @@ export class Deadline {
     return now() - this.start;
   }
 
-  /** Whether the wait has no end and nothing to do before it ends. */
+  /** Whether the wait is unlimited and nothing has to happen during it. */
   get isInfinite(): boolean {
     return this.#end === Infinity && this.#onWait === undefined;
   }

@@ -376,12 +376,16 @@ test("lockAll() refuses bad input before anything is opened", async () => {
   const [a] = dir.paths;
   const bad: [paths: unknown, error: string, says: RegExp, options?: object][] =
     [
-      [a, "TypeError", /paths must be several, not '/],
-      [pathToFileURL(a), "TypeError", /paths must be several/],
-      [undefined, "TypeError", /paths must be several, not undefined/],
-      [null, "TypeError", /paths must be several, not null/],
-      [5, "TypeError", /paths must be several, not 5/],
-      [{ 0: a, length: 1 }, "TypeError", /paths must be several/],
+      [a, "TypeError", /paths must be an iterable of paths, not '/],
+      [pathToFileURL(a), "TypeError", /paths must be an iterable of paths/],
+      [
+        undefined,
+        "TypeError",
+        /paths must be an iterable of paths, not undefined/,
+      ],
+      [null, "TypeError", /paths must be an iterable of paths, not null/],
+      [5, "TypeError", /paths must be an iterable of paths, not 5/],
+      [{ 0: a, length: 1 }, "TypeError", /paths must be an iterable of paths/],
       [[a, 5], "TypeError", /path must be/],
       [[a, ""], "RangeError", /path must not be empty/],
       [[a, "b\0"], "RangeError", /NUL/],
