@@ -107,14 +107,17 @@ export abstract class LockBase extends Acquirable<LockedFile, AcquireOptions>
     options: AcquireOptions | undefined,
     exclusive: boolean = this.#target.exclusive,
   ): Deadline {
-    const wait = resolveAcquireOptions(options, this.#wait);
+    const wait = options === undefined
+      ? this.#wait
+      : resolveAcquireOptions(options, this.#wait);
     const { onWait } = wait;
-    const { path, files, locker } = this.#target;
+    const target = this.#target;
+    const { path } = target;
     return new Deadline(wait, {
       onContended: () => publish("wait", () => ({ path, exclusive })),
       onWait: onWait && ((waited) => {
-        const holders = files.flatMap((file) =>
-          platform().holders(file, true, locker)
+        const holders = target.files.flatMap((file) =>
+          platform().holders(file, true, target.locker)
         );
         onWait({ path, waited, holders });
       }),
