@@ -1,4 +1,15 @@
-/** `OpenSlots`: open slots, locked and waited for as if they were one file. */
+/**
+ * `OpenSlots`: open slots, locked and waited for as if they were one file.
+ *
+ * A slot counts only while its path names it. A file that was opened before
+ * another program removed or replaced it can be locked, but excludes no process
+ * that comes later. So the path is checked after the lock. If it names another
+ * file or none, that file is opened and the wait goes on. A waiter for a
+ * removed file does not look for its successor earlier: its holder is still
+ * inside, so one more holder would be one too many.
+ *
+ * @module
+ */
 
 import type { PlatformFile, Watch } from "../../ffi/types.ts";
 import { toLockError } from "../core/errors.ts";
