@@ -184,7 +184,9 @@ export interface Lockable {
   wakeWatchers(): void;
 }
 
-/** A running {@linkcode Lockable.watchClose}. It misses no close until its end. */
+/**
+ * A running {@linkcode Lockable.watchClose}. It misses no close until its end.
+ */
 export interface Watch {
   /** Lets the event loop run the callback, and keeps it alive until the end. */
   listen(): void;
@@ -256,7 +258,9 @@ export interface PlatformFile extends Lockable {
   statSync(): FileInfo;
   /** Returns whether the path is a name of this file, and not a link to it. */
   isStillAt(path: string): boolean;
-  /** Frees a name of this file at once, even if other processes have it open. */
+  /**
+   * Frees a name of this file at once, even if other processes have it open.
+   */
   unlink(path: string): void;
   /** Closes the file. Returns a promise only if closing may block. */
   close(): void | Promise<void>;

@@ -32,7 +32,8 @@ const FUNCTIONS = {
 } as const;
 
 /**
- * Returns {@linkcode OsLocks.watchClose}. Each thread uses one inotify instance.
+ * Returns {@linkcode OsLocks.watchClose}. Each thread uses one inotify
+ * instance.
  */
 export function watcher(
   runtime: FfiRuntime,

@@ -48,7 +48,9 @@ export function linux(
     }
   }
 
-  /** Reads a file without `node:fs`: Deno requires all permissions for /proc. */
+  /**
+   * Reads a file without `node:fs`: Deno requires all permissions for /proc.
+   */
   function readFile(path: string): string | undefined {
     return withOpen(path, 0, (fd) => {
       const decoder = new TextDecoder();

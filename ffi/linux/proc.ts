@@ -78,8 +78,8 @@ function readHolder(
 }
 
 /**
- * Yields the processes that have an open file with such a lock. The kernel lists
- * the locks of an open file in /proc/PID/fdinfo.
+ * Yields the processes that have an open file with such a lock. The kernel
+ * lists the locks of an open file in /proc/PID/fdinfo.
  */
 function* processesWith(
   proc: Proc,

@@ -56,7 +56,8 @@ export function bunRuntime(): FfiRuntime {
       const address = (symbols[locator] as () => number)();
       return () => ffi.read.i32(address, 0);
     },
-    // All workers share the few threads of the pool, so no worker may block one.
+    // All workers share the few threads of the pool, so no worker may block
+    // one.
     ...isMainThread ? { waitReadable } : {},
   };
 }

@@ -1,4 +1,4 @@
-/** Tells the main thread of the program from its workers. */
+/** Detects whether this thread is the main thread of the program. */
 
 import { isMainThread } from "node:worker_threads";
 
