@@ -202,8 +202,8 @@ export interface LockHolder {
   readonly pid: number;
   /** The name of its program, if the system reports it. */
   readonly command?: string;
-  /** Whether other processes can hold the lock at the same time. */
-  readonly mode: "exclusive" | "shared";
+  /** Whether the lock is exclusive, so that it has no other holder. */
+  readonly exclusive: boolean;
 }
 
 /** Information about an open file. Times are `null` if they are unknown. */

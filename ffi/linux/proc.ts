@@ -15,7 +15,7 @@ export interface Proc {
 /** A line of /proc/locks. */
 interface LockLine {
   pid: number;
-  mode: LockHolder["mode"];
+  exclusive: boolean;
   /** The device and the inode. */
   file: string;
   /** `FLOCK`, `POSIX` or `OFDLCK`. */
@@ -71,10 +71,10 @@ export function holdersIn(
  */
 function readHolder(
   proc: Proc,
-  { pid, mode }: LockLine,
+  { pid, exclusive }: LockLine,
 ): LockHolder | undefined {
   const command = proc.read(`/proc/${pid}/comm`)?.trimEnd();
-  return command === undefined ? undefined : { pid, command, mode };
+  return command === undefined ? undefined : { pid, command, exclusive };
 }
 
 /**
@@ -105,9 +105,9 @@ function parseLines(matches: LineFilter, text = ""): LockLine[] {
   const line =
     /^(?:lock:\s+)?\d+: (FLOCK|POSIX|OFDLCK) +\w+ +(READ|WRITE) +(-?\d+) +(\S+) +(\d+) +(\d+|EOF)/gm;
   return [...text.matchAll(line)]
-    .map(([, kind = "", mode, pid, file = "", start, end]): LockLine => ({
+    .map(([, kind = "", type, pid, file = "", start, end]): LockLine => ({
       pid: Number(pid),
-      mode: mode === "WRITE" ? "exclusive" : "shared",
+      exclusive: type === "WRITE",
       file,
       kind,
       start: Number(start),
