@@ -84,8 +84,8 @@ export interface Locker {
   lock(fd: number, exclusive: boolean): void;
   /** Unlocks. Does nothing if the descriptor is not locked. */
   unlock(fd: number): void;
-  /** See {@linkcode Lockable.gapInUpgrade}. */
-  readonly gapInUpgrade?: true;
+  /** See {@linkcode Lockable.upgradeIsAtomic}. */
+  readonly upgradeIsAtomic: boolean;
 }
 
 /**
@@ -159,10 +159,10 @@ export interface Lockable {
   /** Unlocks. Does nothing if the file is not locked. */
   unlock(): void;
   /**
-   * Set if another process may acquire the lock while a shared lock is
-   * upgraded to an exclusive one.
+   * Whether {@linkcode Lockable.tryLock} upgrades a shared lock to an exclusive
+   * one without a gap in which another process could acquire the lock.
    */
-  readonly gapInUpgrade?: true;
+  readonly upgradeIsAtomic: boolean;
   /**
    * Returns a key that is equal for equal files that are locked in the same
    * way, independent of how they were opened. Returns `null` if the file

@@ -13,7 +13,7 @@ const OS_ERROR = /\(os error (\d+)\)/;
 /** The part of {@linkcode Lockable} that a `Deno.FsFile` implements. */
 export type FileLocks = Pick<
   Lockable,
-  "tryLock" | "lock" | "unlock" | "gapInUpgrade"
+  "tryLock" | "lock" | "unlock" | "upgradeIsAtomic"
 >;
 
 /**
@@ -34,6 +34,7 @@ export function denoLocks(
       tryLock: (exclusive) => file.tryLockSync(exclusive),
       lock: (exclusive) => file.lockSync(exclusive),
       unlock: () => file.unlockSync(),
+      upgradeIsAtomic: true,
     };
   }
   const { tryLock, unlock } = replaceable<SelfLockingFile>({
@@ -53,7 +54,7 @@ export function denoLocks(
       if (!tryLock(file, exclusive)) file.lockSync(exclusive);
     },
     unlock: () => unlock(file),
-    gapInUpgrade: true,
+    upgradeIsAtomic: false,
   };
 }
 

@@ -90,8 +90,8 @@ export class FdFile implements PlatformFile {
     this.#locker.unlock(this.fd);
   }
 
-  get gapInUpgrade(): true | undefined {
-    return this.#locker.gapInUpgrade;
+  get upgradeIsAtomic(): boolean {
+    return this.#locker.upgradeIsAtomic;
   }
 
   lockKey(): string {

@@ -82,6 +82,8 @@ export function recordLocks(
         lock: (fd, exclusive) =>
           throwUnlessZero(call(fd, wait, lockType(exclusive), range)),
         unlock: (fd) => throwUnlessZero(call(fd, set, F_UNLCK, range)),
+        // fcntl(2) keeps the old lock until it has the new one.
+        upgradeIsAtomic: true,
       };
     },
     present(fd) {

@@ -65,6 +65,7 @@ export function posix(runtime: FfiRuntime, system: PosixConstants): OsLocks {
       callFlock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB),
     lock: (fd, exclusive) => void callFlock(fd, exclusive ? LOCK_EX : LOCK_SH),
     unlock: (fd) => void callFlock(fd, LOCK_UN),
+    upgradeIsAtomic: true,
   };
 
   let fstat: CFunction | undefined;

@@ -91,7 +91,7 @@ export function windows(runtime: FfiRuntime): OsLocks {
         // that held one would wait for itself.
         if (!tryLock(fd, exclusive)) push(fd, lockFlags(exclusive));
       },
-      gapInUpgrade: true,
+      upgradeIsAtomic: false,
     };
   }
 
