@@ -202,7 +202,7 @@ export interface LockHolder {
   readonly pid: number;
   /** The name of its program, if the system reports it. */
   readonly command?: string;
-  /** Whether the lock is exclusive, so that it has no other holder. */
+  /** Whether the lock is exclusive. A shared lock can have more holders. */
   readonly exclusive: boolean;
 }
 

@@ -20,8 +20,8 @@ export type FileLocks = Pick<
  * Gives the locks of Deno's files the same behavior on every system.
  *
  * On Windows, Deno calls `LockFileEx` for every byte from 0 on, and
- * `UnlockFile` for the same bytes, through the crate fs3 (ext/io/lib.rs of
- * Deno, src/windows.rs of fs3-rs). So its locks conflict with those of Python's
+ * `UnlockFile` for the same bytes. It does so through the crate fs3: see
+ * ext/io/lib.rs of Deno, and src/windows.rs of fs3-rs. So its locks conflict with those of Python's
  * portalocker, and they stack. For Rust, both a lock of another holder and an
  * unlock without a lock are `ErrorKind::WouldBlock`, so Deno may throw either.
  */

@@ -27,7 +27,7 @@ const MAX_ATTEMPTS = 1000;
 
 /**
  * Returns the {@linkcode Platform} of a Deno that may not call C, or that runs
- * on Windows, where Deno does not expose the handles of its descriptors.
+ * on Windows. There, Deno does not expose the handles of its descriptors.
  *
  * @throws {Unsupported} If this Deno does not have file locks.
  */

@@ -22,9 +22,8 @@ const MAX_REMEMBERED_PATHS = 10_000;
  *
  * A round trip to a pool thread costs ten times as much as the lock. So a file
  * whose path is known to be on a file system of this machine is opened and
- * closed on the calling thread. Files on other file systems (NFS, FUSE) are
- * opened and closed in the pool, so that a slow server or disk does not block
- * the event loop.
+ * closed on the calling thread. Other files (NFS, FUSE) are opened and closed
+ * in the pool, so that a slow server does not block the event loop.
  *
  * @param closeOnThreadExit Given if the runtime leaves files open when a worker
  * ends.

@@ -116,16 +116,16 @@ export function windows(runtime: FfiRuntime): OsLocks {
     };
   }
 
-  const whole = locker(WHOLE_FILE);
+  const wholeFile = locker(WHOLE_FILE);
   return {
-    ...whole,
+    ...wholeFile,
     locker({ name, range }) {
       if (name !== "flock") {
         throw new Unsupported(
           `the locker "${name}" does not exist on Windows; use "flock"`,
         );
       }
-      if (!range) return whole;
+      if (!range) return wholeFile;
       const { start, length } = range;
       return locker({ start: BigInt(start), length: BigInt(length) });
     },
