@@ -1,4 +1,4 @@
-/** Picks the runtime and the system, once, when somebody first locks. */
+/** Chooses the runtime and the operating system when a lock is first used. */
 
 import process from "node:process";
 import { isMainThread } from "node:worker_threads";
@@ -26,12 +26,16 @@ export { inMainThread } from "./runtime/main_thread.ts";
 
 let current: Platform | undefined;
 
-/** The {@linkcode Platform} of this process. Throws {@linkcode Unsupported}. */
+/**
+ * Returns the {@linkcode Platform} of this process.
+ *
+ * @throws {Unsupported} If the runtime or the system cannot lock.
+ */
 export function platform(): Platform {
-  return current ??= choose();
+  return current ??= choosePlatform();
 }
 
-/** A file that locks itself, as others see those that do not. */
+/** Wraps a file that has its own lock methods as a {@linkcode Lockable}. */
 export function selfLocking(file: SelfLockingFile): Lockable {
   return {
     ...denoLocks(file, process.platform === "win32"),
@@ -41,42 +45,47 @@ export function selfLocking(file: SelfLockingFile): Lockable {
   };
 }
 
-/** Puts another in its place, for tests, and returns the one before. */
+/**
+ * Replaces the {@linkcode Platform} in tests, and returns the previous one.
+ * With `undefined`, the next {@linkcode platform} call chooses again.
+ */
 export function setPlatformForTesting(
-  other: Platform | undefined,
+  replacement: Platform | undefined,
 ): Platform | undefined {
-  const before = current;
-  current = other;
-  return before;
+  const previous = current;
+  current = replacement;
+  return previous;
 }
 
-/** The {@linkcode FfiRuntime} of this process. */
+/** Returns the {@linkcode FfiRuntime} of this process. */
 export function thisRuntime(): FfiRuntime {
   const deno = denoApi();
   if (deno) return denoRuntime(deno);
   return "bun" in process.versions ? bunRuntime() : nodeRuntime();
 }
 
-function choose(): Platform {
+function choosePlatform(): Platform {
   const deno = denoApi();
-  const system = posixConstants();
-  if (deno && !(system && denoHasDescriptors(deno))) return denoPlatform(deno);
+  const constants = posixConstants();
+  if (deno && !(constants && denoHasDescriptors(deno))) {
+    return denoPlatform(deno);
+  }
   const isWindows = process.platform === "win32" && !is32Bit();
-  if (!system && !isWindows) {
+  if (!constants && !isWindows) {
     throw new Unsupported(
-      `this version cannot lock on ${process.platform} ${process.arch}`,
+      `this version does not support ${process.platform} on ${process.arch}`,
     );
   }
   const runtime = thisRuntime();
-  const leavesFilesOpen = "bun" in process.versions && !isMainThread;
-  if (!system) {
+  const workerLeaksFiles = "bun" in process.versions && !isMainThread;
+  if (!constants) {
     return fdPlatform(
       windows(runtime),
-      leavesFilesOpen ? closeHandlesOnThreadExit(runtime) : undefined,
+      workerLeaksFiles ? closeHandlesOnThreadExit(runtime) : undefined,
     );
   }
   return fdPlatform(
-    posix(runtime, system),
-    leavesFilesOpen ? closeOnThreadExit(runtime, system.libc) : undefined,
+    posix(runtime, constants),
+    workerLeaksFiles ? closeOnThreadExit(runtime, constants.libc) : undefined,
   );
 }

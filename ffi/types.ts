@@ -1,12 +1,12 @@
 /**
- * The faces behind which runtimes and operating systems are told apart.
+ * The interfaces between the library, the runtimes and the operating systems.
  *
- * `src/` sees {@linkcode Platform} and nothing else. A {@linkcode FfiRuntime} calls
- * C, a {@linkcode OsLocks} locks descriptors; neither knows the other's other
- * half.
+ * `src/` uses {@linkcode Platform} and nothing else. An
+ * {@linkcode FfiRuntime} calls C functions, and an {@linkcode OsLocks} locks
+ * descriptors with them. Neither depends on an implementation of the other.
  */
 
-/** A parameter or a result of a C function. `usize` is a `size_t`. */
+/** The type of a parameter or a result of a C function. `usize` is `size_t`. */
 export type CType = "i32" | "i64" | "usize" | "buffer";
 
 /** The type of one C function, without variadic arguments. */
@@ -15,103 +15,128 @@ export interface Signature {
   result: "i32" | "i64";
 }
 
-/** What a bound C function takes: `i64` and `usize` are bigints. */
+/** An argument of a bound C function. `i64` and `usize` take bigints. */
 export type CValue = number | bigint | Uint8Array;
 
-/** A bound C function: `i32` comes back as a number, `i64` as either. */
+/**
+ * A bound C function. It returns a number for `i32`, and a number or a bigint
+ * for `i64`.
+ */
 export type CFunction = (...values: CValue[]) => number | bigint;
 
-/** The runtime axis: how this runtime calls C. Knows no operating system. */
+/** How a runtime calls C. Independent of the operating system. */
 export interface FfiRuntime {
-  /** Binds functions of a library; throws when one is missing. */
+  /**
+   * Binds functions of a library.
+   *
+   * @throws If the library or one of the functions does not exist.
+   */
   bind<Name extends string>(
     library: string,
     functions: Record<Name, Signature>,
   ): Record<Name, CFunction>;
 
   /**
-   * Makes a function that reads `errno` as the last bound call left it.
-   * `locator` is the C function that returns its address: one a thread, so it
-   * is asked for once.
+   * Returns a function that reads `errno` as the last bound call left it.
+   *
+   * `locator` is the C function that returns the address of `errno`. The
+   * address is constant for a thread, so `locator` is called once.
    */
   errno(library: string, locator: string): () => number;
 
   /**
-   * Hands over what arrives at a pipe, on the event loop and without keeping
-   * the process alive. Only where the runtime can do so without a thread.
+   * Passes the bytes that arrive at a pipe to `arrived`, on the event loop and
+   * without keeping the process alive. Absent if the runtime needs a thread
+   * for that.
    */
   readStream?(pipe: number, arrived: (bytes: Uint8Array) => void): void;
 
   /**
-   * Settles when `read(2)` of a single byte returns, whatever it says. Parks a
-   * thread and keeps the process alive until then. Only where {@linkcode
-   * Runtime.stream} is missing and a parked thread can do no harm.
+   * Resolves when `read(2)` of a single byte returns, with success or with an
+   * error. Blocks a pool thread and keeps the process alive until then. Absent
+   * if {@linkcode FfiRuntime.readStream} exists, or if a blocked pool thread
+   * could delay or outlive other workers.
    */
   waitReadable?(library: string, fd: number): Promise<void>;
 }
 
-/** Which locks to take, and on what of the file. */
+/** Which kind of lock to use, and on which part of the file. */
 export interface LockerSettings {
   /**
-   * flock(2), or fcntl(2)'s record locks: those that belong to the open file
-   * (`"ofd"`) or those that belong to the process (`"lockf"`).
+   * The kind of lock: flock(2), or a record lock of fcntl(2) that belongs to
+   * the open file description (`"ofd"`) or to the process (`"lockf"`).
    */
   readonly name: "flock" | "ofd" | "lockf";
   /**
-   * Bytes of the file, for record locks and on Windows; without it, and for
-   * flock(2), the whole file.
+   * The bytes to lock, for record locks and on Windows. flock(2) always locks
+   * the whole file.
+   *
+   * @default The whole file
    */
   readonly range?: { readonly start: number; readonly length: number };
 }
 
 /** One way to lock descriptors. */
 export interface Locker {
-  /** One attempt. `false` when another holder excludes it. */
+  /** Attempts once. Returns `false` if another holder excludes the lock. */
   tryLock(fd: number, exclusive: boolean): boolean;
-  /** Blocks the calling thread until the lock is held. */
+  /** Blocks the calling thread until it holds the lock. */
   lock(fd: number, exclusive: boolean): void;
-  /** Unlocking what is not locked is no error. */
+  /** Unlocks. Does nothing if the descriptor is not locked. */
   unlock(fd: number): void;
-  /** {@linkcode Lockable.gapInUpgrade} */
-  readonly gapInUpgrade?: true;
+  /** See {@linkcode Lockable.upgradeIsAtomic}. */
+  readonly upgradeIsAtomic: boolean;
 }
 
 /**
- * The system axis: what an operating system does with a descriptor. It is
- * itself the {@linkcode Locker} of flock(2).
+ * What an operating system does with descriptors. It is itself the
+ * {@linkcode Locker} of flock(2).
  */
 export interface OsLocks extends Locker {
-  /** The way to lock that the settings name. */
+  /**
+   * Returns the {@linkcode Locker} for the settings.
+   *
+   * @throws {Unsupported} If the system does not have such locks.
+   */
   locker(settings: LockerSettings): Locker;
-  /** Moves the position; `whence` is 0 start, 1 current, 2 end. Never waits. */
+  /**
+   * Moves the position without blocking. `whence` is 0 for the start, 1 for
+   * the current position, and 2 for the end.
+   */
   seek(fd: number, offset: number, whence: number): number;
-  /** Whether the file sits on a file system that answers from this machine. */
+  /** Returns whether the file is on a file system of this machine. */
   isLocal(fd: number): boolean;
   /**
-   * The inode that the system itself sees behind the descriptor. Missing where
-   * the runtime itself tells what the system calls it.
+   * Returns the inode that the system sees behind the descriptor. Absent if
+   * the descriptors of `node:fs` do not need to be verified.
    */
   inode?(fd: number): bigint;
-  /** {@linkcode Lockable.lockKey} */
+  /** See {@linkcode Lockable.lockKey}. */
   lockKey(fd: number): string;
-  /** Whether what `node:fs` knows of a path is this file. */
+  /** Returns whether the `node:fs` stats of a path describe this file. */
   isFile(fd: number, name: { dev: bigint; ino: bigint }): boolean;
   /**
-   * Writes at the end, perhaps less than everything. Where a file that the
-   * system appends to by itself could be neither locked nor cut off.
+   * Writes at the end, and returns how many bytes it wrote. Present if a file
+   * that was opened for appending could be neither locked nor truncated.
    */
   append?(fd: number, data: Uint8Array): number;
-  /** Where there is no `O_NOFOLLOW`. */
+  /** Set if the system does not have `O_NOFOLLOW`. */
   readonly followsLinks?: true;
-  /** {@linkcode PlatformFile.unlink} */
+  /** See {@linkcode PlatformFile.unlink}. */
   unlink(path: string): void;
-  /** {@linkcode Lockable.watchClose} */
-  watchClose(fd: number, closed: () => void): Watch | null;
-  /** {@linkcode Lockable.wakeWatchers} */
+  /** See {@linkcode Lockable.watchClose}. */
+  watchClose(fd: number, onClose: () => void): Watch | null;
+  /** See {@linkcode Lockable.wakeWatchers}. */
   wakeWatchers(fd: number): void;
-  /** {@linkcode Platform.holders} */
+  /** See {@linkcode Platform.holders}. */
   holders: Platform["holders"];
 }
+
+/**
+ * Makes the system close a descriptor when the calling thread ends. Returns a
+ * function that cancels this.
+ */
+export type CloseOnThreadExit = (fd: number) => () => void;
 
 /** How a file is opened. */
 export interface OpenMode {
@@ -119,137 +144,153 @@ export interface OpenMode {
   readonly write: boolean;
   readonly append: boolean;
   readonly create: boolean;
-  /** With `create`: the file must not exist yet. */
+  /** With `create`: fails if the file exists. */
   readonly exclusive: boolean;
   /** Fails with `ELOOP` if the path is a symbolic link. */
   readonly noFollow?: boolean;
 }
 
-/** Something that can be locked. Errors are {@linkcode SystemError}s. */
+/** A file that can be locked. Its methods throw {@linkcode SystemError}s. */
 export interface Lockable {
-  /** One attempt. `false` when another holder excludes it. */
+  /** Attempts once. Returns `false` if another holder excludes the lock. */
   tryLock(exclusive: boolean): boolean;
-  /** Blocks the calling thread until the lock is held. */
+  /** Blocks the calling thread until it holds the lock. */
   lock(exclusive: boolean): void;
-  /** Unlocking what is not locked is no error. */
+  /** Unlocks. Does nothing if the file is not locked. */
   unlock(): void;
-  /** Whether somebody may come in when a shared lock becomes exclusive. */
-  readonly gapInUpgrade?: true;
   /**
-   * Equal for equal files, however they were opened, that are locked in the
-   * same way; `null` if unknown.
+   * Whether {@linkcode Lockable.tryLock} upgrades a shared lock to an exclusive
+   * one without a gap in which another process could acquire the lock.
+   */
+  readonly upgradeIsAtomic: boolean;
+  /**
+   * Returns a key that is equal for equal files that are locked in the same
+   * way, independent of how they were opened. Returns `null` if the file
+   * cannot be identified.
    */
   lockKey(): string | null;
   /**
-   * Calls back after any process has closed the file, which releases its lock:
-   * perhaps a moment before the lock is gone, perhaps once for several closes.
-   * `null` where nobody tells.
+   * Calls `onClose` after any process closed the file, which releases its
+   * lock. The call may come a moment before the lock is released, and one call
+   * may stand for several closes.
+   *
+   * @returns `null` if the system does not report closes.
    */
-  watchClose(closed: () => void): Watch | null;
+  watchClose(onClose: () => void): Watch | null;
   /**
-   * Makes every {@linkcode Lockable.watchClose} on the file call back, unless that
-   * could cost somebody a lock.
+   * Triggers each {@linkcode Lockable.watchClose} on the file, unless that
+   * could release a record lock of this process.
    */
   wakeWatchers(): void;
 }
 
-/** The way to be called back. Nothing is missed from its start to its end. */
+/**
+ * A running {@linkcode Lockable.watchClose}. It misses no close until its end.
+ */
 export interface Watch {
-  /** Lets the event loop call back, and keeps it alive until the end. */
+  /** Lets the event loop run the callback, and keeps it alive until the end. */
   listen(): void;
-  /** Blocks the thread until something happened to any file that is watched. */
+  /** Blocks the thread until an event on any watched file, or a timeout. */
   block(milliseconds: number): void;
+  /** Ends the watch. */
   end(): void;
 }
 
 /** A process that holds a lock. */
 export interface LockHolder {
-  /** Number of the process. */
+  /** The process id. */
   readonly pid: number;
-  /** Name of its program, where the system tells. */
+  /** The name of its program, if the system reports it. */
   readonly command?: string;
-  /** Whether others may hold the lock beside it. */
-  readonly mode: "exclusive" | "shared";
+  /** Whether the lock is exclusive. A shared lock can have more holders. */
+  readonly exclusive: boolean;
 }
 
-/** What every runtime can tell of an open file. Times may be unknown. */
+/** Information about an open file. Times are `null` if they are unknown. */
 export interface FileInfo {
   /** Whether it is a regular file. */
   isFile: boolean;
   /** Whether it is a directory. */
   isDirectory: boolean;
-  /** Size in bytes. */
+  /** The size in bytes. */
   size: number;
-  /** Time of the last modification. */
+  /** The time of the last modification. */
   mtime: Date | null;
-  /** Time of the last access. */
+  /** The time of the last access. */
   atime: Date | null;
-  /** Time of creation. */
+  /** The time of creation. */
   birthtime: Date | null;
-  /** Device that holds the file. */
+  /** The device that contains the file. */
   dev: number;
-  /** Inode number. */
+  /** The inode number. */
   ino: number | null;
-  /** Type and permission bits. */
+  /** The file type and permission bits. */
   mode: number | null;
-  /** Number of hard links. */
+  /** The number of hard links. */
   nlink: number | null;
-  /** User id of the owner. */
+  /** The user id of the owner. */
   uid: number | null;
-  /** Group id of the owner. */
+  /** The group id of the owner. */
   gid: number | null;
 }
 
-/** An open file. Closing it twice is the caller's mistake. */
+/** An open file. Callers must close it exactly once. */
 export interface PlatformFile extends Lockable {
-  /** The system's descriptor, `null` where the runtime hides it. */
+  /** The descriptor, or `null` if the runtime does not expose it. */
   readonly fd: number | null;
-  /** Reads at the position; 0 at the end of the file. */
+  /** Reads at the position. Resolves to 0 at the end of the file. */
   read(into: Uint8Array): Promise<number>;
   readSync(into: Uint8Array): number;
-  /** Writes at the position, perhaps less than everything. */
+  /** Writes at the position. Resolves to how many bytes it wrote. */
   write(data: Uint8Array): Promise<number>;
   writeSync(data: Uint8Array): number;
-  /** Moves the position; `whence` is 0 start, 1 current, 2 end. Never waits. */
+  /**
+   * Moves the position without blocking. `whence` is 0 for the start, 1 for
+   * the current position, and 2 for the end.
+   */
   seek(offset: number, whence: number): number;
   truncate(length: number): Promise<void>;
   truncateSync(length: number): void;
-  /** Hands the content to the disk; `dataOnly` leaves out times and the like. */
+  /** Flushes to the disk; with `dataOnly`, without times and the like. */
   sync(dataOnly: boolean): Promise<void>;
   syncSync(dataOnly: boolean): void;
   stat(): Promise<FileInfo>;
   statSync(): FileInfo;
-  /** Whether a path is a name of this file, and no link to it. */
+  /** Returns whether the path is a name of this file, and not a link to it. */
   isStillAt(path: string): boolean;
-  /** Removes a name of this file at once, whoever has it open. */
+  /**
+   * Frees a name of this file at once, even if other processes have it open.
+   */
   unlink(path: string): void;
-  /** Closes; a promise only where closing may have to wait. */
+  /** Closes the file. Returns a promise only if closing may block. */
   close(): void | Promise<void>;
   closeSync(): void;
 }
 
-/** A file as low-level callers name it: a descriptor, or an object over one. */
+/** An open file of the caller: a descriptor, or an object with one. */
 export type FileArgument =
   | number
   | { readonly fd: number }
   | SelfLockingFile;
 
-/** A file that brings its own locking, as `Deno.FsFile` does. */
+/** A file with its own lock methods, such as a `Deno.FsFile`. */
 export interface SelfLockingFile {
-  /** Locks, blocking the thread. */
+  /** Blocks the calling thread until it holds the lock. */
   lockSync(exclusive?: boolean): void;
-  /** One attempt, `false` when somebody else holds the lock. */
+  /** Attempts once. Returns `false` if another holder excludes the lock. */
   tryLockSync(exclusive?: boolean): boolean;
   /** Unlocks. */
   unlockSync(): void;
 }
 
-/** What `src/` knows of the machine that it runs on. */
+/** The operating system and the runtime, as `src/` sees them. */
 export interface Platform {
   /**
-   * Opens a file without truncating it. Returns a promise only where opening
-   * may have to wait; errors are the runtime's own. Without `locker` the file
-   * is locked by flock(2).
+   * Opens a file without truncating it. Returns a promise only if opening may
+   * block. Errors are those of the runtime.
+   *
+   * @param locker How the file is locked; flock(2) if absent.
+   * @throws {Unsupported} If the runtime or the system cannot lock like that.
    */
   open(
     path: string,
@@ -264,17 +305,24 @@ export interface Platform {
     locker?: LockerSettings,
   ): PlatformFile;
   /**
-   * Whether a directory is known to lie on a file system of this machine, which
-   * answers in microseconds. Known is what something was opened in.
+   * Returns whether a directory is known to be on a file system of this
+   * machine, which answers in microseconds. Directories become known when a
+   * file is created in them.
    */
   isLocalDirectory(directory: string): boolean;
-  /** A descriptor that the caller opened, once proven to be the system's. */
+  /**
+   * Returns a descriptor of the caller as a {@linkcode Lockable}.
+   *
+   * @throws {Unsupported} If the number is not a descriptor of the system.
+   */
   fromFd(fd: number): Lockable;
   /**
-   * Who holds locks on a file, given by path or descriptor; empty where the
-   * system cannot tell. `search` takes its time to find even those whom the
-   * system does not name at once. With `locker` only those are listed whose
-   * locks such a lock could meet.
+   * Returns the processes that hold locks on a file, which is given by path or
+   * by descriptor. The result is empty if the system does not report holders.
+   *
+   * @param search Also searches all processes for holders that the system does
+   * not name directly, which is slow.
+   * @param locker Lists only holders whose locks conflict with this one.
    */
   holders(
     file: string | number,
@@ -283,24 +331,28 @@ export interface Platform {
   ): LockHolder[];
 }
 
-/** What the system said: name, number and words of its error. */
+/** An error of a system call. */
 export interface SystemError extends Error {
-  /** Name of the error, such as `"EBADF"`. */
+  /** The name of the error, such as `"EBADF"`. */
   code: string;
-  /** Number of the error as in errno(3): positive. */
+  /** The positive number of the error, as in errno(3). */
   errno: number;
   /** The call that failed, such as `"flock"`. */
   syscall: string;
 }
 
-/** Thrown where nothing can lock. The message says what to pass or install. */
+/**
+ * Thrown if locking is not available. The message names the missing flag or
+ * package. It continues a sentence such as `Cannot lock a.lock: …`.
+ */
 export class Unsupported extends Error {
   override name = "Unsupported";
 }
 
 /**
  * Returns the name that the system or the runtime gave to an error, such as
- * `"ENOENT"`, or `undefined` if it has none. Anything can be thrown.
+ * `"ENOENT"`, or `undefined` for an error without a name. Accepts any thrown
+ * value.
  */
 export function errorCode(error: unknown): string | undefined {
   const code = (error as { code?: unknown } | null | undefined)?.code;

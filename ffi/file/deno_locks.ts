@@ -7,22 +7,23 @@ import {
 } from "../windows/stacked_locks.ts";
 import type { Lockable, SelfLockingFile } from "../types.ts";
 
-/** How Rust ends the words of every error that has a number. */
-const NUMBER = /\(os error (\d+)\)/;
+/** How Rust ends the message of every error that has a number. */
+const OS_ERROR = /\(os error (\d+)\)/;
 
-/** What a file does about its locks. */
+/** The part of {@linkcode Lockable} that a `Deno.FsFile` implements. */
 export type FileLocks = Pick<
   Lockable,
-  "tryLock" | "lock" | "unlock" | "gapInUpgrade"
+  "tryLock" | "lock" | "unlock" | "upgradeIsAtomic"
 >;
 
 /**
- * Makes what Deno's files do the same everywhere. On Windows Deno calls
- * `LockFileEx` for every byte from 0 on, and `UnlockFile` for the same bytes,
- * by way of the crate fs3 (ext/io/lib.rs of Deno, src/windows.rs of fs3-rs): so
- * the locks meet those of Python's portalocker, and pile up. There neither a
- * lock of somebody else nor nothing to unlock is `ErrorKind::WouldBlock` to
- * Rust, so Deno may throw either.
+ * Gives the locks of Deno's files the same behavior on every system.
+ *
+ * On Windows, Deno calls `LockFileEx` for every byte from 0 on, and
+ * `UnlockFile` for the same bytes. It does so through the crate fs3: see
+ * ext/io/lib.rs of Deno, and src/windows.rs of fs3-rs. So its locks conflict with those of Python's
+ * portalocker, and they stack. For Rust, both a lock of another holder and an
+ * unlock without a lock are `ErrorKind::WouldBlock`, so Deno may throw either.
  */
 export function denoLocks(
   file: SelfLockingFile,
@@ -33,34 +34,36 @@ export function denoLocks(
       tryLock: (exclusive) => file.tryLockSync(exclusive),
       lock: (exclusive) => file.lockSync(exclusive),
       unlock: () => file.unlockSync(),
+      upgradeIsAtomic: true,
     };
   }
   const { tryLock, unlock } = replaceable<SelfLockingFile>({
     push: (file, exclusive) =>
-      unless(ERROR_LOCK_VIOLATION, () => file.tryLockSync(exclusive)),
+      falseOnError(ERROR_LOCK_VIOLATION, () => file.tryLockSync(exclusive)),
     pop: (file) =>
-      unless(ERROR_NOT_LOCKED, () => {
+      falseOnError(ERROR_NOT_LOCKED, () => {
         file.unlockSync();
         return true;
       }),
   });
   return {
     tryLock: (exclusive) => tryLock(file, exclusive),
-    // Only what has no lock of its own can wait for those of others.
     lock(exclusive) {
+      // A failed tryLock() leaves the file without a lock. A blocking call that
+      // held one would wait for itself.
       if (!tryLock(file, exclusive)) file.lockSync(exclusive);
     },
     unlock: () => unlock(file),
-    gapInUpgrade: true,
+    upgradeIsAtomic: false,
   };
 }
 
-/** `false` if the system says so by this error. */
-function unless(expected: number, call: () => boolean): boolean {
+/** Returns `false` if the call throws the Windows error `expected`. */
+function falseOnError(expected: number, call: () => boolean): boolean {
   try {
     return call();
   } catch (error) {
-    const number = NUMBER.exec((error as Error).message)?.[1];
+    const number = OS_ERROR.exec((error as Error).message)?.[1];
     if (Number(number) === expected) return false;
     throw error;
   }

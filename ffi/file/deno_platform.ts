@@ -1,6 +1,6 @@
 /**
- * Deno without FFI: files that Deno opens and locks itself, with flock(2) or
- * LockFileEx underneath. Needs read or write permission and nothing else.
+ * Deno without FFI. `Deno.FsFile` opens and locks the files, by flock(2) or
+ * `LockFileEx`, and needs only the permission to read or write them.
  */
 
 import { closeSync, constants, lstatSync, openSync, unlinkSync } from "node:fs";
@@ -22,12 +22,14 @@ import type {
   PlatformFile,
 } from "../types.ts";
 
-/** A file that comes and goes so often between two looks is not to be had. */
+/** How often a file may be created or unlinked between two attempts to open. */
 const MAX_ATTEMPTS = 1000;
 
 /**
- * The {@linkcode Platform} of a Deno that may not call C, or runs on Windows:
- * there no function tells the handles of its descriptors.
+ * Returns the {@linkcode Platform} of a Deno that may not call C, or that runs
+ * on Windows. There, Deno does not expose the handles of its descriptors.
+ *
+ * @throws {Unsupported} If this Deno does not have file locks.
  */
 export function denoPlatform(
   deno: DenoApi,
@@ -35,7 +37,7 @@ export function denoPlatform(
 ): Platform {
   if (!("tryLockSync" in deno.FsFile.prototype)) {
     throw new Unsupported(
-      `Deno ${deno.version.deno} has no file locks of its own; ` +
+      `Deno ${deno.version.deno} does not have built-in file locks; ` +
         (onWindows
           ? "update to 2.8 or newer"
           : "pass --allow-ffi or update to 2.8 or newer"),
@@ -44,8 +46,8 @@ export function denoPlatform(
   return {
     async open(path, mode, creationMode, locker) {
       rejectRecordLocks(locker, onWindows);
-      const seen = await deno.stat(path).catch((error: Error) => error);
-      rejectFifo(deno, path, mode, seen);
+      const stats = await deno.stat(path).catch((error: Error) => error);
+      rejectFifo(deno, path, mode, stats);
       const attempts = new OpenAttempts(
         path,
         mode,
@@ -82,9 +84,9 @@ export function denoPlatform(
     fromFd() {
       throw new Unsupported(
         onWindows
-          ? "on Windows Deno cannot lock a descriptor by its number; " +
+          ? "Deno cannot lock a file descriptor by its number on Windows; " +
             "pass a Deno.FsFile"
-          : "without FFI Deno cannot lock a descriptor by its number; " +
+          : "Deno cannot lock a file descriptor by its number without FFI; " +
             "pass --allow-ffi or a Deno.FsFile",
       );
     },
@@ -92,12 +94,15 @@ export function denoPlatform(
 }
 
 /**
- * How to open a file, one way after the other. A file that exists is opened as
- * one that does: a link that takes its place meanwhile makes no file, and one
- * of another user can be had where `O_CREAT` could not have it
- * (proc_sys_fs(5), protected_regular).
+ * Yields the options with which to open a file, one attempt after the other.
+ *
+ * With `create`, each attempt first opens an existing file, and then creates
+ * it. So a symbolic link that replaces the file does not create its target. And
+ * a file of another user can be opened where `O_CREAT` fails: see
+ * `protected_regular` in proc_sys_fs(5).
  */
 class OpenAttempts {
+  /** The error of the last attempt. */
   error: unknown;
   readonly #path: string;
   readonly #mode: OpenMode;
@@ -119,7 +124,7 @@ class OpenAttempts {
     }
   }
 
-  /** Throws what no other way could help against. */
+  /** Rethrows an error, unless the file was just created or unlinked. */
   rethrowUnlessRace(options: DenoOpenOptions, error: unknown): void {
     const code = errorCode(error);
     if (code !== (options.create ? "EEXIST" : "ENOENT")) throw error;
@@ -132,8 +137,8 @@ function openOptions(
   creationMode: number,
   onWindows: boolean,
 ): DenoOpenOptions {
-  // What Windows appends to by itself can be neither locked nor cut off:
-  // https://github.com/denoland/deno/issues/26774
+  // On Windows, a file that is opened for appending can be neither locked nor
+  // truncated: https://github.com/denoland/deno/issues/26774
   const append = mode.append && !onWindows;
   return {
     read: mode.read,
@@ -141,7 +146,7 @@ function openOptions(
     append,
     create: mode.create,
     createNew: mode.exclusive,
-    // Windows has no permission bits and Deno refuses them there.
+    // Windows does not have permission bits, and Deno rejects them there.
     ...onWindows ? {} : { mode: creationMode },
   };
 }
@@ -159,20 +164,23 @@ function rejectRecordLocks(
   );
 }
 
-/** Opening a FIFO would wait for its other end, and Deno has no way out. */
+/**
+ * Rejects FIFOs. To open one blocks until its other end is open, and Deno does
+ * not offer `O_NONBLOCK`.
+ */
 function rejectFifo(
   deno: DenoApi,
   path: string,
   mode: OpenMode,
-  seen: { isFifo: boolean | null } | Error,
+  stats: { isFifo: boolean | null } | Error,
 ): void {
-  if (seen instanceof Error) {
-    // Without read permission only opening tells; a FIFO that nobody reads
-    // fails with ENXIO instead of waiting.
-    if (!mode.read && seen instanceof deno.errors.NotCapable) probeFifo(path);
-  } else if (seen.isFifo) {
+  if (stats instanceof Error) {
+    // stat(2) needs the read permission of Deno; open(2) for writing does not.
+    if (!mode.read && stats instanceof deno.errors.NotCapable) probeFifo(path);
+  } else if (stats.isFifo) {
     throw new Unsupported(
-      "it is a FIFO, which Deno cannot open without waiting; pass --allow-ffi",
+      "it is a FIFO, which Deno opens without blocking only with FFI; " +
+        "pass --allow-ffi",
     );
   }
 }
@@ -188,6 +196,7 @@ function statOrError(
   }
 }
 
+/** Throws `ENXIO`, as open(2) does for a FIFO without a reader. */
 function probeFifo(path: string): void {
   try {
     closeSync(openSync(path, constants.O_WRONLY | (constants.O_NONBLOCK ?? 0)));

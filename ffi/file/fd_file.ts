@@ -1,11 +1,10 @@
-/** One `node:fs` descriptor, locked by a {@linkcode OsLocks}. */
+/** A `node:fs` descriptor with the locks of an {@linkcode OsLocks}. */
 
 import * as fs from "node:fs";
 import { serializeAppends } from "../windows/append_queue.ts";
 import { fileInfo } from "./file_info.ts";
 import type {
   FileInfo,
-  Lockable,
   Locker,
   LockerSettings,
   OsLocks,
@@ -13,10 +12,10 @@ import type {
   Watch,
 } from "../types.ts";
 
-/** More than that in one call is an error on one runtime or another. */
+/** Larger transfers in one call fail on at least one of the runtimes. */
 const MAX_TRANSFER = 2 ** 30;
 
-/** Turns a promise's two ends into the callback that `node:fs` takes. */
+/** Turns the functions of a promise into a callback of `node:fs`. */
 export function toCallback<T>(
   resolve: (value: T) => void,
   reject: (error: Error) => void,
@@ -24,25 +23,59 @@ export function toCallback<T>(
   return (error, value) => error ? reject(error) : resolve(value as T);
 }
 
-/** Tells locks of one file apart that do not wait for each other's turn. */
-function lockKeySuffix(locker: LockerSettings | undefined): string {
-  if (!locker || locker.name === "flock") return "";
-  const { name, range } = locker;
+/** Gives locks of one file different keys if they need separate queues. */
+function lockKeySuffix(settings: LockerSettings | undefined): string {
+  if (!settings || settings.name === "flock") return "";
+  const { name, range } = settings;
   return range ? `:${name}:${range.start}+${range.length}` : `:${name}`;
 }
 
-/** A descriptor that the caller opened. */
-export class LockableFd implements Lockable {
+/** What is known about an {@linkcode FdFile} when it is opened. */
+export interface FdFileInit {
+  /** The {@linkcode Locker} for `settings`. */
+  readonly locker: Locker;
+  /** @default flock(2) */
+  readonly settings?: LockerSettings | undefined;
+  /**
+   * Whether the file is on a file system of this machine.
+   *
+   * @default null, for unknown
+   */
+  readonly isLocal?: boolean | null;
+  /** Whether each write goes to the end. */
+  readonly append?: boolean;
+}
+
+/** An open descriptor. */
+export class FdFile implements PlatformFile {
   readonly fd: number;
-  protected readonly system: OsLocks;
+  readonly #os: OsLocks;
   readonly #locker: Locker;
   readonly #settings: LockerSettings | undefined;
+  #isLocal: boolean | null;
+  readonly #beforeClose: (() => void) | undefined;
+  /** Writes to the end, if the file is not opened with `O_APPEND`. */
+  readonly #append: ((data: Uint8Array) => number) | undefined;
+  /** {@linkcode FdFile.#append} as an asynchronous write. */
+  readonly #appendAsync: ((data: Uint8Array) => Promise<number>) | undefined;
 
-  constructor(system: OsLocks, fd: number, settings?: LockerSettings) {
-    this.system = system;
+  /** `beforeClose` is called before the file is closed. */
+  constructor(
+    os: OsLocks,
+    fd: number,
+    init: FdFileInit,
+    beforeClose?: () => void,
+  ) {
     this.fd = fd;
-    this.#locker = settings ? system.locker(settings) : system;
-    this.#settings = settings;
+    this.#os = os;
+    this.#locker = init.locker;
+    this.#settings = init.settings;
+    this.#isLocal = init.isLocal ?? null;
+    this.#beforeClose = beforeClose;
+    if (init.append && os.append) {
+      this.#append = os.append.bind(os, fd);
+      this.#appendAsync = serializeAppends(this.#append);
+    }
   }
 
   tryLock(exclusive: boolean): boolean {
@@ -57,50 +90,20 @@ export class LockableFd implements Lockable {
     this.#locker.unlock(this.fd);
   }
 
+  get upgradeIsAtomic(): boolean {
+    return this.#locker.upgradeIsAtomic;
+  }
+
   lockKey(): string {
-    return this.system.lockKey(this.fd) + lockKeySuffix(this.#settings);
+    return this.#os.lockKey(this.fd) + lockKeySuffix(this.#settings);
   }
 
-  get gapInUpgrade(): true | undefined {
-    return this.#locker.gapInUpgrade;
-  }
-
-  watchClose(closed: () => void): Watch | null {
-    return this.system.watchClose(this.fd, closed);
+  watchClose(onClose: () => void): Watch | null {
+    return this.#os.watchClose(this.fd, onClose);
   }
 
   wakeWatchers(): void {
-    this.system.wakeWatchers(this.fd);
-  }
-}
-
-/** What is known of a file that was opened here. */
-export interface FdFileInit {
-  readonly locker: LockerSettings | undefined;
-  /** Whether it answers from this machine, `null` if nobody knows yet. */
-  readonly localPaths: boolean | null;
-  /** Called before it is closed. */
-  readonly closing: () => void;
-  /** Whether everything goes to the end. */
-  readonly appends: boolean;
-}
-
-/** A file that was opened here. */
-export class FdFile extends LockableFd implements PlatformFile {
-  /** `null` until somebody needs to know. */
-  #local: boolean | null;
-  /** Called before it is closed. */
-  readonly #closing: () => void;
-  /** Appends where opening could not be told to. */
-  readonly #append: ((data: Uint8Array) => Promise<number>) | undefined;
-
-  constructor(system: OsLocks, fd: number, init: FdFileInit) {
-    super(system, fd, init.locker);
-    this.#local = init.localPaths;
-    this.#closing = init.closing;
-    if (init.appends && system.append) {
-      this.#append = serializeAppends((data) => system.append!(fd, data));
-    }
+    this.#os.wakeWatchers(this.fd);
   }
 
   read(into: Uint8Array): Promise<number> {
@@ -122,22 +125,29 @@ export class FdFile extends LockableFd implements PlatformFile {
   }
 
   write(data: Uint8Array): Promise<number> {
-    const most = data.subarray(0, MAX_TRANSFER);
-    if (this.#append) return this.#append(most);
+    const piece = data.subarray(0, MAX_TRANSFER);
+    if (this.#appendAsync) return this.#appendAsync(piece);
     return new Promise((resolve, reject) =>
-      fs.write(this.fd, most, 0, most.length, null, toCallback(resolve, reject))
+      fs.write(
+        this.fd,
+        piece,
+        0,
+        piece.length,
+        null,
+        toCallback(resolve, reject),
+      )
     );
   }
 
   writeSync(data: Uint8Array): number {
-    const most = data.subarray(0, MAX_TRANSFER);
+    const piece = data.subarray(0, MAX_TRANSFER);
     return this.#append
-      ? this.system.append!(this.fd, most)
-      : fs.writeSync(this.fd, most, 0, most.length, null);
+      ? this.#append(piece)
+      : fs.writeSync(this.fd, piece, 0, piece.length, null);
   }
 
   seek(offset: number, whence: number): number {
-    return this.system.seek(this.fd, offset, whence);
+    return this.#os.seek(this.fd, offset, whence);
   }
 
   truncate(length: number): Promise<void> {
@@ -174,24 +184,24 @@ export class FdFile extends LockableFd implements PlatformFile {
 
   isStillAt(path: string): boolean {
     const name = fs.lstatSync(path, { bigint: true, throwIfNoEntry: false });
-    return name !== undefined && this.system.isFile(this.fd, name);
+    return name !== undefined && this.#os.isFile(this.fd, name);
   }
 
   unlink(path: string): void {
-    this.system.unlink(path);
+    this.#os.unlink(path);
   }
 
   close(): void | Promise<void> {
-    this.#local ??= this.system.isLocal(this.fd);
-    if (this.#local) return this.closeSync();
-    this.#closing();
+    this.#isLocal ??= this.#os.isLocal(this.fd);
+    if (this.#isLocal) return this.closeSync();
+    this.#beforeClose?.();
     return new Promise((resolve, reject) =>
       fs.close(this.fd, toCallback(resolve, reject))
     );
   }
 
   closeSync(): void {
-    this.#closing();
+    this.#beforeClose?.();
     fs.closeSync(this.fd);
   }
 }

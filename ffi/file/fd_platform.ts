@@ -1,155 +1,172 @@
-/** Files over `node:fs` descriptors, locked by a {@linkcode OsLocks}. */
+/** Opens files over `node:fs`, with the locks of an {@linkcode OsLocks}. */
 
 import * as fs from "node:fs";
 import { dirname } from "node:path";
-import { FdFile, LockableFd, toCallback } from "./fd_file.ts";
+import { FdFile, toCallback } from "./fd_file.ts";
+import type { FdFileInit } from "./fd_file.ts";
 import { throwIfSymlink } from "./no_follow.ts";
-import type { CloseOnThreadExit } from "../posix/close_on_thread_exit.ts";
 import { errorCode, Unsupported } from "../types.ts";
-import type { LockerSettings, OpenMode, OsLocks, Platform } from "../types.ts";
+import type {
+  CloseOnThreadExit,
+  LockerSettings,
+  OpenMode,
+  OsLocks,
+  Platform,
+} from "../types.ts";
 
-/** So many paths are remembered as local; then the memory starts anew. */
+/** How many local paths are remembered before the set is cleared. */
 const MAX_REMEMBERED_PATHS = 10_000;
 
 /**
- * The {@linkcode Platform} of every runtime that has descriptors and FFI.
- * `closeWithThread` is given where the runtime does not see to that.
+ * Returns the {@linkcode Platform} of a runtime that has descriptors and FFI.
+ *
+ * A round trip to a pool thread costs ten times as much as the lock. So a file
+ * whose path is known to be on a file system of this machine is opened and
+ * closed on the calling thread. Other files (NFS, FUSE) are opened and closed
+ * in the pool, so that a slow server does not block the event loop.
+ *
+ * @param closeOnThreadExit Given if the runtime leaves files open when a worker
+ * ends.
  */
 export function fdPlatform(
-  system: OsLocks,
-  closeOnThreadExit: CloseOnThreadExit = () => () => {},
+  os: OsLocks,
+  closeOnThreadExit?: CloseOnThreadExit,
 ): Platform {
-  const verify = fdVerifier(system);
-  // A pool thread's round trip costs ten times the lock itself, so a file is
-  // opened and closed on the calling thread once its path is known to lie on
-  // a file system that answers from this machine. Elsewhere (NFS, FUSE) a
-  // server must not stand still while somebody else's disk thinks.
+  let verified = os.inode === undefined;
+  /** Paths that were opened on a local file system. */
   const localPaths = new Set<string>();
-  // The same of directories in which files were made.
+  /** Directories on a local file system in which a file was created. */
   const localDirectories = new Set<string>();
 
-  function remember(path: string, mode: OpenMode): void {
-    const [paths, one] = mode.exclusive
+  /** Checks everything that open(2) does not, before it can create a file. */
+  function prepareOpen(
+    path: string,
+    mode: OpenMode,
+    settings: LockerSettings | undefined,
+  ): FdFileInit {
+    const locker = settings ? os.locker(settings) : os;
+    if (mode.noFollow && os.followsLinks) throwIfSymlink(path);
+    const isLocal = localPaths.has(path) ||
+      mode.exclusive && localDirectories.has(dirname(path)) || null;
+    return { locker, settings, isLocal, append: mode.append };
+  }
+
+  function rememberLocal(path: string, mode: OpenMode): void {
+    const [paths, name] = mode.exclusive
       ? [localDirectories, dirname(path)]
       : [localPaths, path];
     if (paths.size >= MAX_REMEMBERED_PATHS) paths.clear();
-    paths.add(one);
+    paths.add(name);
   }
 
-  /** A file must not be made whose locks the system does not have. */
-  function checkBeforeOpen(
-    path: string,
-    mode: OpenMode,
-    locker: LockerSettings | undefined,
-  ): void {
-    if (locker) system.locker(locker);
-    if (mode.noFollow && system.followsLinks) throwIfSymlink(path);
+  function verify(fd: number): void {
+    verifyFd(os, fd);
+    // The numbers 0 to 2 are equal everywhere, so they prove nothing.
+    verified = fd > 2;
   }
 
-  function openSync(
-    path: string,
-    mode: OpenMode,
-    creationMode: number,
-    locker?: LockerSettings,
-  ) {
-    checkBeforeOpen(path, mode, locker);
-    const isLocal = localPaths.has(path) ||
-      mode.exclusive && localDirectories.has(dirname(path)) || null;
-    const opening = (mode: OpenMode) =>
-      fs.openSync(path, openFlags(mode, system), creationMode);
-    return wrapVerified(
-      openOrRetryExisting(mode, opening),
-      mode,
-      isLocal,
-      locker,
-    );
-  }
-
-  function wrapVerified(
-    fd: number,
-    mode: OpenMode,
-    isLocal: boolean | null,
-    locker: LockerSettings | undefined,
-  ): FdFile {
+  function verifyOrClose(fd: number): void {
     try {
       verify(fd);
     } catch (error) {
       fs.closeSync(fd);
       throw error;
     }
-    return new FdFile(system, fd, {
-      locker,
-      localPaths: isLocal,
-      closing: closeOnThreadExit(fd),
-      appends: mode.append,
-    });
+  }
+
+  function openBlocking(
+    path: string,
+    mode: OpenMode,
+    creationMode: number,
+    init: FdFileInit,
+  ): FdFile {
+    let fd: number;
+    try {
+      fd = fs.openSync(path, openFlags(mode, os), creationMode);
+    } catch (error) {
+      if (!isProtectedRegular(mode, error)) throw error;
+      try {
+        const existing = openFlags({ ...mode, create: false }, os);
+        fd = fs.openSync(path, existing, creationMode);
+      } catch {
+        throw error;
+      }
+    }
+    if (!verified) verifyOrClose(fd);
+    return new FdFile(os, fd, init, closeOnThreadExit?.(fd));
   }
 
   return {
-    openSync,
-    open(path, mode, creationMode, locker) {
-      checkBeforeOpen(path, mode, locker);
-      if (
-        localPaths.has(path) ||
-        mode.exclusive && localDirectories.has(dirname(path))
-      ) {
-        return openSync(path, mode, creationMode, locker);
-      }
-      const opening = (mode: OpenMode) =>
+    open(path, mode, creationMode, settings) {
+      const init = prepareOpen(path, mode, settings);
+      if (init.isLocal) return openBlocking(path, mode, creationMode, init);
+      const open = (mode: OpenMode) =>
         new Promise<number>((resolve, reject) =>
           fs.open(
             path,
-            openFlags(mode, system),
+            openFlags(mode, os),
             creationMode,
             toCallback(resolve, reject),
           )
         );
-      return opening(mode).catch((error) => {
+      return open(mode).catch((error) => {
         if (!isProtectedRegular(mode, error)) throw error;
-        return opening({ ...mode, create: false }).catch(() => {
+        return open({ ...mode, create: false }).catch(() => {
           throw error;
         });
       }).then((fd) => {
-        const isLocal = system.isLocal(fd);
-        if (isLocal) remember(path, mode);
-        return wrapVerified(fd, mode, isLocal, locker);
+        const isLocal = os.isLocal(fd);
+        if (isLocal) rememberLocal(path, mode);
+        if (!verified) verifyOrClose(fd);
+        return new FdFile(
+          os,
+          fd,
+          { ...init, isLocal },
+          closeOnThreadExit?.(fd),
+        );
       });
     },
+    openSync(path, mode, creationMode, settings) {
+      const init = prepareOpen(path, mode, settings);
+      return openBlocking(path, mode, creationMode, init);
+    },
     fromFd(fd) {
-      verify(fd);
-      return new LockableFd(system, fd);
+      if (!verified) verify(fd);
+      return new FdFile(os, fd, { locker: os });
     },
     isLocalDirectory: (directory) => localDirectories.has(directory),
-    holders: system.holders,
+    holders: os.holders,
   };
 }
 
 /**
- * Old versions of Deno number the files of `node:fs` themselves; to the system
- * the same number names another file, or none. So one descriptor must name the
- * same inode to the runtime and to the system before any is locked. The
- * numbers 0 to 2 mean the same everywhere and prove nothing about the others.
+ * Checks that a descriptor names the same inode to `node:fs` and to the system.
+ *
+ * Deno before 2.8 numbers the files of `node:fs` itself. To the system, such a
+ * number names another file, or none. One verified descriptor verifies the
+ * others, because a runtime numbers all of them in the same way.
+ *
+ * @throws {Unsupported} If it does not.
  */
-function fdVerifier(system: OsLocks): (fd: number) => void {
-  let wrapVerified = false;
-  return (fd) => {
-    if (wrapVerified || !system.inode) return;
-    const { ino } = fs.fstatSync(fd, { bigint: true });
-    // Bun 1.2.0 gives a number all the same.
-    if (system.inode(fd) !== BigInt(ino)) {
-      throw new Unsupported(
-        "the descriptors of this runtime are not the system's; update it",
-      );
-    }
-    wrapVerified = fd > 2;
-  };
+function verifyFd(os: OsLocks, fd: number): void {
+  const { ino } = fs.fstatSync(fd, { bigint: true });
+  // Bun 1.2.0 returns a number despite `bigint`.
+  if (os.inode?.(fd) !== BigInt(ino)) {
+    throw new Unsupported(
+      "the file descriptors of this runtime are not those of the system; " +
+        "update the runtime",
+    );
+  }
 }
 
 /**
- * `O_NONBLOCK` keeps a FIFO from waiting for its other end and means nothing
- * to a regular file that nobody has a lease on. All three runtimes add `O_CLOEXEC` themselves.
+ * Returns the flags for open(2).
+ *
+ * With `O_NONBLOCK`, opening a FIFO does not block until its other end is open.
+ * On a regular file, it has an effect only while a process holds a lease on it:
+ * see fcntl(2). All three runtimes add `O_CLOEXEC`.
  */
-function openFlags(mode: OpenMode, system: OsLocks): number {
+function openFlags(mode: OpenMode, os: OsLocks): number {
   const { constants: c } = fs;
   const access = mode.read && mode.write
     ? c.O_RDWR
@@ -157,34 +174,20 @@ function openFlags(mode: OpenMode, system: OsLocks): number {
     ? c.O_WRONLY
     : c.O_RDONLY;
   return access |
-    (mode.append && !system.append ? c.O_APPEND : 0) |
+    (mode.append && !os.append ? c.O_APPEND : 0) |
     (mode.create ? c.O_CREAT : 0) |
     (mode.exclusive ? c.O_EXCL : 0) |
-    (mode.noFollow && !system.followsLinks ? c.O_NOFOLLOW : 0) |
+    (mode.noFollow && !os.followsLinks ? c.O_NOFOLLOW : 0) |
     (c.O_NONBLOCK ?? 0) | (c.O_NOCTTY ?? 0);
 }
 
 /**
- * In a sticky directory that all may write to, `O_CREAT` fails even for a file
- * that exists and could be opened, if it is another user's: proc_sys_fs(5),
- * protected_regular.
+ * Returns whether to retry without `O_CREAT`.
+ *
+ * In a world-writable sticky directory, `O_CREAT` fails for an existing file of
+ * another user, even if the file could be opened. See `protected_regular` in
+ * proc_sys_fs(5).
  */
 function isProtectedRegular(mode: OpenMode, error: unknown): boolean {
   return errorCode(error) === "EACCES" && mode.create && !mode.exclusive;
-}
-
-function openOrRetryExisting(
-  mode: OpenMode,
-  open: (mode: OpenMode) => number,
-): number {
-  try {
-    return open(mode);
-  } catch (error) {
-    if (!isProtectedRegular(mode, error)) throw error;
-    try {
-      return open({ ...mode, create: false });
-    } catch {
-      throw error;
-    }
-  }
 }

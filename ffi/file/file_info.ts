@@ -1,9 +1,9 @@
-/** What `node:fs` tells of a file, as every runtime can. */
+/** The part of the `node:fs` stats that every runtime provides. */
 
 import type { Stats } from "node:fs";
 import type { FileInfo } from "../types.ts";
 
-/** Picks what every runtime has. */
+/** Converts `node:fs` stats. */
 export function fileInfo(stats: Stats): FileInfo {
   const { size, mtime, atime, birthtime, dev, ino, mode, nlink, uid, gid } =
     stats;

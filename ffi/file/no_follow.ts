@@ -1,11 +1,15 @@
-/** Links that opening cannot be told not to follow. */
+/** Rejects symbolic links where `O_NOFOLLOW` is not available. */
 
 import { lstatSync } from "node:fs";
 import { constants } from "node:os";
 
 /**
- * Throws what `O_NOFOLLOW` would. A link that is made between this and opening
- * is found out once the file is locked, by {@linkcode NativeFile.isAt}.
+ * Throws the error that open(2) with `O_NOFOLLOW` would.
+ *
+ * A link may be created between this check and the open. The caller detects it
+ * once the file is locked, by {@linkcode PlatformFile.isStillAt}.
+ *
+ * @throws With code `ELOOP` if the path is a symbolic link.
  */
 export function throwIfSymlink(path: string): void {
   if (!lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) return;

@@ -1,7 +1,6 @@
-/** Linux tells who watches a file when somebody closes it: inotify(7). */
+/** Reports when any process closes a file, by inotify(7). */
 
 import { setImmediate } from "node:timers";
-import { littleEndian } from "../posix/constants.ts";
 import {
   IN_CLOEXEC,
   IN_CLOSE,
@@ -11,11 +10,12 @@ import {
   O_CLOEXEC,
   POLLIN,
 } from "./constants.ts";
-import { asBytes, cString } from "../runtime/memory.ts";
+import { asBytes, cString, littleEndian } from "../runtime/memory.ts";
 import { inMainThread } from "../runtime/main_thread.ts";
 import { procPath } from "./proc.ts";
 import type { CFunction, FfiRuntime, OsLocks, Watch } from "../types.ts";
 
+/** How many bytes of events are read at once. */
 const MAX_READ = 64 * 1024;
 
 type Functions = Record<keyof typeof FUNCTIONS, CFunction>;
@@ -31,33 +31,38 @@ const FUNCTIONS = {
   close: { parameters: ["i32"], result: "i32" },
 } as const;
 
-/** Makes {@linkcode OsLocks.watchClose}: one instance of inotify for the thread. */
+/**
+ * Returns {@linkcode OsLocks.watchClose}. Each thread uses one inotify
+ * instance.
+ */
 export function watcher(
   runtime: FfiRuntime,
   libc: string,
 ): OsLocks["watchClose"] {
   if (!runtime.readStream && !runtime.waitReadable) return () => null;
   let instance: Inotify | undefined;
-  return (fd, closed) => {
+  return (fd, onClose) => {
     instance ??= new Inotify(runtime, libc);
-    return instance.watch(fd, closed);
+    return instance.watch(fd, onClose);
   };
 }
 
 /**
- * Events are taken out of the kernel's queue by the thread that runs
- * JavaScript alone, be it blocked in {@linkcode Watch.block} or on its event
- * loop. So neither takes what the other waits for.
+ * An inotify instance.
+ *
+ * Only the JavaScript thread reads events from the queue of the kernel, whether
+ * it is blocked in {@linkcode Watch.block} or runs its event loop. So neither
+ * of the two can consume an event that the other waits for.
  */
 class Inotify {
   readonly #runtime: FfiRuntime;
   readonly #libc: string;
   readonly #c: Functions;
-  /** Whom to tell, by the number of the watch: one for each inode. */
-  readonly #closed = new Map<number, Set<() => void>>();
+  /** The callbacks by watch descriptor, of which each inode has one. */
+  readonly #callbacks = new Map<number, Set<() => void>>();
   readonly #events = new Uint8Array(MAX_READ);
   readonly #poll = new Int32Array(2);
-  /** The descriptor; -1 before it is open, and where it cannot be. */
+  /** The descriptor. It is -1 before it is open, or if it cannot be opened. */
   #fd = -1;
   #listening = false;
   #broken = false;
@@ -68,39 +73,40 @@ class Inotify {
     this.#c = runtime.bind(libc, FUNCTIONS);
   }
 
-  /** `null` when there is no instance or no watch to be had any more. */
-  watch(fd: number, closed: () => void): Watch | null {
+  /** Returns `null` if the limit of instances or of watches is reached. */
+  watch(fd: number, onClose: () => void): Watch | null {
     if (this.#broken) return null;
     if (this.#fd < 0) {
       const blocking = this.#runtime.readStream ? IN_NONBLOCK : 0;
       this.#fd = Number(this.#c.inotify_init1(IN_CLOEXEC | blocking));
-      // With the stream it ends when the worker does.
+      // The runtime closes the descriptor of a stream when the worker ends.
       if (!inMainThread && this.#fd >= 0) this.#listen();
     }
     const watch = Number(
       this.#c.inotify_add_watch(this.#fd, cString(procPath(fd)), IN_CLOSE),
     );
     if (watch < 0) return null;
-    const listeners = this.#closed.get(watch) ?? new Set();
-    const notify = () => closed();
-    this.#closed.set(watch, listeners.add(notify));
+    const callbacks = this.#callbacks.get(watch) ?? new Set();
+    // A function of its own, so that equal callbacks count separately.
+    const callback = () => onClose();
+    this.#callbacks.set(watch, callbacks.add(callback));
     return {
       listen: () => this.#listen(),
       block: (milliseconds) => this.#readEvents(milliseconds),
       end: () => {
-        listeners.delete(notify);
-        if (listeners.size === 0) this.#forget(watch);
+        callbacks.delete(callback);
+        if (callbacks.size === 0) this.#removeWatch(watch);
       },
     };
   }
 
-  #forget(watch: number): void {
-    this.#closed.delete(watch);
-    // Whoever waited has the lock and better things to do first; and perhaps
-    // waits again.
+  #removeWatch(watch: number): void {
+    this.#callbacks.delete(watch);
+    // Later, because the task now holds the lock, and because it may soon wait
+    // for the same file again.
     setImmediate(() => {
-      if (this.#closed.has(watch)) return;
-      // Queues an event, which wakes a thread that is parked for nobody.
+      if (this.#callbacks.has(watch)) return;
+      // Queues an event, which wakes a pool thread that is blocked in read(2).
       this.#c.inotify_rm_watch(this.#fd, watch);
     });
   }
@@ -111,28 +117,30 @@ class Inotify {
     if (this.#runtime.readStream) {
       this.#listening = this.#becomeStream();
     } else {
-      // The buffer is too small for any event, so read(2) waits for one, takes
-      // nothing and fails with EINVAL.
+      // The buffer is too small for any event. So read(2) waits for an event,
+      // leaves it in the queue, and fails with EINVAL.
       this.#runtime.waitReadable!(this.#libc, this.#fd).then(() => {
         this.#listening = false;
-        // Who is told attempts, and listens again if that was in vain. To park
-        // a thread for the others takes longer than to lock, so it comes later.
-        if (this.#readEvents(0) === this.#closed.size) return;
+        // A notified task attempts to lock, and listens again if it fails. If
+        // other watches remain, listen for them, but after that attempt: to
+        // block a pool thread takes longer than to lock.
+        if (this.#readEvents(0) === this.#callbacks.size) return;
         setImmediate(() => {
-          if (this.#closed.size > 0) this.#listen();
+          if (this.#callbacks.size > 0) this.#listen();
         });
       });
     }
   }
 
   /**
-   * Runtimes that read pipes on their event loop are given a pipe, and the
-   * instance in its place before they first look at it.
+   * Makes the runtime read the instance on its event loop. The runtime can do
+   * that only with pipes, so it gets a pipe. dup3(2) then replaces the pipe by
+   * the instance, before the runtime first polls it.
    */
   #becomeStream(): boolean {
     const ends = new Int32Array(2);
     if (this.#c.pipe2(asBytes(ends), O_CLOEXEC) !== 0) return false;
-    const [reading, writing] = ends;
+    const [reading = -1, writing = -1] = ends;
     this.#runtime.readStream!(reading, (bytes) => this.#dispatch(bytes));
     this.#c.close(writing);
     if (this.#c.dup3(this.#fd, reading, O_CLOEXEC) !== reading) return false;
@@ -141,7 +149,7 @@ class Inotify {
     return true;
   }
 
-  /** Waits for events and tells of them; returns how many were told. */
+  /** Waits for events. Returns how many watches they were dispatched to. */
   #readEvents(milliseconds: number): number {
     this.#poll.set([this.#fd, POLLIN]);
     const longest = Math.min(Math.ceil(milliseconds), 2 ** 31 - 1);
@@ -149,12 +157,13 @@ class Inotify {
     const size = BigInt(MAX_READ);
     const count = Number(this.#c.read(this.#fd, this.#events, size));
     if (count > 0) return this.#dispatch(this.#events.subarray(0, count));
-    // Somebody closed what is not theirs. Waiters attempt by themselves.
+    // Other code of the process closed the descriptor. Waiters go on polling.
     this.#broken = true;
     this.#fd = -1;
     return 0;
   }
 
+  /** Runs the callbacks. Returns how many watches had events. */
   #dispatch(events: Uint8Array): number {
     const view = new DataView(events.buffer, events.byteOffset, events.length);
     const watchIds = new Set<number>();
@@ -162,16 +171,16 @@ class Inotify {
       const { wd, mask: bits, length, name } = INOTIFY_EVENT;
       const mask = view.getUint32(at + bits, littleEndian);
       if (mask & IN_Q_OVERFLOW) {
-        for (const watch of this.#closed.keys()) watchIds.add(watch);
+        for (const watch of this.#callbacks.keys()) watchIds.add(watch);
       }
       watchIds.add(view.getInt32(at + wd, littleEndian));
       at += name + view.getUint32(at + length, littleEndian);
     }
     let notified = 0;
     for (const watch of watchIds) {
-      const listeners = this.#closed.get(watch);
-      if (!listeners) continue;
-      for (const closed of listeners) closed();
+      const callbacks = this.#callbacks.get(watch);
+      if (!callbacks) continue;
+      for (const callback of callbacks) callback();
       notified++;
     }
     return notified;

@@ -1,4 +1,4 @@
-/** What Linux has beyond POSIX: it tells of releases, and of holders. */
+/** What Linux adds to POSIX: events for closed files, and lists of holders. */
 
 import { fstatSync, readdirSync } from "node:fs";
 import { watcher } from "./inotify.ts";
@@ -7,27 +7,27 @@ import { cString } from "../runtime/memory.ts";
 import { holdersIn, procPath } from "./proc.ts";
 import type { FfiRuntime, OsLocks } from "../types.ts";
 
-/** The part of {@linkcode OsLocks} that only some systems have. */
+/** The part of {@linkcode OsLocks} that POSIX does not provide. */
 export type LinuxExtras = Pick<
   OsLocks,
   "watchClose" | "wakeWatchers" | "holders"
 >;
 
-/** Where there is nothing beyond POSIX. */
+/** The extras of a system that is not Linux: none. */
 export const NO_EXTRAS: LinuxExtras = {
   watchClose: () => null,
   wakeWatchers() {},
   holders: () => [],
 };
 
-/** What Linux has. */
+/** Returns the extras of Linux. */
 export function linux(
   runtime: FfiRuntime,
   libc: string,
   hasRecordLocks: (fd: number) => boolean,
   inode: (fd: number) => bigint,
 ): LinuxExtras {
-  // `open` is variadic, which makes no difference to Linux's conventions.
+  // `open` is variadic. The calling conventions of Linux treat it as fixed.
   const { open, close, read } = runtime.bind(libc, {
     open: { parameters: ["buffer", "i32"], result: "i32" },
     close: { parameters: ["i32"], result: "i32" },
@@ -48,7 +48,9 @@ export function linux(
     }
   }
 
-  /** Not `node:fs`: Deno wants every permission for /proc. */
+  /**
+   * Reads a file without `node:fs`: Deno requires all permissions for /proc.
+   */
   function readFile(path: string): string | undefined {
     return withOpen(path, 0, (fd) => {
       const decoder = new TextDecoder();
@@ -61,19 +63,19 @@ export function linux(
     });
   }
 
-  const proc = { read: readFile, list: listFolder, inode };
+  const proc = { read: readFile, list: listDirectory, inode };
 
   return {
     watchClose: watcher(runtime, libc),
-    // Whoever opens the file again and closes it releases nothing and wakes
-    // all who watch. To open a device could do more than that, and any close
-    // takes the record locks away that this process has on the file.
+    // To open and close the file once more releases no flock(2) and notifies
+    // every watcher. But to open a device may have side effects, and any close
+    // releases the record locks that this process holds on the file.
     wakeWatchers(fd) {
       if (!fstatSync(fd).isFile() || hasRecordLocks(fd)) return;
       withOpen(procPath(fd), O_NONBLOCK, () => {});
     },
-    // With O_PATH nobody is woken, no record lock is lost at the close, and no
-    // permission is needed.
+    // With O_PATH, a close notifies no watcher and releases no record lock, and
+    // the open needs no permission on the file.
     holders(file, search, locker) {
       const holders = (fd: number) => holdersIn(proc, fd, search, locker);
       return typeof file === "number"
@@ -83,7 +85,7 @@ export function linux(
   };
 }
 
-function listFolder(path: string): string[] {
+function listDirectory(path: string): string[] {
   try {
     return readdirSync(path);
   } catch {

@@ -1,22 +1,22 @@
-/** Linux tells who holds locks: /proc/locks and its neighbours, proc(5). */
+/** Finds the holders of locks in /proc/locks and related files: proc(5). */
 
 import type { LockerSettings, LockHolder } from "../types.ts";
 
-/** How /proc is read. */
+/** Access to /proc. */
 export interface Proc {
-  /** The whole of a file, `undefined` if it cannot be had. */
+  /** Returns the content of a file, or `undefined` if it cannot be read. */
   read(path: string): string | undefined;
-  /** The names in a folder, none if it cannot be had. */
+  /** Returns the names in a directory, or none if it cannot be read. */
   list(path: string): string[];
-  /** The inode of an open file as stat(2) tells it. */
+  /** Returns the inode of an open file, as stat(2) reports it. */
   inode(fd: number): bigint;
 }
 
 /** A line of /proc/locks. */
 interface LockLine {
   pid: number;
-  mode: LockHolder["mode"];
-  /** Device and inode. */
+  exclusive: boolean;
+  /** The device and the inode. */
   file: string;
   /** `FLOCK`, `POSIX` or `OFDLCK`. */
   kind: string;
@@ -25,19 +25,21 @@ interface LockLine {
   end: number;
 }
 
-/** The open file itself, whatever its path names by now. */
+/** Returns a path to an open file that stays valid when the file is renamed. */
 export function procPath(fd: number): string {
   return `/proc/self/fd/${fd}`;
 }
 
-/** Whether a lock is among those that are asked for. */
+/** Returns whether a lock is one of those to list. */
 type LineFilter = (line: LockLine) => boolean;
 
 /**
- * Who holds locks on the file of a descriptor, those of one kind or all.
- * `search` also looks, process by process, for those whom the system does not
- * name: who has the lock of an open file by record, and who was left a lock by
- * a process that is gone.
+ * Returns the processes that hold locks on the file of a descriptor.
+ *
+ * @param search Also searches the descriptors of every process, if /proc/locks
+ * lists a lock without a living process. That is an OFD lock, or a lock whose
+ * descriptor was inherited from a process that has exited.
+ * @param locker Lists only holders whose locks conflict with this one.
  */
 export function holdersIn(
   proc: Proc,
@@ -50,7 +52,7 @@ export function holdersIn(
     line.file === file && (!locker || conflicts(locker, line));
   const holders = new Map<number, LockHolder>();
   let orphans = false;
-  for (const line of lines(matches, proc.read("/proc/locks"))) {
+  for (const line of parseLines(matches, proc.read("/proc/locks"))) {
     const holder = readHolder(proc, line);
     if (holder) holders.set(line.pid, holder);
     else orphans = true;
@@ -63,24 +65,30 @@ export function holdersIn(
   return [...holders.values()];
 }
 
-/** `undefined` if the process is gone, or of another container. */
+/**
+ * Returns the holder, or `undefined` if its process has exited or belongs to
+ * another container.
+ */
 function readHolder(
   proc: Proc,
-  { pid, mode }: LockLine,
+  { pid, exclusive }: LockLine,
 ): LockHolder | undefined {
   const command = proc.read(`/proc/${pid}/comm`)?.trimEnd();
-  return command === undefined ? undefined : { pid, command, mode };
+  return command === undefined ? undefined : { pid, command, exclusive };
 }
 
-/** Whoever has the open file has its lock, and the system lists it there. */
+/**
+ * Yields the processes that have an open file with such a lock. The kernel
+ * lists the locks of an open file in /proc/PID/fdinfo.
+ */
 function* processesWith(
   proc: Proc,
   matches: LineFilter,
 ): Generator<LockHolder> {
   for (const pid of proc.list("/proc").map(Number).filter(Number.isInteger)) {
-    const folder = `/proc/${pid}/fdinfo`;
-    for (const fd of proc.list(folder)) {
-      const [line] = lines(matches, proc.read(`${folder}/${fd}`));
+    const directory = `/proc/${pid}/fdinfo`;
+    for (const fd of proc.list(directory)) {
+      const [line] = parseLines(matches, proc.read(`${directory}/${fd}`));
       const holder = line && readHolder(proc, { ...line, pid });
       if (!holder) continue;
       yield holder;
@@ -89,14 +97,17 @@ function* processesWith(
   }
 }
 
-/** `1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF`; `->` marks waiters. */
-function lines(matches: LineFilter, text = ""): LockLine[] {
+/**
+ * Parses lines such as `1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF`, and
+ * skips those of waiters, which are marked by `->`.
+ */
+function parseLines(matches: LineFilter, text = ""): LockLine[] {
   const line =
     /^(?:lock:\s+)?\d+: (FLOCK|POSIX|OFDLCK) +\w+ +(READ|WRITE) +(-?\d+) +(\S+) +(\d+) +(\d+|EOF)/gm;
   return [...text.matchAll(line)]
-    .map(([, kind, mode, pid, file, start, end]): LockLine => ({
+    .map(([, kind = "", type, pid, file = "", start, end]): LockLine => ({
       pid: Number(pid),
-      mode: mode === "WRITE" ? "exclusive" : "shared",
+      exclusive: type === "WRITE",
       file,
       kind,
       start: Number(start),
@@ -105,7 +116,7 @@ function lines(matches: LineFilter, text = ""): LockLine[] {
     .filter(matches);
 }
 
-/** flock(2) and record locks do not see each other. */
+/** Returns whether locks conflict. flock(2) and record locks never do. */
 function conflicts({ name, range }: LockerSettings, line: LockLine): boolean {
   if ((name === "flock") !== (line.kind === "FLOCK")) return false;
   return !range ||
@@ -113,13 +124,13 @@ function conflicts({ name, range }: LockerSettings, line: LockLine): boolean {
 }
 
 /**
- * The file as /proc/locks names it: device of its mount and inode. Not those of
- * stat(2), which btrfs and overlayfs make up.
+ * Returns the file as /proc/locks names it: the device of its mount, and its
+ * inode. stat(2) may report other numbers, for example on btrfs and overlayfs.
  */
 function procLocksKey(proc: Proc, fd: number): string | undefined {
   const info = proc.read(`/proc/self/fdinfo/${fd}`) ?? "";
   const [, mount] = /^mnt_id:\s*(\d+)$/m.exec(info) ?? [];
-  // Linux says so since 5.14.
+  // The kernel reports the inode since Linux 5.14.
   const inode = /^ino:\s*(\d+)$/m.exec(info)?.[1] ?? proc.inode(fd);
   const device = new RegExp(`^${mount} \\d+ (\\d+):(\\d+) `, "m")
     .exec(proc.read("/proc/self/mountinfo") ?? "");

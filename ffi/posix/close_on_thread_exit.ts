@@ -1,20 +1,23 @@
-/** Descriptors that are closed when a thread ends, where nobody else does. */
+/** Closes descriptors when a worker of Bun ends, on Linux and macOS. */
 
-import type { FfiRuntime } from "../types.ts";
+import { cString, littleEndian } from "../runtime/memory.ts";
+import type { CloseOnThreadExit, FfiRuntime } from "../types.ts";
 
-/** Has a descriptor closed with the thread; returns what forgets it again. */
-export type CloseOnThreadExit = (fd: number) => () => void;
-
-/** All threads of a process have about 1000 keys, for all their libraries. */
-const MOST_KEYS = 128;
+/** A process has about 1000 keys, which all of its libraries share. */
+const MAX_KEYS = 128;
 
 const RTLD_LAZY = 1;
 
 /**
- * Bun leaves open what a worker had opened that has ended or was terminated,
- * and locked what it had locked. But when a thread ends, however it does, the
- * system calls the destructor of each of its keys with the key's value: here
- * close(2) with the descriptor. See pthread_key_create(3).
+ * Returns a function that makes the system close a descriptor when the calling
+ * thread ends.
+ *
+ * When a worker ends or is terminated, Bun leaves its files open, and so
+ * locked. The descriptor becomes the value of a thread-specific key whose
+ * destructor is close(2). When a thread ends for any reason, the system calls
+ * the destructor of each key with its value: see pthread_key_create(3).
+ *
+ * Beyond {@linkcode MAX_KEYS} descriptors, files are left open as Bun does.
  */
 export function closeOnThreadExit(
   runtime: FfiRuntime,
@@ -28,16 +31,15 @@ export function closeOnThreadExit(
     pthread_setspecific: { parameters: ["usize", "usize"], result: "i32" },
   });
   const program = BigInt(c.dlopen(0n, RTLD_LAZY));
-  const close = BigInt(c.dlsym(program, new TextEncoder().encode("close\0")));
+  const close = BigInt(c.dlsym(program, cString("close")));
   let keys = 0;
   return (fd) => {
     // A key is an int on Linux and a long on macOS.
-    const buffer = new BigUint64Array(1);
-    const out = new Uint8Array(buffer.buffer);
-    if (keys >= MOST_KEYS || c.pthread_key_create(out, close) !== 0) {
+    const out = new Uint8Array(8);
+    if (keys >= MAX_KEYS || c.pthread_key_create(out, close) !== 0) {
       return () => {};
     }
-    const [key] = buffer;
+    const key = new DataView(out.buffer).getBigUint64(0, littleEndian);
     keys++;
     c.pthread_setspecific(key, BigInt(fd));
     return () => {

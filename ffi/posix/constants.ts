@@ -1,10 +1,11 @@
-/** Numbers and names that differ between systems, each with its header. */
+/** Constants that differ between POSIX systems, each with its header. */
 
 import process from "node:process";
+import { littleEndian } from "../runtime/memory.ts";
 
-/** What `posix.ts` needs to know of one system. */
+/** The constants of one system. */
 export interface PosixConstants {
-  /** The C library, as the dynamic loader finds it. */
+  /** The name by which the dynamic loader finds the C library. */
   libc: string;
   /** errno.h: the function behind the macro `errno`. */
   errnoLocation: string;
@@ -12,27 +13,27 @@ export interface PosixConstants {
   strerror: string;
   /** sys/stat.h and sys/mount.h: the functions that fill the structs below. */
   fstat: string;
-  /** {@linkcode PosixConstants.fstat} */
+  /** See {@linkcode PosixConstants.fstat}. */
   fstatfs: string;
   /** errno.h */
   EINTR: number;
   /** errno.h: the same number as EAGAIN on both systems. */
   EWOULDBLOCK: number;
-  /** errno.h: what fcntl(2) may say instead of EAGAIN. */
+  /** errno.h: fcntl(2) may fail with it instead of EAGAIN. */
   EACCES: number;
   /** fcntl.h: record locks. */
   recordLocks: RecordConstants;
   /**
-   * How many registers are left between the arguments that `fcntl` names and
-   * the one that it does not. Apple's arm64 convention has that one on the
-   * stack, so there the registers are filled up.
+   * How many arguments to insert before the variadic argument of `fcntl`. The
+   * arm64 convention of Apple passes variadic arguments on the stack. A caller
+   * with a fixed signature reaches the stack once all registers are filled.
    */
   variadicPadding: number;
-  /** Whether there are inotify(7) and proc(5). */
+  /** Whether the system has inotify(7) and proc(5). */
   linux: boolean;
   /** Reads the device number out of a `struct stat` of a 64-bit system. */
   device(stat: DataView): bigint;
-  /** Reads the inode number out of it. */
+  /** Reads the inode number out of a `struct stat`. */
   inode(stat: DataView): bigint;
   /** Reads out of a `struct statfs` whether the file system is local. */
   isLocal(statfs: DataView): boolean;
@@ -40,14 +41,14 @@ export interface PosixConstants {
 
 /** fcntl.h: the commands and the struct of record locks. */
 export interface RecordConstants {
-  /** Locks of the process: an attempt, and one that waits. */
+  /** Locks of the process: F_SETLK, and F_SETLKW, which blocks. */
   lockf: { set: number; wait: number };
-  /** Locks of the open file. */
+  /** Locks of the open file description: the same, and F_OFD_GETLK. */
   ofd: { set: number; wait: number; get: number };
   F_RDLCK: number;
   F_WRLCK: number;
   F_UNLCK: number;
-  /** Where the fields of a `struct flock` begin, in bytes. */
+  /** The offsets of the fields of a `struct flock`, in bytes. */
   offsets: { type: number; whence: number; start: number; length: number };
 }
 
@@ -60,13 +61,10 @@ export const LOCK_NB = 4;
 /** sys/file.h */
 export const LOCK_UN = 8;
 
-/** Byte order of the machine, for reading structs. */
-export const littleEndian: boolean =
-  new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
-
 /**
- * linux/magic.h (and, for zfs and exfat, their own): file systems that never
- * ask another machine or a user's program. What is not here is taken for slow.
+ * linux/magic.h (for zfs and exfat: their own headers): file systems that never
+ * wait for another machine or for a program in user space. Any other file
+ * system is treated as slow.
  */
 const LINUX_LOCAL = new Set([
   0xef53, // ext2, ext3, ext4
@@ -101,8 +99,8 @@ const linux: PosixConstants = {
     offsets: { type: 0, whence: 2, start: 8, length: 16 },
   },
   variadicPadding: 0,
-  // musl's loader takes every name that begins with "libc." for itself, so
-  // glibc's name finds both.
+  // The loader of musl resolves each name that begins with "libc." to musl, so
+  // the name of glibc finds both.
   libc: "libc.so.6",
   errnoLocation: "__errno_location",
   strerror: "__xpg_strerror_r",
@@ -141,13 +139,13 @@ const darwin: PosixConstants = {
   isLocal: (statfs) => (statfs.getUint32(64, littleEndian) & MNT_LOCAL) !== 0,
 };
 
-/** The Macs that are made now. */
+/** Macs with Apple silicon. */
 const darwinArm64: PosixConstants = { ...darwin, variadicPadding: 6 };
 
 /**
- * Macs with processors of Intel. There the plain names fill structs with inode
- * numbers of 32 bits, for programs of before 2007 (sys/cdefs.h,
- * `__DARWIN_INODE64`).
+ * Macs with Intel processors. There, the plain names fill structs with 32-bit
+ * inode numbers, for programs from before 2007: see `__DARWIN_INODE64` in
+ * sys/cdefs.h.
  */
 const darwinX64: PosixConstants = {
   ...darwin,
@@ -155,15 +153,15 @@ const darwinX64: PosixConstants = {
   fstatfs: "fstatfs$INODE64",
 };
 
-/** Architectures of 32 bits, whose structs and offsets look different. */
+/** 32-bit architectures, whose structs have other layouts. */
 const ARCHITECTURES_32_BIT = ["arm", "ia32", "mips", "mipsel"];
 
-/** Whether pointers have 32 bits. */
+/** Returns whether pointers have 32 bits. */
 export function is32Bit(arch: string = process.arch): boolean {
   return ARCHITECTURES_32_BIT.includes(arch);
 }
 
-/** The constants of a system, or `null` where there are none. */
+/** Returns the constants of a system, or `null` if it is not supported. */
 export function posixConstants(
   platform: string = process.platform,
   arch: string = process.arch,

@@ -1,6 +1,6 @@
-/** Record locks, which fcntl(2) takes on bytes of a file. */
+/** Record locks of fcntl(2), which lock bytes of a file. */
 
-import { littleEndian } from "./constants.ts";
+import { littleEndian } from "../runtime/memory.ts";
 import type { PosixConstants } from "./constants.ts";
 import type {
   CFunction,
@@ -14,33 +14,33 @@ import type {
 /** Larger than `struct flock` of any 64-bit system. */
 const STRUCT_SIZE = 64;
 
-/** Makes an error of the number that a call has left. */
-export type Failure = (syscall: string, code: number) => SystemError;
+/** Creates the error of a call from its errno. */
+export type CreateError = (syscall: string, code: number) => SystemError;
 
-/** What a system does with record locks. */
+/** The record locks of a system. */
 export interface RecordLocks {
   locker(name: "ofd" | "lockf", range: LockerSettings["range"]): Locker;
   /**
-   * Whether anybody, be it this process, has record locks on the file, but for
-   * those that belong to the open file of the descriptor itself.
+   * Returns whether any process, this one included, holds record locks on the
+   * file. Locks of the open file description itself do not count.
    */
   present(fd: number): boolean;
 }
 
-/** Binds fcntl(2) when it is needed. */
+/** Returns the record locks of a system. Binds fcntl(2) at the first use. */
 export function recordLocks(
   runtime: FfiRuntime,
   system: PosixConstants,
   errno: () => number,
-  failure: Failure,
+  createError: CreateError,
 ): RecordLocks {
-  const { recordLocks: records } = system;
-  const { offsets, F_RDLCK, F_WRLCK, F_UNLCK } = records;
+  const { recordLocks: constants } = system;
+  const { offsets, F_RDLCK, F_WRLCK, F_UNLCK } = constants;
   const struct = new Uint8Array(STRUCT_SIZE);
   const view = new DataView(struct.buffer);
   let fcntl: ((fd: number, command: number) => number) | undefined;
 
-  /** Returns the errno, or 0; a signal's interruption is not an answer. */
+  /** Returns 0 or the errno. Repeats a call that a signal interrupted. */
   function call(
     fd: number,
     command: number,
@@ -49,8 +49,8 @@ export function recordLocks(
   ): number {
     fcntl ??= bindFcntl(runtime, system, struct);
     for (;;) {
-      // The whole of it: l_whence is SEEK_SET, and l_pid must be 0 for OFD. A
-      // length of 0 goes to the end of the file, wherever that will be.
+      // All fields: l_whence is SEEK_SET, and l_pid must be 0 for OFD locks. A
+      // length of 0 means up to the end of the file, however large it grows.
       struct.fill(0);
       view.setInt16(offsets.type, type, littleEndian);
       const { start = 0, length = 0 } = range ?? {};
@@ -62,45 +62,48 @@ export function recordLocks(
     }
   }
 
-  const kind = (exclusive: boolean) => exclusive ? F_WRLCK : F_RDLCK;
+  const lockType = (exclusive: boolean) => exclusive ? F_WRLCK : F_RDLCK;
 
   return {
     locker(name, range) {
-      const { set, wait } = records[name];
-      const must = (code: number) => {
-        if (code !== 0) throw failure("fcntl", code);
+      const { set, wait } = constants[name];
+      const throwUnlessZero = (code: number) => {
+        if (code !== 0) throw createError("fcntl", code);
       };
       return {
         tryLock(fd, exclusive) {
-          const code = call(fd, set, kind(exclusive), range);
+          const code = call(fd, set, lockType(exclusive), range);
           if (code === system.EWOULDBLOCK || code === system.EACCES) {
             return false;
           }
-          must(code);
+          throwUnlessZero(code);
           return true;
         },
-        lock: (fd, exclusive) => must(call(fd, wait, kind(exclusive), range)),
-        unlock: (fd) => must(call(fd, set, F_UNLCK, range)),
+        lock: (fd, exclusive) =>
+          throwUnlessZero(call(fd, wait, lockType(exclusive), range)),
+        unlock: (fd) => throwUnlessZero(call(fd, set, F_UNLCK, range)),
+        // fcntl(2) keeps the old lock until it has the new one.
+        upgradeIsAtomic: true,
       };
     },
     present(fd) {
-      // A kernel that cannot tell may have some.
-      return call(fd, records.ofd.get, F_WRLCK, undefined) !== 0 ||
+      // If the call fails, there may be some.
+      return call(fd, constants.ofd.get, F_WRLCK, undefined) !== 0 ||
         view.getInt16(offsets.type, littleEndian) !== F_UNLCK;
     },
   };
 }
 
-/** `fcntl` is variadic: {@linkcode PosixConstants.variadicPadding}. */
+/** Binds `fcntl`, which is variadic: see `variadicPadding`. */
 function bindFcntl(
   runtime: FfiRuntime,
-  { libc, variadicPadding: registersToFill }: PosixConstants,
+  { libc, variadicPadding }: PosixConstants,
   struct: Uint8Array,
 ): (fd: number, command: number) => number {
-  const fill: CValue[] = Array(registersToFill).fill(0n);
-  const types = fill.map(() => "i64" as const);
+  const padding: CValue[] = Array(variadicPadding).fill(0n);
+  const types = padding.map(() => "i64" as const);
   const { fcntl }: Record<"fcntl", CFunction> = runtime.bind(libc, {
     fcntl: { parameters: ["i32", "i32", ...types, "buffer"], result: "i32" },
   });
-  return (fd, command) => Number(fcntl(fd, command, ...fill, struct));
+  return (fd, command) => Number(fcntl(fd, command, ...padding, struct));
 }

@@ -1,123 +1,142 @@
-/** flock(2) and its company over bound C functions: Linux and macOS. */
+/** flock(2) and related calls of the C library: Linux and macOS. */
 
 import { unlinkSync } from "node:fs";
 import { constants } from "node:os";
 import { LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "./constants.ts";
 import type { PosixConstants } from "./constants.ts";
 import { recordLocks } from "./fcntl.ts";
-import type { Failure } from "./fcntl.ts";
+import type { CreateError } from "./fcntl.ts";
 import { linux, NO_EXTRAS } from "../linux/linux.ts";
-import type { CFunction, FfiRuntime, Locker, OsLocks } from "../types.ts";
+import type {
+  CFunction,
+  FfiRuntime,
+  Locker,
+  OsLocks,
+  Signature,
+} from "../types.ts";
 
 /** Larger than `struct stat` and `struct statfs` of any 64-bit system. */
 const STRUCT_SIZE = 4096;
 
-/** The system axis for systems with flock(2). */
+/** Returns the {@linkcode OsLocks} of a system with flock(2). */
 export function posix(runtime: FfiRuntime, system: PosixConstants): OsLocks {
-  const libc = runtime.bind(system.libc, {
+  const { libc } = system;
+  const { flock, lseek } = runtime.bind(libc, {
     flock: { parameters: ["i32", "i32"], result: "i32" },
     lseek: { parameters: ["i32", "i64", "i32"], result: "i64" },
-    [system.fstatfs]: { parameters: ["i32", "buffer"], result: "i32" },
-    [system.strerror]: {
-      parameters: ["i32", "buffer", "usize"],
-      result: "i32",
-    },
   });
-  const errno = runtime.errno(system.libc, system.errnoLocation);
+  const fstatfs = bindOne(runtime, libc, system.fstatfs, {
+    parameters: ["i32", "buffer"],
+    result: "i32",
+  });
+  const strerror = bindOne(runtime, libc, system.strerror, {
+    parameters: ["i32", "buffer", "usize"],
+    result: "i32",
+  });
+  const errno = runtime.errno(libc, system.errnoLocation);
   const struct = new Uint8Array(STRUCT_SIZE);
   const view = new DataView(struct.buffer);
 
-  const failure: Failure = (syscall, code) => {
-    libc[system.strerror](code, struct, BigInt(STRUCT_SIZE));
-    const words = new TextDecoder().decode(
+  const createError: CreateError = (syscall, code) => {
+    strerror(code, struct, BigInt(STRUCT_SIZE));
+    const text = new TextDecoder().decode(
       struct.subarray(0, struct.indexOf(0)),
     );
-    return Object.assign(new Error(words), {
+    return Object.assign(new Error(text), {
       code: errorName(code),
       errno: code,
       syscall,
     });
   };
 
-  /** `false` when busy; a signal's interruption is not an answer. */
-  function flock(fd: number, operation: number): boolean {
-    while (libc.flock(fd, operation) !== 0) {
+  /** Returns `false` if busy. Repeats a call that a signal interrupted. */
+  function callFlock(fd: number, operation: number): boolean {
+    while (flock(fd, operation) !== 0) {
       const code = errno();
       if (code === system.EWOULDBLOCK && operation & LOCK_NB) return false;
-      if (code !== system.EINTR) throw failure("flock", code);
+      if (code !== system.EINTR) throw createError("flock", code);
     }
     return true;
   }
 
-  const records = recordLocks(runtime, system, errno, failure);
+  const records = recordLocks(runtime, system, errno, createError);
   const flockLocker: Locker = {
-    tryLock: (fd, exclusive) => flock(fd, kind(exclusive) | LOCK_NB),
-    lock: (fd, exclusive) => void flock(fd, kind(exclusive)),
-    unlock: (fd) => void flock(fd, LOCK_UN),
+    tryLock: (fd, exclusive) =>
+      callFlock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB),
+    lock: (fd, exclusive) => void callFlock(fd, exclusive ? LOCK_EX : LOCK_SH),
+    unlock: (fd) => void callFlock(fd, LOCK_UN),
+    upgradeIsAtomic: true,
   };
-  const kind = (exclusive: boolean) => exclusive ? LOCK_EX : LOCK_SH;
 
-  let boundFstat: CFunction | undefined;
-  function fstat(fd: number): DataView {
-    boundFstat ??= bindFstat(runtime, system);
-    if (boundFstat(fd, struct) !== 0) throw failure("fstat", errno());
+  let fstat: CFunction | undefined;
+  function stat(fd: number): DataView {
+    fstat ??= bindFstat(runtime, system);
+    if (fstat(fd, struct) !== 0) throw createError("fstat", errno());
     return view;
   }
 
-  const inode = (fd: number) => system.inode(fstat(fd));
+  const inode = (fd: number) => system.inode(stat(fd));
 
-  function identity(fd: number): string {
-    const stat = fstat(fd);
-    return `${system.device(stat)}:${system.inode(stat)}`;
+  function lockKey(fd: number): string {
+    const result = stat(fd);
+    return `${system.device(result)}:${system.inode(result)}`;
   }
 
   return {
-    ...system.linux
-      ? linux(runtime, system.libc, records.present, inode)
-      : NO_EXTRAS,
+    ...system.linux ? linux(runtime, libc, records.present, inode) : NO_EXTRAS,
     ...flockLocker,
     locker: ({ name, range }) =>
       name === "flock" ? flockLocker : records.locker(name, range),
     seek(fd, offset, whence) {
-      const position = Number(libc.lseek(fd, BigInt(offset), whence));
-      if (position < 0) throw failure("lseek", errno());
+      const position = Number(lseek(fd, BigInt(offset), whence));
+      if (position < 0) throw createError("lseek", errno());
       return position;
     },
-    isLocal: (fd) =>
-      libc[system.fstatfs](fd, struct) === 0 && system.isLocal(view),
+    isLocal: (fd) => fstatfs(fd, struct) === 0 && system.isLocal(view),
     inode,
-    lockKey: identity,
+    lockKey,
     unlink: unlinkSync,
-    isFile: (fd, { dev, ino }) => identity(fd) === `${dev}:${ino}`,
+    isFile: (fd, { dev, ino }) => lockKey(fd) === `${dev}:${ino}`,
   };
 }
 
-/** fstat(2), which glibc before 2.33 exports under its inner name only. */
+/** Binds a function whose name depends on the system. */
+function bindOne(
+  runtime: FfiRuntime,
+  library: string,
+  name: string,
+  signature: Signature,
+): CFunction {
+  return runtime.bind(library, { [name]: signature })[name] as CFunction;
+}
+
+/** Binds fstat(2), which glibc before 2.33 exports only as `__fxstat`. */
 function bindFstat(
   runtime: FfiRuntime,
   { libc, fstat }: PosixConstants,
 ): CFunction {
   try {
-    return runtime.bind(libc, {
-      [fstat]: { parameters: ["i32", "buffer"], result: "i32" },
-    })[fstat];
+    return bindOne(runtime, libc, fstat, {
+      parameters: ["i32", "buffer"],
+      result: "i32",
+    });
   } catch {
     const { __fxstat } = runtime.bind(libc, {
       __fxstat: { parameters: ["i32", "i32", "buffer"], result: "i32" },
     });
-    // bits/stat.h: _STAT_VER_KERNEL, which every 64-bit system takes.
+    // bits/stat.h: _STAT_VER_KERNEL, which every 64-bit system accepts.
     return (fd, stat) => __fxstat(0, fd, stat);
   }
 }
 
-/** Names of two numbers that carry two: the one that flock(2) documents. */
-const PREFERRED = ["EWOULDBLOCK", "EOPNOTSUPP"];
+/** The preferred names of numbers that have two: those of flock(2). */
+const PREFERRED_NAMES = ["EWOULDBLOCK", "EOPNOTSUPP"];
 
-/** The name of an error number, such as `"EBADF"`. */
+/** Returns the name of an error number, such as `"EBADF"`. */
 function errorName(errno: number): string {
   const names = Object.entries(constants.errno)
     .filter(([, value]) => value === errno)
     .map(([name]) => name);
-  return names.find((name) => PREFERRED.includes(name)) ?? names[0] ??
+  return names.find((name) => PREFERRED_NAMES.includes(name)) ?? names[0] ??
     `errno ${errno}`;
 }

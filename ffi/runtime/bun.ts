@@ -1,4 +1,4 @@
-/** Bun calls C through `bun:ffi`. */
+/** Calls C on Bun, through `bun:ffi`. */
 
 import * as fs from "node:fs";
 import { createRequire } from "node:module";
@@ -13,7 +13,7 @@ interface BunFfi {
   read: { i32(address: number, offset: number): number };
 }
 
-const NAMES: Record<CType, string> = {
+const BUN_TYPES: Record<CType, string> = {
   i32: "i32",
   i64: "i64",
   usize: "usize",
@@ -22,13 +22,13 @@ const NAMES: Record<CType, string> = {
 
 const byte = new Uint8Array(1);
 
-function readable(_library: string, fd: number): Promise<void> {
+function waitReadable(_library: string, fd: number): Promise<void> {
   return new Promise((resolve) =>
     fs.read(fd, byte, 0, 1, null, () => resolve())
   );
 }
 
-/** The runtime axis for Bun. */
+/** Returns the {@linkcode FfiRuntime} of Bun. */
 export function bunRuntime(): FfiRuntime {
   const ffi = createRequire(import.meta.url)("bun:ffi") as BunFfi;
   return {
@@ -39,8 +39,8 @@ export function bunRuntime(): FfiRuntime {
         ).map(([name, { parameters, result }]) => [
           name,
           {
-            args: parameters.map((type) => NAMES[type]),
-            returns: NAMES[result],
+            args: parameters.map((type) => BUN_TYPES[type]),
+            returns: BUN_TYPES[result],
           },
         ]),
       );
@@ -56,7 +56,8 @@ export function bunRuntime(): FfiRuntime {
       const address = (symbols[locator] as () => number)();
       return () => ffi.read.i32(address, 0);
     },
-    // The threads of the pool serve all workers, and there are few of them.
-    ...isMainThread ? { waitReadable: readable } : {},
+    // All workers share the few threads of the pool, so no worker may block
+    // one.
+    ...isMainThread ? { waitReadable } : {},
   };
 }

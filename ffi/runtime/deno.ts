@@ -1,34 +1,33 @@
-/** Deno calls C through `Deno.dlopen`. */
+/** Calls C on Deno, through `Deno.dlopen`. */
 
 import { inMainThread } from "./main_thread.ts";
 import type { DenoApi } from "./deno_api.ts";
 import type { CFunction, CType, FfiRuntime } from "../types.ts";
 
-const READ_IN_A_THREAD = {
+const NONBLOCKING_READ = {
   parameters: ["i32", "buffer", "usize"],
   result: "isize",
   nonblocking: true,
 };
 
 /**
- * Whether this Deno may call C and its `node:fs` descriptors are the system's.
- * Asks without prompting anybody.
+ * Returns whether this Deno may call C, and the descriptors of its `node:fs`
+ * are those of the system. Does not prompt for the permission.
  */
 export function denoHasDescriptors(deno: DenoApi): boolean {
-  const [major, minor] = deno.version.deno.split(".").map(Number);
-  // Up to 2.7 they are indexes of a table of Deno's own.
-  const own = major < 2 || major === 2 && minor < 8;
-  return !own && deno.permissions.querySync({ name: "ffi" }).state ===
-      "granted";
+  const [major = 0, minor = 0] = deno.version.deno.split(".").map(Number);
+  // Up to 2.7, they are indexes of a table inside Deno.
+  if (major < 2 || major === 2 && minor < 8) return false;
+  return deno.permissions.querySync({ name: "ffi" }).state === "granted";
 }
 
-/** The runtime axis for Deno. */
+/** Returns the {@linkcode FfiRuntime} of Deno. */
 export function denoRuntime(deno: DenoApi): FfiRuntime {
   const byte = new Uint8Array(1);
   let read: ((...values: unknown[]) => unknown) | undefined;
 
-  async function readable(library: string, fd: number): Promise<void> {
-    read ??= deno.dlopen(library, { read: READ_IN_A_THREAD }).symbols.read;
+  async function waitReadable(library: string, fd: number): Promise<void> {
+    read ??= deno.dlopen(library, { read: NONBLOCKING_READ }).symbols.read;
     await read(fd, byte, 1n);
   }
 
@@ -51,10 +50,11 @@ export function denoRuntime(deno: DenoApi): FfiRuntime {
       const { symbols } = deno.dlopen(library, {
         [locator]: { parameters: [], result: "pointer" },
       });
-      const view = new deno.UnsafePointerView(symbols[locator]() as object);
+      const locate = symbols[locator] as () => object;
+      const view = new deno.UnsafePointerView(locate());
       return () => view.getInt32();
     },
-    // Its thread and its descriptor would outlive a worker.
-    ...inMainThread ? { waitReadable: readable } : {},
+    // The blocked thread and its descriptor would outlive a worker.
+    ...inMainThread ? { waitReadable } : {},
   };
 }

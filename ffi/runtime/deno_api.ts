@@ -1,6 +1,6 @@
 /**
- * What this package calls of the global `Deno`, so that it type-checks without
- * Deno's own types.
+ * The part of the global `Deno` that this package uses. These types make the
+ * package type-check without the types of Deno.
  */
 
 import type { FileInfo, SelfLockingFile } from "../types.ts";
@@ -13,10 +13,10 @@ export interface DenoApi {
   readonly errors: { readonly NotCapable: new () => Error };
   readonly FsFile: { readonly prototype: object };
   readonly UnsafePointerView: new (address: object) => { getInt32(): number };
-  dlopen(
+  dlopen<Name extends string>(
     library: string,
-    symbols: Record<string, DenoSymbol>,
-  ): { symbols: Record<string, (...values: unknown[]) => unknown> };
+    symbols: Record<Name, DenoSymbol>,
+  ): { symbols: Record<Name, (...values: unknown[]) => unknown> };
   stat(path: string): Promise<{ isFifo: boolean | null }>;
   statSync(path: string): { isFifo: boolean | null };
   openSync(path: string, options: DenoOpenOptions): DenoFile;
@@ -55,7 +55,7 @@ export interface DenoFile extends SelfLockingFile {
   close(): void;
 }
 
-/** The global `Deno`, or `undefined` on another runtime. */
+/** Returns the global `Deno`, or `undefined` on another runtime. */
 export function denoApi(): DenoApi | undefined {
   return (globalThis as { Deno?: DenoApi }).Deno;
 }

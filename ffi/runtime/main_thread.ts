@@ -1,10 +1,13 @@
-/** Whether this is the thread that the program began with. */
+/** Detects whether this thread is the main thread of the program. */
 
 import { isMainThread } from "node:worker_threads";
 
 /**
- * Nobody could end a worker that the system keeps: neither Node's kind, nor the
- * web's, which Deno calls a main thread.
+ * Whether this is the main thread.
+ *
+ * A worker must not block in the kernel, because then it could not be
+ * terminated. That applies to workers of `node:worker_threads` and to Web
+ * Workers, for which Deno sets `isMainThread`.
  */
 export const inMainThread: boolean = isMainThread &&
   !("WorkerGlobalScope" in globalThis);

@@ -1,4 +1,7 @@
-/** Node calls C through `node:ffi` (26 and newer) or the `koffi` package. */
+/**
+ * Calls C on Node, through `node:ffi` (Node 26 and newer) or the `koffi`
+ * package.
+ */
 
 import { createRequire } from "node:module";
 import process from "node:process";
@@ -20,14 +23,14 @@ interface Koffi {
   errno(): number;
 }
 
-const NODE_NAMES: Record<CType, string> = {
+const NODE_TYPES: Record<CType, string> = {
   i32: "int32",
   i64: "int64",
   usize: "uint64",
   buffer: "buffer",
 };
 
-const KOFFI_NAMES: Record<CType, string> = {
+const KOFFI_TYPES: Record<CType, string> = {
   i32: "int32_t",
   i64: "int64_t",
   usize: "size_t",
@@ -41,33 +44,42 @@ interface NodeNet {
   };
 }
 
-/** So much is read at a time from a {@linkcode FfiRuntime.readStream}. */
-const CHUNK = 16 * 1024;
+/** Size of the buffer of {@linkcode FfiRuntime.readStream}, in bytes. */
+const STREAM_BUFFER_SIZE = 16 * 1024;
 
-const here = createRequire(import.meta.url);
+const requireHere = createRequire(import.meta.url);
 
-/** The runtime axis for Node. */
+/**
+ * Returns the {@linkcode FfiRuntime} of Node.
+ *
+ * @throws {Unsupported} If this Node cannot call C.
+ */
 export function nodeRuntime(): FfiRuntime {
-  const ffi = load<NodeFfi>(here, "node:ffi");
-  if (ffi && permits("ffi")) return builtIn(ffi);
-  const koffi = load<Koffi>(here, "koffi") ??
+  const ffi = load<NodeFfi>(requireHere, "node:ffi");
+  if (ffi && isPermitted("ffi")) return withNodeFfi(ffi);
+  const koffi = load<Koffi>(requireHere, "koffi") ??
     load<Koffi>(createRequire(`${process.cwd()}/`), "koffi");
   if (koffi) return withKoffi(koffi);
   throw new Unsupported(
     ffi
-      ? "Node's permission model forbids calls to the system; pass --allow-ffi"
-      : `Node ${process.version} cannot call the system by itself; ` +
+      ? "the permission model of Node denies FFI; pass --allow-ffi"
+      : `Node ${process.version} does not have FFI; ` +
         "install the koffi package (npm install koffi) or use Node 26 or newer",
   );
 }
 
-/** A module that this version or this installation may not have. */
+/**
+ * Loads a module.
+ *
+ * @returns `undefined` if this version or installation does not have it.
+ * @throws {Unsupported} If the module exists but fails to load.
+ */
 function load<Module>(
   from: NodeJS.Require,
   name: string,
 ): Module | undefined {
   const { emitWarning } = process;
-  // Users cannot help that node:ffi is experimental.
+  // node:ffi warns that it is experimental, which users cannot change.
   process.emitWarning = () => {};
   try {
     return from(name) as Module;
@@ -76,7 +88,7 @@ function load<Module>(
     if (code === "MODULE_NOT_FOUND" || code === "ERR_UNKNOWN_BUILTIN_MODULE") {
       return undefined;
     }
-    throw new Unsupported(`${name} cannot be loaded: ${error}`, {
+    throw new Unsupported(`${name} failed to load: ${error}`, {
       cause: error,
     });
   } finally {
@@ -84,17 +96,20 @@ function load<Module>(
   }
 }
 
-/** What Node's permission model says, where it is switched on. */
-function permits(scope: string): boolean {
+/** Returns whether the permission model of Node, if enabled, allows a scope. */
+function isPermitted(scope: string): boolean {
   const { permission } = process as {
     permission?: { has(scope: string): boolean };
   };
   return permission?.has(scope) ?? true;
 }
 
-/** Not `fs.read`, which would park one of the few threads that serve all. */
-function stream(pipe: number, arrived: (bytes: Uint8Array) => void): void {
-  const { Socket } = here("node:net") as NodeNet;
+/**
+ * Implements {@linkcode FfiRuntime.readStream} by a socket. `fs.read` would
+ * block one of the few threads of the pool, which all workers share.
+ */
+function readStream(pipe: number, arrived: (bytes: Uint8Array) => void): void {
+  const { Socket } = requireHere("node:net") as NodeNet;
   const callback = (count: number, bytes: Uint8Array) => {
     arrived(bytes.subarray(0, count));
     return true;
@@ -103,17 +118,17 @@ function stream(pipe: number, arrived: (bytes: Uint8Array) => void): void {
     fd: pipe,
     readable: true,
     writable: false,
-    onread: { buffer: new Uint8Array(CHUNK), callback },
+    onread: { buffer: new Uint8Array(STREAM_BUFFER_SIZE), callback },
   });
   socket.on("error", () => {});
   socket.unref();
 }
 
-function builtIn(ffi: NodeFfi): FfiRuntime {
+function withNodeFfi(ffi: NodeFfi): FfiRuntime {
   const signature = (parameters: string[], result: string) => ({
     arguments: parameters,
     return: result,
-    // The names that the first releases had.
+    // The names in the first releases.
     parameters,
     result,
   });
@@ -123,8 +138,8 @@ function builtIn(ffi: NodeFfi): FfiRuntime {
         Object.entries<Signature>(functions).map(([name, type]) => [
           name,
           signature(
-            type.parameters.map((parameter) => NODE_NAMES[parameter]),
-            NODE_NAMES[type.result],
+            type.parameters.map((parameter) => NODE_TYPES[parameter]),
+            NODE_TYPES[type.result],
           ),
         ]),
       );
@@ -137,13 +152,13 @@ function builtIn(ffi: NodeFfi): FfiRuntime {
       const { functions } = ffi.dlopen(library, {
         [locator]: signature([], "pointer"),
       });
-      // Once, for the thread's errno stays where it is. And never in a loop:
-      // Node 26.10 crashes now and then when V8 optimizes a call to a C
-      // function without parameters.
-      const address = functions[locator]() as bigint;
+      // Called once, because the address is constant for a thread. Node 26.10
+      // sometimes crashes when V8 optimizes a call to a C function without
+      // parameters, so such a function must not be called in a loop.
+      const address = (functions[locator] as () => bigint)();
       return () => ffi.getInt32(address, 0);
     },
-    readStream: stream,
+    readStream,
   };
 }
 
@@ -156,13 +171,13 @@ function withKoffi(koffi: Koffi): FfiRuntime {
           name,
           lib.func(
             name,
-            KOFFI_NAMES[type.result],
-            type.parameters.map((parameter) => KOFFI_NAMES[parameter]),
+            KOFFI_TYPES[type.result],
+            type.parameters.map((parameter) => KOFFI_TYPES[parameter]),
           ),
         ]),
       ) as Record<keyof typeof functions, CFunction>;
     },
     errno: () => () => koffi.errno(),
-    readStream: stream,
+    readStream,
   };
 }

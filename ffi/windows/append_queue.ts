@@ -1,20 +1,25 @@
-/** Appending where a file that the system appends to could not be locked. */
+/**
+ * Appends on Windows, where a file that is opened for appending could be
+ * neither locked nor truncated.
+ */
 
 import { setImmediate } from "node:timers";
 
-/** So much is written while the thread is blocked, in bytes. */
+/** How many bytes one blocking call writes. */
 const MAX_PIECE = 2 ** 16;
 
 /**
- * Makes an asynchronous write of one that finds the end by itself. In a pool
- * the write would go to where the position is by then, and a read or a seek may
- * have moved it; on this thread nothing comes in between. What is long is
- * written in pieces, and whole before the next one begins.
+ * Turns a blocking append into an asynchronous write.
+ *
+ * A write in a pool thread would go to the position at that time, which a
+ * concurrent read or seek may have moved. On this thread, no other code moves
+ * the position during an append. Long data is written in pieces, and completely
+ * before the next write begins.
  */
 export function serializeAppends(
   appendSync: (data: Uint8Array) => number,
 ): (data: Uint8Array) => Promise<number> {
-  let before: Promise<unknown> = Promise.resolve();
+  let previous: Promise<unknown> = Promise.resolve();
 
   async function append(data: Uint8Array): Promise<number> {
     let written = 0;
@@ -32,8 +37,8 @@ export function serializeAppends(
   }
 
   return (data) => {
-    const mine = before.then(() => append(data));
-    before = mine.catch(() => {});
-    return mine;
+    const current = previous.then(() => append(data));
+    previous = current.catch(() => {});
+    return current;
   };
 }

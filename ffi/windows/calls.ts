@@ -1,22 +1,29 @@
-/** What is called on Windows, and how its errors become ours. */
+/** Binds the functions of Windows, and converts their errors. */
 
 import { constants } from "node:os";
 import process from "node:process";
 import type { CFunction, FfiRuntime, SystemError } from "../types.ts";
-import { INVALID_HANDLE_VALUE, NAMES } from "./constants.ts";
+import { ERROR_NAMES, INVALID_HANDLE_VALUE } from "./constants.ts";
 
-/** Larger than every message. */
-const ROOM = 256;
+/** Larger than any message of libuv. */
+const MESSAGE_SIZE = 256;
 
-/** The functions of the system, and what goes with all of them. */
+/** The bound functions, and their helpers. */
 export interface WindowsCalls {
   readonly kernel: Record<keyof typeof KERNEL | keyof typeof NT, CFunction>;
-  /** The handle behind a descriptor; throws if it is none. */
+  /**
+   * Returns the handle of a descriptor.
+   *
+   * @throws With code `EBADF` if the descriptor is not open.
+   */
   handle(fd: number): bigint;
-  /** The error of the call before. Nothing may run in between. */
+  /**
+   * Returns the error number of the previous call. No other code may run
+   * between the two calls.
+   */
   lastError(): number;
-  /** Makes an error of its number. */
-  failure(syscall: string, error: number): SystemError;
+  /** Creates an error from its Windows number. */
+  createError(syscall: string, error: number): SystemError;
 }
 
 const KERNEL = {
@@ -40,7 +47,7 @@ const KERNEL = {
     parameters: ["usize", "buffer", "i32", "buffer", "buffer"],
     result: "i32",
   },
-  // It takes none; but see node.ts of functions without parameters.
+  // It does not have parameters. For the reason, see errno() in node.ts.
   GetLastError: { parameters: ["i32"], result: "i32" },
 } as const;
 
@@ -58,18 +65,18 @@ const LIBUV = {
   uv_strerror_r: { parameters: ["i32", "buffer", "usize"], result: "i64" },
 } as const;
 
-/** Binds everything once. */
+/** Binds the functions. */
 export function windowsCalls(runtime: FfiRuntime): WindowsCalls {
   const kernel = {
     ...runtime.bind("kernel32.dll", KERNEL),
     ...runtime.bind("ntdll.dll", NT),
   };
-  // node.exe and bun.exe export libuv, whose descriptors theirs are.
+  // node.exe and bun.exe export libuv, which manages their descriptors.
   const libuv = runtime.bind(process.execPath, LIBUV);
-  const buffer = new Uint8Array(ROOM);
+  const buffer = new Uint8Array(MESSAGE_SIZE);
 
-  function errorText(by: CFunction, error: number): string {
-    by(error, buffer, BigInt(ROOM));
+  function errorText(format: CFunction, error: number): string {
+    format(error, buffer, BigInt(MESSAGE_SIZE));
     return new TextDecoder().decode(buffer.subarray(0, buffer.indexOf(0)));
   }
 
@@ -80,20 +87,23 @@ export function windowsCalls(runtime: FfiRuntime): WindowsCalls {
       if (handle !== INVALID_HANDLE_VALUE) return BigInt.asUintN(64, handle);
       throw systemError("bad file descriptor", "EBADF", 0, "uv_get_osfhandle");
     },
-    // Koffi keeps it from V8's own calls; elsewhere nothing comes in between.
+    // Koffi protects the number from the calls of V8. The other runtimes run
+    // nothing between two bound calls.
     lastError: () => Number(kernel.GetLastError(0)),
-    failure(syscall, error) {
+    createError(syscall, error) {
       const number = Number(libuv.uv_translate_sys_error(error));
-      const code = NAMES[syscall]?.[error] ??
+      const code = ERROR_NAMES[syscall]?.[error] ??
         errorText(libuv.uv_err_name_r, number);
-      const words = errorText(libuv.uv_strerror_r, number);
-      const message = `${words}, Windows error ${error}`;
+      const text = errorText(libuv.uv_strerror_r, number);
+      const message = `${text}, Windows error ${error}`;
       return systemError(message, code, error, syscall);
     },
   };
 }
 
-/** `number` is for errors that errno.h does not know. */
+/**
+ * Creates an error. `number` replaces an errno that errno.h does not define.
+ */
 function systemError(
   message: string,
   code: string,

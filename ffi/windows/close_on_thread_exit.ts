@@ -1,20 +1,23 @@
-/** Handles that are closed when a thread ends, where nobody else does. */
+/** Closes handles when a worker of Bun ends, on Windows. */
 
 import { cString } from "../runtime/memory.ts";
-import type { CloseOnThreadExit } from "../posix/close_on_thread_exit.ts";
-import type { FfiRuntime } from "../types.ts";
+import type { CloseOnThreadExit, FfiRuntime } from "../types.ts";
 import { windowsCalls } from "./calls.ts";
 
-/** All threads of a process have 128 of them in old versions of Windows. */
+/** Old versions of Windows limit a process to 128 slots. */
 const MAX_SLOTS = 64;
 
 /** fibersapi.h */
 const FLS_OUT_OF_INDEXES = -1;
 
 /**
- * What `thread_end.ts` does with the keys of a thread: when a thread ends, the
- * system calls back for each slot of its local storage that is not empty, here
- * `CloseHandle` with the handle.
+ * Returns a function that makes the system close the handle of a descriptor
+ * when the calling thread ends. See `posix/close_on_thread_exit.ts`.
+ *
+ * The handle becomes the value of a slot of fiber-local storage whose callback
+ * is `CloseHandle`. When a thread ends, the system calls the callback of each
+ * slot that is not empty. See
+ * https://learn.microsoft.com/windows/win32/api/fibersapi/nf-fibersapi-flsalloc
  */
 export function closeHandlesOnThreadExit(
   runtime: FfiRuntime,
@@ -38,7 +41,7 @@ export function closeHandlesOnThreadExit(
     c.FlsSetValue(slot, handle(fd));
     return () => {
       slots--;
-      // What is freed with a value is called back for, too.
+      // FlsFree() would call the callback for a slot that is not empty.
       c.FlsSetValue(slot, 0n);
       c.FlsFree(slot);
     };

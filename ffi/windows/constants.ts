@@ -1,19 +1,19 @@
-/** Numbers of Windows, each with its header. */
+/** Constants of Windows, each with its header. */
 
 /** minwinbase.h */
 export const LOCKFILE_FAIL_IMMEDIATELY = 1;
 /** minwinbase.h */
 export const LOCKFILE_EXCLUSIVE_LOCK = 2;
 
-/** handleapi.h: what `uv_get_osfhandle` gives for what is no descriptor. */
+/** handleapi.h: `uv_get_osfhandle` returns it for an invalid descriptor. */
 export const INVALID_HANDLE_VALUE = -1n;
 
-/** wdm.h: `FileFsDeviceInformation`, and its flag for other machines. */
+/** wdm.h: the class `FileFsDeviceInformation`. */
 export const FILE_FS_DEVICE_INFORMATION = 4;
-/** wdm.h */
+/** wdm.h: the file system is on another machine. */
 export const FILE_REMOTE_DEVICE = 0x10;
 
-/** Where fields of a `BY_HANDLE_FILE_INFORMATION` begin: fileapi.h. */
+/** fileapi.h: offsets of the fields of a `BY_HANDLE_FILE_INFORMATION`. */
 export const FILE_INFORMATION = {
   volume: 28,
   indexHigh: 44,
@@ -21,30 +21,34 @@ export const FILE_INFORMATION = {
   size: 52,
 } as const;
 
-/** Where fields of an `OVERLAPPED` begin: minwinbase.h. */
+/** minwinbase.h: offset of a field of an `OVERLAPPED`, and its size. */
 export const OVERLAPPED = { offset: 16, size: 32 } as const;
 
-/** fileapi.h, `WriteFile`, remarks: an offset that stands for the end. */
+/** fileapi.h, remarks of `WriteFile`: the offset that means the end. */
 export const END_OF_FILE = -1n;
 
-/** Bytes of a file. */
-export interface Bytes {
+/** A range of bytes of a file. */
+export interface ByteRange {
   readonly start: bigint;
   readonly length: bigint;
 }
 
 /**
- * What Python's portalocker locks by way of pywin32, from the start whatever
- * the position. Its other way, `msvcrt.locking`, takes the first 64 KiB: so
- * each keeps the other out.
+ * The range that Python's portalocker locks through pywin32, from the start of
+ * the file at any position. Its alternative, `msvcrt.locking`, locks the first
+ * 64 KiB, so the two conflict.
  */
-export const WHOLE_FILE: Bytes = { start: 0n, length: 0xffff0000_00000000n };
+export const WHOLE_FILE: ByteRange = {
+  start: 0n,
+  length: 0xffff0000_00000000n,
+};
 
 /**
- * Names that libuv gives to other things: an invalid function is one that the
- * file system or the device does not have, and a directory only to libuv.
+ * Error names that differ from those of libuv. For these calls, error 1
+ * (invalid function) means that the file system or the device does not have the
+ * function. libuv names it `EISDIR`.
  */
-export const NAMES: Record<string, Record<number, string>> = {
+export const ERROR_NAMES: Record<string, Record<number, string>> = {
   LockFileEx: { 1: "ENOTSUP" },
   UnlockFileEx: { 1: "ENOTSUP" },
   SetFilePointerEx: { 1: "ESPIPE", 131: "EINVAL" },

@@ -1,45 +1,57 @@
-/** Windows piles locks up where flock(2) exchanges them. */
+/**
+ * Makes locks of Windows replace each other as flock(2) does. Windows keeps all
+ * locks of a handle, as a stack.
+ */
 
-/** winerror.h: what `LockFileEx` says where somebody else has a lock. */
+/** winerror.h: `LockFileEx` fails with it if another holder has a lock. */
 export const ERROR_LOCK_VIOLATION = 33;
 /**
- * winerror.h: what `UnlockFileEx` says where there is nothing to unlock. Wine
- * says ERROR_LOCK_VIOLATION there.
+ * winerror.h: `UnlockFileEx` fails with it if the range is not locked. Wine
+ * uses ERROR_LOCK_VIOLATION instead.
  */
 export const ERROR_NOT_LOCKED = 158;
 
-/** Higher piles than that nobody makes; what never ends is not waited for. */
+/** Ends an unlock loop that would not end by itself. */
 const MAX_STACKED = 2 ** 16;
 
-/** What one kind of file can do about its locks. */
+/** The locks of Windows on one kind of file. */
 export interface StackedLocks<File> {
-  /** One attempt to put a lock on top of those there are. */
+  /** Attempts once to add a lock to those that the file has. */
   push(file: File, exclusive: boolean): boolean;
-  /** Takes one away, an exclusive one first; `false` if there was none. */
+  /**
+   * Removes one lock, an exclusive one first. Returns `false` if the file is
+   * not locked.
+   */
   pop(file: File): boolean;
 }
 
-/** Locks of which a file has one at a time. */
+/** Locks of which a file has at most one. */
 export interface ReplaceableLock<File> {
   tryLock(file: File, exclusive: boolean): boolean;
   unlock(file: File): void;
 }
 
 /**
- * Makes the latest lock of a file its only one.
+ * Makes a new lock of a file replace the previous one.
  *
- * A shared lock may lie on an exclusive one of the same file, and the first
- * unlocking takes the exclusive one away (LockFileEx, remarks): so nobody comes
- * in between. An exclusive one goes on nothing, so what there is goes first,
- * and somebody may come in between; in vain, it is gone.
+ * A handle can add a shared lock to its exclusive one, and the first unlock
+ * then removes the exclusive one. So a downgrade is atomic. See the remarks of
+ * https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-lockfileex
+ *
+ * A handle cannot add an exclusive lock to any lock. So an upgrade unlocks
+ * first, and another process may acquire the lock before it. If the upgrade
+ * then fails, the previous lock is lost.
+ *
+ * This function does not remember which locks exist, because descriptors are
+ * reused and may belong to the caller.
  */
 export function replaceable<File>(
   stacked: StackedLocks<File>,
 ): ReplaceableLock<File> {
   function popAll(file: File): boolean {
-    let dropped = 0;
-    while (dropped < MAX_STACKED && stacked.pop(file)) dropped++;
-    return dropped > 0;
+    let popped = 0;
+    while (popped < MAX_STACKED && stacked.pop(file)) popped++;
+    return popped > 0;
   }
 
   return {
@@ -49,7 +61,8 @@ export function replaceable<File>(
           popAll(file) && stacked.push(file, true);
       }
       if (!stacked.push(file, false)) return false;
-      // One of them stays, whatever was there; of one alone none would.
+      // Of two shared locks one is left after the pop, even if the pop removed
+      // one of them and not an exclusive one. A single one would be lost.
       if (stacked.push(file, false)) stacked.pop(file);
       return true;
     },

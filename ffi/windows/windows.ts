@@ -1,4 +1,4 @@
-/** `LockFileEx` and its company over the handles of descriptors: Windows. */
+/** `LockFileEx` and related calls on the handles of descriptors: Windows. */
 
 import {
   ERROR_LOCK_VIOLATION,
@@ -19,27 +19,29 @@ import {
   OVERLAPPED,
   WHOLE_FILE,
 } from "./constants.ts";
-import type { Bytes } from "./constants.ts";
+import type { ByteRange } from "./constants.ts";
 
-/** Larger than every struct here. */
-const ROOM = 64;
+/** Larger than any struct in this file. */
+const STRUCT_SIZE = 64;
 
-/** So many errors in a row cannot all have been cleared by accident. */
-const MOST_LOST = 10;
+/** How often a failed call without an error number is repeated. */
+const MAX_CLEARED_ERRORS = 10;
 
-/** The system axis for Windows. */
+/** Returns the {@linkcode OsLocks} of Windows. */
 export function windows(runtime: FfiRuntime): OsLocks {
-  const { kernel, handle, lastError, failure } = windowsCalls(runtime);
-  const buffer = new Uint8Array(ROOM);
+  const { kernel, handle, lastError, createError } = windowsCalls(runtime);
+  const buffer = new Uint8Array(STRUCT_SIZE);
   const view = new DataView(buffer.buffer);
 
   /**
-   * What went wrong, `null` if nothing did. Whatever the runtime does in
-   * between may clear the number, as `TlsGetValue` does. Then the call is made
-   * again: it would go wrong again, or it does what was to be done.
+   * Calls a function. Returns its error number, or `null` if it succeeds.
+   *
+   * Code of the runtime that runs after the call may clear the number, as
+   * `TlsGetValue` does. The call is then repeated: it fails again, or it
+   * succeeds.
    */
   function errorOf(call: () => unknown): number | null {
-    for (let lost = 0; lost < MOST_LOST; lost++) {
+    for (let cleared = 0; cleared < MAX_CLEARED_ERRORS; cleared++) {
       if (call()) return null;
       const error = lastError();
       if (error !== 0) return error;
@@ -47,8 +49,8 @@ export function windows(runtime: FfiRuntime): OsLocks {
     return 0;
   }
 
-  function locker({ start, length }: Bytes): Locker {
-    const overlapped = at(start);
+  function locker({ start, length }: ByteRange): Locker {
+    const overlapped = overlappedAt(start);
     const size = [
       Number(BigInt.asIntN(32, length)),
       Number(BigInt.asIntN(32, length >> 32n)),
@@ -61,14 +63,14 @@ export function windows(runtime: FfiRuntime): OsLocks {
       );
       if (error === null) return true;
       if (error === ERROR_LOCK_VIOLATION) return false;
-      throw failure("LockFileEx", error);
+      throw createError("LockFileEx", error);
     }
 
-    const kind = (exclusive: boolean) =>
+    const lockFlags = (exclusive: boolean) =>
       exclusive ? LOCKFILE_EXCLUSIVE_LOCK : 0;
     const { tryLock, unlock } = replaceable<number>({
       push: (fd, exclusive) =>
-        push(fd, kind(exclusive) | LOCKFILE_FAIL_IMMEDIATELY),
+        push(fd, lockFlags(exclusive) | LOCKFILE_FAIL_IMMEDIATELY),
       pop(fd) {
         const file = handle(fd);
         const error = errorOf(() =>
@@ -78,32 +80,33 @@ export function windows(runtime: FfiRuntime): OsLocks {
         if (error === ERROR_NOT_LOCKED || error === ERROR_LOCK_VIOLATION) {
           return false;
         }
-        throw failure("UnlockFileEx", error);
+        throw createError("UnlockFileEx", error);
       },
     });
     return {
       tryLock,
       unlock,
-      // Only what has no lock of its own can wait for those of others.
       lock(fd, exclusive) {
-        if (!tryLock(fd, exclusive)) push(fd, kind(exclusive));
+        // A failed tryLock() leaves the file without a lock. A blocking call
+        // that held one would wait for itself.
+        if (!tryLock(fd, exclusive)) push(fd, lockFlags(exclusive));
       },
-      gapInUpgrade: true,
+      upgradeIsAtomic: false,
     };
   }
 
-  /** An `OVERLAPPED` for what begins at an offset. */
-  function at(offset: bigint): Uint8Array {
+  /** Returns an `OVERLAPPED` with an offset. */
+  function overlappedAt(offset: bigint): Uint8Array {
     const overlapped = new Uint8Array(OVERLAPPED.size);
     const view = new DataView(overlapped.buffer);
     view.setBigInt64(OVERLAPPED.offset, offset, true);
     return overlapped;
   }
 
-  /** The volume and the number of the file on it. */
+  /** Returns the number of the volume, and that of the file on it. */
   function fileId(fd: number): { volume: bigint; index: bigint } {
     if (!kernel.GetFileInformationByHandle(handle(fd), buffer)) {
-      throw failure("GetFileInformationByHandle", lastError());
+      throw createError("GetFileInformationByHandle", lastError());
     }
     const field = (at: number) => BigInt(view.getUint32(at, true));
     const { volume, indexHigh, indexLow } = FILE_INFORMATION;
@@ -113,16 +116,16 @@ export function windows(runtime: FfiRuntime): OsLocks {
     };
   }
 
-  const whole = locker(WHOLE_FILE);
+  const wholeFile = locker(WHOLE_FILE);
   return {
-    ...whole,
+    ...wholeFile,
     locker({ name, range }) {
       if (name !== "flock") {
         throw new Unsupported(
           `the locker "${name}" does not exist on Windows; use "flock"`,
         );
       }
-      if (!range) return whole;
+      if (!range) return wholeFile;
       const { start, length } = range;
       return locker({ start: BigInt(start), length: BigInt(length) });
     },
@@ -133,7 +136,7 @@ export function windows(runtime: FfiRuntime): OsLocks {
         buffer,
         whence,
       );
-      if (!moved) throw failure("SetFilePointerEx", lastError());
+      if (!moved) throw createError("SetFilePointerEx", lastError());
       return Number(view.getBigInt64(0, true));
     },
     isLocal(fd) {
@@ -152,16 +155,16 @@ export function windows(runtime: FfiRuntime): OsLocks {
     },
     isFile(fd, { dev, ino }) {
       const { volume, index } = fileId(fd);
-      // libuv 1.49 and 1.50 give the volume's longer number to paths alone.
+      // For paths, libuv 1.49 and 1.50 return the 64-bit number of the volume.
       return volume === BigInt.asUintN(32, dev) && index === ino;
     },
     append(fd, data) {
-      // No runtime has an address for nothing.
+      // The runtimes do not pass an address for an empty array.
       if (data.length === 0) return 0;
-      const overlapped = at(END_OF_FILE);
+      const overlapped = overlappedAt(END_OF_FILE);
       const { length } = data;
       if (!kernel.WriteFile(handle(fd), data, length, buffer, overlapped)) {
-        throw failure("WriteFile", lastError());
+        throw createError("WriteFile", lastError());
       }
       return view.getUint32(0, true);
     },

@@ -137,7 +137,7 @@ export class Relock {
         changed || (yield* lockBeforeDeadline(file, { exclusive, deadline }))
       ) {
         this.#applyLockType(exclusive, deadline);
-        return changed && !(exclusive && file.gapInUpgrade);
+        return changed && (!exclusive || file.upgradeIsAtomic);
       }
     } catch (error) {
       failure = { error };

@@ -47,7 +47,7 @@ export class PidFileTarget extends TemporaryFileTarget {
     return new Busy((elapsed) => {
       let holders = platform().holders(this.path, isLongWait(elapsed));
       const pid = holders.length === 0 ? this.#storedPid() : null;
-      if (pid !== null) holders = [{ pid, mode: "exclusive" }];
+      if (pid !== null) holders = [{ pid, exclusive: true }];
       const reason = `already locked${describeHolders(holders)}`;
       return { reason, holderPid: holders[0]?.pid };
     });

@@ -47,14 +47,14 @@ test("lockHolders() names the processes that hold a lock", async () => {
   const holders = await lockHolders(pathToFileURL(path));
   for (const { process } of readers) {
     const holder = holders.find(({ pid }) => pid === process.pid);
-    assert.equal(holder?.mode, "shared");
+    assert.equal(holder?.exclusive, false);
     assert.match(holder?.command ?? "", /deno|bun|node/i);
   }
   assert.equal(holders.length, readers.length);
   for (const reader of readers) await reader[Symbol.asyncDispose]();
   using _file = new Lock(path).acquireSync();
-  const [{ pid: holder, mode }, ...others] = await lockHolders(path);
-  assert.deepEqual([holder, mode, others], [pid, "exclusive", []]);
+  const [{ pid: holder, exclusive }, ...others] = await lockHolders(path);
+  assert.deepEqual([holder, exclusive, others], [pid, true, []]);
 }, "inotify(7)");
 
 test(
@@ -67,8 +67,8 @@ test(
       stdio: ["pipe", "pipe", "inherit"],
     });
     await once(shell.stdout, "data");
-    const [{ pid, mode }, ...others] = await lockHolders(path);
-    assert.deepEqual([pid, mode, others], [shell.pid, "exclusive", []]);
+    const [{ pid, exclusive }, ...others] = await lockHolders(path);
+    assert.deepEqual([pid, exclusive, others], [shell.pid, true, []]);
     shell.stdin.end();
     await once(shell, "exit");
   },
@@ -143,11 +143,11 @@ test(
       inode: () => 99n,
     };
     assert.deepEqual(holdersIn(proc, 7, false), [
-      { pid: 10, command: "name 10", mode: "exclusive" },
-      { pid: 12, command: "name 12", mode: "shared" },
+      { pid: 10, command: "name 10", exclusive: true },
+      { pid: 12, command: "name 12", exclusive: false },
     ]);
     assert.deepEqual(holdersIn(proc, 7, true).slice(2), [
-      { pid: 20, command: "name 20", mode: "shared" },
+      { pid: 20, command: "name 20", exclusive: false },
     ]);
     const meeting = (locker: LockerSettings) =>
       holdersIn(proc, 7, true, locker).map(({ pid }) => pid);

@@ -5,6 +5,7 @@ import {
 } from "../../ffi/posix/constants.ts";
 import * as common from "../../ffi/posix/constants.ts";
 import * as linux from "../../ffi/linux/constants.ts";
+import { littleEndian } from "../../ffi/runtime/memory.ts";
 import { compiled, runScript, test } from "../support/harness.ts";
 
 type Plain = Omit<PosixConstants, "device" | "inode" | "isLocal">;
@@ -113,11 +114,11 @@ function filled(fields: string) {
   const value = (name: string) => {
     const { at, size } = places.get(name)!;
     return size === 8
-      ? view.getBigUint64(at, common.littleEndian)
-      : BigInt(view.getUint32(at, common.littleEndian));
+      ? view.getBigUint64(at, littleEndian)
+      : BigInt(view.getUint32(at, littleEndian));
   };
   const set = (name: string, number: number) =>
-    view.setUint32(places.get(name)!.at, number, common.littleEndian);
+    view.setUint32(places.get(name)!.at, number, littleEndian);
   return { view, value, set };
 }
 

@@ -100,7 +100,7 @@ for (const [form, acquire] of FORMS) {
     using dir = folder();
     const path = join(dir.path, "a.pid");
     await using _file = await new PidFileLock(path).acquire();
-    const told = async (holders: { pid: number; mode: "exclusive" }[]) => {
+    const told = async (holders: { pid: number; exclusive: boolean }[]) => {
       let told: unknown;
       await withNative(
         () => ({ holders: () => holders }),
@@ -113,7 +113,7 @@ for (const [form, acquire] of FORMS) {
       return told;
     };
     fs.writeFileSync(path, "4711");
-    assert.equal(await told([{ pid: 17, mode: "exclusive" }]), 17);
+    assert.equal(await told([{ pid: 17, exclusive: true }]), 17);
     assert.equal(await told([]), 4711);
     fs.writeFileSync(path, "junk");
     assert.equal(await told([]), null);

@@ -484,6 +484,7 @@ export function activeTimers(): Set<unknown> & Disposable {
 
 /** What a system answers that tells nobody of anything. */
 export const untold = {
+  upgradeIsAtomic: true,
   lockKey: (_fd?: number) => "0:0",
   isFile: () => true,
   unlink() {},
