@@ -276,8 +276,8 @@ export function toLockError(
   const details = { ...errorFields(subject), code, errno, cause: error };
   if (code === "EINVAL" && syscall === "fcntl") {
     return new LockUnsupported(
-      `${prefix}the file system or the kernel does not support this type of ` +
-        `record lock (${code}); use the locker "flock"`,
+      `${prefix}the file system or the kernel does not support these record ` +
+        `locks (${code}); use the locker "flock"`,
       details,
     );
   }
@@ -300,7 +300,7 @@ export function toLockError(
   if (UNSUPPORTED_CODES.includes(code)) {
     return new LockUnsupported(
       `${prefix}the file system does not support locks (${code}); ` +
-        "move the lock file to another file system",
+        "put the lock file on another file system",
       details,
     );
   }
