@@ -236,9 +236,8 @@ function checkContent(
   if (text ? typeof content === "string" : content instanceof Uint8Array) {
     return;
   }
+  const expected = text ? "a string" : "a Uint8Array";
   throw new TypeError(
-    `change must return a ${text ? "string" : "Uint8Array"}, not ${
-      formatValue(content)
-    }`,
+    `change must return ${expected}, not ${formatValue(content)}`,
   );
 }

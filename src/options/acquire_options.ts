@@ -9,9 +9,9 @@ import {
   checkBoolean,
   checkDuration,
   checkFunction,
-  formatValue,
   isAbortSignal,
   rejectUnknownOptions,
+  throwInvalid,
 } from "./validate.ts";
 
 /**
@@ -139,9 +139,7 @@ export function resolveWait(
   );
   checkBoolean("failWhenLocked", failWhenLocked);
   if (signal !== undefined && !isAbortSignal(signal)) {
-    throw new TypeError(
-      `signal must be an AbortSignal, not ${formatValue(signal)}`,
-    );
+    throwInvalid("signal", "an AbortSignal", signal);
   }
   if (onWait !== undefined) checkFunction("onWait", onWait);
   const failFastUnlessTimeout = defaults.failFastUnlessTimeout &&

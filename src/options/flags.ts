@@ -5,7 +5,7 @@
  * @module
  */
 
-import { formatValue } from "./validate.ts";
+import { throwInvalid } from "./validate.ts";
 
 /**
  * One of {@linkcode LOCK_EX}, {@linkcode LOCK_SH} and {@linkcode LOCK_UN},
@@ -18,7 +18,7 @@ export const LOCK_SH: LockFlags = 1;
 /** Requests an exclusive lock: one holder at a time. */
 export const LOCK_EX: LockFlags = 2;
 /**
- * Does not block in the kernel, as in flock(2).
+ * Requests a non-blocking lock, as in flock(2).
  *
  * - {@linkcode lock} makes a single attempt.
  * - {@linkcode Lock} and {@linkcode RLock} time out after 5000 ms instead of
@@ -60,9 +60,7 @@ export interface LockRequest {
  * @throws {RangeError} If `flags` is not a valid combination.
  */
 export function parseFlags(flags: LockFlags): LockRequest {
-  if (typeof flags !== "number") {
-    throw new TypeError(`flags must be a number, not ${formatValue(flags)}`);
-  }
+  if (typeof flags !== "number") throwInvalid("flags", "a number", flags);
   const blocking = (flags & LOCK_NB) === 0;
   // Bitwise operators would drop fractions and the bits above 2^32.
   const kind = {
@@ -71,10 +69,8 @@ export function parseFlags(flags: LockFlags): LockRequest {
     [LOCK_UN]: "unlock",
   }[blocking ? flags : flags - LOCK_NB] as LockRequest["kind"] | undefined;
   if (kind === undefined) {
-    throw new RangeError(
-      `flags must be LOCK_EX, LOCK_SH or LOCK_UN, alone or with LOCK_NB, ` +
-        `not ${flags}`,
-    );
+    const valid = "LOCK_EX, LOCK_SH or LOCK_UN, alone or with LOCK_NB";
+    throwInvalid("flags", valid, flags, "number");
   }
   return { kind, blocking };
 }

@@ -10,7 +10,7 @@
 
 import type { LockerSettings } from "../../ffi/types.ts";
 import type { LockedMode } from "./open_mode.ts";
-import { formatList, formatValue, rejectUnknownOptions } from "./validate.ts";
+import { formatList, rejectUnknownOptions, throwInvalid } from "./validate.ts";
 
 const LOCKERS = [
   "flock",
@@ -30,12 +30,7 @@ export function resolveLocker(
   range?: { start: number; length: number } | undefined,
 ): LockerSettings {
   if (!LOCKERS.includes(name)) {
-    const message = `locker must be one of ${formatList(LOCKERS)}, not ${
-      formatValue(name)
-    }`;
-    throw typeof name === "string"
-      ? new RangeError(message)
-      : new TypeError(message);
+    throwInvalid("locker", `one of ${formatList(LOCKERS)}`, name, "string");
   }
   if (range === undefined) return { name };
   rejectUnknownOptions(range, ["start", "length"], "range");
@@ -49,8 +44,8 @@ export function resolveLocker(
   checkByteCount("length", length, 1);
   if (!Number.isSafeInteger(start + length)) {
     throw new RangeError(
-      `range must end at ${Number.MAX_SAFE_INTEGER} or before, not ${
-        formatValue(range)
+      `range must end at ${Number.MAX_SAFE_INTEGER} or before, not at ${
+        start + length
       }`,
     );
   }
@@ -59,13 +54,8 @@ export function resolveLocker(
 
 function checkByteCount(name: string, value: number, min: number): void {
   if (Number.isSafeInteger(value) && value >= min) return;
-  const message =
-    `range.${name} must be a whole number of bytes, ${min} or more, not ${
-      formatValue(value)
-    }`;
-  throw typeof value === "number"
-    ? new RangeError(message)
-    : new TypeError(message);
+  const valid = `a whole number of bytes, ${min} or more`;
+  throwInvalid(`range.${name}`, valid, value, "number");
 }
 
 /**

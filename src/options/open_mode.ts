@@ -5,7 +5,7 @@
  */
 
 import type { OpenMode } from "../../ffi/types.ts";
-import { formatList, formatValue } from "./validate.ts";
+import { formatList, throwInvalid } from "./validate.ts";
 
 /**
  * How a file is opened, as in fopen(3).
@@ -53,10 +53,5 @@ const MODES: ReadonlyMap<unknown, LockedMode> = new Map(
 export function parseMode(mode: FileMode): LockedMode {
   const found = MODES.get(mode);
   if (found !== undefined) return found;
-  const message = `mode must be one of ${formatList(NAMES)}, not ${
-    formatValue(mode)
-  }`;
-  throw typeof mode === "string"
-    ? new RangeError(message)
-    : new TypeError(message);
+  throwInvalid("mode", `one of ${formatList(NAMES)}`, mode, "string");
 }

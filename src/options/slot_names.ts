@@ -25,8 +25,8 @@ export function slotNames(
 ): string[] {
   if (maximum > MAX_SLOTS) {
     throw new RangeError(
-      `maximum must be ${MAX_SLOTS} or less, because each slot is a file, ` +
-        `not ${maximum}`,
+      `maximum must be ${MAX_SLOTS} or less, not ${maximum}: ` +
+        "each slot is a file",
     );
   }
   const names = Array.from(

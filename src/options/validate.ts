@@ -19,6 +19,21 @@ export function formatList(values: Iterable<string>): string {
 }
 
 /**
+ * Throws the error for an invalid value: a `RangeError` if the value is of the
+ * right `type`, or else a `TypeError`.
+ */
+export function throwInvalid(
+  name: string,
+  expected: string,
+  value: unknown,
+  type?: "number" | "string",
+): never {
+  const message = `${name} must be ${expected}, not ${formatValue(value)}`;
+  const actual = typeof value;
+  throw actual === type ? new RangeError(message) : new TypeError(message);
+}
+
+/**
  * Checks the path of a file and converts a URL to a path.
  *
  * @throws {TypeError} If the path is neither a string nor a `file:` URL.
@@ -26,9 +41,7 @@ export function formatList(values: Iterable<string>): string {
  */
 export function filePath(path: string | URL, what = "path"): string {
   if (typeof path !== "string" && !(path instanceof URL)) {
-    throw new TypeError(
-      `${what} must be a string or a file: URL, not ${formatValue(path)}`,
-    );
+    throwInvalid(what, "a string or a file: URL", path);
   }
   const name = typeof path === "string" ? path : fileURLToPath(path);
   if (name === "") throw new RangeError(`${what} must not be empty`);
@@ -52,9 +65,7 @@ export function rejectUnknownOptions(
   what = "options",
 ): void {
   if (options === null || typeof options !== "object") {
-    throw new TypeError(
-      `${what} must be an object, not ${formatValue(options)}`,
-    );
+    throwInvalid(what, "an object", options);
   }
   const unknown = Object.keys(options).find((name) => !known.includes(name));
   if (unknown !== undefined) {
@@ -74,62 +85,37 @@ export function checkDuration(
   wanted: string,
 ): void {
   if (typeof value === "number" && valid) return;
-  const message = `${name} must be a number of milliseconds, ${wanted}, not ${
-    formatValue(value)
-  }`;
-  throw typeof value === "number"
-    ? new RangeError(message)
-    : new TypeError(message);
+  throwInvalid(name, `a number of milliseconds, ${wanted}`, value, "number");
 }
 
 /** Checks permission bits, as in chmod(2). */
 export function checkPermissions(name: string, value: number): void {
   if (Number.isInteger(value) && value >= 0 && value <= 0o7777) return;
-  const message = `${name} must be permission bits from 0 to 0o7777, not ${
-    formatValue(value)
-  }`;
-  throw typeof value === "number"
-    ? new RangeError(message)
-    : new TypeError(message);
+  throwInvalid(name, "permission bits from 0 to 0o7777", value, "number");
 }
 
 /** Checks a boolean option. */
 export function checkBoolean(name: string, value: boolean): void {
-  if (typeof value !== "boolean") {
-    throw new TypeError(`${name} must be a boolean, not ${formatValue(value)}`);
-  }
+  if (typeof value !== "boolean") throwInvalid(name, "a boolean", value);
 }
 
 /** Checks a callback. */
 export function checkFunction(name: string, value: unknown): void {
-  if (typeof value !== "function") {
-    throw new TypeError(
-      `${name} must be a function, not ${formatValue(value)}`,
-    );
-  }
+  if (typeof value !== "function") throwInvalid(name, "a function", value);
 }
 
 /** Checks a string that becomes a part of a file name. */
 export function checkFileNamePart(name: string, value: string): void {
-  if (typeof value !== "string") {
-    throw new TypeError(`${name} must be a string, not ${formatValue(value)}`);
-  }
+  if (typeof value !== "string") throwInvalid(name, "a string", value);
   if (value === "" || /[/\\\0]/.test(value)) {
-    throw new RangeError(
-      `${name} must be part of a file name, not ${formatValue(value)}`,
-    );
+    throwInvalid(name, "a part of a file name", value, "string");
   }
 }
 
 /** Checks the number of slots of a semaphore. */
 export function checkMaximum(maximum: number): number {
   if (Number.isSafeInteger(maximum) && maximum > 0) return maximum;
-  const message = `maximum must be a whole number, 1 or more, not ${
-    formatValue(maximum)
-  }`;
-  throw typeof maximum === "number"
-    ? new RangeError(message)
-    : new TypeError(message);
+  throwInvalid("maximum", "a whole number, 1 or more", maximum, "number");
 }
 
 /**
