@@ -1,13 +1,15 @@
 /**
- * File locks for Deno, Bun and Node that the kernel frees when a process dies,
- * shared with Python's portalocker and flock(1) on the same files.
+ * File locks and atomic file writes for Deno, Bun and Node.
  *
- * @example
+ * The kernel releases a lock when the process that holds it exits or crashes.
+ * Locks are shared with Python's portalocker and flock(1) on the same files.
+ *
+ * @example Hold a lock while a function runs
  * ```ts
  * import { Lock } from "jsr:@x/portalock";
  *
  * await new Lock("report.lock").run(async () => {
- *   // Nobody else is here.
+ *   // No other process holds this lock now.
  * });
  * ```
  *

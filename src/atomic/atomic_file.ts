@@ -1,9 +1,14 @@
-/** Files that appear whole or not at all. */
+/**
+ * The public functions of atomic writes: `openAtomic`, `writeAtomic` and the
+ * file that is being written.
+ *
+ * @module
+ */
 
 import { beginWrite, commit } from "./commit.ts";
 import type { PendingWrite } from "./commit.ts";
 import { discardTempFile } from "./temp_file.ts";
-import { atomicSettings } from "./options.ts";
+import { resolveAtomicOptions } from "./options.ts";
 import type { AtomicOptions } from "./options.ts";
 import { formatSubject, LockException } from "../core/errors.ts";
 import { writeAll } from "../file/file_io.ts";
@@ -15,17 +20,18 @@ import { checkFunction, filePath } from "../options/validate.ts";
 import { runAsync, runSync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 
-const COMMITTED = "commit() has closed it";
-const DISCARDED = "discard() has closed it";
+const COMMITTED = "already closed by commit()";
+const DISCARDED = "already closed by discard()";
 
 /**
- * A file that is being written and has no name yet. {@linkcode
- * AtomicFile.commit} publishes it under its path; before that nobody sees it
- * there. Disposing it without that discards it.
+ * A file that is being written and not yet published. {@linkcode
+ * AtomicFile.commit} publishes it under its `path`. Before the commit, other
+ * processes do not see it there. If the object is disposed without a commit,
+ * the file is discarded.
  *
- * It is opened for reading and writing, empty, and `path` is where it will be.
+ * The file is initially empty, and open for reading and writing.
  *
- * @example
+ * @example Write a file in steps
  * ```ts
  * import { openAtomic } from "jsr:@x/portalock";
  *
@@ -40,7 +46,7 @@ export class AtomicFile extends OpenFile
   readonly #inFlight: InFlight;
   readonly #pending: PendingWrite;
 
-  /** @ignore Made by {@linkcode openAtomic}. */
+  /** @ignore Created by {@linkcode openAtomic}. */
   constructor(path: string, pending: PendingWrite, inFlight: InFlight) {
     super({
       path,
@@ -53,19 +59,19 @@ export class AtomicFile extends OpenFile
   }
 
   /**
-   * Publishes the file, after the operations that are still under way, and
-   * closes it. Whatever goes wrong closes it too, and then removes what was
-   * written; see {@linkcode openAtomic} for what a crash leaves.
+   * Waits for the pending operations, publishes the file and closes it. If an
+   * error is thrown, the file is closed and the new content is removed, with
+   * the exceptions below. See {@linkcode openAtomic} for what a crash leaves.
    *
-   * @throws {AlreadyExists} If there is such a file by now and it is not to be
-   * replaced. What was written is kept: `preservedPath` says where.
-   * @throws {LockException} If the file is committed or discarded already.
-   * @throws The runtime's own error if the system refuses. Only if the
-   * directory cannot be synced, or the file not be closed, it is published
-   * all the same.
+   * @throws {AlreadyExists} If the destination exists by now and `replace` is
+   * `false`. The new content is kept in the file `preservedPath`.
+   * @throws {LockException} If the file is already committed or discarded.
+   * @throws {Error} If a system call fails: the runtime's own error. If the
+   * directory cannot be synced or the file cannot be closed, the file is
+   * published nevertheless.
    */
   async commit(): Promise<void> {
-    this.#refuse(this.#inFlight.closedReason);
+    this.#throwIf(this.#inFlight.closedReason, "EBADF");
     await this.#inFlight.drainAndClose(
       COMMITTED,
       () => commit(this.#pending, true),
@@ -73,16 +79,21 @@ export class AtomicFile extends OpenFile
   }
 
   /**
-   * {@linkcode AtomicFile.commit}, blocking the thread. Refuses while
-   * asynchronous operations are under way, which could not finish; the file
-   * stays open then.
+   * Publishes the file and closes it, and blocks the thread meanwhile. See
+   * {@linkcode AtomicFile.commit}.
+   *
+   * @throws {LockException} If asynchronous operations are pending, because
+   * they could not finish while the thread is blocked. The file stays open.
+   * @throws {LockException} If the file is already committed or discarded.
+   * @throws {AlreadyExists} If the destination exists by now and `replace` is
+   * `false`. The new content is kept in the file `preservedPath`.
+   * @throws {Error} If a system call fails: the runtime's own error.
    */
   commitSync(): void {
-    const busy = this.#inFlight.active ? "operations are under way" : undefined;
-    this.#refuse(
-      this.#inFlight.closedReason ?? busy,
-      this.#inFlight.closedReason ? "EBADF" : "EBUSY",
-    );
+    this.#throwIf(this.#inFlight.closedReason, "EBADF");
+    if (this.#inFlight.active) {
+      this.#throwIf("operations are pending; await them first", "EBUSY");
+    }
     this.#inFlight.drainAndCloseSync(
       COMMITTED,
       () => commit(this.#pending, true),
@@ -90,10 +101,10 @@ export class AtomicFile extends OpenFile
   }
 
   /**
-   * Removes what was written and closes the file, after the operations that
-   * are still under way. Does nothing if the file is committed or discarded
-   * already, and never fails: what cannot be removed is left to the next
-   * {@linkcode openAtomic} in this directory.
+   * Waits for the pending operations, removes the new content and closes the
+   * file. Does nothing if the file is already committed or discarded. Never
+   * rejects: the next {@linkcode openAtomic} in the directory removes a file
+   * that cannot be removed now.
    */
   async discard(): Promise<void> {
     const drop = () => discardTempFile(this.#pending.tempFile);
@@ -101,8 +112,9 @@ export class AtomicFile extends OpenFile
   }
 
   /**
-   * {@linkcode AtomicFile.discard}, blocking the thread. Asynchronous
-   * operations that are still under way finish first, after this returned.
+   * Removes the new content and closes the file, and blocks the thread
+   * meanwhile. If asynchronous operations are pending, returns at once, and the
+   * file is removed after them. See {@linkcode AtomicFile.discard}.
    */
   discardSync(): void {
     this.#inFlight.drainAndCloseSync(
@@ -111,53 +123,60 @@ export class AtomicFile extends OpenFile
     );
   }
 
-  /** Does what {@linkcode AtomicFile.discard} does. */
+  /**
+   * Discards the file, unless it is committed. See {@linkcode
+   * AtomicFile.discard}.
+   */
   [Symbol.asyncDispose](): Promise<void> {
     return this.discard();
   }
 
-  /** Does what {@linkcode AtomicFile.discardSync} does. */
+  /**
+   * Discards the file, unless it is committed. See {@linkcode
+   * AtomicFile.discardSync}.
+   */
   [Symbol.dispose](): void {
     this.discardSync();
   }
 
-  #refuse(problem: string | undefined, code: string = "EBADF"): void {
-    const { path } = this;
+  #throwIf(problem: string | undefined, code: string): void {
     if (problem === undefined) return;
     throw new LockException(
       `Cannot commit ${formatSubject(this)}: ${problem}`,
-      {
-        path,
-        code,
-      },
+      { path: this.path, code },
     );
   }
 }
 
 /**
- * Begins to write a file that appears under its path whole or not at all.
+ * Creates a file that becomes visible under its path when it is complete.
  *
- * What is written goes to a temporary file in the same directory, named
+ * The content is written to a temporary file in the same directory, named
  * `.portalock.<16 digits>.tmp`. {@linkcode AtomicFile.commit} publishes it:
- * without `replace` by link(2), which never takes a name that is taken; with
- * `replace` by rename(2). A file that is replaced hands on its permission bits,
- * and its owner and group as far as this process may give files away; of a
- * symbolic link the target is replaced. Other links to the old file keep the
- * old content, and access control lists are not handed on. Missing parent
- * directories are made.
  *
- * If the process or (with `durable`) the system crashes before the commit, the
- * path names what it named; afterwards the new file; in between one of both,
- * whole. A temporary file may stay behind. It is locked with flock(2) while its
- * writer lives, so the next `openAtomic` or {@linkcode writeAtomic} in the
- * directory recognises and removes it. For that it lists the directory once,
- * which takes about a millisecond for each thousand names.
+ * - Without `replace`, by link(2), which fails if the path exists.
+ * - With `replace`, by rename(2). The new file gets the permission bits of the
+ *   old file, and its owner and group if the process may change them. If the
+ *   path is a symbolic link, the target of the link is replaced. Other hard
+ *   links keep the old content. Access control lists are not copied.
  *
- * On a file system without hard links (FAT, some of FUSE) a file that appears
- * in the moment before the publication is replaced all the same. On one
- * without locks temporary files of dead processes stay.
+ * Missing parent directories are created.
  *
- * @example Write in steps
+ * If the process crashes before the commit, the path keeps its old content.
+ * After the commit, it has the new content. During the commit, it has one of
+ * both, complete. With `durable`, this also holds if the system crashes.
+ *
+ * A crash may leave a temporary file. Its writer locks it with flock(2), so the
+ * next `openAtomic` or {@linkcode writeAtomic} in the directory detects that
+ * the writer is dead, and removes the file. To find such files, it lists the
+ * directory, which takes about 1 ms for each thousand names.
+ *
+ * File systems without hard links (FAT, some FUSE file systems) do not support
+ * link(2). There, a file that another process creates immediately before the
+ * commit is replaced, also without `replace`. On file systems without locks,
+ * temporary files of dead processes are not removed.
+ *
+ * @example Write a file in steps
  * ```ts
  * import { openAtomic } from "jsr:@x/portalock";
  *
@@ -167,28 +186,29 @@ export class AtomicFile extends OpenFile
  * await file.commit();
  * ```
  *
- * @param path Where the file will be. A relative path counts from the
- * directory that is current now.
- * @param options Whether to replace, with which permissions, how durably.
- * @returns The file to write to, which has to be committed.
- * @throws {AlreadyExists} If there is such a file and it is not to be replaced.
- * @throws {LockException} If the path names a directory or another thing that
- * is no regular file.
+ * @param path The path of the file. A relative path is resolved against the
+ * current directory at the time of the call.
+ * @param options Whether to replace a file, its permission bits, and whether to
+ * sync it.
+ * @returns The file to write to, and to commit.
+ * @throws {AlreadyExists} If the file exists and `replace` is `false`.
+ * @throws {LockException} If the path is a directory or another file that is
+ * not a regular file, or has too many symbolic links.
  * @throws {LockUnsupported} If the runtime cannot lock.
- * @throws {TypeError} If an option or the path is of the wrong type, or the
- * option unknown.
- * @throws {RangeError} If an option or the path has an impossible value.
- * @throws The runtime's own error if no file can be made there.
+ * @throws {TypeError} If the path or an option is of the wrong type, or an
+ * option is unknown.
+ * @throws {RangeError} If the path or an option has an invalid value.
+ * @throws {Error} If the file cannot be created: the runtime's own error.
  */
 export function openAtomic(
   path: string | URL,
   options?: AtomicOptions,
 ): Promise<AtomicFile>;
 /**
- * Begins to write a file, runs a function that writes it, and commits it when
- * the function returns. If it throws, the file is discarded.
+ * Creates a file, calls a function that writes it, and commits the file when
+ * the function returns. If the function throws, the file is discarded.
  *
- * @example
+ * @example Commit when a function returns
  * ```ts
  * import { openAtomic } from "jsr:@x/portalock";
  *
@@ -198,12 +218,14 @@ export function openAtomic(
  * });
  * ```
  *
- * @param path Where the file will be.
- * @param options Whether to replace, with which permissions, how durably.
- * @param body Writes the file. It may commit or discard it by itself.
- * @returns What the function returns.
- * @throws What the function throws, and whatever {@linkcode AtomicFile.commit}
- * throws.
+ * @param path The path of the file.
+ * @param options Whether to replace a file, its permission bits, and whether to
+ * sync it.
+ * @param body The function that writes the file. It may also commit or discard
+ * the file itself.
+ * @returns The result of the function.
+ * @throws {Error} If `body` throws: that error. Also throws the errors of
+ * {@linkcode AtomicFile.commit}.
  */
 export function openAtomic<T>(
   path: string | URL,
@@ -216,7 +238,7 @@ export async function openAtomic<T>(
   body?: (file: AtomicFile) => T | Promise<T>,
 ): Promise<AtomicFile | T> {
   const name = filePath(path);
-  const settings = atomicSettings(options);
+  const settings = resolveAtomicOptions(options);
   if (body !== undefined) checkFunction("body", body);
   const inFlight = new InFlight();
   const pending = await runAsync(beginWrite(name, settings));
@@ -232,23 +254,31 @@ export async function openAtomic<T>(
 }
 
 /**
- * Writes a whole file that appears under its path whole or not at all. See
- * {@linkcode openAtomic} for how, and for what a crash leaves.
+ * Writes a file that becomes visible under its path when it is complete. See
+ * {@linkcode openAtomic} for how it is published, and for what a crash leaves.
  *
- * @example
+ * @example Replace a file
  * ```ts
  * import { writeAtomic } from "jsr:@x/portalock";
  *
  * await writeAtomic("settings.json", "{}", { replace: true });
  * ```
  *
- * @param path Where the file will be.
- * @param data Bytes, or text that becomes UTF-8.
- * @param options Whether to replace, with which permissions, how durably.
- * @throws {AlreadyExists} If there is such a file and it is not to be
- * replaced, also one that appears meanwhile. Nothing is kept then.
- * @throws Whatever {@linkcode openAtomic} throws, and the runtime's own error
- * if the system refuses; then nothing is left but the old file.
+ * @param path The path of the file.
+ * @param data The bytes to write, or text to write as UTF-8.
+ * @param options Whether to replace a file, its permission bits, and whether to
+ * sync it.
+ * @throws {AlreadyExists} If the file exists and `replace` is `false`, also if
+ * another process creates it during the call. The new content is not kept.
+ * @throws {LockException} If the path is a directory or another file that is
+ * not a regular file, or has too many symbolic links.
+ * @throws {LockUnsupported} If the runtime cannot lock.
+ * @throws {TypeError} If an argument or an option is of the wrong type, or an
+ * option is unknown.
+ * @throws {RangeError} If the path or an option has an invalid value.
+ * @throws {Error} If a system call fails: the runtime's own error. The path
+ * keeps its old content, except if syncing the directory or closing the file
+ * fails.
  */
 export async function writeAtomic(
   path: string | URL,
@@ -258,7 +288,24 @@ export async function writeAtomic(
   await runAsync(write(path, data, options));
 }
 
-/** {@linkcode writeAtomic}, blocking the thread. */
+/**
+ * Writes a file that becomes visible under its path when it is complete, and
+ * blocks the thread meanwhile. See {@linkcode writeAtomic}.
+ *
+ * @example Replace a file
+ * ```ts
+ * import { writeAtomicSync } from "jsr:@x/portalock";
+ *
+ * writeAtomicSync("settings.json", "{}", { replace: true });
+ * ```
+ *
+ * @param path The path of the file.
+ * @param data The bytes to write, or text to write as UTF-8.
+ * @param options Whether to replace a file, its permission bits, and whether to
+ * sync it.
+ * @throws {AlreadyExists} If the file exists and `replace` is `false`.
+ * @throws {Error} If {@linkcode writeAtomic} would reject: the same error.
+ */
 export function writeAtomicSync(
   path: string | URL,
   data: Uint8Array | string,
@@ -276,7 +323,7 @@ function* write(
   const bytes = typeof data === "string"
     ? encode(data)
     : checkBytes("data", data);
-  const pending = yield* beginWrite(name, atomicSettings(options));
+  const pending = yield* beginWrite(name, resolveAtomicOptions(options));
   try {
     yield* writeAll(pending.tempFile.file, bytes);
   } catch (error) {

@@ -1,8 +1,31 @@
-/** How a temporary file becomes the file that it was written for. */
+/**
+ * An atomic write from its beginning to the commit, which publishes the
+ * temporary file under its destination.
+ *
+ * Without `replace`, the file is published by link(2), because only link(2)
+ * checks and creates a name in one step. Consider two processes that check
+ * first and then call rename(2):
+ *
+ * - P.1 The first process finds that `a.txt` does not exist.
+ * - Q.2 The second process finds the same.
+ * - P.3 The first process renames its temporary file to `a.txt`.
+ * - Q.4 The second process does so, too, and replaces the file of the first.
+ *
+ * With link(2), step Q.4 fails with `EEXIST`. Its content is then renamed to a
+ * name that ends in `.kept`, which no cleaner removes. File systems without
+ * hard links permit only the check, and the documentation of `openAtomic` says
+ * so.
+ *
+ * The directory is opened before the file is published, and synced after that.
+ * So if the process has too many open files, the write fails before it changed
+ * anything.
+ *
+ * @module
+ */
 
 import { closeSync } from "node:fs";
 import type { Stats } from "node:fs";
-import { toOpenError } from "../core/errors.ts";
+import { toOpenError, UNSUPPORTED_CODES } from "../core/errors.ts";
 import { unlockAndClose } from "../file/file_io.ts";
 import { childPath } from "../core/paths.ts";
 import { ignoreErrors, op } from "../core/gensync.ts";
@@ -31,46 +54,46 @@ import {
   removeStaleTempFiles,
 } from "./temp_file.ts";
 import type { TempFile } from "./temp_file.ts";
-import type { AtomicOptions } from "./options.ts";
+import type { AtomicSettings } from "./options.ts";
 import { errorCode } from "../../ffi/types.ts";
 
-/** What a file system says that has no hard links, or none left. */
-const LINK_UNSUPPORTED = [
-  // An invalid function, as libuv names that on Windows.
+/**
+ * The codes of file systems that do not support hard links, or not another one
+ * for this file. libuv converts ERROR_INVALID_FUNCTION of Windows to `EISDIR`.
+ */
+const LINK_UNSUPPORTED: readonly unknown[] = [
+  ...UNSUPPORTED_CODES,
   "EISDIR",
   "EMLINK",
-  "ENOSYS",
-  "ENOTSUP",
-  "EOPNOTSUPP",
   "EPERM",
 ];
 
-/** What the system says to those who may not give files away. */
-const CHOWN_DENIED = [
+/** The codes of processes that may not change the owner of a file. */
+const CHOWN_DENIED: readonly unknown[] = [
+  ...UNSUPPORTED_CODES,
   "EACCES",
   "EINVAL",
-  "ENOSYS",
-  "ENOTSUP",
-  "EOPNOTSUPP",
   "EPERM",
 ];
 
-/** An atomic write that has begun. */
+/** An atomic write that is not committed or discarded yet. */
 export interface PendingWrite {
   readonly tempFile: TempFile;
   readonly destination: Destination;
-  readonly settings: Required<AtomicOptions>;
+  readonly settings: AtomicSettings;
 }
 
-/** Makes the temporary file, once everything else is found to be in order. */
+/**
+ * Checks the destination, removes stale files and creates the temporary file.
+ */
 export function* beginWrite(
   path: string,
-  settings: Required<AtomicOptions>,
+  settings: AtomicSettings,
 ): Gen<PendingWrite> {
   const destination = yield* findDestination(path, settings.replace);
   const { directory, old } = destination;
   yield* removeStaleTempFiles(directory);
-  // Whoever was not to read the old content is not to read the new one.
+  // A user that cannot read the old content must not read the new content.
   const creationMode = old ? 0o600 : settings.creationMode;
   let tempFile: TempFile;
   try {
@@ -92,21 +115,18 @@ export function* beginWrite(
 }
 
 /**
- * Publishes what was written, or removes it. `keep` puts it aside if somebody
- * else was faster.
+ * Publishes the file, or removes it if that fails. If the destination exists
+ * and may not be replaced, `keep` renames the file instead of removing it.
  */
 export function* commit(pending: PendingWrite, keep: boolean): Gen<void> {
   const { tempFile, destination, settings: { durable } } = pending;
-  // Opened before: what fails later would fail with the file published.
   let directory: number | null = null;
   try {
     if (durable) {
-      yield* op(
-        {
-          async: () => tempFile.file.sync(false),
-          sync: () => tempFile.file.syncSync(false),
-        },
-      );
+      yield* op({
+        async: () => tempFile.file.sync(false),
+        sync: () => tempFile.file.syncSync(false),
+      });
       directory = yield* openDirectory(destination.directory);
     }
     if (!(yield* linkOrRename(pending))) {
@@ -129,7 +149,7 @@ function* closeAndSync(
   directory: number | null,
 ): Gen<void> {
   try {
-    // First, so that others can lock the file that they see already.
+    // Unlock first: other processes already see the file and may lock it.
     yield* locked
       ? unlockAndClose(file)
       : op({ async: () => file.close(), sync: () => file.closeSync() });
@@ -139,7 +159,7 @@ function* closeAndSync(
   }
 }
 
-/** Gives the temporary file its name; `false` if that is taken. */
+/** Publishes the file. Returns `false` if the destination exists. */
 function* linkOrRename(
   { tempFile, destination, settings }: PendingWrite,
 ): Gen<boolean> {
@@ -150,7 +170,7 @@ function* linkOrRename(
       yield* ignoreErrors(unlink(tempFile.path));
       return true;
     } catch (error) {
-      const code = errorCode(error)!;
+      const code = errorCode(error);
       if (code === "EEXIST") return false;
       if (!LINK_UNSUPPORTED.includes(code)) throw error;
       if (yield* lstatOrNull(path)) return false;
@@ -160,7 +180,7 @@ function* linkOrRename(
   return true;
 }
 
-/** Puts the content where no cleaner takes it; `null` if even that fails. */
+/** Renames the file to a `.kept` name. Returns `null` if that fails. */
 function* keepAside(
   { tempFile, destination }: PendingWrite,
 ): Gen<string | null> {
@@ -173,21 +193,22 @@ function* keepAside(
   }
 }
 
-/** Gives the temporary file the owner and permissions of the old one. */
+/** Copies the owner, the group and the permission bits of the old file. */
 function* copyOwnership({ path, file }: TempFile, old: Stats): Gen<void> {
-  const mine = yield* statOf(path, file);
-  // Deno tells of no owners where Windows has none, nor can it change bits.
-  if (mine.uid === null) return;
-  const it = { path, fd: file.fd };
-  const ownerKept = mine.uid === old.uid && mine.gid === old.gid ||
-    (yield* tryChown(it, old.uid, old.gid));
-  const groupKept = ownerKept || mine.gid === old.gid ||
-    (yield* tryChown(it, -1, old.gid));
+  const info = yield* statOf(path, file);
+  // On Windows, Deno does not report owners and cannot change permissions.
+  if (info.uid === null) return;
+  const target = { path, fd: file.fd };
+  const ownerKept = info.uid === old.uid && info.gid === old.gid ||
+    (yield* tryChown(target, old.uid, old.gid));
+  const groupKept = ownerKept || info.gid === old.gid ||
+    (yield* tryChown(target, -1, old.gid));
   let mode = old.mode & 0o7777;
-  // Set-user-ID would lend out somebody else, the group's bits another group.
+  // With another owner, drop set-user-ID and set-group-ID. With another group,
+  // the group keeps only the permissions that other users have.
   if (!ownerKept) mode &= 0o1777;
   if (!groupKept) mode &= 0o1707 | (mode & 0o007) << 3;
-  yield* changeMode(it, mode);
+  yield* changeMode(target, mode);
 }
 
 function* tryChown(
@@ -199,7 +220,7 @@ function* tryChown(
     yield* changeOwner(file, uid, gid);
     return true;
   } catch (error) {
-    if (CHOWN_DENIED.includes(errorCode(error)!)) return false;
+    if (CHOWN_DENIED.includes(errorCode(error))) return false;
     throw error;
   }
 }

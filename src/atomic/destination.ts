@@ -1,4 +1,9 @@
-/** Where an atomic write goes, and what stands there. */
+/**
+ * Resolves the destination of an atomic write: the path behind symbolic links,
+ * its directory, and the file that it replaces.
+ *
+ * @module
+ */
 
 import { closeSync } from "node:fs";
 import type { Stats } from "node:fs";
@@ -21,57 +26,58 @@ import {
 } from "./fs_ops.ts";
 import { errorCode } from "../../ffi/types.ts";
 
-/** More links than that lead in a circle: MAXSYMLINKS of Linux. */
+/** The limit of Linux, MAXSYMLINKS: see path_resolution(7). */
 const MAX_SYMLINKS = 40;
 
-/** A path that can only be a directory's: basename() would hide it. */
+/** Matches the path of a directory, such as `a/` or `a/..`. */
 const NAMES_DIRECTORY = sep === "\\" ? /(^|[/\\])\.{0,2}$/ : /(^|\/)\.{0,2}$/;
 
-/** Where an atomic write goes. */
+/** The destination of an atomic write. */
 export interface Destination {
-  /** The path as it was given. */
+  /** The path that the caller passed. */
   readonly requestedPath: string;
-  /** What gets the content: the target, where a link is followed. */
+  /** The path of the file. With `replace`, the target of symbolic links. */
   readonly path: string;
-  /** The directory of that. */
+  /** The directory of {@linkcode Destination.path}. */
   readonly directory: string;
-  /** The file that is to be replaced. */
+  /** The file that will be replaced, or `null`. */
   readonly old: Stats | null;
 }
 
-/** Finds out where to write; refuses what must not be written. */
+/** Resolves a path. Throws if a file cannot be written there. */
 export function* findDestination(
-  given: string,
+  requestedPath: string,
   replace: boolean,
 ): Gen<Destination> {
-  if (NAMES_DIRECTORY.test(given)) throw isDirectory(given);
+  if (NAMES_DIRECTORY.test(requestedPath)) throw isDirectory(requestedPath);
   try {
     platform();
   } catch (error) {
-    throw toOpenError({ path: given }, error, "write");
+    throw toOpenError({ path: requestedPath }, error, "write");
   }
-  const path = absolute(given);
-  if (replace) return yield* resolveSymlinks(given, path);
-  if (yield* lstatOrNull(path)) throw alreadyExists(given);
-  return { requestedPath: given, path, directory: dirname(path), old: null };
+  const path = absolute(requestedPath);
+  if (replace) return yield* resolveSymlinks(requestedPath, path);
+  if (yield* lstatOrNull(path)) throw alreadyExists(requestedPath);
+  return { requestedPath, path, directory: dirname(path), old: null };
 }
 
+/** Returns the error for a destination that exists. */
 export function alreadyExists(
   path: string,
   preservedPath: string | null = null,
 ): AlreadyExists {
   return new AlreadyExists(
-    `Cannot write ${formatSubject({ path })}: it exists already` +
+    `Cannot write ${formatSubject({ path })}: already exists` +
       (preservedPath === null
-        ? ""
-        : `; what was written is kept in ${
+        ? "; pass replace: true to replace it"
+        : `; the new content is kept in ${
           formatSubject({ path: preservedPath })
         }`),
     { path, preservedPath },
   );
 }
 
-/** Makes a directory and those above it that are missing. */
+/** Creates a directory and its missing parent directories. */
 export function* makeDirectories(
   path: string,
   durable: boolean,
@@ -80,7 +86,7 @@ export function* makeDirectories(
     yield* makeDirectory(path);
   } catch (error) {
     const parent = dirname(path);
-    // A root is there already, whatever is said: EPERM on Windows.
+    // A root directory exists, but Windows reports EPERM for it.
     if (errorCode(error) === "EEXIST" || parent === path) return;
     if (errorCode(error) !== "ENOENT") throw error;
     yield* makeDirectories(parent, durable);
@@ -89,7 +95,7 @@ export function* makeDirectories(
   if (durable) yield* syncParent(path);
 }
 
-/** A directory whose parent exists, made perhaps by somebody else meanwhile. */
+/** Creates a directory, unless another process did meanwhile. */
 function* makeLeaf(path: string, durable: boolean): Gen<void> {
   try {
     yield* makeDirectory(path);
@@ -109,37 +115,44 @@ function* syncParent(path: string): Gen<void> {
   }
 }
 
-/** Follows links by hand, since the last may dangle. */
-function* resolveSymlinks(given: string, start: string): Gen<Destination> {
+/**
+ * Follows symbolic links one by one, because realpath(3) rejects dangling ones.
+ */
+function* resolveSymlinks(
+  requestedPath: string,
+  start: string,
+): Gen<Destination> {
   let path = start;
   for (let links = 0; links <= MAX_SYMLINKS; links++) {
     const directory = dirname(path);
-    if (NAMES_DIRECTORY.test(path)) throw isDirectory(given);
+    if (NAMES_DIRECTORY.test(path)) throw isDirectory(requestedPath);
     const old = yield* lstatOrNull(path);
     if (!old?.isSymbolicLink()) {
-      if (old?.isDirectory()) throw isDirectory(given);
-      if (old && !old.isFile()) throw notRegular(given);
-      return { requestedPath: given, path, directory, old };
+      if (old?.isDirectory()) throw isDirectory(requestedPath);
+      if (old && !old.isFile()) throw notRegular(requestedPath);
+      return { requestedPath, path, directory, old };
     }
     const target = yield* readLink(path);
     path = isAbsolute(target) ? target : childPath(directory, target);
   }
   throw new LockException(
-    `Cannot write ${formatSubject({ path: given })}: too many symbolic links`,
-    { path: given, code: "ELOOP" },
+    `Cannot write ${
+      formatSubject({ path: requestedPath })
+    }: more than ${MAX_SYMLINKS} symbolic links`,
+    { path: requestedPath, code: "ELOOP" },
   );
 }
 
 function isDirectory(path: string): LockException {
   return new LockException(
-    `Cannot write ${formatSubject({ path })}: it is a directory`,
+    `Cannot write ${formatSubject({ path })}: is a directory`,
     { path, code: "EISDIR" },
   );
 }
 
 function notRegular(path: string): LockException {
   return new LockException(
-    `Cannot write ${formatSubject({ path })}: it is no regular file`,
+    `Cannot write ${formatSubject({ path })}: is not a regular file`,
     { path, code: "EINVAL" },
   );
 }

@@ -1,49 +1,61 @@
-/** What atomic writing asks of the file system, in both forms. */
+/**
+ * The file system calls of atomic writes, in both forms.
+ *
+ * On a local file system, a call in the thread pool takes longer than the
+ * system call itself. So if the directory is known to be local, the
+ * asynchronous form also makes the call on its own thread. Only writing
+ * content, fsync(2) and listing long directories use the pool. A directory is
+ * known once a file was opened in it.
+ *
+ * @module
+ */
 
 import * as fs from "node:fs";
 import { dirname } from "node:path";
 import { platform } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
 import type { FileInfo, PlatformFile } from "../../ffi/types.ts";
+import { UNSUPPORTED_CODES } from "../core/errors.ts";
 import { renameWithRetry } from "../core/windows_retry.ts";
 import { op } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 
 const { promises } = fs;
 
-/** Where a directory cannot be synced, the file system does it by itself. */
-const NO_DIRECTORY_SYNC = [
+/** The codes of systems that do not permit to sync a directory. */
+const DIRECTORY_SYNC_UNSUPPORTED: readonly unknown[] = [
+  ...UNSUPPORTED_CODES,
   "EACCES",
   "EBADF",
   "EINVAL",
   "EISDIR",
-  "ENOSYS",
-  "ENOTSUP",
-  "EOPNOTSUPP",
   "EPERM",
 ];
 
-/** A directory that had so many names takes too long to list in between. */
-const MAX_SMALL_DIRECTORY = 200;
+/** The maximum number of names to list without the thread pool. */
+const MAX_SMALL_DIRECTORY_NAMES = 200;
 
-/** So many directories are remembered as short. */
-const MAX_REMEMBERED = 1000;
+/** The maximum size of {@linkcode smallDirectories}. */
+const MAX_SMALL_DIRECTORIES = 1000;
 
+/** Directories that had few names when they were last listed. */
 const smallDirectories = new Set<string>();
 
+/** Lists the names in a directory. */
 export function* readDir(directory: string): Gen<string[]> {
   const names = yield* opWhenLocal(
     smallDirectories.has(directory) && platform().isLocalDirectory(directory),
     () => promises.readdir(directory),
     () => fs.readdirSync(directory),
   );
-  if (smallDirectories.size >= MAX_REMEMBERED) smallDirectories.clear();
-  if (names.length <= MAX_SMALL_DIRECTORY) smallDirectories.add(directory);
-  else smallDirectories.delete(directory);
+  if (smallDirectories.size >= MAX_SMALL_DIRECTORIES) smallDirectories.clear();
+  if (names.length <= MAX_SMALL_DIRECTORY_NAMES) {
+    smallDirectories.add(directory);
+  } else smallDirectories.delete(directory);
   return names;
 }
 
-/** What a path names, links not followed; `null` where there is nothing. */
+/** Returns the file at a path, or `null`. Does not follow symbolic links. */
 export function* lstatOrNull(path: string): Gen<fs.Stats | null> {
   try {
     return yield* localOp(
@@ -57,6 +69,7 @@ export function* lstatOrNull(path: string): Gen<fs.Stats | null> {
   }
 }
 
+/** Reads the target of a symbolic link. */
 export function readLink(path: string): Gen<string> {
   return localOp(
     path,
@@ -65,6 +78,7 @@ export function readLink(path: string): Gen<string> {
   );
 }
 
+/** Removes a name of a file. */
 export function unlink(path: string): Gen<void> {
   return localOp(
     path,
@@ -73,6 +87,7 @@ export function unlink(path: string): Gen<void> {
   );
 }
 
+/** Renames a file, and replaces an existing one. Retries on Windows. */
 export function rename(from: string, to: string): Gen<void> {
   const once = () =>
     localOp(
@@ -83,6 +98,7 @@ export function rename(from: string, to: string): Gen<void> {
   return renameWithRetry(once);
 }
 
+/** Creates a hard link. Fails if `to` exists. */
 export function link(from: string, to: string): Gen<void> {
   return localOp(
     to,
@@ -91,6 +107,7 @@ export function link(from: string, to: string): Gen<void> {
   );
 }
 
+/** Creates a directory. Fails if it exists. */
 export function makeDirectory(path: string): Gen<void> {
   return opWhenLocal(
     platform().isLocalDirectory(path),
@@ -99,7 +116,10 @@ export function makeDirectory(path: string): Gen<void> {
   );
 }
 
-/** By descriptor where there is one: no path can lead elsewhere then. */
+/**
+ * Changes the permission bits of a file. Uses the descriptor, if the runtime
+ * has one, because the path may name another file by now.
+ */
 export function changeMode(
   { path, fd }: { path: string; fd: number | null },
   mode: number,
@@ -117,7 +137,7 @@ export function changeMode(
     );
 }
 
-/** {@linkcode changeMode} of user and group; -1 leaves one as it is. */
+/** Changes the owner and the group of a file, unless they are -1. */
 export function changeOwner(
   { path, fd }: { path: string; fd: number | null },
   uid: number,
@@ -136,7 +156,7 @@ export function changeOwner(
     );
 }
 
-/** Opens a directory that is to be synced, `null` where that is not possible. */
+/** Opens a directory for {@linkcode syncDirectory}, `null` if not supported. */
 export function* openDirectory(path: string): Gen<number | null> {
   try {
     return yield* localOp(
@@ -145,51 +165,51 @@ export function* openDirectory(path: string): Gen<number | null> {
       () => fs.openSync(path, "r"),
     );
   } catch (error) {
-    if (NO_DIRECTORY_SYNC.includes(errorCode(error)!)) return null;
+    if (DIRECTORY_SYNC_UNSUPPORTED.includes(errorCode(error))) return null;
     throw error;
   }
 }
 
-/** Syncs a directory that was opened for it. */
+/** Calls fsync(2) for a directory, if the system supports that. */
 export function* syncDirectory(directory: number): Gen<void> {
   try {
-    yield* poolOp(
+    yield* opWhenLocal(
+      false,
       () => promisify((done) => fs.fsync(directory, done)),
       () => fs.fsyncSync(directory),
     );
   } catch (error) {
-    if (!NO_DIRECTORY_SYNC.includes(errorCode(error)!)) throw error;
+    if (!DIRECTORY_SYNC_UNSUPPORTED.includes(errorCode(error))) throw error;
   }
 }
 
-/** What the system knows of an open file. */
+/** Returns the metadata of an open file. */
 export function statOf(path: string, file: PlatformFile): Gen<FileInfo> {
   return localOp(path, () => file.stat(), () => file.statSync());
 }
 
-/** A step that blocks the thread in either form where the path is near. */
+/** Blocks the thread in both forms if the directory of the path is local. */
 function localOp<T>(
   path: string,
-  wait: () => Promise<T>,
-  block: () => T,
+  asyncCall: () => Promise<T>,
+  syncCall: () => T,
 ): Gen<T> {
-  return opWhenLocal(platform().isLocalDirectory(dirname(path)), wait, block);
+  const local = platform().isLocalDirectory(dirname(path));
+  return opWhenLocal(local, asyncCall, syncCall);
 }
 
-function poolOp<T>(wait: () => Promise<T>, block: () => T): Gen<T> {
-  return opWhenLocal(false, wait, block);
-}
-
-/** The promises of Bun 1.2 are no instances of `Promise`. */
+/** Blocks the thread in both forms if `local`. */
 function opWhenLocal<T>(
-  near: boolean,
-  wait: () => Promise<T>,
-  block: () => T,
+  local: boolean,
+  asyncCall: () => Promise<T>,
+  syncCall: () => T,
 ): Gen<T> {
-  return op({ async: near ? block : async () => await wait(), sync: block });
+  // The promises of Bun 1.2's file system are not instances of `Promise`.
+  const pooled = async () => await asyncCall();
+  return op({ async: local ? syncCall : pooled, sync: syncCall });
 }
 
-/** Makes a promise of a call whose last argument is a callback. */
+/** Calls a function with a callback as its last argument. Returns a promise. */
 function promisify<T = void>(
   call: (done: (error: Error | null, value?: T) => void) => void,
 ): Promise<T> {

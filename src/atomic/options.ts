@@ -1,4 +1,8 @@
-/** The options of atomic writing. */
+/**
+ * The options of atomic writes, their defaults and their checks.
+ *
+ * @module
+ */
 
 import {
   checkBoolean,
@@ -6,30 +10,40 @@ import {
   rejectUnknownOptions,
 } from "../options/validate.ts";
 
-/** How to write a file atomically. */
+/**
+ * Options for atomic writes. An option that is `undefined` is treated as
+ * absent.
+ */
 export interface AtomicOptions {
   /**
-   * Whether a file that exists already is replaced. Otherwise it is left as it
-   * is, and {@linkcode AlreadyExists} thrown.
+   * Whether to replace an existing file. If `false` and the file exists,
+   * {@linkcode AlreadyExists} is thrown and the file is not changed.
    *
    * @default {false}
    */
-  replace?: boolean;
+  replace?: boolean | undefined;
   /**
-   * Permission bits of a new file, less the umask. A file that is replaced
-   * hands on its own.
+   * The permission bits of a new file, before the umask is applied. If a file
+   * is replaced, the new file gets the permission bits of the old one.
    *
    * @default {0o666}
    */
-  creationMode?: number;
+  creationMode?: number | undefined;
   /**
-   * Whether the content is on the disk before the file has its name, and the
-   * name before the commit ends. Without it both are safe from a crash of the
-   * process, and not from one of the system.
+   * Whether to call fsync(2) for the content before the file is published, and
+   * for the directory before the commit ends. If `false`, a crash of the
+   * process does not lose the content, but a crash of the system may.
    *
    * @default {true}
    */
-  durable?: boolean;
+  durable?: boolean | undefined;
+}
+
+/** {@linkcode AtomicOptions} with all defaults applied. */
+export interface AtomicSettings {
+  readonly replace: boolean;
+  readonly creationMode: number;
+  readonly durable: boolean;
 }
 
 const ATOMIC_OPTIONS = [
@@ -38,10 +52,10 @@ const ATOMIC_OPTIONS = [
   "durable",
 ] as const satisfies readonly (keyof AtomicOptions)[];
 
-/** Checks the options of an atomic write and fills in the defaults. */
-export function atomicSettings(
+/** Checks the options of an atomic write and applies the defaults. */
+export function resolveAtomicOptions(
   options: AtomicOptions = {},
-): Required<AtomicOptions> {
+): AtomicSettings {
   rejectUnknownOptions(options, ATOMIC_OPTIONS);
   const { replace = false, creationMode = 0o666, durable = true } = options;
   checkBoolean("replace", replace);

@@ -1,8 +1,59 @@
 /**
- * Temporary files. Each is locked by its writer as long as it lives, so that
- * one which can be locked is known to be left by a dead process.
+ * Temporary files, and the removal of those that dead processes left.
+ *
+ * A writer locks its temporary file until the file is published. So if a
+ * cleaner can lock a temporary file, its writer is dead. This does not depend
+ * on the age of the file, nor on a PID that another process may have by now. A
+ * cleaner is the next writer in the directory. It removes only a file that it
+ * has locked and that the path still names, and it keeps the lock until the
+ * file is removed. Names are random and never reused, so the path cannot name
+ * another file between this check and the removal.
+ *
+ * The cleaner runs while the writer holds the lock:
+ *
+ * - W.1 The writer creates and locks the file.
+ * - C.2 The cleaner opens the file, and fails to lock it. It leaves the file.
+ *
+ * The cleaner locks the file before the writer does:
+ *
+ * - W.1 The writer creates the file.
+ * - C.2 The cleaner opens and locks the file.
+ * - W.3 The writer fails to lock the file. It tries another name.
+ *
+ * The cleaner removes the file before the writer locks it:
+ *
+ * - W.1 The writer creates the file.
+ * - C.2 The cleaner opens, locks, unlinks and closes the file.
+ * - W.3 The writer locks the file, and finds that its path does not name it
+ *   anymore. It tries another name.
+ *
+ * The writer publishes the file while the cleaner has it open:
+ *
+ * - C.1 The cleaner opens the file.
+ * - W.2 The writer publishes the file and releases its lock.
+ * - C.3 The cleaner locks the file, and finds that the temporary path does not
+ *   name it anymore. It releases the lock. For this moment, the lock of the
+ *   published file is held: programs should lock another file beside it.
+ *
+ * The writer crashes between link(2) and unlink(2):
+ *
+ * - W.1 The writer links the file to its destination, and crashes.
+ * - C.2 The cleaner locks the file and unlinks its temporary name. The
+ *   destination is not changed.
+ *
+ * A program locks the published file after such a crash:
+ *
+ * - W.1 The writer links the file to its destination, and crashes.
+ * - P.2 A program locks the destination, which is the same inode.
+ * - C.3 The cleaner fails to lock the file. A later cleaner removes its
+ *   temporary name.
+ *
+ * If the file system does not support locks, temporary files stay.
+ *
+ * @module
  */
 
+import { randomBytes } from "node:crypto";
 import { platform } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
 import type {
@@ -21,10 +72,10 @@ import { ignoreErrors, op } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import { lstatOrNull, readDir, unlink } from "./fs_ops.ts";
 
-/** The names that cleaning looks at, and no others. */
+/** The names of the files that a cleaner opens. */
 const TEMP_FILE_NAME = /^\.portalock\.[0-9a-f]{16}\.tmp$/;
 
-/** Names to try; more would mean that somebody locks whatever appears. */
+/** Another process would have to lock every new file to exceed this limit. */
 const MAX_NAME_ATTEMPTS = 100;
 
 const NEW: OpenMode = {
@@ -37,53 +88,59 @@ const NEW: OpenMode = {
 const EXISTING: OpenMode = { ...NEW, create: false, exclusive: false };
 
 /**
- * Where locks keep others from reading what is locked, which is on Windows,
- * this one lies beyond any content: the file may be read once it is published.
+ * On Windows, LockFileEx prevents other processes from reading the locked
+ * bytes. So the lock is on a byte behind any content, and the published file
+ * can be read while it is still locked.
  */
 const TEMP_FILE_LOCK: LockerSettings = {
   name: "flock",
   range: { start: 2 ** 52, length: 1 },
 };
 
-/** A temporary file, written but not published. */
+/** The codes of file systems that do not support locks. */
+const LOCK_UNSUPPORTED: readonly unknown[] = [...UNSUPPORTED_CODES, "ENOLCK"];
+
+/** A temporary file that is not published yet. */
 export interface TempFile {
   readonly path: string;
   readonly file: PlatformFile;
-  /** `false` where the file system has no locks. */
+  /** `false` if the file system does not support locks. */
   readonly locked: boolean;
 }
 
-/** A name as short as any, so that the longest destinations work. */
-export function randomName(ending: "tmp" | "kept"): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(8));
-  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0"));
-  return `.portalock.${hex.join("")}.${ending}`;
+/**
+ * Returns a new random file name. It does not contain the name of the
+ * destination, so that it never exceeds the limit of the file system.
+ */
+export function randomName(extension: "tmp" | "kept"): string {
+  return `.portalock.${randomBytes(8).toString("hex")}.${extension}`;
 }
 
-/** Makes a temporary file and locks it. */
+/** Creates a temporary file and locks it. */
 export function* createTempFile(
   directory: string,
   creationMode: number,
 ): Gen<TempFile> {
-  for (let names = 0; names < MAX_NAME_ATTEMPTS; names++) {
+  for (let attempt = 0; attempt < MAX_NAME_ATTEMPTS; attempt++) {
     const path = childPath(directory, randomName("tmp"));
     const tempFile = yield* tryCreateTempFile(path, creationMode);
     if (tempFile !== null) return tempFile;
   }
   throw new LockException(
-    `Cannot write in ${formatSubject({ path: directory })}: ` +
-      "somebody else locks every temporary file",
+    `Cannot create a temporary file in ${
+      formatSubject({ path: directory })
+    }: another process locked ${MAX_NAME_ATTEMPTS} new files`,
     { path: directory, code: "EWOULDBLOCK" },
   );
 }
 
-/** Removes the temporary file, if it is still there, and closes it. */
+/** Removes a temporary file, if it still exists, and closes it. */
 export function* discardTempFile({ path, file }: TempFile): Gen<void> {
   yield* ignoreErrors(unlink(path));
   yield* ignoreErrors(unlockAndClose(file));
 }
 
-/** Removes what dead processes have left, and never fails. */
+/** Removes the temporary files of dead processes. Never throws. */
 export function* removeStaleTempFiles(directory: string): Gen<void> {
   let names: string[];
   try {
@@ -98,10 +155,7 @@ export function* removeStaleTempFiles(directory: string): Gen<void> {
   }
 }
 
-/**
- * `null` if another name has to be tried: a cleaner may come between the
- * creation and the lock, and either still holds the file or has removed it.
- */
+/** Returns `null` if a cleaner locked the file first, or the name exists. */
 function* tryCreateTempFile(
   path: string,
   creationMode: number,
@@ -126,60 +180,58 @@ function* createFile(
 ): Gen<PlatformFile | null> {
   const system = platform();
   try {
-    return yield* op(
-      {
-        async: () => system.open(path, NEW, creationMode, TEMP_FILE_LOCK),
-        sync: () => system.openSync(path, NEW, creationMode, TEMP_FILE_LOCK),
-      },
-    );
+    return yield* op({
+      async: () => system.open(path, NEW, creationMode, TEMP_FILE_LOCK),
+      sync: () => system.openSync(path, NEW, creationMode, TEMP_FILE_LOCK),
+    });
   } catch (error) {
     if (errorCode(error) === "EEXIST") return null;
     throw error;
   }
 }
 
-/** `null` where the file system has no locks. */
+/** Returns `null` if the file system does not support locks. */
 function tryLock(file: PlatformFile): boolean | null {
   try {
     return file.tryLock(true);
   } catch (error) {
-    if ([...UNSUPPORTED_CODES, "ENOLCK"].includes(errorCode(error)!)) {
-      return null;
-    }
+    if (LOCK_UNSUPPORTED.includes(errorCode(error))) return null;
     throw error;
   }
 }
 
 function* removeIfStale(path: string): Gen<void> {
-  const found = yield* lstatOrNull(path);
-  if (!found?.isFile()) return;
+  const info = yield* lstatOrNull(path);
+  if (!info?.isFile()) return;
   const file = yield* openStale(path);
   try {
-    // Its writer may have published it meanwhile, or another cleaner removed
-    // it. From here on nobody else does: they would need the lock.
+    // The writer may have published the file meanwhile, or another cleaner
+    // removed it. From here on neither can, because they need the lock.
     if (tryLock(file) && file.isStillAt(path)) yield* unlink(path);
   } finally {
     yield* unlockAndClose(file);
   }
 }
 
-/** NFS locks exclusively only what can be written; elsewhere reading will do. */
+/**
+ * Opens for writing, which NFS requires for an exclusive lock, or else for
+ * reading.
+ */
 function* openStale(path: string): Gen<PlatformFile> {
   const system = platform();
   const open = (write: boolean) => {
     const mode = { ...EXISTING, write, noFollow: true };
-    return op(
-      {
-        async: () => system.open(path, mode, 0, TEMP_FILE_LOCK),
-        sync: () => system.openSync(path, mode, 0, TEMP_FILE_LOCK),
-      },
-    );
+    return op({
+      async: () => system.open(path, mode, 0, TEMP_FILE_LOCK),
+      sync: () => system.openSync(path, mode, 0, TEMP_FILE_LOCK),
+    });
   };
   try {
     return yield* open(true);
   } catch (error) {
-    // The latter of what is read-only on Windows.
-    if (!["EACCES", "EPERM"].includes(errorCode(error)!)) throw error;
+    const code = errorCode(error);
+    // Windows reports EPERM for a read-only file.
+    if (code !== "EACCES" && code !== "EPERM") throw error;
     return yield* open(false);
   }
 }

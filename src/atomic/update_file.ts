@@ -1,11 +1,28 @@
-/** `updateFile`: read, change and replace a file, one after the other. */
+/**
+ * `updateFile`, which reads, changes and replaces a file under a lock.
+ *
+ * The lock is on another file, `PATH.lock`, which stays. A lock on the file
+ * itself would not exclude, because replacing the file changes its inode:
+ *
+ * - P.1 The first process locks `a.json`, inode 1, and reads it.
+ * - Q.2 The second process waits for the lock of inode 1.
+ * - P.3 The first process replaces `a.json`, which is inode 2 now.
+ * - R.4 The third process locks inode 2, and reads it.
+ * - P.5 The first process releases the lock of inode 1.
+ * - Q.6 The second process acquires that lock, and reads `a.json`, too. Both Q
+ *   and R replace the file, and one of the updates is lost.
+ *
+ * All tasks of a thread share one `Lock` object for a file, so only one of them
+ * has the lock file open.
+ *
+ * @module
+ */
 
-import { inspect } from "node:util";
 import { platform } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
 import type { PlatformFile } from "../../ffi/types.ts";
 import { findDestination, makeDirectories } from "./destination.ts";
-import { atomicSettings } from "./options.ts";
+import { resolveAtomicOptions } from "./options.ts";
 import type { AtomicOptions } from "./options.ts";
 import { writeAtomic } from "./atomic_file.ts";
 import { formatSubject, LockException, toOpenError } from "../core/errors.ts";
@@ -19,6 +36,7 @@ import {
 import {
   checkFunction,
   filePath,
+  formatValue,
   rejectUnknownOptions,
 } from "../options/validate.ts";
 import type { AcquireOptions } from "../options/acquire_options.ts";
@@ -26,15 +44,19 @@ import { parseMode } from "../options/open_mode.ts";
 import { op, runAsync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 
-/** How to wait for a file that is to be changed, and how to write it. */
+/**
+ * Options for {@linkcode updateFile}: how to wait for the lock, and how to
+ * write the file. An option that is `undefined` is treated as absent.
+ */
 export interface UpdateOptions
   extends AcquireOptions, Omit<AtomicOptions, "replace"> {
   /**
-   * What the content is: text, or with `null` bytes.
+   * The encoding of the content. If `null`, the content is a `Uint8Array`
+   * instead of a string.
    *
    * @default {"utf8"}
    */
-  encoding?: "utf8" | null;
+  encoding?: "utf8" | null | undefined;
 }
 
 const UPDATE_OPTIONS = [
@@ -46,26 +68,27 @@ const UPDATE_OPTIONS = [
 
 const READ = parseMode("r");
 
-/** The locks that somebody in this thread uses, by path. */
+/** The locks that tasks of this thread hold or wait for, by path. */
 const activeLocks = new Map<string, { lock: Lock; users: number }>();
 
 /**
- * Changes a file: locks, reads, lets a function compute the new content,
- * replaces the file by it in one step, and releases.
+ * Updates a file under a lock: reads it, calls a function with the content, and
+ * atomically replaces the file with the result.
  *
- * However many processes and tasks do so at once, no update is lost, and who
- * reads the file without a lock reads it whole, old or new. If the process dies
- * the file is what it was, or what it was to become. When the function throws,
- * or returns what it was given, the file stays as it is.
+ * If several processes and tasks update the same file, no update is lost. A
+ * reader without a lock reads the complete old or new content. If the process
+ * crashes, the file has the old or the new content. If the function throws, or
+ * returns the same string, the file is not changed.
  *
- * Since a replaced file is another one, the lock sits beside it: on the path of
- * the file with `.lock` added, of the target if the path is a symbolic link. It
- * is a {@linkcode Lock} like any other, which stays there; whoever changes the
- * file by other means, in whatever language, should hold it meanwhile. Calling
- * `updateFile` for the same file inside of the function waits until the
- * timeout.
+ * The lock is a {@linkcode Lock} on another file, whose path is that of the
+ * file with `.lock` appended. If the path is a symbolic link, it is that of the
+ * target. The lock file is not removed. Programs in any language that change
+ * the file by other means should hold this lock.
  *
- * @example
+ * Do not update the same file from inside of the function: the inner call waits
+ * for the outer one until it times out.
+ *
+ * @example Increment a counter
  * ```ts
  * import { updateFile } from "jsr:@x/portalock";
  *
@@ -75,27 +98,32 @@ const activeLocks = new Map<string, { lock: Lock; users: number }>();
  * });
  * ```
  *
- * @param path The file. It need not exist, nor the directories above it.
- * @param change Is given the content, `""` of a new file, and returns or
- * promises the new one. Others wait meanwhile.
- * @param options How long to wait, and how to write.
- * @throws {AlreadyLocked} If somebody else still holds the lock when the wait
- * is over.
- * @throws {LockException} If the file is no UTF-8 (then pass `encoding: null`),
- * and whatever {@linkcode Lock.acquire} and {@linkcode writeAtomic} throw.
- * @throws {TypeError} If an option, the path or the new content is of the wrong
- * type, or the option unknown.
- * @throws What the function throws.
+ * @param path The path of the file. If the file or its parent directories do
+ * not exist, they are created.
+ * @param change The function that gets the content, or `""` if the file does
+ * not exist, and returns the new content or a promise of it. The lock is held
+ * until the promise is settled.
+ * @param options How long to wait for the lock, and how to write the file.
+ * @throws {AlreadyLocked} If another holder still has the lock when the wait is
+ * over.
+ * @throws {LockException} If the file is not valid UTF-8, or the system refuses
+ * the lock, or the path is not a regular file.
+ * @throws {LockUnsupported} If the runtime or the file system cannot lock.
+ * @throws {TypeError} If an argument, an option or the new content is of the
+ * wrong type, or an option is unknown.
+ * @throws {RangeError} If the path or an option has an invalid value.
+ * @throws {Error} If `change` throws, or a system call fails: that error. If
+ * `signal` is aborted: its reason.
  */
 export function updateFile(
   path: string | URL,
-  change: (readContent: string) => string | Promise<string>,
-  options?: UpdateOptions & { encoding?: "utf8" },
+  change: (content: string) => string | Promise<string>,
+  options?: UpdateOptions & { encoding?: "utf8" | undefined },
 ): Promise<void>;
 /**
- * {@linkcode updateFile} for bytes.
+ * Updates a file of bytes under a lock. See {@linkcode updateFile}.
  *
- * @example
+ * @example Append a byte
  * ```ts
  * import { updateFile } from "jsr:@x/portalock";
  *
@@ -103,15 +131,22 @@ export function updateFile(
  *   encoding: null,
  * });
  * ```
+ *
+ * @param path The path of the file. If the file or its parent directories do
+ * not exist, they are created.
+ * @param change The function that gets the content, empty if the file does not
+ * exist, and returns the new content or a promise of it. The file is always
+ * replaced, because the function may return the array that it got.
+ * @param options How long to wait for the lock, and how to write the file.
  */
 export function updateFile(
   path: string | URL,
-  change: (readContent: Uint8Array) => Uint8Array | Promise<Uint8Array>,
+  change: (content: Uint8Array) => Uint8Array | Promise<Uint8Array>,
   options: UpdateOptions & { encoding: null },
 ): Promise<void>;
 export async function updateFile(
   path: string | URL,
-  change: (readContent: never) => unknown,
+  change: (content: never) => unknown,
   options: UpdateOptions = {},
 ): Promise<void> {
   const name = filePath(path);
@@ -119,11 +154,15 @@ export async function updateFile(
   const { encoding = "utf8", creationMode, durable, ...acquire } = options;
   if (encoding !== "utf8" && encoding !== null) {
     throw new RangeError(
-      `encoding must be "utf8" or null, not ${inspect(encoding)}`,
+      `encoding must be "utf8" or null, not ${formatValue(encoding)}`,
     );
   }
   const text = encoding !== null;
-  const writing = atomicSettings({ creationMode, durable, replace: true });
+  const writing = resolveAtomicOptions({
+    creationMode,
+    durable,
+    replace: true,
+  });
   resolveAcquireOptions(acquire, WAIT_FOREVER);
   checkFunction("change", change);
   const { path: target, directory } = await runAsync(
@@ -135,12 +174,12 @@ export async function updateFile(
     const old = text ? decodeUtf8(name, bytes) : bytes;
     const next = await change(old as never);
     checkContent(next, text);
-    // Bytes may well have been changed in their place.
+    // `change` may have modified the bytes and returned the same array.
     if (!text || next !== old) await writeAtomic(target, next, writing);
   });
 }
 
-/** All tasks of this thread share one lock, so only one of them competes. */
+/** Runs a function under the lock that the tasks of this thread share. */
 async function withFileLock(
   path: string,
   options: AcquireOptions,
@@ -160,12 +199,10 @@ function* readContent(path: string): Gen<Uint8Array> {
   let file: PlatformFile;
   try {
     const system = platform();
-    file = yield* op(
-      {
-        async: () => system.open(path, READ, 0),
-        sync: () => system.openSync(path, READ, 0),
-      },
-    );
+    file = yield* op({
+      async: () => system.open(path, READ, 0),
+      sync: () => system.openSync(path, READ, 0),
+    });
   } catch (error) {
     if (errorCode(error) === "ENOENT") return new Uint8Array();
     throw toOpenError({ path }, error, "write");
@@ -177,7 +214,7 @@ function* readContent(path: string): Gen<Uint8Array> {
   }
 }
 
-/** What is no UTF-8 would come back changed. */
+/** Throws for invalid UTF-8, which would not be written back unchanged. */
 function decodeUtf8(path: string, bytes: Uint8Array): string {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
@@ -186,24 +223,21 @@ function decodeUtf8(path: string, bytes: Uint8Array): string {
     throw new LockException(
       `Cannot update ${
         formatSubject({ path })
-      }: it is no UTF-8; use encoding null`,
+      }: not valid UTF-8; pass encoding: null to update bytes`,
       { path, cause },
     );
   }
 }
 
 function checkContent(
-  readContent: unknown,
+  content: unknown,
   text: boolean,
-): asserts readContent is string | Uint8Array {
-  if (
-    text ? typeof readContent === "string" : readContent instanceof Uint8Array
-  ) {
+): asserts content is string | Uint8Array {
+  if (text ? typeof content === "string" : content instanceof Uint8Array) {
     return;
   }
+  const expected = text ? "a string" : "a Uint8Array";
   throw new TypeError(
-    `change must return a ${text ? "string" : "Uint8Array"}, not ${
-      inspect(readContent)
-    }`,
+    `change must return ${expected}, not ${formatValue(content)}`,
   );
 }

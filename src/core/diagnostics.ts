@@ -1,18 +1,21 @@
 /**
- * Events for those who observe a program, by `node:diagnostics_channel`; free
- * while nobody does. The README documents the names of the channels.
+ * Publishes events on channels of `node:diagnostics_channel`, for tools that
+ * observe a program. The README lists the channels. If a channel does not have
+ * subscribers, an event costs one property access.
+ *
+ * @module
  */
 
 import { channel } from "node:diagnostics_channel";
 import type { ErrorSubject } from "./errors.ts";
 
-/** What the events tell. */
+/** The message of an event. */
 export interface LockEvent extends ErrorSubject {
-  /** The channel of a lock in Redis, which has no path. */
+  /** The name of a lock in Redis, which does not have a path. */
   readonly channel?: string;
-  /** Whether the lock excludes every other. */
+  /** Whether the lock is exclusive. */
   readonly exclusive?: boolean;
-  /** Milliseconds from the call to the lock. */
+  /** Milliseconds from the call of `acquire()` to the lock. */
   readonly waited?: number;
   /** Milliseconds from the lock to its release. */
   readonly held?: number;
@@ -24,12 +27,12 @@ const channels = {
   release: channel("portalock:release"),
 };
 
-/** Whether anybody wants to know. */
+/** Returns whether a channel has subscribers. */
 export function hasSubscribers(name: keyof typeof channels): boolean {
   return channels[name].hasSubscribers;
 }
 
-/** Publishes an event, which is only made if somebody listens. */
+/** Publishes an event. Calls `event` only if the channel has subscribers. */
 export function publish(
   name: keyof typeof channels,
   event: () => LockEvent,

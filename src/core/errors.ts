@@ -1,42 +1,50 @@
-/** The errors of this package, and how others become one of them. */
+/**
+ * The errors of this package, and the conversion of system errors into them.
+ *
+ * Structured cloning keeps the message of an error, and its name only if it is
+ * the name of a built-in class. So `toJSON()` returns the fields as a plain
+ * object, which can be cloned and passed to a constructor again.
+ *
+ * @module
+ */
 
 import { lstatSync } from "node:fs";
 import { Unsupported } from "../../ffi/types.ts";
 import type { SystemError } from "../../ffi/types.ts";
 
-/** What a {@linkcode LockException} can tell besides its message. */
+/** Options of the {@linkcode LockException} constructor. */
 export interface LockExceptionOptions extends ErrorOptions {
-  /** The file that was to be locked. */
-  path?: string;
-  /** The descriptor that was to be locked. */
-  fd?: number;
-  /** Name of the system's error, such as `"EWOULDBLOCK"`. */
-  code?: string;
-  /** Number of the system's error as in errno(3): positive. */
-  errno?: number;
+  /** The path of the file. */
+  path?: string | undefined;
+  /** The file descriptor that the caller passed. */
+  fd?: number | undefined;
+  /** The name of the system error, such as `"EWOULDBLOCK"`. */
+  code?: string | undefined;
+  /** The positive number of the system error, as in errno(3). */
+  errno?: number | undefined;
 }
 
-/** What {@linkcode LockException.toJSON} gives. */
+/** The plain object that {@linkcode LockException.toJSON} returns. */
 export interface LockExceptionDetails
   extends Omit<LockExceptionOptions, "cause"> {
-  /** The name of the class, such as `"AlreadyLocked"`. */
+  /** The name of the error class, such as `"AlreadyLocked"`. */
   name: string;
-  /** The message. */
+  /** The message of the error. */
   message: string;
-  /** {@linkcode AlreadyLocked.holderPid}, if it is one. */
-  holderPid?: number | null;
-  /** {@linkcode AlreadyLocked.waited}, if it is one. */
-  waited?: number;
+  /** {@linkcode AlreadyLocked.holderPid}, for that class only. */
+  holderPid?: number | null | undefined;
+  /** {@linkcode AlreadyLocked.waited}, for that class only. */
+  waited?: number | undefined;
 }
 
 /**
- * Anything that went wrong with a lock. The other errors extend it.
+ * The base class of the errors that this package defines.
  *
- * The structured clone of an error, which is what `postMessage` sends, keeps
- * the message and the stack, which begins with the name, and on Deno and Node
- * the cause; no runtime clones the class or other properties. Send
- * {@linkcode LockException.toJSON} where they matter; it is also what
- * `JSON.stringify` takes.
+ * `postMessage()` sends a structured clone of an error. The clone keeps the
+ * message and the stack, whose first line contains the name. Deno and Node also
+ * keep the cause. No runtime clones the class or the other properties. Send the
+ * result of {@linkcode LockException.toJSON} if the receiver needs them.
+ * `JSON.stringify()` uses it, too.
  *
  * @example Send an error to another thread
  * ```ts
@@ -52,16 +60,21 @@ export interface LockExceptionDetails
 export class LockException extends Error {
   /** `"LockException"`. */
   override name = "LockException";
-  /** The file that was to be locked, where there is a name. */
+  /** The path of the file, or `undefined` if the caller passed a descriptor. */
   readonly path: string | undefined;
-  /** The descriptor that was to be locked, where the caller gave one. */
+  /** The file descriptor, if the caller passed one. */
   readonly fd: number | undefined;
-  /** Name of the system's error, such as `"EBADF"`. */
+  /** The name of the system error, such as `"EBADF"`. */
   readonly code: string | undefined;
-  /** Number of the system's error as in errno(3): positive. */
+  /** The positive number of the system error, as in errno(3). */
   readonly errno: number | undefined;
 
-  /** Makes an error that says more than its message. */
+  /**
+   * Constructs a new instance.
+   *
+   * @param message The message of the error.
+   * @param options The file, the system error and the cause.
+   */
   constructor(message: string, options: LockExceptionOptions = {}) {
     super(message, "cause" in options ? { cause: options.cause } : undefined);
     this.path = options.path;
@@ -70,28 +83,42 @@ export class LockException extends Error {
     this.errno = options.errno;
   }
 
-  /** Everything but the stack and the cause, as an object that can be sent. */
+  /**
+   * Returns name, message, path, descriptor, `code` and `errno` as a plain
+   * object.
+   *
+   * @returns An object that can be cloned, or serialized as JSON.
+   */
   toJSON(): LockExceptionDetails {
     const { name, message, path, fd, code, errno } = this;
     return { name, message, path, fd, code, errno };
   }
 }
 
-/** Somebody else holds the lock, and the wait for it is over. */
+/**
+ * Thrown if another process, thread or object still holds the lock when the
+ * wait is over.
+ */
 export class AlreadyLocked extends LockException {
   /** `"AlreadyLocked"`. */
   override name = "AlreadyLocked";
-  /** The process that holds the lock, `null` where the system cannot tell. */
+  /** The PID of the process that holds the lock, or `null` if unknown. */
   readonly holderPid: number | null;
-  /** How long the wait lasted, in milliseconds. */
+  /** The duration of the wait, in milliseconds. */
   readonly waited: number;
 
-  /** `waited` is in milliseconds. */
+  /**
+   * Constructs a new instance.
+   *
+   * @param message The message of the error.
+   * @param options The file and the cause, the PID of the holder, and the
+   * duration of the wait in milliseconds. `code` defaults to `"EWOULDBLOCK"`.
+   */
   constructor(
     message: string,
     options: LockExceptionOptions & {
-      holderPid?: number | null;
-      waited?: number;
+      holderPid?: number | null | undefined;
+      waited?: number | undefined;
     } = {},
   ) {
     super(message, { code: "EWOULDBLOCK", ...options });
@@ -99,54 +126,78 @@ export class AlreadyLocked extends LockException {
     this.waited = options.waited ?? 0;
   }
 
-  /** {@linkcode LockException.toJSON}, with the holder and the wait. */
+  /**
+   * Returns what {@linkcode LockException.toJSON} returns, with `holderPid` and
+   * `waited`.
+   *
+   * @returns An object that can be cloned, or serialized as JSON.
+   */
   override toJSON(): LockExceptionDetails {
     const { holderPid, waited } = this;
     return { ...super.toJSON(), holderPid, waited };
   }
 }
 
-/** A file that must not exist does: nothing was replaced. */
+/** Thrown if a file already exists that must not be replaced. */
 export class AlreadyExists extends LockException {
   /** `"AlreadyExists"`. */
   override name = "AlreadyExists";
-  /** Where what was written is kept, `null` if nothing was. */
+  /** The path of the file that keeps the new content, or `null`. */
   readonly preservedPath: string | null;
 
-  /** `code` is `"EEXIST"`. */
+  /**
+   * Constructs a new instance.
+   *
+   * @param message The message of the error.
+   * @param options The file and the cause, and the file that keeps the new
+   * content. `code` defaults to `"EEXIST"`.
+   */
   constructor(
     message: string,
-    options: LockExceptionOptions & { preservedPath?: string | null } = {},
+    options: LockExceptionOptions & {
+      preservedPath?: string | null | undefined;
+    } = {},
   ) {
     super(message, { code: "EEXIST", ...options });
     this.preservedPath = options.preservedPath ?? null;
   }
 }
 
-/** The file is larger than what was to be done with it allows. */
+/** Thrown if a file is too large to be read into memory. */
 export class FileTooLarge extends LockException {
   /** `"FileTooLarge"`. */
   override name = "FileTooLarge";
 
-  /** `code` is `"EFBIG"`. */
+  /**
+   * Constructs a new instance.
+   *
+   * @param message The message of the error.
+   * @param options The file and the cause. `code` defaults to `"EFBIG"`.
+   */
   constructor(message: string, options: LockExceptionOptions = {}) {
     super(message, { code: "EFBIG", ...options });
   }
 }
 
-/** The runtime or the file system cannot lock; the message says what to do. */
+/**
+ * Thrown if the runtime or the file system cannot lock. The message says which
+ * flag, package or file system to use.
+ */
 export class LockUnsupported extends LockException {
   /** `"LockUnsupported"`. */
   override name = "LockUnsupported";
 }
 
-/** What an error is about: a file by its path, or by its descriptor. */
+/** The file that an error or an event is about. */
 export interface ErrorSubject {
-  readonly path?: string;
-  readonly fd?: number | null;
+  readonly path?: string | undefined;
+  readonly fd?: number | null | undefined;
 }
 
-/** A subject as messages show it: a path in quotes if it could mislead. */
+/**
+ * Formats a file for a message. A path is quoted if it contains a character
+ * that could be mistaken for a part of the sentence.
+ */
 export function formatSubject({ path, fd }: ErrorSubject): string {
   if (path === undefined) {
     return typeof fd === "number" ? `descriptor ${fd}` : "the file";
@@ -156,14 +207,17 @@ export function formatSubject({ path, fd }: ErrorSubject): string {
     : JSON.stringify(path);
 }
 
-/** What a file system says that has no locks at all. */
+/** The codes of file systems that do not support locks. */
 export const UNSUPPORTED_CODES: readonly string[] = [
   "ENOSYS",
   "EOPNOTSUPP",
   "ENOTSUP",
 ];
 
-/** Turns what keeps a file from being opened into what the caller sees. */
+/**
+ * Converts an error of opening a file into the error that the caller gets: a
+ * {@linkcode LockUnsupported}, or the runtime's own error.
+ */
 export function toOpenError(
   subject: ErrorSubject,
   error: unknown,
@@ -176,28 +230,31 @@ export function toOpenError(
   );
 }
 
-/** In shared directories the files of others are the usual reason. */
+/**
+ * Adds the owner of the file to the message of an `EACCES`. In a shared
+ * directory, the usual reason is a file that another user created.
+ */
 function addOwner({ path }: ErrorSubject, error: unknown): unknown {
   const { code, message, stack } = error as SystemError;
   if (code !== "EACCES" || path === undefined) return error;
   try {
     const { uid } = lstatSync(path);
-    const more = `${message} (it belongs to user ${uid})`;
-    // The stack has the message, too, and is what an uncaught error shows.
+    const extended = `${message} (owned by user ${uid})`;
+    // The stack contains the message, and runtimes print it if uncaught.
     Object.assign(error as Error, {
-      message: more,
-      stack: stack?.replace(message, () => more),
+      message: extended,
+      stack: stack?.replace(message, () => extended),
     });
   } catch {
-    // Then it does not even exist, or may not be looked at.
+    // The file does not exist, or its directory may not be searched.
   }
   return error;
 }
 
 /**
- * Turns what the system said about a lock into a {@linkcode LockException}.
- * Errors that are none of the system's come back as they are, also those with
- * which the caller ended a wait.
+ * Converts a system error of locking into a {@linkcode LockException}. Other
+ * errors are returned as they are, also an error with which the caller ended
+ * the wait.
  */
 export function toLockError(
   verb: "lock" | "relock" | "release",
@@ -207,7 +264,7 @@ export function toLockError(
 ): unknown {
   if (deadline?.wasCancelledWith(error)) return error;
   const { name, errno, message, syscall } = error as SystemError;
-  // Deno's word for a file that is closed.
+  // Deno throws this error if the file is closed.
   const code = name === "BadResource" ? "EBADF" : (error as SystemError).code;
   if (
     error instanceof LockException || error instanceof Unsupported ||
@@ -219,46 +276,45 @@ export function toLockError(
   const details = { ...errorFields(subject), code, errno, cause: error };
   if (code === "EINVAL" && syscall === "fcntl") {
     return new LockUnsupported(
-      `${prefix}its file system or this kernel has no such record locks ` +
-        `(${code}); use the locker "flock"`,
+      `${prefix}the file system or the kernel does not support these record ` +
+        `locks (${code}); use the locker "flock"`,
       details,
     );
   }
   if (code === "EBADF" && verb !== "release" && subject.path !== undefined) {
-    // The file is open: it is the mode that NFS does not take.
+    // The file is open, so NFS rejects its mode: see flock(2), "NFS details".
     return new LockException(
-      `${prefix}${message} (${code}): its file system locks exclusively only ` +
-        "what is open for writing, and shares only what is open for reading; " +
-        'use mode "r+" or "a+"',
+      `${prefix}${message} (${code}); this file system requires a file open ` +
+        "for writing for an exclusive lock, and one open for reading for a " +
+        'shared lock: use mode "r+" or "a+"',
       details,
     );
   }
   if (code === "EDEADLK") {
     return new LockException(
-      `${prefix}its holder waits for a lock of this process (${code})`,
+      `${prefix}deadlock, its holder waits for a lock that this process ` +
+        `holds (${code}); release that lock first`,
       details,
     );
   }
   if (UNSUPPORTED_CODES.includes(code)) {
     return new LockUnsupported(
-      `${prefix}its file system has no locks (${code}); ` +
-        "put the lock file on another one",
+      `${prefix}the file system does not support locks (${code}); ` +
+        "put the lock file on another file system",
       details,
     );
   }
   return new LockException(`${prefix}${message} (${code})`, details);
 }
 
-/** What several releases threw, together. */
+/** Combines the errors of several releases. */
 export function aggregateReleaseErrors(errors: unknown[]): AggregateError {
   return new AggregateError(
     errors,
-    "Cannot release all files that were locked",
+    "Cannot release every lock; see the property errors",
   );
 }
 
-function errorFields(
-  { path, fd }: ErrorSubject,
-): { path?: string; fd?: number } {
+function errorFields({ path, fd }: ErrorSubject): LockExceptionOptions {
   return { path, fd: fd ?? undefined };
 }

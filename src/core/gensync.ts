@@ -1,8 +1,9 @@
 /**
  * Writes an operation once for both of its forms, `acquire()` and
- * `acquireSync()`, as the npm package gensync does. The operation is a
- * generator. It yields the steps that differ between the two forms, and is
- * resumed with the result of each step.
+ * `acquireSync()`, as the npm package gensync does, so that the two forms
+ * cannot drift apart. The operation is a generator. It yields the steps that
+ * differ between the two forms, and is resumed with the result of each step. A
+ * generator costs a few tenths of a microsecond.
  *
  * @module
  */

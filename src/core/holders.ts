@@ -1,4 +1,8 @@
-/** Who holds a lock. */
+/**
+ * Finds the processes that hold locks on a file.
+ *
+ * @module
+ */
 
 import { stat } from "node:fs/promises";
 import process from "node:process";
@@ -8,28 +12,30 @@ import { toOpenError } from "./errors.ts";
 import { filePath } from "../options/validate.ts";
 
 /**
- * Finds out which processes hold locks on a file, whatever the kind of lock.
+ * Finds the processes that hold locks on a file, of any type.
  *
- * Linux tells; elsewhere, and on Deno without `--allow-ffi`, nobody does, and
- * the list is empty. Nor does it know processes of other containers. By the
- * time you read the answer it may no longer hold: do not decide by it whether
- * to lock.
+ * Only Linux reports holders. On other systems, and on Deno without
+ * `--allow-ffi`, the list is empty. Processes of other containers are missing
+ * from it. The list may be outdated when the promise resolves, so do not use it
+ * to decide whether to lock.
  *
- * @example
+ * @example Print the holders of a lock
  * ```ts
  * import { Lock, lockHolders } from "jsr:@x/portalock";
  *
  * using file = new Lock("nightly.lock").tryAcquireSync();
  * for (const { pid, command } of await lockHolders("nightly.lock")) {
- *   console.log(`process ${pid} (${command}) is at it`);
+ *   console.log(`locked by process ${pid} (${command})`);
  * }
  * ```
  *
- * @param file The lock file.
+ * @param file The path of the lock file.
+ * @returns The processes, or an empty list if the system does not report any.
  * @throws {LockUnsupported} If the runtime cannot lock.
  * @throws {TypeError} If the path is of the wrong type.
- * @throws {RangeError} If the path is impossible.
- * @throws The runtime's own error if there is no such file.
+ * @throws {RangeError} If the path is empty or contains a NUL character.
+ * @throws {Error} If the file does not exist or cannot be read: the runtime's
+ * own error.
  */
 export async function lockHolders(file: string | URL): Promise<LockHolder[]> {
   const path = filePath(file);
@@ -41,20 +47,20 @@ export async function lockHolders(file: string | URL): Promise<LockHolder[]> {
   }
 }
 
-/** Holders as a message names them: `" by process 4711 (node)"`, or nothing. */
-export function describeHolders([first, ...excludeSelf]: LockHolder[]): string {
+/** Formats holders for a message: `" by process 4711 (node)"`, or `""`. */
+export function describeHolders([first, ...others]: LockHolder[]): string {
   if (first === undefined) return "";
   const { pid, command } = first;
   const name = `${pid === process.pid ? "this " : ""}process ${pid}` +
     (command === undefined ? "" : ` (${command})`);
-  const more = new Set(excludeSelf.map((other) => other.pid));
-  more.delete(pid);
-  const rest = more.size === 0 ? "" : ` and ${more.size} more`;
+  const otherPids = new Set(others.map((holder) => holder.pid));
+  otherPids.delete(pid);
+  const rest = otherPids.size === 0 ? "" : ` and ${otherPids.size} more`;
   return ` by ${name}${rest}`;
 }
 
-/** Those that are not this process, or if there are none, those there are. */
+/** Drops the entries of this process, unless all entries are its own. */
 export function excludeSelf(holders: LockHolder[]): LockHolder[] {
-  const found = holders.filter(({ pid }) => pid !== process.pid);
-  return found.length > 0 ? found : holders;
+  const others = holders.filter(({ pid }) => pid !== process.pid);
+  return others.length > 0 ? others : holders;
 }

@@ -1,20 +1,31 @@
-/** Locks that were collected instead of released. */
+/**
+ * Releases locks that were garbage-collected while held, and warns once for
+ * each process.
+ *
+ * If the program drops its last reference to an object that holds a lock, no
+ * code can release the lock anymore. A `FinalizationRegistry` then releases it.
+ * The registry keeps the open file alive, never the object that the program
+ * had. PID files are not registered: such a file says that the process is
+ * running, so it is held until the process exits.
+ *
+ * @module
+ */
 
 import process from "node:process";
 
-/** What is held, and how to give it back. */
-interface LeakedLock {
+/** A held lock and the function that releases it. */
+interface TrackedLock {
   readonly name: string;
   readonly release: () => void;
 }
 
 let warned = false;
 
-const registry = new FinalizationRegistry<LeakedLock>(({ name, release }) => {
+const registry = new FinalizationRegistry<TrackedLock>(({ name, release }) => {
   if (!warned) {
     warned = true;
     process.emitWarning(
-      `The lock on ${name} was collected, not released; ` +
+      `The lock on ${name} was garbage-collected while held; ` +
         "release it, or acquire it with `await using`",
       "PortalockWarning",
     );
@@ -22,13 +33,13 @@ const registry = new FinalizationRegistry<LeakedLock>(({ name, release }) => {
   try {
     release();
   } catch {
-    // Nobody is left who could be told.
+    // The program does not have a caller left that could handle the error.
   }
 });
 
 /**
- * Releases a lock when nobody can do so any more through `holder`, which
- * neither `release` nor `token` may know.
+ * Calls `release` after `holder` was garbage-collected. Neither `release` nor
+ * `token` may reference `holder`, because it would never be collected then.
  */
 export function releaseWhenCollected(
   holder: object,
@@ -39,7 +50,7 @@ export function releaseWhenCollected(
   registry.register(holder, { name, release }, token);
 }
 
-/** The lock is released in the ordinary way. */
+/** Stops watching a lock that the program released. */
 export function untrack(token: object): void {
   registry.unregister(token);
 }

@@ -1,22 +1,27 @@
-/** Paths that keep their meaning. */
+/**
+ * Joins and resolves paths without normalizing them: after a symbolic link,
+ * `..` is the parent directory of the link's target.
+ *
+ * @module
+ */
 
 import { isAbsolute, resolve, sep } from "node:path";
 import process from "node:process";
 
-/** A path below a directory. Nothing is shortened: `..` may leave a link. */
+/** Appends a name to the path of a directory, without normalizing either. */
 export function childPath(directory: string, name: string): string {
   return directory.endsWith(sep) ? directory + name : directory + sep + name;
 }
 
-/** A path that still leads there when the current directory is another. */
+/** Makes a path independent of later changes of the current directory. */
 export function absolute(path: string): string {
   if (isAbsolute(path)) return path;
   try {
-    // There is one current directory for each drive.
+    // Windows has one current directory for each drive.
     if (sep === "\\") return resolve(path);
     return childPath(process.cwd(), path);
   } catch {
-    // It may be gone, or Deno may not tell; the path has to do.
+    // The directory was removed, or Deno lacks `--allow-read`: stay relative.
     return path;
   }
 }

@@ -1,6 +1,9 @@
-/** How to wait for a lock. */
+/**
+ * The options of a single `acquire()`: how to wait for a lock.
+ *
+ * @module
+ */
 
-import { inspect } from "node:util";
 import type { LockHolder } from "../../ffi/types.ts";
 import {
   checkBoolean,
@@ -8,66 +11,72 @@ import {
   checkFunction,
   isAbortSignal,
   rejectUnknownOptions,
+  throwInvalid,
 } from "./validate.ts";
 
-/** How to wait for a lock. */
+/**
+ * Options for waiting for a lock. An option that is `undefined` is treated as
+ * absent.
+ */
 export interface AcquireOptions {
   /**
-   * The longest wait, in milliseconds. `0` is one attempt, `Infinity` waits
-   * for ever. Without {@linkcode LockOptions.flags | LOCK_NB} among the flags
-   * the default is `Infinity`.
+   * The maximum duration of the wait, in milliseconds. `0` makes a single
+   * attempt, `Infinity` waits without a limit. If
+   * {@linkcode LockOptions.flags | flags} do not include `LOCK_NB`, the default
+   * is `Infinity`.
    *
    * @default {5000}
    */
-  timeout?: number;
+  timeout?: number | undefined;
   /**
-   * The longest pause between two attempts, in milliseconds. Attempts begin
-   * with much shorter ones, and where the system tells of releases they follow
-   * each release at once.
+   * The maximum delay between two attempts, in milliseconds. The first delays
+   * are much shorter. On Linux, the release of a lock on a local file system
+   * wakes the waiter without waiting for the end of the delay.
    *
    * @default {250}
    */
-  checkInterval?: number;
+  checkInterval?: number | undefined;
   /**
-   * Gives up after the first attempt, whatever `timeout` says.
+   * Whether to fail after the first attempt, without regard to `timeout`.
    *
    * @default {false}
    */
-  failWhenLocked?: boolean;
-  /** Ends the wait; `acquire` rejects with the signal's reason. */
-  signal?: AbortSignal;
+  failWhenLocked?: boolean | undefined;
+  /** Aborts the wait. `acquire()` rejects with the reason of the signal. */
+  signal?: AbortSignal | undefined;
   /**
-   * Called once a wait has lasted 100 milliseconds, to tell somebody why
-   * nothing goes on. What it throws ends the wait and is thrown by `acquire`.
+   * Called once, when the wait has lasted 100 ms, for example to report which
+   * process holds the lock. If it throws, the wait ends and `acquire()` rejects
+   * with that error.
    */
-  onWait?: (wait: LastingWait) => void;
+  onWait?: ((wait: LastingWait) => void) | undefined;
 }
 
-/** What {@linkcode AcquireOptions.onWait} is told. */
+/** The argument of {@linkcode AcquireOptions.onWait}. */
 export interface LastingWait {
-  /** The file that is waited for. */
+  /** The path of the file whose lock the caller waits for. */
   path: string;
-  /** How long the wait has lasted, in milliseconds. */
+  /** The duration of the wait so far, in milliseconds. */
   waited: number;
-  /** Who holds the lock, as {@linkcode lockHolders} finds out. */
+  /** The processes that hold the lock, as in {@linkcode lockHolders}. */
   holders: LockHolder[];
 }
 
-/** A wait with every option filled in. */
+/** {@linkcode AcquireOptions} with all defaults applied. */
 export interface WaitSettings {
   readonly timeout: number;
   readonly checkInterval: number;
   readonly failWhenLocked: boolean;
-  /** Whether a `timeout` says that `failWhenLocked` is not meant. */
+  /** Whether a given `timeout` turns the default `failWhenLocked` off. */
   readonly failFastUnlessTimeout: boolean;
   readonly signal: AbortSignal | undefined;
   readonly onWait: ((wait: LastingWait) => void) | undefined;
 }
 
-/** The wait of a lock that is asked for with `LOCK_NB`, in milliseconds. */
-export const DEFAULT_TIMEOUT = 5000;
+/** The default `timeout` with `LOCK_NB`. */
+export const DEFAULT_TIMEOUT_MS = 5000;
 
-/** The wait of a lock that is asked for without `LOCK_NB`. */
+/** The defaults without `LOCK_NB`. */
 export const WAIT_FOREVER: WaitSettings = {
   timeout: Infinity,
   checkInterval: 250,
@@ -77,7 +86,7 @@ export const WAIT_FOREVER: WaitSettings = {
   onWait: undefined,
 };
 
-/** Names of the {@linkcode AcquireOptions}. */
+/** The names of the {@linkcode AcquireOptions}. */
 export const ACQUIRE_OPTIONS = [
   "timeout",
   "checkInterval",
@@ -86,17 +95,19 @@ export const ACQUIRE_OPTIONS = [
   "onWait",
 ] as const satisfies readonly (keyof AcquireOptions)[];
 
-/** A wait that fails at once unless it is given a time. */
+/**
+ * Applies the defaults of locks that fail at once unless a `timeout` is given.
+ */
 export function failFast(options: AcquireOptions): WaitSettings {
   return resolveWait(options, {
     ...WAIT_FOREVER,
-    timeout: DEFAULT_TIMEOUT,
+    timeout: DEFAULT_TIMEOUT_MS,
     failWhenLocked: true,
     failFastUnlessTimeout: true,
   });
 }
 
-/** Checks the options of one `acquire`; what they leave open is the lock's. */
+/** Checks the options of one `acquire()`, with the defaults of the lock. */
 export function resolveAcquireOptions(
   options: AcquireOptions | undefined,
   defaults: WaitSettings,
@@ -106,6 +117,7 @@ export function resolveAcquireOptions(
   return resolveWait(options, defaults);
 }
 
+/** Checks the {@linkcode AcquireOptions} among other options. */
 export function resolveWait(
   options: AcquireOptions,
   defaults: WaitSettings,
@@ -127,18 +139,16 @@ export function resolveWait(
   );
   checkBoolean("failWhenLocked", failWhenLocked);
   if (signal !== undefined && !isAbortSignal(signal)) {
-    throw new TypeError(
-      `signal must be an AbortSignal, not ${inspect(signal)}`,
-    );
+    throwInvalid("signal", "an AbortSignal", signal);
   }
   if (onWait !== undefined) checkFunction("onWait", onWait);
-  const unlessTimed = defaults.failFastUnlessTimeout &&
+  const failFastUnlessTimeout = defaults.failFastUnlessTimeout &&
     options.failWhenLocked === undefined;
   return {
     timeout,
     checkInterval,
     failWhenLocked,
-    failFastUnlessTimeout: unlessTimed,
+    failFastUnlessTimeout,
     signal,
     onWait,
   };

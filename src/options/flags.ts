@@ -1,22 +1,44 @@
-/** Lock flags, with the numbers of flock(2), which Python's portalocker uses too. */
+/**
+ * Lock flags. Their values are those of flock(2) on Linux and macOS, and of
+ * Python's portalocker.
+ *
+ * @module
+ */
 
-/** A combination of {@linkcode LOCK_EX}, {@linkcode LOCK_SH}, {@linkcode LOCK_NB} and {@linkcode LOCK_UN}. */
+import { throwInvalid } from "./validate.ts";
+
+/**
+ * One of {@linkcode LOCK_EX}, {@linkcode LOCK_SH} and {@linkcode LOCK_UN},
+ * alone or combined with {@linkcode LOCK_NB}.
+ */
 export type LockFlags = number;
 
-/** Shared: any number of holders at a time, none of them exclusive. */
+/** Requests a shared lock: several readers may hold it at the same time. */
 export const LOCK_SH: LockFlags = 1;
-/** Exclusive: one holder at a time. */
+/** Requests an exclusive lock: one holder at a time. */
 export const LOCK_EX: LockFlags = 2;
-/** Non-blocking: one attempt instead of waiting. */
+/**
+ * Requests a non-blocking lock, as in flock(2).
+ *
+ * - {@linkcode lock} makes a single attempt.
+ * - {@linkcode Lock} and {@linkcode RLock} time out after 5000 ms instead of
+ *   never, unless `timeout` is given.
+ * - {@linkcode TemporaryFileLock} and {@linkcode PidFileLock} make a single
+ *   attempt, unless `timeout` or `failWhenLocked` is given.
+ */
 export const LOCK_NB: LockFlags = 4;
-/** Unlock. */
+/** Releases the lock. Only {@linkcode lock} accepts it. */
 export const LOCK_UN: LockFlags = 8;
 
-/** The flags under the names that Python's `portalocker.LockFlags` gives them. */
+/** The flags, by their names in Python's `portalocker.LockFlags`. */
 export const LockFlags: {
+  /** {@linkcode LOCK_SH} */
   readonly SHARED: LockFlags;
+  /** {@linkcode LOCK_EX} */
   readonly EXCLUSIVE: LockFlags;
+  /** {@linkcode LOCK_NB} */
   readonly NON_BLOCKING: LockFlags;
+  /** {@linkcode LOCK_UN} */
   readonly UNBLOCK: LockFlags;
 } = Object.freeze({
   SHARED: LOCK_SH,
@@ -25,34 +47,30 @@ export const LockFlags: {
   UNBLOCK: LOCK_UN,
 });
 
-/** What flags ask for, once they are known to make sense. */
+/** The meaning of valid flags. */
 export interface LockRequest {
   readonly kind: "exclusive" | "shared" | "unlock";
   readonly blocking: boolean;
 }
 
 /**
- * Reads flags.
+ * Parses flags.
  *
  * @throws {TypeError} If `flags` is not a number.
- * @throws {RangeError} If they contradict each other or name no kind of lock.
+ * @throws {RangeError} If `flags` is not a valid combination.
  */
 export function parseFlags(flags: LockFlags): LockRequest {
-  if (typeof flags !== "number") {
-    throw new TypeError(`flags must be a number, not ${typeof flags}`);
-  }
+  if (typeof flags !== "number") throwInvalid("flags", "a number", flags);
   const blocking = (flags & LOCK_NB) === 0;
-  // Not by bits, which would cut off fractions and what is above 2^32.
+  // Bitwise operators would drop fractions and the bits above 2^32.
   const kind = {
     [LOCK_EX]: "exclusive",
     [LOCK_SH]: "shared",
     [LOCK_UN]: "unlock",
   }[blocking ? flags : flags - LOCK_NB] as LockRequest["kind"] | undefined;
   if (kind === undefined) {
-    throw new RangeError(
-      `flags must be LOCK_EX, LOCK_SH or LOCK_UN, alone or with LOCK_NB, ` +
-        `not ${flags}`,
-    );
+    const valid = "LOCK_EX, LOCK_SH or LOCK_UN, alone or with LOCK_NB";
+    throwInvalid("flags", valid, flags, "number");
   }
   return { kind, blocking };
 }

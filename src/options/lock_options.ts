@@ -1,10 +1,14 @@
-/** The options of each kind of lock, and the one place where they are checked. */
+/**
+ * The options of the lock classes, their defaults and their checks.
+ *
+ * @module
+ */
 
 import { tmpdir } from "node:os";
 import type { LockerSettings } from "../../ffi/types.ts";
 import {
   ACQUIRE_OPTIONS,
-  DEFAULT_TIMEOUT,
+  DEFAULT_TIMEOUT_MS,
   failFast,
   resolveWait,
   WAIT_FOREVER,
@@ -23,93 +27,106 @@ import { checkModeAllowsLock, resolveLocker } from "./locker.ts";
 import { parseMode } from "./open_mode.ts";
 import type { FileMode, LockedMode } from "./open_mode.ts";
 
-/** How to open and lock a file. */
+/**
+ * Options for opening and locking a file. An option that is `undefined` is
+ * treated as absent.
+ */
 export interface LockOptions extends AcquireOptions {
   /**
-   * How the file is opened.
+   * The mode in which to open the file, as in fopen(3).
    *
    * @default {"a"}
    */
-  mode?: FileMode;
+  mode?: FileMode | undefined;
   /**
-   * `LOCK_EX` or `LOCK_SH`, with or without `LOCK_NB`.
+   * {@linkcode LOCK_EX} or {@linkcode LOCK_SH}, alone or with
+   * {@linkcode LOCK_NB}.
    *
    * @default {LOCK_EX | LOCK_NB}
    */
-  flags?: LockFlags;
+  flags?: LockFlags | undefined;
   /**
-   * Permission bits of a file that has to be created, less the umask.
+   * The permission bits of a new file, before the umask is applied.
    *
    * @default {0o666}
    */
-  creationMode?: number;
+  creationMode?: number | undefined;
   /**
-   * Which of the system's locks to take; everybody must take the same kind.
-   * `"flock"` is flock(2). `"ofd"` is a record lock of the open file, which
-   * excludes within the process too, and meets those of fcntl(2) and lockf(3).
-   * `"lockf"` is a record lock of the process: it does **not** exclude within
-   * the process, and is lost as soon as any part of the process closes the
-   * file. A record lock that is exclusive needs a mode that writes, a shared
-   * one a mode that reads. See `docs/lockers.md`.
+   * The type of lock. All programs that use the file must use the same type.
+   *
+   * - `"flock"` is a lock of flock(2).
+   * - `"ofd"` is a record lock of fcntl(2) that belongs to the open file. It
+   *   also excludes within the process, and conflicts with lockf(3).
+   * - `"lockf"` is a record lock of fcntl(2) that belongs to the process. It
+   *   does **not** exclude within the process. The kernel releases it when any
+   *   part of the process closes the file.
+   *
+   * An exclusive record lock requires a mode that writes, a shared one a mode
+   * that reads. See `docs/lockers.md`.
    *
    * @default {"flock"}
    */
-  locker?: "flock" | "ofd" | "lockf";
+  locker?: "flock" | "ofd" | "lockf" | undefined;
   /**
-   * The bytes to lock, with the lockers `"ofd"` and `"lockf"`: `length` of
-   * them, 1 or more, from `start` on, 0 or more, whether or not the file has
-   * as many. Without it the whole file is locked, however long it grows.
+   * The range of bytes to lock, for the lockers `"ofd"` and `"lockf"`. `start`
+   * is the first byte, 0 or more; `length` is the number of bytes, 1 or more.
+   * The range may extend past the end of the file. By default, the lock covers
+   * the whole file, and the bytes that are appended to it.
    */
-  range?: { start: number; length: number };
+  range?: { start: number; length: number } | undefined;
   /**
-   * Whether errors of unlocking and closing are thrown. The lock is gone
-   * either way.
+   * Whether to throw the errors of unlocking and closing the file. The lock is
+   * released in either case.
    *
    * @default {false}
    */
-  throwOnReleaseError?: boolean;
+  throwOnReleaseError?: boolean | undefined;
 }
 
-/** How to make a file that exists only while it is locked. */
+/** Options for a file that exists only while it is locked. */
 export type TemporaryFileLockOptions = Omit<
   LockOptions,
   "mode" | "locker" | "range"
 >;
 
-/** What a semaphore is called, where its files are, and how to wait. */
+/**
+ * Options for a semaphore. An option that is `undefined` is treated as absent.
+ */
 export interface BoundedSemaphoreOptions
   extends
     AcquireOptions,
     Pick<LockOptions, "creationMode" | "throwOnReleaseError"> {
   /**
-   * What all who share the semaphore call it.
+   * The name of the semaphore. Programs that use the same name, pattern and
+   * directory share the semaphore.
    *
    * @default {"bounded_semaphore"}
    */
-  name?: string;
+  name?: string | undefined;
   /**
-   * How its files are called: `{name}`, and `{number}` with or without a width.
+   * The pattern of the file names, in the syntax of Python's `str.format`. It
+   * may contain `{name}`, and must contain `{number}`, which may have a width.
    *
    * @default {"{name}.{number:02d}.lock"}
    */
-  filenamePattern?: string;
+  filenamePattern?: string | undefined;
   /**
-   * Where its files are; it must exist. Asking for the default needs
-   * `--allow-env` and `--allow-sys` on Deno.
+   * The directory of the files, which must exist. On Deno, the default
+   * requires `--allow-env` and `--allow-sys`.
    *
    * @default {os.tmpdir()}
    */
-  directory?: string | URL;
+  directory?: string | URL | undefined;
 }
 
-/** {@linkcode BoundedSemaphoreOptions} with every option filled in. */
+/** {@linkcode BoundedSemaphoreOptions} with all defaults applied. */
 export interface SemaphoreSettings extends LockSettings {
   readonly name: string;
   readonly filenamePattern: string;
   readonly directory: string;
 }
 
-/** {@linkcode LockOptions} with every option filled in. */
+/** {@linkcode LockOptions} with all defaults applied. */
 export interface LockSettings {
   readonly mode: LockedMode;
   readonly exclusive: boolean;
@@ -142,7 +159,7 @@ const TEMPORARY_OPTIONS = LOCK_OPTIONS.filter((name) =>
   !["mode", "locker", "range"].includes(name)
 );
 
-/** Checks the options of a lock and fills in the defaults. */
+/** Checks the options of a lock and applies the defaults. */
 export function resolveLockOptions(options: LockOptions = {}): LockSettings {
   rejectUnknownOptions(options, LOCK_OPTIONS);
   const {
@@ -158,8 +175,8 @@ export function resolveLockOptions(options: LockOptions = {}): LockSettings {
   }
   if (kind === "shared" && mode.truncate) {
     throw new RangeError(
-      `mode "${mode.name}" empties the file and flags share it; ` +
-        "use LOCK_EX or another mode",
+      `mode "${mode.name}" truncates the file, which flags with LOCK_SH do ` +
+        "not permit; use LOCK_EX or another mode",
     );
   }
   checkPermissions("creationMode", creationMode);
@@ -175,14 +192,14 @@ export function resolveLockOptions(options: LockOptions = {}): LockSettings {
     throwOnReleaseError,
     wait: resolveWait(options, {
       ...WAIT_FOREVER,
-      timeout: blocking ? Infinity : DEFAULT_TIMEOUT,
+      timeout: blocking ? Infinity : DEFAULT_TIMEOUT_MS,
     }),
   };
 }
 
 /**
- * {@linkcode resolveLockOptions} for files that are of no use but to be locked: who
- * meets another holder is not meant to wait, unless something says so.
+ * Checks the options of a lock whose file exists only while it is locked. By
+ * default, such a lock fails at once if another holder has it.
  */
 export function resolveTemporaryOptions(
   options: TemporaryFileLockOptions = {},
@@ -195,7 +212,7 @@ export function resolveTemporaryOptions(
   return blocking ? settings : { ...settings, wait: failFast(options) };
 }
 
-/** {@linkcode resolveTemporaryOptions} for a lock that cannot be shared. */
+/** Checks the options of a PID file, whose lock is always exclusive. */
 export function resolvePidOptions(
   options?: TemporaryFileLockOptions,
 ): LockSettings {
@@ -204,7 +221,7 @@ export function resolvePidOptions(
   throw new RangeError("flags must be LOCK_EX: a PID file has one holder");
 }
 
-/** Checks the options of a semaphore and fills in the defaults. */
+/** Checks the options of a semaphore and applies the defaults. */
 export function resolveSemaphoreOptions(
   options: BoundedSemaphoreOptions = {},
 ): SemaphoreSettings {

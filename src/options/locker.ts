@@ -1,85 +1,69 @@
-/** The kinds of locks that a system has, and what each needs. */
+/**
+ * The options `locker` and `range`. `docs/lockers.md` says which lock types
+ * conflict with each other.
+ *
+ * `"lockf"` does not exclude within a process, and portalock does not add that:
+ * any close of the file in the process would still release the lock.
+ *
+ * @module
+ */
 
-import { inspect } from "node:util";
 import type { LockerSettings } from "../../ffi/types.ts";
 import type { LockedMode } from "./open_mode.ts";
+import { formatList, rejectUnknownOptions, throwInvalid } from "./validate.ts";
 
-const LOCKERS: readonly unknown[] = [
+const LOCKERS = [
   "flock",
   "ofd",
   "lockf",
-] satisfies LockerSettings["name"][];
+] as const satisfies readonly LockerSettings["name"][];
 
 /**
  * Checks the options `locker` and `range`.
  *
- * @throws {TypeError} If one of them is of the wrong type.
- * @throws {RangeError} If one has an impossible value, or the locker no ranges.
+ * @throws {TypeError} If an option is of the wrong type.
+ * @throws {RangeError} If an option has an invalid value, or if `range` is
+ * given and the locker does not support ranges.
  */
 export function resolveLocker(
   name: LockerSettings["name"] = "flock",
-  range?: LockerSettings["range"],
+  range?: { start: number; length: number } | undefined,
 ): LockerSettings {
   if (!LOCKERS.includes(name)) {
-    const message = `locker must be one of ${LOCKERS.join(", ")}, not ${
-      inspect(name)
-    }`;
-    throw typeof name === "string"
-      ? new RangeError(message)
-      : new TypeError(message);
+    throwInvalid("locker", `one of ${formatList(LOCKERS)}`, name, "string");
   }
   if (range === undefined) return { name };
-  if (range === null || typeof range !== "object") {
-    throw new TypeError(
-      `range must be an object with start and length, not ${inspect(range)}`,
-    );
-  }
+  rejectUnknownOptions(range, ["start", "length"], "range");
   if (name === "flock") {
     throw new RangeError(
-      'range needs the locker "ofd" or "lockf"; "flock" locks whole files',
+      'range requires the locker "ofd" or "lockf": "flock" locks whole files',
     );
   }
-  return { name, range: checkRange(range) };
-}
-
-function checkRange(
-  range: NonNullable<LockerSettings["range"]>,
-): LockerSettings["range"] {
-  const unknown = Object.keys(range).find((key) =>
-    key !== "start" && key !== "length"
-  );
-  if (unknown !== undefined) {
-    throw new TypeError(`range has start and length, not ${unknown}`);
-  }
   const { start, length } = range;
-  checkBytes("start", start, 0);
-  checkBytes("length", length, 1);
+  checkByteCount("start", start, 0);
+  checkByteCount("length", length, 1);
   if (!Number.isSafeInteger(start + length)) {
     throw new RangeError(
-      `range must end at ${Number.MAX_SAFE_INTEGER} or before, not ${
-        inspect(range)
+      `range must end at ${Number.MAX_SAFE_INTEGER} or before, not at ${
+        start + length
       }`,
     );
   }
-  return { start, length };
+  return { name, range: { start, length } };
 }
 
-function checkBytes(name: string, value: number, least: number): void {
-  if (Number.isSafeInteger(value) && value >= least) return;
-  const message =
-    `range.${name} must be a whole number of bytes, ${least} or more, not ${
-      inspect(value)
-    }`;
-  throw typeof value === "number"
-    ? new RangeError(message)
-    : new TypeError(message);
+function checkByteCount(name: string, value: number, min: number): void {
+  if (Number.isSafeInteger(value) && value >= min) return;
+  const valid = `a whole number of bytes, ${min} or more`;
+  throwInvalid(`range.${name}`, valid, value, "number");
 }
 
 /**
- * Record locks go by how the file is open: who cannot write can exclude nobody,
- * and who cannot read can share with nobody.
+ * Checks that the mode permits the lock. fcntl(2) requires a file open for
+ * writing for an exclusive record lock, and one open for reading for a shared
+ * record lock.
  *
- * @throws {RangeError} If the mode and the kind of lock do not go together.
+ * @throws {RangeError} If the mode does not permit the lock.
  */
 export function checkModeAllowsLock(
   { name }: LockerSettings,
@@ -90,6 +74,6 @@ export function checkModeAllowsLock(
   const [flag, verb] = exclusive ? ["LOCK_EX", "write"] : ["LOCK_SH", "read"];
   throw new RangeError(
     `mode "${mode.name}" cannot ${verb}, which flags with ${flag} and the ` +
-      `locker "${name}" need; use mode "${mode.name[0]}+"`,
+      `locker "${name}" require; use mode "${mode.name}+"`,
   );
 }

@@ -1,25 +1,36 @@
-/** The modes of fopen(3), and how each opens a file that is to be locked. */
+/**
+ * The modes of fopen(3), and how each of them opens a file under a lock.
+ *
+ * @module
+ */
 
-import { inspect } from "node:util";
 import type { OpenMode } from "../../ffi/types.ts";
+import { formatList, throwInvalid } from "./validate.ts";
 
 /**
- * How a file is opened: `"r"` reads, `"w"` empties and writes, `"a"` appends,
- * `"x"` writes a file that must not exist; `+` adds the other direction. Only
- * `"r"` and `"r+"` need an existing file. `"w"` and `"w+"` empty the file once
- * the lock is held, never before.
+ * How a file is opened, as in fopen(3).
+ *
+ * - `"r"` reads an existing file.
+ * - `"w"` truncates the file once the lock is held, never before, and writes.
+ * - `"a"` appends.
+ * - `"x"` creates a file that must not exist, and writes.
+ *
+ * A `+` adds the other direction. Except for `"r"` and `"r+"`, a missing file
+ * is created.
  */
 export type FileMode = "r" | "r+" | "w" | "w+" | "a" | "a+" | "x" | "x+";
 
 /** An {@linkcode OpenMode} with what happens under the lock. */
 export interface LockedMode extends OpenMode {
   readonly name: FileMode;
-  /** Whether the content goes once the lock is held. */
+  /** Whether the file is truncated once the lock is held. */
   readonly truncate: boolean;
 }
 
-const MODES: Record<string, LockedMode> = Object.fromEntries(
-  (["r", "r+", "w", "w+", "a", "a+", "x", "x+"] as const).map((name) => {
+const NAMES = ["r", "r+", "w", "w+", "a", "a+", "x", "x+"] as const;
+
+const MODES: ReadonlyMap<unknown, LockedMode> = new Map(
+  NAMES.map((name) => {
     const [letter, plus] = name;
     return [name, {
       name,
@@ -34,18 +45,13 @@ const MODES: Record<string, LockedMode> = Object.fromEntries(
 );
 
 /**
- * Looks a mode up.
+ * Looks up a mode.
  *
- * @throws {RangeError} If there is no such mode.
+ * @throws {TypeError} If `mode` is not a string.
+ * @throws {RangeError} If `mode` is not the name of a mode.
  */
 export function parseMode(mode: FileMode): LockedMode {
-  if (typeof mode === "string" && Object.hasOwn(MODES, mode)) {
-    return MODES[mode];
-  }
-  const message = `mode must be one of ${Object.keys(MODES).join(", ")}, not ${
-    inspect(mode)
-  }`;
-  throw typeof mode === "string"
-    ? new RangeError(message)
-    : new TypeError(message);
+  const found = MODES.get(mode);
+  if (found !== undefined) return found;
+  throwInvalid("mode", `one of ${formatList(NAMES)}`, mode, "string");
 }

@@ -1,44 +1,83 @@
-/** What options and arguments are held against. */
+/**
+ * Checks the values of options and arguments. A message names the option, what
+ * it must be and what it is.
+ *
+ * @module
+ */
 
 import { fileURLToPath } from "node:url";
 import { inspect } from "node:util";
 
+/** Formats a value for a message, a string in double quotes. */
+export function formatValue(value: unknown): string {
+  return typeof value === "string" ? JSON.stringify(value) : inspect(value);
+}
+
+/** Formats the strings that an option accepts: `"flock", "ofd"`. */
+export function formatList(values: Iterable<string>): string {
+  return Array.from(values, (value) => JSON.stringify(value)).join(", ");
+}
+
 /**
- * Checks the path of a lock and resolves a URL.
+ * Throws the error for an invalid value: a `RangeError` if the value is of the
+ * right `type`, or else a `TypeError`.
+ */
+export function throwInvalid(
+  name: string,
+  expected: string,
+  value: unknown,
+  type?: "number" | "string",
+): never {
+  const message = `${name} must be ${expected}, not ${formatValue(value)}`;
+  const actual = typeof value;
+  throw actual === type ? new RangeError(message) : new TypeError(message);
+}
+
+/**
+ * Checks the path of a file and converts a URL to a path.
  *
- * @throws {TypeError} If it is neither a string nor a `file:` URL.
- * @throws {RangeError} If it is empty or has a NUL.
+ * @throws {TypeError} If the path is neither a string nor a `file:` URL.
+ * @throws {RangeError} If the path is empty or contains a NUL character.
  */
 export function filePath(path: string | URL, what = "path"): string {
   if (typeof path !== "string" && !(path instanceof URL)) {
-    throw new TypeError(
-      `${what} must be a string or a file: URL, not ${inspect(path)}`,
-    );
+    throwInvalid(what, "a string or a file: URL", path);
   }
   const name = typeof path === "string" ? path : fileURLToPath(path);
   if (name === "") throw new RangeError(`${what} must not be empty`);
   if (name.includes("\0")) {
-    throw new RangeError(`${what} must not contain a NUL: ${inspect(name)}`);
+    throw new RangeError(
+      `${what} must not contain a NUL character, not ${formatValue(name)}`,
+    );
   }
   return name;
 }
 
-/** A mistyped option would otherwise be a promise that nobody keeps. */
+/**
+ * Rejects unknown option names, so that a typo, or Python's `check_interval`,
+ * does not silently disable an option.
+ *
+ * @throws {TypeError} If `options` is not an object or has an unknown name.
+ */
 export function rejectUnknownOptions(
   options: object,
   known: readonly string[],
+  what = "options",
 ): void {
   if (options === null || typeof options !== "object") {
-    throw new TypeError(`options must be an object, not ${inspect(options)}`);
+    throwInvalid(what, "an object", options);
   }
   const unknown = Object.keys(options).find((name) => !known.includes(name));
   if (unknown !== undefined) {
     throw new TypeError(
-      `unknown option ${unknown}; the options are ${known.join(", ")}`,
+      `unknown option ${JSON.stringify(unknown)}` +
+        (what === "options" ? "" : ` in ${what}`) +
+        ` (expected one of ${known.join(", ")})`,
     );
   }
 }
 
+/** Checks a number of milliseconds; `wanted` describes the valid ones. */
 export function checkDuration(
   name: string,
   value: number,
@@ -46,60 +85,43 @@ export function checkDuration(
   wanted: string,
 ): void {
   if (typeof value === "number" && valid) return;
-  const message = `${name} must be a number of milliseconds, ${wanted}, not ${
-    inspect(value)
-  }`;
-  throw typeof value === "number"
-    ? new RangeError(message)
-    : new TypeError(message);
+  throwInvalid(name, `a number of milliseconds, ${wanted}`, value, "number");
 }
 
-/** Checks permission bits as chmod(2) takes them. */
+/** Checks permission bits, as in chmod(2). */
 export function checkPermissions(name: string, value: number): void {
   if (Number.isInteger(value) && value >= 0 && value <= 0o7777) return;
-  const message = `${name} must be permission bits from 0 to 0o7777, not ${
-    inspect(value)
-  }`;
-  throw typeof value === "number"
-    ? new RangeError(message)
-    : new TypeError(message);
+  throwInvalid(name, "permission bits from 0 to 0o7777", value, "number");
 }
 
+/** Checks a boolean option. */
 export function checkBoolean(name: string, value: boolean): void {
-  if (typeof value !== "boolean") {
-    throw new TypeError(`${name} must be a boolean, not ${inspect(value)}`);
-  }
+  if (typeof value !== "boolean") throwInvalid(name, "a boolean", value);
 }
 
+/** Checks a callback. */
 export function checkFunction(name: string, value: unknown): void {
-  if (typeof value !== "function") {
-    throw new TypeError(`${name} must be a function, not ${inspect(value)}`);
-  }
+  if (typeof value !== "function") throwInvalid(name, "a function", value);
 }
 
+/** Checks a string that becomes a part of a file name. */
 export function checkFileNamePart(name: string, value: string): void {
-  if (typeof value !== "string") {
-    throw new TypeError(`${name} must be a string, not ${inspect(value)}`);
-  }
+  if (typeof value !== "string") throwInvalid(name, "a string", value);
   if (value === "" || /[/\\\0]/.test(value)) {
-    throw new RangeError(
-      `${name} must be part of a file name, not ${inspect(value)}`,
-    );
+    throwInvalid(name, "a part of a file name", value, "string");
   }
 }
 
-/** Checks how many may hold a semaphore. */
+/** Checks the number of slots of a semaphore. */
 export function checkMaximum(maximum: number): number {
   if (Number.isSafeInteger(maximum) && maximum > 0) return maximum;
-  const message = `maximum must be a whole number, 1 or more, not ${
-    inspect(maximum)
-  }`;
-  throw typeof maximum === "number"
-    ? new RangeError(message)
-    : new TypeError(message);
+  throwInvalid("maximum", "a whole number, 1 or more", maximum, "number");
 }
 
-/** Not `instanceof`: a signal may come from another realm or a polyfill. */
+/**
+ * Returns whether a value is an `AbortSignal`. Does not use `instanceof`,
+ * because the signal may come from another realm or a polyfill.
+ */
 export function isAbortSignal(value: AbortSignal): boolean {
   return typeof value?.aborted === "boolean" &&
     typeof value.addEventListener === "function";

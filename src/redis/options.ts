@@ -3,7 +3,7 @@
 import { inspect } from "node:util";
 import {
   ACQUIRE_OPTIONS,
-  DEFAULT_TIMEOUT,
+  DEFAULT_TIMEOUT_MS,
   resolveWait,
   WAIT_FOREVER,
 } from "../options/acquire_options.ts";
@@ -119,7 +119,7 @@ export function resolveRedisOptions(
   options: RedisSemaphoreOptions = {},
 ): RedisSettings {
   rejectUnknownOptions(options, SEMAPHORE_OPTIONS);
-  const { unavailableTimeout = DEFAULT_TIMEOUT } = options;
+  const { unavailableTimeout = DEFAULT_TIMEOUT_MS } = options;
   checkDuration(
     "unavailableTimeout",
     unavailableTimeout,
@@ -128,7 +128,7 @@ export function resolveRedisOptions(
   );
   const wait = resolveWait(options, {
     ...WAIT_FOREVER,
-    timeout: DEFAULT_TIMEOUT,
+    timeout: DEFAULT_TIMEOUT_MS,
   });
   return { source: source(options), unavailableTimeout, wait };
 }

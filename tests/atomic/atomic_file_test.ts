@@ -61,7 +61,7 @@ test(
           assert.equal(error.code, "EEXIST");
           assert.equal(error.path, at(name));
           assert.equal(error.preservedPath, null);
-          assert.match(error.message, /^Cannot write .*: it exists already$/);
+          assert.match(error.message, /^Cannot write .*: already exists; pass/);
           return true;
         });
       }
@@ -379,7 +379,7 @@ test("an AtomicFile can be committed once, and discarding it then does nothing",
   const closed = (by: string) => ({
     name: "LockException",
     code: "EBADF",
-    message: new RegExp(`^Cannot \\w+ .*: ${by}\\(\\) has closed it$`),
+    message: new RegExp(`^Cannot \\w+ .*: already closed by ${by}\\(\\)$`),
   });
   for (const name of ["commit", "commitSync", "discard"] as const) {
     const file = await openAtomic(path, REPLACE);
@@ -486,7 +486,7 @@ test("atomic writing refuses bad input before it makes anything", async () => {
   const typeError = (message: RegExp) => ({ name: "TypeError", message });
   const rangeError = (message: RegExp) => ({ name: "RangeError", message });
   const options: [unknown, object][] = [
-    [{ overwrite: true }, typeError(/unknown option overwrite/)],
+    [{ overwrite: true }, typeError(/unknown option "overwrite"/)],
     [{ replace: 1 }, typeError(/replace must be a boolean/)],
     [{ durable: "no" }, typeError(/durable must be a boolean/)],
     [{ creationMode: 0o10000 }, rangeError(/creationMode/)],

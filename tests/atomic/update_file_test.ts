@@ -152,7 +152,7 @@ test("updateFile() changes bytes as they are, and refuses text that is no UTF-8"
   fs.writeFileSync(path, Uint8Array.of(0xef, 0xbb, 0xbf, 0xff));
   await assert.rejects(updateFile(path, (text) => text + "1"), {
     name: "LockException",
-    message: /no UTF-8; use encoding null/,
+    message: /not valid UTF-8; pass encoding: null/,
   });
   await updateFile(path, (bytes) => {
     bytes[3] = 0x31;
@@ -174,7 +174,7 @@ test("updateFile() checks everything before it touches anything", async () => {
     [[path], { name: "TypeError", message: /change must be a function/ }],
     [[path, more, { wait: 1 }], {
       name: "TypeError",
-      message: /unknown option wait; .*encoding/,
+      message: /unknown option "wait" .*encoding/,
     }],
     [[path, more, { encoding: "latin1" }], {
       name: "RangeError",

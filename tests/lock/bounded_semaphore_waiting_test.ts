@@ -607,7 +607,7 @@ for (const form of FORMS) {
         const closed = dir.semaphore(1, { name: "t" });
         await assert.rejects(async () => await closed[form](), {
           code: "EACCES",
-          message: /belongs to user 0/,
+          message: /owned by user 0/,
         });
         const missing = dir.semaphore(1, { name: "u" });
         await assert.rejects(async () => await missing[form](), {

@@ -389,7 +389,7 @@ test("lockAll() refuses bad input before anything is opened", async () => {
       [[a, 5], "TypeError", /path must be/],
       [[a, ""], "RangeError", /path must not be empty/],
       [[a, "b\0"], "RangeError", /NUL/],
-      [[a], "TypeError", /unknown option time/, { time: 1 }],
+      [[a], "TypeError", /unknown option "time"/, { time: 1 }],
       [[a], "RangeError", /timeout/, { timeout: -1 }],
       [[a], "RangeError", /mode/, { mode: "q" }],
       [[], "RangeError", /timeout/, { timeout: -1 }],

@@ -483,9 +483,9 @@ for (const form of FORMS) {
     const path = join(dir.path, "a.lock");
     const cases = [
       ["ENOLCK", 37, LockException, /injected ENOLCK \(ENOLCK\)$/],
-      ["EBADF", 9, LockException, /only what is open for.*use mode "r\+"/],
+      ["EBADF", 9, LockException, /requires a file open for.*use mode "r\+"/],
       ["EINVAL", 22, "LockUnsupported", /record locks.*use the locker "flock"/],
-      ["EDEADLK", 35, LockException, /its holder waits for a lock of this/],
+      ["EDEADLK", 35, LockException, /its holder waits for a lock that this/],
     ] as const;
     for (const [code, errno, kind, message] of cases) {
       let attempts = 0;

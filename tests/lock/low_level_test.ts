@@ -327,7 +327,7 @@ test("lock() has no option but signal", async () => {
   const options = { timeout: 5 } as { signal?: AbortSignal };
   await assert.rejects(lock(it.fds[0], LOCK_EX, options), {
     name: "TypeError",
-    message: "unknown option timeout; the options are signal",
+    message: 'unknown option "timeout" (expected one of signal)',
   });
   await lock(it.fds[1], LOCK_EX | LOCK_NB);
 }, "descriptors");

@@ -804,7 +804,7 @@ test(
       for (const kind of ["Lock", "RLock", "TemporaryFileLock"]) {
         const named = {
           code: "EACCES",
-          message: /EACCES.*belongs to user 0\)|denied.*belongs to user 0\)/,
+          message: /EACCES.*owned by user 0\)|denied.*owned by user 0\)/,
         };
         await assert.rejects(worker.ask("hold", kind, path), named);
         await assert.rejects(worker.ask("holdSync", kind, path), named);
@@ -825,14 +825,14 @@ test("the error of a lock file that may not be opened names its owner", async ()
   const path = join(dir.path, "a.lock");
   fs.writeFileSync(path, "");
   const { uid } = fs.statSync(path);
-  const named = new RegExp(`^injected EACCES \\(it belongs to user ${uid}\\)$`);
+  const named = new RegExp(`^injected EACCES \\(owned by user ${uid}\\)$`);
   await withNative(() => ({ open: refused, openSync: refused }), async () => {
     for (const [, acquire] of FORMS) {
       await assert.rejects(
         async () => await acquire(new TemporaryFileLock(path)),
         (error: Error) => {
           assert.match(error.message, named);
-          assert.match(error.stack!, /injected EACCES \(it belongs/);
+          assert.match(error.stack!, /injected EACCES \(owned by/);
           return true;
         },
       );

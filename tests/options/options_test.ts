@@ -147,7 +147,11 @@ for (
     [{ start: 0, length: 0 }, "RangeError", /^range\.length must/],
     [{ start: 0, length: Infinity }, "RangeError", /^range\.length must/],
     [{ start: 2 ** 53 - 2, length: 2 }, "RangeError", /^range must end/],
-    [{ start: 0, length: 1, whence: 0 }, "TypeError", /not whence$/],
+    [
+      { start: 0, length: 1, whence: 0 },
+      "TypeError",
+      /^unknown option "whence" in/,
+    ],
   ] as const
 ) {
   test(`new Lock() refuses the range ${JSON.stringify(range, shown)}`, () => {

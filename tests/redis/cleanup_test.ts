@@ -294,7 +294,7 @@ for (const runtime of runtimes) {
     assert.equal(warnings.length, 1, `${warnings}`);
     assert.match(
       warnings[0],
-      /^PortalockWarning The lock on ending was collected, not released/,
+      /^PortalockWarning The lock on ending was garbage-collected while held/,
     );
     await worker.ended;
   });
