@@ -18,7 +18,7 @@ export interface LockEvent extends ErrorSubject {
   /** Milliseconds from the call of `acquire()` to the lock. */
   readonly waited?: number;
   /** Milliseconds from the lock to its release. */
-  readonly held?: number;
+  readonly held?: number | undefined;
 }
 
 const channels = {
