@@ -27,7 +27,19 @@ import {
 export async function start(name) {
   installAll();
   const [program, ...args] = command(join(root, "scripts", `${name}.ts`));
-  const child = spawn(program, [...args, ...process.argv.slice(2)], {
+  await become(program, [...args, ...process.argv.slice(2)]);
+}
+
+/**
+ * Runs a program in the place of this process: forwards signals to it, and
+ * exits with its status.
+ *
+ * @param {string} program
+ * @param {string[]} args
+ * @returns {Promise<void>}
+ */
+export async function become(program, args) {
+  const child = spawn(program, args, {
     stdio: "inherit",
     // npm runs on this Node, and "node" in the tests is this Node.
     env: { PORTALOCK_NODE: process.execPath, ...process.env },

@@ -55,8 +55,7 @@ interface Fault {
   name: string;
   /** How often it happens, in relation to the others. */
   weight: number;
-  /** Returns what has to be awaited before the run ends. */
-  cause(run: Run, killed: Map<string, number>): Promise<Promise<void> | void>;
+  cause(run: Run, killed: Map<string, number>): Promise<void> | void;
 }
 
 const FAULTS: readonly Fault[] = [
@@ -73,7 +72,7 @@ const FAULTS: readonly Fault[] = [
   {
     name: "stops",
     weight: 1,
-    async cause(run) {
+    cause(run) {
       const one = anyRunning(run);
       if (one === undefined) return;
       const { pid = 0 } = one.child;
