@@ -69,7 +69,9 @@ process.exitCode = failed > 0 ? 1 : 0;
 
 function denoProgram(): string {
   const runtime = runtimes().find(({ name }) => name === "deno");
-  if (runtime === undefined) throw new Error("Cannot check: npm has no Deno");
+  if (runtime === undefined) {
+    throw new Error("Cannot check: npm did not install Deno");
+  }
   return runtime.command[0];
 }
 

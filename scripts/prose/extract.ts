@@ -1,7 +1,7 @@
 /**
  * Separates prose from code. The result has the length and the lines of the
- * source: prose stays, each other character becomes `CODE`, and what stands
- * between two lines of one comment becomes spaces.
+ * source: prose stays, each other character becomes `CODE`, and the marks
+ * between two lines of one comment become spaces.
  */
 
 /** Stands for a character that is not prose, so that no phrase spans it. */

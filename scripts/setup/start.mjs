@@ -73,7 +73,7 @@ function command(script) {
   const bun = installedProgram("bun");
   if (existsSync(bun)) return [bun, script];
   throw new Error(
-    `Cannot run ${script}: npm has no Node 26, Deno or Bun for ` +
+    `Cannot run ${script}: npm did not install Node 26, Deno or Bun for ` +
       `${process.platform}-${process.arch}`,
   );
 }

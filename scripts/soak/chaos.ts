@@ -19,7 +19,7 @@ const MAX_PROBLEMS = 10;
 /** How often each fault happened, and how fast losses were detected. */
 export type FaultCounts = Record<string, number>;
 
-/** Returns a random element, or `undefined` if there is none. */
+/** Returns a random element, or `undefined` if the list is empty. */
 function any<T>(list: readonly T[]): T | undefined {
   return list[Math.floor(Math.random() * list.length)];
 }

@@ -14,7 +14,7 @@ import { join } from "node:path";
  */
 const ENTER = `
 local inside, last = KEYS[1], KEYS[2]
-local me, who, kind, lives, token = unpack(ARGV)
+local me, name, kind, lives, token = unpack(ARGV)
 local function alive(channel)
   return redis.call('PUBSUB', 'NUMSUB', channel)[2] > 0
 end
@@ -27,10 +27,10 @@ for i = 1, #all, 2 do
     redis.call('HDEL', inside, all[i])
   elseif kind == 'x' or itsKind == 'x' then
     answer[#answer + 1] = 'overlap ' .. other .. ' ' .. itsKind .. ' ' ..
-      who .. ' ' .. kind
+      name .. ' ' .. kind
   end
 end
-redis.call('HSET', inside, me, who .. ' ' .. kind .. ' ' .. lives)
+redis.call('HSET', inside, me, name .. ' ' .. kind .. ' ' .. lives)
 if token ~= '' then
   local number = tonumber(token)
   local any, writer = unpack(redis.call('HMGET', last, 'any', 'writer'))

@@ -69,7 +69,7 @@ const PARTS: Record<string, (pythons: string[]) => string[]> = {
 /** How long a part runs. */
 export interface PartOptions {
   seconds: number;
-  /** If it is not 0, the part ends after so many sections of this package. */
+  /** If it is not 0, the part ends after this number of sections of this package. */
   sections: number;
 }
 

@@ -81,10 +81,10 @@ test("a banned phrase is found in Python, C, shell and YAML", () => {
 });
 
 test("a rule with a capital letter depends on the case", () => {
-  const rules = parseRules("Should it -> if it");
+  const rules = parseRules("Would it -> if it");
   const found = (text: string) => checkText("a.md", text, rules).length;
-  assert.equal(found("Should it end, call it."), 1);
-  assert.equal(found("Why should it end?"), 0);
+  assert.equal(found("Would it end, call it."), 1);
+  assert.equal(found("Why would it end?"), 0);
 });
 
 test("a line that is not a rule is an error", () => {
