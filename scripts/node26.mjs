@@ -11,10 +11,12 @@ import { become } from "./setup/start.mjs";
 
 installAll();
 const args = process.argv.slice(2);
-const namesFile = args.some((argument) => argument.endsWith(".ts"));
+const isFile = (/** @type {string} */ argument) => argument.endsWith(".ts");
+const files = args.filter(isFile);
 await become(installedNode(26), [
   "--test",
   "--test-concurrency=1",
-  ...args,
-  ...namesFile ? [] : ["tests/**/*_test.ts"],
+  // Node does not take options after files.
+  ...args.filter((argument) => !isFile(argument)),
+  ...files.length > 0 ? files : ["tests/**/*_test.ts"],
 ]);
