@@ -13,7 +13,6 @@ import { command } from "./shared/command.ts";
 import { selectFiles, testFiles } from "./test/files.ts";
 import {
   type Job,
-  type JobOptions,
   type JobResult,
   killJobsOnSignal,
   runAll,
@@ -33,7 +32,7 @@ import {
   writeSummary,
 } from "./test/report.ts";
 import { type Runner, runnersFor, SUITES } from "./test/runners.ts";
-import { expectedSeconds, runnersOf } from "./test/table.ts";
+import { expectedSeconds, runnersOf, runsOnce } from "./test/table.ts";
 import { testEnvironment } from "./test/environment.ts";
 import { missingTests } from "./verified.ts";
 
@@ -66,17 +65,18 @@ async function run(
   const chosen = runners.filter(({ name }) => only?.includes(name) ?? true);
   const isWhole = only === null && named.length === 0 && pattern === null;
   const all = jobsFor(files, chosen);
-  const how: JobOptions = {
-    results,
-    env: testEnvironment(),
-    pattern,
-    timeoutMs,
-  };
+  const how = { results, pattern, timeoutMs };
+  const env = testEnvironment(runtimes());
+  // What runs only once has to check Node 24, too.
+  const onceEnv = testEnvironment([...runtimes(), ...node24()]);
   const finished: JobResult[] = [];
   const show = progress(all.length, named.length > 0 || pattern !== null);
   const others: Counts = { passed: 0, failed: 0, skipped: 0 };
   const tasks = all.map((job) => async () => {
-    const result = await runJob(job, how);
+    const result = await runJob(job, {
+      ...how,
+      env: runsOnce(job.file) ? onceEnv : env,
+    });
     if (interrupted.aborted) return;
     finished.push(result);
     show(result);

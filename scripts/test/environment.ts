@@ -3,16 +3,22 @@
 import { join } from "node:path";
 import process from "node:process";
 import { newerPortalocker, python } from "../setup/debian.ts";
-import { oldestRuntimes, root, runtimes } from "../setup/mod.ts";
+import { oldestRuntimes, root, type Runtime } from "../setup/mod.ts";
 import { muslBun } from "../setup/musl.ts";
 
-/** Returns the environment variables of test processes. */
-export function testEnvironment(): NodeJS.ProcessEnv {
+/**
+ * Returns the environment variables of test processes.
+ *
+ * @param children The runtimes on which the tests start child processes.
+ */
+export function testEnvironment(
+  children: readonly Runtime[],
+): NodeJS.ProcessEnv {
   return {
     ...process.env,
     PORTALOCK_TEST: JSON.stringify({
       root,
-      runtimes: runtimes(),
+      runtimes: children,
       python: python(),
       newerPortalocker: newerPortalocker(join(root, "build", "python")),
       oldest: oldestRuntimes(),

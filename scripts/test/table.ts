@@ -6,17 +6,20 @@ import type { Runner } from "./runners.ts";
 const SCRIPTS = "scripts/";
 
 /**
- * Files and folders whose tests do not depend on the runtime: they read files,
- * explore a model, or check servers and compilers. They run once, on the first
- * of the chosen runtimes.
+ * Files and folders whose tests do not depend on the runtime that runs them:
+ * they read files, explore a model, check servers and compilers, or start child
+ * processes on every runtime. They run once, on the first of the chosen
+ * runtimes.
  */
 const ONCE: readonly string[] = [
   "architecture_test.ts",
   "ffi/musl_test.ts",
   "ffi/posix_constants_test.ts",
+  "lock/garbage_collection_test.ts",
   "model/",
   "redis/scripts_test.ts",
   "redis/servers_test.ts",
+  "wait/process_exit_test.ts",
   SCRIPTS,
 ];
 
