@@ -1,9 +1,8 @@
-/** Builds `dist/`, the JavaScript and declarations of the npm package. */
+/** Builds `dist/`: the JavaScript and the declarations of the npm package. */
 
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { must, root, systemNode } from "./setup.mjs";
+import { root, runTypeScript } from "./setup/mod.ts";
 
 rmSync(join(root, "dist"), { recursive: true, force: true });
-const tsc = join(root, "node_modules", "typescript", "bin", "tsc");
-must(systemNode(), [tsc, "-p", "tsconfig.npm.json"]);
+runTypeScript("-p", "tsconfig.npm.json");

@@ -1,17 +1,17 @@
 /**
- * What only Debian brings: peers that share locks, a slow file system, and the
- * headers of two C libraries.
+ * Packages of Debian and PyPI that the tests use: programs that share locks, a
+ * slow file system, and the headers of two C libraries.
  */
 
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { connect } from "node:net";
+import { join } from "node:path";
 import process from "node:process";
 import { setTimeout } from "node:timers/promises";
 
-/** Packages, and the file that tells that one is there. */
-const PACKAGES = {
+/** Packages, and a file that exists if the package is installed. */
+const PACKAGES: Record<string, string> = {
   "bindfs": "/usr/bin/bindfs",
   "gcc": "/usr/bin/gcc",
   "libc6-dev": "/usr/include/stdio.h",
@@ -24,62 +24,63 @@ const PACKAGES = {
   "util-linux": "/usr/bin/flock",
 };
 
-/** What runs programs for Windows, and what compiles them. */
-const WINE = {
+/** Wine, which runs Windows programs, and the compiler for them. */
+const WINE: Record<string, string> = {
   "gcc-mingw-w64-x86-64": "/usr/bin/x86_64-w64-mingw32-gcc",
   "wine": "/usr/bin/wine",
   "wine64": "/usr/lib/wine/wine64",
 };
 
-/** Installs what is missing, where that is possible; says so where not. */
-export function installDebianPackages() {
+/** Installs the missing packages; reports them if that is not possible. */
+export function installDebianPackages(): void {
   install(PACKAGES);
 }
 
-/** Whether there is a Wine to run tests with, or one could be installed. */
-export function installWine() {
-  // The programs are for this processor alone.
+/** Returns whether Wine is installed or could be installed. */
+export function installWine(): boolean {
+  // Node and Bun for Windows are installed for x64 only.
   return process.arch === "x64" && install(WINE);
 }
 
-function install(packages) {
-  const missing = Object.keys(packages).filter((name) =>
-    !existsSync(packages[name])
-  );
+function install(packages: Record<string, string>): boolean {
+  const missing = Object.entries(packages)
+    .filter(([, file]) => !existsSync(file)).map(([name]) => name);
   if (missing.length === 0) return true;
   if (process.getuid?.() !== 0 || !succeeds("apt-get", ["--version"])) {
     console.log(
-      `MISSING ${missing.join(", ")}: not root on Debian, so they stay ` +
-        "missing and the tests that need them are skipped",
+      `MISSING ${missing.join(", ")}: not root on Debian, so these packages ` +
+        "are not installed and the tests that need them are skipped",
     );
     return false;
   }
   console.log(`Installing ${missing.join(", ")}`);
-  const arguments_ = ["install", "-y", "--no-install-recommends", ...missing];
+  const args = ["install", "-y", "--no-install-recommends", ...missing];
   const installed = succeeds("apt-get", ["update"]) &&
-    succeeds("apt-get", arguments_);
+    succeeds("apt-get", args);
   if (!installed) console.log(`MISSING ${missing.join(", ")}: apt-get failed`);
   return installed;
 }
 
 /**
- * The version whose newer classes the tests share locks with, and what its
- * RedisLock needs: it cannot even be imported beside Debian's older redis-py.
+ * The portalocker whose newer classes share locks with the tests, and the
+ * redis-py for its RedisLock, which does not work with Debian's older one.
  */
 const NEWER = ["portalocker==4.4.0", "redis==8.1.0"];
 
 /**
  * Installs a newer portalocker than Debian's into a folder that the tests add
- * to Python's path; returns the folder, or `null` where pip cannot.
+ * to Python's path.
+ *
+ * @returns The folder, or `null` if pip cannot install it.
  */
-export function newerPortalocker(folder) {
+export function newerPortalocker(folder: string): string | null {
   const missing = NEWER.filter((name) =>
     !existsSync(join(folder, `${name.replace("==", "-")}.dist-info`))
   );
   if (missing.length === 0) return folder;
   const names = missing.join(", ");
   console.log(`Installing ${names}`);
-  // What an earlier version of this has left is replaced.
+  // --upgrade replaces an older version in the folder.
   const options = ["--quiet", "--no-deps", "--retries=0", "--upgrade"];
   const install = ["-m", "pip", "install", ...options];
   const installed = ["/usr/bin/python3", "python3", "python"].some((name) =>
@@ -93,33 +94,33 @@ export function newerPortalocker(folder) {
   return null;
 }
 
-/** A Python that has portalocker, or `null`. */
-export function python() {
+/** Returns a Python that has portalocker, or `null`. */
+export function python(): string | null {
   return ["/usr/bin/python3", "python3", "python"].find((name) =>
     succeeds(name, ["-c", "import portalocker"])
   ) ?? null;
 }
 
 /**
- * A Redis server where everybody expects one, for examples. It is the one that
- * is there already or else one of our own; `null` if there can be none.
+ * Returns a Redis server on the default port, for examples: the one that runs
+ * already, or a new one; `null` if `redis-server` is not installed.
  */
-export async function defaultRedis() {
+export async function defaultRedis(): Promise<{ kill(): unknown } | null> {
   const port = 6379;
   if (await listens(port)) return { kill() {} };
   const options = ["--port", `${port}`, "--save", "", "--bind", "127.0.0.1"];
   const server = spawn("redis-server", options, { stdio: "ignore" });
-  const missing = new Promise((resolve) => server.on("error", resolve));
+  const missing = new Promise<Error>((resolve) => server.on("error", resolve));
   for (let attempt = 0; attempt < 100; attempt++) {
     if (await listens(port)) return server;
-    const gone = await Promise.race([missing, setTimeout(50)]);
-    if (gone !== undefined || server.exitCode !== null) return null;
+    const error = await Promise.race([missing, setTimeout(50)]);
+    if (error !== undefined || server.exitCode !== null) return null;
   }
   server.kill();
   return null;
 }
 
-function listens(port) {
+function listens(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, "127.0.0.1");
     socket.on("connect", () => resolve(true)).on("error", () => resolve(false));
@@ -127,7 +128,7 @@ function listens(port) {
   });
 }
 
-function succeeds(command, args) {
+function succeeds(command: string, args: string[]): boolean {
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
   return spawnSync(command, args, { stdio: "ignore", env }).status === 0;
 }
