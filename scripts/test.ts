@@ -1,174 +1,146 @@
 /**
- * Runs the one suite on every runtime and compares the counts: a runtime that
- * lacks a test or runs fewer than the others fails. Arguments name the test
- * files to run, `--only=` the runtimes.
+ * `npm test`: runs the tests on every runtime and compares the results. A
+ * runtime that runs fewer tests than another fails. See `test/options.ts` for
+ * the command line.
  */
 
-import { spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync, rmSync } from "node:fs";
-import { basename, join, relative } from "node:path";
+import { mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import process from "node:process";
-import { installDebianPackages, newerPortalocker, python } from "./debian.mjs";
-import { compileTests, filesBelow, oldestRuntimes } from "./setup.mjs";
-import { checkPackage } from "./package.mjs";
-import { counts, failures, tellProblems } from "./junit.mjs";
-import { muslBun } from "./musl.mjs";
-import { root, runtimes, setUp } from "./setup.mjs";
+import { prepareInParallel } from "./setup/prepare.ts";
+import { node24, root, runtimes } from "./setup/mod.ts";
+import { command } from "./shared/command.ts";
+import { selectFiles, testFiles } from "./test/files.ts";
+import {
+  type Job,
+  type JobOptions,
+  type JobResult,
+  killJobsOnSignal,
+  runAll,
+  runJob,
+} from "./test/jobs.ts";
+import * as commandLine from "./test/options.ts";
+import type { TestOptions } from "./test/options.ts";
+import { packageJob } from "./test/package_job.ts";
+import { removeLeftovers } from "./test/process_tree.ts";
+import {
+  count,
+  type Counts,
+  countsLine,
+  printProblems,
+  printSuites,
+  problemsOf,
+  writeSummary,
+} from "./test/report.ts";
+import { type Runner, runnersFor, SUITES } from "./test/runners.ts";
+import { expectedSeconds, runnersOf } from "./test/table.ts";
+import { testEnvironment } from "./test/environment.ts";
+import { missingTests } from "./verified.ts";
 
 const results = join(root, "build", "results");
-const LONGEST_SUITE = 15 * 60_000;
 
-/** How each runtime runs test files and writes a report as JUnit does. */
-const RUNNERS = {
-  deno: (command, files, report) => [
-    command[0],
-    ["test", "-A", "--no-check", `--junit-path=${report}`, ...files],
-  ],
-  bun: (command, files, report) => [
-    command[0],
-    [
-      "test",
-      "--timeout=120000",
-      "--reporter=junit",
-      `--reporter-outfile=${report}`,
-      ...files.map((file) => `./${file}`),
-    ],
-  ],
-  node: (command, files, report) => [
-    command[0],
-    [
-      "--test",
-      "--test-concurrency=1",
-      "--test-reporter=spec",
-      "--test-reporter-destination=stdout",
-      "--test-reporter=junit",
-      `--test-reporter-destination=${report}`,
-      ...files,
-    ],
-  ],
-};
-RUNNERS.node26 = RUNNERS.node;
-/** Without FFI Deno locks through its own files; everything else is equal. */
-RUNNERS["deno without FFI"] = (command, files, report) => {
-  const [program, [test, , ...rest]] = RUNNERS.deno(command, files, report);
-  const allow = ["read", "write", "run", "env", "sys", "net"];
-  return [program, [test, ...allow.map((name) => `--allow-${name}`), ...rest]];
-};
-
-setUp();
-compileTests();
-installDebianPackages();
-const all = runtimes();
-const env = {
-  ...process.env,
-  PORTALOCK_TEST: JSON.stringify({
-    root,
-    runtimes: all,
-    python: python(),
-    newerPortalocker: newerPortalocker(join(root, "build", "python")),
-    oldest: oldestRuntimes(),
-    musl: muslBun(),
-  }),
-  NO_COLOR: "1",
-};
-const arguments_ = process.argv.slice(2);
-const only = arguments_.find((argument) => argument.startsWith("--only="))
-  ?.slice("--only=".length).split(",");
-const named = arguments_.filter((argument) => !argument.startsWith("--"));
-const tests = filesBelow(join(root, "tests"), (path) => {
-  const name = basename(path);
-  return name.endsWith("_test.ts") &&
-    (named.length === 0 || named.some((part) => name.includes(part)));
-}).map((path) => relative(root, path).replaceAll("\\", "/")).sort();
-
-rmSync(results, { recursive: true, force: true });
-mkdirSync(results, { recursive: true });
-const deno = all.find(({ name }) => name === "deno");
-const suites = [...all, ...deno ? [{ ...deno, name: "deno without FFI" }] : []]
-  .filter(({ name }) => only === undefined || only.includes(name))
-  .map(runSuite);
-console.log("\n=== package\n");
-const whole = only === undefined && named.length === 0;
-report(suites, whole ? checkPackage() : { passed: 0, failed: 0, skipped: 0 });
-
-function runSuite({ name, command, directory, extension }) {
-  console.log(`\n=== ${name}\n`);
-  const report = join(results, `${name.replaceAll(" ", "-")}.xml`);
-  const files = tests.map((file) => file.replace(/\.ts$/, extension));
-  const [program, args] = RUNNERS[name](command, files, report);
-  const { status } = spawnSync(program, args, {
-    cwd: directory,
-    env,
-    stdio: ["ignore", "inherit", "inherit"],
-    // A blocked thread cannot even time out by itself.
-    timeout: LONGEST_SUITE,
-    killSignal: "SIGKILL",
-  });
-  return { name, status, ...counts(report) };
-}
-
-function report(suites, others) {
-  console.log("\n=== in all\n");
-  const problems = [];
-  const names = (suite) => [...suite.passed, ...suite.failed, ...suite.skipped];
-  const everyName = new Set(suites.flatMap(names));
-  for (const suite of suites) {
-    const { name, status, passed, failed, skipped } = suite;
-    console.log(
-      `${name.padEnd(18)}${passed.length} passed, ${failed.length} failed, ` +
-        `${skipped.length} skipped`,
+await command("test", commandLine, async (options) => {
+  // Before anything is installed or started.
+  const files = selectFiles(testFiles(), options.files);
+  const unknown = options.only?.filter((name) => !SUITES.includes(name)) ?? [];
+  if (unknown.length > 0) {
+    throw new RangeError(
+      `Cannot run on ${unknown.join(", ")}: expected one of ` +
+        SUITES.join(", "),
     );
-    problems.push(...failures(suite));
-    const own = names(suite);
-    for (const test of everyName) {
-      if (!own.includes(test)) problems.push(`${name}: did not run: ${test}`);
+  }
+  const interrupted = killJobsOnSignal();
+  await removeLeftovers();
+  await prepareInParallel();
+  return await run(files, options, interrupted);
+});
+
+async function run(
+  files: readonly string[],
+  { files: named, only, pattern, jobs, timeoutMs }: TestOptions,
+  interrupted: AbortSignal,
+): Promise<boolean> {
+  rmSync(results, { recursive: true, force: true });
+  mkdirSync(results, { recursive: true });
+  const runners = runnersFor([...runtimes(), ...node24()]);
+  const chosen = runners.filter(({ name }) => only?.includes(name) ?? true);
+  const isWhole = only === null && named.length === 0 && pattern === null;
+  const all = jobsFor(files, chosen);
+  const how: JobOptions = {
+    results,
+    env: testEnvironment(),
+    pattern,
+    timeoutMs,
+  };
+  const finished: JobResult[] = [];
+  const show = progress(all.length, named.length > 0 || pattern !== null);
+  const others: Counts = { passed: 0, failed: 0, skipped: 0 };
+  const tasks = all.map((job) => async () => {
+    const result = await runJob(job, how);
+    finished.push(result);
+    show(result);
+  });
+  if (isWhole) {
+    // One of the longest, and it does not use the processor much.
+    tasks.unshift(async () => {
+      Object.assign(others, await packageJob(join(results, "package.txt")));
+    });
+  }
+  await runAll(tasks, jobs, interrupted);
+  if (interrupted.aborted) return await new Promise<never>(() => {});
+
+  console.log("\n=== in all\n");
+  printSuites(finished);
+  writeSummary(join(results, "summary.json"), finished);
+  const names = finished.flatMap(({ tests }) => tests.map(({ name }) => name));
+  const problems = problemsOf(finished);
+  for (const name of only ?? SUITES) {
+    if (!chosen.some((runner) => runner.name === name)) {
+      problems.push(`${name}: is not installed`);
     }
-    if (status !== 0 && failed.length === 0) {
-      problems.push(`${name}: ended with status ${status}`);
-    }
   }
-  problems.push(...unevenSkips(suites));
-  const missing = Object.keys(RUNNERS).filter((name) =>
-    !suites.some((suite) => suite.name === name)
-  );
-  if (only === undefined) {
-    for (const name of missing) problems.push(`${name}: is not installed`);
-  }
-  if (whole) {
-    for (const [file, test] of documentedTests()) {
-      if (!everyName.has(test)) problems.push(`${file}: no such test: ${test}`);
-    }
-  }
-  if (everyName.size === 0) problems.push("no test was found");
-  for (const { name, skipped } of suites) {
-    for (const test of skipped) console.log(`SKIPPED ${name}: ${test}`);
-  }
-  tellProblems(problems);
-  const sum = (kind) =>
-    suites.reduce((total, suite) => total + suite[kind].length, others[kind]);
-  // A problem that is no failed test counts as one.
-  const failed = problems.length + others.failed;
-  console.log(
-    `\n${sum("passed")} passed, ${failed} failed, ${sum("skipped")} skipped`,
-  );
-  process.exitCode = failed > 0 ? 1 : 0;
+  if (isWhole) problems.push(...missingTests(names));
+  if (names.length === 0) problems.push("no test was found");
+  printProblems(problems);
+  const { passed, skipped } = count(finished);
+  // A problem that is not a failed test counts as one.
+  const total: Counts = {
+    passed: passed + others.passed,
+    failed: problems.length + others.failed,
+    skipped: skipped + others.skipped,
+  };
+  console.log(`\n${countsLine(total)}`);
+  return total.failed === 0;
 }
 
-/** The tests that the documents name: list items that are nothing else. */
-function documentedTests() {
-  const documents = filesBelow(join(root, "docs"));
-  return documents.flatMap((file) =>
-    [...readFileSync(file, "utf8").matchAll(/^ *- `(.+)`$/gm)]
-      .map(([, test]) => [relative(root, file), test])
-  );
+/** Returns what to run: each file on each runtime, the longest first. */
+function jobsFor(
+  files: readonly string[],
+  runners: readonly Runner[],
+): Job[] {
+  return files.flatMap((file) =>
+    runnersOf(file, runners).map((runner) => ({ runner, file }))
+  ).sort((a, b) => expectedSeconds(b.file) - expectedSeconds(a.file));
 }
 
-/** Runtimes with descriptors must run the same tests, none skipping more. */
-function unevenSkips(suites) {
-  const equals = suites.filter(({ name }) => name !== "deno without FFI");
-  const skips = new Set(equals.flatMap(({ skipped }) => skipped));
-  return [...skips].flatMap((test) =>
-    equals.filter(({ skipped }) => !skipped.includes(test))
-      .map(({ name }) => `${name}: runs what others skip: ${test}`)
-  );
+/** Returns a function that prints a line for each finished file. */
+function progress(
+  total: number,
+  showsOutput: boolean,
+): (result: JobResult) => void {
+  let done = 0;
+  return (result) => {
+    const { runner, file, tests, output, seconds, problems } = result;
+    const failed = problems.length > 0 ||
+      tests.some(({ outcome }) => outcome === "failed");
+    if (failed || showsOutput) {
+      console.log(`\n=== ${runner.name}: ${file}\n`);
+      process.stdout.write(output);
+    }
+    console.log(
+      `${`[${++done}/${total}]`.padEnd(10)}${failed ? "FAILED" : "ok"} ` +
+        `${runner.name}: ${file}: ${countsLine(count([result]))} ` +
+        `(${seconds.toFixed(1)} s)`,
+    );
+  };
 }

@@ -71,7 +71,7 @@ const LANGUAGES: Record<string, Language> = {
 export function extractProse(extension: string, text: string): string | null {
   if (extension === ".md") return markdown(text);
   const language = LANGUAGES[extension.slice(1)] ??
-    (/^#!.*\b(?:ba)?sh\b/.test(text) ? SHELL : undefined);
+    (extension === "" && /^#!.*\b(?:ba)?sh\b/.test(text) ? SHELL : undefined);
   return language === undefined ? null : program(language, text);
 }
 
@@ -120,7 +120,7 @@ function program(language: Language, text: string): string {
     pattern.lastIndex = at;
     return pattern.exec(text)?.[0] ?? null;
   };
-  const flushCode = (next: "comment" | "string" | null) => {
+  const flushCode = (next: "comment" | "string" | null): boolean => {
     const joins = ended === next && (
       (next === "comment" && code.trim() === "") ||
       (next === "string" && /^\s*\+?\s*$/.test(code))
@@ -128,6 +128,7 @@ function program(language: Language, text: string): string {
     out.push(blank(code, joins ? " " : CODE));
     code = "";
     ended = next;
+    return joins;
   };
   while (at < text.length) {
     const block = match(language.blockComment);
@@ -138,8 +139,8 @@ function program(language: Language, text: string): string {
       out.push(commentProse(comment));
       at += comment.length;
     } else if (literal !== null) {
-      flushCode("string");
-      out.push(stringProse(literal));
+      const continues = flushCode("string");
+      out.push(stringProse(literal, continues));
       at += literal.length;
     } else if (language.javascript && text[at] === "`") {
       flushCode(ended);
@@ -172,9 +173,12 @@ function commentProse(comment: string): string {
   );
 }
 
-/** A literal of one word is an identifier, a path or an option. */
-function stringProse(literal: string): string {
-  if (!/\S\s+\S/.test(literal)) return blank(literal, CODE);
+/**
+ * A literal of one word is an identifier, a path or an option, unless it
+ * continues another literal.
+ */
+function stringProse(literal: string, continues: boolean): string {
+  if (!continues && !/\S\s+\S/.test(literal)) return blank(literal, CODE);
   const quotes = /^("""|'''|["'])([\s\S]*)\1$/.exec(literal);
   if (quotes === null) return codeSpansBlanked(literal);
   const quote = quotes[1] ?? "";

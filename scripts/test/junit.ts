@@ -1,66 +1,82 @@
-/** What test runners report, in the way of JUnit, and what is wrong in it. */
+/** Reads the JUnit reports of test runners. */
 
 import { readFileSync } from "node:fs";
 
-/** What a failed test says is told up to here, in characters. */
-const LONGEST_REASON = 1500;
+/** A longer failure is cut to this length, in characters. */
+const MAX_REASON = 1500;
 
-/** The names of the tests by what became of them, and why those failed. */
-export function counts(report) {
-  const outcome = { passed: [], failed: [], skipped: [], reasons: [] };
-  const cases = /<testcase name="([^"]*)"[^>]*?(?:\/>|>(.*?)<\/testcase>)/gs;
-  for (const [, name, body = ""] of readReport(report).matchAll(cases)) {
-    const failure = /<(?:failure|error)\b[^>]*>(.*)/s.exec(body);
-    const kind = failure
-      ? "failed"
-      : body.includes("<skipped")
-      ? "skipped"
-      : "passed";
-    outcome[kind].push(unescape(name));
-    if (failure) outcome.reasons.push(reasonOf(failure[1]));
-  }
-  return outcome;
+/** A test that ran, or that was skipped. */
+export interface TestResult {
+  name: string;
+  outcome: "passed" | "failed" | "skipped";
+  /** How long it took. */
+  seconds: number;
+  /** Why it failed, or `""`. */
+  reason: string;
 }
 
-function reasonOf(text) {
-  return unescape(text.replace(/<\/\w+>\s*$/, "").trim())
-    .slice(0, LONGEST_REASON);
+/**
+ * Returns the tests in a report. The result is empty if the report does not
+ * exist.
+ */
+export function readReport(path: string): TestResult[] {
+  const cases =
+    /<testcase((?:\s+[\w-]+="[^"]*")*)\s*(?:\/>|>(.*?)<\/testcase>)/gs;
+  return [...contentOf(path).matchAll(cases)].map(
+    ([, attributes = "", body = ""]) => {
+      const failure = /<(?:failure|error)\b[^>]*>(.*)/s.exec(body);
+      return {
+        name: unescapeXml(attribute(attributes, "name")),
+        outcome: failure
+          ? "failed"
+          : body.includes("<skipped")
+          ? "skipped"
+          : "passed",
+        seconds: Number(attribute(attributes, "time")) || 0,
+        reason: failure ? reasonOf(failure[1] ?? "") : "",
+      };
+    },
+  );
 }
 
-/** What is wrong with a suite's failed tests, each told in several lines. */
-export function failures({ name, failed, reasons }) {
-  return failed.map((test, i) => `${name}: failed: ${test}\n${reasons[i]}`);
+function attribute(attributes: string, name: string): string {
+  return new RegExp(`\\b${name}="([^"]*)"`).exec(attributes)?.[1] ?? "";
 }
 
-/** Tells what is wrong, in lines that can be found again. */
-export function tellProblems(problems) {
-  for (const line of problems.flatMap((problem) => problem.split("\n"))) {
-    console.log(`PROBLEM ${line}`);
-  }
+function reasonOf(text: string): string {
+  return unescapeXml(text.replace(/<\/\w+>\s*$/, "").trim())
+    .slice(0, MAX_REASON);
 }
 
-function readReport(report) {
+function contentOf(path: string): string {
   try {
-    return readFileSync(report, "utf8");
+    return readFileSync(path, "utf8");
   } catch {
     return "";
   }
 }
 
-/** Undoes XML's escaping, which Node 20 does twice. */
-function unescape(text) {
+/** Unescapes repeatedly, because Node 20 escapes twice. */
+function unescapeXml(text: string): string {
   const once = unescapeOnce(text);
-  return once === text ? text : unescape(once);
+  return once === text ? text : unescapeXml(once);
 }
 
-function unescapeOnce(text) {
-  const entities = { lt: "<", gt: ">", quot: '"', apos: "'", amp: "&" };
+const ENTITIES: Record<string, string> = {
+  lt: "<",
+  gt: ">",
+  quot: '"',
+  apos: "'",
+  amp: "&",
+};
+
+function unescapeOnce(text: string): string {
   return text.replace(
     /&(?:(\w+)|#(\d+)|#x([0-9a-f]+));/gi,
-    (all, name, decimal, hex) =>
-      entities[name] ??
-        (decimal || hex
-          ? String.fromCodePoint(parseInt(decimal ?? hex, decimal ? 10 : 16))
-          : all),
+    (all, name?: string, decimal?: string, hex?: string) => {
+      if (name !== undefined) return ENTITIES[name] ?? all;
+      const code = decimal ? parseInt(decimal, 10) : parseInt(hex ?? "", 16);
+      return String.fromCodePoint(code);
+    },
   );
 }

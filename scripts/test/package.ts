@@ -1,13 +1,21 @@
 /**
- * Uses the package as a stranger would: installs the tarball into an empty
- * project and locks with it, and rehearses publishing it to JSR.
+ * Checks the npm package: installs the tarball into an empty project, locks
+ * with it on every runtime, and does a dry run of publishing to JSR.
  */
 
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { npm, root, runtimes, tarball } from "./setup.mjs";
+import process from "node:process";
+import {
+  node24,
+  npm,
+  root,
+  runtimes,
+  systemNode,
+  tarball,
+} from "../setup/mod.ts";
 
 const MODULE = `
   import { Lock, LOCK_EX } from "@x/portalock";
@@ -34,7 +42,7 @@ const TYPED = `
   const file: LockedFile = new Lock("a.lock", { mode: "a+" }).acquireSync();
   const size: number = file.statSync().size;
   file.closeSync();
-  // @ts-expect-error: it is no mode.
+  // @ts-expect-error: not a mode.
   new Lock("a.lock", { mode: "rw" });
   const client = createClient({ url: "redis://127.0.0.1:1", RESP: 2 });
   const lease: RedisLease = await new RedisLock("a", { client }).acquire();
@@ -43,68 +51,75 @@ const TYPED = `
   export { size, token };
 `;
 
-/** Runs every check and returns how many passed, failed and were skipped. */
-export function checkPackage() {
-  const project = mkdtempSync(join(tmpdir(), "portalock project-"));
-  const counts = { passed: 0, failed: 0, skipped: 0 };
-  const check = (name, command, args, expected) => {
-    const { status, stdout, stderr } = spawnSync(command, args, {
-      cwd: name.includes("JSR") ? root : project,
-      encoding: "utf8",
-    });
-    const good = status === 0 && expected(stdout, stderr);
-    counts[good ? "passed" : "failed"]++;
-    console.log(`${good ? "ok" : "FAILED"} ${name}`);
-    if (!good) console.log(`${stdout}${stderr}`);
-  };
-  try {
-    prepare(project);
-    const locks = (stdout, stderr) => stdout === "number\n" && stderr === "";
-    for (const { name, command } of runtimes()) {
-      if (name === "deno") continue;
-      const [program] = command;
-      for (const script of ["module.mjs", "common.cjs"]) {
-        check(`the npm package, ${script}, ${name}`, program, [script], locks);
-      }
-      check(
-        `the npm package without redis, ${name}`,
-        program,
-        ["redis.mjs"],
-        (stdout) => /^LockException: .*npm install redis/.test(stdout),
-      );
-    }
-    install(project, "redis");
-    for (const { name, command } of runtimes()) {
-      if (name === "deno") continue;
-      check(
-        `the npm package with redis, ${name}`,
-        command[0],
-        ["redis.mjs"],
-        (stdout) => /^LockException: .*ECONNREFUSED/.test(stdout),
-      );
-    }
-    const typescript = join(root, "node_modules", "typescript", "bin", "tsc");
-    check(
-      "the npm package's types",
-      process.execPath,
-      [typescript, "-p", "."],
-      () => true,
-    );
-    const deno = runtimes().find(({ name }) => name === "deno").command[0];
-    check(
-      "publishing to JSR, rehearsed, without slow types",
-      deno,
-      ["publish", "--dry-run", "--allow-dirty"],
-      (_, stderr) => !/slow-types|warning/i.test(stderr),
-    );
-  } finally {
-    rmSync(project, { recursive: true, force: true });
-  }
-  return counts;
+/** Whether the output of a check is right. */
+type Expected = (stdout: string, stderr: string) => boolean;
+
+const counts = { passed: 0, failed: 0 };
+
+function check(
+  name: string,
+  cwd: string,
+  [program, ...args]: readonly [string, ...string[]],
+  expected: Expected,
+): void {
+  const { status, stdout, stderr } = spawnSync(program, args, {
+    cwd,
+    encoding: "utf8",
+  });
+  const isGood = status === 0 && expected(stdout, stderr);
+  counts[isGood ? "passed" : "failed"]++;
+  console.log(`${isGood ? "ok" : "FAILED"} ${name}`);
+  if (!isGood) console.log(`${stdout}${stderr}`);
 }
 
-function prepare(project) {
-  const write = (name, content) => writeFileSync(join(project, name), content);
+function checkAll(project: string): void {
+  prepare(project);
+  const programs = [...runtimes(), ...node24()]
+    .filter(({ name }) => name !== "deno")
+    .map(({ name, command: [program] }) => ({ name, program }));
+  const locks: Expected = (stdout, stderr) =>
+    stdout === "number\n" && stderr === "";
+  for (const { name, program } of programs) {
+    for (const script of ["module.mjs", "common.cjs"]) {
+      const title = `the npm package, ${script}, ${name}`;
+      check(title, project, [program, script], locks);
+    }
+    check(
+      `the npm package without redis, ${name}`,
+      project,
+      [program, "redis.mjs"],
+      (stdout) => /^LockException: .*npm install redis/.test(stdout),
+    );
+  }
+  install(project, "redis");
+  for (const { name, program } of programs) {
+    check(
+      `the npm package with redis, ${name}`,
+      project,
+      [program, "redis.mjs"],
+      (stdout) => /^LockException: .*ECONNREFUSED/.test(stdout),
+    );
+  }
+  const typescript = join(root, "node_modules", "typescript", "bin", "tsc");
+  check(
+    "the npm package's types",
+    project,
+    [systemNode(), typescript, "-p", "."],
+    () => true,
+  );
+  const deno = runtimes().find(({ name }) => name === "deno");
+  if (deno === undefined) return;
+  check(
+    "publishing to JSR, dry run, without slow types",
+    root,
+    [deno.command[0], "publish", "--dry-run", "--allow-dirty"],
+    (_, stderr) => !/slow-types|warning/i.test(stderr),
+  );
+}
+
+function prepare(project: string): void {
+  const write = (name: string, content: string) =>
+    writeFileSync(join(project, name), content);
   write("package.json", `{ "private": true, "type": "module" }`);
   write("module.mjs", MODULE);
   write("common.cjs", COMMON);
@@ -127,8 +142,8 @@ function prepare(project) {
   install(project, "koffi", "@types/node");
 }
 
-/** Installs the package, and others as it is developed with them. */
-function install(project, ...names) {
+/** Installs the package, and dependencies in the versions of this checkout. */
+function install(project: string, ...names: string[]): void {
   const { devDependencies } = JSON.parse(
     readFileSync(join(root, "package.json"), "utf8"),
   );
@@ -137,3 +152,14 @@ function install(project, ...names) {
     cwd: project,
   });
 }
+
+const project = mkdtempSync(join(tmpdir(), "portalock project-"));
+try {
+  checkAll(project);
+} finally {
+  rmSync(project, { recursive: true, force: true });
+}
+console.log(
+  `\n${counts.passed} passed, ${counts.failed} failed, 0 skipped in the package`,
+);
+process.exitCode = counts.failed > 0 ? 1 : 0;

@@ -1,0 +1,73 @@
+/** Which test files run once, and which run first. */
+
+import type { Runner } from "./runners.ts";
+
+/** The tests of the scripts, which are not compiled for the npm package. */
+const SCRIPTS = "scripts/";
+
+/**
+ * Files and folders whose tests do not depend on the runtime: they read files,
+ * explore a model, or check servers and compilers. They run once, on the first
+ * of the chosen runtimes.
+ */
+const ONCE: readonly string[] = [
+  "architecture_test.ts",
+  "ffi/musl_test.ts",
+  "ffi/posix_constants_test.ts",
+  "model/",
+  "redis/scripts_test.ts",
+  "redis/servers_test.ts",
+  SCRIPTS,
+];
+
+/**
+ * The slowest files, in seconds, on two cores. They start first, so that no
+ * runtime waits for a slow file at the end.
+ */
+const SLOW: Readonly<Record<string, number>> = {
+  "lock/multi_process_test.ts": 48,
+  "lock/bounded_semaphore_waiting_test.ts": 36,
+  "lock/temporary_file_lock_test.ts": 34,
+  "lock/lockers_test.ts": 30,
+  "redis/cleanup_test.ts": 26,
+  "redis/connection_loss_test.ts": 24,
+  "lock/garbage_collection_test.ts": 24,
+  "redis/servers_test.ts": 23,
+  "redis/python_interop_test.ts": 22,
+  "redis/liveness_test.ts": 19,
+  "model/redis_model_test.ts": 17,
+  "redis/try_acquire_test.ts": 17,
+  "redis/python_protocol_test.ts": 16,
+  "atomic/stale_temp_files_test.ts": 14,
+  "redis/network_faults_test.ts": 14,
+  "wait/handover_between_processes_test.ts": 13,
+  "wait/process_exit_test.ts": 11,
+  "lock/pid_file_lock_test.ts": 10,
+  "ffi/runtime_support_test.ts": 9,
+  "redis/redis_lock_test.ts": 8,
+  "interop/portalocker_test.ts": 8,
+};
+
+/** Whether the tests of a file do not depend on the runtime. */
+export function runsOnce(file: string): boolean {
+  const path = file.replace(/^tests\//, "");
+  return ONCE.some((each) =>
+    each.endsWith("/") ? path.startsWith(each) : path === each
+  );
+}
+
+/**
+ * Returns the runners that run a file: all, the first one if its tests do not
+ * depend on the runtime, or none if they need TypeScript and no runner has it.
+ */
+export function runnersOf(file: string, runners: readonly Runner[]): Runner[] {
+  if (!runsOnce(file)) return [...runners];
+  const needsSource = file.startsWith(`tests/${SCRIPTS}`);
+  return runners
+    .filter(({ extension }) => extension === ".ts" || !needsSource).slice(0, 1);
+}
+
+/** About how long a file takes, in seconds. */
+export function expectedSeconds(file: string): number {
+  return SLOW[file.replace(/^tests\//, "")] ?? 3;
+}
