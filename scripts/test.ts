@@ -77,6 +77,7 @@ async function run(
   const others: Counts = { passed: 0, failed: 0, skipped: 0 };
   const tasks = all.map((job) => async () => {
     const result = await runJob(job, how);
+    if (interrupted.aborted) return;
     finished.push(result);
     show(result);
   });
@@ -113,14 +114,22 @@ async function run(
   return total.failed === 0;
 }
 
-/** Returns what to run: each file on each runtime, the longest first. */
+/**
+ * Returns what to run: each file on each runtime, the longest first. A runtime
+ * starts with a file when the previous runtime has started with the next one,
+ * so that files which need all processors do not run at the same time.
+ */
 function jobsFor(
   files: readonly string[],
   runners: readonly Runner[],
 ): Job[] {
-  return files.flatMap((file) =>
-    runnersOf(file, runners).map((runner) => ({ runner, file }))
-  ).sort((a, b) => expectedSeconds(b.file) - expectedSeconds(a.file));
+  return [...files].sort((a, b) => expectedSeconds(b) - expectedSeconds(a))
+    .flatMap((file, position) =>
+      runnersOf(file, runners).map((runner, delay) => ({
+        job: { runner, file },
+        order: position + delay,
+      }))
+    ).sort((a, b) => a.order - b.order).map(({ job }) => job);
 }
 
 /** Returns a function that prints a line for each finished file. */

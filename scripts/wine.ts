@@ -1,37 +1,95 @@
 /**
- * Runs the suite on the Windows builds of Node and Bun, under Wine. What it
- * needs it takes from npm and Debian. Arguments name test files, `--only=` the
- * runtimes.
+ * `npm run wine`: runs the tests on the Windows builds of Node and Bun, under
+ * Wine. Installs what it needs from npm and Debian.
  */
 
-import { spawn, spawnSync } from "node:child_process";
-import { closeSync, openSync, readFileSync, rmSync } from "node:fs";
-import { basename, join, relative } from "node:path";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
 import process from "node:process";
-import { installDebianPackages, installWine } from "./debian.mjs";
-import { counts, failures, tellProblems } from "./junit.mjs";
-import { compileTests, filesBelow, root, setUp } from "./setup.mjs";
+import { installWine } from "./setup/debian.ts";
+import { root, type Runtime } from "./setup/mod.ts";
+import { prepareInParallel } from "./setup/prepare.ts";
 import {
   build,
-  environment,
   makeWindows,
   windowsPath,
   windowsRuntimes,
-} from "./windows.mjs";
-import { openHost } from "./wine_host.mjs";
+  wineEnvironment,
+} from "./setup/wine.ts";
+import { openHost } from "./setup/wine_host.ts";
+import { command } from "./shared/command.ts";
+import { selectFiles, testFiles } from "./test/files.ts";
+import { readReport } from "./test/junit.ts";
+import { parseOptions as parseTestOptions } from "./test/options.ts";
+import {
+  count,
+  countsLine,
+  failuresOf,
+  type FileResult,
+  printProblems,
+  suitesOf,
+} from "./test/report.ts";
 
-/** One file's tests, at most. */
-const LONGEST_FILE = 5 * 60_000;
+/** The time limit of one test file. */
+const TIMEOUT_MS = 10 * 60_000;
 
-const arguments_ = process.argv.slice(2);
-const only = arguments_.find((argument) => argument.startsWith("--only="))
-  ?.slice("--only=".length).split(",");
-const named = arguments_.filter((argument) => !argument.startsWith("--"));
+const USAGE = `\
+Runs the tests on the Windows builds of Node and Bun, under Wine.
 
-async function main() {
+node scripts/wine.mjs [--only=node|bun] [FILE]...
+
+FILE is the name of a test file, as for scripts/test.mjs.
+`;
+
+/** A test file with its output. */
+interface WineResult extends FileResult {
+  output: string;
+}
+
+const running = new Set<ChildProcess>();
+
+await command(
+  "wine",
+  { USAGE, parseOptions: parseTestOptions },
+  async ({ files: names, only }) => {
+    // The tests of the scripts do not run on Windows.
+    const files = selectFiles(testFiles(), names)
+      .filter((file) => !file.startsWith("tests/scripts/"));
+    await prepareInParallel();
+    const reason = whyNoWindows();
+    if (reason !== null) {
+      console.log(`SKIPPED everything under Wine: ${reason}`);
+      console.log(`\n${countsLine({ passed: 0, failed: 0, skipped: 1 })}`);
+      return true;
+    }
+    killOnSignal();
+    return await run(files, only);
+  },
+);
+
+/** Returns why Windows programs cannot run here, or `null` if they can. */
+function whyNoWindows(): string | null {
+  if (!installWine()) return "Wine cannot be installed here";
+  try {
+    makeWindows();
+    return null;
+  } catch (error) {
+    return `Wine does not start here: ${error}`;
+  }
+}
+
+async function run(files: string[], only: string[] | null): Promise<boolean> {
   const all = windowsRuntimes();
   const host = await openHost();
-  const surroundings = {
+  const environment = {
     root: windowsPath(root),
     runtimes: all.map((runtime) => ({
       ...runtime,
@@ -44,18 +102,37 @@ async function main() {
     host: host.address,
   };
   try {
-    const chosen = all.filter(({ name }) => !only || only.includes(name));
-    const suites = chosen.map((runtime) => runSuite(runtime, surroundings));
-    return report(await Promise.all(suites));
+    const chosen = all.filter(({ name }) => only?.includes(name) ?? true);
+    const suites = await Promise.all(
+      chosen.map((runtime) =>
+        runSuite(runtime, files, JSON.stringify(environment))
+      ),
+    );
+    return report(suites.flat());
   } finally {
     host.close();
-    // Of this prefix alone.
-    spawnSync("wineserver", ["-k"], { env: environment({}) });
+    stopWine();
+  }
+}
+
+/** Ends all programs of this prefix. */
+function stopWine(): void {
+  spawnSync("wineserver", ["-k"], { env: wineEnvironment() });
+}
+
+function killOnSignal(): void {
+  const statuses = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.on(signal, () => {
+      for (const child of running) child.kill("SIGKILL");
+      stopWine();
+      process.exit(statuses[signal]);
+    });
   }
 }
 
 /** How each runtime runs one test file and writes a report as JUnit does. */
-const RUNNERS = {
+const ARGUMENTS: Record<string, (file: string, report: string) => string[]> = {
   node: (file, report) => [
     "--test-reporter=spec",
     "--test-reporter-destination=stdout",
@@ -72,126 +149,108 @@ const RUNNERS = {
   ],
 };
 
-setUp();
-compileTests();
-installDebianPackages();
-const lack = whatLacks();
-if (lack === null) {
-  process.exitCode = await main();
-} else {
-  console.log(`SKIPPED everything under Wine: ${lack}`);
-  console.log("\n0 passed, 0 failed, 1 skipped");
-}
-
-/** Why there is no Windows here, `null` if there is one. */
-function whatLacks() {
-  if (!installWine()) return "Wine cannot be had here";
-  try {
-    makeWindows();
-    return null;
-  } catch (error) {
-    return `no Windows can be made here: ${error.message}`;
-  }
-}
-
-async function runSuite(runtime, surroundings) {
-  const { name, extension } = runtime;
-  const suite = {
-    ...{ name, passed: [], failed: [], skipped: [], broken: [] },
-    ...{ reasons: [], needs: [] },
-  };
-  for (const test of testFiles()) {
-    const file = test.replace(/\.ts$/, extension);
-    const report = join(build, `${name}.xml`);
-    rmSync(report, { force: true });
-    const { status, output } = await runFile(
-      runtime,
-      surroundings,
-      file,
-      report,
-    );
-    suite.needs.push(...output.match(/^SKIPPED .*: needs .*$/gm) ?? []);
-    const found = counts(report);
-    for (const kind of ["passed", "failed", "skipped", "reasons"]) {
-      suite[kind].push(...found[kind]);
-    }
-    if (status !== 0 && found.failed.length === 0) {
-      suite.broken.push(`${test} ended with ${status}`);
-    }
+async function runSuite(
+  runtime: Runtime,
+  files: string[],
+  environment: string,
+): Promise<WineResult[]> {
+  const results: WineResult[] = [];
+  for (const file of files) {
+    const result = await runFile(runtime, file, environment);
+    results.push(result);
+    const isGood = failuresOf([result]).length === 0;
+    if (!isGood) process.stdout.write(result.output);
     console.log(
-      `${
-        status === 0 ? "ok" : "FAILED"
-      } ${name} ${test}: ${found.passed.length} ` +
-        `passed, ${found.failed.length} failed, ${found.skipped.length} skipped`,
+      `${isGood ? "ok" : "FAILED"} ${runtime.name} ${file}: ` +
+        `${countsLine(count([result]))} (${result.seconds.toFixed(1)} s)`,
     );
   }
-  return suite;
+  return results;
 }
 
-/** Shows what the tests said only where something went wrong. */
-async function runFile(runtime, surroundings, file, report) {
-  const { name, command, directory } = runtime;
-  const output = join(build, `${name}.txt`);
-  // A file, since Node and Bun cannot write to pipes that are not Wine's.
-  const fd = openSync(output, "w");
-  const args = [
-    ...command,
-    ...RUNNERS[name](file.replaceAll("/", "\\"), windowsPath(report)),
-  ];
-  const child = spawn("wine", args, {
-    cwd: directory,
-    env: environment({ PORTALOCK_TEST: JSON.stringify(surroundings) }),
-    stdio: ["ignore", fd, fd],
-    timeout: LONGEST_FILE,
-    killSignal: "SIGKILL",
-  });
+async function runFile(
+  { name, command, directory, extension }: Runtime,
+  file: string,
+  environment: string,
+): Promise<WineResult> {
+  const base = join(build, "results", name, file.replace(/\.ts$/, ""));
+  mkdirSync(dirname(base), { recursive: true });
+  const [report, outputPath] = [`${base}.xml`, `${base}.txt`];
+  const runningTest = `${base}.running`;
+  rmSync(report, { force: true });
+  writeFileSync(runningTest, "");
+  const args = ARGUMENTS[name];
+  if (args === undefined) throw new Error(`no test runner: ${name}`);
+  const windowsFile = file.replace(/\.ts$/, extension).replaceAll("/", "\\");
+  // A file, because Node and Bun cannot write to pipes that are not Wine's.
+  const output = openSync(outputPath, "w");
+  const start = performance.now();
+  const child = spawn(
+    "wine",
+    [...command, ...args(windowsFile, windowsPath(report))],
+    {
+      cwd: directory,
+      env: wineEnvironment({
+        PORTALOCK_TEST: environment,
+        PORTALOCK_RUNNING_TEST: windowsPath(runningTest),
+      }),
+      stdio: ["ignore", output, output],
+    },
+  );
+  running.add(child);
+  let timedOut = false;
+  const timer = setTimeout(() => {
+    timedOut = true;
+    child.kill("SIGKILL");
+  }, TIMEOUT_MS);
   const status = await new Promise((resolve) =>
     child.on("close", (code, signal) => resolve(code ?? signal))
   );
-  closeSync(fd);
-  const said = readFileSync(output, "utf8").replaceAll("\r", "");
-  if (status !== 0) process.stdout.write(said);
-  return { status, output: said };
-}
-
-function testFiles() {
-  return filesBelow(join(root, "tests"), (path) => {
-    const name = basename(path);
-    return name.endsWith("_test.ts") &&
-      (named.length === 0 || named.some((part) => name.includes(part)));
-  }).map((path) => relative(root, path)).sort();
-}
-
-function report(suites) {
-  console.log("\n=== under Wine\n");
-  const problems = [];
-  const everyName = new Set(
-    suites.flatMap((
-      suite,
-    ) => [...suite.passed, ...suite.failed, ...suite.skipped]),
-  );
-  for (const suite of suites) {
-    const { name, passed, failed, skipped, broken } = suite;
-    console.log(
-      `${`${name} for Windows`.padEnd(18)}${passed.length} passed, ` +
-        `${failed.length} failed, ${skipped.length} skipped`,
+  clearTimeout(timer);
+  running.delete(child);
+  closeSync(output);
+  const tests = readReport(report);
+  const problems: string[] = [];
+  if (timedOut) {
+    const test = readFileSync(runningTest, "utf8").trim() || "unknown";
+    problems.push(
+      `${name}: ${file} was killed at its time limit of ` +
+        `${TIMEOUT_MS / 1000} s, in the test: ${test}`,
     );
-    problems.push(...failures(suite));
-    for (const what of broken) problems.push(`${name}: ${what}`);
-    const own = new Set([...passed, ...failed, ...skipped]);
-    for (const test of everyName) {
-      if (!own.has(test)) problems.push(`${name}: did not run: ${test}`);
-    }
+  } else if (
+    status !== 0 && !tests.some(({ outcome }) => outcome === "failed")
+  ) {
+    problems.push(`${name}: ${file} ended with status ${status}`);
   }
-  const needs = new Set(suites.flatMap((suite) => suite.needs));
-  for (const need of [...needs].sort()) console.log(need);
-  if (everyName.size === 0) problems.push("no test was found");
-  tellProblems(problems);
-  const sum = (kind) =>
-    suites.reduce((total, suite) => total + suite[kind].length, 0);
-  console.log(
-    `\n${sum("passed")} passed, ${problems.length} failed, ` +
-      `${sum("skipped")} skipped`,
+  return {
+    runner: { name },
+    file,
+    tests,
+    output: readFileSync(outputPath, "utf8").replaceAll("\r", ""),
+    seconds: (performance.now() - start) / 1000,
+    problems,
+    complete: !timedOut,
+  };
+}
+
+function report(results: WineResult[]): boolean {
+  console.log("\n=== under Wine\n");
+  for (const [name, own] of suitesOf(results, () => false)) {
+    console.log(
+      `${`${name} for Windows`.padEnd(18)}${countsLine(count(own))}`,
+    );
+  }
+  const needs = new Set(
+    results.flatMap(({ output }) => output.match(/^SKIPPED .*: needs .*$/gm))
+      .filter((line) => line !== null),
   );
-  return problems.length > 0 ? 1 : 0;
+  for (const need of [...needs].sort()) console.log(need);
+  const problems = failuresOf(results);
+  if (results.every(({ tests }) => tests.length === 0)) {
+    problems.push("no test was found");
+  }
+  printProblems(problems);
+  const { passed, skipped } = count(results);
+  console.log(`\n${countsLine({ passed, failed: problems.length, skipped })}`);
+  return problems.length === 0;
 }

@@ -1,4 +1,4 @@
-/** A Windows under Wine, with the programs that the tests run there. */
+/** Sets up Windows under Wine, with the programs that the tests run there. */
 
 import {
   copyFileSync,
@@ -11,43 +11,45 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
-import { install, must, packed, root } from "./setup.mjs";
+import { install, must, packed, root, type Runtime } from "./mod.ts";
 
-/** What is built for it, and what comes of its tests. */
+/** The folder for what is built for Windows, and for the test reports. */
 export const build = join(root, "build", "wine");
 const prefix = join(build, "prefix");
 const folder = join(root, "tests", "windows");
 const modules = join(folder, "node_modules");
 
-/** A path as Windows programs see it: Wine has the root at Z:. */
-export const windowsPath = (path) => `Z:${path.replaceAll("/", "\\")}`;
+/** Converts a path for Windows programs: Wine maps the root to Z:. */
+export const windowsPath = (path: string): string =>
+  `Z:${path.replaceAll("/", "\\")}`;
 
-/** What a Windows program calls by this path. */
-export const unixPath = (path) =>
+/** Converts a path of a Windows program. */
+export const unixPath = (path: string): string =>
   join(prefix, "dosdevices", path.slice(0, 2).toLowerCase()) +
   path.slice(2).replaceAll("\\", "/");
 
-/** A Wine that has not made a Windows by then never will. */
-const LONGEST_START = 5 * 60_000;
+/** The time limit of `wineboot`. */
+const START_TIMEOUT_MS = 5 * 60_000;
 
 /**
- * Gets what no code of this project can break.
+ * Installs the Windows programs and creates the Wine prefix.
  *
- * @throws If Wine does not work here, or npm has not what runs under it.
+ * @throws {Error} If Wine does not work here, or npm cannot install the
+ * programs.
  */
-export function makeWindows() {
-  // Which npm would not install elsewhere.
+export function makeWindows(): void {
+  // npm refuses packages for another platform without these.
   const platform = ["--force", "--os=win32", "--cpu=x64", "--ignore-scripts"];
   install(folder, "--no-bin-links", ...platform);
   mkdirSync(build, { recursive: true });
   if (existsSync(join(prefix, "system.reg"))) return;
-  console.log("Making a Windows");
-  const options = { env: environment({}), timeout: LONGEST_START };
+  console.log("Creating the Wine prefix");
+  const options = { env: wineEnvironment(), timeout: START_TIMEOUT_MS };
   must("wine", ["wineboot", "-i"], options);
 }
 
-/** Builds everything else; returns the runtimes. */
-export function windowsRuntimes() {
+/** Builds everything else and returns the runtimes. */
+export function windowsRuntimes(): Runtime[] {
   compileC();
   const node = join(build, "node");
   rmSync(node, { recursive: true, force: true });
@@ -74,8 +76,11 @@ export function windowsRuntimes() {
   ];
 }
 
-/** Node under Wine takes many seconds to find the hundreds of files. */
-function bundleRedis(folder) {
+/**
+ * Bundles node-redis into one file, because Node under Wine takes many seconds
+ * to find its hundreds of files.
+ */
+function bundleRedis(folder: string): void {
   mkdirSync(folder, { recursive: true });
   const names = ["createClient", "createClientPool", "createCluster"];
   writeFileSync(
@@ -87,8 +92,8 @@ function bundleRedis(folder) {
   writeFileSync(join(folder, "package.json"), '{ "main": "index.mjs" }\n');
 }
 
-/** What Wine lacks and Bun wants, and a peer that is no JavaScript. */
-function compileC() {
+/** Compiles a DLL that Bun needs and Wine lacks, and the C peer of the tests. */
+function compileC(): void {
   const compiler = "x86_64-w64-mingw32-gcc";
   const system32 = join(prefix, "drive_c", "windows", "system32");
   must(compiler, [
@@ -107,16 +112,18 @@ function compileC() {
   ]);
 }
 
-/** What programs under Wine are started with. */
-export function environment(more) {
+/** Returns the environment variables of programs under Wine. */
+export function wineEnvironment(
+  more: Record<string, string> = {},
+): NodeJS.ProcessEnv {
   return {
     ...process.env,
     WINEPREFIX: prefix,
     WINEDEBUG: "-all",
-    // Neither .NET nor a browser is asked for.
+    // Wine does not offer to install .NET or a browser.
     WINEDLLOVERRIDES: "mscoree=;mshtml=",
     NODE_SKIP_PLATFORM_CHECK: "1",
-    // Or Wine knows no names of files beyond ASCII.
+    // Otherwise Wine supports only ASCII file names.
     LC_ALL: "C.UTF-8",
     NO_COLOR: "1",
     ...more,

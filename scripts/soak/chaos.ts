@@ -1,107 +1,168 @@
-/** What goes wrong while processes lock in Redis. */
+/** Faults that happen while processes lock in Redis. */
 
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Run, SoakProcess } from "./redis.ts";
+import type { SoakServer } from "./server.ts";
 
-/** Milliseconds for which a process is stopped. */
-const STOPPED = 3000;
+/** For how long a process is stopped. */
+const STOPPED_MS = 3000;
 
-/** Milliseconds from one mishap to the next, on average. */
-const PAUSE = 200;
+/** From one fault to the next, on average. */
+const PAUSE_MS = 200;
 
-/** How soon a process has to know that its connection ended. */
-const KNOWN = 2000;
+/** How soon a process must know that its connection ended. */
+const MAX_DETECTION_MS = 2000;
 
-const any = (list) => list[Math.floor(Math.random() * list.length)];
-const isSession = (name) => name.startsWith("portalock-");
+/** More problems than this end the run. */
+const MAX_PROBLEMS = 10;
 
-/** Connections that have locks or want them; those that have, if there are. */
-async function clientsOf(server) {
+/** How often each fault happened, and how fast losses were detected. */
+export type FaultCounts = Record<string, number>;
+
+/** Returns a random element, or `undefined` if there is none. */
+function any<T>(list: readonly T[]): T | undefined {
+  return list[Math.floor(Math.random() * list.length)];
+}
+
+const isLockConnection = (name: string) => name.startsWith("portalock-");
+
+/** Returns the connections of holders, or of all processes without a holder. */
+async function clientsOf(
+  server: SoakServer,
+): Promise<{ id: string; name: string }[]> {
   const list = String(await server.command("CLIENT", "LIST"));
   const clients = [...list.matchAll(/^id=(\d+) .* name=(\S+) /gm)]
-    .map(([, id, name]) => ({ id, name }))
-    .filter(({ name }) => isSession(name) || name.startsWith("soak"));
+    .map(([, id = "", name = ""]) => ({ id, name }))
+    .filter(({ name }) => isLockConnection(name) || name.startsWith("soak"));
   const inside = [
-    ...await server.command("HVALS", "witness:soak"),
-    ...await server.command("HVALS", "witness:soak-rw"),
+    ...await values(server, "witness:soak"),
+    ...await values(server, "witness:soak-rw"),
   ].map((value) => value.replace(/.*:session:/, "portalock-"));
   const holders = clients.filter(({ name }) => inside.includes(name));
   return holders.length > 0 ? holders : clients;
 }
 
-/** Mishaps, each as often as the number says. */
-const MISHAPS = [
-  ["kills", 3, async (run) => {
-    const one = any([...run.running].filter(({ stopped }) => !stopped));
-    if (!one) return;
-    await run.kill(one);
-    run.start(one.name);
-  }],
-  ["stops", 1, (run) => {
-    const one = any([...run.running].filter(({ stopped }) => !stopped));
-    if (!one) return;
-    const record = { pid: one.child.pid, from: Date.now(), to: Infinity };
-    run.stopped.push(record);
-    one.stopped = true;
-    one.child.kill("SIGSTOP");
-    return {
-      later: sleep(STOPPED).then(() => {
+async function values(server: SoakServer, key: string): Promise<string[]> {
+  const reply = await server.command("HVALS", key);
+  return Array.isArray(reply) ? reply.map(String) : [];
+}
+
+function anyRunning(run: Run): SoakProcess | undefined {
+  return any([...run.running].filter(({ stopped }) => !stopped));
+}
+
+interface Fault {
+  name: string;
+  /** How often it happens, in relation to the others. */
+  weight: number;
+  /** Returns what has to be awaited before the run ends. */
+  cause(run: Run, killed: Map<string, number>): Promise<Promise<void> | void>;
+}
+
+const FAULTS: readonly Fault[] = [
+  {
+    name: "kills",
+    weight: 3,
+    async cause(run) {
+      const one = anyRunning(run);
+      if (one === undefined) return;
+      await run.kill(one);
+      run.start(one.name);
+    },
+  },
+  {
+    name: "stops",
+    weight: 1,
+    async cause(run) {
+      const one = anyRunning(run);
+      if (one === undefined) return;
+      const { pid = 0 } = one.child;
+      const record = { pid, from: Date.now(), to: Infinity };
+      run.stopped.push(record);
+      one.stopped = true;
+      one.child.kill("SIGSTOP");
+      const later = sleep(STOPPED_MS).then(() => {
         one.child.kill("SIGCONT");
         one.stopped = false;
-        record.to = one.heard = Date.now();
-      }),
-    };
-  }],
-  ["disconnections", 8, async (run, killed) => {
-    const client = any(await clientsOf(run.server));
-    if (!client) return;
-    const at = Date.now();
-    const { id, name } = client;
-    const count = await run.server.command("CLIENT", "KILL", "ID", id);
-    if (count === 1 && isSession(name)) {
-      killed.set(name.slice("portalock-".length), at);
-    }
-  }],
-  ["forgotten scripts", 4, (run) => run.server.command("SCRIPT", "FLUSH")],
-  ["server restarts", 0.5, (run) => run.server.restart()],
+        record.to = one.heardAt = Date.now();
+      });
+      run.later.push(later);
+    },
+  },
+  {
+    name: "disconnections",
+    weight: 8,
+    async cause(run, killed) {
+      const client = any(await clientsOf(run.server));
+      if (client === undefined) return;
+      const at = Date.now();
+      const { id, name } = client;
+      const count = await run.server.command("CLIENT", "KILL", "ID", id);
+      if (count === 1 && isLockConnection(name)) {
+        killed.set(name.slice("portalock-".length), at);
+      }
+    },
+  },
+  {
+    name: "forgotten scripts",
+    weight: 4,
+    async cause(run) {
+      await run.server.command("SCRIPT", "FLUSH");
+    },
+  },
+  {
+    name: "server restarts",
+    weight: 0.5,
+    async cause(run) {
+      await run.server.restart();
+    },
+  },
 ];
 
-/** Lets things go wrong until it is over; returns how often each did. */
-export async function chaos(run, isOver) {
-  const done = Object.fromEntries(MISHAPS.map(([name]) => [name, 0]));
-  const killed = new Map();
-  const later = [];
-  while (!isOver() && run.problems.length < 10) {
-    await sleep(Math.random() * 2 * PAUSE);
-    const [name, , mishap] = picked();
-    const result = await mishap(run, killed);
-    if (result?.later) later.push(result.later);
-    done[name]++;
+/** Causes faults until the run is over; returns how often each happened. */
+export async function chaos(
+  run: Run,
+  isOver: () => boolean,
+): Promise<FaultCounts> {
+  const done: FaultCounts = {};
+  for (const { name } of FAULTS) done[name] = 0;
+  const killed = new Map<string, number>();
+  while (!isOver() && run.problems.length < MAX_PROBLEMS) {
+    await sleep(Math.random() * 2 * PAUSE_MS);
+    const { name, cause } = pickFault();
+    await cause(run, killed);
+    done[name] = (done[name] ?? 0) + 1;
     run.watch();
   }
-  await Promise.all(later);
-  await sleep(KNOWN);
-  return { ...done, ...announcements(run, killed) };
+  await Promise.all(run.later);
+  await sleep(MAX_DETECTION_MS);
+  return { ...done, ...detections(run, killed) };
 }
 
-function picked() {
-  const sum = MISHAPS.reduce((total, [, weight]) => total + weight, 0);
+function pickFault(): Fault {
+  const sum = FAULTS.reduce((total, { weight }) => total + weight, 0);
   let at = Math.random() * sum;
-  return MISHAPS.find(([, weight]) => (at -= weight) < 0);
+  const picked = FAULTS.find(({ weight }) => (at -= weight) < 0) ?? FAULTS[0];
+  if (picked === undefined) throw new Error("there are no faults");
+  return picked;
 }
 
-/** How soon holders knew that their connection had been ended. */
-function announcements(run, killed) {
-  const delays = run.losses.filter(([session]) => killed.has(session))
-    .map(([session, at]) => ({ at, delay: at - killed.get(session) }))
-    .filter(({ at, delay }) =>
-      !run.stopped.some(({ from, to }) => from < at && at - delay < to)
-    ).map(({ delay }) => delay).sort((a, b) => a - b);
+/** Returns how fast holders detected that their connection had been ended. */
+function detections(run: Run, killed: Map<string, number>): FaultCounts {
+  const delays = run.losses.flatMap(([session, at]) => {
+    const killedAt = killed.get(session);
+    return killedAt === undefined ? [] : [{ at, delay: at - killedAt }];
+  }).filter(({ at, delay }) =>
+    !run.stopped.some(({ from, to }) => from < at && at - delay < to)
+  ).map(({ delay }) => delay).sort((a, b) => a - b);
   const latest = delays.at(-1) ?? 0;
-  if (latest > KNOWN) run.problems.push(`a loss was known after ${latest} ms`);
+  if (latest > MAX_DETECTION_MS) {
+    run.problems.push(`a loss was detected after ${latest} ms`);
+  }
   return {
     losses: run.losses.length,
     disconnected: delays.length,
-    "known after ms, median": Math.round(delays[delays.length >> 1] ?? 0),
+    "detected after ms, median": Math.round(delays[delays.length >> 1] ?? 0),
     "at most": Math.round(latest),
   };
 }

@@ -1,15 +1,16 @@
 /**
- * Who tells whether two were inside at a time. It knows nothing of locks: it
- * is told where each section begins and ends, by a connection of its own.
+ * Checks that two sections never overlap, without knowing about locks: each
+ * process reports the start and the end of its sections on a connection of its
+ * own.
  */
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 /**
- * Who begins a section runs it, and is told of all others who are inside and
- * should not be. Whose connection ended is not entitled any more: a channel to
- * which it is subscribed shows that. Tokens have to grow.
+ * The script for the start of a section. Returns the sections that overlap
+ * with it. A holder whose connection ended does not count: a channel to which
+ * it is subscribed shows that. Fencing tokens must increase.
  */
 const ENTER = `
 local inside, last = KEYS[1], KEYS[2]
@@ -44,48 +45,68 @@ end
 return answer
 `;
 
-/** Who ends a section runs it, and is told whether it was entitled to it. */
+/** The script for the end of a section. Returns whether the lock was valid. */
 const LEAVE = `
 local there = redis.call('HDEL', KEYS[1], ARGV[1])
 if redis.call('PUBSUB', 'NUMSUB', ARGV[2])[2] == 0 then return 'gone' end
 return there == 1 and 'out' or 'absent'
 `;
 
+/** The scripts that the processes run. */
 export const witness = { enter: ENTER, leave: LEAVE };
 
-/** What clocks may differ by, in milliseconds. */
-const TOLERANCE = 0.02;
+/** The clocks of processes may differ by this. */
+const TOLERANCE_MS = 0.02;
+
+interface Section {
+  exclusive: boolean;
+  process: string;
+  from: number;
+  to: number;
+}
+
+/** Two processes whose sections overlap. */
+export interface Overlap {
+  processes: [string, string];
+  text: string;
+}
 
 /**
- * Compares when all were inside by their own clocks: lines of the files in a
- * folder, `CHANNEL KIND WHO FROM TO`. Returns the overlaps, and how many
- * sections there were.
+ * Compares the sections by the clocks of the processes. Each line of the files
+ * in the folder is `LOCK x|s PROCESS FROM TO`.
  */
-export function intervals(folder) {
-  const channels = new Map();
+export function compareSections(
+  folder: string,
+): { sections: number; overlaps: Overlap[] } {
+  const locks = new Map<string, Section[]>();
   let sections = 0;
   for (const file of readdirSync(folder)) {
     const lines = readFileSync(join(folder, file), "utf8").split("\n");
-    // Who was killed may have left half a line.
+    // A process that was killed may have left half a line.
     for (const line of lines.slice(0, -1)) {
-      const [channel, kind, who, from, to] = line.split(" ");
-      const own = channels.get(channel) ?? [];
-      own.push({ kind, who, from: Number(from), to: Number(to) });
-      channels.set(channel, own);
+      const [lock = "", type, process = "", from, to] = line.split(" ");
+      const own = locks.get(lock) ?? [];
+      const times = { from: Number(from), to: Number(to) };
+      own.push({ exclusive: type !== "s", process, ...times });
+      locks.set(lock, own);
       sections++;
     }
   }
-  return { sections, overlaps: [...channels.values()].flatMap(overlapsOf) };
+  return { sections, overlaps: [...locks.values()].flatMap(overlapsOf) };
 }
 
-function overlapsOf(all) {
-  const found = [];
-  let inside = [];
+function overlapsOf(all: Section[]): Overlap[] {
+  const found: Overlap[] = [];
+  let inside: Section[] = [];
+  const type = ({ exclusive }: Section) => exclusive ? "x" : "s";
   for (const one of all.sort((a, b) => a.from - b.from)) {
-    inside = inside.filter(({ to }) => to - TOLERANCE > one.from);
+    inside = inside.filter(({ to }) => to - TOLERANCE_MS > one.from);
     for (const other of inside) {
-      if (one.kind === "s" && other.kind === "s") continue;
-      found.push(`${other.who} ${other.kind} ${one.who} ${one.kind}`);
+      if (!one.exclusive && !other.exclusive) continue;
+      found.push({
+        processes: [other.process, one.process],
+        text: `${other.process} ${type(other)} ${one.process} ${type(one)}`,
+      });
     }
     inside.push(one);
   }

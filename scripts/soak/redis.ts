@@ -1,26 +1,40 @@
 /**
- * The part of `npm run soak` that locks in Redis: eight processes on every
- * runtime and in Python share two channels; then so do eight without Python;
- * then while all that can go wrong does. Fails if two are ever inside at a
- * time, if a loss is not announced, if anybody hangs, or if a key is left.
+ * The part of `npm run soak` that locks in Redis. Eight processes on every
+ * runtime and in Python share two locks, then eight processes without Python,
+ * then eight processes while faults happen. Fails if two sections overlap, if
+ * the loss of a lock is not reported, if a process hangs, or if a key remains.
  */
 
-import { spawn, spawnSync } from "node:child_process";
+import {
+  type ChildProcessWithoutNullStreams,
+  spawn,
+  spawnSync,
+} from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { newerPortalocker, python } from "./debian.mjs";
-import { chaos } from "./redis_chaos.mjs";
-import { intervals, witness } from "./redis_witness.mjs";
-import { root, runtimes } from "./setup.mjs";
+import { newerPortalocker, python } from "../setup/debian.ts";
+import { root, runtimes } from "../setup/mod.ts";
+import { chaos, type FaultCounts } from "./chaos.ts";
+import { compareSections, witness } from "./monitor.ts";
+import { type SoakServer, startServer } from "./server.ts";
 
-/** Whose turns are what is counted, most of all where they differ. */
+/** The processes of this package. */
 const OURS = ["deno", "deno", "bun", "bun", "node", "node26"];
 
-/** What a process has done that has not said anything. */
-const NOTHING = {
+/** What a process has done, as it reports. */
+interface Done {
+  sections: number;
+  shared: number;
+  refused: number;
+  failed: number;
+  lost: number;
+  longest: number;
+}
+
+const NOTHING: Done = {
   sections: 0,
   shared: 0,
   refused: 0,
@@ -29,253 +43,315 @@ const NOTHING = {
   longest: 0,
 };
 
-/** For how long a process may say nothing, or not end, in milliseconds. */
-const HANGING = 20_000;
+/** For how long a process may report nothing, or not end. */
+const MAX_SILENCE_MS = 20_000;
 
-/** The parts, and who takes part. */
-const PARTS = {
+/** More problems than this end the run. */
+const MAX_PROBLEMS = 10;
+
+/** For how long a connection that ended may go undetected. */
+const DETECTION_MS = 1000;
+
+/** The parts, and the processes of each. */
+const PARTS: Record<string, (pythons: string[]) => string[]> = {
   alone: () => [...OURS, "node", "node26"],
-  python: ([newer, older]) => [...OURS, newer, older],
-  // Not by default: those of Python crowd this package's out, if they can.
-  few: (
-    [newer, older],
-  ) => ["deno", "bun", ...Array(4).fill(newer), older, older],
-  // The older one comes back with its subscription and without its lock.
+  python: (pythons) => [...OURS, ...pythons],
+  // Not by default: Python processes crowd out those of this package.
+  few: ([newer = "", older = ""]) => [
+    ...["deno", "bun"],
+    ...Array<string>(4).fill(newer),
+    ...[older, older],
+  ],
+  // The older one reconnects with its subscription and without its lock.
   chaos: ([newer]) => newer ? [...OURS, newer, newer] : OURS,
 };
 
-/**
- * Runs a part for so long, or until there were so many sections of this
- * package's. Returns what went wrong, or why it did not run.
- */
-export async function redisSoak(part, { seconds, sections }) {
-  const skipping = (skipped) => ({ skipped, problems: [] });
+/** How long a part runs. */
+export interface PartOptions {
+  seconds: number;
+  /** If it is not 0, the part ends after so many sections of this package. */
+  sections: number;
+}
+
+/** Runs a part. Returns its problems, or why it did not run. */
+export async function redisSoak(
+  part: string,
+  { seconds, sections }: PartOptions,
+): Promise<{ skipped?: string; problems: string[] }> {
+  const names = PARTS[part];
+  if (names === undefined) {
+    const known = Object.keys(PARTS).join(", ");
+    throw new RangeError(`unknown part "${part}" (expected one of ${known})`);
+  }
   if (spawnSync("redis-server", ["--version"]).status !== 0) {
-    return skipping("needs redis-server");
+    return { skipped: "needs redis-server", problems: [] };
   }
   const peers = pythons();
   if (["python", "few"].includes(part) && peers.length < 2) {
-    return skipping("needs Python");
+    return { skipped: "needs Python", problems: [] };
   }
-  const chaotic = part === "chaos";
-  const run = new Run(part, PARTS[part](peers));
-  return {
-    problems: await run.run(chaotic, seconds, chaotic ? 0 : sections),
-  };
+  const isChaotic = part === "chaos";
+  await using server = await startServer();
+  const run = new Run(part, names(peers), server, isChaotic);
+  return { problems: await run.run(seconds, isChaotic ? 0 : sections) };
 }
 
-/** The newer first. */
-function pythons() {
+/** Returns the names of the Python processes, the newer one first. */
+function pythons(): string[] {
   if (!python()) return [];
   return newerPortalocker(join(root, "build", "python"))
     ? ["python4", "python2"]
     : [];
 }
 
-function commandOf(name) {
+function commandOf(
+  name: string,
+): { command: readonly [string, ...string[]]; env: NodeJS.ProcessEnv } {
   if (name.startsWith("python")) {
     const script = join(root, "tests", "interop", "redis_soaking.py");
     const newer = { PYTHONPATH: join(root, "build", "python") };
     const env = { ...process.env, ...name === "python4" ? newer : {} };
-    return { command: [python(), script], env };
+    return { command: [python() ?? "python3", script], env };
   }
-  const { command, directory, extension } = runtimes()
-    .find((runtime) => runtime.name === name);
+  const runtime = runtimes().find((each) => each.name === name);
+  if (runtime === undefined) throw new Error(`${name} is not installed`);
+  const { command, directory, extension } = runtime;
   const script = join(directory, "tests", "fixtures", "redis_soaking");
   return { command: [...command, script + extension], env: process.env };
 }
 
-/** The tests' own server; this script cannot import TypeScript. */
-async function startServer() {
-  const { directory } = runtimes().find(({ name }) => name === "node");
-  const { RedisServer } = await import(
-    join(directory, "tests", "redis", "support", "server.js")
-  );
-  return RedisServer.start();
+/** A process that locks until it is stopped. */
+export interface SoakProcess {
+  name: string;
+  child: ChildProcessWithoutNullStreams;
+  did: Done;
+  /** Whether it is going to be killed. */
+  doomed: boolean;
+  stopped: boolean;
+  /** When it last reported progress. */
+  heardAt: number;
+  ended: Promise<void>;
 }
 
-/** One part: its processes, and what they said. */
+/** What a process prints, one JSON object per line. */
+interface Message extends Done {
+  problems: string[];
+  losses: [session: string, at: number][];
+}
+
+/** One part: its processes, and what they reported. */
 export class Run {
-  folder = mkdtempSync(join(tmpdir(), "portalock soak-"));
-  problems = [];
+  readonly server: SoakServer;
+  readonly folder = mkdtempSync(join(tmpdir(), "portalock soak-"));
+  readonly problems: string[] = [];
   /** Processes that run, and all that ever did. */
-  running = new Set();
-  all = [];
-  /** Who did not run from when to when: `{ pid, from, to }`. */
-  stopped = [];
-  losses = [];
+  readonly running = new Set<SoakProcess>();
+  readonly all: SoakProcess[] = [];
+  /** When processes were stopped. */
+  readonly stopped: { pid: number; from: number; to: number }[] = [];
+  /** Resolve when stopped processes continue. */
+  readonly later: Promise<void>[] = [];
+  readonly losses: [session: string, at: number][] = [];
+  readonly #title: string;
+  readonly #names: readonly string[];
+  readonly #isChaotic: boolean;
+  readonly #excuses = { "python and python": 0, "stopped, and python": 0 };
   #files = 0;
 
-  constructor(title, names) {
-    this.title = title;
-    this.names = names;
+  /** Prepares a part; {@linkcode run} starts it. */
+  constructor(
+    title: string,
+    names: readonly string[],
+    server: SoakServer,
+    isChaotic: boolean,
+  ) {
+    this.#title = title;
+    this.#names = names;
+    this.server = server;
+    this.#isChaotic = isChaotic;
   }
 
-  get ours() {
+  /** The sections of this package's processes. */
+  get #ours(): number {
     return this.all.filter(({ name }) => !name.startsWith("python"))
       .reduce((sum, { did }) => sum + did.sections, 0);
   }
 
-  async run(chaotic, seconds, sections) {
+  /** Runs the part to its end and returns its problems. */
+  async run(seconds: number, sections: number): Promise<string[]> {
     const start = Date.now();
-    this.server = await startServer();
     mkdirSync(join(this.folder, "intervals"));
-    // Silence is found out while a process is stopped.
-    this.options = chaotic ? { unavailableTimeout: 1000 } : {};
-    // Who is never inside for long loses nothing.
-    this.stay = chaotic ? 300 : 0;
-    this.quiet = this.names.includes("python4") ? 100 : 0;
-    for (const name of this.names) this.start(name);
+    for (const name of this.#names) this.start(name);
     const isOver = () =>
-      sections ? this.ours >= sections : Date.now() > start + seconds * 1000;
-    const done = chaotic ? await chaos(this, isOver) : await this.#wait(isOver);
+      sections ? this.#ours >= sections : Date.now() > start + seconds * 1000;
+    const faults = this.#isChaotic
+      ? await chaos(this, isOver)
+      : await this.#wait(isOver);
     const took = (Date.now() - start) / 1000;
     await Promise.all([...this.running].map((one) => this.end(one)));
-    await this.#last();
-    this.#say(took, done);
-    await this.server[Symbol.asyncDispose]();
+    await this.#checkEnd();
+    const compared = this.#compare();
+    this.#print(took, compared, faults);
     rmSync(this.folder, { recursive: true });
     return this.problems;
   }
 
-  start(name) {
+  /** Starts a process. */
+  start(name: string): SoakProcess {
     const { command: [program, ...args], env } = commandOf(name);
-    const { folder, options, quiet, stay, server: { port } } = this;
-    const file = join(folder, "intervals", `${++this.#files}`);
+    const file = join(this.folder, "intervals", `${++this.#files}`);
     const config = {
       name,
-      port,
+      port: this.server.port,
       intervals: file,
-      options,
-      quiet,
-      stay,
+      // Must be detected while a process is stopped.
+      options: this.#isChaotic ? { unavailableTimeout: DETECTION_MS } : {},
+      quiet: this.#names.includes("python4") ? 100 : 0,
+      // A process that never holds a lock for long never loses one.
+      stay: this.#isChaotic ? 300 : 0,
       ...witness,
     };
     const child = spawn(program, [...args, JSON.stringify(config)], { env });
-    const one = { name, child, did: NOTHING, doomed: false, heard: Date.now() };
-    let output = "", line = "";
+    let output = "";
+    let line = "";
     child.stdin.on("error", () => {});
     child.stderr.on("data", (data) => output += data);
     child.stdout.on("data", (data) => {
       const lines = (line + data).split("\n");
-      line = lines.pop();
-      for (const whole of lines) this.#hear(one, JSON.parse(whole));
+      line = lines.pop() ?? "";
+      for (const whole of lines) this.#onMessage(one, JSON.parse(whole));
     });
-    one.ended = new Promise((resolve) =>
-      child.on("close", (code) => {
-        this.running.delete(one);
-        if (!one.doomed && code !== 0) {
-          this.problems.push(`a ${name} failed: ${output}`);
-        }
-        resolve();
-      })
-    );
+    const one: SoakProcess = {
+      name,
+      child,
+      did: NOTHING,
+      doomed: false,
+      stopped: false,
+      heardAt: Date.now(),
+      ended: new Promise((resolve) =>
+        child.on("close", (code) => {
+          this.running.delete(one);
+          if (!one.doomed && code !== 0) {
+            this.problems.push(`a ${name} failed: ${output}`);
+          }
+          resolve();
+        })
+      ),
+    };
     this.running.add(one);
     this.all.push(one);
     return one;
   }
 
-  /** Tells a process to end, and expects it to. */
-  async end(one) {
+  /** Asks a process to end, and waits for that. */
+  async end(one: SoakProcess): Promise<void> {
     one.child.stdin.end("stop\n");
     const timer = setTimeout(() => {
       this.problems.push(`a ${one.name} did not end`);
       one.child.kill("SIGKILL");
-    }, HANGING);
+    }, MAX_SILENCE_MS);
     await one.ended;
     clearTimeout(timer);
   }
 
-  /** Kills it, with no chance to do anything more. */
-  async kill(one) {
+  /** Kills a process without a chance to clean up. */
+  async kill(one: SoakProcess): Promise<void> {
     one.doomed = true;
     one.child.kill("SIGKILL");
     await one.ended;
   }
 
-  /** Reports those who say nothing or get on with nothing. */
-  watch() {
+  /** Reports processes that do not make progress. */
+  watch(): void {
     for (const one of this.running) {
-      if (Date.now() < one.heard + HANGING) continue;
+      if (Date.now() < one.heardAt + MAX_SILENCE_MS) continue;
       this.problems.push(`a ${one.name} hangs: ${JSON.stringify(one.did)}`);
-      one.heard = Infinity;
+      one.heardAt = Infinity;
     }
   }
 
-  async #wait(isOver) {
-    while (!isOver() && this.problems.length < 10 && this.running.size > 0) {
+  async #wait(isOver: () => boolean): Promise<null> {
+    while (
+      !isOver() && this.problems.length < MAX_PROBLEMS && this.running.size > 0
+    ) {
       await sleep(100);
       this.watch();
     }
-    return {};
+    return null;
   }
 
-  #hear(one, { problems, losses, ...did }) {
-    const turns = ({ sections, refused, failed, lost }) =>
+  #onMessage(one: SoakProcess, message: Message): void {
+    const { problems, losses, ...did } = message;
+    const turns = ({ sections, refused, failed, lost }: Done) =>
       sections + refused + failed + lost;
-    if (turns(did) !== turns(one.did)) one.heard = Date.now();
+    if (turns(did) !== turns(one.did)) one.heardAt = Date.now();
     one.did = did;
     this.losses.push(...losses);
-    this.problems.push(...problems.filter((text) => !this.#excused(text)));
+    this.problems.push(...problems.filter((text) => !this.#isExcused(text)));
   }
 
-  excuses = { "python and python": 0, "stopped, and python": 0 };
-
-  /** Whether an overlap is one that this package cannot keep from happening. */
-  #excused(problem) {
-    const [at, what, one, , other] = problem.split(" ");
-    return what === "overlap" && this.#excusedPair(one, other, Number(at));
+  /** Whether this package cannot prevent an overlap. */
+  #isExcused(problem: string): boolean {
+    const [at, what, one = "", , other = ""] = problem.split(" ");
+    return what === "overlap" && this.#isExcusedPair([one, other], Number(at));
   }
 
-  #excusedPair(one, other, at) {
-    const python = [one, other].filter((who) => who.startsWith("python"));
-    if (python.length === 2) this.excuses["python and python"]++;
-    // Nobody can answer for who is stopped.
-    const silent = python.length === 1 &&
+  #isExcusedPair(pair: [string, string], at?: number): boolean {
+    const python = pair.filter((name) => name.startsWith("python"));
+    if (python.length === 2) this.#excuses["python and python"]++;
+    // A Python client takes the lock of a process that does not answer.
+    const isSilent = python.length === 1 &&
       this.stopped.some(({ pid, from, to }) =>
-        [one, other].some((who) => who.endsWith(`-${pid}`)) &&
+        pair.some((name) => name.endsWith(`-${pid}`)) &&
         (at === undefined || from < at && at < to + 1000)
       );
-    if (silent) this.excuses["stopped, and python"]++;
-    return python.length === 2 || silent;
+    if (isSilent) this.#excuses["stopped, and python"]++;
+    return python.length === 2 || isSilent;
   }
 
-  /** What the dead have left goes with the next section; nothing else stays. */
-  async #last() {
+  /**
+   * The next section removes what killed processes left; after it, no key
+   * remains.
+   */
+  async #checkEnd(): Promise<void> {
     const one = this.start("node");
     await sleep(2000);
     await this.end(one);
     const left = await this.server.command("KEYS", "portalock:*");
-    if (left.length > 0) this.problems.push(`left behind: ${left}`);
-    this.compared = intervals(join(this.folder, "intervals"));
-    for (const overlap of this.compared.overlaps) {
-      const [who, , other] = overlap.split(" ");
-      if (this.#excusedPair(who, other)) continue;
-      this.problems.push(`by the clock: ${overlap}`);
+    if (!Array.isArray(left) || left.length > 0) {
+      this.problems.push(`left behind: ${left}`);
     }
   }
 
-  #say(took, done) {
-    console.log(`\nRedis ${this.title}, ${took.toFixed(1)} s`);
+  /** Compares the sections by the clock; returns how many there were. */
+  #compare(): number {
+    const { sections, overlaps } = compareSections(
+      join(this.folder, "intervals"),
+    );
+    for (const { processes, text } of overlaps) {
+      if (this.#isExcusedPair(processes)) continue;
+      this.problems.push(`by the clock: ${text}`);
+    }
+    return sections;
+  }
+
+  #print(took: number, compared: number, faults: FaultCounts | null): void {
+    console.log(`\nRedis ${this.#title}, ${took.toFixed(1)} s`);
     for (const { name, did, doomed } of this.all) {
       const { sections, shared, refused, failed, lost, longest } = did;
-      const note = doomed ? ", killed" : "";
       console.log(
         `  ${name.padEnd(8)} ${sections} sections (${shared} shared), ` +
           `${refused} refused, ${failed} failed, ${lost} lost, ` +
-          `longest ${Math.round(longest)} ms${note}`,
+          `longest ${Math.round(longest)} ms${doomed ? ", killed" : ""}`,
       );
     }
-    const told = { ours: this.ours, ...this.excuses, ...done };
-    console.log(
-      `  compared ${this.compared.sections}, ${JSON.stringify(told)}`,
-    );
-    if (done.kills === undefined) {
-      for (const { name, did } of this.all) {
-        // Python's turns are its own affair.
-        if (did.sections || name.startsWith("python")) continue;
-        this.problems.push(`a ${name} got nothing`);
-      }
+    const counts = { ours: this.#ours, ...this.#excuses, ...faults };
+    console.log(`  compared ${compared}, ${JSON.stringify(counts)}`);
+    if (faults !== null) return;
+    for (const { name, did } of this.all) {
+      // Python processes may starve each other.
+      if (did.sections || name.startsWith("python")) continue;
+      this.problems.push(`a ${name} acquired nothing`);
     }
   }
 }

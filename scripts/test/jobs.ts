@@ -9,8 +9,9 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import process from "node:process";
-import { readReport, type TestResult } from "./junit.ts";
+import { readReport } from "./junit.ts";
 import { ProcessTree } from "./process_tree.ts";
+import type { FileResult } from "./report.ts";
 import type { Runner } from "./runners.ts";
 
 /** A test file on one runtime. */
@@ -20,15 +21,9 @@ export interface Job {
 }
 
 /** What became of a {@linkcode Job}. */
-export interface JobResult extends Job {
-  /** Its tests, or those that had ended when it was killed. */
-  tests: TestResult[];
+export interface JobResult extends FileResult, Job {
+  runner: Runner;
   output: string;
-  seconds: number;
-  /** Problems that are not failed tests, in one line each. */
-  problems: string[];
-  /** Whether it ended by itself, so that its list of tests is complete. */
-  complete: boolean;
 }
 
 /** How jobs run. */

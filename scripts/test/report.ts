@@ -1,9 +1,22 @@
 /** Compares the suites and prints the result of a run. */
 
 import { writeFileSync } from "node:fs";
-import type { JobResult } from "./jobs.ts";
+import type { TestResult } from "./junit.ts";
 import { runsOnce } from "./table.ts";
 import { WITHOUT_DESCRIPTORS } from "./runners.ts";
+
+/** What became of a test file on one runtime. */
+export interface FileResult {
+  runner: { name: string };
+  file: string;
+  /** Its tests, or those that had ended when it was killed. */
+  tests: TestResult[];
+  seconds: number;
+  /** Problems that are not failed tests, in one line each. */
+  problems: string[];
+  /** Whether it ended by itself, so that its list of tests is complete. */
+  complete: boolean;
+}
 
 /** Counts of tests. */
 export interface Counts {
@@ -23,7 +36,7 @@ export function printProblems(problems: readonly string[]): void {
 }
 
 /** Counts tests by their outcome. */
-export function count(results: readonly Pick<JobResult, "tests">[]): Counts {
+export function count(results: readonly Pick<FileResult, "tests">[]): Counts {
   const counts: Counts = { passed: 0, failed: 0, skipped: 0 };
   for (const { tests } of results) {
     for (const { outcome } of tests) counts[outcome]++;
@@ -36,29 +49,38 @@ export function countsLine({ passed, failed, skipped }: Counts): string {
   return `${passed} passed, ${failed} failed, ${skipped} skipped`;
 }
 
-/** Groups the results by suite. */
+/**
+ * Groups the results by suite.
+ *
+ * @param once Whether a file counts for no runtime.
+ */
 export function suitesOf(
-  results: readonly JobResult[],
-): Map<string, JobResult[]> {
-  const suites = new Map<string, JobResult[]>();
+  results: readonly FileResult[],
+  once: (file: string) => boolean = runsOnce,
+): Map<string, FileResult[]> {
+  const suites = new Map<string, FileResult[]>();
   for (const result of results) {
-    const name = runsOnce(result.file) ? ONCE : result.runner.name;
+    const name = once(result.file) ? ONCE : result.runner.name;
     suites.set(name, [...suites.get(name) ?? [], result]);
   }
   return suites;
 }
 
-/** Returns all that is wrong: failed tests, and differences of the suites. */
-export function problemsOf(results: readonly JobResult[]): string[] {
+/** Returns failed tests and all differences between the suites. */
+export function problemsOf(results: readonly FileResult[]): string[] {
+  return [...failuresOf(results), ...unevenSkips(results)];
+}
+
+/** Returns failed tests, and tests that only some of the suites have. */
+export function failuresOf(results: readonly FileResult[]): string[] {
   return [
     ...results.flatMap(({ problems }) => problems),
     ...results.flatMap(failures),
     ...missingTests(results),
-    ...unevenSkips(results),
   ];
 }
 
-function failures({ runner, file, tests }: JobResult): string[] {
+function failures({ runner, file, tests }: FileResult): string[] {
   return tests.filter(({ outcome }) => outcome === "failed").map(
     ({ name, reason }) =>
       `${runner.name}: failed: ${name} (${file})\n${reason}`,
@@ -69,7 +91,7 @@ function failures({ runner, file, tests }: JobResult): string[] {
  * Every runtime must have the same tests in each file. A file that was killed
  * is a problem already, so its tests are not listed.
  */
-function missingTests(results: readonly JobResult[]): string[] {
+function missingTests(results: readonly FileResult[]): string[] {
   const names = namesByFile(results);
   return results.filter(({ complete }) => complete).flatMap(
     ({ runner, file, tests }) => {
@@ -80,7 +102,7 @@ function missingTests(results: readonly JobResult[]): string[] {
   );
 }
 
-function namesByFile(results: readonly JobResult[]): Map<string, Set<string>> {
+function namesByFile(results: readonly FileResult[]): Map<string, Set<string>> {
   const names = new Map<string, Set<string>>();
   for (const { file, tests } of results) {
     const set = names.get(file) ?? new Set();
@@ -91,7 +113,7 @@ function namesByFile(results: readonly JobResult[]): Map<string, Set<string>> {
 }
 
 /** Runtimes with file descriptors must not skip what another one runs. */
-function unevenSkips(results: readonly JobResult[]): string[] {
+function unevenSkips(results: readonly FileResult[]): string[] {
   const equal = results.filter(({ runner }) =>
     runner.name !== WITHOUT_DESCRIPTORS
   );
@@ -111,7 +133,7 @@ function unevenSkips(results: readonly JobResult[]): string[] {
 }
 
 /** Prints the counts of each suite, and the tests that were skipped. */
-export function printSuites(results: readonly JobResult[]): void {
+export function printSuites(results: readonly FileResult[]): void {
   const suites = suitesOf(results);
   for (const [name, own] of suites) {
     const seconds = own.reduce((sum, { seconds }) => sum + seconds, 0);
@@ -133,7 +155,7 @@ export function printSuites(results: readonly JobResult[]): void {
 /** Writes `summary.json`: each test, its file, and its result on each runtime. */
 export function writeSummary(
   path: string,
-  results: readonly JobResult[],
+  results: readonly FileResult[],
 ): void {
   type Entry = { file: string; runtimes: Record<string, string> };
   const summary: Record<string, Entry> = {};
