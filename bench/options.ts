@@ -1,100 +1,149 @@
 /** The command line of the benchmark. */
 
 import { closeSync, existsSync, mkdirSync, openSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { wholeNumber } from "../scripts/command.mjs";
-import { NAMES } from "./contenders.mjs";
-import { SCENARIOS } from "./scenarios/mod.mjs";
+import { wholeNumber } from "../scripts/shared/command.ts";
+import { COMPARABLE } from "./compare.ts";
+import { NAMES } from "./contenders/mod.ts";
+import { SCENARIOS } from "./scenarios/mod.ts";
 
 const rounds = Object.entries(SCENARIOS)
   .map(([name, { ROUNDS }]) => `${name} ${ROUNDS}`).join(", ");
 
-export const USAGE = `Usage: npm run bench -- [options]
+export const USAGE = `Usage: npm run bench -- [options] [SCENARIO...]
 
-  --scenario NAME   Run only this one, "redis" for all of theirs; may be given
-                    several times
-  --contender NAME  Measure only this one; may be given several times
-  --rounds N        So many rounds, each with every contender
-                    (${rounds})
-  --seconds N       So long "contention" and "update" contend and "idle" waits
-                    (10)
-  --awake           Keep the processors awake during "handover"
-  --json FILE       Write the results, samples included, to a file
-  --figures FOLDER  Write results.json and pictures to a folder
-  --help            Print this
+Measures this package and its alternatives in the given scenarios, or in all.
+"redis" stands for all scenarios with Redis.
+
+  --before CHECKOUT  Compare this checkout of the package with another one, in
+                     ${Object.keys(COMPARABLE).join(" and ")} only
+  --contender NAME   Measure only this contender; may be repeated
+  --rounds N         The number of rounds, each with every contender
+                     (${rounds})
+  --seconds N        How long "contention" and "update" contend and "idle"
+                     waits (10)
+  --awake            Keep the processors awake during hand-overs
+  --json FILE        Write the results, including samples, to a file
+  --figures FOLDER   Write results.json and figures to a folder
+  --redraw FOLDER    Draw the figures of a folder again from its results.json
+  --help             Print this
 
 Scenarios: ${Object.keys(SCENARIOS).join(", ")}
 
 Contenders: ${NAMES.join(", ")}
 `;
 
-/** @throws {Error} That names what cannot be understood. */
-export function parseOptions(args) {
-  const { values } = parseArgs({
+/** What the command line says. */
+export interface Options {
+  /** Empty for all. */
+  readonly scenarios: readonly string[];
+  /** Empty for all. */
+  readonly contenders: readonly string[];
+  readonly before: string | undefined;
+  readonly rounds: number | undefined;
+  readonly seconds: number;
+  readonly awake: boolean;
+  readonly json: string | undefined;
+  readonly figures: string | undefined;
+  readonly redraw: string | undefined;
+  readonly help: boolean;
+}
+
+/** @throws {Error} If an option or a value is not known. */
+export function parseOptions(args: string[]): Options {
+  const { values, positionals } = parseArgs({
     args,
+    allowPositionals: true,
     options: {
-      scenario: { type: "string", multiple: true, default: [] },
+      before: { type: "string" },
       contender: { type: "string", multiple: true, default: [] },
       rounds: { type: "string" },
       seconds: { type: "string", default: "10" },
       awake: { type: "boolean", default: false },
       json: { type: "string" },
       figures: { type: "string" },
+      redraw: { type: "string" },
       help: { type: "boolean", default: false },
     },
   });
-  const { help, json, figures } = values;
-  const scenarios = values.scenario.flatMap(named);
+  const { before, help, json, figures, redraw } = values;
+  const known = before === undefined ? SCENARIOS : COMPARABLE;
+  const scenarios = positionals.flatMap((word) =>
+    matching(word, Object.keys(known))
+  );
   mustBeKnown("contender", values.contender, NAMES);
+  if (before !== undefined) mustBeCheckout(before);
+  if (before !== undefined && figures !== undefined) {
+    throw new Error("--before and --figures cannot be used together");
+  }
   if (json !== undefined && !help) mustBeWritable("--json", json);
   if (figures !== undefined && !help) mustBeFolder(figures);
   return {
     scenarios,
     contenders: values.contender,
-    rounds: values.rounds && wholeNumber("--rounds", values.rounds, 1000),
+    before: before === undefined ? undefined : resolve(before),
+    rounds: values.rounds === undefined
+      ? undefined
+      : wholeNumber("--rounds", values.rounds, 1000),
     seconds: wholeNumber("--seconds", values.seconds, 3600),
     awake: values.awake,
     json,
     figures,
+    redraw,
     help,
   };
 }
 
-/** Those that a word means: one, or all that begin with it. */
-function named(word) {
-  const names = Object.keys(SCENARIOS);
-  const meant = names.filter((name) =>
+/** Returns the names that a word selects: one, or all that begin with it. */
+function matching(word: string, names: readonly string[]): string[] {
+  const found = names.filter((name) =>
     name === word || name.startsWith(`${word}-`)
   );
-  if (meant.length === 0) mustBeKnown("scenario", [word], names);
-  return meant;
+  if (found.length === 0) mustBeKnown("scenario", [word], names);
+  return found;
 }
 
-function mustBeKnown(what, names, known) {
+function mustBeKnown(
+  what: string,
+  names: readonly string[],
+  known: readonly string[],
+): void {
   for (const name of names) {
     if (!known.includes(name)) {
       throw new Error(
-        `unknown ${what} "${name}"; there are ${known.join(", ")}`,
+        `unknown ${what} "${name}" (expected one of ${known.join(", ")})`,
       );
     }
   }
 }
 
-/** Minutes later would be too late to find out. */
-function mustBeWritable(option, file) {
-  try {
-    closeSync(openSync(file, "a"));
-  } catch (error) {
-    throw new Error(`${option} cannot write to "${file}": ${error.message}`);
+function mustBeCheckout(folder: string): void {
+  if (!existsSync(join(folder, "mod.ts"))) {
+    throw new Error(
+      `Cannot compare with "${folder}": it does not contain mod.ts`,
+    );
   }
 }
 
-function mustBeFolder(folder) {
+/** Fails now rather than after a run of minutes. */
+function mustBeWritable(option: string, file: string): void {
+  try {
+    closeSync(openSync(file, "a"));
+  } catch (error) {
+    throw new Error(
+      `Cannot write "${file}" (${option}): ${(error as Error).message}`,
+    );
+  }
+}
+
+function mustBeFolder(folder: string): void {
   try {
     if (!existsSync(folder)) mkdirSync(folder);
   } catch (error) {
-    throw new Error(`--figures cannot make "${folder}": ${error.message}`);
+    throw new Error(
+      `Cannot create "${folder}" (--figures): ${(error as Error).message}`,
+    );
   }
   mustBeWritable("--figures", join(folder, "results.json"));
 }

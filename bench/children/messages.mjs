@@ -1,25 +1,34 @@
-/** Lines to and from the benchmark: JSON out, plain words in. */
+/** Messages to and from the runner: lines of JSON out, plain lines in. */
 
 import { writeFileSync } from "node:fs";
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 
+/** @type {AsyncIterator<string> | undefined} */
 let lines;
 
-/** The next line, or `undefined` at the end of the input. */
-export async function hear() {
+/**
+ * Resolves to the next line, or to `undefined` at the end of the input.
+ *
+ * @returns {Promise<string | undefined>}
+ */
+export async function receive() {
   lines ??= createInterface({ input: process.stdin })[Symbol.asyncIterator]();
   return (await lines.next()).value;
 }
 
-/** Says that this process is ready, and waits for the moment it is told. */
+/** Sends "ready", receives the time of the start, and sleeps until then. */
 export async function startTogether() {
-  say("ready");
-  await sleep(Math.max(0, Number(await hear()) - Date.now()));
+  send("ready");
+  await sleep(Math.max(0, Number(await receive()) - Date.now()));
 }
 
-/** Is through before the thread may block. */
-export function say(value) {
+/**
+ * Writes a line synchronously, because the thread may block after this.
+ *
+ * @param {unknown} value
+ */
+export function send(value) {
   writeFileSync(1, `${JSON.stringify(value)}\n`);
 }

@@ -1,85 +1,131 @@
-/** The commands of contenders, `undefined` where what they need is missing. */
+/** The commands of contenders, `undefined` if something is not installed. */
 
 import { join } from "node:path";
-import { root, runtimes, systemNode } from "../scripts/setup.mjs";
-import { findPython } from "./peers.mjs";
+import { root, runtimes, systemNode } from "../../scripts/setup/mod.ts";
+import type { Command } from "../types.ts";
+import { findPython } from "./peers.ts";
 
-/** What Deno needs to lock without calling C, and nothing else. */
+/** The permissions that Deno needs to lock without FFI. */
 const WITHOUT_FFI = ["--no-prompt", "--allow-read", "--allow-write"];
 
+/** The runtimes that this package is measured on, and their labels. */
 export const RUNTIMES = {
   deno: "Deno",
   bun: "Bun",
   node: "Node with koffi",
   node26: "Node 26",
-};
+} as const;
 
-/** This package on one of the `RUNTIMES`. */
-export function ourCommand(name, driver, kind, withoutFfi = false) {
-  return moduleCommand(
-    name,
-    [],
+export type RuntimeName = keyof typeof RUNTIMES;
+
+export const RUNTIME_NAMES = Object.keys(RUNTIMES) as readonly RuntimeName[];
+
+/** What a command runs. */
+interface Driver {
+  /** A module of `children/`, for example `lockers/portalock`. */
+  readonly driver: string;
+  /** `sync` or `async` for a locker, the kind of update for an updater. */
+  readonly kind: string;
+}
+
+/** Returns the command that measures this package on a runtime. */
+export function ourCommand(
+  name: RuntimeName,
+  driver: Driver,
+  withoutFfi = false,
+): Command | undefined {
+  const runtime = findRuntime(name);
+  if (runtime === undefined) return undefined;
+  const { command, directory, extension } = runtime;
+  return childCommand(
+    withoutFfi ? restrict(command) : command,
     driver,
-    kind,
-    (command) =>
-      withoutFfi
-        ? command.flatMap((word) => word === "-A" ? WITHOUT_FFI : [word])
-        : command,
+    join(directory, `mod${extension}`),
   );
 }
 
-/** Its locks in Redis on one of them. */
-export function ourRedisCommand(name, driver) {
-  return moduleCommand(name, ["src", "redis"], driver, "async");
-}
-
-/** Its bindings to the system alone. */
-export function bareCommand(name, driver) {
-  return moduleCommand(name, ["ffi"], driver, "sync");
-}
-
-function moduleCommand(name, folders, driver, kind, permit = (all) => all) {
+/** Returns that for another module of this package, in a folder. */
+export function ourModuleCommand(
+  name: RuntimeName,
+  folders: readonly string[],
+  driver: Driver,
+): Command | undefined {
   const runtime = findRuntime(name);
-  if (!runtime) return undefined;
+  if (runtime === undefined) return undefined;
   const { command, directory, extension } = runtime;
   const module = join(directory, ...folders, `mod${extension}`);
-  return script(permit(command), driver, kind, module);
+  return childCommand(command, driver, module);
 }
 
-/** This package on each of them. */
-export function ourCommands(driver, kind) {
-  return Object.keys(RUNTIMES).map((name) => ourCommand(name, driver, kind));
+/** Returns the commands of all runtimes, or `undefined` if one is missing. */
+export function ourCommands(driver: Driver): Command[] | undefined {
+  const commands = RUNTIME_NAMES.map((name) => ourCommand(name, driver))
+    .filter((command) => command !== undefined);
+  return commands.length === RUNTIME_NAMES.length ? commands : undefined;
 }
 
-/** Deno without this package. */
-export function denoCommand(driver, kind) {
+/** Returns the command for Deno without this package. */
+export function denoCommand(driver: Driver): Command | undefined {
   const deno = findRuntime("deno");
-  return deno && script(deno.command, driver, kind);
+  return deno && childCommand(deno.command, driver);
 }
 
-/** The system's Node without this package. */
-export function nodeCommand(driver, kind) {
-  return script([systemNode()], driver, kind);
+/** Returns the command for the system's Node without this package. */
+export function nodeCommand(driver: Driver): Command {
+  return childCommand([systemNode()], driver);
 }
 
-/** A Python that has a module, with a locker of `python.py`. */
-export function pythonCommand(module, locker) {
-  return prefixed(findPython(module), child("python.py"), locker);
+/** Returns the command for a locker of `python.py`, which imports a module. */
+export function pythonCommand(
+  module: string,
+  locker: string,
+): Command | undefined {
+  const python = findPython(module);
+  return python === undefined
+    ? undefined
+    : [python, childFile("python.py"), locker];
 }
 
-/** A program that may be missing, with arguments. */
-export function prefixed(program, ...args) {
-  return program && [program, ...args];
+/** Makes the list that a contender with one command returns. */
+export function single(command: Command | undefined): Command[] | undefined {
+  return command && [command];
 }
 
-function findRuntime(wanted) {
+/** Replaces all permissions of Deno by those without FFI. */
+export function restrict([program, ...args]: Command): Command {
+  return [
+    program,
+    ...args.flatMap((argument) => argument === "-A" ? WITHOUT_FFI : [argument]),
+  ];
+}
+
+/** A runtime that is installed. */
+export interface InstalledRuntime {
+  readonly command: Command;
+  /** Where `mod` is, and its extension. */
+  readonly directory: string;
+  readonly extension: string;
+}
+
+/** Returns a runtime if it is installed. */
+export function findRuntime(wanted: RuntimeName): InstalledRuntime | undefined {
   return runtimes().find(({ name }) => name === wanted);
 }
 
-function script(command, driver, kind, library = "") {
-  return [...command, child("child.mjs"), driver, library, kind];
+/**
+ * Returns the command for a child in JavaScript.
+ *
+ * @param library The file that the driver loads, if it needs one.
+ */
+export function childCommand(
+  command: Command,
+  { driver, kind }: Driver,
+  library = "",
+): Command {
+  const [program, ...args] = command;
+  return [program, ...args, childFile("child.mjs"), driver, library, kind];
 }
 
-function child(name) {
+function childFile(name: string): string {
   return join(root, "bench", "children", name);
 }

@@ -1,105 +1,136 @@
 /**
- * Who is measured. A contender's process is its `command` with the scenario's
- * name and arguments appended (`run.mjs`).
+ * The contenders. The process of a contender is its command, followed by the
+ * scenario's name and arguments (`runner/child_process.ts`).
  */
 
+import { contenderInfo } from "../runner/rounds.ts";
+import type {
+  Command,
+  Contender,
+  ContenderDefinition,
+  Skipped,
+} from "../types.ts";
 import {
-  bareCommand,
   denoCommand,
   nodeCommand,
   ourCommand,
   ourCommands,
-  prefixed,
+  ourModuleCommand,
   pythonCommand,
+  RUNTIME_NAMES,
   RUNTIMES,
-} from "./commands.mjs";
-import { compileC, npmPeer } from "./peers.mjs";
-import { inRedis } from "./redis.mjs";
-import { who } from "./rounds.mjs";
-import { updating } from "./updating.mjs";
+  single,
+} from "./commands.ts";
+import type { RuntimeName } from "./commands.ts";
+import { compileC, npmPeer } from "./peers.ts";
+import { redisContenders } from "./redis.ts";
+import { updateContenders } from "./update.ts";
 
-/** The scenarios for whoever can wait for a lock. */
+/** The scenarios for every contender that can wait for a lock. */
 const WAITING = ["uncontended", "handover", "contention"];
 
-/**
- * All contenders, in the order of the tables.
- *
- * - `name`, `label`: for the command line, for people.
- * - `scenarios`: those it takes part in.
- * - `ours`, `kind`, `withoutFfi`: what its aims are, if it is this package;
- *   in `update` the `kind` also says with whom it compares.
- * - `period`: of those who poll, the pause between two attempts, in
- *   milliseconds; over it the hand-over has to spread.
- * - `find`: given a temporary folder, the command, `undefined` if `lacks`; or
- *   as `findAll` those of the four processes that contend.
- */
-function all() {
+type Kind = "sync" | "async";
+
+const KINDS: readonly Kind[] = ["sync", "async"];
+
+/** All contenders, in the order of the tables. */
+function all(): ContenderDefinition[] {
   return [
     {
       name: "c",
       label: "C, bare system calls",
       scenarios: WAITING,
-      find: (folder) => prefixed(compileC(folder)),
-      lacks: "there is no cc to compile it, so no ratio can be given",
+      find(folder) {
+        const program = compileC(folder);
+        return program === undefined ? undefined : [[program]];
+      },
+      missing: "cc is not installed, so ratios to C are missing",
     },
-    ...["sync", "async"].flatMap((kind) =>
-      Object.keys(RUNTIMES).map((runtime) => ours(runtime, kind))
+    ...KINDS.flatMap((kind) =>
+      RUNTIME_NAMES.map((runtime) => ours(runtime, kind))
     ),
-    ...["sync", "async"].map((kind) => ours("deno", kind, true)),
-    ...Object.keys(RUNTIMES).map((runtime) => endless(runtime)),
-    endless("deno", true),
-    ...["sync", "async"].map(mixed),
+    ...KINDS.map((kind) => ours("deno", kind, true)),
+    ...RUNTIME_NAMES.map((runtime) => infinite(runtime)),
+    infinite("deno", true),
+    ...KINDS.map(mixed),
     python("portalocker", "portalocker Lock, Python", 250),
     python("filelock", "filelock FileLock, Python", 50),
-    ...Object.keys(RUNTIMES).map(bare),
-    ...["sync", "async"].map(denoFile),
+    ...RUNTIME_NAMES.map(bare),
+    ...KINDS.map(denoFile),
     npm("fs-ext", "sync", WAITING),
     npm("fs-ext", "async", [...WAITING, "idle"]),
     npm("os-lock", "async", ["uncontended"]),
     npm("lockfile", "sync", ["uncontended"]),
     npm("proper-lockfile", "sync", ["uncontended"]),
     // Its first pause; the next ones are 2 s, 4 s and so on.
-    { ...npm("proper-lockfile", "async", WAITING), period: 1000 },
-    ...updating(),
-    ...inRedis(),
+    { ...npm("proper-lockfile", "async", WAITING), pollInterval: 1000 },
+    ...updateContenders(),
+    ...redisContenders(),
   ];
 }
 
+/** The names of all contenders, for the command line. */
 export const NAMES = all().map(({ name }) => name);
 
 /**
- * Looks for contenders and tries them.
+ * Finds contenders and tries them.
  *
- * @param wanted Says whether one is wanted at all.
- * @param probe Given a contender, a command of it and the folder, resolves to
- * the runtime; rejects if it is broken.
+ * @param wanted Whether to look for a contender.
+ * @param probe Resolves to the runtime of a contender's command, or rejects if
+ * the contender does not work.
  */
-export async function findContenders(wanted, probe, folder) {
-  const contenders = [];
-  const skipped = [];
+export async function findContenders(
+  wanted: (contender: ContenderDefinition) => boolean,
+  probe: Probe,
+  folder: string,
+): Promise<{ contenders: Contender[]; skipped: Skipped[] }> {
+  const contenders: Contender[] = [];
+  const skipped: Skipped[] = [];
   for (const contender of all().filter(wanted)) {
     try {
-      contenders.push(await found(contender, probe, folder));
-    } catch ({ message }) {
-      const { scenarios } = contender;
-      skipped.push({ ...who(contender), scenarios, reason: message });
+      contenders.push(await tryContender(contender, probe, folder));
+    } catch (error) {
+      skipped.push({
+        ...contenderInfo(contender),
+        scenarios: contender.scenarios,
+        reason: (error as Error).message,
+      });
     }
   }
   return { contenders, skipped };
 }
 
-async function found(contender, probe, folder) {
-  const { find, findAll, lacks } = contender;
-  const commands = findAll ? findAll(folder) : [find(folder)];
-  if (commands.includes(undefined)) throw new Error(lacks);
-  const runtimes = [];
+type Probe = (
+  contender: ContenderDefinition,
+  command: Command,
+  folder: string,
+) => Promise<string>;
+
+/** Finds a contender and tries each of its commands. */
+async function tryContender(
+  contender: ContenderDefinition,
+  probe: Probe,
+  folder: string,
+): Promise<Contender> {
+  const commands = contender.find(folder);
+  const command = commands?.[0];
+  if (commands === undefined || command === undefined) {
+    throw new Error(contender.missing);
+  }
+  const runtimes: string[] = [];
   for (const command of commands) {
     runtimes.push(await probe(contender, command, folder));
   }
-  return { ...contender, command: commands[0], commands, runtimes };
+  return { ...contender, command, commands, runtimes };
 }
 
-function ours(runtime, kind, withoutFfi = false) {
+/** This package. */
+function ours(
+  runtime: RuntimeName,
+  kind: Kind,
+  withoutFfi = false,
+): ContenderDefinition {
+  const driver = { driver: "lockers/portalock", kind };
   return {
     name: `${runtime}${withoutFfi ? "-without-ffi" : ""}-${kind}`,
     label: `Lock, ${kind}, ${RUNTIMES[runtime]}` +
@@ -108,39 +139,44 @@ function ours(runtime, kind, withoutFfi = false) {
     ours: true,
     kind,
     withoutFfi,
-    period: withoutFfi ? 300 : undefined,
-    find: () => ourCommand(runtime, "lockers/portalock", kind, withoutFfi),
-    lacks: `${runtime} is not installed`,
+    pollInterval: withoutFfi ? 300 : undefined,
+    find: () => single(ourCommand(runtime, driver, withoutFfi)),
+    missing: `${runtime} is not installed`,
   };
 }
 
-/** This package where the wait is left to the kernel. */
-function endless(runtime, withoutFfi = false) {
-  const driver = "lockers/portalock_endless";
+/** This package with an infinite timeout, which blocks in the kernel. */
+function infinite(
+  runtime: RuntimeName,
+  withoutFfi = false,
+): ContenderDefinition {
+  const driver = { driver: "lockers/portalock_infinite", kind: "sync" };
   const { name, label, ...one } = ours(runtime, "sync", withoutFfi);
   return {
     ...one,
-    name: name.replace("sync", "endless"),
-    label: label.replace("sync", "sync, no end"),
+    name: name.replace("sync", "infinite"),
+    label: label.replace("sync", "sync, infinite timeout"),
     scenarios: ["handover"],
-    kind: "endless",
-    period: undefined,
-    find: () => ourCommand(runtime, driver, "sync", withoutFfi),
+    kind: "infinite",
+    pollInterval: undefined,
+    find: () => single(ourCommand(runtime, driver, withoutFfi)),
   };
 }
 
 /** What JavaScript and its FFI cost without this package's waiting. */
-function bare(runtime) {
+function bare(runtime: RuntimeName): ContenderDefinition {
+  const driver = { driver: "lockers/bare", kind: "sync" };
   return {
     name: `bare-${runtime}`,
     label: `flock(2) by FFI, sync, ${RUNTIMES[runtime]}`,
     scenarios: ["uncontended", "handover"],
-    find: () => bareCommand(runtime, "lockers/bare"),
-    lacks: `${runtime} is not installed`,
+    find: () => single(ourModuleCommand(runtime, ["ffi"], driver)),
+    missing: `${runtime} is not installed`,
   };
 }
 
-function mixed(kind) {
+/** This package with one process on each runtime. */
+function mixed(kind: Kind): ContenderDefinition {
   return {
     name: `mixed-${kind}`,
     label: `Lock, ${kind}, one process on each of the four`,
@@ -148,40 +184,48 @@ function mixed(kind) {
     ours: true,
     kind,
     withoutFfi: false,
-    findAll: () => ourCommands("lockers/portalock", kind),
-    lacks: "not all of the four runtimes are installed",
+    find: () => ourCommands({ driver: "lockers/portalock", kind }),
+    missing: "one of the four runtimes is not installed",
   };
 }
 
-function python(module, label, period) {
+function python(
+  module: string,
+  label: string,
+  pollInterval: number,
+): ContenderDefinition {
   return {
     name: module,
     label,
     scenarios: WAITING,
-    period,
-    find: () => pythonCommand(module, module),
-    lacks: `no python3 here can import ${module}`,
+    pollInterval,
+    find: () => single(pythonCommand(module, module)),
+    missing: `python3 cannot import ${module}`,
   };
 }
 
-function denoFile(kind) {
+function denoFile(kind: Kind): ContenderDefinition {
   return {
     name: `deno-fsfile-${kind}`,
     label: `Deno.FsFile, ${kind}`,
     scenarios: kind === "sync" ? WAITING : [...WAITING, "idle"],
-    find: () => denoCommand("lockers/deno_file", kind),
-    lacks: "deno is not installed",
+    find: () => single(denoCommand({ driver: "lockers/deno_file", kind })),
+    missing: "deno is not installed",
   };
 }
 
-function npm(name, kind, scenarios) {
+function npm(
+  name: string,
+  kind: Kind,
+  scenarios: readonly string[],
+): ContenderDefinition {
   const version = npmPeer(name);
-  const driver = `lockers/${name.replace("-", "_")}`;
+  const driver = { driver: `lockers/${name.replace("-", "_")}`, kind };
   return {
     name: `${name}-${kind}`,
     label: `${name} ${version ?? ""}`.trimEnd() + `, ${kind}, Node`,
     scenarios,
-    find: () => version && nodeCommand(driver, kind),
-    lacks: "it did not install",
+    find: () => version === undefined ? undefined : [nodeCommand(driver)],
+    missing: "npm did not install it",
   };
 }

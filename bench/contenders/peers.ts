@@ -1,30 +1,32 @@
-/** Gets hold of the peers that are no part of this package. */
+/** Finds and installs the peers that are not part of this package. */
 
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { must, npm, root } from "../scripts/setup.mjs";
+import { must, npm, root } from "../../scripts/setup/mod.ts";
 
 const folder = join(root, "bench");
 
 /** Installs the npm packages if they are missing or out of date. */
-export function installPeers() {
-  const wanted = join(folder, "package-lock.json");
+export function installPeers(): void {
+  const lockfile = join(folder, "package-lock.json");
   const done = join(folder, "node_modules", ".package-lock.json");
-  if (existsSync(done) && statSync(done).mtimeMs >= statSync(wanted).mtimeMs) {
+  if (
+    existsSync(done) && statSync(done).mtimeMs >= statSync(lockfile).mtimeMs
+  ) {
     return;
   }
   console.log("Installing what the benchmark compares with");
   try {
     npm(["ci", "--no-audit", "--no-fund", "--loglevel=error"], { cwd: folder });
   } catch (error) {
-    // The others can still be measured; each of these is named as skipped.
-    console.error(error.message);
+    // The other contenders can still be measured; these are skipped by name.
+    console.error((error as Error).message);
   }
 }
 
-/** The version of an npm peer, or `undefined` where it did not install. */
-export function npmPeer(name) {
+/** Returns the version of an npm peer, or `undefined` if it is missing. */
+export function npmPeer(name: string): string | undefined {
   const manifest = join(folder, "node_modules", name, "package.json");
   return existsSync(manifest)
     ? JSON.parse(readFileSync(manifest, "utf8")).version
@@ -32,10 +34,10 @@ export function npmPeer(name) {
 }
 
 /**
- * Compiles the C contender, once. Returns the program, or `undefined` without
- * cc.
+ * Compiles the C contender, once per run. Returns the program, or `undefined`
+ * if there is not a C compiler.
  */
-export function compileC(target) {
+export function compileC(target: string): string | undefined {
   const program = join(target, "c");
   if (existsSync(program)) return program;
   if (!works("cc", ["--version"])) return undefined;
@@ -50,13 +52,13 @@ export function compileC(target) {
   return program;
 }
 
-/** A Python that can import a module, or `undefined`. */
-export function findPython(module) {
+/** Returns a Python that can import a module, or `undefined`. */
+export function findPython(module: string): string | undefined {
   return ["python3", "/usr/bin/python3", "python"].find((python) =>
     works(python, ["-c", `import ${module}`])
   );
 }
 
-function works(command, args) {
+function works(command: string, args: readonly string[]): boolean {
   return spawnSync(command, args, { stdio: "ignore" }).status === 0;
 }

@@ -1,26 +1,29 @@
-/** Who takes part in the scenarios with Redis; see `contenders.mjs`. */
+/** The contenders of the scenarios with Redis; see `mod.ts`. */
 
 import { join } from "node:path";
-import { newerPortalocker } from "../scripts/debian.mjs";
-import { root } from "../scripts/setup.mjs";
+import { newerPortalocker } from "../../scripts/setup/debian.ts";
+import { root } from "../../scripts/setup/mod.ts";
+import { NO_SERVER, redisVersion } from "../runner/redis_server.ts";
+import type { ContenderDefinition } from "../types.ts";
 import {
   nodeCommand,
-  ourRedisCommand,
-  prefixed,
+  ourModuleCommand,
   pythonCommand,
+  RUNTIME_NAMES,
   RUNTIMES,
-} from "./commands.mjs";
-import { npmPeer } from "./peers.mjs";
-import { NO_SERVER, redisVersion } from "./redis_server.mjs";
+  single,
+} from "./commands.ts";
+import type { RuntimeName } from "./commands.ts";
+import { npmPeer } from "./peers.ts";
 
 const SCENARIOS = ["redis-uncontended", "redis-handover"];
 
-/** For those whose locks live as long as their connection. */
+/** For locks that live as long as their connection. */
 const WITH_KILLED = [...SCENARIOS, "redis-killed"];
 
-export function inRedis() {
+export function redisContenders(): ContenderDefinition[] {
   return [
-    ...Object.keys(RUNTIMES).map(ours),
+    ...RUNTIME_NAMES.map(ours),
     npm("redlock", "redlock", 200),
     npm("redis-semaphore", "redis-semaphore Mutex", 10),
     newerPython("redis-py", "redis-py Lock", 100),
@@ -33,11 +36,12 @@ export function inRedis() {
       ...python("portalocker-2", "portalocker 2.2 RedisLock", 250),
       scenarios: WITH_KILLED,
     },
-  ].map((contender) => ({ scenarios: SCENARIOS, ...contender })).map(lacking);
+  ].map(skipWithoutServer);
 }
 
-function ours(runtime) {
+function ours(runtime: RuntimeName): ContenderDefinition {
   const label = runtime === "node" ? "Node" : RUNTIMES[runtime];
+  const driver = { driver: "lockers/portalock_redis", kind: "async" };
   return {
     name: `redis-${runtime}`,
     label: `RedisLock, ${label}`,
@@ -45,54 +49,72 @@ function ours(runtime) {
     scenarios: WITH_KILLED,
     kind: "redis",
     withoutFfi: false,
-    find: () => ourRedisCommand(runtime, "lockers/portalock_redis"),
-    lacks: `${runtime} is not installed`,
+    find: () => single(ourModuleCommand(runtime, ["src", "redis"], driver)),
+    missing: `${runtime} is not installed`,
   };
 }
 
-/** Those who wait for a lock ask again and again. */
-function npm(name, label, period) {
+/** Packages that poll while they wait. */
+function npm(
+  name: string,
+  label: string,
+  pollInterval: number,
+): ContenderDefinition {
   const peers = [name, "ioredis"];
   const versions = peers.map(npmPeer);
   const driver = `lockers/${name.replace("-", "_")}`;
   return {
     name,
     label: `${label} ${versions[0] ?? ""}`.trimEnd() + ", Node",
-    period,
+    scenarios: SCENARIOS,
+    pollInterval,
     find: () =>
-      versions.includes(undefined) ? undefined : nodeCommand(driver, "async"),
-    lacks: `${peers.join(" or ")} did not install`,
+      versions.includes(undefined)
+        ? undefined
+        : [nodeCommand({ driver, kind: "async" })],
+    missing: `npm did not install ${peers.join(" or ")}`,
   };
 }
 
-function python(locker, label, period) {
+function python(
+  locker: string,
+  label: string,
+  pollInterval: number,
+): ContenderDefinition {
   const name = locker.startsWith("redis-") ? locker : `redis-${locker}`;
   return {
     name,
     label: `${label}, Python`,
-    period,
-    find: () => pythonCommand("portalocker, redis", name),
-    lacks: "no python3 here can import portalocker and redis",
+    scenarios: SCENARIOS,
+    pollInterval,
+    find: () => single(pythonCommand("portalocker, redis", name)),
+    missing: "python3 cannot import portalocker and redis",
   };
 }
 
 /** With the versions that the tests use, too. */
-function newerPython(...args) {
-  const contender = python(...args);
+function newerPython(
+  locker: string,
+  label: string,
+  pollInterval: number,
+): ContenderDefinition {
+  const contender = python(locker, label, pollInterval);
   return {
     ...contender,
     find() {
       const folder = newerPortalocker(join(root, "build", "python"));
       if (folder === null) return undefined;
       const command = pythonCommand("json", contender.name);
-      return command && prefixed("env", `PYTHONPATH=${folder}`, ...command);
+      return command && [["env", `PYTHONPATH=${folder}`, ...command]];
     },
-    lacks: "pip cannot install it",
+    missing: "pip cannot install it",
   };
 }
 
-/** Without a server nobody has anything to do. */
-function lacking(contender) {
+/** Without a server, contenders with Redis cannot be measured. */
+function skipWithoutServer(
+  contender: ContenderDefinition,
+): ContenderDefinition {
   if (redisVersion() !== undefined) return contender;
-  return { ...contender, find: () => undefined, lacks: NO_SERVER };
+  return { ...contender, find: () => undefined, missing: NO_SERVER };
 }

@@ -1,23 +1,27 @@
-/** Who takes part in the scenario `update`; see `contenders.mjs`. */
+/** The contenders of the scenario `update`; see `mod.ts`. */
 
+import type { ContenderDefinition } from "../types.ts";
 import {
   nodeCommand,
   ourCommand,
   ourCommands,
   pythonCommand,
+  RUNTIME_NAMES,
   RUNTIMES,
-} from "./commands.mjs";
-import { npmPeer } from "./peers.mjs";
+  single,
+} from "./commands.ts";
+import type { RuntimeName } from "./commands.ts";
+import { npmPeer } from "./peers.ts";
 
-/** Whether an update is on the disk when it is done. */
+/** Whether the content is on disk when an update resolves. */
 const KINDS = ["durable", "not durable"];
 
-/** Of each kind, whom the others of that kind are compared with. */
+/** Of each kind, the contender that the others are compared with. */
 export const BASELINE = "portalocker";
 
-export function updating() {
+export function updateContenders(): ContenderDefinition[] {
   return KINDS.flatMap((kind) => [
-    ...Object.keys(RUNTIMES).map((runtime) => ours(runtime, kind)),
+    ...RUNTIME_NAMES.map((runtime) => ours(runtime, kind)),
     mixed(kind),
     python(BASELINE, "portalocker Lock", kind),
     python(
@@ -29,58 +33,66 @@ export function updating() {
   ]);
 }
 
-/** How a contender of a kind is called on the command line. */
-export function nameOf(contender, kind) {
-  return `${contender}-${kind.replace(" ", "-")}`;
+/** Returns the full name of a contender of a kind. */
+export function nameOf(contender: string, kind: string | undefined): string {
+  return `${contender}-${kind?.replace(" ", "-")}`;
 }
 
-function ours(runtime, kind) {
+function ours(runtime: RuntimeName, kind: string): ContenderDefinition {
+  const driver = { driver: "updaters/portalock", kind };
   return {
-    ...updater(runtime, kind),
+    ...common(runtime, kind),
     label: `updateFile, ${kind}, ${RUNTIMES[runtime]}`,
     ours: true,
     withoutFfi: false,
-    find: () => ourCommand(runtime, "updaters/portalock", kind),
-    lacks: `${runtime} is not installed`,
+    find: () => single(ourCommand(runtime, driver)),
+    missing: `${runtime} is not installed`,
   };
 }
 
-function mixed(kind) {
+function mixed(kind: string): ContenderDefinition {
   return {
-    ...updater("mixed", kind),
+    ...common("mixed", kind),
     label: `updateFile, ${kind}, one process on each of the four`,
     ours: true,
     withoutFfi: false,
-    findAll: () => ourCommands("updaters/portalock", kind),
-    lacks: "not all of the four runtimes are installed",
+    find: () => ourCommands({ driver: "updaters/portalock", kind }),
+    missing: "one of the four runtimes is not installed",
   };
 }
 
-function python(name, label, kind) {
+function python(
+  name: string,
+  label: string,
+  kind: string,
+): ContenderDefinition {
   return {
-    ...updater(name, kind),
+    ...common(name, kind),
     label: `${label}, ${kind}, Python`,
-    find: () => pythonCommand("portalocker", nameOf(name, kind)),
-    lacks: "no python3 here can import portalocker",
+    find: () => single(pythonCommand("portalocker", nameOf(name, kind))),
+    missing: "python3 cannot import portalocker",
   };
 }
 
-function writeFileAtomic(kind) {
+function writeFileAtomic(kind: string): ContenderDefinition {
   const names = ["write-file-atomic", "proper-lockfile"];
   const versions = names.map(npmPeer);
   const label = names.map((name, i) => `${name} ${versions[i] ?? ""}`.trimEnd())
     .join(" + ");
   return {
-    ...updater("write-file-atomic", kind),
+    ...common("write-file-atomic", kind),
     label: `${label}, ${kind}, Node`,
     find: () =>
       versions.includes(undefined)
         ? undefined
-        : nodeCommand("updaters/write_file_atomic", kind),
-    lacks: "one of the two did not install",
+        : [nodeCommand({ driver: "updaters/write_file_atomic", kind })],
+    missing: "npm did not install both packages",
   };
 }
 
-function updater(name, kind) {
+function common(
+  name: string,
+  kind: string,
+): Pick<ContenderDefinition, "name" | "scenarios" | "kind"> {
   return { name: nameOf(name, kind), scenarios: ["update"], kind };
 }

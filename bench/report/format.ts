@@ -2,12 +2,13 @@
 
 const grouped = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 
-export function whole(value) {
+/** Formats a figure without decimals. */
+export function whole(value: number): string {
   return grouped.format(value);
 }
 
-/** Three digits or a little more, whatever the size. */
-export function short(value) {
+/** Formats a figure with three digits, or with all digits before the point. */
+export function short(value: number | null | undefined): string {
   if (value === null || value === undefined) return "-";
   return value < 10
     ? value.toFixed(2)

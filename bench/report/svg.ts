@@ -1,4 +1,4 @@
-/** Horizontal bars as SVG that reads well on light and on dark pages. */
+/** Horizontal bars as SVG, for light and dark pages. */
 
 const WIDTH = 860;
 const LABELS = 300;
@@ -28,18 +28,44 @@ const STYLE = `
   }
 `;
 
-/**
- * @param chart `title`; `description` for those who cannot see it; `axis`, what
- * is drawn; `rows` with `label`, `value`, `text`, whether it is `ours`, and
- * perhaps the end of a `whisker`; a `reference`, value and label; the `scale`,
- * which maps values to 0 to 1, with its `ticks`, value and text; `captions`,
- * lines below.
- */
-export function bars(chart) {
+/** A row of a chart. */
+export interface Bar {
+  readonly label: string;
+  readonly value: number;
+  /** Where the whisker ends, if the row has one. */
+  readonly whisker?: number;
+  readonly text: string;
+  readonly ours?: boolean | undefined;
+}
+
+/** Maps values to 0 to 1. */
+export interface Scale {
+  at(value: number): number;
+  readonly ticks: readonly { readonly value: number; readonly text: string }[];
+}
+
+export interface Chart {
+  readonly title: string;
+  /** What the chart shows, for screen readers. */
+  readonly description: string;
+  /** What the bars measure. */
+  readonly axis: string;
+  readonly rows: readonly Bar[];
+  /** A value that a line marks. */
+  readonly reference:
+    | { readonly value: number; readonly label: string }
+    | undefined;
+  readonly scale: Scale;
+  /** Lines below the chart. */
+  readonly captions: readonly string[];
+}
+
+/** Draws a chart. */
+export function bars(chart: Chart): string {
   const { title, description, axis, rows, reference, scale, captions } = chart;
   const bottom = TOP + rows.length * ROW + 6;
   const height = bottom + 24 + captions.length * 16;
-  const x = (value) => round(LABELS + BARS * scale.at(value));
+  const x = (value: number) => round(LABELS + BARS * scale.at(value));
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" ` +
     `width="${WIDTH}" height="${height}" role="img" aria-labelledby="t d">`,
@@ -78,7 +104,11 @@ export function bars(chart) {
   ].join("\n");
 }
 
-function bar({ label, value, whisker, text: words, ours }, y, x) {
+function bar(
+  { label, value, whisker, text: words, ours }: Bar,
+  y: number,
+  x: (value: number) => number,
+): string[] {
   const middle = y + ROW / 2;
   const end = Math.max(x(value), x(whisker ?? value));
   return [
@@ -93,21 +123,33 @@ function bar({ label, value, whisker, text: words, ours }, y, x) {
   ];
 }
 
-function text(x, y, words, style, anchor) {
+function text(
+  x: number,
+  y: number,
+  words: string,
+  style?: string,
+  anchor?: string,
+): string {
   return `<text x="${round(x)}" y="${y}"` +
     (style ? ` class="${style}"` : "") +
     (anchor ? ` text-anchor="${anchor}"` : "") +
     `>${escaped(words)}</text>`;
 }
 
-function line(x1, y1, x2, y2, style) {
+function line(
+  x1: number,
+  y1: number,
+  x2: number,
+  y2: number,
+  style: string,
+): string {
   return `<line class="${style}" x1="${x1}" y1="${y1}" x2="${x2}" y2="${y2}"/>`;
 }
 
-function round(value) {
+function round(value: number): number {
   return Number(value.toFixed(1));
 }
 
-function escaped(words) {
+function escaped(words: string): string {
   return words.replace(/[&<>]/g, (sign) => `&#${sign.charCodeAt(0)};`);
 }

@@ -1,53 +1,63 @@
-/** What is held against an aim, as lines under a table. */
+/** Compares results with thresholds, in lines below a table. */
+
+import type { ContenderInfo, Outcome, Threshold } from "../types.ts";
 
 /**
- * Holds the worst of this package's results of one kind against a bound. Those
- * without FFI have a line of their own, unless the aim is `onlyWithFfi`.
- *
- * @param aim `kind` and `text` name it; `figure` gives the figure of a result,
- * `null` if it is not known; `most` or `least` is the bound; `shown` formats;
- * who failed for the reason `refutedBy`, if there is one, missed the aim.
- * @param outcome The results, and who of the contenders is missing.
+ * Compares the worst of this package's results of one kind with a threshold.
+ * Contenders without FFI have their own line, unless the threshold is
+ * `onlyWithFfi`.
  */
-export function verdicts(aim, { results, missing }) {
-  return (aim.onlyWithFfi ? [false] : [false, true]).flatMap((withoutFfi) => {
-    const meant = (one) =>
-      one.ours && one.kind === aim.kind && one.withoutFfi === withoutFfi;
-    const measured = results.filter(meant);
-    const unmeasured = missing.filter(meant);
-    if (measured.length + unmeasured.length === 0) return [];
-    const refuting = unmeasured.filter(({ reason }) =>
-      aim.refutedBy && reason.startsWith(aim.refutedBy)
-    );
-    const absent = unmeasured.filter((one) => !refuting.includes(one))
-      .map(({ name }) => name);
-    const kind = `${aim.kind}${withoutFfi ? " without FFI" : ""}`;
-    const also = absent.length > 0
-      ? `, not measured: ${[...new Set(absent)].join(", ")}`
-      : "";
-    const said = refuting.length > 0
-      ? `NO (${refuting.map(({ name }) => name).join(", ")})`
-      : answer(aim, measured);
-    return [`${kind} ${aim.text}: ${said}${also}`];
-  });
+export function verdicts<Result extends ContenderInfo>(
+  threshold: Threshold<Result>,
+  { results, missing }: Pick<Outcome<Result>, "results" | "missing">,
+): string[] {
+  return (threshold.onlyWithFfi ? [false] : [false, true])
+    .flatMap((withoutFfi) => {
+      const applies = (one: ContenderInfo) =>
+        one.ours && one.kind === threshold.kind &&
+        one.withoutFfi === withoutFfi;
+      const measured = results.filter(applies);
+      const unmeasured = missing.filter(applies);
+      if (measured.length + unmeasured.length === 0) return [];
+      const refuting = unmeasured.filter(({ reason }) =>
+        threshold.refutedBy && reason.startsWith(threshold.refutedBy)
+      );
+      const absent = unmeasured.filter((one) => !refuting.includes(one))
+        .map(({ name }) => name);
+      const kind = `${threshold.kind}${withoutFfi ? " without FFI" : ""}`;
+      const suffix = absent.length > 0
+        ? `, not measured: ${[...new Set(absent)].join(", ")}`
+        : "";
+      const verdict = refuting.length > 0
+        ? `NO (${refuting.map(({ name }) => name).join(", ")})`
+        : compare(threshold, measured);
+      return [`${kind} ${threshold.text}: ${verdict}${suffix}`];
+    });
 }
 
-function answer({ figure, most, least, shown }, results) {
-  const figures = results.map((result) => ({
-    value: figure(result),
-    name: [result.name, result.form].filter(Boolean).join(" "),
-  }));
-  if (figures.length === 0) return "not known";
-  if (figures.some(({ value }) => value === null || Number.isNaN(value))) {
-    return "not known";
+function compare<Result extends ContenderInfo>(
+  { figure, atMost, atLeast, format }: Threshold<Result>,
+  results: readonly Result[],
+): string {
+  const figures: { value: number; name: string }[] = [];
+  for (const result of results) {
+    const value = figure(result);
+    if (value === null || Number.isNaN(value)) return "not known";
+    figures.push({ value, name: nameOf(result) });
   }
   figures.sort((a, b) =>
-    most === undefined ? a.value - b.value : b.value - a.value
+    atMost === undefined ? a.value - b.value : b.value - a.value
   );
   const [worst] = figures;
-  const reached = worst.value <= (most ?? Infinity) &&
-    worst.value >= (least ?? -Infinity);
-  return `${reached ? "yes" : "NO"} (worst ${
-    shown(worst.value)
+  if (worst === undefined) return "not known";
+  const passed = worst.value <= (atMost ?? Infinity) &&
+    worst.value >= (atLeast ?? -Infinity);
+  return `${passed ? "yes" : "NO"} (worst ${
+    format(worst.value)
   }, ${worst.name})`;
+}
+
+/** A scenario may have several results per contender, in different forms. */
+function nameOf(result: ContenderInfo & { form?: string }): string {
+  return [result.name, result.form].filter(Boolean).join(" ");
 }

@@ -1,18 +1,36 @@
-/** Contenders' processes, and the lines that they exchange with this one. */
+/** The contenders' processes, and the lines they exchange with this process. */
 
 import { spawn } from "node:child_process";
 import process from "node:process";
 import { createInterface } from "node:readline";
+import type { Command } from "../types.ts";
 
-/** No contender is left running when the benchmark ends. */
-const running = new Set();
+/** Every child is killed when the benchmark ends. */
+const running = new Set<{ kill(signal: "SIGKILL"): boolean }>();
 
 process.on("exit", () => {
   for (const child of running) child.kill("SIGKILL");
 });
 
-/** Starts a process, lets it end by itself and returns what it printed last. */
-export async function run(command, args, timeout) {
+/** A contender's process. Lines to it are plain, lines from it are JSON. */
+export interface Child {
+  send(line: string | number): void;
+  /** Resolves to the next line. Rejects if the process has failed. */
+  receive(): Promise<unknown>;
+  /**
+   * Ends the input, and resolves to the last line when the process has ended.
+   * Rejects if it fails or does not end within its timeout.
+   */
+  end<Result>(): Promise<Result>;
+  kill(): void;
+}
+
+/** Starts a process, waits until it ends, and resolves to its last line. */
+export async function run<Result>(
+  command: Command,
+  args: readonly (string | number)[],
+  timeout: number,
+): Promise<Result> {
   const child = start(command, args, timeout);
   try {
     return await child.end();
@@ -24,14 +42,14 @@ export async function run(command, args, timeout) {
 /**
  * Starts a process.
  *
- * @param command What to run.
- * @param args The scenario's name and what it needs.
- * @param timeout After so many milliseconds the process is killed.
- * @returns Its side of a conversation: `say` sends a line, `hear` resolves to
- * the next one, parsed, `end` ends the conversation and resolves to the last
- * one. Both reject if the process fails or is too slow.
+ * @param args The scenario's name and its arguments.
+ * @param timeout The process is killed after this time, in milliseconds.
  */
-export function start([file, ...prefix], args, timeout) {
+export function start(
+  [file, ...prefix]: Command,
+  args: readonly (string | number)[],
+  timeout: number,
+): Child {
   const child = spawn(file, [...prefix, ...args.map(String)]);
   running.add(child);
   const lines = createInterface({ input: child.stdout })[
@@ -39,7 +57,7 @@ export function start([file, ...prefix], args, timeout) {
   ]();
   let errors = "";
   child.stderr.setEncoding("utf8").on("data", (text) => errors += text);
-  // Whoever died says why through its status.
+  // The exit status of the child reports what went wrong.
   child.stdin.on("error", () => {});
 
   let late = false;
@@ -47,7 +65,7 @@ export function start([file, ...prefix], args, timeout) {
     late = true;
     child.kill("SIGKILL");
   }, timeout);
-  const ended = new Promise((resolve) => {
+  const ended = new Promise<string | null>((resolve) => {
     child.on("error", (error) => resolve(error.message));
     child.on("close", (status, signal) => {
       if (late) return resolve(`did not end within ${timeout} ms`);
@@ -59,27 +77,31 @@ export function start([file, ...prefix], args, timeout) {
   });
 
   return {
-    say: (line) => child.stdin.write(`${line}\n`),
-    async hear() {
+    send(line) {
+      child.stdin.write(`${line}\n`);
+    },
+    async receive() {
       const { value, done } = await lines.next();
-      if (done) throw new Error(await ended ?? "ended too soon");
+      if (done) throw new Error(await ended ?? "ended too early");
       return JSON.parse(value);
     },
     async end() {
       child.stdin.end();
-      let last;
+      let last: string | undefined;
       for await (const line of lines) last = line;
       const failure = await ended;
       if (failure !== null) throw new Error(failure);
       if (last === undefined) throw new Error("printed nothing");
       return JSON.parse(last);
     },
-    kill: () => child.kill("SIGKILL"),
+    kill() {
+      child.kill("SIGKILL");
+    },
   };
 }
 
-/** The line of a stack trace that says what happened. */
-function reason(errors) {
+/** Returns the line of a stack trace that has the message. */
+function reason(errors: string): string | undefined {
   const lines = errors.split("\n").map((line) => line.trim()).filter(Boolean);
   return lines.find((line) =>
     /^(error: )?(\w*Error|\w*Exception)\b/i.test(line)

@@ -1,82 +1,123 @@
-/** What the scenarios have in common in which four processes contend. */
+/** Runs the scenarios in which four processes contend. */
 
-import { short } from "./format.mjs";
-import { merged, quantile } from "./histogram.mjs";
-import { start } from "./run.mjs";
+import { short } from "../report/format.ts";
+import type { Column, Command } from "../types.ts";
+import { start } from "./child_process.ts";
+import { merge, quantile } from "./histogram.ts";
+import type { Histogram } from "./histogram.ts";
 
 const PROCESSES = 4;
 
-/** Milliseconds: for the start to reach everybody, and for stragglers. */
-const HEAD_START = 100;
-const PATIENCE = 60_000;
+/** The time for the start to reach all processes. */
+const START_DELAY_MS = 100;
 
-/** The columns of `pooled` that all of them have. */
-export const COLUMNS = [
+/** How much longer than the measurement a process may take. */
+const GRACE_MS = 60_000;
+
+/** What one of the four processes reports. */
+export interface Counted {
+  readonly count: number;
+  readonly samples: Histogram;
+}
+
+/** What {@linkcode summarizeContention} makes of all rounds. */
+export interface ContentionFigures {
+  /** Of all four processes, per second. */
+  readonly rate: number;
+  /** The smallest count of the four over the largest, in the worst round. */
+  readonly share: number;
+  /** Microseconds. */
+  readonly median: number;
+  readonly p99: number;
+  readonly longest: number;
+  readonly counts: readonly (readonly number[])[];
+}
+
+/** The columns that these scenarios share. */
+export const CONTENTION_COLUMNS: readonly Column<ContentionFigures>[] = [
   { title: "least/most", cell: ({ share }) => short(share) },
   { title: "p50 µs", cell: ({ median }) => short(median) },
   { title: "p99 µs", cell: ({ p99 }) => short(p99) },
 ];
 
 /**
- * Lets four processes do the same from one moment on, for some seconds.
+ * Runs four processes that start at one moment and measure for some seconds.
  *
- * @param commands Theirs, in turn.
- * @param scenario What they play, with the `path` and the milliseconds.
- * @param meanwhile Is given the moment, of `Date.now`, and a signal that they
- * have ended.
- * @returns What the four `told`, `count` and `samples`, and what came of
- * `meanwhile`.
+ * @param commands The processes use them in turn.
+ * @param scenario What the processes run, the path and the seconds.
+ * @param meanwhile Gets the moment of the start, in the time of `Date.now`, and
+ * a signal that is aborted when the processes have ended.
+ * @returns What the four processes `reported` and what `meanwhile` `observed`.
  */
-export async function four(commands, [scenario, path, seconds], meanwhile) {
+export async function contend<Observed = undefined>(
+  commands: readonly Command[],
+  [scenario, path, seconds]: readonly [string, string, number],
+  meanwhile?: (startTime: number, ended: AbortSignal) => Promise<Observed>,
+): Promise<{ reported: Counted[]; observed: Observed | undefined }> {
   const args = [scenario, path, seconds * 1000];
-  const over = new AbortController();
-  const children = Array.from({ length: PROCESSES }, (_, i) => {
-    const command = commands[i % commands.length];
-    return start(command, args, seconds * 1000 + PATIENCE);
-  });
+  const ended = new AbortController();
+  const used = Array.from(
+    { length: PROCESSES },
+    (_, i) => commands.slice(i % commands.length)[0],
+  ).filter((command) => command !== undefined);
+  const children = used.map((command) =>
+    start(command, args, seconds * 1000 + GRACE_MS)
+  );
   try {
-    for (const child of children) await child.hear();
-    const moment = Date.now() + HEAD_START;
-    for (const child of children) child.say(moment);
-    const [seen, ...told] = await Promise.all([
-      meanwhile?.(moment, over.signal),
-      ...children.map((child) => child.end()),
+    for (const child of children) await child.receive();
+    const startTime = Date.now() + START_DELAY_MS;
+    for (const child of children) child.send(startTime);
+    const [observed, reported] = await Promise.all([
+      meanwhile?.(startTime, ended.signal),
+      Promise.all(children.map((child) => child.end<Counted>())),
     ]);
-    return { told, seen };
+    return { reported, observed };
   } finally {
-    over.abort();
+    ended.abort();
     for (const child of children) child.kill();
   }
 }
 
-/** How the reason begins for which a contender fails that loses updates. */
-export const LOST = "LOST UPDATES";
+/** How the reason starts if a contender loses updates. */
+export const LOST_UPDATES = "LOST UPDATES";
 
-/** Under mutual exclusion the number is what the four say they counted. */
-export function mustAddUp(told, number) {
-  const sum = told.reduce((sum, { count }) => sum + count, 0);
+/**
+ * Compares the number in the file with what the four processes counted.
+ *
+ * @throws {Error} If they differ, because then the lock did not exclude.
+ */
+export function assertNoLostUpdates(
+  reported: readonly Counted[],
+  number: number,
+): void {
+  const sum = reported.reduce((sum, { count }) => sum + count, 0);
   if (number !== sum) {
-    throw new Error(`${LOST}: ${sum} counted, but ${number} in the file`);
+    throw new Error(
+      `${LOST_UPDATES}: ${sum} counted, but ${number} in the file`,
+    );
   }
   if (sum === 0) throw new Error("measured nothing");
 }
 
 /**
- * Times in microseconds. The fairness is that of the worst round.
+ * Makes one result of all rounds.
  *
- * @param runs What the four told in each round.
+ * @param rounds What the four processes reported in each round.
  */
-export function pooled(runs, seconds) {
-  const counts = runs.map((told) => told.map(({ count }) => count));
-  const times = merged(runs.flat().map(({ samples }) => samples));
+export function summarizeContention(
+  rounds: readonly (readonly Counted[])[],
+  seconds: number,
+): ContentionFigures {
+  const counts = rounds.map((round) => round.map(({ count }) => count));
+  const times = merge(rounds.flat().map(({ samples }) => samples));
   return {
-    rate: counts.flat().reduce((a, b) => a + b) / runs.length / seconds,
+    rate: counts.flat().reduce((a, b) => a + b) / rounds.length / seconds,
     share: Math.min(
       ...counts.map((four) => Math.min(...four) / Math.max(...four)),
     ),
     median: quantile(times, 0.5) / 1000,
     p99: quantile(times, 0.99) / 1000,
-    longest: times.at(-1)[0] / 1000,
+    longest: (times.at(-1)?.[0] ?? NaN) / 1000,
     counts,
   };
 }

@@ -1,11 +1,14 @@
-/**
- * Samples as `[nanoseconds, count]`, ascending, the nanoseconds rounded to
- * three digits as every child does.
- */
+/** Histograms, whose samples every child rounds to three digits. */
 
-/** One histogram of several. */
-export function merged(histograms) {
-  const counts = new Map();
+/** Nanoseconds in ascending order, and how many samples have them. */
+export type Histogram = readonly (readonly [
+  nanoseconds: number,
+  count: number,
+])[];
+
+/** Makes one histogram of several. */
+export function merge(histograms: readonly Histogram[]): Histogram {
+  const counts = new Map<number, number>();
   for (const histogram of histograms) {
     for (const [value, count] of histogram) {
       counts.set(value, (counts.get(value) ?? 0) + count);
@@ -14,12 +17,13 @@ export function merged(histograms) {
   return [...counts].sort(([a], [b]) => a - b);
 }
 
-export function size(histogram) {
+/** Returns how many samples a histogram has. */
+export function size(histogram: Histogram): number {
   return histogram.reduce((sum, [, count]) => sum + count, 0);
 }
 
-/** The value below which the given share (0 to 1) of all samples lies. */
-export function quantile(histogram, share) {
+/** Returns the value below which the given share (0 to 1) of samples lies. */
+export function quantile(histogram: Histogram, share: number): number {
   const wanted = share * size(histogram);
   let seen = 0;
   for (const [value, count] of histogram) {
@@ -27,4 +31,9 @@ export function quantile(histogram, share) {
     if (seen >= wanted) return value;
   }
   return NaN;
+}
+
+/** {@linkcode quantile} of ascending values that are not a histogram. */
+export function quantileOf(values: readonly number[], share: number): number {
+  return values[Math.max(0, Math.ceil(share * values.length) - 1)] ?? NaN;
 }

@@ -1,16 +1,31 @@
-/** On what the figures were taken. */
+/** The machine that the figures come from. */
 
 import { readFileSync, statfsSync } from "node:fs";
 import { arch, cpus, loadavg, release, type } from "node:os";
+import type { Contender } from "../types.ts";
 
-/** What the machine was busy with before the benchmark was. */
-const load = loadavg()[0];
+/** The load of the machine before the benchmark. */
+const load = loadavg()[0] ?? NaN;
+
+export interface Machine {
+  readonly hardware: string;
+  readonly system: string;
+  readonly fileSystem: string;
+  readonly load: string;
+  readonly runtimes: readonly string[];
+  readonly date: string;
+}
 
 /**
- * @param contenders Who takes part.
+ * Describes this machine.
+ *
+ * @param contenders Whose runtimes to name.
  * @param folder Where the lock files are.
  */
-export function machine(contenders, folder) {
+export function describeMachine(
+  contenders: readonly Pick<Contender, "runtimes">[],
+  folder: string,
+): Machine {
   const runtimes = contenders.flatMap((contender) => contender.runtimes);
   return {
     hardware: `${cpus().length} × ${cpus()[0]?.model.trim()}`,
@@ -22,10 +37,10 @@ export function machine(contenders, folder) {
   };
 }
 
-/** The lines above all tables. */
+/** Returns the lines above all tables. */
 export function heading(
-  { hardware, system, fileSystem, load, runtimes, date },
-) {
+  { hardware, system, fileSystem, load, runtimes, date }: Machine,
+): string[] {
   return [
     `${date}, ${hardware}, ${system}, lock files on ${fileSystem}, ` +
     `load ${load} before`,
@@ -33,21 +48,29 @@ export function heading(
   ];
 }
 
-/** The type of the file system that a folder is on. */
-function fileSystem(folder) {
+/** Returns the type of the file system that contains a folder. */
+function fileSystem(folder: string): string {
   try {
-    return mounted(folder);
+    const type = mountedType(folder);
+    if (type !== undefined) return type;
   } catch {
-    return `file system type 0x${statfsSync(folder).type.toString(16)}`;
+    // Not Linux.
   }
+  return `file system type 0x${statfsSync(folder).type.toString(16)}`;
 }
 
-/** Of all mounts on the way to the folder, the deepest and latest counts. */
-function mounted(folder) {
-  return readFileSync("/proc/self/mounts", "utf8").trim().split("\n")
-    .map((line) => line.split(" "))
-    .filter(([, point]) => `${folder}/`.startsWith(point.replace(/\/*$/, "/")))
-    .reduce((best, mount) =>
-      mount[1].length >= best[1].length ? mount : best
-    )[2];
+/** Of all mounts on the way to the folder, the deepest and latest applies. */
+function mountedType(folder: string): string | undefined {
+  let deepest = "";
+  let found: string | undefined;
+  for (const line of readFileSync("/proc/self/mounts", "utf8").split("\n")) {
+    const [, point = "", type] = line.split(" ");
+    const isAbove = point !== "" &&
+      `${folder}/`.startsWith(point.replace(/\/*$/, "/"));
+    if (isAbove && point.length >= deepest.length) {
+      deepest = point;
+      found = type;
+    }
+  }
+  return found;
 }

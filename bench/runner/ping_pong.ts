@@ -1,80 +1,122 @@
 /**
- * What the scenarios have in common in which two processes take turns with one
- * lock. While one holds it, the other says that it is about to acquire it and
- * waits. After a random delay the holder is told to let go; the sample is the
- * time from just before its release to just after the other's acquire. Then
- * they change roles.
+ * Runs the scenarios in which two processes hand one lock back and forth. While
+ * one process holds the lock, the other reports that it is about to acquire it,
+ * and waits. After a random delay the runner makes the holder release. The
+ * sample is the time from just before the release to just after the acquire of
+ * the other process. Then the two change roles.
  *
- * The delay makes the release fall anywhere into the pause of those who poll.
- * Those who are woken wait 2 to 5 ms, but one time in fifty up to 300 ms, in
- * case waiting for longer makes them slower.
+ * The delay makes the release fall at any time within the pause of a contender
+ * that polls. For a contender that is notified, the delay is 2 to 5 ms, but up
+ * to 300 ms for one release in fifty, in case a longer wait makes it slower.
  */
 
 import { cpus } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
-import { compileC } from "./peers.mjs";
-import { start } from "./run.mjs";
+import { compileC } from "../contenders/peers.ts";
+import type { Command, Contender, RunOptions } from "../types.ts";
+import { start } from "./child_process.ts";
+import type { Child } from "./child_process.ts";
+import { quantileOf } from "./histogram.ts";
 
-/** Per round; pollers get as many as fit into the time. */
+/** Per round. A contender that polls gets as many as fit into the time. */
 const SAMPLES = 150;
-/** Without a delay, until compilers are done with what runs here. */
+/** Without a delay, until the compilers have optimized the code. */
 const WARM_UP = 1_500;
-const TIME = 3_000;
-const TIMEOUT = 90_000;
-const FOREVER = 2 ** 31 - 1;
+const POLLING_TIME_MS = 3_000;
+const TIMEOUT_MS = 90_000;
+/** The longest that a timer can wait. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
-/** Milliseconds. */
-const SHORTEST_DELAY = 2;
-const SHORT_DELAY = 5;
-const LONG_DELAY = 300;
+const MIN_DELAY_MS = 2;
+const SHORT_DELAY_MS = 5;
+const LONG_DELAY_MS = 300;
+/** How many of the delays may be long. */
 const LONG_DELAYS = 1 / 50;
 
+/** What one of the two processes reports. Times are in microseconds. */
+export interface HandOverTimes {
+  readonly acquired: readonly number[];
+  readonly released: readonly number[];
+  /** What the holder measured meanwhile, by command. */
+  readonly pings?: readonly {
+    readonly name: string;
+    readonly taken: readonly number[];
+  }[];
+}
+
+/** What {@linkcode summarizeHandOvers} makes of all rounds, in microseconds. */
+export interface HandOverFigures {
+  readonly median: number;
+  readonly p99: number;
+  readonly lowestMedian: number;
+  readonly highestMedian: number;
+  readonly count: number;
+  readonly samples: readonly number[];
+}
+
 /**
- * Lets two processes take turns.
+ * Runs two processes that hand a lock back and forth.
  *
- * @param contender Its `command` and, of those who poll, the `period`.
  * @param path What to lock.
- * @param between Called before each delay, with the holder and how many samples
- * there are already, while the other waits.
- * @returns The `samples` in microseconds, ascending, and what the two `told`.
+ * @param betweenSamples Runs before each delay, while the other process waits,
+ * with the holder and the number of samples so far.
+ * @returns The `samples` in microseconds, ascending, and what both processes
+ * `reported`.
  */
-export async function turns({ command, period }, path, between = () => {}) {
-  const pair = [1, 2].map(() => start(command, ["handover", path], TIMEOUT));
+export async function pingPong(
+  { command, pollInterval }: Pick<Contender, "command" | "pollInterval">,
+  path: string,
+  betweenSamples: (holder: Child, samples: number) => Promise<void> | void =
+    () => {},
+): Promise<{ samples: number[]; reported: [HandOverTimes, HandOverTimes] }> {
+  const startOne = () => start(command, ["handover", path], TIMEOUT_MS);
+  const pair: [Child, Child] = [startOne(), startOne()];
   try {
-    for (const child of pair) await child.hear();
-    const handOvers = await takeTurns(pair, period, between);
-    const told = await Promise.all(pair.map((child) => child.end()));
-    const samples = differences(told, handOvers).slice(period ? 0 : WARM_UP)
-      .sort((a, b) => a - b);
-    return { samples, told };
+    for (const child of pair) await child.receive();
+    const handOvers = await handOver(pair, pollInterval, betweenSamples);
+    const reported = await Promise.all([
+      pair[0].end<HandOverTimes>(),
+      pair[1].end<HandOverTimes>(),
+    ]);
+    const samples = differences(reported, handOvers)
+      .slice(pollInterval ? 0 : WARM_UP).sort((a, b) => a - b);
+    return { samples, reported };
   } finally {
     for (const child of pair) child.kill();
   }
 }
 
-/** Does something while the processors are kept awake, if that is wanted. */
-export async function awakeIf(wanted, folder, body) {
+/** Runs `body` while the processors are kept awake, if that is wanted. */
+export async function awakeIf<Result>(
+  wanted: boolean,
+  folder: string,
+  body: () => Promise<Result>,
+): Promise<Result> {
   const spinners = wanted ? await keepAwake(folder) : [];
   const result = await body();
   for (const spinner of spinners) await spinner.end();
   return result;
 }
 
-/** How it was measured. */
-export function method({ rounds, awake }) {
-  return `rounds: ${rounds}, in each every contender two processes of its own ` +
-    `with ${WARM_UP} hand-overs to warm up and ${SAMPLES} measured, pollers ` +
-    `as many as fit into ${TIME / 1000} s; the processors ` +
-    (awake ? "are kept awake" : "sleep when they are idle");
+/** Says how it was measured. */
+export function method(
+  { rounds, awake }: Pick<RunOptions, "rounds" | "awake">,
+): string {
+  return `rounds: ${rounds}, in each two processes per contender, with ` +
+    `${WARM_UP} hand-overs to warm up and ${SAMPLES} measured, or as many as ` +
+    `fit into ${POLLING_TIME_MS / 1000} s if the contender polls; idle ` +
+    `processors ${awake ? "are kept awake" : "sleep"}`;
 }
 
-/** One result of the samples of all rounds. */
-export function pooled(runs) {
-  const all = runs.flat().sort((a, b) => a - b);
-  const medians = runs.map((run) => at(run, 0.5));
+/** Makes one result of the samples of all rounds. */
+export function summarizeHandOvers(
+  rounds: readonly (readonly number[])[],
+): HandOverFigures {
+  const all = rounds.flat().sort((a, b) => a - b);
+  const medians = rounds.map((round) => quantileOf(round, 0.5));
   return {
-    median: at(all, 0.5),
-    p99: at(all, 0.99),
+    median: quantileOf(all, 0.5),
+    p99: quantileOf(all, 0.99),
     lowestMedian: Math.min(...medians),
     highestMedian: Math.max(...medians),
     count: all.length,
@@ -82,66 +124,72 @@ export function pooled(runs) {
   };
 }
 
-/** The value below which the given share of all ascending values lies. */
-export function at(values, share) {
-  return values[Math.max(0, Math.ceil(share * values.length) - 1)];
-}
-
-/** In milliseconds. */
-export function delay(period) {
-  const longest = period ??
-    (Math.random() < LONG_DELAYS ? LONG_DELAY : SHORT_DELAY);
-  return SHORTEST_DELAY + Math.random() * (longest - SHORTEST_DELAY);
+/** Returns a random delay before a release, in milliseconds. */
+export function releaseDelay(pollInterval?: number): number {
+  const longest = pollInterval ??
+    (Math.random() < LONG_DELAYS ? LONG_DELAY_MS : SHORT_DELAY_MS);
+  return MIN_DELAY_MS + Math.random() * (longest - MIN_DELAY_MS);
 }
 
 /** Resolves to the number of hand-overs. */
-async function takeTurns([holder, waiter], period, between) {
-  let last = performance.now() + TIME;
-  await acquire(holder);
-  await holder.hear();
-  const skipped = period ? 0 : WARM_UP;
+async function handOver(
+  [holder, waiter]: [Child, Child],
+  pollInterval: number | undefined,
+  betweenSamples: (holder: Child, samples: number) => Promise<void> | void,
+): Promise<number> {
+  let last = performance.now() + POLLING_TIME_MS;
+  await beginAcquire(holder);
+  await holder.receive();
+  const skipped = pollInterval ? 0 : WARM_UP;
   let count = 0;
   do {
-    await acquire(waiter);
+    await beginAcquire(waiter);
     if (count >= skipped) {
       const start = performance.now();
-      await between(holder, count - skipped);
+      await betweenSamples(holder, count - skipped);
       last += performance.now() - start;
-      await sleep(delay(period));
+      await sleep(releaseDelay(pollInterval));
     }
-    holder.say("release");
-    await waiter.hear();
+    holder.send("release");
+    await waiter.receive();
     [holder, waiter] = [waiter, holder];
     count++;
   } while (
-    count < WARM_UP + SAMPLES && (!period || performance.now() < last)
+    count < WARM_UP + SAMPLES && (!pollInterval || performance.now() < last)
   );
-  holder.say("release");
+  holder.send("release");
   return count;
 }
 
 /** Resolves when the child is about to wait. */
-export async function acquire(child) {
-  child.say("acquire");
-  await child.hear();
+export async function beginAcquire(child: Child): Promise<void> {
+  child.send("acquire");
+  await child.receive();
 }
 
-/** The times at which the two took turns, subtracted. */
-function differences(told, handOvers) {
+/** Returns the time of each hand-over, in microseconds. */
+function differences(
+  reported: readonly [HandOverTimes, HandOverTimes],
+  handOvers: number,
+): number[] {
   const result = Array.from({ length: handOvers }, (_, i) => {
-    const released = told[i % 2].released[i >> 1];
-    const acquired = told[(i + 1) % 2].acquired[(i + 1) >> 1];
+    const [from, to] = i % 2 === 0 ? reported : [reported[1], reported[0]];
+    const released = from.released[i >> 1] ?? NaN;
+    const acquired = to.acquired[(i + 1) >> 1] ?? NaN;
     return acquired - released;
   });
   if (result.length > 0 && result.every((sample) => sample > 0)) return result;
-  throw new Error("two holders at a time, or clocks that differ");
+  throw new Error("two processes held the lock at once, or the clocks differ");
 }
 
-/** A process for each processor that spins whenever nobody else runs. */
-async function keepAwake(folder) {
+/** Starts a process per processor that spins while the processor is idle. */
+async function keepAwake(folder: string): Promise<Child[]> {
   const program = compileC(folder);
-  if (!program) throw new Error("--awake needs a C compiler");
-  const spinners = cpus().map(() => start([program], ["awake"], FOREVER));
-  for (const spinner of spinners) await spinner.hear();
+  if (program === undefined) {
+    throw new Error("Cannot use --awake: there is no C compiler");
+  }
+  const command: Command = [program];
+  const spinners = cpus().map(() => start(command, ["awake"], MAX_TIMEOUT_MS));
+  for (const spinner of spinners) await spinner.receive();
   return spinners;
 }

@@ -1,70 +1,98 @@
-/** What the scenarios have in common. */
+/** Runs contenders in rounds, and compares their results with a baseline. */
 
 import process from "node:process";
+import type { Contender, ContenderInfo, Measured } from "../types.ts";
 
 /**
- * Every contender in every round, one at a time and in random order, so that
- * what else the machine does meets them all alike. Who fails once is out.
+ * Runs every contender in every round, one at a time and in random order, so
+ * that other load on the machine affects them alike. A contender that fails is
+ * left out of the rounds after that.
  *
  * @param once Resolves to the figures of one contender and round.
- * @param pooled Makes one result of the figures of all rounds.
- * @returns One result per contender, in their order, and who failed and why.
+ * @param summarize Makes one result of the figures of all rounds.
+ * @returns One result per contender, in their order, and the failures.
  */
-export async function inRounds(contenders, rounds, once, pooled) {
-  const runs = new Map(contenders.map((contender) => [contender, []]));
+export async function inRounds<Figures, Result extends object>(
+  contenders: readonly Contender[],
+  rounds: number,
+  once: (contender: Contender) => Promise<Figures>,
+  summarize: (rounds: readonly Figures[]) => Result,
+): Promise<Measured<ContenderInfo & Result>> {
+  const runs = new Map<Contender, Figures[]>(
+    contenders.map((contender) => [contender, []]),
+  );
   const failed = [];
   for (let round = 1; round <= rounds; round++) {
-    for (const contender of shuffled([...runs.keys()])) {
+    for (const [contender, figures] of shuffled([...runs])) {
       progress(`Round ${round} of ${rounds}: ${contender.name}`);
       try {
-        runs.get(contender).push(await once(contender));
+        figures.push(await once(contender));
       } catch (error) {
         runs.delete(contender);
-        failed.push({ ...who(contender), reason: error.message });
+        failed.push({
+          ...contenderInfo(contender),
+          reason: (error as Error).message,
+        });
       }
     }
   }
   progress("");
-  const results = contenders.filter((one) => runs.has(one)).map((one) => ({
-    ...who(one),
-    ...pooled(runs.get(one)),
-  }));
+  const results = contenders.flatMap((contender) => {
+    const figures = runs.get(contender);
+    return figures === undefined
+      ? []
+      : [{ ...contenderInfo(contender), ...summarize(figures) }];
+  });
   return { results, failed };
 }
 
+/** A result and its ratio to that of C, `null` if C is not measured. */
+export type BesideC<Result> = Result & { besideC: number | null };
+
 /** Adds to each result the ratio of one of its figures to that of C. */
-export function besideC(results, ratio) {
-  return beside(results, "besideC", () => "c", ratio);
+export function besideC<Result extends ContenderInfo>(
+  results: readonly Result[],
+  ratio: (result: Result, c: Result) => number,
+): BesideC<Result>[] {
+  return beside(results, () => "c", ratio)
+    .map(({ result, ratio }) => ({ ...result, besideC: ratio }));
 }
 
 /**
- * Adds to each result, under a name, the ratio of one of its figures to that
- * of its baseline, `null` where that is missing.
+ * Returns each result with the ratio of one of its figures to that of its
+ * baseline, or `null` if the baseline is not measured.
  *
- * @param baseline Given a result, the name of the one it is compared with.
+ * @param baseline Returns the name of the contender to compare with.
  */
-export function beside(results, as, baseline, ratio) {
+export function beside<Result extends ContenderInfo>(
+  results: readonly Result[],
+  baseline: (result: Result) => string,
+  ratio: (result: Result, baseline: Result) => number,
+): { result: Result; ratio: number | null }[] {
   return results.map((result) => {
     const base = results.find(({ name }) => name === baseline(result));
-    return { ...result, [as]: base === undefined ? null : ratio(result, base) };
+    return { result, ratio: base === undefined ? null : ratio(result, base) };
   });
 }
 
-/** Those facts of a contender that its results need. */
-export function who({ name, label, ours, kind, withoutFfi }) {
+/** Returns what results keep of a contender. */
+export function contenderInfo(
+  { name, label, ours, kind, withoutFfi }: ContenderInfo,
+): ContenderInfo {
   return { name, label, ours, kind, withoutFfi };
 }
 
-export function progress(text) {
+/** Shows a line on a terminal, in place of the line before. */
+export function progress(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
 }
 
-/** Fisher and Yates. */
-function shuffled(items) {
-  const result = [...items];
-  for (let i = result.length - 1; i > 0; i--) {
-    const j = Math.floor(Math.random() * (i + 1));
-    [result[i], result[j]] = [result[j], result[i]];
+/** Returns the items in random order (Fisher and Yates). */
+export function shuffled<Item>(items: readonly Item[]): Item[] {
+  const rest = [...items];
+  const result: Item[] = [];
+  while (rest.length > 0) {
+    result.push(...rest.splice(Math.floor(Math.random() * rest.length), 1));
   }
   return result;
 }

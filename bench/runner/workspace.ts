@@ -1,4 +1,4 @@
-/** A temporary folder of this run, of which nothing is left when it ends. */
+/** The temporary folder of a run, which is removed when the run ends. */
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -7,7 +7,8 @@ import process from "node:process";
 
 const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 };
 
-export function workspace() {
+/** Makes the folder, and removes it when the process ends. */
+export function workspace(): string {
   const folder = mkdtempSync(join(tmpdir(), "portalock-bench-"));
   process.on("exit", () => {
     rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
@@ -20,7 +21,7 @@ export function workspace() {
 
 let files = 0;
 
-/** A path in the folder that nobody had yet. */
-export function freshPath(folder) {
+/** Returns a path in the folder that was not used before. */
+export function freshPath(folder: string): string {
   return join(folder, `${++files}.lock`);
 }

@@ -1,37 +1,82 @@
 /**
- * Scenario: one process in which many tasks wait for one lock, either through
- * one `Lock` that they share or through one each. The holder lets go, each
- * task acquires and releases, and the time until the last is through counts.
- * A separate run under strace(1) counts the calls of flock(2).
+ * Scenario: many tasks of one process wait for one lock, through one `Lock`
+ * that they share or through one `Lock` each. The holder releases, each task
+ * acquires and releases, and the sample is the time until the last task has
+ * released. A separate run under strace(1) counts the calls of flock(2).
  */
 
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { short } from "../format.mjs";
-import { inRounds } from "../rounds.mjs";
-import { run as runChild } from "../run.mjs";
-import { freshPath } from "../workspace.mjs";
+import { short } from "../report/format.ts";
+import { run as runChild } from "../runner/child_process.ts";
+import { inRounds } from "../runner/rounds.ts";
+import { freshPath } from "../runner/workspace.ts";
+import type {
+  Column,
+  Command,
+  Contender,
+  ContenderInfo,
+  Measured,
+  RunOptions,
+  Threshold,
+} from "../types.ts";
 
 export const title = "Many tasks of one process wait for one lock, " +
   "which goes from one to the next";
 export const ROUNDS = 1;
 
-const SIZES = [250, 1000, 4000];
+/** The ratio of totals compares the last two sizes. */
+const MEDIUM = 1000;
+const LARGE = 4000;
+const SIZES = [250, MEDIUM, LARGE];
 const REPEATS = 5;
+/** How many tasks wait while strace counts. */
 const COUNTED = 1000;
-const TIMEOUT = 60_000;
+const TIMEOUT_MS = 60_000;
 
 const FORMS = { shared: "one Lock", own: "a Lock each" };
 
-/** What a process opens besides, generously. */
+/** More descriptors than a process has open in addition. */
 const OTHER_DESCRIPTORS = 100;
 
-/** Lets a process open as many files as the system allows it. */
-const UNLIMITED = ["sh", "-c", 'ulimit -n "$(ulimit -Hn)"; exec "$@"', "sh"];
+/** Raises the limit of descriptors as far as the system allows. */
+const UNLIMITED: Command = [
+  "sh",
+  "-c",
+  'ulimit -n "$(ulimit -Hn)"; exec "$@"',
+  "sh",
+];
 
-export const COLUMNS = [
+/** What the child prints. */
+interface Reported {
+  /** Milliseconds by size and repeat. */
+  readonly totals: number[][];
+  readonly acquisitions: number;
+}
+
+interface Round {
+  readonly sizes: number[];
+  readonly totals: number[][];
+  readonly calls: number | string;
+}
+
+interface Figures {
+  readonly form: string;
+  readonly sizes: readonly number[];
+  /** Milliseconds. */
+  readonly totals: readonly number[];
+  /** Microseconds. */
+  readonly perHandOver: readonly number[];
+  readonly ratio: number;
+  /** Calls of flock(2) per hand-over, or why they are not counted. */
+  readonly calls: number | string;
+}
+
+type Result = ContenderInfo & Figures;
+
+export const COLUMNS: readonly Column<Result>[] = [
   { title: "µs per hand-over", cell: ({ label }) => label },
-  ...SIZES.map((size, i) => ({
+  ...SIZES.map((size, i): Column<Result> => ({
     title: `${size} tasks`,
     cell: ({ perHandOver }) => short(perHandOver[i]),
   })),
@@ -43,18 +88,22 @@ export const COLUMNS = [
   },
 ];
 
-export async function run(contenders, folder, { rounds }) {
-  const outcomes = [];
+export async function run(
+  contenders: readonly Contender[],
+  folder: string,
+  { rounds }: RunOptions,
+): Promise<Measured<Result>> {
+  const outcomes: Measured<Result>[] = [];
   for (const [form, words] of Object.entries(FORMS)) {
-    const named = contenders.map((contender) => ({
+    const labeled = contenders.map((contender) => ({
       ...contender,
       label: `${contender.label}, ${words}`,
     }));
     const outcome = await inRounds(
-      named,
+      labeled,
       rounds,
       ({ command }) => once(command, folder, form),
-      (runs) => ({ form, ...pooled(runs) }),
+      (all) => ({ form, ...summarize(all) }),
     );
     outcomes.push(outcome);
   }
@@ -64,50 +113,60 @@ export async function run(contenders, folder, { rounds }) {
   };
 }
 
-export function method({ rounds }, results) {
-  const [why] = results.map(({ calls }) => calls)
-    .filter((calls) => typeof calls === "string");
-  const sizes = sizesThatFit();
+export function method(
+  { rounds }: RunOptions,
+  results: readonly Result[],
+): string {
+  const reason = results.map(({ calls }) => calls)
+    .find((calls) => typeof calls === "string");
+  const largest = sizesThatFit().at(-1);
   return [
-    `rounds: ${rounds}, in each every contender a process of its own with ` +
-    `${REPEATS} crowds of each size, medians; ratio of totals: ` +
-    `${SIZES.at(-1)} to ${SIZES.at(-2)} tasks, 4 is linear`,
-    ...sizes.at(-1) === SIZES.at(-1) ? [] : [
-      `NOT ENOUGH DESCRIPTORS: instead of ${SIZES.at(-1)} tasks there were ` +
-      `${sizes.at(-1)}; the ratio is scaled`,
+    `rounds: ${rounds}, in each one process per contender, with ${REPEATS} ` +
+    "crowds of each size, medians; ratio of totals: " +
+    `${LARGE} to ${MEDIUM} tasks, 4 is linear`,
+    ...largest === LARGE ? [] : [
+      `NOT ENOUGH DESCRIPTORS: ${largest} tasks instead of ${LARGE}; the ` +
+      "ratio is scaled",
     ],
-    ...why ? [`FLOCK CALLS NOT COUNTED: ${why}`] : [],
+    ...reason ? [`FLOCK CALLS NOT COUNTED: ${reason}`] : [],
   ].join("\n");
 }
 
-export function aims() {
+export function thresholds(): Threshold<Result>[] {
   return [
     {
       kind: "async",
       text: "linear: 4 times the tasks take less than 6 times as long",
       figure: ({ ratio }) => ratio,
-      most: 6,
-      shown: short,
+      atMost: 6,
+      format: short,
     },
     {
       kind: "async",
       text: "at most 3 calls of flock per hand-over",
       figure: ({ calls }) => typeof calls === "number" ? calls : null,
-      most: 3,
-      shown: short,
+      atMost: 3,
+      format: short,
     },
   ];
 }
 
-async function once(command, folder, form) {
+async function once(
+  command: Command,
+  folder: string,
+  form: string,
+): Promise<Round> {
   const sizes = sizesThatFit();
-  const args = ["crowd", freshPath(folder), form, REPEATS, ...sizes];
-  const { totals } = await runChild([...UNLIMITED, ...command], args, TIMEOUT);
-  return { sizes, totals, calls: await countedCalls(command, folder, form) };
+  const { totals } = await runChild<Reported>(
+    [...UNLIMITED, ...command],
+    ["crowd", freshPath(folder), form, REPEATS, ...sizes],
+    TIMEOUT_MS,
+  );
+  return { sizes, totals, calls: await countCalls(command, folder, form) };
 }
 
-/** One descriptor per task has to be had. */
-function sizesThatFit() {
+/** Each task may need its own descriptor. */
+function sizesThatFit(): number[] {
   const { stdout } = spawnSync("sh", ["-c", "ulimit -Hn"], {
     encoding: "utf8",
   });
@@ -115,47 +174,53 @@ function sizesThatFit() {
   return SIZES.map((size) => size > most ? most : size);
 }
 
-/** Per hand-over, or why they could not be counted. */
-async function countedCalls(command, folder, form) {
+/** Resolves to the calls per hand-over, or to why they are not counted. */
+async function countCalls(
+  command: Command,
+  folder: string,
+  form: string,
+): Promise<number | string> {
   const summary = freshPath(folder);
   const strace = ["strace", "-f", "-c", "-e", "trace=flock", "-o", summary];
   try {
-    const { acquisitions } = await runChild(
+    const { acquisitions } = await runChild<Reported>(
       [...UNLIMITED, ...strace, ...command],
       ["crowd", freshPath(folder), form, 1, COUNTED],
-      TIMEOUT,
+      TIMEOUT_MS,
     );
-    return callsIn(readFileSync(summary, "utf8")) / acquisitions;
-  } catch ({ message }) {
-    return message;
+    return parseCalls(readFileSync(summary, "utf8")) / acquisitions;
+  } catch (error) {
+    return (error as Error).message;
   }
 }
 
-/** Of the columns of `strace -c` the fourth has the number of calls. */
-function callsIn(summary) {
+/** The fourth column of `strace -c` is the number of calls. */
+function parseCalls(summary: string): number {
   const lines = summary.split("\n").map((line) => line.trim().split(/\s+/));
   const calls = Number(lines.find((line) => line.at(-1) === "flock")?.[3]);
   if (calls > 0) return calls;
-  throw new Error("strace saw no call");
+  throw new Error("strace did not report a call");
 }
 
-/** Totals in milliseconds, `perHandOver` in microseconds. */
-function pooled(runs) {
-  const { sizes, calls } = runs[0];
+function summarize(rounds: readonly Round[]): Omit<Figures, "form"> {
+  const sizes = rounds[0]?.sizes ?? [];
+  const calls = rounds[0]?.calls ?? NaN;
   const totals = sizes.map((_, i) =>
-    median(runs.flatMap((run) => run.totals[i]))
+    median(rounds.flatMap((round) => round.totals[i] ?? []))
   );
-  const perHandOver = totals.map((total, i) => total * 1000 / sizes[i]);
-  const scale = SIZES.at(-1) / SIZES.at(-2);
+  const perHandOver = totals.map((total, i) =>
+    total * 1000 / (sizes[i] ?? NaN)
+  );
+  const [medium = NaN, large = NaN] = perHandOver.slice(-2);
   return {
     sizes,
     totals,
     perHandOver,
-    ratio: scale * perHandOver.at(-1) / perHandOver.at(-2),
+    ratio: LARGE / MEDIUM * large / medium,
     calls,
   };
 }
 
-function median(values) {
-  return values.sort((a, b) => a - b)[values.length >> 1];
+function median(values: number[]): number {
+  return values.sort((a, b) => a - b)[values.length >> 1] ?? NaN;
 }

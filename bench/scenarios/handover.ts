@@ -1,28 +1,48 @@
 /**
- * Scenario: two processes take turns with one lock; the sample is the time from
- * just before the release of one to just after the acquire of the other. See
- * `turns.mjs`.
+ * Scenario: two processes hand one lock back and forth. The sample is the time
+ * from just before the release of one to just after the acquire of the other.
+ * See `runner/ping_pong.ts`.
  */
 
-import { short } from "../format.mjs";
-import { besideC, inRounds } from "../rounds.mjs";
-import { COLUMNS, withinTimesC } from "../times.mjs";
-import { awakeIf, method, pooled, turns } from "../turns.mjs";
-import { freshPath } from "../workspace.mjs";
+import { TIME_COLUMNS, withinTimesC } from "../report/columns.ts";
+import { short } from "../report/format.ts";
+import {
+  awakeIf,
+  method,
+  pingPong,
+  summarizeHandOvers,
+} from "../runner/ping_pong.ts";
+import type { HandOverFigures } from "../runner/ping_pong.ts";
+import { besideC, inRounds } from "../runner/rounds.ts";
+import type { BesideC } from "../runner/rounds.ts";
+import { freshPath } from "../runner/workspace.ts";
+import type {
+  Contender,
+  ContenderInfo,
+  Measured,
+  RunOptions,
+  Threshold,
+} from "../types.ts";
 
 export const title = "Hand-over from one process to another that waits, " +
   "release to acquired";
 export const ROUNDS = 3;
+export const COLUMNS = TIME_COLUMNS;
 
-export { COLUMNS, method };
+export { method };
 
-export async function run(contenders, folder, { rounds, awake }) {
-  const once = async (contender) =>
-    (await turns(contender, freshPath(folder))).samples;
+type Result = BesideC<ContenderInfo & HandOverFigures>;
+
+export async function run(
+  contenders: readonly Contender[],
+  folder: string,
+  { rounds, awake }: RunOptions,
+): Promise<Measured<Result>> {
+  const once = (contender: Contender) => measureRound(contender, folder);
   const { results, failed } = await awakeIf(
     awake,
     folder,
-    () => inRounds(contenders, rounds, once, pooled),
+    () => inRounds(contenders, rounds, once, summarizeHandOvers),
   );
   return {
     results: besideC(results, (one, c) => one.median / c.median),
@@ -30,23 +50,42 @@ export async function run(contenders, folder, { rounds, awake }) {
   };
 }
 
-export function aims(results) {
-  const median = (name) =>
+/** Runs two processes. Resolves to the samples in microseconds. */
+export async function measureRound(
+  contender: Pick<Contender, "command" | "pollInterval">,
+  folder: string,
+): Promise<number[]> {
+  const { samples } = await pingPong(contender, freshPath(folder));
+  return samples;
+}
+
+export function thresholds(results: readonly Result[]): Threshold<Result>[] {
+  const median = (name: string) =>
     results.find((result) => result.name === name)?.median ?? NaN;
-  const ahead = (kind, other, least, text) => ({
+  const ahead = (
+    kind: string,
+    other: string,
+    atLeast: number,
+    text: string,
+  ): Threshold<Result> => ({
     kind,
     onlyWithFfi: true,
     text,
     figure: (ours) => median(other) / ours.median,
-    least,
-    shown: (value) => `${short(value)} times`,
+    atLeast,
+    format: (value) => `${short(value)} times`,
   });
   return [
     withinTimesC("sync", 3),
-    withinTimesC("endless", 3),
+    withinTimesC("infinite", 3),
     withinTimesC("async", 8),
     ahead("async", "fs-ext-async", 1, "ahead of fs-ext, a thread per waiter"),
-    ahead("async", "deno-fsfile-async", 1, "ahead of Deno.FsFile, likewise"),
+    ahead(
+      "async",
+      "deno-fsfile-async",
+      1,
+      "ahead of Deno.FsFile, a thread per waiter",
+    ),
     ahead("sync", "portalocker", 1000, "1,000 times ahead of portalocker"),
     ahead("async", "portalocker", 1000, "1,000 times ahead of portalocker"),
   ];

@@ -1,26 +1,17 @@
-/**
- * All scenarios by name, in the order of the report. Each exports
- *
- * - `title` and `COLUMNS` (`title` and `cell`, the text for a result),
- * - `ROUNDS`, how many there are unless the command line says otherwise,
- * - `run(contenders, folder, options)`: `results`, one per row, and `failed`,
- * - `method(options, results)`: a line that says how it was measured,
- * - `aims(results)`: what the results are held against, see `aims.mjs`,
- * - `probe(command, folder)`, if `uncontended` cannot try its contenders:
- *   resolves to the runtime of a command; rejects if it is broken.
- */
+/** All scenarios by name, in the order of the report. See `Scenario`. */
 
-import * as contention from "./contention.mjs";
-import * as crowd from "./crowd.mjs";
-import * as handover from "./handover.mjs";
-import * as idle from "./idle.mjs";
-import * as redisHandover from "./redis_handover.mjs";
-import * as redisKilled from "./redis_killed.mjs";
-import * as redisUncontended from "./redis_uncontended.mjs";
-import * as uncontended from "./uncontended.mjs";
-import * as update from "./update.mjs";
+import type { Command, ContenderDefinition, Scenario } from "../types.ts";
+import * as contention from "./contention.ts";
+import * as crowd from "./crowd.ts";
+import * as handover from "./handover.ts";
+import * as idle from "./idle.ts";
+import * as redisHandover from "./redis_handover.ts";
+import * as redisKilled from "./redis_killed.ts";
+import * as redisUncontended from "./redis_uncontended.ts";
+import * as uncontended from "./uncontended.ts";
+import * as update from "./update.ts";
 
-export const SCENARIOS = {
+export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   uncontended,
   handover,
   contention,
@@ -32,8 +23,12 @@ export const SCENARIOS = {
   "redis-killed": redisKilled,
 };
 
-/** Tries a command of a contender, in the way of its first scenario. */
-export function probe({ scenarios: [first] }, command, folder) {
-  const { probe = uncontended.probe } = SCENARIOS[first];
-  return probe(command, folder);
+/** Tries a command of a contender as its first scenario does. */
+export function probe(
+  { scenarios: [first = ""] }: ContenderDefinition,
+  command: Command,
+  folder: string,
+): Promise<string> {
+  return SCENARIOS[first]?.probe?.(command, folder) ??
+    uncontended.probe(command, folder);
 }

@@ -1,37 +1,72 @@
 /**
- * Scenario: one process acquires and releases while nobody else is there. The
- * child prints `{ runtime, clock, samples }`: who ran, the nanoseconds that
- * reading the clock takes, and a histogram of single operations.
+ * Scenario: one process acquires and releases a lock that no other process
+ * wants. The child prints `{ runtime, clock, samples }`: the runtime, the
+ * nanoseconds that one reading of the clock takes, and a histogram of single
+ * operations.
  */
 
-import { merged, quantile, size } from "../histogram.mjs";
-import { besideC, inRounds } from "../rounds.mjs";
-import { run as runChild } from "../run.mjs";
-import { COLUMNS, withinTimesC } from "../times.mjs";
-import { freshPath } from "../workspace.mjs";
+import { TIME_COLUMNS, withinTimesC } from "../report/columns.ts";
+import { run as runChild } from "../runner/child_process.ts";
+import { merge, quantile, size } from "../runner/histogram.ts";
+import type { Histogram } from "../runner/histogram.ts";
+import { besideC, inRounds } from "../runner/rounds.ts";
+import type { BesideC } from "../runner/rounds.ts";
+import { freshPath } from "../runner/workspace.ts";
+import type {
+  Command,
+  Contender,
+  ContenderInfo,
+  Measured,
+  RunOptions,
+  Threshold,
+} from "../types.ts";
 
-/** Milliseconds, per contender and round. */
-const WARM_UP = 200;
-const MEASURED = 300;
-const TIMEOUT = 30_000;
+/** Per contender and round. */
+const WARM_UP_MS = 200;
+const MEASURED_MS = 300;
+const TIMEOUT_MS = 30_000;
 
-export const title = "Acquire and release, nobody else there";
+export const title = "Acquire and release, uncontended";
 export const ROUNDS = 5;
+export const COLUMNS = TIME_COLUMNS;
 
-export { COLUMNS };
+/** What the child prints. */
+interface Reported {
+  readonly runtime: string;
+  readonly clock: number;
+  readonly samples: Histogram;
+}
 
-/** Which runtime runs a command; rejects if it cannot lock at all. */
-export async function probe(command, folder) {
-  const { runtime } = await once(command, folder, 0, 1);
+/** Times in microseconds, except for the clock and the samples. */
+interface Figures {
+  readonly runtime: string;
+  readonly clock: number;
+  readonly median: number;
+  readonly p99: number;
+  readonly lowestMedian: number;
+  readonly highestMedian: number;
+  readonly count: number;
+  readonly samples: Histogram;
+}
+
+type Result = BesideC<ContenderInfo & Figures>;
+
+/** Resolves to the runtime of a command, or rejects if it cannot lock. */
+export async function probe(command: Command, folder: string): Promise<string> {
+  const { runtime } = await measureOnce(command, folder, 0, 1);
   return runtime;
 }
 
-export async function run(contenders, folder, { rounds }) {
+export async function run(
+  contenders: readonly Contender[],
+  folder: string,
+  { rounds }: RunOptions,
+): Promise<Measured<Result>> {
   const { results, failed } = await inRounds(
     contenders,
     rounds,
-    ({ command }) => once(command, folder, WARM_UP, MEASURED),
-    pooled,
+    ({ command }) => measureRound(command, folder),
+    summarize,
   );
   return {
     results: besideC(results, (one, c) => one.median / c.median),
@@ -39,31 +74,47 @@ export async function run(contenders, folder, { rounds }) {
   };
 }
 
-export function method({ rounds }, results) {
+export function method(
+  { rounds }: RunOptions,
+  results: readonly Result[],
+): string {
   const clocks = results.map(({ clock }) => clock);
-  return `rounds: ${rounds}, in each every contender a process of its own ` +
-    `with ${WARM_UP} ms to warm up and ${MEASURED} ms measured; the clock's ` +
-    `share of a sample is ${Math.min(...clocks)} to ${Math.max(...clocks)} ns`;
+  return `rounds: ${rounds}, in each one process per contender, with ` +
+    `${WARM_UP_MS} ms to warm up and ${MEASURED_MS} ms measured; reading the ` +
+    `clock takes ${Math.min(...clocks)} to ${Math.max(...clocks)} ns of a ` +
+    "sample";
 }
 
-export function aims() {
+export function thresholds(): Threshold<Result>[] {
   return [withinTimesC("sync", 2), withinTimesC("async", 10)];
 }
 
-async function once(command, folder, warmUp, measured) {
-  const args = ["uncontended", freshPath(folder), warmUp, measured];
-  const result = await runChild(command, args, TIMEOUT);
-  if (size(result.samples) === 0) throw new Error("measured nothing");
-  return result;
+/** Runs one process. */
+export async function measureRound(
+  command: Command,
+  folder: string,
+): Promise<Reported> {
+  return await measureOnce(command, folder, WARM_UP_MS, MEASURED_MS);
 }
 
-/** Times in microseconds, but for the clock and the samples. */
-function pooled(runs) {
-  const samples = merged(runs.map((run) => run.samples));
-  const medians = runs.map((run) => quantile(run.samples, 0.5) / 1000);
+async function measureOnce(
+  command: Command,
+  folder: string,
+  warmUp: number,
+  measured: number,
+): Promise<Reported> {
+  const args = ["uncontended", freshPath(folder), warmUp, measured];
+  const reported = await runChild<Reported>(command, args, TIMEOUT_MS);
+  if (size(reported.samples) === 0) throw new Error("measured nothing");
+  return reported;
+}
+
+function summarize(rounds: readonly Reported[]): Figures {
+  const samples = merge(rounds.map((round) => round.samples));
+  const medians = rounds.map((round) => quantile(round.samples, 0.5) / 1000);
   return {
-    runtime: runs[0].runtime,
-    clock: Math.max(...runs.map(({ clock }) => clock)),
+    runtime: rounds[0]?.runtime ?? "",
+    clock: Math.max(...rounds.map(({ clock }) => clock)),
     median: quantile(samples, 0.5) / 1000,
     p99: quantile(samples, 0.99) / 1000,
     lowestMedian: Math.min(...medians),

@@ -1,121 +1,178 @@
 /**
- * Scenario: four processes change one JSON file. Each reads it, adds one to its
- * number and writes it back, under mutual exclusion and without a pause. At the
- * end the number has to be what the four say that they counted. Meanwhile this
- * process reads the file without any lock, as whoever knows nothing of locks
- * would, and counts how often it is broken.
+ * Scenario: four processes change one JSON file without a pause. Each reads it,
+ * adds one to its number and writes it back, under mutual exclusion. At the
+ * end, the number has to equal the sum of what the four processes counted.
+ * Meanwhile this process reads the file without a lock and counts how often the
+ * content is broken.
  */
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { short, whole } from "../format.mjs";
-import { COLUMNS as OF_FOUR, four, LOST, mustAddUp, pooled } from "../four.mjs";
-import { beside, inRounds } from "../rounds.mjs";
-import { start } from "../run.mjs";
-import { BASELINE, nameOf } from "../updating.mjs";
-import { freshPath } from "../workspace.mjs";
+import { BASELINE, nameOf } from "../contenders/update.ts";
+import { LABEL } from "../report/columns.ts";
+import { short, whole } from "../report/format.ts";
+import { start } from "../runner/child_process.ts";
+import {
+  assertNoLostUpdates,
+  contend,
+  CONTENTION_COLUMNS,
+  LOST_UPDATES,
+  summarizeContention,
+} from "../runner/contention_runner.ts";
+import type {
+  ContentionFigures,
+  Counted,
+} from "../runner/contention_runner.ts";
+import { beside, inRounds } from "../runner/rounds.ts";
+import { freshPath } from "../runner/workspace.ts";
+import type {
+  Column,
+  Command,
+  Contender,
+  ContenderInfo,
+  Measured,
+  RunOptions,
+  Threshold,
+} from "../types.ts";
 
 export const title = "Four processes change one JSON file";
 export const ROUNDS = 1;
 
-/** Milliseconds. */
-const TIMEOUT = 30_000;
+const TIMEOUT_MS = 30_000;
 
-/** Milliseconds: a reader without a pause would keep a processor from them. */
-const PAUSE = 1;
+/** A reader without a pause would keep one processor from the contenders. */
+const READ_PAUSE_MS = 1;
 
-export const COLUMNS = [
-  { title: "", cell: ({ label }) => label },
+/** How often this process read the file, and found it broken. */
+interface Reads {
+  readonly reads: number;
+  readonly broken: number;
+}
+
+interface Round extends Reads {
+  readonly reported: Counted[];
+}
+
+type Result = ContenderInfo & ContentionFigures & Reads & {
+  readonly besidePython: number | null;
+};
+
+export const COLUMNS: readonly Column<Result>[] = [
+  LABEL,
   { title: "updates/s", cell: ({ rate }) => whole(rate) },
   { title: "of Python's", cell: ({ besidePython }) => short(besidePython) },
-  ...OF_FOUR,
+  ...CONTENTION_COLUMNS,
   { title: "broken reads", cell: ({ broken }) => whole(broken) },
   { title: "of", cell: ({ reads }) => whole(reads) },
 ];
 
-/** Which runtime runs a command; rejects if it cannot update at all. */
-export async function probe(command, folder) {
-  const child = start(command, ["update", newFile(folder), 0], TIMEOUT);
+/** Resolves to the runtime of a command, or rejects if it cannot update. */
+export async function probe(command: Command, folder: string): Promise<string> {
+  const child = start(command, ["update", newFile(folder), 0], TIMEOUT_MS);
   try {
-    child.say(0);
-    const { runtime } = await child.end();
+    child.send(0);
+    const { runtime } = await child.end<{ runtime: string }>();
     return runtime;
   } finally {
     child.kill();
   }
 }
 
-export async function run(contenders, folder, { rounds, seconds }) {
+export async function run(
+  contenders: readonly Contender[],
+  folder: string,
+  { rounds, seconds }: RunOptions,
+): Promise<Measured<Result>> {
   const { results, failed } = await inRounds(
     contenders,
     rounds,
     ({ commands }) => once(commands, newFile(folder), seconds),
-    (runs) => ({
-      ...pooled(runs.map(({ told }) => told), seconds),
-      reads: total(runs, ({ reads }) => reads),
-      broken: total(runs, ({ broken }) => broken),
+    (all) => ({
+      ...summarizeContention(all.map(({ reported }) => reported), seconds),
+      reads: all.reduce((sum, { reads }) => sum + reads, 0),
+      broken: all.reduce((sum, { broken }) => sum + broken, 0),
     }),
   );
-  const baseline = ({ kind }) => nameOf(BASELINE, kind);
-  const ratio = (one, python) => one.rate / python.rate;
-  return { results: beside(results, "besidePython", baseline, ratio), failed };
+  const compared = beside(
+    results,
+    ({ kind }) => nameOf(BASELINE, kind),
+    (one, python) => one.rate / python.rate,
+  );
+  return {
+    results: compared.map(({ result, ratio }) => ({
+      ...result,
+      besidePython: ratio,
+    })),
+    failed,
+  };
 }
 
-export function method({ rounds, seconds }) {
-  return `rounds: ${rounds}, in each every contender four processes for ` +
-    `${seconds} s; p50 and p99 are times of an update, waiting included; ` +
+export function method({ rounds, seconds }: RunOptions): string {
+  return `rounds: ${rounds}, in each four processes per contender for ` +
+    `${seconds} s; p50 and p99 are times of an update, including waits; ` +
     "of Python's: beside portalocker Lock of the same kind; broken reads: " +
     "unparsable or empty, without a lock";
 }
 
-/** Who is measured has lost nothing, or it would have failed. */
-export function aims() {
-  return ["durable", "not durable"].flatMap((kind) =>
-    [
-      { kind, text: "no update lost", figure: () => 0, refutedBy: LOST },
-      {
-        kind,
-        text: "readers never see half a file",
-        figure: ({ broken }) => broken,
-      },
-    ].map((aim) => ({ ...aim, onlyWithFfi: true, most: 0, shown: whole }))
-  );
+/** A contender that lost an update has failed, so each result lost 0. */
+export function thresholds(): Threshold<Result>[] {
+  const common = { onlyWithFfi: true, atMost: 0, format: whole };
+  return ["durable", "not durable"].flatMap((kind) => [
+    {
+      ...common,
+      kind,
+      text: "no update lost",
+      figure: () => 0,
+      refutedBy: LOST_UPDATES,
+    },
+    {
+      ...common,
+      kind,
+      text: "readers never see half a file",
+      figure: ({ broken }: Result) => broken,
+    },
+  ]);
 }
 
-async function once(commands, path, seconds) {
-  const { told, seen } = await four(
+async function once(
+  commands: readonly Command[],
+  path: string,
+  seconds: number,
+): Promise<Round> {
+  const { reported, observed } = await contend(
     commands,
     ["update", path, seconds],
-    (moment, over) => keepReading(path, moment, seconds * 1000, over),
+    (startTime, ended) => keepReading(path, startTime, seconds * 1000, ended),
   );
-  mustAddUp(told, JSON.parse(readFileSync(path, "utf8")).number);
-  return { told, ...seen };
+  assertNoLostUpdates(reported, JSON.parse(readFileSync(path, "utf8")).number);
+  return { reported, ...observed ?? { reads: 0, broken: 0 } };
 }
 
-/** Resolves to how many `reads` there were, and how many of them `broken`. */
-async function keepReading(path, moment, milliseconds, over) {
-  await sleep(moment - Date.now());
+/** Reads the file until the time is over or the processes have ended. */
+async function keepReading(
+  path: string,
+  startTime: number,
+  milliseconds: number,
+  ended: AbortSignal,
+): Promise<Reads> {
+  await sleep(startTime - Date.now());
   let reads = 0;
   let broken = 0;
-  while (!over.aborted && Date.now() < moment + milliseconds) {
+  while (!ended.aborted && Date.now() < startTime + milliseconds) {
     reads++;
-    if (!isWhole(readFileSync(path, "utf8"))) broken++;
-    await sleep(PAUSE);
+    if (!isJson(readFileSync(path, "utf8"))) broken++;
+    await sleep(READ_PAUSE_MS);
   }
   return { reads, broken };
 }
 
-function newFile(folder) {
+function newFile(folder: string): string {
   const path = `${freshPath(folder)}.json`;
   writeFileSync(path, JSON.stringify({ number: 0 }));
   return path;
 }
 
-function total(runs, figure) {
-  return runs.reduce((sum, run) => sum + figure(run), 0);
-}
-
-function isWhole(text) {
+function isJson(text: string): boolean {
   try {
     JSON.parse(text);
     return true;

@@ -1,4 +1,4 @@
-/** flock(2) by FFI, as this package calls it, and nothing around it. */
+/** flock(2) by FFI, as this package calls it, without its lock objects. */
 
 const MODE = {
   read: false,
@@ -9,12 +9,18 @@ const MODE = {
   truncate: false,
 };
 
+/**
+ * @param {string} path
+ * @param {import("../types.ts").PortalockFfi} library
+ * @returns {import("../types.ts").Locker}
+ */
 export function makeSync(path, { native }) {
-  const system = native();
+  const platform = native();
+  /** @type {ReturnType<typeof platform.openSync>} */
   let file;
   return {
     acquire() {
-      file = system.openSync(path, MODE, 0o666);
+      file = platform.openSync(path, MODE, 0o666);
       file.lock(true);
     },
     release() {

@@ -1,8 +1,13 @@
-/** Deno's own files, which lock in a pool thread or at once. */
+/** Deno's own files, which lock in a pool thread or synchronously. */
 
 const OPTIONS = { append: true, create: true };
 
+/**
+ * @param {string} path
+ * @returns {import("../types.ts").Locker}
+ */
 export function makeSync(path) {
+  /** @type {Deno.FsFile} */
   let file;
   return {
     acquire() {
@@ -13,7 +18,12 @@ export function makeSync(path) {
   };
 }
 
+/**
+ * @param {string} path
+ * @returns {import("../types.ts").Locker}
+ */
 export function make(path) {
+  /** @type {Deno.FsFile} */
   let file;
   return {
     async acquire() {
@@ -21,11 +31,12 @@ export function make(path) {
       await opened.lock(true);
       file = opened;
     },
-    // It never waits, so a pool thread would only cost.
+    // Unlocking never waits, so a pool thread would only add time.
     release: () => unlock(file),
   };
 }
 
+/** @param {Deno.FsFile} file */
 function unlock(file) {
   file.unlockSync();
   file.close();

@@ -1,4 +1,4 @@
-/** fs-ext: flock(2) on Node's descriptors, in a pool thread or at once. */
+/** fs-ext: flock(2) on Node's descriptors, in a pool thread or synchronously. */
 
 import { closeSync, openSync } from "node:fs";
 import { promisify } from "node:util";
@@ -6,7 +6,12 @@ import { flock, flockSync } from "fs-ext";
 
 const lock = promisify(flock);
 
+/**
+ * @param {string} path
+ * @returns {import("../types.ts").Locker}
+ */
 export function makeSync(path) {
+  /** @type {number} */
   let fd;
   return {
     acquire() {
@@ -17,7 +22,12 @@ export function makeSync(path) {
   };
 }
 
+/**
+ * @param {string} path
+ * @returns {import("../types.ts").Locker}
+ */
 export function make(path) {
+  /** @type {number} */
   let fd;
   return {
     async acquire() {
@@ -25,11 +35,12 @@ export function make(path) {
       await lock(opened, "ex");
       fd = opened;
     },
-    // It never waits, so a pool thread would only cost.
+    // Unlocking never waits, so a pool thread would only add time.
     release: () => unlock(fd),
   };
 }
 
+/** @param {number} fd */
 function unlock(fd) {
   flockSync(fd, "un");
   closeSync(fd);

@@ -2,6 +2,10 @@
 
 import { lockSync, unlockSync } from "lockfile";
 
+/**
+ * @param {string} path
+ * @returns {import("../types.ts").Locker}
+ */
 export function makeSync(path) {
   return {
     acquire: () => lockSync(path),

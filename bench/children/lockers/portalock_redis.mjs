@@ -1,18 +1,27 @@
 /**
- * This package's lock in Redis. As of all lockers in Redis the path is the URL
- * of the server and, after `#`, what is locked; `pings` are round trips by the
- * client library on connections of their own, and `close` ends everything.
+ * This package's lock in Redis. As in every locker for Redis, `pings` are round
+ * trips by the client library on separate connections, and `close` closes all
+ * connections.
  */
 
 import { createClient } from "redis";
+import { parseRedisPath } from "./redis_path.mjs";
 
+/**
+ * @param {string} path
+ * @param {import("../types.ts").PortalockRedis} library
+ * @returns {Promise<import("../types.ts").Locker>}
+ */
 export async function make(path, { RedisLock }) {
-  const [url, name] = path.split("#");
-  const client = await createClient({ url }).connect();
-  const withoutTimer = await createClient({
+  const { url, name } = parseRedisPath(path);
+  const client = createClient({ url });
+  await client.connect();
+  const withoutTimer = createClient({
     url,
+    // @ts-expect-error: the type does not allow the value that disables it.
     commandOptions: { timeout: undefined },
-  }).connect();
+  });
+  await withoutTimer.connect();
   const lock = new RedisLock(name, { client, timeout: 60_000 });
   return {
     acquire: () => lock.acquire(),

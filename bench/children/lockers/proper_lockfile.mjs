@@ -4,28 +4,40 @@ import { writeFileSync } from "node:fs";
 import lockfile from "proper-lockfile";
 
 /**
- * Without retries it would not wait at all. Its pauses, by default, are 1 s,
- * 2 s, 4 s and so on.
+ * Without retries it does not wait at all. Its pauses are 1 s, 2 s, 4 s and so
+ * on by default.
  */
 const OPTIONS = { retries: 100 };
 
+/**
+ * @param {string} path
+ * @returns {import("../types.ts").Locker}
+ */
 export function makeSync(path) {
-  mustExist(path);
+  createIfMissing(path);
   return {
     acquire: () => lockfile.lockSync(path),
     release: () => lockfile.unlockSync(path),
   };
 }
 
+/**
+ * @param {string} path
+ * @returns {import("../types.ts").Locker}
+ */
 export function make(path) {
-  mustExist(path);
+  createIfMissing(path);
   return {
     acquire: () => lockfile.lock(path, OPTIONS),
     release: () => lockfile.unlock(path),
   };
 }
 
-/** Keeps what it holds. */
-function mustExist(path) {
+/**
+ * Keeps the content of an existing file.
+ *
+ * @param {string} path
+ */
+function createIfMissing(path) {
   writeFileSync(path, "", { flag: "a" });
 }

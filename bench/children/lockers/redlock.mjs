@@ -1,22 +1,28 @@
-/** redlock on ioredis: a key that expires; see `portalock_redis.mjs`. */
+/** redlock on ioredis: a key that expires. */
 
 import { Redis } from "ioredis";
 import Redlock from "redlock";
+import { parseRedisPath } from "./redis_path.mjs";
 
-/** Milliseconds until the lock expires, which is for the caller to choose. */
-const LIFE = 60_000;
+/** The time until the lock expires, which the caller has to choose. */
+const EXPIRY_MS = 60_000;
 
-/** By default it would give up after 10 attempts. */
+/** By default it gives up after 10 attempts. */
 const OPTIONS = { retryCount: 1000 };
 
+/**
+ * @param {string} path
+ * @returns {import("../types.ts").Locker}
+ */
 export function make(path) {
-  const [url, name] = path.split("#");
+  const { url, name } = parseRedisPath(path);
   const redis = new Redis(url);
   const client = new Redis(url);
   const redlock = new Redlock([redis], OPTIONS);
+  /** @type {Awaited<ReturnType<typeof redlock.lock>>} */
   let lock;
   return {
-    acquire: async () => lock = await redlock.lock(name, LIFE),
+    acquire: async () => lock = await redlock.lock(name, EXPIRY_MS),
     release: () => lock.unlock(),
     pings: { ping: () => client.ping() },
     close() {

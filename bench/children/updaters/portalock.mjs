@@ -1,14 +1,18 @@
 /**
- * This package, by the `mod` that the runner names. As all updaters it makes of
- * a path a function that changes the file there: given one that makes the new
- * text of the old, it waits for its turn and resolves when the file is written.
- * The same text leaves the file as it is.
+ * This package, loaded from the `mod` that the runner names. Like every updater
+ * module, it makes a function that changes the file at a path.
  */
 
-/** Whoever is slow is to be measured, not to fail. */
-const TIMEOUT = 60_000;
+/** A slow contender is measured rather than failed. */
+const TIMEOUT_MS = 60_000;
 
+/**
+ * @param {string} path
+ * @param {import("../types.ts").Portalock} library
+ * @param {string} kind
+ * @returns {import("../types.ts").Updater}
+ */
 export function make(path, { updateFile }, kind) {
-  const options = { timeout: TIMEOUT, durable: kind === "durable" };
+  const options = { timeout: TIMEOUT_MS, durable: kind === "durable" };
   return (change) => updateFile(path, change, options);
 }

@@ -4,6 +4,12 @@ import { readFile } from "node:fs/promises";
 import writeFileAtomic from "write-file-atomic";
 import { make as makeLocker } from "../lockers/proper_lockfile.mjs";
 
+/**
+ * @param {string} path
+ * @param {unknown} _library
+ * @param {string} kind
+ * @returns {import("../types.ts").Updater}
+ */
 export function make(path, _library, kind) {
   const { acquire, release } = makeLocker(path);
   const fsync = kind === "durable";
@@ -12,7 +18,7 @@ export function make(path, _library, kind) {
     try {
       const old = await readFile(path, "utf8");
       const text = change(old);
-      // It keeps what it finds out about the file in the options.
+      // A new options object, because the package stores what it finds there.
       if (text !== old) await writeFileAtomic(path, text, { fsync });
     } finally {
       await release();

@@ -1,0 +1,233 @@
+/**
+ * Compares two checkouts of this package in one run: the one given on the
+ * command line (before) and the one of this file (after).
+ *
+ * In each round, both run one directly after the other, in random order. The
+ * ratio of a round is the median after over the median before. So load that
+ * lasts longer than a round affects both alike.
+ */
+
+import { existsSync } from "node:fs";
+import { join, relative } from "node:path";
+import { root } from "../scripts/setup/mod.ts";
+import {
+  childCommand,
+  findRuntime,
+  RUNTIME_NAMES,
+  RUNTIMES,
+} from "./contenders/commands.ts";
+import type { RuntimeName } from "./contenders/commands.ts";
+import { short } from "./report/format.ts";
+import { describeUnmeasured, table } from "./report/report.ts";
+import { quantile, quantileOf } from "./runner/histogram.ts";
+import { progress, shuffled } from "./runner/rounds.ts";
+import * as handover from "./scenarios/handover.ts";
+import * as uncontended from "./scenarios/uncontended.ts";
+import type { Column, Command, ContenderInfo, Unmeasured } from "./types.ts";
+
+/** How a scenario is compared. */
+interface ComparableScenario {
+  readonly title: string;
+  readonly ROUNDS: number;
+  /** Resolves to the median of one round, in microseconds. */
+  median(command: Command, folder: string): Promise<number>;
+}
+
+/** The scenarios that can be compared. */
+export const COMPARABLE: Readonly<Record<string, ComparableScenario>> = {
+  uncontended: {
+    title: uncontended.title,
+    ROUNDS: 10,
+    async median(command, folder) {
+      const { samples } = await uncontended.measureRound(command, folder);
+      return quantile(samples, 0.5) / 1000;
+    },
+  },
+  handover: {
+    title: handover.title,
+    ROUNDS: 5,
+    async median(command, folder) {
+      return quantileOf(await handover.measureRound({ command }, folder), 0.5);
+    },
+  },
+};
+
+/** This package on one runtime, from both checkouts. */
+interface Pair extends ContenderInfo {
+  readonly before: Command | string;
+  readonly after: Command | string;
+}
+
+/** Medians of one round, in microseconds. */
+interface Round {
+  readonly before: number;
+  readonly after: number;
+}
+
+interface Comparison extends ContenderInfo {
+  readonly rounds: readonly Round[];
+  /** After over before, of each round, ascending. */
+  readonly ratios: readonly number[];
+}
+
+const medianOf = (values: readonly number[]) =>
+  quantileOf([...values].sort((a, b) => a - b), 0.5);
+
+const COLUMNS: readonly Column<Comparison>[] = [
+  { title: "", cell: ({ label }) => label },
+  {
+    title: "before µs",
+    cell: ({ rounds }) => short(medianOf(rounds.map(({ before }) => before))),
+  },
+  {
+    title: "after µs",
+    cell: ({ rounds }) => short(medianOf(rounds.map(({ after }) => after))),
+  },
+  {
+    title: "after/before",
+    cell: ({ ratios }) => quantileOf(ratios, 0.5).toFixed(3),
+  },
+  {
+    title: "middle half of rounds",
+    cell: ({ ratios }) =>
+      range(quantileOf(ratios, 1 / 4), quantileOf(ratios, 3 / 4)),
+  },
+  {
+    title: "all rounds",
+    cell: ({ ratios }) => range(ratios[0] ?? NaN, ratios.at(-1) ?? NaN),
+  },
+];
+
+function range(least: number, most: number): string {
+  return `${least.toFixed(2)} to ${most.toFixed(2)}`;
+}
+
+/**
+ * Compares the checkouts in some scenarios, and prints tables.
+ *
+ * @param before The folder of the other checkout.
+ * @param names The scenarios; by default all that can be compared.
+ * @param isWanted Whether to measure the contender of a name.
+ * @param rounds How many rounds, if not the default of the scenario.
+ * @returns Everything that was measured, by scenario, and whether nothing
+ * failed.
+ */
+export async function compareCheckouts(
+  before: string,
+  names: readonly string[],
+  isWanted: (name: string) => boolean,
+  rounds: number | undefined,
+  folder: string,
+): Promise<{ measured: Record<string, Comparison[]>; succeeded: boolean }> {
+  const pairs = allPairs(before).filter(({ name }) => isWanted(name));
+  const measured: Record<string, Comparison[]> = {};
+  let succeeded = pairs.length > 0;
+  console.log(`before: ${before}\nafter: ${root}`);
+  for (const name of names) {
+    const scenario = COMPARABLE[name];
+    if (scenario === undefined) throw new Error(`Cannot compare "${name}"`);
+    const count = rounds ?? scenario.ROUNDS;
+    const { results, failed } = await comparePairs(
+      scenario,
+      pairs,
+      count,
+      folder,
+    );
+    measured[name] = results;
+    succeeded &&= failed.length === 0;
+    console.log([
+      "",
+      scenario.title,
+      `rounds: ${count}, in each both checkouts one directly after the other; ` +
+      "before, after and after/before are medians of all rounds",
+      "",
+      ...table(COLUMNS, results),
+      ...failed.map((one) => describeUnmeasured("FAILED", one)),
+      ...results.length > 0
+        ? ["", `after/before, geometric mean: ${geometricMean(results)}`]
+        : [],
+    ].join("\n"));
+  }
+  return { measured, succeeded };
+}
+
+async function comparePairs(
+  scenario: ComparableScenario,
+  pairs: readonly Pair[],
+  count: number,
+  folder: string,
+): Promise<{ results: Comparison[]; failed: Unmeasured[] }> {
+  const measured = new Map<Pair, Round[]>(pairs.map((pair) => [pair, []]));
+  const failed: Unmeasured[] = [];
+  for (let round = 1; round <= count; round++) {
+    for (const [pair, rounds] of shuffled([...measured])) {
+      progress(`Round ${round} of ${count}: ${pair.name}`);
+      try {
+        rounds.push(await measurePair(scenario, pair, folder));
+      } catch (error) {
+        measured.delete(pair);
+        failed.push({ ...pair, reason: (error as Error).message });
+      }
+    }
+  }
+  progress("");
+  const results = [...measured].map(([{ name, label }, rounds]) => ({
+    name,
+    label,
+    rounds,
+    ratios: rounds.map(({ before, after }) => after / before)
+      .sort((a, b) => a - b),
+  }));
+  return { results, failed };
+}
+
+/** Measures both checkouts, in random order. */
+async function measurePair(
+  { median }: ComparableScenario,
+  pair: Pair,
+  folder: string,
+): Promise<Round> {
+  const times = { before: NaN, after: NaN };
+  for (const which of shuffled(["before", "after"] as const)) {
+    const command = pair[which];
+    if (typeof command === "string") throw new Error(command);
+    times[which] = await median(command, folder);
+  }
+  return times;
+}
+
+/** Both checkouts on each runtime, with the synchronous and the other methods. */
+function allPairs(before: string): Pair[] {
+  return ["sync", "async"].flatMap((kind) =>
+    RUNTIME_NAMES.map((runtime) => ({
+      name: `${runtime}-${kind}`,
+      label: `Lock, ${kind}, ${RUNTIMES[runtime]}`,
+      before: commandIn(before, runtime, kind),
+      after: commandIn(root, runtime, kind),
+    }))
+  );
+}
+
+/** Returns the command that loads a checkout, or why there is none. */
+function commandIn(
+  checkout: string,
+  name: RuntimeName,
+  kind: string,
+): Command | string {
+  const runtime = findRuntime(name);
+  if (runtime === undefined) return `${name} is not installed`;
+  const { command, directory, extension } = runtime;
+  const module = join(checkout, relative(root, directory), `mod${extension}`);
+  return existsSync(module)
+    ? childCommand(command, { driver: "lockers/portalock", kind }, module)
+    : `"${module}" does not exist; run "npm run bench -- --help" in that ` +
+      "checkout, which builds the package";
+}
+
+function geometricMean(results: readonly Comparison[]): string {
+  const logarithms = results.map(({ ratios }) =>
+    Math.log(quantileOf(ratios, 0.5))
+  );
+  const mean = logarithms.reduce((a, b) => a + b) / logarithms.length;
+  return Math.exp(mean).toFixed(3);
+}
