@@ -6,17 +6,19 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import * as commandLine from "../examples/demo/options.mjs";
-import { progress } from "../examples/demo/progress.mjs";
-import { table, verdict } from "../examples/demo/result.mjs";
-import { pythonWorker, scriptWorker, Team } from "../examples/demo/team.mjs";
-import { number } from "../examples/demo/text.mjs";
-import { command } from "./command.mjs";
-import { python } from "./debian.mjs";
-import { runtimes, setUp } from "./setup.mjs";
+import process from "node:process";
+import * as commandLine from "../examples/demo/options.ts";
+import type { Options } from "../examples/demo/options.ts";
+import { showProgress } from "../examples/demo/progress.ts";
+import { table, verdict } from "../examples/demo/result.ts";
+import { pythonWorker, scriptWorker, Team } from "../examples/demo/team.ts";
+import type { Worker } from "../examples/demo/team.ts";
+import { number } from "../examples/demo/terminal.ts";
+import { python } from "./setup/debian.ts";
+import { runtimes, setUp } from "./setup/mod.ts";
+import { command } from "./shared/command.ts";
 
-/** The longest pause between two attempts to lock, in milliseconds. */
-const CHECK_INTERVAL = 5;
+const CHECK_INTERVAL_MS = 5;
 
 const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 };
 
@@ -25,19 +27,28 @@ await command("demo", commandLine, async (options) => {
   return await count(options);
 });
 
-/** Runs the workers on a fresh file. Returns whether the sum is exact. */
-async function count({ locked, increments, workers }) {
+/** Runs the workers on a new file. Returns whether the sum is exact. */
+async function count(
+  { locked, increments, workers }: Options,
+): Promise<boolean> {
   const { team, counter } = prepare();
-  const crew = findWorkers().flatMap((kind) => Array(workers).fill(kind));
-  const expected = crew.length * increments;
+  const all = findWorkers().flatMap((worker) =>
+    Array<Worker>(workers).fill(worker)
+  );
+  const expected = all.length * increments;
   console.log(
-    `${crew.length} processes add 1 to the number in one file, ` +
+    `${all.length} processes add 1 to the number in one file, ` +
       `${number(increments)} times each, ` +
       (locked ? "under one lock\n" : "without a lock\n"),
   );
-  const task = { counter, locked, increments, checkInterval: CHECK_INTERVAL };
+  const task = {
+    counter,
+    locked,
+    increments,
+    checkInterval: CHECK_INTERVAL_MS,
+  };
   try {
-    await team.start(crew, task);
+    await team.start(all, task);
     await show(team, increments);
   } finally {
     team.kill();
@@ -45,12 +56,14 @@ async function count({ locked, increments, workers }) {
   const found = Number(readFileSync(counter, "utf8"));
   console.log(`\n${table(team.members, locked)}\n`);
   console.log(verdict(expected, found));
-  if (locked) console.log("See it go wrong: npm run demo -- --no-lock");
+  if (locked) {
+    console.log("To see lost increments: npm run demo -- --no-lock");
+  }
   return found === expected;
 }
 
-/** A team and a counter file, of which nothing is left when this ends. */
-function prepare() {
+/** Makes a team and a counter file, which are removed when this ends. */
+function prepare(): { team: Team; counter: string } {
   const team = new Team();
   const folder = mkdtempSync(join(tmpdir(), "portalock-demo-"));
   process.on("exit", () => {
@@ -60,14 +73,14 @@ function prepare() {
   for (const [signal, status] of Object.entries(SIGNALS)) {
     process.on(signal, () => process.exit(status));
   }
-  // Whoever read the output has gone: head(1) for one.
+  // The reader of the output has ended, for example head(1).
   process.stdout.on("error", () => process.exit(1));
   const counter = join(folder, "counter.txt");
   writeFileSync(counter, "0");
   return { team, counter };
 }
 
-function findWorkers() {
+function findWorkers(): Worker[] {
   const scripts = runtimes();
   const interpreter = python();
   const missing = ["deno", "bun", "node", "node26"].filter((wanted) =>
@@ -76,22 +89,22 @@ function findWorkers() {
   if (missing.length > 0) console.log(`Left out: ${missing.join(", ")}`);
   if (interpreter === null) {
     console.log(
-      "Left out: Python, where portalocker is missing " +
-        "(Debian package python3-portalocker)",
+      "Left out: Python, because portalocker is not installed (Debian " +
+        "package python3-portalocker)",
     );
   }
   return [
     ...scripts.map(scriptWorker),
-    ...interpreter ? [pythonWorker(interpreter)] : [],
+    ...interpreter === null ? [] : [pythonWorker(interpreter)],
   ];
 }
 
-async function show(team, increments) {
-  const shown = progress(team.members, increments);
-  const end = () => shown.end();
+async function show(team: Team, increments: number): Promise<void> {
+  const progress = showProgress(team.members, increments);
+  const end = () => progress.end();
   process.on("exit", end);
   try {
-    await team.run((member) => shown.report(member));
+    await team.run((member) => progress.report(member));
   } finally {
     process.off("exit", end);
     end();

@@ -1,12 +1,12 @@
 /** The command line of the demo. */
 
 import { parseArgs } from "node:util";
-import { wholeNumber } from "../../scripts/command.mjs";
+import { wholeNumber } from "../../scripts/shared/command.ts";
 
 export const USAGE = `Usage: npm run demo -- [options]
 
-Deno, Bun, Node and Python's portalocker, where it is installed, add to one
-number in one file, and the lock on that file keeps every increment.
+Processes on Deno, Bun, Node and Python (if portalocker is installed) add to
+one number in one file. The lock on that file keeps every increment.
 
 Options:
   --no-lock       Do the same without locking
@@ -18,8 +18,18 @@ The exit status is 0 if the sum is exact, 1 if it is not or a process fails,
 2 if the options are wrong.
 `;
 
-/** @throws {Error} That names what cannot be understood. */
-export function parseOptions(args) {
+/** What the command line says. */
+export interface Options {
+  readonly locked: boolean;
+  /** Per process. */
+  readonly increments: number;
+  /** Per runtime. */
+  readonly workers: number;
+  readonly help: boolean;
+}
+
+/** @throws {Error} If an option or a value is not known. */
+export function parseOptions(args: string[]): Options {
   const { values } = parseArgs({
     args,
     options: {

@@ -1,47 +1,62 @@
-/** What came of it: a table with a line per runtime, and the verdict. */
+/** The result: a table with one line per runtime, and the verdict. */
 
+import { rate } from "./team.ts";
+import type { Member } from "./team.ts";
 import {
   bold,
   dim,
   green,
   number,
-  rate,
   red,
   terminalSize,
   widest,
-} from "./text.mjs";
+} from "./terminal.ts";
 
 const LONG_HEADER = ["", "increments", "per second", "longest wait"];
 const SHORT_HEADER = ["", "done", "per s", "max wait"];
-/** So many columns hold a table with the long header. */
-const WIDE = 65;
+/** The columns of a terminal that fit the table with the long header. */
+const MIN_COLUMNS = 65;
 
-/** The table. Without locks there is no wait to show. */
-export function table(members, locked) {
-  const header = terminalSize().columns < WIDE ? SHORT_HEADER : LONG_HEADER;
-  const rows = [...byRuntime(members), together(members)].map((total) => [
-    total.name,
-    number(total.done),
-    number(total.rate),
-    `${number(total.longestWait, 1)} ms`,
-  ]);
+/** One line of the table. */
+interface Total {
+  readonly name: string;
+  readonly done: number;
+  readonly rate: number;
+  /** Milliseconds. */
+  readonly longestWait: number;
+}
+
+/** Formats the table. Without locks, it does not show waits. */
+export function table(members: readonly Member[], locked: boolean): string {
+  const header = terminalSize().columns < MIN_COLUMNS
+    ? SHORT_HEADER
+    : LONG_HEADER;
+  const sum = together(members);
   const columns = locked ? 4 : 3;
-  const texts = [header, ...rows].map((row) => row.slice(0, columns));
-  const widths = texts[0].map((_, at) => widest(texts.map((row) => row[at])));
-  const [first, ...others] = texts.map((row) => line(row, widths));
-  const last = others.pop();
-  return [dim(first), ...others, bold(last)].join("\n");
-}
-
-function line([name, ...numbers], [width, ...widths]) {
+  const first = header.slice(0, columns);
+  const others = byRuntime(members).map((one) => cells(one).slice(0, columns));
+  const last = cells(sum).slice(0, columns);
+  const rows = [first, ...others, last];
+  const widths = first.map((_, at) => widest(rows.map((row) => row[at] ?? "")));
   return [
-    name.padEnd(width),
-    ...numbers.map((text, at) => text.padStart(widths[at])),
-  ].join("   ");
+    dim(line(first, widths)),
+    ...others.map((row) => line(row, widths)),
+    bold(line(last, widths)),
+  ].join("\n");
 }
 
-function byRuntime(members) {
-  const totals = new Map();
+function cells({ name, done, rate, longestWait }: Total): string[] {
+  return [name, number(done), number(rate), `${number(longestWait, 1)} ms`];
+}
+
+function line(row: readonly string[], widths: readonly number[]): string {
+  return row.map((text, at) =>
+    at === 0 ? text.padEnd(widths[at] ?? 0) : text.padStart(widths[at] ?? 0)
+  ).join("   ");
+}
+
+function byRuntime(members: readonly Member[]): Total[] {
+  const totals = new Map<string, Total>();
   for (const member of members) {
     const { name } = member;
     const total = totals.get(name) ??
@@ -53,19 +68,19 @@ function byRuntime(members) {
       longestWait: Math.max(total.longestWait, member.longestWait),
     });
   }
-  return totals.values();
+  return [...totals.values()];
 }
 
-/** Not the sum of the rates: some workers finish before others. */
-function together(members) {
+/** The rate is not the sum of the rates, because workers finish one by one. */
+function together(members: readonly Member[]): Total {
   const done = members.reduce((sum, member) => sum + member.done, 0);
   const seconds = Math.max(...members.map((member) => member.seconds));
   const longestWait = Math.max(...members.map((member) => member.longestWait));
   return { name: "Together", done, rate: rate({ done, seconds }), longestWait };
 }
 
-/** The verdict on the number that the file holds in the end. */
-export function verdict(expected, found) {
+/** Formats the verdict on the number that the file contains at the end. */
+export function verdict(expected: number, found: number): string {
   const sums = `Expected ${number(expected)}, found ${number(found)}: `;
   if (found === expected) return sums + green("exact");
   const lost = expected - found;
