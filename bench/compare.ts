@@ -70,8 +70,14 @@ interface Comparison extends ContenderInfo {
   readonly ratios: readonly number[];
 }
 
-const medianOf = (values: readonly number[]) =>
-  quantileOf([...values].sort((a, b) => a - b), 0.5);
+/** The median; of an even number of values, the mean of the middle two. */
+function medianOf(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length / 2;
+  const [low = NaN] = sorted.slice(Math.ceil(middle) - 1);
+  const [high = NaN] = sorted.slice(Math.floor(middle));
+  return (low + high) / 2;
+}
 
 const COLUMNS: readonly Column<Comparison>[] = [
   { title: "", cell: ({ label }) => label },
@@ -85,7 +91,7 @@ const COLUMNS: readonly Column<Comparison>[] = [
   },
   {
     title: "after/before",
-    cell: ({ ratios }) => quantileOf(ratios, 0.5).toFixed(3),
+    cell: ({ ratios }) => medianOf(ratios).toFixed(3),
   },
   {
     title: "middle half of rounds",
@@ -220,14 +226,12 @@ function commandIn(
   const module = join(checkout, relative(root, directory), `mod${extension}`);
   return existsSync(module)
     ? childCommand(command, { driver: "lockers/portalock", kind }, module)
-    : `"${module}" does not exist; run "npm run bench -- --help" in that ` +
-      "checkout, which builds the package";
+    : `Cannot load "${module}": the file does not exist; run "npm run demo" ` +
+      "in that checkout, which builds the package";
 }
 
 function geometricMean(results: readonly Comparison[]): string {
-  const logarithms = results.map(({ ratios }) =>
-    Math.log(quantileOf(ratios, 0.5))
-  );
+  const logarithms = results.map(({ ratios }) => Math.log(medianOf(ratios)));
   const mean = logarithms.reduce((a, b) => a + b) / logarithms.length;
   return Math.exp(mean).toFixed(3);
 }

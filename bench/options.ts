@@ -8,8 +8,8 @@ import { COMPARABLE } from "./compare.ts";
 import { NAMES } from "./contenders/mod.ts";
 import { SCENARIOS } from "./scenarios/mod.ts";
 
-const rounds = Object.entries(SCENARIOS)
-  .map(([name, { ROUNDS }]) => `${name} ${ROUNDS}`).join(", ");
+const scenarioList = Object.entries(SCENARIOS)
+  .map(([name, { ROUNDS }]) => `  ${name.padEnd(17)}  ${ROUNDS}`).join("\n");
 
 export const USAGE = `Usage: npm run bench -- [options] [SCENARIO...]
 
@@ -20,7 +20,6 @@ Measures this package and its alternatives in the given scenarios, or in all.
                      ${Object.keys(COMPARABLE).join(" and ")} only
   --contender NAME   Measure only this contender; may be repeated
   --rounds N         The number of rounds, each with every contender
-                     (${rounds})
   --seconds N        How long "contention" and "update" contend and "idle"
                      waits (10)
   --awake            Keep the processors awake during hand-overs
@@ -29,7 +28,8 @@ Measures this package and its alternatives in the given scenarios, or in all.
   --redraw FOLDER    Draw the figures of a folder again from its results.json
   --help             Print this
 
-Scenarios: ${Object.keys(SCENARIOS).join(", ")}
+Scenarios, and their rounds by default:
+${scenarioList}
 
 Contenders: ${NAMES.join(", ")}
 `;

@@ -304,7 +304,7 @@ async function main(args: string[]): Promise<void> {
   });
   if (values.help) return console.log(USAGE.trimEnd());
   const checkout = resolve(
-    positionals[0] ?? dirname(import.meta.dirname),
+    positionals[0] ?? dirname(dirname(fileURLToPath(import.meta.url))),
   );
   const forms = FORMS.filter(({ name }) => name === (values.list ?? name));
   if (forms.length === 0) {
