@@ -25,7 +25,6 @@ Measures this package and its alternatives in the given scenarios, or in all.
   --awake            Keep the processors awake during hand-overs
   --json FILE        Write the results, including samples, to a file
   --figures FOLDER   Write results.json and figures to a folder
-  --redraw FOLDER    Draw the figures of a folder again from its results.json
   --help             Print this
 
 Scenarios, and their rounds by default:
@@ -46,7 +45,6 @@ export interface Options {
   readonly awake: boolean;
   readonly json: string | undefined;
   readonly figures: string | undefined;
-  readonly redraw: string | undefined;
   readonly help: boolean;
 }
 
@@ -63,11 +61,10 @@ export function parseOptions(args: string[]): Options {
       awake: { type: "boolean", default: false },
       json: { type: "string" },
       figures: { type: "string" },
-      redraw: { type: "string" },
       help: { type: "boolean", default: false },
     },
   });
-  const { before, help, json, figures, redraw } = values;
+  const { before, help, json, figures } = values;
   const known = before === undefined ? SCENARIOS : COMPARABLE;
   const scenarios = positionals.flatMap((word) =>
     matching(word, Object.keys(known))
@@ -90,7 +87,6 @@ export function parseOptions(args: string[]): Options {
     awake: values.awake,
     json,
     figures,
-    redraw,
     help,
   };
 }

@@ -8,11 +8,7 @@ import { findContenders } from "../bench/contenders/mod.ts";
 import { installPeers } from "../bench/contenders/peers.ts";
 import * as commandLine from "../bench/options.ts";
 import type { Options } from "../bench/options.ts";
-import {
-  redrawFigures,
-  writeFigures,
-  writeJson,
-} from "../bench/report/files.ts";
+import { writeFigures, writeJson } from "../bench/report/files.ts";
 import { describeUnmeasured, report } from "../bench/report/report.ts";
 import { describeMachine, heading } from "../bench/runner/machine.ts";
 import { NO_SERVER } from "../bench/runner/redis_server.ts";
@@ -30,10 +26,6 @@ import { command } from "./shared/command.ts";
 
 await command("bench", commandLine, async (options) => {
   setUp();
-  if (options.redraw !== undefined) {
-    redrawFigures(options.redraw);
-    return true;
-  }
   const folder = workspace();
   return options.before === undefined
     ? await measure(options, folder)

@@ -1,6 +1,6 @@
 /** The files that a run writes. */
 
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { must, runtimes } from "../../scripts/setup/mod.ts";
 import type { Machine } from "../runner/machine.ts";
@@ -27,12 +27,6 @@ export function writeFigures(folder: string, run: RunResults): void {
   const results = join(folder, "results.json");
   writeFileSync(results, JSON.stringify(run, abridge, 2));
   formatFiles([results, ...drawFigures(folder, run)]);
-}
-
-/** Draws the figures of a folder again, from its `results.json`. */
-export function redrawFigures(folder: string): void {
-  const results = readFileSync(join(folder, "results.json"), "utf8");
-  formatFiles(drawFigures(folder, JSON.parse(results)));
 }
 
 /** Draws the figures of a run, and returns the paths of the files. */
