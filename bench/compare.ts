@@ -214,7 +214,7 @@ function allPairs(before: string): Pair[] {
   );
 }
 
-/** Returns the command that loads a checkout, or why there is none. */
+/** Returns the command that loads a checkout, or why it does not exist. */
 function commandIn(
   checkout: string,
   name: RuntimeName,

@@ -3,6 +3,9 @@
 /** A program and its first arguments. */
 export type Command = readonly [program: string, ...args: string[]];
 
+/** The commands of a contender. */
+export type Commands = readonly [first: Command, ...others: Command[]];
+
 /** What tables and thresholds need to know of a contender. */
 export interface ContenderInfo {
   /** For the command line and `results.json`. */
@@ -32,15 +35,16 @@ export interface ContenderDefinition extends ContenderInfo {
    * is not installed. The four processes of `contention` and `update` use the
    * commands in turn; the other scenarios use the first.
    */
-  find(folder: string): readonly Command[] | undefined;
+  find(folder: string): Commands | undefined;
 }
 
 /** A contender that works on this machine. */
 export interface Contender extends ContenderInfo {
   readonly scenarios: readonly string[];
   readonly pollInterval?: number | undefined;
+  /** The first of its commands. */
   readonly command: Command;
-  readonly commands: readonly Command[];
+  readonly commands: Commands;
   /** The runtime of each command, with its version. */
   readonly runtimes: readonly string[];
 }

@@ -76,7 +76,7 @@ export interface PortalockRedis {
 
 /** What its FFI module exports, as far as it is measured. */
 export interface PortalockFfi {
-  native(): {
+  platform(): {
     openSync(
       path: string,
       mode: Readonly<Record<string, boolean>>,

@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import { root, runtimes, systemNode } from "../../scripts/setup/mod.ts";
-import type { Command } from "../types.ts";
+import type { Command, Commands } from "../types.ts";
 import { findPython } from "./peers.ts";
 
 /** The permissions that Deno needs to lock without FFI. */
@@ -58,10 +58,13 @@ export function ourModuleCommand(
 }
 
 /** Returns the commands of all runtimes, or `undefined` if one is missing. */
-export function ourCommands(driver: Driver): Command[] | undefined {
+export function ourCommands(driver: Driver): Commands | undefined {
   const commands = RUNTIME_NAMES.map((name) => ourCommand(name, driver))
     .filter((command) => command !== undefined);
-  return commands.length === RUNTIME_NAMES.length ? commands : undefined;
+  const [first, ...others] = commands;
+  return first === undefined || commands.length < RUNTIME_NAMES.length
+    ? undefined
+    : [first, ...others];
 }
 
 /** Returns the command for Deno without this package. */
@@ -87,7 +90,7 @@ export function pythonCommand(
 }
 
 /** Makes the list that a contender with one command returns. */
-export function single(command: Command | undefined): Command[] | undefined {
+export function single(command: Command | undefined): Commands | undefined {
   return command && [command];
 }
 

@@ -113,15 +113,12 @@ async function tryContender(
   folder: string,
 ): Promise<Contender> {
   const commands = contender.find(folder);
-  const command = commands?.[0];
-  if (commands === undefined || command === undefined) {
-    throw new Error(contender.missing);
-  }
+  if (commands === undefined) throw new Error(contender.missing);
   const runtimes: string[] = [];
   for (const command of commands) {
     runtimes.push(await probe(contender, command, folder));
   }
-  return { ...contender, command, commands, runtimes };
+  return { ...contender, command: commands[0], commands, runtimes };
 }
 
 /** This package. */

@@ -1,7 +1,7 @@
 /** Runs the scenarios in which four processes contend. */
 
 import { short } from "../report/format.ts";
-import type { Column, Command } from "../types.ts";
+import type { Column, Commands } from "../types.ts";
 import { start } from "./child_process.ts";
 import { merge, quantile } from "./histogram.ts";
 import type { Histogram } from "./histogram.ts";
@@ -50,19 +50,16 @@ export const CONTENTION_COLUMNS: readonly Column<ContentionFigures>[] = [
  * @returns What the four processes `reported` and what `meanwhile` `observed`.
  */
 export async function contend<Observed = undefined>(
-  commands: readonly Command[],
+  commands: Commands,
   [scenario, path, seconds]: readonly [string, string, number],
   meanwhile?: (startTime: number, ended: AbortSignal) => Promise<Observed>,
 ): Promise<{ reported: Counted[]; observed: Observed | undefined }> {
   const args = [scenario, path, seconds * 1000];
   const ended = new AbortController();
-  const used = Array.from(
-    { length: PROCESSES },
-    (_, i) => commands.slice(i % commands.length)[0],
-  ).filter((command) => command !== undefined);
-  const children = used.map((command) =>
-    start(command, args, seconds * 1000 + GRACE_MS)
-  );
+  const children = Array.from({ length: PROCESSES }, (_, i) => {
+    const command = commands[i % commands.length] ?? commands[0];
+    return start(command, args, seconds * 1000 + GRACE_MS);
+  });
   try {
     for (const child of children) await child.receive();
     const startTime = Date.now() + START_DELAY_MS;

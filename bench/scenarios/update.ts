@@ -28,6 +28,7 @@ import { freshPath } from "../runner/workspace.ts";
 import type {
   Column,
   Command,
+  Commands,
   Contender,
   ContenderInfo,
   Measured,
@@ -135,7 +136,7 @@ export function thresholds(): Threshold<Result>[] {
 }
 
 async function once(
-  commands: readonly Command[],
+  commands: Commands,
   path: string,
   seconds: number,
 ): Promise<Round> {

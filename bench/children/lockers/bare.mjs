@@ -14,8 +14,8 @@ const MODE = {
  * @param {import("../types.ts").PortalockFfi} library
  * @returns {import("../types.ts").Locker}
  */
-export function makeSync(path, { native }) {
-  const platform = native();
+export function makeSync(path, library) {
+  const platform = library.platform();
   /** @type {ReturnType<typeof platform.openSync>} */
   let file;
   return {
