@@ -2,9 +2,12 @@
  * Compares two checkouts of this package in one run: the one given on the
  * command line (before) and the one of this file (after).
  *
- * In each round, both run one directly after the other, in random order. The
- * ratio of a round is the median after over the median before. So load that
- * lasts longer than a round affects both alike.
+ * In each round, each checkout has new processes. In `uncontended`, one process
+ * of each takes turns of 20 ms. In `handover`, two processes of each measure
+ * one checkout directly after the other, in random order. The ratio of a round
+ * is the median after over the median before. So other load on the machine
+ * affects both checkouts alike, except load that changes within milliseconds
+ * or, in `handover`, within seconds.
  */
 
 import { existsSync } from "node:fs";
@@ -19,18 +22,34 @@ import {
 import type { RuntimeName } from "./contenders/commands.ts";
 import { short } from "./report/format.ts";
 import { describeUnmeasured, table } from "./report/report.ts";
-import { quantile, quantileOf } from "./runner/histogram.ts";
+import { start } from "./runner/child_process.ts";
+import { merge, quantile, quantileOf } from "./runner/histogram.ts";
+import type { Histogram } from "./runner/histogram.ts";
 import { progress, shuffled } from "./runner/rounds.ts";
+import { freshPath } from "./runner/workspace.ts";
 import * as handover from "./scenarios/handover.ts";
 import * as uncontended from "./scenarios/uncontended.ts";
 import type { Column, Command, ContenderInfo, Unmeasured } from "./types.ts";
+
+const CHECKOUTS = ["before", "after"] as const;
+
+/** In `uncontended`, per round. */
+const WARM_UP_MS = 200;
+const TURN_MS = 20;
+const TURNS = 15;
+const TIMEOUT_MS = 60_000;
+
+/** The commands of both checkouts. */
+type CommandPair = Readonly<Record<typeof CHECKOUTS[number], Command>>;
 
 /** How a scenario is compared. */
 interface ComparableScenario {
   readonly title: string;
   readonly ROUNDS: number;
-  /** Resolves to the median of one round, in microseconds. */
-  median(command: Command, folder: string): Promise<number>;
+  /** How both checkouts are measured in a round. */
+  readonly method: string;
+  /** Resolves to the medians of one round. */
+  measureRound(pair: CommandPair, folder: string): Promise<Round>;
 }
 
 /** The scenarios that can be compared. */
@@ -38,16 +57,21 @@ export const COMPARABLE: Readonly<Record<string, ComparableScenario>> = {
   uncontended: {
     title: uncontended.title,
     ROUNDS: 10,
-    async median(command, folder) {
-      const { samples } = await uncontended.measureRound(command, folder);
-      return quantile(samples, 0.5) / 1000;
-    },
+    method: `both checkouts in turns of ${TURN_MS} ms`,
+    measureRound: alternate,
   },
   handover: {
     title: handover.title,
     ROUNDS: 5,
-    async median(command, folder) {
-      return quantileOf(await handover.measureRound({ command }, folder), 0.5);
+    method: "one checkout directly after the other",
+    async measureRound(pair, folder) {
+      const medians = { before: NaN, after: NaN };
+      for (const which of shuffled(CHECKOUTS)) {
+        const command = pair[which];
+        const samples = await handover.measureRound({ command }, folder);
+        medians[which] = quantileOf(samples, 0.5);
+      }
+      return medians;
     },
   },
 };
@@ -125,9 +149,17 @@ export async function compareCheckouts(
   rounds: number | undefined,
   folder: string,
 ): Promise<{ measured: Record<string, Comparison[]>; succeeded: boolean }> {
-  const pairs = allPairs(before).filter(({ name }) => isWanted(name));
+  const all = allPairs(before);
+  const pairs = all.filter(({ name }) => isWanted(name));
+  if (pairs.length === 0) {
+    throw new Error(
+      `Cannot compare any --contender (expected one of ${
+        all.map(({ name }) => name).join(", ")
+      })`,
+    );
+  }
   const measured: Record<string, Comparison[]> = {};
-  let succeeded = pairs.length > 0;
+  let succeeded = true;
   console.log(`before: ${before}\nafter: ${root}`);
   for (const name of names) {
     const scenario = COMPARABLE[name];
@@ -144,7 +176,7 @@ export async function compareCheckouts(
     console.log([
       "",
       scenario.title,
-      `rounds: ${count}, in each both checkouts one directly after the other; ` +
+      `rounds: ${count}, in each ${scenario.method}; ` +
       "before, after and after/before are medians of all rounds",
       "",
       ...table(COLUMNS, results),
@@ -187,22 +219,53 @@ async function comparePairs(
   return { results, failed };
 }
 
-/** Measures both checkouts, in random order. */
+/** @throws {Error} If a checkout cannot be measured on the runtime. */
 async function measurePair(
-  { median }: ComparableScenario,
-  pair: Pair,
+  scenario: ComparableScenario,
+  { before, after }: Pair,
   folder: string,
 ): Promise<Round> {
-  const times = { before: NaN, after: NaN };
-  for (const which of shuffled(["before", "after"] as const)) {
-    const command = pair[which];
-    if (typeof command === "string") throw new Error(command);
-    times[which] = await median(command, folder);
-  }
-  return times;
+  if (typeof before === "string") throw new Error(before);
+  if (typeof after === "string") throw new Error(after);
+  return await scenario.measureRound({ before, after }, folder);
 }
 
-/** Both checkouts on each runtime, with the synchronous and the other methods. */
+/** Measures one process of each checkout, which take turns. */
+async function alternate(
+  { before, after }: CommandPair,
+  folder: string,
+): Promise<Round> {
+  const startOne = (command: Command) => ({
+    child: start(
+      command,
+      ["alternating", freshPath(folder), WARM_UP_MS],
+      TIMEOUT_MS,
+    ),
+    histograms: [] as Histogram[],
+  });
+  const processes = { before: startOne(before), after: startOne(after) };
+  try {
+    for (const { child } of Object.values(processes)) await child.receive();
+    for (let turn = 0; turn < TURNS; turn++) {
+      for (const which of shuffled(CHECKOUTS)) {
+        const { child, histograms } = processes[which];
+        child.send(TURN_MS);
+        histograms.push(await child.receive() as Histogram);
+      }
+    }
+    for (const { child } of Object.values(processes)) await child.end();
+  } finally {
+    for (const { child } of Object.values(processes)) child.kill();
+  }
+  const median = ({ histograms }: { histograms: Histogram[] }) =>
+    quantile(merge(histograms), 0.5) / 1000;
+  return {
+    before: median(processes.before),
+    after: median(processes.after),
+  };
+}
+
+/** Both checkouts on each runtime, synchronous and asynchronous. */
 function allPairs(before: string): Pair[] {
   return ["sync", "async"].flatMap((kind) =>
     RUNTIME_NAMES.map((runtime) => ({

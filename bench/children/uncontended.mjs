@@ -35,7 +35,7 @@ export default async function uncontended(
  * @param {Samples} samples
  * @param {number} milliseconds
  */
-function measureSync({ acquire, release }, samples, milliseconds) {
+export function measureSync({ acquire, release }, samples, milliseconds) {
   let end = performance.now();
   const last = end + milliseconds;
   while (end < last && !samples.full) {
@@ -54,7 +54,7 @@ function measureSync({ acquire, release }, samples, milliseconds) {
  * @param {Samples} samples
  * @param {number} milliseconds
  */
-async function measure({ acquire, release }, samples, milliseconds) {
+export async function measure({ acquire, release }, samples, milliseconds) {
   let end = performance.now();
   const last = end + milliseconds;
   while (end < last && !samples.full) {

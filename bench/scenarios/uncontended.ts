@@ -65,7 +65,7 @@ export async function run(
   const { results, failed } = await inRounds(
     contenders,
     rounds,
-    ({ command }) => measureRound(command, folder),
+    ({ command }) => measureOnce(command, folder, WARM_UP_MS, MEASURED_MS),
     summarize,
   );
   return {
@@ -87,14 +87,6 @@ export function method(
 
 export function thresholds(): Threshold<Result>[] {
   return [withinTimesC("sync", 2), withinTimesC("async", 10)];
-}
-
-/** Runs one process. */
-export async function measureRound(
-  command: Command,
-  folder: string,
-): Promise<Reported> {
-  return await measureOnce(command, folder, WARM_UP_MS, MEASURED_MS);
 }
 
 async function measureOnce(
