@@ -2,12 +2,11 @@
  * Compares two checkouts of this package in one run: the one given on the
  * command line (before) and the one of this file (after).
  *
- * In each round, each checkout has new processes. In `uncontended`, one process
- * of each takes turns of 20 ms. In `handover`, two processes of each measure
- * one checkout directly after the other, in random order. The ratio of a round
- * is the median after over the median before. So other load on the machine
- * affects both checkouts alike, except load that changes within milliseconds
- * or, in `handover`, within seconds.
+ * In each round, each checkout has new processes: one in `uncontended`, which
+ * take turns of 20 ms, and two in `handover`, whose hand-overs alternate. The
+ * ratio of a round is the median after over the median before. So other load on
+ * the machine affects both checkouts alike, unless it changes within
+ * milliseconds.
  */
 
 import { existsSync } from "node:fs";
@@ -26,6 +25,7 @@ import { start } from "./runner/child_process.ts";
 import { merge, quantile, quantileOf } from "./runner/histogram.ts";
 import type { Histogram } from "./runner/histogram.ts";
 import { progress, shuffled } from "./runner/rounds.ts";
+import { alternatePairs } from "./runner/ping_pong.ts";
 import { freshPath } from "./runner/workspace.ts";
 import * as handover from "./scenarios/handover.ts";
 import * as uncontended from "./scenarios/uncontended.ts";
@@ -63,15 +63,16 @@ export const COMPARABLE: Readonly<Record<string, ComparableScenario>> = {
   handover: {
     title: handover.title,
     ROUNDS: 5,
-    method: "one checkout directly after the other",
-    async measureRound(pair, folder) {
-      const medians = { before: NaN, after: NaN };
-      for (const which of shuffled(CHECKOUTS)) {
-        const command = pair[which];
-        const samples = await handover.measureRound({ command }, folder);
-        medians[which] = quantileOf(samples, 0.5);
-      }
-      return medians;
+    method: "hand-overs of both checkouts alternate",
+    async measureRound({ before, after }, folder) {
+      const samples = await alternatePairs(
+        [before, after],
+        [freshPath(folder), freshPath(folder)],
+      );
+      return {
+        before: quantileOf(samples[0], 0.5),
+        after: quantileOf(samples[1], 0.5),
+      };
     },
   },
 };

@@ -17,6 +17,7 @@ import type { Command, Contender, RunOptions } from "../types.ts";
 import { start } from "./child_process.ts";
 import type { Child } from "./child_process.ts";
 import { quantileOf } from "./histogram.ts";
+import { shuffled } from "./rounds.ts";
 
 /** Per round. A contender that polls gets as many as fit into the time. */
 const SAMPLES = 150;
@@ -69,20 +70,121 @@ export async function pingPong(
   betweenSamples: (holder: Child, samples: number) => Promise<void> | void =
     () => {},
 ): Promise<{ samples: number[]; reported: [HandOverTimes, HandOverTimes] }> {
-  const startOne = () => start(command, ["handover", path], TIMEOUT_MS);
-  const pair: [Child, Child] = [startOne(), startOne()];
+  const pair = new HandOverPair(command, path);
   try {
-    for (const child of pair) await child.receive();
-    const handOvers = await handOver(pair, pollInterval, betweenSamples);
-    const reported = await Promise.all([
-      pair[0].end<HandOverTimes>(),
-      pair[1].end<HandOverTimes>(),
-    ]);
-    const samples = differences(reported, handOvers)
-      .slice(pollInterval ? 0 : WARM_UP).sort((a, b) => a - b);
-    return { samples, reported };
+    let last = performance.now() + POLLING_TIME_MS;
+    await pair.begin();
+    const skipped = pollInterval ? 0 : WARM_UP;
+    do {
+      await pair.handOver(async (holder) => {
+        if (pair.count < skipped) return;
+        const start = performance.now();
+        await betweenSamples(holder, pair.count - skipped);
+        last += performance.now() - start;
+        await sleep(releaseDelay(pollInterval));
+      });
+    } while (
+      pair.count < WARM_UP + SAMPLES &&
+      (!pollInterval || performance.now() < last)
+    );
+    const { times, reported } = await pair.end();
+    return { samples: times.slice(skipped).sort((a, b) => a - b), reported };
   } finally {
-    for (const child of pair) child.kill();
+    pair.kill();
+  }
+}
+
+/**
+ * Runs two pairs of processes whose hand-overs alternate, so that other load on
+ * the machine affects both alike.
+ *
+ * @param paths What each pair locks.
+ * @returns The samples of each pair in microseconds, ascending.
+ */
+export async function alternatePairs(
+  commands: readonly [Command, Command],
+  paths: readonly [string, string],
+): Promise<[number[], number[]]> {
+  const pairs = [
+    new HandOverPair(commands[0], paths[0]),
+    new HandOverPair(commands[1], paths[1]),
+  ] as const;
+  try {
+    for (const pair of pairs) await pair.begin();
+    for (let i = 0; i < WARM_UP + SAMPLES; i++) {
+      const delay = i < WARM_UP ? undefined : () => sleep(releaseDelay());
+      for (const pair of shuffled(pairs)) await pair.handOver(delay);
+    }
+    const [first, second] = await Promise.all([pairs[0].end(), pairs[1].end()]);
+    const samples = ({ times }: { times: number[] }) =>
+      times.slice(WARM_UP).sort((a, b) => a - b);
+    return [samples(first), samples(second)];
+  } finally {
+    for (const pair of pairs) pair.kill();
+  }
+}
+
+/** Two processes that hand one lock back and forth. */
+class HandOverPair {
+  readonly #children: readonly [Child, Child];
+  #count = 0;
+
+  constructor(command: Command, path: string) {
+    const startOne = () => start(command, ["handover", path], TIMEOUT_MS);
+    this.#children = [startOne(), startOne()];
+  }
+
+  /** The number of hand-overs so far. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Resolves when one process holds the lock. */
+  async begin(): Promise<void> {
+    for (const child of this.#children) await child.receive();
+    const [holder] = this.#children;
+    await beginAcquire(holder);
+    await holder.receive();
+  }
+
+  /**
+   * Hands the lock over to the other process.
+   *
+   * @param beforeRelease Runs with the holder while the other process waits.
+   */
+  async handOver(
+    beforeRelease?: (holder: Child) => Promise<unknown>,
+  ): Promise<void> {
+    const [holder, waiter] = this.#inRoles();
+    await beginAcquire(waiter);
+    await beforeRelease?.(holder);
+    holder.send("release");
+    await waiter.receive();
+    this.#count++;
+  }
+
+  /** Resolves to the time of each hand-over, and what the processes report. */
+  async end(): Promise<
+    { times: number[]; reported: [HandOverTimes, HandOverTimes] }
+  > {
+    const [holder] = this.#inRoles();
+    holder.send("release");
+    const [first, second] = this.#children;
+    const reported = await Promise.all([
+      first.end<HandOverTimes>(),
+      second.end<HandOverTimes>(),
+    ]);
+    return { times: differences(reported, this.#count), reported };
+  }
+
+  kill(): void {
+    for (const child of this.#children) child.kill();
+  }
+
+  /** After each hand-over, the processes change roles. */
+  #inRoles(): [holder: Child, waiter: Child] {
+    const [first, second] = this.#children;
+    return this.#count % 2 === 0 ? [first, second] : [second, first];
   }
 }
 
@@ -129,36 +231,6 @@ export function releaseDelay(pollInterval?: number): number {
   const longest = pollInterval ??
     (Math.random() < LONG_DELAYS ? LONG_DELAY_MS : SHORT_DELAY_MS);
   return MIN_DELAY_MS + Math.random() * (longest - MIN_DELAY_MS);
-}
-
-/** Resolves to the number of hand-overs. */
-async function handOver(
-  [holder, waiter]: [Child, Child],
-  pollInterval: number | undefined,
-  betweenSamples: (holder: Child, samples: number) => Promise<void> | void,
-): Promise<number> {
-  let last = performance.now() + POLLING_TIME_MS;
-  await beginAcquire(holder);
-  await holder.receive();
-  const skipped = pollInterval ? 0 : WARM_UP;
-  let count = 0;
-  do {
-    await beginAcquire(waiter);
-    if (count >= skipped) {
-      const start = performance.now();
-      await betweenSamples(holder, count - skipped);
-      last += performance.now() - start;
-      await sleep(releaseDelay(pollInterval));
-    }
-    holder.send("release");
-    await waiter.receive();
-    [holder, waiter] = [waiter, holder];
-    count++;
-  } while (
-    count < WARM_UP + SAMPLES && (!pollInterval || performance.now() < last)
-  );
-  holder.send("release");
-  return count;
 }
 
 /** Resolves when the child is about to wait. */

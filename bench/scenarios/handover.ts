@@ -38,7 +38,8 @@ export async function run(
   folder: string,
   { rounds, awake }: RunOptions,
 ): Promise<Measured<Result>> {
-  const once = (contender: Contender) => measureRound(contender, folder);
+  const once = async (contender: Contender) =>
+    (await pingPong(contender, freshPath(folder))).samples;
   const { results, failed } = await awakeIf(
     awake,
     folder,
@@ -48,15 +49,6 @@ export async function run(
     results: besideC(results, (one, c) => one.median / c.median),
     failed,
   };
-}
-
-/** Runs two processes. Resolves to the samples in microseconds. */
-export async function measureRound(
-  contender: Pick<Contender, "command" | "pollInterval">,
-  folder: string,
-): Promise<number[]> {
-  const { samples } = await pingPong(contender, freshPath(folder));
-  return samples;
 }
 
 export function thresholds(results: readonly Result[]): Threshold<Result>[] {
