@@ -1,28 +1,35 @@
 /**
  * A contender in JavaScript, as a process: `child.mjs DRIVER LIBRARY KIND
- * SCENARIO ...`. DRIVER is a module, as `lockers/portalock`, LIBRARY the file
- * it drives if it does not know itself, KIND of a locker `sync` or `async`, of
- * an updater `durable` or `not durable`. SCENARIO is the module beside this one
- * that does the work and returns what is to be printed.
+ * SCENARIO ...`.
+ *
+ * - DRIVER is a module beside this one, for example `lockers/portalock`.
+ * - LIBRARY is the file that the driver uses, or empty if the driver imports
+ *   it.
+ * - KIND of a locker is `sync` or `async`, of an updater `durable` or
+ *   `not durable`.
+ * - SCENARIO is the module beside this one that does the work and returns the
+ *   result, which this module prints.
  */
 
 import process from "node:process";
 import { pathToFileURL } from "node:url";
-import { say } from "./talk.mjs";
+import { send } from "./messages.mjs";
 
 const [driver, library, kind, scenario, ...args] = process.argv.slice(2);
-const { makeSync, make } = await import(`../${driver}.mjs`);
-const driven = library === "" ? undefined : await import(
-  pathToFileURL(library).href
-);
-const { default: play } = await import(`./${scenario}.mjs`);
+const { makeSync, make } = await import(`./${driver}.mjs`);
+const loaded = library ? await import(pathToFileURL(library).href) : undefined;
+const { default: measure } = await import(`./${scenario}.mjs`);
 const isSync = kind === "sync";
 const maker = isSync ? makeSync : make;
-const result = await play(
-  { isSync, make: (path) => maker(path, driven, kind) },
+const result = await measure(
+  {
+    isSync,
+    /** @param {string} path */
+    make: (path) => maker(path, loaded, kind),
+  },
   ...args,
 );
-say({ runtime: runtime(), ...result });
+send({ runtime: runtime(), ...result });
 
 function runtime() {
   const { bun, deno, node } = process.versions;

@@ -1,43 +1,56 @@
 /**
- * The child's side of the scenario of that name: acquires and releases when
- * told to, and keeps the times, of the clock common to all processes, to
- * itself until the end, so that nobody is disturbed in between.
+ * The child's side of the scenario `handover`: acquires and releases on
+ * command. It records the times, of the clock that all processes share, and
+ * prints them only at the end, so that the output does not disturb the
+ * measurement.
  */
 
 import { commonClock } from "./clock.mjs";
-import { hear, say } from "./talk.mjs";
+import { receive, send } from "./messages.mjs";
 
+/**
+ * @param {import("./types.ts").LockContender} contender
+ * @param {string} path
+ */
 export default async function handover({ isSync, make }, path) {
   const locker = await make(path);
   const now = commonClock();
   const acquired = [];
   const released = [];
   const pings = [];
-  say("ready");
-  for (let command; (command = await hear()) !== undefined;) {
+  send("ready");
+  for (let command; (command = await receive()) !== undefined;) {
     if (command === "acquire") {
-      say("waiting");
+      send("waiting");
       if (isSync) locker.acquire();
       else await locker.acquire();
       acquired.push(now());
-      say("acquired");
+      send("acquired");
     } else if (command === "release") {
       released.push(now());
       if (isSync) locker.release();
       else await locker.release();
     } else {
-      const [name, count] = command.split(" ");
-      pings.push({ name, taken: await pinged(locker, name, Number(count)) });
-      say("pinged");
+      const [name = "", count] = command.split(" ");
+      const taken = await measurePings(locker, name, Number(count));
+      pings.push({ name, taken });
+      send("pinged");
     }
   }
   await locker.close?.();
   return { acquired, released, pings };
 }
 
-/** How long round trips of a client took, none if it is not there. */
-async function pinged({ pings }, name, count) {
-  const ping = pings[name];
+/**
+ * Measures round trips of a client, in microseconds. The result is empty if the
+ * contender does not have that client.
+ *
+ * @param {import("./types.ts").Locker} locker
+ * @param {string} name
+ * @param {number} count
+ */
+async function measurePings({ pings }, name, count) {
+  const ping = pings?.[name];
   const taken = [];
   while (ping && taken.length < count) {
     const start = performance.now();

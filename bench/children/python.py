@@ -8,8 +8,8 @@ import sys
 import time
 
 
-# Nanoseconds: of one turn in `redis_uncontended`.
-TURN = 5_000_000
+# The time of one turn in `redis_uncontended`.
+TURN_NS = 5_000_000
 
 
 def with_portalocker(path):
@@ -27,7 +27,7 @@ def with_filelock(path):
 
 
 def in_place(path, durable, truncate_first=False):
-    """Changes a file under a lock on itself, as portalocker is used."""
+    """Changes a file under a lock on the same file."""
     import portalocker
 
     def change(compute):
@@ -41,7 +41,7 @@ def in_place(path, durable, truncate_first=False):
             file.write(text)
             if not truncate_first:
                 file.truncate()
-            # Otherwise it would be unlocked before it is written.
+            # portalocker unlocks before Python flushes.
             file.flush()
             if durable:
                 os.fsync(file.fileno())
@@ -50,7 +50,7 @@ def in_place(path, durable, truncate_first=False):
 
 
 class InRedis:
-    """See portalock_redis.mjs."""
+    """See lockers/portalock_redis.mjs."""
 
     def __init__(self, path, lock):
         import redis
@@ -65,7 +65,7 @@ class InRedis:
 
 
 def with_redis_py(path):
-    # Until it expires, in seconds, which is for the caller to choose.
+    # `timeout` is the time until the lock expires, in seconds.
     locker = InRedis(path, lambda client, name: client.lock(name, timeout=60))
     return locker, locker.library
 
@@ -97,7 +97,7 @@ def uncontended(lock, path, warm_up, milliseconds):
 
 
 def measure(lock, milliseconds):
-    """Acquires and releases, one after the other, until the time is over."""
+    """Acquires and releases repeatedly until the time is over."""
     now = time.monotonic_ns
     taken = []
     end = now()
@@ -113,18 +113,18 @@ def measure(lock, milliseconds):
 
 def redis_uncontended(lock, path, warm_up, milliseconds):
     """See redis_uncontended.mjs."""
-    take_turns(lock, int(warm_up))
-    taken = take_turns(lock, int(milliseconds))
+    measure_turns(lock, int(warm_up))
+    taken = measure_turns(lock, int(milliseconds))
     return {"samples": {name: histogram(taken[name]) for name in taken}}
 
 
-def take_turns(lock, milliseconds):
+def measure_turns(lock, milliseconds):
     now = time.monotonic_ns
     acquired, released, both, pinged = [], [], [], []
     last = now() + milliseconds * 1_000_000
     end = 0
     while end < last:
-        turn = now() + TURN
+        turn = now() + TURN_NS
         while True:
             start = now()
             lock.acquire()
@@ -136,7 +136,7 @@ def take_turns(lock, milliseconds):
             both.append(end - start)
             if end >= turn:
                 break
-        pinged += ping(lock, until=now() + TURN)
+        pinged += ping(lock, until=now() + TURN_NS)
         end = now()
     return {
         "acquire": acquired,
@@ -148,12 +148,12 @@ def take_turns(lock, milliseconds):
 
 def ping(lock, count=1, until=0):
     now = time.monotonic_ns
-    send = lock.pings["ping"]
+    ping_server = lock.pings["ping"]
     taken = []
     end = 0
     while len(taken) < count or end < until:
         start = now()
-        send()
+        ping_server()
         end = now()
         taken.append(end - start)
     return taken
@@ -162,13 +162,13 @@ def ping(lock, count=1, until=0):
 def handover(lock, path):
     """See handover.mjs. `monotonic_ns` is CLOCK_MONOTONIC."""
     acquired, released, pings = [], [], []
-    say("ready")
+    send("ready")
     for command in sys.stdin:
         if command == "acquire\n":
-            say("waiting")
+            send("waiting")
             lock.acquire()
             acquired.append(time.monotonic_ns() / 1000)
-            say("acquired")
+            send("acquired")
         elif command == "release\n":
             released.append(time.monotonic_ns() / 1000)
             lock.release()
@@ -177,7 +177,7 @@ def handover(lock, path):
             known = name in lock.pings
             taken = ping(lock, int(count)) if known else []
             pings.append({"name": name, "taken": [t / 1000 for t in taken]})
-            say("pinged")
+            send("pinged")
     return {"acquired": acquired, "released": released, "pings": pings}
 
 
@@ -192,7 +192,7 @@ def contention(lock, path, milliseconds):
         lock.acquire()
         end = now()
         taken.append(end - start)
-        # What is acquired too late does not count.
+        # An acquire that ends too late does not count.
         if end < last:
             number = int.from_bytes(os.pread(counter, 4, 0), sys.byteorder)
             os.pwrite(counter, (number + 1).to_bytes(4, sys.byteorder), 0)
@@ -208,7 +208,7 @@ def update(change, path, milliseconds):
 
     def add_one_in_time(text):
         nonlocal count
-        # What is locked too late does not count.
+        # A lock acquired too late does not count.
         if now() >= last:
             return None
         count += 1
@@ -225,8 +225,8 @@ def update(change, path, milliseconds):
 
 
 def start_together():
-    """Says that this process is ready, and waits for the moment it is told."""
-    say("ready")
+    """Sends "ready", receives the time of the start, and sleeps until then."""
+    send("ready")
     time.sleep(max(0, int(sys.stdin.readline()) / 1000 - time.time()))
 
 
@@ -246,7 +246,7 @@ def three_digits(value):
     return (value + unit // 2) // unit * unit
 
 
-def say(value):
+def send(value):
     print(json.dumps(value), flush=True)
 
 
@@ -274,4 +274,4 @@ driver, scenario, path, *arguments = sys.argv[1:]
 driven, library = DRIVERS[driver](path)
 result = SCENARIOS[scenario](driven, path, *arguments)
 runtime = "Python %s with %s" % (platform.python_version(), library)
-say({"runtime": runtime, **result})
+send({"runtime": runtime, **result})

@@ -1,19 +1,23 @@
 /**
- * The child's side of the scenario of that name: the lock and the round trips
- * it is compared with take turns, so that whatever else the machine does meets
- * them alike.
+ * The child's side of the scenario `redis-uncontended`. The lock and the round
+ * trips that it is compared with alternate, so that other load on the machine
+ * affects both alike.
  */
 
 import { Samples } from "./samples.mjs";
 
-/** Milliseconds: of one turn, unless a single operation takes longer. */
-const TURN = 5;
+/** The time before the other is measured, or one operation if that is longer. */
+const TURN_MS = 5;
 
-/** More than anybody manages within the time of a run. */
+/** More than any contender takes within the time of a run. */
 const CAPACITY = 1 << 18;
 
-const PARTS = ["acquire", "release", "both"];
-
+/**
+ * @param {import("./types.ts").LockContender} contender
+ * @param {string} path
+ * @param {string} warmUp In milliseconds.
+ * @param {string} milliseconds
+ */
 export default async function redisUncontended(
   { make },
   path,
@@ -21,22 +25,40 @@ export default async function redisUncontended(
   milliseconds,
 ) {
   const locker = await make(path);
-  const names = [...PARTS, ...Object.keys(locker.pings)];
-  const samples = Object.fromEntries(
-    names.map((name) => [name, new Samples(CAPACITY)]),
-  );
-  await measure(locker, samples, Number(warmUp));
-  for (const taken of Object.values(samples)) taken.clear();
-  await measure(locker, samples, Number(milliseconds));
-  await locker.close();
+  const samples = {
+    acquire: new Samples(CAPACITY),
+    release: new Samples(CAPACITY),
+    both: new Samples(CAPACITY),
+  };
+  const pings = Object.entries(locker.pings ?? {}).map(([name, ping]) => ({
+    name,
+    ping,
+    samples: new Samples(CAPACITY),
+  }));
+  const all = [...Object.values(samples), ...pings.map((one) => one.samples)];
+  await measure(locker, samples, pings, Number(warmUp));
+  for (const recorded of all) recorded.clear();
+  await measure(locker, samples, pings, Number(milliseconds));
+  await locker.close?.();
   return {
-    samples: Object.fromEntries(
-      names.map((name) => [name, samples[name].histogram()]),
-    ),
+    samples: {
+      acquire: samples.acquire.histogram(),
+      release: samples.release.histogram(),
+      both: samples.both.histogram(),
+      ...Object.fromEntries(
+        pings.map(({ name, samples }) => [name, samples.histogram()]),
+      ),
+    },
   };
 }
 
-async function measure({ acquire, release, pings }, samples, milliseconds) {
+/**
+ * @param {import("./types.ts").Locker} locker
+ * @param {Record<"acquire" | "release" | "both", Samples>} samples
+ * @param {{ ping: import("./types.ts").Ping; samples: Samples }[]} pings
+ * @param {number} milliseconds
+ */
+async function measure({ acquire, release }, samples, pings, milliseconds) {
   const last = performance.now() + milliseconds;
   do {
     await turn(async () => {
@@ -49,17 +71,18 @@ async function measure({ acquire, release, pings }, samples, milliseconds) {
       samples.release.add(end - middle);
       samples.both.add(end - start);
     });
-    for (const [name, ping] of Object.entries(pings)) {
+    for (const { ping, samples } of pings) {
       await turn(async () => {
         const start = performance.now();
         await ping();
-        samples[name].add(performance.now() - start);
+        samples.add(performance.now() - start);
       });
     }
   } while (performance.now() < last);
 }
 
+/** @param {() => Promise<void>} once */
 async function turn(once) {
-  const last = performance.now() + TURN;
+  const last = performance.now() + TURN_MS;
   do await once(); while (performance.now() < last);
 }

@@ -1,32 +1,38 @@
-/** Notes how long single operations take. */
+/** Records how long single operations take. */
 
-/** More than any contender manages within the time of a run. */
+/** More than any contender takes within the time of a run. */
 const CAPACITY = 1 << 22;
 
 export class Samples {
-  #taken;
+  #milliseconds;
   #count = 0;
 
   constructor(capacity = CAPACITY) {
-    this.#taken = new Float64Array(capacity);
+    this.#milliseconds = new Float64Array(capacity);
   }
 
   get full() {
-    return this.#count === this.#taken.length;
+    return this.#count === this.#milliseconds.length;
   }
 
   clear() {
     this.#count = 0;
   }
 
+  /** @param {number} milliseconds */
   add(milliseconds) {
-    this.#taken[this.#count++] = milliseconds;
+    this.#milliseconds[this.#count++] = milliseconds;
   }
 
-  /** `[nanoseconds, count]`, ascending, the nanoseconds to three digits. */
+  /**
+   * Returns the samples in ascending order, rounded to three digits.
+   *
+   * @returns {import("./types.ts").Histogram}
+   */
   histogram() {
+    /** @type {Map<number, number>} */
     const counts = new Map();
-    for (const milliseconds of this.#taken.subarray(0, this.#count)) {
+    for (const milliseconds of this.#milliseconds.subarray(0, this.#count)) {
       const value = threeDigits(milliseconds * 1e6);
       counts.set(value, (counts.get(value) ?? 0) + 1);
     }
@@ -34,6 +40,7 @@ export class Samples {
   }
 }
 
+/** @param {number} value */
 function threeDigits(value) {
   let unit = 1;
   while (value >= 1000 * unit) unit *= 10;

@@ -1,23 +1,29 @@
 /**
- * The child's side of the scenario of that name: from the moment it is told,
- * adds one to the number in a JSON file, without a pause, until the time is
+ * The child's side of the scenario `update`: from the start that all four
+ * processes share, adds one to the number in a JSON file until the time is
  * over. A sample is a whole update.
  */
 
 import { writeFileSync } from "node:fs";
 import process from "node:process";
+import { startTogether } from "./messages.mjs";
 import { Samples } from "./samples.mjs";
-import { startTogether } from "./talk.mjs";
 
+/**
+ * @param {import("./types.ts").UpdateContender} contender
+ * @param {string} path
+ * @param {string} milliseconds
+ */
 export default async function update({ make }, path, milliseconds) {
-  await loadEverything(make, `${path}.${process.pid}`);
+  await warmUp(make, `${path}.${process.pid}`);
   const change = make(path);
   const samples = new Samples();
   let count = 0;
   await startTogether();
   const last = performance.now() + Number(milliseconds);
+  /** @param {string} text */
   const addOneInTime = (text) => {
-    // What is locked too late does not count, and leaves the file as it is.
+    // A lock acquired too late does not count and leaves the file as it is.
     if (performance.now() >= last) return text;
     count++;
     return addOne(text);
@@ -30,12 +36,18 @@ export default async function update({ make }, path, milliseconds) {
   return { count, samples: samples.histogram() };
 }
 
-/** Whatever is loaded with the first update is loaded now. */
-async function loadEverything(make, path) {
+/**
+ * Loads now what the first update of a process loads.
+ *
+ * @param {import("./types.ts").UpdateContender["make"]} make
+ * @param {string} path
+ */
+async function warmUp(make, path) {
   writeFileSync(path, JSON.stringify({ number: 0 }));
   await make(path)(addOne);
 }
 
+/** @param {string} text */
 function addOne(text) {
   const content = JSON.parse(text);
   content.number++;

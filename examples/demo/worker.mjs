@@ -1,7 +1,8 @@
+// @ts-check
 /**
- * One worker of the demo, the same file for Deno, Bun and Node. Its argument
- * is the task as JSON. It says that it is ready, waits for a line on stdin,
- * and reports its progress on stdout, each time in a line of JSON.
+ * One worker of the demo, the same file for Deno, Bun and Node. Its argument is
+ * the task as JSON. It reports that it is ready, waits for a line on stdin, and
+ * reports its progress on stdout, each time in a line of JSON.
  */
 
 import { writeSync } from "node:fs";
@@ -9,29 +10,55 @@ import { open } from "node:fs/promises";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 
-const REPORT_INTERVAL = 100;
-/** What the worker does between two increments, when others have a turn. */
-const OTHER_WORK = 1;
+const REPORT_INTERVAL_MS = 100;
+/** The time of other work between two increments, without the lock. */
+const OTHER_WORK_MS = 1;
 
-const task = JSON.parse(process.argv[2]);
+/**
+ * The part of this package that the worker uses.
+ *
+ * @typedef {{ Lock: new (path: string, options: object) => {
+ *   run<Result>(
+ *     body: (file: {
+ *       readText(): Promise<string>;
+ *       replaceContents(text: string): Promise<void>;
+ *     }) => Result | Promise<Result>,
+ *   ): Promise<Result>;
+ * } }} Portalock
+ */
+
+/**
+ * Resolves to the milliseconds that it waited for the lock.
+ *
+ * @typedef {() => Promise<number>} Increment
+ */
+
+/** @typedef {import("./team.ts").Task & { module: string }} Task */
+
+/** @type {Task} */
+const task = JSON.parse(process.argv[2] ?? "");
 const increment = task.locked ? await withLock(task) : withoutLock(task);
 send({ ready: runtime() });
 if (await started()) await work(task, increment);
 
-/** An increment that resolves with how long it waited for the lock. */
+/**
+ * @param {Task} task
+ * @returns {Promise<Increment>}
+ */
 async function withLock({ module, counter, checkInterval }) {
+  /** @type {Portalock} */
   const { Lock } = await import(module);
   const lock = new Lock(counter, {
     mode: "r+",
     timeout: Infinity,
     checkInterval,
   });
-  // The first lock loads libraries, which must not pass for a wait.
+  // The first lock loads libraries, which must not count as a wait.
   await lock.run(() => {});
   return async () => {
-    const asked = performance.now();
+    const start = performance.now();
     return await lock.run(async (file) => {
-      const waited = performance.now() - asked;
+      const waited = performance.now() - start;
       const count = Number(await file.readText());
       await file.replaceContents(digits(count + 1));
       return waited;
@@ -39,6 +66,10 @@ async function withLock({ module, counter, checkInterval }) {
   };
 }
 
+/**
+ * @param {Task} task
+ * @returns {Increment}
+ */
 function withoutLock({ counter }) {
   return async () => {
     const file = await open(counter, "r+");
@@ -49,11 +80,19 @@ function withoutLock({ counter }) {
   };
 }
 
-/** Always as long: without a lock 9 may be written over 10. */
+/**
+ * Formats with a fixed length, because without a lock 9 may overwrite 10.
+ *
+ * @param {number} count
+ */
 function digits(count) {
   return String(count).padStart(12, "0");
 }
 
+/**
+ * @param {Task} task
+ * @param {Increment} increment
+ */
 async function work({ increments }, increment) {
   const start = performance.now();
   let longestWait = 0;
@@ -61,15 +100,15 @@ async function work({ increments }, increment) {
   for (let done = 1; done <= increments; done++) {
     longestWait = Math.max(longestWait, await increment());
     const now = performance.now();
-    if (done === increments || now - reported >= REPORT_INTERVAL) {
+    if (done === increments || now - reported >= REPORT_INTERVAL_MS) {
       reported = now;
       send({ done, seconds: (now - start) / 1000, longestWait });
     }
-    await sleep(OTHER_WORK);
+    await sleep(OTHER_WORK_MS);
   }
 }
 
-/** Whether the line came: stdin ends without one when the demo has died. */
+/** Resolves to `false` if stdin ends without a line: the demo has ended. */
 async function started() {
   for await (const _ of process.stdin) return true;
   return false;
@@ -80,7 +119,8 @@ function runtime() {
   return deno ? `Deno ${deno}` : bun ? `Bun ${bun}` : `Node ${node}`;
 }
 
+/** @param {object} message */
 function send(message) {
-  // Throws when the demo has died; process.stdout of Bun would not say.
+  // Throws if the demo has ended, which Bun's process.stdout does not report.
   writeSync(1, `${JSON.stringify(message)}\n`);
 }

@@ -1,4 +1,4 @@
-"""worker.mjs again, with Python's portalocker on the same file."""
+"""The same as worker.mjs, with Python's portalocker on the same file."""
 
 import json
 import platform
@@ -9,22 +9,22 @@ import portalocker
 
 REPORT_INTERVAL = 0.1
 OTHER_WORK = 0.001
-A_DAY = 24 * 60 * 60
+ONE_DAY = 24 * 60 * 60
 
 
 def with_lock(counter, check_interval):
     lock = portalocker.Lock(
         counter,
         "r+",
-        timeout=A_DAY,
+        timeout=ONE_DAY,
         check_interval=check_interval / 1000,
         flags=portalocker.LOCK_EX | portalocker.LOCK_NB,
     )
 
     def increment():
-        asked = time.perf_counter()
+        start = time.perf_counter()
         with lock as file:
-            waited = time.perf_counter() - asked
+            waited = time.perf_counter() - start
             count = int(file.read())
             file.seek(0)
             file.write(digits(count + 1))

@@ -1,4 +1,4 @@
-/* awake: keeps a processor from falling asleep until the input ends. */
+/* awake: keeps a processor from sleeping until the input ends. */
 
 #include "bench.h"
 
@@ -13,13 +13,13 @@ int awake(int argc, char **argv) {
   struct pollfd input = {STDIN_FILENO, POLLIN, 0};
   (void)argv;
   if (argc != 0) return 2;
-  /* Whoever wants to run takes the processor at once. */
+  /* Any other process preempts this one immediately. */
   if (sched_setscheduler(0, SCHED_IDLE, &none) != 0) fail("sched_setscheduler");
-  say("\"ready\"");
+  send_line("\"ready\"");
   while (poll(&input, 1, 0) == 0) {
     int64_t next = now() + MILLISECOND;
     while (now() < next) continue;
   }
-  say("\"asleep\"");
+  send_line("\"asleep\"");
   return 0;
 }

@@ -23,7 +23,7 @@ static void add_one(int fd) {
   if (pwrite(fd, &number, sizeof number, 0) != sizeof number) fail("pwrite");
 }
 
-/* Until a moment of the wall clock, in milliseconds. */
+/* Sleeps until a time of the wall clock, in milliseconds. */
 static void sleep_until(long long moment) {
   struct timespec time = {moment / 1000, moment % 1000 * 1000000};
   clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &time, NULL);
@@ -34,8 +34,8 @@ int contention(int argc, char **argv) {
   size_t count = 0, waits = 0;
   if (argc != 2) return 2;
   int counter = open_counter(argv[0]);
-  say("\"ready\"");
-  if (!hear(line, sizeof line)) return 1;
+  send_line("\"ready\"");
+  if (!receive_line(line, sizeof line)) return 1;
   sleep_until(atoll(line));
   int64_t last = now() + atoll(argv[1]) * 1000000;
   for (;;) {
@@ -43,8 +43,8 @@ int contention(int argc, char **argv) {
     if (start >= last || waits == CAPACITY) break;
     int fd = acquire(argv[0]);
     int64_t end = now();
-    noted[waits++] = end - start;
-    /* What is acquired too late does not count. */
+    samples[waits++] = end - start;
+    /* An acquire that ends too late does not count. */
     if (end < last) add_one(counter), count++;
     release(fd);
   }

@@ -5,10 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A process takes part in far fewer hand-overs. */
-enum { MOST = CAPACITY / 2 };
+/* More than a process takes part in. */
+enum { MAX_HAND_OVERS = CAPACITY / 2 };
 
-static int64_t *const acquired = noted, *const released = noted + MOST;
+static int64_t *const acquired = samples,
+               *const released = samples + MAX_HAND_OVERS;
 
 static void print_microseconds(const char *name, int64_t *times, size_t count) {
   printf(",\"%s\":[", name);
@@ -23,13 +24,13 @@ int handover(int argc, char **argv) {
   size_t count = 0;
   int fd = -1;
   if (argc != 1) return 2;
-  say("\"ready\"");
-  while (count < MOST && hear(line, sizeof line)) {
+  send_line("\"ready\"");
+  while (count < MAX_HAND_OVERS && receive_line(line, sizeof line)) {
     if (strcmp(line, "acquire\n") == 0) {
-      say("\"waiting\"");
+      send_line("\"waiting\"");
       fd = acquire(argv[0]);
       acquired[count] = now();
-      say("\"acquired\"");
+      send_line("\"acquired\"");
     } else {
       released[count++] = now();
       release(fd);

@@ -1,4 +1,4 @@
-/* The bare system calls, the clock and the lines in and out. */
+/* The bare system calls, the clock, and the lines in and out. */
 
 #include "bench.h"
 
@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-int64_t noted[CAPACITY];
+int64_t samples[CAPACITY];
 
 int64_t now(void) {
   struct timespec time;
@@ -34,9 +34,9 @@ void release(int fd) {
   if (close(fd) != 0) fail("close");
 }
 
-int hear(char *line, int size) { return fgets(line, size, stdin) != NULL; }
+int receive_line(char *line, int size) { return fgets(line, size, stdin) != NULL; }
 
-void say(const char *line) {
+void send_line(const char *line) {
   puts(line);
   fflush(stdout);
 }
@@ -58,11 +58,11 @@ static int64_t three_digits(int64_t value) {
 
 void print_histogram(size_t count) {
   const char *separator = "";
-  qsort(noted, count, sizeof *noted, ascending);
+  qsort(samples, count, sizeof *samples, ascending);
   for (size_t i = 0; i < count;) {
-    int64_t value = three_digits(noted[i]);
+    int64_t value = three_digits(samples[i]);
     size_t first = i;
-    while (i < count && three_digits(noted[i]) == value) i++;
+    while (i < count && three_digits(samples[i]) == value) i++;
     printf("%s[%lld,%zu]", separator, (long long)value, i - first);
     separator = ",";
   }

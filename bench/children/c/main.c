@@ -7,7 +7,7 @@
 
 static const struct {
   const char *name;
-  int (*play)(int argc, char **argv);
+  int (*run)(int argc, char **argv);
 } scenarios[] = {
     {"uncontended", uncontended},
     {"handover", handover},
@@ -18,9 +18,9 @@ static const struct {
 int main(int argc, char **argv) {
   for (size_t i = 0; argc > 1 && i < sizeof scenarios / sizeof *scenarios; i++) {
     if (strcmp(argv[1], scenarios[i].name) == 0) {
-      return scenarios[i].play(argc - 2, argv + 2);
+      return scenarios[i].run(argc - 2, argv + 2);
     }
   }
-  fprintf(stderr, "No such scenario\n");
+  fprintf(stderr, "unknown scenario\n");
   return 2;
 }

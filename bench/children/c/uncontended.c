@@ -7,7 +7,7 @@
 
 enum { CLOCK_READINGS = 10001 };
 
-/* Acquires and releases, one after the other, until the time is over. */
+/* Acquires and releases repeatedly until the time is over. */
 static size_t measure(const char *path, int64_t milliseconds) {
   size_t count = 0;
   int64_t end = now();
@@ -16,7 +16,7 @@ static size_t measure(const char *path, int64_t milliseconds) {
     int64_t start = now();
     release(acquire(path));
     end = now();
-    noted[count++] = end - start;
+    samples[count++] = end - start;
   }
   return count;
 }
