@@ -14,7 +14,7 @@ import type {
 import { checkDuration, rejectUnknownOptions } from "../options/validate.ts";
 import { LOCK_EX, LOCK_SH } from "../options/flags.ts";
 import type { LockFlags } from "../options/flags.ts";
-import { RESERVED } from "./keys.ts";
+import { RESERVED } from "./protocol/keys.ts";
 import { fromClient, fromUrl } from "./connection/client_adapter.ts";
 import type {
   RedisClientArgument,

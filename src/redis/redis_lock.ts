@@ -1,7 +1,7 @@
 /** `RedisLock`: a lock that lives as long as a connection. */
 
 import { FifoMutex } from "../wait/fifo_mutex.ts";
-import { lockKeys } from "./keys.ts";
+import { lockKeys } from "./protocol/keys.ts";
 import { checkChannel, resolveRedisLockOptions } from "./options.ts";
 import type { RedisLockOptions } from "./options.ts";
 import { RedisLockBase } from "./redis_lock_base.ts";

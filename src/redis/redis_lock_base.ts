@@ -13,8 +13,8 @@ import {
   replyCode,
   ReplyTimeout,
   toLockException,
-} from "./errors.ts";
-import type { LockKeys, LockType } from "./keys.ts";
+} from "./protocol/errors.ts";
+import type { LockKeys, LockType } from "./protocol/keys.ts";
 import { resolveRedisWait } from "./options.ts";
 import type { RedisAcquireOptions, RedisSettings } from "./options.ts";
 import { RedisLease } from "./redis_lease.ts";

@@ -1,7 +1,7 @@
 /** `RedisSemaphore`: a lock that so many may hold at a time. */
 
 import { checkMaximum } from "../options/validate.ts";
-import { semaphoreKeys } from "./keys.ts";
+import { semaphoreKeys } from "./protocol/keys.ts";
 import { checkChannel, resolveRedisOptions } from "./options.ts";
 import type { RedisSemaphoreOptions } from "./options.ts";
 import { RedisLockBase } from "./redis_lock_base.ts";

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import process from "node:process";
 import { Alarm } from "../../src/redis/alarm.ts";
 import { RedisLock } from "../../src/redis/mod.ts";
-import { lockKeys } from "../../src/redis/keys.ts";
+import { lockKeys } from "../../src/redis/protocol/keys.ts";
 import { ChannelSubscription } from "../../src/redis/acquisition/subscription.ts";
 import type { LockConnection } from "../../src/redis/connection/connection.ts";
 import { test } from "../support/harness.ts";

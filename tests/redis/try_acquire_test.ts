@@ -4,7 +4,7 @@ import { AlreadyLocked, LOCK_SH, LockException } from "../../mod.ts";
 import { WAIT_FOREVER } from "../../src/options/acquire_options.ts";
 import type { WaitSettings } from "../../src/options/acquire_options.ts";
 import { RedisLock } from "../../src/redis/mod.ts";
-import { lockKeys } from "../../src/redis/keys.ts";
+import { lockKeys } from "../../src/redis/protocol/keys.ts";
 import { RedisLockBase } from "../../src/redis/redis_lock_base.ts";
 import { fromUrl } from "../../src/redis/connection/client_adapter.ts";
 import type { RedisSource } from "../../src/redis/connection/client_adapter.ts";

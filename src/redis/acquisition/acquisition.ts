@@ -1,11 +1,11 @@
 /** One acquisition, from its first step on the server to its last. */
 
-import { isRedirect, replyCode, toLockException } from "../errors.ts";
-import { replyChannelPrefix } from "../keys.ts";
-import type { LockType } from "../keys.ts";
+import { isRedirect, replyCode, toLockException } from "../protocol/errors.ts";
+import { replyChannelPrefix } from "../protocol/keys.ts";
+import type { LockType } from "../protocol/keys.ts";
 import type { ChannelSubscription } from "./subscription.ts";
-import { LOCK_SCRIPT } from "./scripts.ts";
-import type { Operation } from "./scripts.ts";
+import { LOCK_SCRIPT } from "../protocol/scripts.ts";
+import type { Operation } from "../protocol/scripts.ts";
 import { AcquireWait } from "./wait.ts";
 import type { AcquireWaitSettings, Blockers } from "./wait.ts";
 

@@ -1,8 +1,12 @@
 /** Holders whose connection is there and whose process may not be. */
 
 import { now } from "../../wait/deadline.ts";
-import { clientName, parseMember, replyChannelPrefix } from "../keys.ts";
-import type { LockKeys } from "../keys.ts";
+import {
+  clientName,
+  parseMember,
+  replyChannelPrefix,
+} from "../protocol/keys.ts";
+import type { LockKeys } from "../protocol/keys.ts";
 import type { LockConnection } from "../connection/connection.ts";
 
 /** So often in a row a holder is silent before its connection is ended. */

@@ -1,8 +1,8 @@
 /** What one session has on one channel: its entries and its subscription. */
 
 import { Acquisition } from "./acquisition.ts";
-import { RESERVED } from "../keys.ts";
-import type { LockKeys, LockType } from "../keys.ts";
+import { RESERVED } from "../protocol/keys.ts";
+import type { LockKeys, LockType } from "../protocol/keys.ts";
 import type { LockConnection } from "../connection/connection.ts";
 import { pongMessage, replyChannel } from "../python/protocol.ts";
 import type { Role } from "../python/protocol.ts";

@@ -3,11 +3,11 @@
 import { now } from "../../wait/deadline.ts";
 import type { Deadline } from "../../wait/deadline.ts";
 import type { Acquisition } from "./acquisition.ts";
-import { replyCode, ReplyTimeout } from "../errors.ts";
+import { replyCode, ReplyTimeout } from "../protocol/errors.ts";
 import { allPeersShared } from "../python/peers.ts";
-import { parseMember } from "../keys.ts";
+import { parseMember } from "../protocol/keys.ts";
 import { PollSchedule } from "../python/poll_schedule.ts";
-import type { Operation } from "./scripts.ts";
+import type { Operation } from "../protocol/scripts.ts";
 
 /** What the server said last of a lock that cannot be had. */
 export interface Blockers {

@@ -4,10 +4,10 @@ import { setInterval } from "node:timers";
 import { Alarm } from "../alarm.ts";
 import type { Acquisition } from "../acquisition/acquisition.ts";
 import { ChannelSubscription } from "../acquisition/subscription.ts";
-import { replyChannelPrefix } from "../keys.ts";
-import type { LockKeys } from "../keys.ts";
-import { replyCode } from "../errors.ts";
-import type { Script } from "../acquisition/scripts.ts";
+import { replyChannelPrefix } from "../protocol/keys.ts";
+import type { LockKeys } from "../protocol/keys.ts";
+import { replyCode } from "../protocol/errors.ts";
+import type { Script } from "../protocol/scripts.ts";
 import type { RedisConnection } from "./client_adapter.ts";
 import { LivenessProbe } from "../acquisition/liveness.ts";
 

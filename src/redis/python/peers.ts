@@ -1,8 +1,8 @@
 /** Participants that are no sessions: Python's. */
 
-import type { LockKeys } from "../keys.ts";
+import type { LockKeys } from "../protocol/keys.ts";
 import { MAX_TIMER_MS } from "../../wait/deadline.ts";
-import { PING_SCRIPT } from "../acquisition/scripts.ts";
+import { PING_SCRIPT } from "../protocol/scripts.ts";
 import type { LockConnection } from "../connection/connection.ts";
 import type { RedisConnection } from "../connection/client_adapter.ts";
 import { isPortalock, parsePong, pingMessage } from "./protocol.ts";

@@ -1,6 +1,6 @@
 /** What goes wrong with a server, and what to do about it. */
 
-import { LockException } from "../core/errors.ts";
+import { LockException } from "../../core/errors.ts";
 
 /** What servers say while they are being started, moved or replaced. */
 const RETRYABLE = [
