@@ -7,7 +7,16 @@ import { publish } from "../core/diagnostics.ts";
 import { AlreadyLocked, formatSubject } from "../core/errors.ts";
 import { Deadline, now } from "../wait/deadline.ts";
 import type { FifoMutex } from "../wait/fifo_mutex.ts";
-import type { Acquisition } from "./acquisition/acquisition.ts";
+import { Acquisition } from "./acquisition/acquisition.ts";
+import { ConnectionLocks } from "./acquisition/connection_locks.ts";
+import { AcquireWait } from "./acquisition/wait.ts";
+import type { Blockers } from "./acquisition/wait.ts";
+import { AttemptLimits, withDeadline } from "./connection/attempt_limits.ts";
+import type { RedisSource } from "./connection/client_adapter.ts";
+import { acquireConnection, closeIdle } from "./connection/pool.ts";
+import type { PooledUse } from "./connection/pool.ts";
+import { resolveRedisWait } from "./options.ts";
+import type { RedisAcquireOptions, RedisSettings } from "./options.ts";
 import {
   isRetryable,
   replyCode,
@@ -15,18 +24,7 @@ import {
   toLockException,
 } from "./protocol/errors.ts";
 import type { LockKeys, LockType } from "./protocol/keys.ts";
-import { resolveRedisWait } from "./options.ts";
-import type { RedisAcquireOptions, RedisSettings } from "./options.ts";
 import { RedisLease } from "./redis_lease.ts";
-import {
-  acquireConnection,
-  closeIdle,
-  replyTimeout,
-  withDeadline,
-} from "./connection/pool.ts";
-import type { PooledUse } from "./connection/pool.ts";
-import type { RedisSource } from "./connection/client_adapter.ts";
-import type { Blockers } from "./acquisition/wait.ts";
 
 /** The first pause after a server was out of reach, in milliseconds. */
 const INITIAL_DELAY_MS = 10;
@@ -168,84 +166,75 @@ export abstract class RedisLockBase implements AsyncDisposable {
     }
   }
 
-  /** Again and again until the server has answered or the time is over. */
+  /** Retries until the server replies or the time is over. */
   async #retryUntilReachable(
     deadline: Deadline,
     onWait: () => void,
   ): Promise<RedisLease | string> {
-    const waits = deadline.remaining > 0;
+    const limits = new AttemptLimits(deadline, this.#unavailableTimeout);
     let reason: unknown;
     for (let delay = INITIAL_DELAY_MS;; delay *= 2) {
       try {
-        return await this.#attempt(deadline, waits, onWait);
+        return await this.#attempt(limits, onWait);
       } catch (error) {
         if (deadline.wasCancelledWith(error)) throw error;
-        if (replyCode(error) === "MOVED") {
-          await this.#refreshSlots(deadline, waits);
-        }
-        // What was said before tells more than that the time was over.
+        if (replyCode(error) === "MOVED") await this.#refreshSlots(limits);
+        // An earlier error says more than that the time is over.
         if (!(error instanceof ReplyTimeout)) reason = error;
         const { remaining, checkInterval } = deadline;
-        if (!waits || !isRetryable(error) || remaining < INITIAL_DELAY_MS) {
+        if (
+          !limits.canWait || !isRetryable(error) || remaining < INITIAL_DELAY_MS
+        ) {
           throw toLockException(
             this.#messagePrefix(),
             reason ?? error,
             deadline.elapsed,
           );
         }
-        // So that there is time left to try it.
+        // Half of the time is left for the next attempt.
         delay = Math.min(delay, checkInterval, remaining / 2);
         await deadline.sleepUntilWoken(delay, () => () => {});
       }
     }
   }
 
-  /** Lets the user's client learn where the lock is now, if it answers. */
-  async #refreshSlots(deadline: Deadline, waits: boolean): Promise<void> {
-    const moved = this.#source.refreshSlots(this.#keys.key);
-    const limit = replyTimeout(deadline, waits, this.#unavailableTimeout);
+  /** Has a cluster client update its slots, if its node replies. */
+  async #refreshSlots(
+    { deadline, replyTimeout }: AttemptLimits,
+  ): Promise<void> {
+    const refreshed = this.#source.refreshSlots(this.#keys.key);
     try {
-      await withDeadline(deadline, now() + limit, moved);
+      await withDeadline(deadline, now() + replyTimeout, refreshed);
     } catch (error) {
       if (deadline.wasCancelledWith(error)) throw error;
     }
   }
 
   async #attempt(
-    deadline: Deadline,
-    waits: boolean,
+    limits: AttemptLimits,
     onWait: () => void,
   ): Promise<RedisLease | string> {
-    const unavailableTimeout = this.#unavailableTimeout;
-    const pooled = await acquireConnection(
-      this.#source,
-      this.#keys.key,
-      deadline,
-      waits,
-      unavailableTimeout,
-    );
+    const keys = this.#keys;
+    const pooled = await acquireConnection(this.#source, keys.key, limits);
     const { connection } = pooled;
-    const { acquisition, subscribed } = connection.subscription(
-      this.#keys,
-    )
-      .add(this.#lockType);
+    const locks = ConnectionLocks.of(connection);
+    const acquisition = new Acquisition(
+      locks.subscription(keys),
+      this.#lockType,
+    );
     let held = false;
     try {
-      const settings = {
-        deadline,
-        waits,
-        unavailableTimeout,
-        onWait,
-      };
-      await connection.keepAliveWhile(acquisition.start(subscribed, settings));
+      const { liveness } = locks;
+      const wait = new AcquireWait(acquisition, { limits, liveness, onWait });
+      await connection.keepAliveWhile(wait.run());
       acquisition.throwIfLost();
       held = acquisition.held;
       return held
-        ? this.#lease(acquisition, pooled, deadline)
-        : describeBlockers(acquisition.blockers);
+        ? this.#lease(acquisition, pooled, limits.deadline)
+        : describeBlockers(wait.blockers);
     } finally {
       if (!held) {
-        // So that nothing is left behind, unless the server is silent.
+        // Removes the record and the subscription, unless the server is silent.
         await waitAtMost(RELEASE_GRACE_MS, acquisition.release());
         pooled.release();
       }

@@ -1,8 +1,8 @@
-/** What the server does in one step. docs/redis-protocol.md explains it. */
+/** The scripts that the server runs. docs/redis-protocol.md explains them. */
 
 import { createHash } from "node:crypto";
 
-/** A script, and the name under which the server remembers it. */
+/** A script, and the digest by which the server caches it. */
 export interface Script {
   readonly text: string;
   readonly sha: string;
@@ -12,32 +12,36 @@ function script(text: string): Script {
   return { text, sha: createHash("sha1").update(text).digest("hex") };
 }
 
-/** What {@linkcode LOCK_SCRIPT} does besides letting in who may enter. */
+/** What {@linkcode LOCK_SCRIPT} does besides granting the lock to waiters. */
 export type Operation = "attempt" | "wait" | "check" | "verify" | "release";
 
 /**
- * One step of a lock. Takes its hash and its queue as keys, and an operation,
- * an entry, what the channels of sessions begin with, `"S"` where they are
- * sharded, the channel that Python shares, and how many foreigners may be there
- * when a reader enters. Returns the token of the entry once it holds; else how
- * many foreigners there are, and who holds.
+ * One atomic step of a lock.
+ *
+ * `KEYS` are its hash of holders and its queue. `ARGV` are the operation, the
+ * member, the prefix of the channels of connections, `"S"` if these are
+ * sharded, the channel that Python's clients share, and the number of Python
+ * clients that may be subscribed when a reader is granted the lock.
+ *
+ * Returns the fencing token if the member holds the lock, otherwise the number
+ * of Python clients, followed by the holders.
  */
 export const LOCK_SCRIPT: Script = script(`
 local holders, queue = KEYS[1], KEYS[2]
-local operation, mine, prefix, sharded, channel, allowed = unpack(ARGV)
+local operation, self, prefix, sharded, channel, expectedPeers = unpack(ARGV)
 local publish = sharded .. 'PUBLISH'
 local numsub = sharded == '' and 'NUMSUB' or 'SHARDNUMSUB'
 
-local foreign
-local function foreigners()
-  if foreign == nil then
-    foreign = 0
+local peers
+local function pythonClients()
+  if peers == nil then
+    peers = 0
     if channel ~= '' then
       local counts = redis.call('PUBSUB', numsub, channel, holders)
-      foreign = counts[2] - counts[4]
+      peers = counts[2] - counts[4]
     end
   end
-  return foreign
+  return peers
 end
 
 local function tokenAbove(largest)
@@ -46,114 +50,121 @@ local function tokenAbove(largest)
   return string.format('%.0f', token)
 end
 
--- What follows comes to the same for whoever is alone, but takes longer.
+-- Fast path. The steps below have the same result if no other member holds
+-- the lock or waits for it, but take longer.
 if operation == 'release' then
   if redis.call('EXISTS', queue) == 0 then
-    redis.call('HDEL', holders, mine)
+    redis.call('HDEL', holders, self)
     return false
   end
 elseif operation ~= 'verify' and
-  redis.call('EXISTS', holders, queue) == 0 and foreigners() == 0 then
+  redis.call('EXISTS', holders, queue) == 0 and pythonClients() == 0 then
   local token = tokenAbove(0)
-  redis.call('HSET', holders, mine, token)
+  redis.call('HSET', holders, self, token)
   return token
 end
 
-local function session(entry)
-  return prefix .. string.match(entry, '^%w+:(%x+):')
+local function connectionChannel(member)
+  return prefix .. string.match(member, '^%w+:(%x+):')
 end
 
--- Calls back with those whose sessions ended. unpack() has a limit.
-local function dead(entries, remove)
-  for first = 1, #entries, 1000 do
-    local last = math.min(first + 999, #entries)
-    local names = {}
-    for i = first, last do names[#names + 1] = session(entries[i]) end
-    local counts = redis.call('PUBSUB', numsub, unpack(names))
+-- Calls remove for each member whose connection has ended. The members are
+-- checked in chunks because unpack() has a limit.
+local function removeDead(members, remove)
+  for first = 1, #members, 1000 do
+    local last = math.min(first + 999, #members)
+    local channels = {}
     for i = first, last do
-      if counts[2 * (i - first) + 2] == 0 then remove(entries[i]) end
+      channels[#channels + 1] = connectionChannel(members[i])
+    end
+    local counts = redis.call('PUBSUB', numsub, unpack(channels))
+    for i = first, last do
+      if counts[2 * (i - first) + 2] == 0 then remove(members[i]) end
     end
   end
 end
 
--- Who holds, and the largest token that was given.
+-- The holders with their tokens, and the largest token among them.
 local held, count, exclusive, largest = {}, 0, 0, 0
-local function hold(entry, token)
-  held[entry] = token
+local function addHolder(member, token)
+  held[member] = token
   count = count + 1
-  if string.sub(entry, 1, 1) == 'x' then exclusive = exclusive + 1 end
+  if string.sub(member, 1, 1) == 'x' then exclusive = exclusive + 1 end
   largest = math.max(largest, tonumber(token))
 end
-local function forget(entry)
-  redis.call('HDEL', holders, entry)
-  held[entry] = nil
+local function removeHolder(member)
+  redis.call('HDEL', holders, member)
+  held[member] = nil
   count = count - 1
-  if string.sub(entry, 1, 1) == 'x' then exclusive = exclusive - 1 end
+  if string.sub(member, 1, 1) == 'x' then exclusive = exclusive - 1 end
 end
 
-local function mayEnter(entry)
-  local kind = string.match(entry, '^%w+')
-  if kind == 'x' then return count == 0 and foreigners() == 0 end
-  if kind ~= 's' then return count < tonumber(kind) end
-  return exclusive == 0 and (foreigners() == 0 or
-    entry == mine and allowed ~= '' and foreigners() == tonumber(allowed))
+local function canEnter(member)
+  local lockType = string.match(member, '^%w+')
+  if lockType == 'x' then return count == 0 and pythonClients() == 0 end
+  if lockType ~= 's' then return count < tonumber(lockType) end
+  return exclusive == 0 and (pythonClients() == 0 or
+    member == self and expectedPeers ~= '' and
+    pythonClients() == tonumber(expectedPeers))
 end
 
-local function grant(entry)
+local function grant(member)
   local token = tokenAbove(largest)
-  redis.call('HSET', holders, entry, token)
-  hold(entry, token)
-  if entry ~= mine then
-    local number = string.match(entry, '^%w+:%x+:(%d+)')
-    redis.call(publish, session(entry), 'granted ' .. number .. ' ' .. token)
+  redis.call('HSET', holders, member, token)
+  addHolder(member, token)
+  if member ~= self then
+    local number = string.match(member, '^%w+:%x+:(%d+)')
+    local message = 'granted ' .. number .. ' ' .. token
+    redis.call(publish, connectionChannel(member), message)
   end
 end
 
-local all = redis.call('HGETALL', holders)
-local names = {}
-for i = 1, #all, 2 do
-  hold(all[i], all[i + 1])
-  if all[i] ~= mine then names[#names + 1] = all[i] end
+local records = redis.call('HGETALL', holders)
+local others = {}
+for i = 1, #records, 2 do
+  addHolder(records[i], records[i + 1])
+  if records[i] ~= self then others[#others + 1] = records[i] end
 end
 local released = operation == 'release'
 if released then
-  if held[mine] then
-    forget(mine)
+  if held[self] then
+    removeHolder(self)
   else
-    redis.call('LREM', queue, -1, mine)
+    redis.call('LREM', queue, -1, self)
   end
 end
-dead(names, forget)
+removeDead(others, removeHolder)
 
 local first = redis.call('LINDEX', queue, 0)
 while first do
-  local gone = false
-  if first ~= mine then dead({ first }, function() gone = true end) end
-  if not gone and not mayEnter(first) then break end
+  local dead = false
+  if first ~= self then removeDead({ first }, function() dead = true end) end
+  if not dead and not canEnter(first) then break end
   redis.call('LPOP', queue)
-  if not gone then grant(first) end
+  if not dead then grant(first) end
   first = redis.call('LINDEX', queue, 0)
 end
 if released then return false end
 
-if not held[mine] and operation ~= 'verify' then
-  if not first and mayEnter(mine) then
-    grant(mine)
+if not held[self] and operation ~= 'verify' then
+  if not first and canEnter(self) then
+    grant(self)
   elseif operation == 'wait' or
-    operation == 'check' and not redis.call('LPOS', queue, mine) then
-    redis.call('RPUSH', queue, mine)
+    operation == 'check' and not redis.call('LPOS', queue, self) then
+    redis.call('RPUSH', queue, self)
   end
 end
-if held[mine] then return held[mine] end
-local answer = { foreigners() }
-for entry in pairs(held) do answer[#answer + 1] = entry end
-return answer
+if held[self] then return held[self] end
+local reply = { pythonClients() }
+for member in pairs(held) do reply[#reply + 1] = member end
+return reply
 `);
 
 /**
- * Asks all who are subscribed to a channel who they are. Takes the lock's hash
- * as the key, and the channel and the question; returns how many foreigners
- * received it.
+ * Asks all subscribers of a channel how they take part in a lock.
+ *
+ * `KEYS` is the lock's hash of holders; `ARGV` are the channel and the message.
+ * Returns the number of Python clients that received the message.
  */
 export const PING_SCRIPT: Script = script(`
 local counts = redis.call('PUBSUB', 'NUMSUB', ARGV[1], KEYS[1])
