@@ -45,7 +45,7 @@ const BAD: [unknown[], typeof TypeError | typeof RangeError, RegExp][] = [
   [
     ["a", { client: createClient(), clientOptions: {} }],
     TypeError,
-    /^clientOptions go with url, or with sentinels/,
+    /^clientOptions need url or sentinels/,
   ],
   [["a", { client: {} }], TypeError, /^client must be a client, a pool/],
   [["a", { client: null }], TypeError, /^client must be .*not null/],
