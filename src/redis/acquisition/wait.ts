@@ -23,8 +23,6 @@ export interface AcquireWaitSettings {
   readonly limits: AttemptLimits;
   /** Where holders are probed. */
   readonly liveness: LivenessProbe;
-  /** Called when the acquisition begins to wait for other holders. */
-  readonly onWait: () => void;
 }
 
 /**
@@ -38,8 +36,8 @@ export interface AcquireWaitSettings {
  *   A and publishes `granted`. A.2 reads both replies in one chunk and handles
  *   the message first. So A.3, the reply to A.1, is older than the grant, and
  *   must not set the state back. A reply to `check` can be older in the same
- *   way. If it is not older, the server has lost the record; `verify` tells
- *   these cases apart.
+ *   way. If it is not older, the server has lost the record. `verify` finds
+ *   out which it is.
  * - A.1 sleeps until a poll. H.1 releases the lock, and A.2 is woken by the
  *   message: it does not poll.
  * - A.1 polls, and P.1, a ping of a Python client, schedules a poll before the
@@ -173,7 +171,7 @@ export class AcquireWait {
     } else if (operation === "attempt") acquisition.queued("refused");
     if (operation === "check") this.#probeHolders(holders);
     if (operation !== "wait") return;
-    this.#settings.onWait();
+    this.#settings.limits.deadline.markContended();
     acquisition.queued("queued");
   }
 

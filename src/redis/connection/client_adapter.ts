@@ -84,8 +84,11 @@ export interface RedisSource {
   refreshSlots(key: string): Promise<unknown>;
 }
 
-/** Options that connections need, no matter what the caller's client has. */
-const OVERRIDES: RedisClientOptions = {
+/**
+ * Options that connections need, no matter what the caller's client has.
+ * node-redis accepts `undefined` for each, although its types do not say so.
+ */
+const OVERRIDES: { readonly [Name in keyof RedisClientOptions]: unknown } = {
   RESP: 3,
   disableOfflineQueue: true,
   readonly: false,
@@ -259,8 +262,9 @@ function connectionOptions(
     reconnectStrategy: false,
     // LockConnection sends heartbeats.
     socketTimeout: undefined,
-  } as const;
-  return { ...options, ...OVERRIDES, ...overrides, socket };
+  };
+  const all = { ...options, ...OVERRIDES, ...overrides, socket };
+  return all as unknown as RedisClientOptions;
 }
 
 /** The reply to `HELLO`. */

@@ -86,6 +86,6 @@ export function toLockException(
   return new LockException(
     `${summary}: ${details}` + (hint === undefined ? "" : ` (${hint})`) +
       (waited === undefined ? "" : ` (waited ${Math.round(waited)} ms)`),
-    { ...code === undefined ? {} : { code }, cause: error },
+    { code, cause: error },
   );
 }
