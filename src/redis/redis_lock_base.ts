@@ -42,7 +42,8 @@ const RELEASE_GRACE_MS = 250;
  *
  * Waiters of all processes are served in FIFO order, by the order in which
  * their requests reach the server. If the server cannot be reached, `acquire`
- * retries until the wait times out.
+ * retries until the wait times out. If the lock is lost while `run` runs its
+ * function, `run` rejects with the reason of the lease's `signal`.
  */
 export abstract class RedisLockBase
   extends Acquirable<RedisLease, RedisAcquireOptions> {
