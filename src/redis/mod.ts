@@ -1,8 +1,9 @@
 /**
- * Locks and semaphores in Redis that live as long as a connection, shared with
- * Python's portalocker. Needs node-redis, the package `redis`.
+ * Locks and semaphores in Redis, which are held as long as a connection lives.
+ * Python's portalocker can share the locks. Requires node-redis, the package
+ * `redis`.
  *
- * @example
+ * @example Acquire a lock
  * ```ts
  * import { RedisLock } from "jsr:@x/portalock/redis";
  *

@@ -1,4 +1,4 @@
-/** The options of locks in Redis: checked and explained once. */
+/** The options of locks in Redis, and their checks. */
 
 import { inspect } from "node:util";
 import {
@@ -14,72 +14,72 @@ import type {
 import { checkDuration, rejectUnknownOptions } from "../options/validate.ts";
 import { LOCK_EX, LOCK_SH } from "../options/flags.ts";
 import type { LockFlags } from "../options/flags.ts";
-import { RESERVED } from "./keys.ts";
+import { RESERVED } from "./protocol/keys.ts";
 import { fromClient, fromUrl } from "./connection/client_adapter.ts";
 import type {
   RedisClientArgument,
   RedisSource,
 } from "./connection/client_adapter.ts";
 
-/** How to wait for a lock in Redis. */
+/** The options of {@linkcode RedisLock.acquire}. */
 export type RedisAcquireOptions = Omit<AcquireOptions, "onWait">;
 
-/** How to connect: what `createClient` of node-redis takes. */
+/** How to connect: the options of `createClient` of node-redis. */
 export interface RedisConnectionOptions {
-  /** The name of the user. */
+  /** The user name. */
   username?: string;
   /** The password of the user. */
   password?: string;
-  /** The number of the database; it means nothing to locks. */
+  /** The number of the database. All locks are in database 0. */
   database?: number;
-  /** `host`, `port`, `path`, `tls` and whatever else node-redis knows. */
+  /** `host`, `port`, `path`, `tls` and other socket options of node-redis. */
   socket?: object;
-  /** Whatever else node-redis knows. */
+  /** Other options of node-redis. */
   [option: string]: unknown;
 }
 
-/** Where the server is, and how to wait. */
+/** The options of a {@linkcode RedisSemaphore}. */
 export interface RedisSemaphoreOptions extends RedisAcquireOptions {
   /**
-   * A client, a pool, a cluster or sentinels of node-redis 6, connected, whose
-   * server and credentials are used. It is neither closed nor changed: the lock
-   * opens a connection of its own. Without it there is `url`.
+   * A connected client, pool, cluster or sentinels of node-redis 6. The lock
+   * uses the server and the credentials of the client, but opens its own
+   * connection, and neither closes nor changes the client. Without a client,
+   * the lock connects to `url`.
    */
   client?: RedisClientArgument;
   /**
-   * The server, as `redis://user:password@host:port/database` or with
-   * `rediss:` for TLS.
+   * The address of the server, as `redis://user:password@host:port/database`.
+   * Use `rediss:` for TLS.
    *
    * @default {"redis://localhost:6379"}
    */
   url?: string;
   /**
-   * Options of node-redis for the connection to `url`, or to the master that
-   * the sentinels of `client` name. Locks share a connection if they are given
-   * the same object.
+   * The options of node-redis for the connection to `url`, or to the master
+   * if `client` is sentinels. Locks with the same object share a connection.
    */
   clientOptions?: RedisConnectionOptions;
   /**
-   * How long a connection may be silent, in milliseconds. A server that sends
-   * nothing for so long is taken for lost, and with it the lock. Another holder
-   * that does not answer twice in a row is disconnected.
+   * How long a connection may be silent, in milliseconds. If the server sends
+   * nothing for this time, the lock counts as lost. If another holder does not
+   * answer twice in a row, a waiter has the server close its connection.
    *
    * @default {5000}
    */
   unavailableTimeout?: number;
 }
 
-/** Where the server is, what to lock and how to wait. */
+/** The options of a {@linkcode RedisLock}. */
 export interface RedisLockOptions extends RedisSemaphoreOptions {
   /**
-   * `LOCK_EX` or `LOCK_SH`.
+   * The type of the lock: `LOCK_EX` (exclusive) or `LOCK_SH` (shared).
    *
    * @default {LOCK_EX}
    */
   flags?: LockFlags;
 }
 
-/** {@linkcode RedisSemaphoreOptions} with every option filled in. */
+/** {@linkcode RedisSemaphoreOptions} with the defaults filled in. */
 export interface RedisSettings {
   readonly source: RedisSource;
   readonly unavailableTimeout: number;
@@ -100,21 +100,31 @@ const SEMAPHORE_OPTIONS = [
 
 const LOCK_OPTIONS = [...SEMAPHORE_OPTIONS, "flags"];
 
-/** Checks the options of a lock and fills in the defaults. */
+/**
+ * Checks the options of a lock and fills in the defaults.
+ *
+ * @throws {TypeError} If an option is unknown or has a wrong type.
+ * @throws {RangeError} If an option has a value that is not allowed.
+ */
 export function resolveRedisLockOptions(
   options: RedisLockOptions = {},
 ): RedisSettings & { readonly exclusive: boolean } {
   rejectUnknownOptions(options, LOCK_OPTIONS);
-  const { flags = LOCK_EX, ...others } = options;
+  const { flags = LOCK_EX, ...rest } = options;
   if (flags !== LOCK_EX && flags !== LOCK_SH) {
     throw new RangeError(
       `flags must be LOCK_EX or LOCK_SH, not ${inspect(flags)}`,
     );
   }
-  return { ...resolveRedisOptions(others), exclusive: flags === LOCK_EX };
+  return { ...resolveRedisOptions(rest), exclusive: flags === LOCK_EX };
 }
 
-/** Checks the options of a semaphore and fills in the defaults. */
+/**
+ * Checks the options of a semaphore and fills in the defaults.
+ *
+ * @throws {TypeError} If an option is unknown or has a wrong type.
+ * @throws {RangeError} If an option has a value that is not allowed.
+ */
 export function resolveRedisOptions(
   options: RedisSemaphoreOptions = {},
 ): RedisSettings {
@@ -130,10 +140,15 @@ export function resolveRedisOptions(
     ...WAIT_FOREVER,
     timeout: DEFAULT_TIMEOUT_MS,
   });
-  return { source: source(options), unavailableTimeout, wait };
+  return { source: resolveSource(options), unavailableTimeout, wait };
 }
 
-/** Checks the options of one `acquire`; what they leave open is the lock's. */
+/**
+ * Checks the options of one `acquire` and fills in those of the lock.
+ *
+ * @throws {TypeError} If an option is unknown or has a wrong type.
+ * @throws {RangeError} If an option has a value that is not allowed.
+ */
 export function resolveRedisWait(
   options: RedisAcquireOptions | undefined,
   defaults: WaitSettings,
@@ -143,7 +158,12 @@ export function resolveRedisWait(
   return resolveWait(options, defaults);
 }
 
-/** Checks the name of a lock. */
+/**
+ * Checks the name of a lock.
+ *
+ * @throws {TypeError} If the name is not a string.
+ * @throws {RangeError} If the name is empty or reserved.
+ */
 export function checkChannel(channel: string): string {
   if (typeof channel !== "string") {
     throw new TypeError(`channel must be a string, not ${inspect(channel)}`);
@@ -151,17 +171,17 @@ export function checkChannel(channel: string): string {
   if (channel === "") throw new RangeError("channel must not be empty");
   if (channel.startsWith(RESERVED)) {
     throw new RangeError(
-      `channel must not begin with ${RESERVED}, which is how the keys of ` +
-        `locks begin: ${inspect(channel)}`,
+      `channel must not begin with ${RESERVED}, the prefix of this package's ` +
+        `keys: ${inspect(channel)}`,
     );
   }
   return channel;
 }
 
-/** What stands for a URL wherever it is given without options. */
-const byUrl = new Map<string, object>();
+/** The pool keys of URLs without options, so that equal URLs share one. */
+const keysByUrl = new Map<string, object>();
 
-function source(options: RedisSemaphoreOptions): RedisSource {
+function resolveSource(options: RedisSemaphoreOptions): RedisSource {
   const { client, url, clientOptions } = options;
   if (
     clientOptions !== undefined &&
@@ -173,50 +193,50 @@ function source(options: RedisSemaphoreOptions): RedisSource {
   }
   if (client !== undefined) {
     if (url !== undefined) {
-      throw new TypeError("client and url exclude each other");
+      throw new TypeError(
+        "client and url exclude each other; pass one of them",
+      );
     }
-    const known = typeof client === "object" && client !== null
+    const source = typeof client === "object" && client !== null
       ? fromClient(client, clientOptions)
       : undefined;
-    if (known) return known;
+    if (source) return source;
     throw new TypeError(
       "client must be a client, a pool, a cluster or sentinels of " +
         `node-redis 6, not ${client === null ? null : typeof client}`,
     );
   }
   if (url === undefined) {
-    return fromUrl(clientOptions ?? named(""), clientOptions ?? {});
+    return fromUrl(clientOptions ?? keyOf(""), clientOptions ?? {});
   }
   checkUrl(url);
   return clientOptions
     ? fromUrl(clientOptions, { ...clientOptions as object, url })
-    : fromUrl(named(url), { url });
+    : fromUrl(keyOf(url), { url });
 }
 
-function named(url: string): object {
-  const known = byUrl.get(url);
-  if (known) return known;
-  const identity = {};
-  byUrl.set(url, identity);
-  return identity;
+function keyOf(url: string): object {
+  let key = keysByUrl.get(url);
+  if (key === undefined) keysByUrl.set(url, key = {});
+  return key;
 }
 
 function checkUrl(url: string): void {
   if (typeof url !== "string") {
     throw new TypeError(`url must be a string, not ${inspect(url)}`);
   }
-  // Messages do not show it: it may contain a password.
+  // The messages do not contain the URL, because it may contain a password.
   if (!/^(rediss?|unix):/.test(url)) {
     throw new RangeError("url must begin with redis:, rediss: or unix:");
   }
   if (!isReadable(url)) throw new RangeError("url cannot be read");
 }
 
-/** Whether node-redis, which is loaded only later, can read a URL. */
+/** Whether node-redis, which is imported later, can parse a URL. */
 function isReadable(url: string): boolean {
   try {
     decodeURIComponent(url);
-    // Before a path there is no host, which the class does not understand.
+    // URL cannot parse a path without a host.
     if (url.startsWith("unix:")) {
       return /^unix:\/\/([^@/]*@)?\/[^?#]/.test(url);
     }

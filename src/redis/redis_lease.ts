@@ -4,20 +4,20 @@ import type { Acquisition } from "./acquisition/acquisition.ts";
 
 /** A lock in Redis, or a place in a semaphore, while it is held. */
 export class RedisLease implements AsyncDisposable {
-  /** What is locked. */
+  /** The name of the lock. */
   readonly channel: string;
-  /** Names this acquisition; nobody else's has the same. */
+  /** Identifies this acquisition. No other has the same identifier. */
   readonly holderId: string;
   /**
-   * Larger for every exclusive acquisition of the channel than for those before
-   * it: the server's clock in microseconds, or one more than the last. Hand it
-   * to what the lock protects, which should refuse smaller ones than it has
-   * seen.
+   * Larger than the token of every earlier exclusive acquisition of the lock:
+   * the server's clock in microseconds, or the last token plus one. Pass it to
+   * the resource that the lock protects, which should refuse a token smaller
+   * than one that it has seen.
    */
   readonly fencingToken: bigint;
   readonly #acquisition: Acquisition;
 
-  /** @ignore Made by the classes of locks. */
+  /** @ignore Called by the lock classes. */
   constructor(channel: string, acquisition: Acquisition) {
     this.channel = channel;
     this.holderId = `${acquisition.connection.id}-${acquisition.id}`;
@@ -26,29 +26,31 @@ export class RedisLease implements AsyncDisposable {
   }
 
   /**
-   * Aborts, with a {@linkcode LockException} as the reason, the moment this
-   * holder can no longer be sure that it holds: its connection ended or is
-   * silent, or the server has lost its data. It never holds again.
+   * Aborts as soon as this holder cannot be sure that it holds the lock: when
+   * the connection ends, the server is silent, or the server has lost its data.
+   * The reason is a {@linkcode LockException}. A lost lease is never held
+   * again.
    */
   get signal(): AbortSignal {
     return this.#acquisition.signal;
   }
 
-  /** @ignore Whether it holds, as far as anybody knows. */
+  /** @ignore Whether the lock is held, as far as is known. */
   get held(): boolean {
     return this.#acquisition.held;
   }
 
   /**
-   * Releases the lock; whoever waits first gets it in the same step. Does
-   * nothing when it is released or lost already, and never fails: if the server
-   * cannot be reached, the lock goes with the connection.
+   * Releases the lock. The server grants it to the next waiter in the same
+   * step. Does nothing if the lock is already released or lost. Never rejects:
+   * if the server cannot be reached, it releases the lock when it notices that
+   * the connection has ended.
    */
   release(): Promise<void> {
     return this.#acquisition.release();
   }
 
-  /** {@linkcode RedisLease.release}. */
+  /** Releases the lock, as {@linkcode RedisLease.release} does. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.release();
   }

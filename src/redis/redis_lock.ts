@@ -1,45 +1,46 @@
-/** `RedisLock`: a lock that lives as long as a connection. */
+/** `RedisLock`: a lock that is held as long as a connection lives. */
 
 import { FifoMutex } from "../wait/fifo_mutex.ts";
-import { lockKeys } from "./keys.ts";
 import { checkChannel, resolveRedisLockOptions } from "./options.ts";
 import type { RedisLockOptions } from "./options.ts";
+import { lockKeys } from "./protocol/keys.ts";
 import { RedisLockBase } from "./redis_lock_base.ts";
 
 /**
- * A lock among all who reach one Redis server, sentinels or a cluster, Valkey
- * likewise. Python's portalocker shares it.
+ * A lock among all processes that use the same Redis or Valkey server,
+ * sentinels or cluster. Python's portalocker can share it.
  *
- * It is held as long as a connection lives: no time to live that a slow holder
- * could miss or a dead one leave to others. When the process dies, the server
- * frees the lock; when the connection is lost, the lease's `signal` aborts. What
- * no lock in Redis can promise, and what helps, is in `docs/redis.md`.
+ * The lock is held as long as the connection of its holder lives. It does not
+ * have a time to live, which a slow holder could exceed, and which a dead
+ * holder would leave to other processes. When the process dies, the server
+ * releases the lock. When the connection is lost, the `signal` of the lease
+ * aborts. `docs/redis.md` says what a lock in Redis cannot guarantee.
  *
- * One object may be shared by many tasks: it is a mutex among them too.
+ * Tasks can share one object, which is also a mutex among them.
  *
- * @example
+ * @example Run a function while the lock is held
  * ```ts
  * import { RedisLock } from "jsr:@x/portalock/redis";
  *
  * const lock = new RedisLock("nightly-report", { url: "redis://localhost" });
  * await lock.run(async ({ signal, fencingToken }) => {
- *   // Nobody else is here, on no machine, until signal aborts.
+ *   // No other holder exists, on any machine, until signal aborts.
  *   console.log(`writing as ${fencingToken}`, signal.aborted);
  * });
  * ```
  */
 export class RedisLock extends RedisLockBase {
   /**
-   * Makes a lock. Nothing is connected yet.
+   * Creates a lock, without connecting to the server.
    *
-   * @param channel What all who share the lock call it.
-   * @param options Where the server is, what to lock and how to wait.
-   * @throws {TypeError} If an option is of the wrong type or unknown.
-   * @throws {RangeError} If an option has an impossible value.
+   * @param channel The name of the lock.
+   * @param options The server, the type of the lock, and how to wait.
+   * @throws {TypeError} If an option is unknown or has a wrong type.
+   * @throws {RangeError} If an option has a value that is not allowed.
    */
   constructor(channel: string, options?: RedisLockOptions) {
     const settings = resolveRedisLockOptions(options);
-    const names = lockKeys(checkChannel(channel), settings.source.sharded);
-    super(names, settings.exclusive ? "x" : "s", settings, new FifoMutex());
+    const keys = lockKeys(checkChannel(channel), settings.source.sharded);
+    super(keys, settings.exclusive ? "x" : "s", settings, new FifoMutex());
   }
 }

@@ -1,273 +1,223 @@
-/** What locks and semaphores in Redis have in common. */
+/** `RedisLockBase`: what locks and semaphores in Redis have in common. */
 
+import { publish } from "../core/diagnostics.ts";
+import { formatSubject } from "../core/errors.ts";
+import { op } from "../core/gensync.ts";
+import type { Gen } from "../core/gensync.ts";
 import { releaseWhenCollected, untrack } from "../core/leak_guard.ts";
 import type { WaitSettings } from "../options/acquire_options.ts";
-import { checkFunction } from "../options/validate.ts";
-import { publish } from "../core/diagnostics.ts";
-import { AlreadyLocked, formatSubject } from "../core/errors.ts";
+import { Acquirable } from "../wait/acquirable.ts";
+import { Busy } from "../wait/busy.ts";
+import type { BusyReason } from "../wait/busy.ts";
 import { Deadline, now } from "../wait/deadline.ts";
 import type { FifoMutex } from "../wait/fifo_mutex.ts";
-import type { Acquisition } from "./acquisition/acquisition.ts";
+import { Acquisition } from "./acquisition/acquisition.ts";
+import { ConnectionLocks } from "./acquisition/connection_locks.ts";
+import { AcquireWait } from "./acquisition/wait.ts";
+import type { Blockers } from "./acquisition/wait.ts";
+import { AttemptLimits, withDeadline } from "./connection/attempt_limits.ts";
+import type { RedisSource } from "./connection/client_adapter.ts";
+import { acquireConnection, closeIdle } from "./connection/pool.ts";
+import type { PooledUse } from "./connection/pool.ts";
+import { resolveRedisWait } from "./options.ts";
+import type { RedisAcquireOptions, RedisSettings } from "./options.ts";
 import {
   isRetryable,
   replyCode,
   ReplyTimeout,
   toLockException,
-} from "./errors.ts";
-import type { LockKeys, LockType } from "./keys.ts";
-import { resolveRedisWait } from "./options.ts";
-import type { RedisAcquireOptions, RedisSettings } from "./options.ts";
+} from "./protocol/errors.ts";
+import type { LockKeys, LockType } from "./protocol/keys.ts";
 import { RedisLease } from "./redis_lease.ts";
-import {
-  acquireConnection,
-  closeIdle,
-  replyTimeout,
-  withDeadline,
-} from "./connection/pool.ts";
-import type { PooledUse } from "./connection/pool.ts";
-import type { RedisSource } from "./connection/client_adapter.ts";
-import type { Blockers } from "./acquisition/wait.ts";
 
-/** The first pause after a server was out of reach, in milliseconds. */
+/** The first delay before a server is tried again, in milliseconds. */
 const INITIAL_DELAY_MS = 10;
 
-/** For how long who gave up waits for the server, in milliseconds. */
+/** How long an acquisition that failed waits for its clean-up, in milliseconds. */
 const RELEASE_GRACE_MS = 250;
 
-/** Anything in Redis that can be acquired and released. */
-export abstract class RedisLockBase implements AsyncDisposable {
-  /** What all who share it call it. */
+/**
+ * A lock or a semaphore in Redis: the base of {@linkcode RedisLock} and
+ * {@linkcode RedisSemaphore}. `acquire` returns a lease.
+ *
+ * Waiters of all processes are served in FIFO order, by the order in which
+ * their requests reach the server. If the server cannot be reached, `acquire`
+ * retries until the wait times out. If the lock is lost while `run` runs its
+ * function, `run` rejects with the reason of the lease's `signal`.
+ */
+export abstract class RedisLockBase
+  extends Acquirable<RedisLease, RedisAcquireOptions> {
+  /** The name of the lock. All processes that share it use the same name. */
   readonly channel: string;
   readonly #keys: LockKeys;
   readonly #lockType: LockType;
   readonly #source: RedisSource;
   readonly #wait: WaitSettings;
   readonly #unavailableTimeout: number;
-  /** Makes it a mutex among the tasks that share it, if it is to be one. */
-  readonly #mutex: FifoMutex | undefined;
-  /** The latest last; those that ended are removed now and then. */
-  #leases: RedisLease[] = [];
 
-  /** @ignore Made by the classes of locks. */
+  /** @ignore Called by the lock classes. */
   protected constructor(
     keys: LockKeys,
     lockType: LockType,
     { source, wait, unavailableTimeout }: RedisSettings,
     mutex?: FifoMutex,
   ) {
+    super(mutex);
     this.channel = keys.channel;
     this.#keys = keys;
     this.#lockType = lockType;
     this.#source = source;
     this.#wait = wait;
     this.#unavailableTimeout = unavailableTimeout;
-    this.#mutex = mutex;
   }
 
-  /** Whether anything is held through this object, as far as it knows. */
-  get locked(): boolean {
-    return this.#leases.some(({ held }) => held);
-  }
-
-  /**
-   * Acquires the lock, waiting if need be. First come, first served, by the
-   * order in which the server meets them. While the server is out of reach it
-   * is tried again until the wait is over.
-   *
-   * @param options What differs from the options of the lock.
-   * @returns The lease. Releasing it releases the lock.
-   * @throws {AlreadyLocked} If the lock is still held when the wait is over.
-   * @throws {LockException} If the server refuses or cannot be reached.
-   * @throws The signal's reason if it is aborted.
-   */
-  async acquire(options?: RedisAcquireOptions): Promise<RedisLease> {
-    const deadline = new Deadline(resolveRedisWait(options, this.#wait));
-    const lease = await this.#acquire(deadline);
-    if (lease instanceof RedisLease) return lease;
-    const { elapsed: waited } = deadline;
-    throw new AlreadyLocked(
-      `${this.#messagePrefix()}: ${lease} (waited ${Math.round(waited)} ms)`,
-      { waited },
-    );
+  /** Whether this object holds the lock, as far as is known. */
+  override get locked(): boolean {
+    return this.latest() !== undefined;
   }
 
   /**
-   * Acquires the lock if that needs no waiting but for the server.
-   *
-   * @returns The lease, or `null` if the lock is held or waited for already.
-   * @throws Whatever {@linkcode RedisLockBase.acquire} throws, but for
-   * {@linkcode AlreadyLocked}.
+   * Releases everything that this object holds, and closes the connection if
+   * no other lock uses it.
    */
-  async tryAcquire(): Promise<RedisLease | null> {
-    const wait = resolveRedisWait({ failWhenLocked: true }, this.#wait);
-    const lease = await this.#acquire(new Deadline(wait));
-    return lease instanceof RedisLease ? lease : null;
-  }
-
-  /**
-   * Acquires the lock, runs a function and releases the lock, whatever comes
-   * of it.
-   *
-   * @param body What to do while the lock is held. Its lease's `signal` tells
-   * when to stop early.
-   * @param options What differs from the options of the lock.
-   * @returns What the function returns.
-   * @throws {TypeError} If `body` is no function.
-   * @throws What {@linkcode RedisLockBase.acquire} or the function throws, and
-   * the signal's reason if the lock was lost meanwhile.
-   */
-  async run<T>(
-    body: (lease: RedisLease) => T | Promise<T>,
-    options?: RedisAcquireOptions,
-  ): Promise<T> {
-    checkFunction("body", body);
-    const lease = await this.acquire(options);
-    try {
-      const result = await body(lease);
-      lease.signal.throwIfAborted();
-      return result;
-    } finally {
-      await lease.release();
-    }
-  }
-
-  /**
-   * Releases what was acquired last through this object and is still held, if
-   * anything is: the same as releasing the lease.
-   */
-  async release(): Promise<void> {
-    await this.#leases.findLast(({ held }) => held)?.release();
-  }
-
-  /**
-   * Releases everything that is held through this object, and closes the
-   * connection if no other lock uses it.
-   */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(this.#leases.map((lease) => lease.release()));
+  override async [Symbol.asyncDispose](): Promise<void> {
+    await super[Symbol.asyncDispose]();
     closeIdle(this.#source);
   }
 
-  /** The lease, or why there is none. */
-  async #acquire(deadline: Deadline): Promise<RedisLease | string> {
-    deadline.signal?.throwIfAborted();
-    const mutex = this.#mutex;
-    const onWait = publishWaitOnce(this.channel, this.#lockType, deadline);
-    const inTurn = mutex === undefined || mutex.tryAcquire();
-    if (!inTurn && deadline.remaining > 0) onWait();
-    if (!inTurn && !(await mutex.acquire(deadline))) {
-      return this.locked
-        ? "already locked through this same object, which is not reentrant"
-        : "already locked, and waited for through this same object";
-    }
-    let lease: RedisLease | string = "";
-    try {
-      return lease = await this.#retryUntilReachable(deadline, onWait);
-    } finally {
-      if (typeof lease === "string") mutex?.release();
-    }
+  /** @ignore */
+  protected override latest(): RedisLease | undefined {
+    return this.held.findLast(({ held }) => held);
   }
 
-  /** Again and again until the server has answered or the time is over. */
+  /** @ignore */
+  protected override end(lease: RedisLease): Promise<void> {
+    return lease.release();
+  }
+
+  /** @ignore */
+  protected override throwIfLost(lease: RedisLease): void {
+    lease.signal.throwIfAborted();
+  }
+
+  /** @ignore */
+  protected override subject(): { name: string } {
+    return { name: this.channel };
+  }
+
+  /** @ignore */
+  protected override startDeadline(
+    options: RedisAcquireOptions | undefined,
+  ): Deadline {
+    const { channel } = this;
+    const exclusive = this.#lockType === "x";
+    // The connection refers to the deadline, so it must not refer to `this`.
+    return new Deadline(resolveRedisWait(options, this.#wait), {
+      onContended: () => publish("wait", () => ({ channel, exclusive })),
+    });
+  }
+
+  /** @ignore */
+  protected override acquireTarget(
+    deadline: Deadline,
+    onReleased: (() => void) | undefined,
+  ): Gen<RedisLease | Busy> {
+    return op({
+      async: () => this.#retryUntilReachable(deadline, onReleased),
+      sync: () => {
+        throw new Error("Redis locks do not have a synchronous form");
+      },
+    });
+  }
+
+  /** Retries until the server answers or the time is over. */
   async #retryUntilReachable(
     deadline: Deadline,
-    onWait: () => void,
-  ): Promise<RedisLease | string> {
-    const waits = deadline.remaining > 0;
+    onReleased: (() => void) | undefined,
+  ): Promise<RedisLease | Busy> {
+    const limits = new AttemptLimits(deadline, this.#unavailableTimeout);
     let reason: unknown;
     for (let delay = INITIAL_DELAY_MS;; delay *= 2) {
       try {
-        return await this.#attempt(deadline, waits, onWait);
+        return await this.#attempt(limits, onReleased);
       } catch (error) {
         if (deadline.wasCancelledWith(error)) throw error;
-        if (replyCode(error) === "MOVED") {
-          await this.#refreshSlots(deadline, waits);
-        }
-        // What was said before tells more than that the time was over.
+        if (replyCode(error) === "MOVED") await this.#refreshSlots(limits);
+        // An earlier error says more than that the time is over.
         if (!(error instanceof ReplyTimeout)) reason = error;
         const { remaining, checkInterval } = deadline;
-        if (!waits || !isRetryable(error) || remaining < INITIAL_DELAY_MS) {
+        const canRetry = limits.canWait && isRetryable(error) &&
+          remaining >= INITIAL_DELAY_MS;
+        if (!canRetry) {
           throw toLockException(
-            this.#messagePrefix(),
+            `Cannot lock ${formatSubject({ path: this.channel })}`,
             reason ?? error,
             deadline.elapsed,
           );
         }
-        // So that there is time left to try it.
+        // Leaves half of the time for the next attempt.
         delay = Math.min(delay, checkInterval, remaining / 2);
         await deadline.sleepUntilWoken(delay, () => () => {});
       }
     }
   }
 
-  /** Lets the user's client learn where the lock is now, if it answers. */
-  async #refreshSlots(deadline: Deadline, waits: boolean): Promise<void> {
-    const moved = this.#source.refreshSlots(this.#keys.key);
-    const limit = replyTimeout(deadline, waits, this.#unavailableTimeout);
+  /** Updates the slots of a cluster client, if its node answers. */
+  async #refreshSlots(
+    { deadline, replyTimeout }: AttemptLimits,
+  ): Promise<void> {
+    const refreshed = this.#source.refreshSlots(this.#keys.key);
     try {
-      await withDeadline(deadline, now() + limit, moved);
+      await withDeadline(deadline, now() + replyTimeout, refreshed);
     } catch (error) {
       if (deadline.wasCancelledWith(error)) throw error;
     }
   }
 
   async #attempt(
-    deadline: Deadline,
-    waits: boolean,
-    onWait: () => void,
-  ): Promise<RedisLease | string> {
-    const unavailableTimeout = this.#unavailableTimeout;
-    const pooled = await acquireConnection(
-      this.#source,
-      this.#keys.key,
-      deadline,
-      waits,
-      unavailableTimeout,
-    );
+    limits: AttemptLimits,
+    onReleased: (() => void) | undefined,
+  ): Promise<RedisLease | Busy> {
+    const keys = this.#keys;
+    const pooled = await acquireConnection(this.#source, keys.key, limits);
     const { connection } = pooled;
-    const { acquisition, subscribed } = connection.subscription(
-      this.#keys,
-    )
-      .add(this.#lockType);
+    const locks = ConnectionLocks.of(connection);
+    const subscription = locks.subscription(keys);
+    const acquisition = new Acquisition(subscription, this.#lockType);
     let held = false;
     try {
-      const settings = {
-        deadline,
-        waits,
-        unavailableTimeout,
-        onWait,
-      };
-      await connection.keepAliveWhile(acquisition.start(subscribed, settings));
+      const { liveness } = locks;
+      const wait = new AcquireWait(acquisition, { limits, liveness });
+      await connection.keepAliveWhile(wait.run());
       acquisition.throwIfLost();
       held = acquisition.held;
-      return held
-        ? this.#lease(acquisition, pooled, deadline)
-        : describeBlockers(acquisition.blockers);
+      if (!held) return new Busy(() => describeBlockers(wait.blockers));
+      return this.#lease(acquisition, {
+        pooled,
+        waited: limits.deadline.elapsed,
+        onReleased,
+      });
     } finally {
       if (!held) {
-        // So that nothing is left behind, unless the server is silent.
+        // Removes the record and the subscription, unless the server is silent.
         await waitAtMost(RELEASE_GRACE_MS, acquisition.release());
         pooled.release();
       }
     }
   }
 
-  #lease(
-    acquisition: Acquisition,
-    pooled: PooledUse,
-    deadline: Deadline,
-  ): RedisLease {
+  #lease(acquisition: Acquisition, granted: Granted): RedisLease {
     const { channel } = this;
-    const mutex = this.#mutex;
+    const { pooled, waited, onReleased } = granted;
     const exclusive = acquisition.lockType === "x";
-    const { elapsed: waited } = deadline;
     const since = now();
-    // What ends does not know this object, so that it can be collected.
-    acquisition.onEnd = (remaining) => {
+    // The connection refers to this function, so it must not refer to `this`.
+    acquisition.onEnd = (left) => {
       untrack(acquisition);
-      mutex?.release();
-      // Or the connection could be closed before the release is sent.
-      remaining.then(() => pooled.release());
+      onReleased?.();
+      // If the use ended earlier, the connection could be closed before the
+      // command that releases the lock is sent.
+      left.then(() => pooled.release());
       publish("release", () => ({ channel, exclusive, held: now() - since }));
     };
     publish("acquire", () => ({ channel, exclusive, waited }));
@@ -278,32 +228,28 @@ export abstract class RedisLockBase implements AsyncDisposable {
       () => acquisition.release(),
       acquisition,
     );
-    this.#leases = [...this.#leases.filter(({ held }) => held), lease];
+    removeEnded(this.held);
+    this.held.push(lease);
     return lease;
   }
-
-  #messagePrefix(): string {
-    return `Cannot lock ${formatSubject({ path: this.channel })}`;
-  }
 }
 
-/**
- * Tells observers, once, that a lock is waited for. What it gives does not know
- * the lock's object, which may be collected as long as the entry lives.
- */
-function publishWaitOnce(
-  channel: string,
-  lockType: LockType,
-  deadline: Deadline,
-): () => void {
-  return () => {
-    if (deadline.contentions > 0) return;
-    deadline.markContended();
-    publish("wait", () => ({ channel, exclusive: lockType === "x" }));
-  };
+/** What belongs to an acquisition that holds the lock. */
+interface Granted {
+  readonly pooled: PooledUse;
+  /** How long the acquisition waited, in milliseconds. */
+  readonly waited: number;
+  readonly onReleased: (() => void) | undefined;
 }
 
-/** Waits for something, but not for ever. */
+/** Removes the leases that have been released or lost. */
+function removeEnded(leases: RedisLease[]): void {
+  let count = 0;
+  for (const lease of leases) if (lease.held) leases[count++] = lease;
+  leases.length = count;
+}
+
+/** Waits until a promise settles, for a number of milliseconds at most. */
 async function waitAtMost(limit: number, work: Promise<void>): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const timedOut = new Promise<void>((resolve) => {
@@ -313,11 +259,11 @@ async function waitAtMost(limit: number, work: Promise<void>): Promise<void> {
   clearTimeout(timer);
 }
 
-function describeBlockers(
-  { pythonClients: foreigners, holders }: Blockers,
-): string {
-  return foreigners > 0 && holders.length === 0
-    ? "already locked by a participant that is not this package, " +
-      "such as Python's"
-    : "already locked";
+function describeBlockers({ pythonClients, holders }: Blockers): BusyReason {
+  const onlyPython = pythonClients > 0 && holders.length === 0;
+  return {
+    reason: onlyPython
+      ? "already locked by another program, such as Python's portalocker"
+      : "already locked",
+  };
 }

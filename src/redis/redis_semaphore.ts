@@ -1,21 +1,23 @@
-/** `RedisSemaphore`: a lock that so many may hold at a time. */
+/** `RedisSemaphore`: a lock that several holders can have at a time. */
 
 import { checkMaximum } from "../options/validate.ts";
-import { semaphoreKeys } from "./keys.ts";
 import { checkChannel, resolveRedisOptions } from "./options.ts";
 import type { RedisSemaphoreOptions } from "./options.ts";
+import { semaphoreKeys } from "./protocol/keys.ts";
 import { RedisLockBase } from "./redis_lock_base.ts";
 
 /**
- * A lock that up to `maximum` may hold at a time, among all who reach one Redis
- * server. Everybody should name the same `maximum`: each comes in while fewer
- * hold than it says. It has nothing to do with a {@linkcode RedisLock} of the
- * same channel, and Python's portalocker has none like it.
+ * A lock that at most `maximum` holders can have at a time, among all processes
+ * that use the same Redis server. All processes should pass the same
+ * `maximum`, because each compares the number of holders with its own.
  *
- * One object may hold several places: each `acquire` gives a lease of its own,
- * and `release` ends the latest.
+ * A semaphore and a {@linkcode RedisLock} with the same name are independent.
+ * Python's portalocker cannot share a semaphore.
  *
- * @example
+ * One object can hold several places: each `acquire` returns another lease, and
+ * `release` releases the latest.
+ *
+ * @example Limit the number of downloads
  * ```ts
  * import { RedisSemaphore } from "jsr:@x/portalock/redis";
  *
@@ -23,22 +25,23 @@ import { RedisLockBase } from "./redis_lock_base.ts";
  *   url: "redis://localhost",
  * });
  * await downloads.run(async ({ signal }) => {
- *   // At most four of us anywhere.
+ *   // At most four holders exist, on all machines together.
  * });
  * ```
  */
 export class RedisSemaphore extends RedisLockBase {
-  /** How many may hold it at a time. */
+  /** The largest number of holders. */
   readonly maximum: number;
 
   /**
-   * Makes a semaphore. Nothing is connected yet.
+   * Creates a semaphore, without connecting to the server.
    *
-   * @param channel What all who share the semaphore call it.
-   * @param maximum How many may hold it at a time.
-   * @param options Where the server is, and how to wait.
-   * @throws {TypeError} If an option is of the wrong type or unknown.
-   * @throws {RangeError} If an option or `maximum` has an impossible value.
+   * @param channel The name of the semaphore.
+   * @param maximum The largest number of holders.
+   * @param options The server, and how to wait.
+   * @throws {TypeError} If an option is unknown or has a wrong type.
+   * @throws {RangeError} If `maximum` or an option has a value that is not
+   * allowed.
    */
   constructor(
     channel: string,
@@ -46,11 +49,8 @@ export class RedisSemaphore extends RedisLockBase {
     options?: RedisSemaphoreOptions,
   ) {
     const settings = resolveRedisOptions(options);
-    const names = semaphoreKeys(
-      checkChannel(channel),
-      settings.source.sharded,
-    );
-    super(names, `${checkMaximum(maximum)}`, settings);
+    const keys = semaphoreKeys(checkChannel(channel), settings.source.sharded);
+    super(keys, `${checkMaximum(maximum)}`, settings);
     this.maximum = maximum;
   }
 }

@@ -328,7 +328,7 @@ test(
   "tidy locks in Redis: in a cluster all of a lock has one slot",
   async () => {
     const { lockKeys: lockNames, semaphoreKeys: semaphoreNames } = await import(
-      "../../src/redis/keys.ts"
+      "../../src/redis/protocol/keys.ts"
     );
     await using cluster = await RedisCluster.start();
     const slots = new Set<number>();

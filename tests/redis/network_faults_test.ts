@@ -264,7 +264,7 @@ suite("the password is wrong or missing", async (server) => {
     code: "WRONGPASS",
   });
   await assertRefused({ url: `redis://${host}` }, {
-    message: /NOAUTH.*\(give a password\)/,
+    message: /NOAUTH.*\(pass a password\)/,
     code: "NOAUTH",
   });
   await noSessions(server);
@@ -484,7 +484,7 @@ test("bad weather in Redis: the server is a replica", async () => {
   );
   const [sentinel] = group.sentinels;
   await assertRefused({ url: sentinel.url }, {
-    message: /this is a sentinel; give a client of its master/,
+    message: /the server is a sentinel; pass a client from createSentinel/,
   });
   await noSessions(sentinel);
 }, "redis-server");
@@ -495,7 +495,8 @@ test("bad weather in Redis: a cluster, or none, is taken for one", async () => {
   await client.on("error", () => {}).connect();
   try {
     await assertRefused({ client }, {
-      message: /the server is part of a cluster; give a cluster client/,
+      message:
+        /the server is part of a cluster; pass a client from createCluster/,
     });
     await noSessions(cluster.nodes[0]);
   } finally {

@@ -94,7 +94,10 @@ for (const newer of [false, true]) {
     assert.equal(await lock.tryAcquire(), null);
     await assert.rejects(lock.acquire({ timeout: 500 }), (error) => {
       assert.ok(error instanceof AlreadyLocked);
-      assert.match(error.message, /not this package, such as Python's/);
+      assert.match(
+        error.message,
+        /another program, such as Python's portalocker/,
+      );
       return true;
     });
     const acquiring = lock.acquire({ checkInterval: 200 });

@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import process from "node:process";
-import { Alarm } from "../../src/redis/alarm.ts";
+import { WAIT_FOREVER } from "../../src/options/acquire_options.ts";
 import { RedisLock } from "../../src/redis/mod.ts";
-import { lockKeys } from "../../src/redis/keys.ts";
+import { lockKeys } from "../../src/redis/protocol/keys.ts";
 import { ChannelSubscription } from "../../src/redis/acquisition/subscription.ts";
+import type { Subscriber } from "../../src/redis/acquisition/subscription.ts";
 import type { LockConnection } from "../../src/redis/connection/connection.ts";
+import { Deadline } from "../../src/wait/deadline.ts";
 import { test } from "../support/harness.ts";
 import { Gate } from "./support/delay_proxy.ts";
 import { until } from "./support/binaries.ts";
@@ -133,37 +135,36 @@ suite("many who come and give up together", async (server) => {
 test("late answers in Redis: those who leave together unsubscribe once", async () => {
   let answer = () => {};
   let unsubscribed = 0;
-  const session = {
-    id: "0".repeat(32),
-    client: "1",
-    entries: new Map(),
-    lost: undefined,
-    number: () => 1,
-    connection: {
+  const connection = {
+    client: {
       subscribe: () => new Promise<void>((resolve) => answer = resolve),
       unsubscribe: () => Promise.resolve(void unsubscribed++),
     },
+    failure: undefined,
   } as unknown as LockConnection;
   let ended = 0;
-  const names = lockKeys("together", false);
-  const presence = new ChannelSubscription(session, names, () => void ended++);
-  const entries = [1, 2, 3].map(() => presence.add("x").acquisition);
-  const left = entries.map((entry) => presence.remove(entry));
+  const subscription = new ChannelSubscription(
+    connection,
+    lockKeys("together", false),
+    { subscribers: new Map(), onEmpty: () => void ended++ },
+  );
+  const subscribers = [1, 2, 3].map((id) => ({ id }) as Subscriber);
+  for (const subscriber of subscribers) subscription.add(subscriber);
+  const left = subscribers.map((subscriber) => subscription.remove(subscriber));
   answer();
   await Promise.all(left);
   assert.deepEqual([ended, unsubscribed], [1, 1]);
 });
 
-test("late answers in Redis: an alarm that is late rings at once", async () => {
+test("late answers in Redis: a wait that is over ends at once, without a warning", async () => {
   const warnings: string[] = [];
   const warned = ({ name }: Error) => warnings.push(name);
   process.on("warning", warned);
   try {
-    const alarm = new Alarm();
-    let rung = false;
-    alarm.set(-1, () => rung = true);
-    await until(() => Promise.resolve(rung), () => "the alarm");
-    alarm.end();
+    const deadline = new Deadline(WAIT_FOREVER);
+    const woken = await deadline.sleepUntilWoken(-1, () => () => {});
+    assert.equal(woken, false);
+    await sleep(1);
   } finally {
     process.off("warning", warned);
   }

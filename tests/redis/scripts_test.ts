@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { LOCK_SCRIPT } from "../../src/redis/acquisition/scripts.ts";
-import type { Operation } from "../../src/redis/acquisition/scripts.ts";
+import { LOCK_SCRIPT } from "../../src/redis/protocol/scripts.ts";
+import type { Operation } from "../../src/redis/protocol/scripts.ts";
 import { test } from "../support/harness.ts";
 import { RedisServer } from "./support/server.ts";
 

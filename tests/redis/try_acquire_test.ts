@@ -4,14 +4,17 @@ import { AlreadyLocked, LOCK_SH, LockException } from "../../mod.ts";
 import { WAIT_FOREVER } from "../../src/options/acquire_options.ts";
 import type { WaitSettings } from "../../src/options/acquire_options.ts";
 import { RedisLock } from "../../src/redis/mod.ts";
-import { lockKeys } from "../../src/redis/keys.ts";
+import { lockKeys } from "../../src/redis/protocol/keys.ts";
 import { RedisLockBase } from "../../src/redis/redis_lock_base.ts";
 import { fromUrl } from "../../src/redis/connection/client_adapter.ts";
 import type { RedisSource } from "../../src/redis/connection/client_adapter.ts";
 import {
+  AttemptLimits,
+  withDeadline,
+} from "../../src/redis/connection/attempt_limits.ts";
+import {
   acquireConnection,
   closeIdle,
-  withDeadline,
 } from "../../src/redis/connection/pool.ts";
 import { Deadline } from "../../src/wait/deadline.ts";
 import { runtimes, test } from "../support/harness.ts";
@@ -214,13 +217,7 @@ suite("loading node-redis is no silence of the server", async (server) => {
   };
   const opened = (wait: Partial<WaitSettings>) => {
     const deadline = new Deadline({ ...WAIT_FOREVER, ...wait });
-    return acquireConnection(
-      source,
-      "a",
-      deadline,
-      deadline.remaining > 0,
-      1000,
-    );
+    return acquireConnection(source, "a", new AttemptLimits(deadline, 1000));
   };
   const once = { failWhenLocked: true };
   (await opened(once)).release();

@@ -1,65 +1,100 @@
 /** One acquisition, from its first step on the server to its last. */
 
-import { isRedirect, replyCode, toLockException } from "../errors.ts";
-import { replyChannelPrefix } from "../keys.ts";
-import type { LockType } from "../keys.ts";
-import type { ChannelSubscription } from "./subscription.ts";
-import { LOCK_SCRIPT } from "./scripts.ts";
-import type { Operation } from "./scripts.ts";
-import { AcquireWait } from "./wait.ts";
-import type { AcquireWaitSettings, Blockers } from "./wait.ts";
+import type { LockConnection } from "../connection/connection.ts";
+import { isRedirect, replyCode, toLockException } from "../protocol/errors.ts";
+import { formatMember, replyChannelPrefix } from "../protocol/keys.ts";
+import type { LockType } from "../protocol/keys.ts";
+import { LOCK_SCRIPT } from "../protocol/scripts.ts";
+import type { Operation } from "../protocol/scripts.ts";
+import type { ChannelSubscription, Subscriber } from "./subscription.ts";
 
+/**
+ * `requested` until the reply to the first step. `queued` while the server has
+ * it in the queue. `refused` if it may not wait. `held` from the grant. `lost`
+ * when the lock, or the place in the queue, cannot be relied on any more.
+ * `released` once `release` is called.
+ */
 type State =
-  | "entering"
-  | "waiting"
+  | "requested"
+  | "queued"
   | "refused"
   | "held"
   | "lost"
-  | "left";
+  | "released";
 
-/** It waits or it holds, on the server. */
-export class Acquisition {
+/**
+ * The state of one acquisition. Commands, replies and messages travel on one
+ * connection, and the server executes commands in order. Consider an
+ * acquisition A and another one B:
+ *
+ * - A.1 sends `wait` or `check`. B.1 releases the lock, which grants it to A
+ *   and publishes `granted`. A.2 gets the same token in the reply and in the
+ *   message: the second one changes nothing. A different token means that the
+ *   server lost the record and granted the lock anew.
+ * - A.1 sends a step. A.2 is aborted and sends `release`, which the server
+ *   executes after A.1: it removes whatever A.1 added.
+ * - A.1 sends a step, A.2 is aborted and sends `release`, and the reply to A.1
+ *   is `NOSCRIPT`. The script is not sent again as text, since it would be
+ *   executed after A.2. `release` itself is sent again.
+ * - A.1 holds the lock and sends `verify`, A.2 releases the lock. The reply to
+ *   A.1 is ignored, because A does not hold the lock any more.
+ */
+export class Acquisition implements Subscriber {
   readonly id: number;
   readonly lockType: LockType;
-  /** What the server calls it. */
-  readonly member: string;
   readonly subscription: ChannelSubscription;
-  #state: State = "entering";
-  /** Whether the server may know it: unless it has refused the first step. */
+  /** Settles with the reply to `SUBSCRIBE`. */
+  readonly subscribed: Promise<unknown>;
+  /** The name in the records of the server. */
+  readonly #member: string;
+  #state: State = "requested";
+  /** `false` if the server refused the first step, `undefined` before. */
   #onServer: boolean | undefined;
   #token = "";
   #error: unknown;
-  #wait: AcquireWait | undefined;
   #released: Promise<void> | undefined;
   #controller: AbortController | undefined;
-  /** Called once, when it has held and holds no more, before it has left. */
+  /** Called when the state changes. */
+  onChange: () => void = () => {};
+  /** Called when a Python client sent a ping. */
+  onPing: () => void = () => {};
+  /**
+   * Called once, when the lock was held and is released or lost. `left`
+   * settles once the server has removed the record.
+   */
   onEnd: (left: Promise<void>) => void = () => {};
 
+  /** Creates an acquisition, and sends `SUBSCRIBE` if it is the first. */
   constructor(subscription: ChannelSubscription, lockType: LockType) {
     const { connection } = subscription;
     this.subscription = subscription;
     this.lockType = lockType;
     this.id = connection.nextId();
-    this.member =
-      `${lockType}:${connection.id}:${this.id}:${connection.clientId}`;
+    this.#member = formatMember({
+      lockType,
+      connectionId: connection.id,
+      number: this.id,
+      clientId: connection.clientId,
+    });
+    this.subscribed = subscription.add(this);
   }
 
-  /** What has become of it. */
+  /** The current state. */
   get state(): State {
     return this.#state;
   }
 
-  /** Whether it holds. */
+  /** Whether the lock is held. */
   get held(): boolean {
     return this.#state === "held";
   }
 
-  /** Whether it is not known yet what becomes of it. */
+  /** Whether the server has neither granted nor refused the lock. */
   get isPending(): boolean {
-    return this.#state === "entering" || this.#state === "waiting";
+    return this.#state === "requested" || this.#state === "queued";
   }
 
-  /** Aborted when it holds no more although nobody released it. */
+  /** Aborted when the lock is lost without being released. */
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
@@ -70,122 +105,101 @@ export class Acquisition {
     return this.#controller.signal;
   }
 
-  /** The fencing token, once it holds. */
+  /** The fencing token, once the lock is held. */
   get token(): string {
     return this.#token;
   }
 
-  /** What kept it out last. */
-  get blockers(): Blockers {
-    return this.#wait?.blockers ?? { pythonClients: 0, holders: [] };
-  }
-
-  /** The session of the entry. */
-  get connection(): ChannelSubscription["connection"] {
+  /** The connection on which the lock depends. */
+  get connection(): LockConnection {
     return this.subscription.connection;
   }
 
-  /**
-   * Takes its place on the server, and waits to hold if it is to wait.
-   *
-   * @throws What the server or the connection says.
-   */
-  async start(
-    subscribed: Promise<unknown>,
-    settings: AcquireWaitSettings,
-  ): Promise<void> {
-    this.connection.startHeartbeat(settings.unavailableTimeout);
-    this.#wait = new AcquireWait(this, settings);
-    try {
-      await Promise.all([this.#wait.run(), subscribed]);
-    } catch (error) {
-      if (settings.deadline.wasCancelledWith(error)) throw error;
-      // The client itself only says that it was told to disconnect.
-      throw this.connection.failure?.error ?? error;
-    }
-  }
-
-  /** Throws what took it away, if anything did. */
+  /** Throws the reason if the acquisition is lost. */
   throwIfLost(): void {
     if (this.#state === "lost") throw this.#error;
   }
 
   /**
-   * Lets go, whatever it has: the server passes the lock on in the same step.
-   * Settles once the server has done so, or is out of reach; never rejects.
+   * Releases the lock, or gives up waiting for it. The server grants the lock
+   * to the next waiter in the same step. Resolves once the server has done so,
+   * or the connection has failed. Never rejects.
    */
   release(): Promise<void> {
     return this.connection.keepAliveWhile(this.#released ??= this.#release());
   }
 
-  /** The server says that it waits, or that it may not even do that. */
-  queued(state: "waiting" | "refused"): void {
+  /** Handles that the server queued the acquisition, or refused to wait. */
+  queued(state: "queued" | "refused"): void {
     this.#state = state;
-    this.#onServer = state === "waiting";
-    this.#wait?.wake();
+    this.#onServer = state === "queued";
+    this.onChange();
   }
 
-  /** The server says that it holds. */
+  /** Handles that the server granted the lock, in a reply or a message. */
   granted(token: string): void {
     if (this.#ended) return;
     if (this.held) {
-      // The reply and the message may both say so.
       if (token !== this.#token) this.#recordLost();
       return;
     }
     this.#state = "held";
     this.#onServer = true;
     this.#token = token;
-    this.#wait?.wake();
+    this.onChange();
   }
 
-  /** A step failed, even if nobody waits for it any more. */
-  fail(error: unknown): void {
-    // Nothing that can fail comes after entering, so this did not enter.
+  /** Handles that a step failed, even if no caller waits for it any more. */
+  stepFailed(error: unknown): void {
+    // The script does nothing that can fail after it has added the member. So
+    // a first step that the server refused did not add it.
     if (replyCode(error) !== undefined) this.#onServer ??= false;
     this.lost(error);
   }
 
-  /** It does not count any more. */
+  /** Handles that the lock, or the place in the queue, is lost. */
   lost(error: unknown): void {
     const { held } = this;
     if (this.#ended) return;
     this.#state = "lost";
     this.#error = error;
-    // If only this step failed, the server may still have the entry.
+    // If only this step failed, the server may still have the record.
     const left = this.#released = this.#cleanUp();
-    this.#wait?.wake();
+    this.onChange();
     if (!held) return;
     this.#controller?.abort(this.#lossError(error));
     this.onEnd(left);
   }
 
-  /** A foreigner asked, and will be gone in a moment. */
-  pollSoon(): void {
-    this.#wait?.pollSoon();
-  }
-
-  /** Asks the server whether it still holds. */
+  /** Asks the server whether the lock is still held. Never rejects. */
   async verify(): Promise<void> {
     try {
-      const answer = await this.send("verify");
-      if (this.held && answer !== this.#token) this.#recordLost();
+      const reply = await this.send("verify");
+      if (this.held && reply !== this.#token) this.#recordLost();
     } catch (error) {
       if (this.held) this.lost(error);
     }
   }
 
-  /** Has the server take one step with it. */
-  send(operation: Operation, allowed = ""): Promise<unknown> {
+  /**
+   * Sends one step.
+   *
+   * @param operation What the step does.
+   * @param expectedPeers The number of Python clients that share the lock, if
+   * it is known.
+   * @returns The reply of {@linkcode LOCK_SCRIPT}.
+   * @throws The error of the server or of the client.
+   */
+  send(operation: Operation, expectedPeers = ""): Promise<unknown> {
     const { connection, keys } = this.subscription;
     const { key, queue, shared = "", sharded } = keys;
     return connection.run(LOCK_SCRIPT, [key, queue], [
       operation,
-      this.member,
+      this.#member,
       replyChannelPrefix(keys),
       sharded ? "S" : "",
       shared,
-      allowed,
+      expectedPeers,
     ], () => operation === "release" || !this.#ended);
   }
 
@@ -194,7 +208,7 @@ export class Acquisition {
   }
 
   get #ended(): boolean {
-    return this.#state === "left" || this.#state === "lost";
+    return this.#state === "released" || this.#state === "lost";
   }
 
   #lossError(error: unknown): Error {
@@ -206,34 +220,35 @@ export class Acquisition {
 
   #release(): Promise<void> {
     const { held } = this;
-    this.#state = "left";
-    this.#wait?.wake();
+    this.#state = "released";
+    this.onChange();
     const left = this.#cleanUp();
     if (held) this.onEnd(left);
     return left;
   }
 
   async #cleanUp(): Promise<void> {
-    // Who was refused has nothing on the server.
-    const may = this.#onServer !== false &&
+    // The server does not have a record of an acquisition that it refused.
+    const mayBeOnServer = this.#onServer !== false &&
       this.connection.failure === undefined;
     await Promise.allSettled([
-      may ? this.#sendRelease() : undefined,
+      mayBeOnServer ? this.#sendRelease() : undefined,
       this.subscription.remove(this),
     ]);
   }
 
   /**
-   * Has the server remove it. A server that refuses would count it as long as
-   * the session lives, so then this ends; what has moved counts no more.
+   * Removes the record. If the server refuses to, the record would count as
+   * long as the connection lives, so the connection is closed. A record on
+   * another node of the cluster does not count any more.
    */
   async #sendRelease(): Promise<void> {
     try {
       await this.send("release");
     } catch (error) {
-      // Answers come in order, so it is known by now what the first step was.
-      const known = this.#onServer !== false;
-      if (known && !isRedirect(error)) this.connection.fail(error);
+      // Replies arrive in order, so the reply to the first step is known.
+      const mayBeOnServer = this.#onServer !== false;
+      if (mayBeOnServer && !isRedirect(error)) this.connection.fail(error);
     }
   }
 }

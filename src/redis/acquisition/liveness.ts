@@ -1,57 +1,66 @@
-/** Holders whose connection is there and whose process may not be. */
+/** Detects holders whose process is dead although their connection is open. */
 
 import { now } from "../../wait/deadline.ts";
-import { clientName, parseMember, replyChannelPrefix } from "../keys.ts";
-import type { LockKeys } from "../keys.ts";
 import type { LockConnection } from "../connection/connection.ts";
+import {
+  clientName,
+  parseMember,
+  replyChannelPrefix,
+} from "../protocol/keys.ts";
+import type { LockKeys } from "../protocol/keys.ts";
 
-/** So often in a row a holder is silent before its connection is ended. */
+/** A connection is killed after this number of questions without a reply. */
 const MAX_MISSED = 2;
 
 interface ProbeState {
-  /** When it was asked last, or answered. */
+  /** The time of the last question or reply. */
   since: number;
-  /** How often it was asked in vain, the last question included. */
+  /** The number of questions since the last reply. */
   asked: number;
 }
 
-/** What one session thinks of those whom it waits for. */
+/** What one connection knows of the holders for which it waits. */
 export class LivenessProbe {
   readonly #connection: LockConnection;
+  /** By the identifiers of connections. */
   readonly #probes = new Map<string, ProbeState>();
 
-  constructor(connectionId: LockConnection) {
-    this.#connection = connectionId;
+  /** Creates a probe that asks through a connection. */
+  constructor(connection: LockConnection) {
+    this.#connection = connection;
   }
 
-  /** A session said that it is there. */
+  /** Records that a connection replied. */
   onAlive(connectionId: string): void {
     if (!this.#probes.has(connectionId)) return;
     this.#probes.set(connectionId, { since: now(), asked: 0 });
   }
 
   /**
-   * Meets a holder. It is asked whether it is there, and again, each time for
-   * `unavailableTimeout` milliseconds. All that it said until this moment must
-   * have been read.
+   * Asks a holder whether it is alive, or kills its connection after several
+   * questions without a reply. To be called after a reply of the server, so
+   * that all messages of the holder before it have been read.
    *
-   * @returns A promise if its connection is being ended.
+   * @param holder The record of the holder.
+   * @param keys The names of the lock.
+   * @param unavailableTimeout How long to wait for each reply, in milliseconds.
+   * @returns A promise if the connection is being killed.
    */
   check(
     holder: string,
     keys: LockKeys,
     unavailableTimeout: number,
   ): Promise<void> | undefined {
-    const { connectionId, client } = parseMember(holder);
-    const known = this.#probes.get(connectionId);
-    if (known && now() - known.since < unavailableTimeout) return undefined;
-    if (known && known.asked >= MAX_MISSED) {
+    const { connectionId, clientId } = parseMember(holder);
+    const probe = this.#probes.get(connectionId);
+    if (probe && now() - probe.since < unavailableTimeout) return undefined;
+    if (probe && probe.asked >= MAX_MISSED) {
       this.#probes.delete(connectionId);
-      return this.#killConnection(connectionId, client);
+      return this.#killConnection(connectionId, clientId);
     }
-    this.#forgetOld(unavailableTimeout);
-    const questions = (known?.asked ?? 0) + 1;
-    this.#probes.set(connectionId, { since: now(), asked: questions });
+    this.#removeOld(unavailableTimeout);
+    const asked = (probe?.asked ?? 0) + 1;
+    this.#probes.set(connectionId, { since: now(), asked });
     this.#connection.publish(
       keys,
       replyChannelPrefix(keys) + connectionId,
@@ -60,27 +69,26 @@ export class LivenessProbe {
     return undefined;
   }
 
-  #forgetOld(unavailableTimeout: number): void {
+  #removeOld(unavailableTimeout: number): void {
     const oldest = now() - (MAX_MISSED + 1) * unavailableTimeout;
     for (const [connectionId, { since }] of this.#probes) {
       if (since < oldest) this.#probes.delete(connectionId);
     }
   }
 
-  /** Numbers of connections begin anew with a server, so the name is asked. */
-  async #killConnection(connectionId: string, client: string): Promise<void> {
-    const { client: redis } = this.#connection;
+  /**
+   * Kills a connection, after checking its name: a server that restarted gives
+   * the same numbers to other connections.
+   */
+  async #killConnection(connectionId: string, clientId: string): Promise<void> {
+    const { client } = this.#connection;
     try {
-      const list = await redis.sendCommand([
-        "CLIENT",
-        "LIST",
-        "ID",
-        client,
-      ]);
+      const list = await client.sendCommand(["CLIENT", "LIST", "ID", clientId]);
       const named = String(list).includes(` name=${clientName(connectionId)} `);
-      if (named) await redis.sendCommand(["CLIENT", "KILL", "ID", client]);
+      if (named) await client.sendCommand(["CLIENT", "KILL", "ID", clientId]);
     } catch {
-      // Who may not do that waits until the server notices by itself.
+      // Without the permission, the waiter waits until the server closes the
+      // connection by itself.
     }
   }
 }

@@ -1,28 +1,72 @@
-/** What one session has on one channel: its entries and its subscription. */
+/** The subscription of one connection to the channels of one lock. */
 
-import { Acquisition } from "./acquisition.ts";
-import { RESERVED } from "../keys.ts";
-import type { LockKeys, LockType } from "../keys.ts";
 import type { LockConnection } from "../connection/connection.ts";
+import { RESERVED } from "../protocol/keys.ts";
+import type { LockKeys, LockType } from "../protocol/keys.ts";
 import { pongMessage, replyChannel } from "../python/protocol.ts";
 import type { Role } from "../python/protocol.ts";
 
-/** From the first entry to the last it is subscribed. */
+/** One acquisition, as its subscription and its connection see it. */
+export interface Subscriber {
+  /** The number of the acquisition on its connection. */
+  readonly id: number;
+  readonly lockType: LockType;
+  /** Whether it holds the lock. */
+  readonly held: boolean;
+  /** Handles that the server granted the lock. */
+  granted(token: string): void;
+  /** Handles that the lock, or the place in the queue, is lost. */
+  lost(error: unknown): void;
+  /** Handles a ping of a Python client. */
+  onPing(): void;
+  /** Asks the server whether the lock is still held. Never rejects. */
+  verify(): Promise<void>;
+}
+
+/** What a subscription shares with the others of its connection. */
+export interface SubscriptionContext {
+  /** All acquisitions of the connection, by number. */
+  readonly subscribers: Map<number, Subscriber>;
+  /** Called once, when the last acquisition is removed. */
+  readonly onEmpty: () => void;
+}
+
+/**
+ * Stays subscribed from its first acquisition to its last.
+ *
+ * node-redis registers a subscription when the server confirms it. An
+ * `UNSUBSCRIBE` that is sent earlier would remove nothing, or the subscription
+ * of an acquisition that follows. Consider acquisitions A and B:
+ *
+ * - A.1 sends `SUBSCRIBE` and its script. A.2 is aborted and removed before the
+ *   reply to A.1: the end of the subscription has to wait for that reply.
+ * - B.1 is added before that reply arrives: it uses the subscription of A.1,
+ *   and the reply finds the subscription in use.
+ * - B.1 is added after A has sent `UNSUBSCRIBE`: this object is no longer
+ *   known to the connection, and B has a new one with its own `SUBSCRIBE`.
+ * - A and B are removed before the reply to A.1: both wait for the same reply,
+ *   and only the first sends `UNSUBSCRIBE`.
+ */
 export class ChannelSubscription {
   readonly connection: LockConnection;
   readonly keys: LockKeys;
-  readonly #acquisitions = new Set<Acquisition>();
+  readonly #context: SubscriptionContext;
+  readonly #subscribers = new Set<Subscriber>();
   readonly #channels: string[];
-  readonly #onEmpty: () => void;
-  /** Asked for, and not refused. */
+  /** Set when `SUBSCRIBE` is sent, unset when it is refused. */
   #subscribed: Promise<unknown> | undefined;
   #confirmed = false;
   #unsubscribed: Promise<unknown> | undefined;
 
-  constructor(connection: LockConnection, keys: LockKeys, ended: () => void) {
+  /** Creates a subscription, without sending anything. */
+  constructor(
+    connection: LockConnection,
+    keys: LockKeys,
+    context: SubscriptionContext,
+  ) {
     this.connection = connection;
     this.keys = keys;
-    this.#onEmpty = ended;
+    this.#context = context;
     const { key, shared, sharded } = keys;
     this.#channels = [
       key,
@@ -31,50 +75,48 @@ export class ChannelSubscription {
     ];
   }
 
-  /** Whether it is subscribed to a channel. */
+  /** Whether this includes a channel. */
   listensTo(channel: string): boolean {
     return this.#channels.includes(channel);
   }
 
-  /** A new entry, and the subscription unless it is there. */
-  add(
-    lockType: LockType,
-  ): { acquisition: Acquisition; subscribed: Promise<unknown> } {
+  /**
+   * Adds an acquisition, and subscribes if it is the first.
+   *
+   * @returns A promise that settles with the reply to `SUBSCRIBE`.
+   */
+  add(subscriber: Subscriber): Promise<unknown> {
     const subscribed = this.#subscribed ??= this.#subscribe();
-    const acquisition = new Acquisition(this, lockType);
-    this.#acquisitions.add(acquisition);
-    this.connection.acquisitions.set(acquisition.id, acquisition);
-    return { acquisition, subscribed };
+    this.#subscribers.add(subscriber);
+    this.#context.subscribers.set(subscriber.id, subscriber);
+    return subscribed;
   }
 
-  /** Forgets an entry; with the last one ends the subscription. */
-  remove(acquisition: Acquisition): Promise<unknown> | undefined {
-    this.#acquisitions.delete(acquisition);
-    this.connection.acquisitions.delete(acquisition.id);
+  /** Removes an acquisition, and unsubscribes if it was the last. */
+  remove(subscriber: Subscriber): Promise<unknown> | undefined {
+    this.#subscribers.delete(subscriber);
+    this.#context.subscribers.delete(subscriber.id);
     return this.#confirmed
       ? this.#unsubscribeIfEmpty()
       : this.#unsubscribeOnceConfirmed();
   }
 
-  /** Nothing of it counts any more. */
+  /** Reports to all acquisitions that they are lost. */
   fail(error: unknown): void {
-    for (const acquisition of this.#acquisitions) acquisition.lost(error);
+    for (const subscriber of this.#subscribers) subscriber.lost(error);
   }
 
   #subscribe(): Promise<unknown> {
-    const subscribed = this.#subscription("subscribe", "sSubscribe");
+    const subscribed = this.#send("subscribe", "sSubscribe");
     subscribed.then(
       () => this.#confirmed = true,
-      // Who comes next asks again.
+      // The next acquisition sends it again.
       () => this.#subscribed = undefined,
     );
     return subscribed;
   }
 
-  /**
-   * node-redis knows of a subscription once it is answered. Until then it would
-   * take one that is given up for one that is there, or for somebody else's.
-   */
+  /** Waits for the reply to `SUBSCRIBE` first; see the class. */
   async #unsubscribeOnceConfirmed(): Promise<void> {
     while (this.#subscribed && !this.#confirmed && !this.connection.failure) {
       await this.#subscribed.catch(() => {});
@@ -82,19 +124,19 @@ export class ChannelSubscription {
     await this.#unsubscribeIfEmpty();
   }
 
-  /** Whoever comes after that has a presence, and a subscription, of its own. */
   #unsubscribeIfEmpty(): Promise<unknown> | undefined {
-    if (this.#acquisitions.size > 0 || this.#unsubscribed) {
+    if (this.#subscribers.size > 0 || this.#unsubscribed) {
       return this.#unsubscribed;
     }
-    this.#onEmpty();
+    // The next acquisition gets a new object, and a subscription of its own.
+    this.#context.onEmpty();
     const subscribed = this.#confirmed && !this.connection.failure;
     return this.#unsubscribed = subscribed
-      ? this.#subscription("unsubscribe", "sUnsubscribe")
+      ? this.#send("unsubscribe", "sUnsubscribe")
       : Promise.resolve();
   }
 
-  #subscription(
+  #send(
     command: "subscribe" | "unsubscribe",
     sharded: "sSubscribe" | "sUnsubscribe",
   ): Promise<unknown> {
@@ -107,31 +149,25 @@ export class ChannelSubscription {
     const { keys, connection } = this;
     if (channel !== keys.shared) {
       if (keys.sharded && channel !== keys.key) {
-        connection.onMessage(keys, message);
+        connection.listener?.onMessage(keys, message);
       }
       return;
     }
-    const responses = replyChannel(message);
-    if (responses === undefined) return;
-    connection.publish(
-      keys,
-      responses,
-      pongMessage(connection.id, this.#role()),
-    );
-    if (responses.startsWith(RESERVED)) return;
-    for (const acquisition of this.#acquisitions) acquisition.pollSoon();
+    const replyTo = replyChannel(message);
+    if (replyTo === undefined) return;
+    connection.publish(keys, replyTo, pongMessage(connection.id, this.#role()));
+    if (replyTo.startsWith(RESERVED)) return;
+    for (const subscriber of this.#subscribers) subscriber.onPing();
   };
 
-  /** How this session takes part, as Python calls it. */
+  /** How this connection takes part in the lock, in Python's words. */
   #role(): Role {
-    const acquisitions = [...this.#acquisitions];
-    if (
-      acquisitions.some(({ held, lockType }) => held && lockType === "x")
-    ) {
+    const subscribers = [...this.#subscribers];
+    if (subscribers.some(({ held, lockType }) => held && lockType === "x")) {
       return "exclusive";
     }
-    const shared = acquisitions.length > 0 &&
-      acquisitions.every(({ held }) => held);
+    const shared = subscribers.length > 0 &&
+      subscribers.every(({ held }) => held);
     return shared ? "shared" : "pending";
   }
 }

@@ -1,132 +1,169 @@
-/** What an entry does until it holds, or gives up. */
+/** The wait of one acquisition, until it holds the lock or gives up. */
 
 import { now } from "../../wait/deadline.ts";
-import type { Deadline } from "../../wait/deadline.ts";
-import type { Acquisition } from "./acquisition.ts";
-import { replyCode, ReplyTimeout } from "../errors.ts";
+import type { AttemptLimits } from "../connection/attempt_limits.ts";
+import { replyCode, ReplyTimeout } from "../protocol/errors.ts";
+import { parseMember } from "../protocol/keys.ts";
+import type { Operation } from "../protocol/scripts.ts";
 import { allPeersShared } from "../python/peers.ts";
-import { parseMember } from "../keys.ts";
 import { PollSchedule } from "../python/poll_schedule.ts";
-import type { Operation } from "./scripts.ts";
+import type { Acquisition } from "./acquisition.ts";
+import type { LivenessProbe } from "./liveness.ts";
 
-/** What the server said last of a lock that cannot be had. */
+/** What prevented an acquisition, by the last reply of the server. */
 export interface Blockers {
-  /** Participants that are no sessions. */
+  /** The number of Python clients that are subscribed. */
   readonly pythonClients: number;
-  /** Entries that hold. */
+  /** The records of the holders. */
   readonly holders: readonly string[];
 }
 
 /** How to wait. */
 export interface AcquireWaitSettings {
-  readonly deadline: Deadline;
-  /** Whether to wait for others, not only for the server. */
-  readonly waits: boolean;
-  /** How long somebody may be silent, in milliseconds. */
-  readonly unavailableTimeout: number;
-  /** Called when the lock cannot be had at once. */
-  readonly onWait: () => void;
+  readonly limits: AttemptLimits;
+  /** Where holders are probed. */
+  readonly liveness: LivenessProbe;
 }
 
-/** The wait of one entry. */
+/**
+ * The wait of one acquisition.
+ *
+ * It sends one step at a time, and sleeps until the state of the acquisition
+ * changes or the next poll is due. The steps can interleave with other events
+ * in these ways. A is this acquisition, H the holder:
+ *
+ * - A.1 sends `wait` and is queued. H.1 releases the lock, which grants it to
+ *   A and publishes `granted`. A.2 reads both replies in one chunk and handles
+ *   the message first. So A.3, the reply to A.1, is older than the grant, and
+ *   must not set the state back. A reply to `check` can be older in the same
+ *   way. If it is not older, the server has lost the record. `verify` finds
+ *   out which it is.
+ * - A.1 sleeps until a poll. H.1 releases the lock, and A.2 is woken by the
+ *   message: it does not poll.
+ * - A.1 polls, and P.1, a ping of a Python client, schedules a poll before the
+ *   reply to A.1: at most one step is under way, so this poll does nothing, and
+ *   the schedule sets the next.
+ * - A.1 pings the Python clients, and A.2 polls before they have replied. A.3
+ *   has the result while A.2 is under way, and waits for the reply to A.2
+ *   before it sends its own step. If it skipped that step instead, this could
+ *   happen with every result.
+ * - A.1 pings the Python clients, and A.2 gets the lock, is aborted or loses
+ *   the connection: the ping ends, and its result is not used.
+ */
 export class AcquireWait {
   readonly #acquisition: Acquisition;
   readonly #settings: AcquireWaitSettings;
   readonly #schedule: PollSchedule;
   #blockers: Blockers = { pythonClients: 0, holders: [] };
   #wake: () => void = () => {};
-  /** Settles once the step that is under way has had its effect. */
+  /** Settles after the reply to the step that is under way is handled. */
   #pendingStep: Promise<void> | undefined;
   #probing = false;
   #stopProbing: () => void = () => {};
 
+  /** Creates a wait, without sending anything. */
   constructor(acquisition: Acquisition, settings: AcquireWaitSettings) {
     this.#acquisition = acquisition;
     this.#settings = settings;
-    this.#schedule = new PollSchedule(settings.deadline.checkInterval);
+    this.#schedule = new PollSchedule(settings.limits.deadline.checkInterval);
+    acquisition.onChange = () => this.#onChange();
+    acquisition.onPing = () => this.#onPing();
   }
 
-  /** What kept it out last. */
+  /** What prevented the acquisition, by the last reply of the server. */
   get blockers(): Blockers {
     return this.#blockers;
   }
 
-  /** Something has become of the entry. */
-  wake(): void {
-    if (!this.#acquisition.isPending) this.#stopProbing();
-    this.#wake();
-  }
-
-  /** A foreigner asked, and will be gone in a moment. */
-  pollSoon(): void {
-    if (this.#acquisition.state === "waiting" && this.#schedule.onPing()) {
-      this.#wake();
+  /**
+   * Sends the first step, and waits until the acquisition holds the lock, is
+   * refused, or the time is over.
+   *
+   * @throws The error of the server or of the connection, and what
+   * {@linkcode Deadline.sleepUntilWoken} throws.
+   */
+  async run(): Promise<void> {
+    const { connection, subscribed } = this.#acquisition;
+    const { deadline, unavailableTimeout } = this.#settings.limits;
+    connection.startHeartbeat(unavailableTimeout);
+    try {
+      await Promise.all([this.#runSteps(), subscribed]);
+    } catch (error) {
+      if (deadline.wasCancelledWith(error)) throw error;
+      // The error of the client only says that it was closed.
+      throw connection.failure?.error ?? error;
     }
   }
 
-  /** Takes the first step, and others until it is known what becomes of it. */
-  async run(): Promise<void> {
-    const { deadline, waits, unavailableTimeout } = this.#settings;
+  async #runSteps(): Promise<void> {
+    const { limits } = this.#settings;
     const acquisition = this.#acquisition;
-    this.#step(waits ? "wait" : "attempt");
-    const limit = waits
-      ? deadline.remaining
-      : Math.max(deadline.remaining, unavailableTimeout);
-    const end = now() + limit;
+    this.#step(limits.canWait ? "wait" : "attempt");
+    const end = now() + limits.stepTimeout;
     while (acquisition.isPending) {
       const remaining = end - now();
       if (remaining <= 0) break;
       const woken = await this.#pause(remaining);
-      if (woken || acquisition.state !== "waiting") continue;
+      if (woken || acquisition.state !== "queued") continue;
       this.#schedule.onPoll();
       this.#step("check");
     }
     acquisition.throwIfLost();
-    if (acquisition.state === "entering" && !this.#probing) {
+    if (acquisition.state === "requested" && !this.#probing) {
       throw new ReplyTimeout("the server has not answered");
     }
   }
 
   #pause(remaining: number): Promise<boolean> {
-    const { connection, state } = this.#acquisition;
-    const waiting = state === "waiting";
-    return this.#settings.deadline.sleepUntilWoken(
-      waiting ? Math.min(remaining, this.#schedule.remaining) : remaining,
+    const queued = this.#acquisition.state === "queued";
+    return this.#settings.limits.deadline.sleepUntilWoken(
+      queued ? Math.min(remaining, this.#schedule.remaining) : remaining,
       (wake) => {
         this.#wake = wake;
         return () => this.#wake = () => {};
       },
-      waiting ? undefined : connection.alarm.set,
     );
   }
 
-  #step(operation: Operation, allowed = ""): void {
+  #onChange(): void {
+    if (!this.#acquisition.isPending) this.#stopProbing();
+    this.#wake();
+  }
+
+  /** A Python client that pings unsubscribes soon, if it does not get the lock. */
+  #onPing(): void {
+    if (this.#acquisition.state === "queued" && this.#schedule.onPing()) {
+      this.#wake();
+    }
+  }
+
+  /** Sends a step, unless one is under way. */
+  #step(operation: Operation, expectedPeers = ""): void {
     if (this.#pendingStep) return;
-    this.#pendingStep = this.#acquisition.send(operation, allowed).then(
-      (answer) => {
+    this.#pendingStep = this.#acquisition.send(operation, expectedPeers).then(
+      (reply) => {
         this.#pendingStep = undefined;
-        this.#onReply(operation, answer);
+        this.#onReply(operation, reply);
       },
       (error) => {
         this.#pendingStep = undefined;
-        // What was a master is none any more, for nobody.
+        // The server has become a replica, so all locks on it are lost.
         if (replyCode(error) === "READONLY") {
           this.#acquisition.connection.fail(error);
-        } else this.#acquisition.fail(error);
+        } else this.#acquisition.stepFailed(error);
       },
     );
   }
 
-  #onReply(operation: Operation, answer: unknown): void {
+  #onReply(operation: Operation, reply: unknown): void {
     const acquisition = this.#acquisition;
-    if (typeof answer === "string") return acquisition.granted(answer);
-    // Messages are read before the replies that came with them, so this may be
-    // older than the grant. If not, the server has lost its data.
+    if (typeof reply === "string") return acquisition.granted(reply);
+    // The reply is older than the grant, or the record is lost; see the class.
     if (acquisition.held) return void acquisition.verify();
     if (!acquisition.isPending) return;
-    const [foreigners, ...holders] = answer as [number, ...string[]];
-    this.#blockers = { pythonClients: foreigners, holders };
-    const canJoin = acquisition.lockType === "s" && foreigners > 0 &&
+    const [pythonClients, ...holders] = reply as [number, ...string[]];
+    this.#blockers = { pythonClients, holders };
+    const canJoin = acquisition.lockType === "s" && pythonClients > 0 &&
       !this.#probing &&
       holders.every((holder) => holder.startsWith("s"));
     if (canJoin) {
@@ -134,39 +171,37 @@ export class AcquireWait {
     } else if (operation === "attempt") acquisition.queued("refused");
     if (operation === "check") this.#probeHolders(holders);
     if (operation !== "wait") return;
-    this.#settings.onWait();
-    acquisition.queued("waiting");
+    this.#settings.limits.deadline.markContended();
+    acquisition.queued("queued");
   }
 
-  /** Enters beside foreigners, if all of them share. */
+  /** Enters beside Python clients, if all of them share the lock. */
   async #joinPythonReaders(operation: "attempt" | "check"): Promise<void> {
     const { connection, keys } = this.#acquisition.subscription;
-    const { unavailableTimeout } = this.#settings;
+    const { unavailableTimeout: timeout } = this.#settings.limits;
     this.#probing = true;
-    const done = new Promise<void>((resolve) => this.#stopProbing = resolve);
-    const count = await allPeersShared(
-      connection,
-      keys,
-      unavailableTimeout,
-      done,
-    )
+    const cancelled = new Promise<void>((resolve) =>
+      this.#stopProbing = resolve
+    );
+    const count = await allPeersShared(connection, keys, { timeout, cancelled })
       .catch(() => undefined);
-    // Dropped beside a look, the verdict might be so each time.
+    // The result must not be dropped because a step is under way; see above.
     while (this.#pendingStep) await this.#pendingStep;
     if (this.#acquisition.isPending) {
       this.#step(operation, count === undefined ? "" : String(count));
     }
-    // An attempt asks once.
+    // An attempt pings once.
     this.#probing = operation === "attempt";
   }
 
+  /** Probes all holders at once, so that several dead ones cost one timeout. */
   #probeHolders(holders: readonly string[]): void {
+    const { limits: { unavailableTimeout }, liveness } = this.#settings;
     const { connection, keys } = this.#acquisition.subscription;
-    const { unavailableTimeout } = this.#settings;
     for (const holder of holders) {
       if (parseMember(holder).connectionId === connection.id) continue;
-      connection.liveness.check(holder, keys, unavailableTimeout)?.then(() => {
-        if (this.#acquisition.state === "waiting") this.#step("check");
+      liveness.check(holder, keys, unavailableTimeout)?.then(() => {
+        if (this.#acquisition.state === "queued") this.#step("check");
       });
     }
   }

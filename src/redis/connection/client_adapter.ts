@@ -1,10 +1,11 @@
-/** Where the server of a lock is: clients, pools, sentinels and clusters. */
+/** Finds servers through the clients, pools, sentinels and clusters of node-redis. */
 
 import type { RedisClientOptions } from "redis";
-import { LockException } from "../../core/errors.ts";
 import { errorCode } from "../../../ffi/types.ts";
+import { LockException } from "../../core/errors.ts";
+import { NO_RESP3 } from "../protocol/errors.ts";
 
-/** What is needed of a client of node-redis, not of the user's: of our own. */
+/** The methods of node-redis that the connection of this package needs. */
 export interface RedisConnection {
   connect(): Promise<unknown>;
   destroy(): void;
@@ -22,25 +23,25 @@ type Subscribe = (
   listener: (message: string, channel: string) => void,
 ) => Promise<unknown>;
 
-/** A client of node-redis 6, of `createClient`. */
+/** A client of node-redis 6, from `createClient`. */
 export interface RedisClientLike {
-  /** Makes a client with the same options. */
+  /** Returns a new client with the same options. */
   duplicate(overrides?: never): object;
-  /** The options that the client was made with. */
+  /** The options of the client. */
   readonly options: object;
 }
 
-/** A pool of node-redis 6, of `createClientPool`. */
+/** A pool of node-redis 6, from `createClientPool`. */
 export interface RedisPoolLike {
-  /** Lends one of its clients. */
+  /** Calls a function with one of the clients. */
   execute(body: never): Promise<unknown>;
 }
 
-/** A cluster of node-redis 6, of `createCluster`. */
+/** A cluster of node-redis 6, from `createCluster`. */
 export interface RedisClusterLike {
-  /** The client of the node that has the key. */
+  /** Returns the client of the node that has a key. */
   getNodeClientForKey(key: string, isReadonly?: boolean): Promise<object>;
-  /** Sends a command to the node that has the key. */
+  /** Sends a command to the node that has a key. */
   sendCommand(
     key: string,
     isReadonly: boolean,
@@ -48,42 +49,46 @@ export interface RedisClusterLike {
   ): Promise<unknown>;
 }
 
-/** Sentinels of node-redis 6, of `createSentinel`. */
+/** Sentinels of node-redis 6, from `createSentinel`. */
 export interface RedisSentinelLike {
-  /** Where the master is. */
+  /** Returns the address of the master. */
   getMasterNode(): { host: string; port: number } | undefined;
 }
 
-/** What of node-redis can say where the server is. */
+/** What a Redis lock can be given to find its server. */
 export type RedisClientArgument =
   | RedisClientLike
   | RedisPoolLike
   | RedisClusterLike
   | RedisSentinelLike;
 
-/** A server, by a name that differs from those of others. */
+/** A server. */
 export interface Server {
+  /** Differs from the addresses of the other servers of the same client. */
   readonly address: string;
-  /** Makes a client that is not connected yet. */
+  /** Creates a client that is not connected yet. */
   connect(overrides: RedisClientOptions): Promise<RedisConnection>;
 }
 
-/** How to find the server of a lock. */
+/** How to find the server that has the keys of a lock. */
 export interface RedisSource {
-  /** Whether it is a cluster. */
+  /** Whether the server is a cluster. */
   readonly sharded: boolean;
-  /** Objects or names by which others find the same sessions. */
+  /** Locks with the same object share their connections. */
   readonly poolKey: object;
-  /** Loads what connections are made with, unless it is loaded. */
+  /** Imports the redis package, if it is needed and not imported yet. */
   load?(): Promise<unknown> | undefined;
-  /** Finds the server that has a key. */
+  /** Returns the server that has a key. */
   locate(key: string): Server | Promise<Server>;
-  /** Called when that server said that it has the key no more. */
+  /** Updates the slots of a cluster, after a key has moved to another node. */
   refreshSlots(key: string): Promise<unknown>;
 }
 
-/** What sessions need, whatever the user's options are. */
-const OVERRIDES: RedisClientOptions = {
+/**
+ * Options that connections need, no matter what the caller's client has.
+ * node-redis accepts `undefined` for each, although its types do not say so.
+ */
+const OVERRIDES: { readonly [Name in keyof RedisClientOptions]: unknown } = {
   RESP: 3,
   disableOfflineQueue: true,
   readonly: false,
@@ -92,11 +97,11 @@ const OVERRIDES: RedisClientOptions = {
   clientSideCache: undefined,
   pingInterval: undefined,
   commandsQueueMaxLength: undefined,
-  // The default is a timer for each command.
+  // By default, node-redis sets a timer for each command.
   commandOptions: { timeout: undefined },
 };
 
-/** The server that a URL, or options of node-redis, name. */
+/** Returns the server that a URL, or other options of node-redis, name. */
 export function fromUrl(
   poolKey: object,
   options: RedisClientOptions,
@@ -109,7 +114,7 @@ export function fromUrl(
 
 let loaded = false;
 
-/** The package is only loaded by those who have no client. */
+/** Imports the redis package. A caller that passes a client does not need it. */
 async function nodeRedis(): Promise<typeof import("redis")> {
   try {
     const module = await import("redis");
@@ -130,41 +135,42 @@ async function createConnection(
   overrides: RedisClientOptions,
 ): Promise<RedisConnection> {
   const { createClient } = await nodeRedis();
-  // Each name would cost a class of its own with a method for each command,
-  // which takes longer than to connect. A duplicate has the class of its model.
+  // node-redis creates a class with a method for each command, which takes
+  // longer than to connect, for each different name. A duplicate shares the
+  // class of its model.
   const model = createClient(connectionOptions(options, {}));
   const connection = duplicate(model, overrides);
   model.destroy();
   return connection;
 }
 
-/** The server, or the servers, of what the user has already. */
+/** Returns the servers of a client, a pool, a cluster or sentinels. */
 export function fromClient(
   client: RedisClientArgument,
   options: RedisClientOptions | undefined,
 ): RedisSource | undefined {
-  if (isA<RedisSentinelLike>(client, "getMasterNode")) {
+  if (hasMethod<RedisSentinelLike>(client, "getMasterNode")) {
     return sentinel(client, options ?? {});
   }
   if (options !== undefined) {
     throw new TypeError(
-      "clientOptions go with url, or with sentinels; a client has its own",
+      "clientOptions need url or sentinels; a client has its own options",
     );
   }
-  if (isA<RedisClusterLike>(client, "getNodeClientForKey")) {
+  if (hasMethod<RedisClusterLike>(client, "getNodeClientForKey")) {
     return cluster(client);
   }
-  if (isA<RedisPoolLike>(client, "execute")) {
+  if (hasMethod<RedisPoolLike>(client, "execute")) {
     const execute = client.execute.bind(client) as (
       body: (client: RedisClientLike) => RedisConnection,
     ) => Promise<RedisConnection>;
     return singleServer(
       client,
       "",
-      (overrides) => execute((lent) => duplicate(lent, overrides)),
+      (overrides) => execute((borrowed) => duplicate(borrowed, overrides)),
     );
   }
-  if (isA<RedisClientLike>(client, "duplicate")) {
+  if (hasMethod<RedisClientLike>(client, "duplicate")) {
     return singleServer(
       client,
       "",
@@ -174,7 +180,10 @@ export function fromClient(
   return undefined;
 }
 
-function isA<T extends object>(client: object, method: keyof T): client is T {
+function hasMethod<T extends object>(
+  client: object,
+  method: keyof T,
+): client is T {
   return typeof (client as T)[method] === "function";
 }
 
@@ -203,7 +212,7 @@ function cluster(client: RedisClusterLike): RedisSource {
         connect: (overrides) => Promise.resolve(duplicate(node, overrides)),
       };
     },
-    // Being redirected, the client learns where the slots are now.
+    // node-redis updates its slots when the node redirects the command.
     refreshSlots: (key) => client.sendCommand(key, false, ["EXISTS", key]),
   };
 }
@@ -219,7 +228,7 @@ function sentinel(
     locate() {
       const master = client.getMasterNode();
       if (master === undefined) {
-        return Promise.reject(new Error("the sentinels know no master"));
+        return Promise.reject(new Error("the sentinels do not know a master"));
       }
       const { host, port } = master;
       const socket = { ...options.socket, host, port };
@@ -249,45 +258,53 @@ function connectionOptions(
 ): RedisClientOptions {
   const socket = {
     ...options.socket,
-    // A session that came back by itself would not have its locks any more.
+    // A connection that reconnected would not have its locks any more.
     reconnectStrategy: false,
-    // Sessions have a heartbeat of their own.
+    // LockConnection sends heartbeats.
     socketTimeout: undefined,
-  } as const;
-  return { ...options, ...OVERRIDES, ...overrides, socket };
+  };
+  const all = { ...options, ...OVERRIDES, ...overrides, socket };
+  return all as unknown as RedisClientOptions;
 }
 
-/** What a server says of itself when it is greeted. */
+/** The reply to `HELLO`. */
 export interface HelloReply {
+  /** The number of the connection, `CLIENT ID`. */
   readonly id: string;
 }
 
-/** Greets a server; throws if it is not one that can keep locks. */
+/**
+ * Sends `HELLO`, and selects the database of the locks.
+ *
+ * @throws {LockException} If the server cannot hold locks.
+ * @throws The error of the server or of the client.
+ */
 export async function hello(
   connection: RedisConnection,
   sharded: boolean,
 ): Promise<HelloReply> {
-  const greeting = connection.sendCommand(["HELLO"]);
-  // Subscriptions are the server's and records a database's: so it is one.
+  const reply = connection.sendCommand(["HELLO"]);
+  // Channels belong to the server and keys to a database. So all locks are in
+  // one database.
   const selected = sharded
     ? undefined
     : connection.sendCommand(["SELECT", "0"]);
-  // A sentinel has none, which its greeting explains better.
+  // A sentinel refuses SELECT; the error below is clearer.
   selected?.catch(() => {});
-  const { id, mode, proto } = await greeting as Record<string, unknown>;
+  const { id, mode, proto } = await reply as Record<string, unknown>;
   if (proto !== 3) {
-    throw new LockException(
-      "the server or a proxy before it speaks no RESP3, which needs Redis 6",
-    );
+    throw new LockException(NO_RESP3);
   }
   if (mode === "sentinel") {
-    throw new LockException("this is a sentinel; give a client of its master");
+    throw new LockException(
+      "the server is a sentinel; pass a client from createSentinel",
+    );
   }
   if ((mode === "cluster") !== sharded) {
     throw new LockException(
       sharded
-        ? "the server is no part of a cluster; give an ordinary client"
-        : "the server is part of a cluster; give a cluster client",
+        ? "the server is not part of a cluster; pass a client from createClient"
+        : "the server is part of a cluster; pass a client from createCluster",
     );
   }
   await selected;

@@ -1,35 +1,54 @@
-/** A session: one connection, and what lives as long as it does. */
+/** One connection to the server. Locks live as long as their connection. */
 
-import { setInterval } from "node:timers";
-import { Alarm } from "../alarm.ts";
-import type { Acquisition } from "../acquisition/acquisition.ts";
-import { ChannelSubscription } from "../acquisition/subscription.ts";
-import { replyChannelPrefix } from "../keys.ts";
-import type { LockKeys } from "../keys.ts";
-import { replyCode } from "../errors.ts";
-import type { Script } from "../acquisition/scripts.ts";
+import { clearInterval, setInterval } from "node:timers";
+import { MAX_TIMER_MS } from "../../wait/deadline.ts";
+import { replyCode } from "../protocol/errors.ts";
+import { replyChannelPrefix } from "../protocol/keys.ts";
+import type { LockKeys } from "../protocol/keys.ts";
+import type { Script } from "../protocol/scripts.ts";
 import type { RedisConnection } from "./client_adapter.ts";
-import { LivenessProbe } from "../acquisition/liveness.ts";
 
-/** How often the server is asked for a sign of life in `unavailableTimeout`. */
+/** How often a server is pinged within `unavailableTimeout`. */
 const HEARTBEATS_PER_TIMEOUT = 4;
 
-/** What timers understand, in milliseconds. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
+/** What the users of a connection want to know of it. */
+export interface ConnectionListener {
+  /**
+   * Handles a message to this connection.
+   *
+   * @param keys Whether the message came on a sharded channel.
+   * @param message The text of the message.
+   */
+  onMessage(keys: Pick<LockKeys, "sharded">, message: string): void;
+  /**
+   * Handles the end of the connection. Called once, after the client is
+   * destroyed.
+   */
+  onLost(error: unknown): void;
+  /** Handles that a channel moved to another node of a cluster. */
+  onChannelMoved(channel: string): void;
+  /**
+   * Sends what has to be checked in regular intervals. `PING` follows.
+   *
+   * @returns The replies. The listener handles their errors.
+   */
+  onHeartbeat(): Promise<unknown>[];
+}
 
-/** One connection to one server. It never comes back once it is lost. */
+/**
+ * A connection to one server. It does not know of locks; their state is with
+ * its {@linkcode ConnectionListener}. Once it has failed, it is never used
+ * again: a connection that reconnected would not have its locks any more.
+ */
 export class LockConnection {
+  /** The identifier of the connection, 32 hexadecimal digits. */
   readonly id: string;
-  /** The number of the connection on the server. */
+  /** The number of the connection on the server, `CLIENT ID`. */
   readonly clientId: string;
   readonly client: RedisConnection;
-  readonly liveness: LivenessProbe = new LivenessProbe(this);
-  /** For those who keep the process alive by {@linkcode LockConnection.keepAliveWhile}. */
-  readonly alarm: Alarm = new Alarm();
-  /** By their numbers. */
-  readonly acquisitions: Map<number, Acquisition> = new Map();
-  readonly #subscriptions = new Map<string, ChannelSubscription>();
-  readonly #closed: () => void;
+  /** Set by the first user of the connection, before it sends anything. */
+  listener: ConnectionListener | undefined;
+  readonly #onClosed: () => void;
   #lastId = 0;
   #keepAlive = 0;
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -38,72 +57,57 @@ export class LockConnection {
   #missed = 0;
   #failure: { readonly error: unknown } | undefined;
 
-  /** `closed` is called once, when it is of no use any more. */
+  /** Creates a connection. `onClosed` is called once, when it fails. */
   constructor(
     id: string,
     clientId: string,
     client: RedisConnection,
-    closed: () => void,
+    onClosed: () => void,
   ) {
     this.id = id;
     this.clientId = clientId;
     this.client = client;
-    this.#closed = closed;
+    this.#onClosed = onClosed;
     client.on("error", (error) => this.fail(error));
     client.on("end", () => this.fail(new Error("the connection ended")));
     client.on("sharded-channel-moved", (channel) => {
-      const moved = new Error("the lock moved to another node of the cluster");
-      for (const subscription of this.#subscriptions.values()) {
-        if (subscription.listensTo(String(channel))) subscription.fail(moved);
-      }
+      this.listener?.onChannelMoved(String(channel));
     });
   }
 
-  /** Why it is of no use any more, once it is. */
+  /** Why the connection failed, if it did. */
   get failure(): { readonly error: unknown } | undefined {
     return this.#failure;
   }
 
-  /** A number that nothing else has that it ever says. */
+  /** Returns a number that this connection has not returned before. */
   nextId(): number {
     return ++this.#lastId;
   }
 
-  /** What it has on one channel, from its first entry to its last. */
-  subscription(keys: LockKeys): ChannelSubscription {
-    const known = this.#subscriptions.get(keys.key);
-    if (known) return known;
-    const subscription = new ChannelSubscription(this, keys, () => {
-      this.#subscriptions.delete(keys.key);
-    });
-    this.#subscriptions.set(keys.key, subscription);
-    return subscription;
-  }
-
   /**
-   * Runs a script. Only if the server has forgotten it and `wanted` still says
-   * so, it is sent once more: by then something else could have overtaken it.
+   * Runs a script. It is sent again, as text, only if the server does not have
+   * it in its cache and `isWanted` still returns `true`: other commands may
+   * have overtaken the second one.
+   *
+   * @throws The error of the server or of the client.
    */
   async run(
     script: Script,
     keys: readonly string[],
     args: readonly string[],
-    wanted: () => boolean = () => true,
+    isWanted: () => boolean = () => true,
   ): Promise<unknown> {
     const rest = [String(keys.length), ...keys, ...args];
     try {
-      return await this.client.sendCommand([
-        "EVALSHA",
-        script.sha,
-        ...rest,
-      ]);
+      return await this.client.sendCommand(["EVALSHA", script.sha, ...rest]);
     } catch (error) {
-      if (replyCode(error) !== "NOSCRIPT" || !wanted()) throw error;
+      if (replyCode(error) !== "NOSCRIPT" || !isWanted()) throw error;
       return await this.client.sendCommand(["EVAL", script.text, ...rest]);
     }
   }
 
-  /** Says something on a channel, if that is possible. */
+  /** Publishes a message on a channel. Errors are ignored. */
   publish(
     keys: Pick<LockKeys, "sharded">,
     channel: string,
@@ -113,29 +117,14 @@ export class LockConnection {
     this.client.sendCommand([command, channel, message]).catch(() => {});
   }
 
-  /** The channel on which others reach this session about a lock. */
+  /** Returns the channel on which this connection gets messages about a lock. */
   replyChannel(keys: LockKeys): string {
     return replyChannelPrefix(keys) + this.id;
   }
 
-  /** What others say to this session. */
-  readonly onMessage = (
-    keys: Pick<LockKeys, "sharded">,
-    message: string,
-  ): void => {
-    const [verb, subject, token] = message.split(" ");
-    if (verb === "granted") {
-      this.acquisitions.get(Number(subject))?.granted(token);
-    } else if (verb === "ask") {
-      this.publish(keys, subject, `here ${this.id}`);
-    } else if (verb === "here") {
-      this.liveness.onAlive(subject);
-    }
-  };
-
   /**
-   * Keeps the process alive until that is said to be over. An open connection
-   * alone does not: a finished program should end.
+   * Keeps the process alive until a promise settles. An open connection alone
+   * does not, because a finished program should end.
    */
   async keepAliveWhile<T>(work: Promise<T>): Promise<T> {
     if (this.#keepAlive++ === 0) this.#timer?.ref();
@@ -146,7 +135,11 @@ export class LockConnection {
     }
   }
 
-  /** Finds out within so many milliseconds that the server is silent. */
+  /**
+   * Sends heartbeats, so that a silent server is detected within
+   * `unavailableTimeout` milliseconds. The shortest of several timeouts
+   * applies.
+   */
   startHeartbeat(unavailableTimeout: number): void {
     if (unavailableTimeout >= this.#timeout || this.#failure) return;
     clearInterval(this.#timer);
@@ -158,33 +151,28 @@ export class LockConnection {
     if (this.#keepAlive === 0) this.#timer.unref();
   }
 
-  /** Nothing counts any more that depends on this connection. */
+  /** Closes the connection. Everything that depends on it is lost. */
   fail(error: unknown): void {
     if (this.#failure) return;
     this.#failure = { error };
     clearInterval(this.#timer);
-    this.alarm.end();
-    this.#closed();
+    this.#onClosed();
     this.client.destroy();
-    for (const subscription of this.#subscriptions.values()) {
-      subscription.fail(error);
-    }
+    this.listener?.onLost(error);
   }
 
   /**
-   * Asks for a sign of life. Beats are counted, not time: when this thread was
-   * blocked, the answer may be there and unread.
+   * Checks that the server replies. Heartbeats are counted instead of time:
+   * when the thread was blocked, the reply may have arrived but not been read.
    */
   #heartbeat(): void {
     if (!this.#heartbeatPending) {
       this.#missed = 0;
       this.#heartbeatPending = true;
-      const beats: Promise<unknown>[] = [...this.acquisitions.values()]
-        .filter(({ held }) => held)
-        .map((acquisition) => acquisition.verify());
-      beats.push(this.client.sendCommand(["PING"]));
-      // Whoever asked deals with the error; silence is all that matters here.
-      Promise.allSettled(beats).then(() => this.#heartbeatPending = false);
+      const replies = this.listener?.onHeartbeat() ?? [];
+      replies.push(this.client.sendCommand(["PING"]));
+      // Errors are handled by the listener; only silence matters here.
+      Promise.allSettled(replies).then(() => this.#heartbeatPending = false);
     } else if (++this.#missed >= HEARTBEATS_PER_TIMEOUT) {
       this.fail(new Error(`the server was silent for ${this.#timeout} ms`));
     }

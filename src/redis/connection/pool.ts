@@ -1,23 +1,39 @@
-/** One session for all locks that a process takes through one client. */
+/** One connection for all locks that a process acquires through one client. */
 
 import { randomUUID } from "node:crypto";
 import { clearTimeout, setTimeout } from "node:timers";
 import { now } from "../../wait/deadline.ts";
 import type { Deadline } from "../../wait/deadline.ts";
-import { ReplyTimeout } from "../errors.ts";
-import { clientName, RESERVED } from "../keys.ts";
-import { LockConnection } from "./connection.ts";
+import { clientName, connectionChannel } from "../protocol/keys.ts";
+import { withDeadline } from "./attempt_limits.ts";
+import type { AttemptLimits } from "./attempt_limits.ts";
 import { hello } from "./client_adapter.ts";
 import type { RedisConnection, RedisSource, Server } from "./client_adapter.ts";
+import { LockConnection } from "./connection.ts";
 
-/** For how long an idle session stays, in milliseconds. */
+/** How long an idle connection stays open, in milliseconds. */
 const IDLE_TIMEOUT_MS = 1000;
 
-/** The sessions of each client, by the address of the server. */
+/** The connections of each client, by the address of the server. */
 const pools = new WeakMap<object, Map<string, PooledConnection>>();
 
-/** A session that is open, or is being opened for whoever wants it. */
+/**
+ * A connection that is open, or is being opened.
+ *
+ * Several acquisitions share it from the moment in which the first of them
+ * opens it. Consider two of them, A and B:
+ *
+ * - A.1 begins to open it, B.1 waits for it too, and A.2 is aborted: it stays,
+ *   because B uses it.
+ * - A.1 begins to open it and A.2 is aborted: it is closed at once. node-redis
+ *   finishes connecting even if it is destroyed meanwhile, so the client is
+ *   destroyed again when it has connected.
+ * - A.1 releases it, and its timer is set. B.1 uses and releases it before the
+ *   timer fires: the timer finds that it was idle for less than
+ *   {@linkcode IDLE_TIMEOUT_MS}, and is set again for the rest.
+ */
 class PooledConnection {
+  /** Rejects if the connection cannot be opened. */
   readonly ready: Promise<LockConnection>;
   #opened: LockConnection | undefined;
   #client: RedisConnection | undefined;
@@ -25,46 +41,46 @@ class PooledConnection {
   #closed = false;
   #idleSince = 0;
   #idleTimer: ReturnType<typeof setTimeout> | undefined;
-  readonly #forget: () => void;
+  readonly #onClosed: () => void;
 
-  constructor(server: Server, sharded: boolean, forget: () => void) {
-    this.#forget = forget;
+  /** Begins to open a connection. `onClosed` may be called several times. */
+  constructor(server: Server, sharded: boolean, onClosed: () => void) {
+    this.#onClosed = onClosed;
     this.ready = this.#open(server, sharded);
-    // Each user gets the error for itself.
-    this.ready.catch(forget);
+    // Each user gets the error from its own promise.
+    this.ready.catch(onClosed);
   }
 
-  /** The session once it is open. */
+  /** The connection, once it is open. */
   get opened(): LockConnection | undefined {
     return this.#opened;
   }
 
-  /** Whether the session is of use, as far as anybody knows. */
+  /** Whether the connection can be used, as far as is known. */
   get usable(): boolean {
     return !this.#closed && !this.#opened?.failure;
   }
 
-  /** Somebody wants it; to be followed by {@linkcode PooledConnection.removeUser}. */
+  /** Keeps it open until {@linkcode PooledConnection.removeUser} is called. */
   addUser(): void {
     this.#users++;
   }
 
-  /** Somebody is done with it. The last one leaves it open for a moment. */
+  /** Closes it after a moment, if this was the last user. */
   removeUser(): void {
     if (--this.#users > 0) return;
     if (this.#opened === undefined) return this.close();
     this.#idleSince = now();
-    // One timer serves all who come and go before it is due.
     if (this.#idleTimer === undefined) this.#closeIn(IDLE_TIMEOUT_MS);
   }
 
-  /** Closes it if nobody needs it. */
+  /** Closes it, unless it is used. */
   close(): void {
     if (this.#users > 0) return;
     this.#closed = true;
     clearTimeout(this.#idleTimer);
-    this.#forget();
-    this.#opened?.fail(new Error("nobody needs the session"));
+    this.#onClosed();
+    this.#opened?.fail(new Error("the connection was idle"));
     this.#client?.destroy();
   }
 
@@ -81,69 +97,63 @@ class PooledConnection {
 
   async #open(server: Server, sharded: boolean): Promise<LockConnection> {
     const id = randomUUID().replaceAll("-", "");
-    const connection = await server.connect({ name: clientName(id) });
-    this.#client = connection;
-    // Without a listener an error would be thrown where nobody catches it.
-    connection.on("error", () => {});
-    // node-redis connects all the same if it is destroyed while it does so.
-    connection.on("connect", () => {
-      if (this.#closed) connection.destroy();
+    const client = await server.connect({ name: clientName(id) });
+    this.#client = client;
+    // An "error" event without a listener would be an uncaught exception.
+    client.on("error", () => {});
+    client.on("connect", () => {
+      if (this.#closed) client.destroy();
     });
     try {
-      if (this.#closed) throw new Error("nobody needs the connection");
-      await connection.connect();
-      const { id: clientId } = await hello(connection, sharded);
-      const ready = new LockConnection(id, clientId, connection, this.#forget);
+      if (this.#closed) throw new Error("the connection is not needed");
+      await client.connect();
+      const { id: clientId } = await hello(client, sharded);
+      const opened = new LockConnection(id, clientId, client, this.#onClosed);
       if (!sharded) {
-        await connection.subscribe(
-          [`${RESERVED}session:${id}`],
-          (message) => ready.onMessage({ sharded }, message),
+        await client.subscribe(
+          [connectionChannel(id)],
+          (message) => opened.listener?.onMessage({ sharded }, message),
         );
       }
-      connection.unref();
-      return this.#opened = ready;
+      client.unref();
+      return this.#opened = opened;
     } catch (error) {
-      connection.destroy();
+      client.destroy();
       throw error;
     }
   }
 }
 
-/** What somebody has of a session until they are done with it. */
+/** A connection while one acquisition uses it. */
 export interface PooledUse {
   readonly connection: LockConnection;
-  /** To be called once. */
+  /** Ends the use. To be called once. */
   release(): void;
 }
 
-/** For how long the server may be silent from now on, in milliseconds. */
-export function replyTimeout(
-  deadline: Deadline,
-  willWait: boolean,
-  unavailableTimeout: number,
-): number {
-  return willWait
-    ? Math.min(deadline.remaining, unavailableTimeout)
-    : unavailableTimeout;
-}
-
 /**
- * Gives the session for a key, opened if need be. What it returns may keep what
- * it was given, so that must not know the user's objects.
+ * Returns the connection to the server that has a key, and opens it if
+ * necessary. The result and what it keeps must not refer to the lock object,
+ * so that this can be garbage-collected.
  *
- * @throws What the client or the server says, and the signal's reason.
+ * @param source Where the server is.
+ * @param key A key of the lock.
+ * @param limits How long to wait.
+ * @returns The connection, to be released.
+ * @throws {ReplyTimeout} If the server does not reply in time.
+ * @throws The error of the client or of the server, and the reason of the
+ * signal if it is aborted.
  */
 export async function acquireConnection(
   source: RedisSource,
   key: string,
-  deadline: Deadline,
-  willWait: boolean,
-  unavailableTimeout: number,
+  limits: AttemptLimits,
 ): Promise<PooledUse> {
+  const { deadline } = limits;
   const loading = source.load?.();
   if (loading) await waitForImport(deadline, loading);
-  // What loading took is gone.
-  const end = now() + replyTimeout(deadline, willWait, unavailableTimeout);
+  // The time for the import does not count as silence of the server.
+  const end = now() + limits.replyTimeout;
   const located = source.locate(key);
   const server = located instanceof Promise
     ? await withDeadline(deadline, end, located)
@@ -160,7 +170,7 @@ export async function acquireConnection(
   }
 }
 
-/** Closes what nobody needs of a client's sessions. */
+/** Closes the connections of a client that are not used. */
 export function closeIdle({ poolKey }: RedisSource): void {
   for (const pooled of pools.get(poolKey)?.values() ?? []) pooled.close();
 }
@@ -170,8 +180,8 @@ function findOrOpen(source: RedisSource, server: Server): PooledConnection {
   let connections = pools.get(poolKey);
   if (connections === undefined) pools.set(poolKey, connections = new Map());
   const { address } = server;
-  const known = connections.get(address);
-  if (known?.usable) return known;
+  const existing = connections.get(address);
+  if (existing?.usable) return existing;
   const pooled: PooledConnection = new PooledConnection(server, sharded, () => {
     if (connections.get(address) === pooled) connections.delete(address);
   });
@@ -179,8 +189,11 @@ function findOrOpen(source: RedisSource, server: Server): PooledConnection {
   return pooled;
 }
 
-/** That a package takes long to load is no silence of the server. */
-function waitForImport(deadline: Deadline, loading: Promise<unknown>) {
+/** Waits for the import without the limit for the silence of the server. */
+function waitForImport(
+  deadline: Deadline,
+  loading: Promise<unknown>,
+): Promise<unknown> {
   const end = deadline.remaining > 0 ? now() + deadline.remaining : Infinity;
   return withDeadline(
     deadline,
@@ -188,25 +201,4 @@ function waitForImport(deadline: Deadline, loading: Promise<unknown>) {
     loading,
     "the redis package is being loaded",
   );
-}
-
-/**
- * Waits for something that cannot be called off, until a moment of `now`.
- *
- * @throws {ReplyTimeout} If it has not settled by then, and the signal's reason.
- */
-export async function withDeadline<T>(
-  deadline: Deadline,
-  end: number,
-  work: Promise<T>,
-  otherwise = "the server does not answer",
-): Promise<T> {
-  // It may fail when nobody waits for it any more.
-  work.catch(() => {});
-  const settled = await deadline.sleepUntilWoken(end - now(), (wake) => {
-    work.then(wake, wake);
-    return () => {};
-  });
-  if (!settled) throw new ReplyTimeout(otherwise);
-  return await work;
 }

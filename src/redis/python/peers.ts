@@ -1,70 +1,85 @@
-/** Participants that are no sessions: Python's. */
+/** Python clients: subscribers of a lock's channel that this package is not. */
 
-import type { LockKeys } from "../keys.ts";
 import { MAX_TIMER_MS } from "../../wait/deadline.ts";
-import { PING_SCRIPT } from "../acquisition/scripts.ts";
-import type { LockConnection } from "../connection/connection.ts";
 import type { RedisConnection } from "../connection/client_adapter.ts";
+import type { LockConnection } from "../connection/connection.ts";
+import type { LockKeys } from "../protocol/keys.ts";
+import { PING_SCRIPT } from "../protocol/scripts.ts";
 import { isPortalock, parsePong, pingMessage } from "./protocol.ts";
 
-/** Who leaves never answers; so they are counted, every so many milliseconds. */
+/**
+ * How often the Python clients are counted while their replies are awaited, in
+ * milliseconds. A client that unsubscribes never replies.
+ */
 const RECOUNT_MS = 50;
 
-/** How many foreigners there are now. */
+/** How long {@linkcode allPeersShared} waits for replies. */
+export interface PeerWait {
+  /** How long to wait, in milliseconds. */
+  readonly timeout: number;
+  /** Settles when the result does not matter any more. */
+  readonly cancelled: Promise<void>;
+}
+
+/** Returns the number of Python clients that are subscribed now. */
 async function countPythonPeers(
-  connection: RedisConnection,
-  { shared, key }: LockKeys,
+  client: RedisConnection,
+  { shared = "", key }: LockKeys,
 ): Promise<number> {
-  const command = ["PUBSUB", "NUMSUB", shared!, key];
-  const counts = await connection.sendCommand(command) as number[];
-  return counts[1] - counts[3];
+  const command = ["PUBSUB", "NUMSUB", shared, key];
+  const reply = await client.sendCommand(command) as number[];
+  const [, subscribers = 0, , connections = 0] = reply;
+  return subscribers - connections;
 }
 
 /**
- * Asks all participants of a lock who they are. As many foreigners as received
- * the question must answer, each for itself, that they share.
+ * Pings the Python clients of a lock. As many of them as received the ping must
+ * reply, each with an identifier of its own, that they share the lock.
  *
- * @param timeout For how long to wait for the answers, in milliseconds.
- * @param cancelled Settles if nobody wants to know any more.
- * @returns How many foreigners there are; `undefined` unless all of them share.
+ * @param connection The connection to ask through.
+ * @param keys The names of the lock, with a channel that Python shares.
+ * @param wait How long to wait for the replies.
+ * @returns The number of Python clients, or `undefined` unless all of them
+ * share the lock.
  */
 export async function allPeersShared(
   connection: LockConnection,
   keys: LockKeys,
-  timeout: number,
-  cancelled: Promise<void>,
+  { timeout, cancelled }: PeerWait,
 ): Promise<number | undefined> {
-  const { client: redis } = connection;
+  const { client } = connection;
+  const { key, shared = "" } = keys;
   const replyTo = `${connection.replyChannel(keys)}:${connection.nextId()}`;
   const sharing = new Set<string>();
   let expected: number | undefined;
   let refused = false;
-  let answers = 0;
+  let replies = 0;
   let settle = () => {};
   let timer: ReturnType<typeof setTimeout> | undefined;
-  let counting: ReturnType<typeof setInterval> | undefined;
-  const listen = (message: string) => {
-    const other = parsePong(message, answers++);
-    if (isPortalock(other)) return;
-    if (other.role === "shared") sharing.add(other.id);
+  let recount: ReturnType<typeof setInterval> | undefined;
+  const onReply = (message: string) => {
+    const peer = parsePong(message, replies++);
+    if (isPortalock(peer)) return;
+    if (peer.role === "shared") sharing.add(peer.id);
     else refused = true;
     if (refused || sharing.size === expected) settle();
   };
-  const subscribed = redis.subscribe([replyTo], listen);
+  const subscribed = client.subscribe([replyTo], onReply);
   try {
-    const asked = connection.run(PING_SCRIPT, [keys.key], [
-      keys.shared!,
+    const pinged = connection.run(PING_SCRIPT, [key], [
+      shared,
       pingMessage(replyTo),
     ]);
-    [expected] = await Promise.all([asked as Promise<number>, subscribed]);
+    [expected] = await Promise.all([pinged as Promise<number>, subscribed]);
     if (!refused && sharing.size < expected) {
       const before = expected;
       await new Promise<void>((resolve) => {
         settle = resolve;
         cancelled.then(resolve);
         timer = setTimeout(resolve, Math.min(timeout, MAX_TIMER_MS));
-        counting = setInterval(async () => {
-          const count = await countPythonPeers(redis, keys).catch(() => before);
+        recount = setInterval(async () => {
+          const count = await countPythonPeers(client, keys)
+            .catch(() => before);
           if (count !== before) resolve();
         }, RECOUNT_MS);
       });
@@ -72,7 +87,7 @@ export async function allPeersShared(
     return !refused && sharing.size === expected ? expected : undefined;
   } finally {
     clearTimeout(timer);
-    clearInterval(counting);
-    redis.unsubscribe([replyTo], listen).catch(() => {});
+    clearInterval(recount);
+    client.unsubscribe([replyTo], onReply).catch(() => {});
   }
 }

@@ -1,23 +1,26 @@
-/** When a waiter looks for a lock that nobody will hand to it. */
+/** When a waiter polls a lock that a Python client releases silently. */
 
 import { now } from "../../wait/deadline.ts";
 
-/** The first pause after a foreigner's question, in milliseconds. */
+/** The first delay after a Python client's ping, in milliseconds. */
 const MIN_DELAY_MS = 5;
 
-/** The longest one while a foreigner that asked may still leave. */
+/** The longest delay while a client that sent a ping may unsubscribe. */
 const MAX_DELAY_MS = 40;
 
-/** Timers, and the look itself, are seldom later than that, in milliseconds. */
+/** Timers and the poll itself are seldom later than this, in milliseconds. */
 const TIMER_SLACK_MS = 5;
 
-/** Python's own patience, and its pause, after which it has asked again. */
+/** Python waits and pauses for less than this before it sends its next ping. */
 const RETRY_WINDOW_MS = 2000;
 
 /**
- * A foreigner that asked and was refused leaves without a word, and is back
- * some milliseconds later. Until then somebody has to look, and not always at
- * the same moment after a question: its turns could keep step with ours.
+ * The times at which one waiter polls.
+ *
+ * A Python client that pinged and was refused unsubscribes without a message,
+ * and subscribes again some milliseconds later. Until then the waiter has to
+ * poll. The delay after a ping is random, because otherwise the polls could
+ * always fall into the time in which the Python client is subscribed.
  */
 export class PollSchedule {
   readonly #maxDelay: number;
@@ -25,19 +28,24 @@ export class PollSchedule {
   #due: number;
   #retryUntil = 0;
 
-  /** `longest` is the pause while there are no questions, lateness included. */
+  /**
+   * Creates a schedule.
+   *
+   * @param longest The delay between polls when no client sends pings, in
+   * milliseconds, with the lateness of timers included.
+   */
   constructor(longest: number) {
     this.#maxDelay = this.#delay = longest -
       Math.min(TIMER_SLACK_MS, longest / 20);
     this.#due = now() + this.#maxDelay;
   }
 
-  /** For how long to wait before looking, in milliseconds. */
+  /** The time until the next poll, in milliseconds. */
   get remaining(): number {
     return Math.max(0, this.#due - now());
   }
 
-  /** It has looked in vain. */
+  /** Schedules the next poll, after one that failed. */
   onPoll(): void {
     const quick = now() < this.#retryUntil;
     const next = Math.min(this.#delay * 2, quick ? MAX_DELAY_MS : Infinity);
@@ -47,16 +55,17 @@ export class PollSchedule {
   }
 
   /**
-   * A foreigner asked. However many ask, the next look is never put off.
+   * Polls soon, because a Python client sent a ping. Further pings never
+   * postpone the next poll.
    *
-   * @returns Whether it is sooner than it was to be.
+   * @returns Whether the next poll is sooner than before.
    */
   onPing(): boolean {
-    const at = now();
-    this.#retryUntil = at + RETRY_WINDOW_MS;
+    const time = now();
+    this.#retryUntil = time + RETRY_WINDOW_MS;
     this.#delay = Math.min(MIN_DELAY_MS, this.#maxDelay);
-    if (this.#due <= at + this.#delay) return false;
-    this.#due = at + this.#delay;
+    if (this.#due <= time + this.#delay) return false;
+    this.#due = time + this.#delay;
     return true;
   }
 }

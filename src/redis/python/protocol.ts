@@ -1,31 +1,32 @@
-/** What Python's portalocker says on a channel, read and written. */
+/** The messages of Python's portalocker, written and parsed. */
 
-/** How a session takes part in a lock, as Python calls it. */
+/** How a client takes part in a lock, in Python's words. */
 export type Role = "exclusive" | "shared" | "pending";
 
-/** What a participant answers. */
+/** A client that replied to a ping. */
 export interface Peer {
   readonly id: string;
   readonly role: Role;
 }
 
-/** The version of the records; others count as exclusive. */
+/** The version of the replies. Replies of other versions count as exclusive. */
 const PROTOCOL = 1;
 
-/** The question who is there, to be answered on a channel of its own. */
+/** Returns a ping, which all subscribers answer on the channel `replyTo`. */
 export function pingMessage(replyTo: string): string {
   return JSON.stringify({ message: "ping", response_channel: replyTo });
 }
 
-/** Where to answer a message, if it is a question. */
+/** Returns the channel for the reply to a message, if the message is a ping. */
 export function replyChannel(message: string): string | undefined {
   const channel = parseJson(message)?.response_channel;
   return typeof channel === "string" && channel !== "" ? channel : undefined;
 }
 
 /**
- * The answer of a session. `!` sorts before all that Python's identifiers can
- * begin with, so nobody is elected before a session that is pending.
+ * Returns the reply of a connection to a ping. `!` sorts before every
+ * hexadecimal digit, with which Python's identifiers begin. So Python never
+ * elects one of its clients before a connection that is pending.
  */
 export function pongMessage(connectionId: string, mode: Role): string {
   return JSON.stringify({
@@ -35,14 +36,15 @@ export function pongMessage(connectionId: string, mode: Role): string {
   });
 }
 
-/** Whether an answer is a session's. */
+/** Whether a reply came from this package, not from Python's. */
 export function isPortalock({ id }: Peer): boolean {
   return id.startsWith("!");
 }
 
 /**
- * Reads an answer. What is none of this version's is an exclusive holder,
- * whose identifier is made up from `number`.
+ * Parses a reply to a ping. A reply of another version, or one that cannot be
+ * parsed, counts as an exclusive holder, whose identifier is made from
+ * `number`.
  */
 export function parsePong(message: string, number: number): Peer {
   const { holder_id: id, mode, protocol } = parseJson(message) ?? {};

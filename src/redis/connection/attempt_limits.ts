@@ -1,0 +1,59 @@
+/** How long one attempt to acquire a lock waits, and for what. */
+
+import { now } from "../../wait/deadline.ts";
+import type { Deadline } from "../../wait/deadline.ts";
+import { ReplyTimeout } from "../protocol/errors.ts";
+
+/** The limits of one acquisition, from its start. */
+export class AttemptLimits {
+  readonly deadline: Deadline;
+  /** How long the server may be silent, in milliseconds. */
+  readonly unavailableTimeout: number;
+  /** Whether to wait for other holders, not only for the server. */
+  readonly canWait: boolean;
+
+  /** Creates the limits. Whether there is time to wait is decided now. */
+  constructor(deadline: Deadline, unavailableTimeout: number) {
+    this.deadline = deadline;
+    this.unavailableTimeout = unavailableTimeout;
+    this.canWait = deadline.remaining > 0;
+  }
+
+  /** How long the server may be silent from now on, in milliseconds. */
+  get replyTimeout(): number {
+    return this.canWait
+      ? Math.min(this.deadline.remaining, this.unavailableTimeout)
+      : this.unavailableTimeout;
+  }
+
+  /** How long all steps on the server may take from now on, in milliseconds. */
+  get stepTimeout(): number {
+    return this.canWait ? this.deadline.remaining : this.unavailableTimeout;
+  }
+}
+
+/**
+ * Waits for something that cannot be cancelled.
+ *
+ * @param deadline The deadline of the acquisition, which may be cancelled.
+ * @param end The time until which to wait, by `now`.
+ * @param work What to wait for. Its result may be ignored.
+ * @param state What the error says if the time is over.
+ * @throws {ReplyTimeout} If `work` has not settled by then.
+ * @throws What `work` or {@linkcode Deadline.sleepUntilWoken} throws.
+ */
+export async function withDeadline<T>(
+  deadline: Deadline,
+  end: number,
+  work: Promise<T>,
+  state = "the server does not answer",
+): Promise<T> {
+  // It may reject after this function has given up.
+  work.catch(() => {});
+  const settled = await deadline.sleepUntilWoken(end - now(), (wake) => {
+    work.then(wake, wake);
+    return () => {};
+  });
+  if (!settled) throw new ReplyTimeout(state);
+  return await work;
+}

@@ -1,0 +1,91 @@
+/** The errors of servers and connections, and what the caller can do. */
+
+import { errorCode } from "../../../ffi/types.ts";
+import { LockException } from "../../core/errors.ts";
+
+/** Error codes of servers that are starting, moving or failing over. */
+const RETRYABLE = [
+  "ASK",
+  "CLUSTERDOWN",
+  "LOADING",
+  "MASTERDOWN",
+  "MOVED",
+  "READONLY",
+  "TRYAGAIN",
+];
+
+/** The message for servers and proxies without RESP3. */
+export const NO_RESP3 =
+  "the server, or a proxy before it, does not support RESP3; use Redis 6 " +
+  "or newer";
+
+/** What to do about an error code of the server. */
+const HINTS: Record<string, string> = {
+  BUSY: "a script blocks the server; end it with SCRIPT KILL",
+  CROSSSLOT:
+    "the server is part of a cluster; pass a client from createCluster",
+  LOADING: "the server is still loading its data",
+  MISCONF: "the server refuses writes; see its log",
+  MOVED: "the server is part of a cluster; pass a client from createCluster",
+  NOAUTH: "pass a password",
+  NOPERM: "the user needs the commands and channels listed in docs/redis.md",
+  NOPROTO: NO_RESP3,
+  NOSCRIPT: "the server does not keep scripts",
+  OOM: "the server has reached its memory limit",
+  READONLY: "the server is a replica; connect to its master",
+  WRONGPASS: "the user name or the password is wrong",
+};
+
+/** Returns the word with which a server's error begins, such as `"NOPERM"`. */
+export function replyCode(error: unknown): string | undefined {
+  return /^([A-Z][A-Z]+)( |$)/.exec(errorMessage(error))?.[1];
+}
+
+/** Returns the message of an error, which may be of another realm. */
+function errorMessage(error: unknown): string {
+  const message = (error as { message?: unknown } | null | undefined)?.message;
+  return typeof message === "string" ? message : "";
+}
+
+/** The wait ended before the server replied. */
+export class ReplyTimeout extends Error {}
+
+/** Whether a key is moving, or has moved, to another node of a cluster. */
+export function isRedirect(error: unknown): boolean {
+  return ["ASK", "MOVED", "TRYAGAIN"].includes(replyCode(error) ?? "");
+}
+
+/** Whether a retry may succeed, perhaps on another connection. */
+export function isRetryable(error: unknown): boolean {
+  if (error instanceof LockException) return false;
+  if (error instanceof TypeError || error instanceof RangeError) return false;
+  const code = replyCode(error);
+  return code === undefined || RETRYABLE.includes(code);
+}
+
+/**
+ * Converts an error of the server or of the connection to the one that the
+ * caller gets.
+ *
+ * @param summary The beginning of the message, such as `"Cannot lock jobs"`.
+ * @param error The error to convert, which becomes the `cause`.
+ * @param waited How long the caller waited, in milliseconds.
+ * @returns The error to throw.
+ */
+export function toLockException(
+  summary: string,
+  error: unknown,
+  waited?: number,
+): LockException {
+  const message = errorMessage(error);
+  const code = replyCode(error) ?? errorCode(error);
+  const hint = /^ERR unknown command\W+HELLO\b/i.test(message)
+    ? NO_RESP3
+    : HINTS[code ?? ""];
+  const details = message || code || String(error);
+  return new LockException(
+    `${summary}: ${details}` + (hint === undefined ? "" : ` (${hint})`) +
+      (waited === undefined ? "" : ` (waited ${Math.round(waited)} ms)`),
+    { code, cause: error },
+  );
+}
