@@ -108,7 +108,11 @@ export class AtomicFile extends OpenFile
    */
   async discard(): Promise<void> {
     const drop = () => discardTempFile(this.#pending.tempFile);
-    await this.#inFlight.drainAndClose(DISCARDED, drop).catch(() => {});
+    try {
+      await this.#inFlight.drainAndClose(DISCARDED, drop);
+    } catch {
+      // The next `openAtomic` in this directory removes the file.
+    }
   }
 
   /**
