@@ -355,8 +355,8 @@ export abstract class OpenFile {
    */
   get writable(): WritableStream<Uint8Array> {
     return this.#writable ??= new WritableStream({
-      write: (chunk) =>
-        this.#start(
+      write: async (chunk) =>
+        await this.#start(
           "write",
           (file) => runAsync(writeAll(file, checkBytes("chunk", chunk))),
         ),
@@ -381,13 +381,13 @@ export abstract class OpenFile {
     return atEdge(edge, () => operation(this.#open(verb)));
   }
 
-  /** Runs an operation. The file is not closed before it has finished. */
-  async #start<T>(
+  /** Starts an operation. The file is not closed before it has finished. */
+  #start<T>(
     verb: Verb,
     operation: (file: PlatformFile) => T | Promise<T>,
   ): Promise<T> {
     const file = this.#open(verb);
-    return await this.#init.inFlight.run(() => operation(file));
+    return this.#init.inFlight.run(() => operation(file));
   }
 
   /** Returns the file if it is open and its mode allows the operation. */
