@@ -119,12 +119,12 @@ function isClass(edge: Edge): boolean {
 /** Replaces the frames of an error, unless it belongs to the caller. */
 export function anchor(error: unknown, caller: Caller): unknown {
   if (!isObject(error) || callerErrors.has(error)) return error;
-  const frames = String(caller.stack);
-  const first = frames.search(FIRST_FRAME);
-  // There are no frames if the user set `Error.stackTraceLimit` to 0, or a
-  // `prepareStackTrace` that does not return text.
-  if (first < 0) return error;
   try {
+    const frames = String(caller.stack);
+    const first = frames.search(FIRST_FRAME);
+    // There are none if the user set `Error.stackTraceLimit` to 0, or an
+    // `Error.prepareStackTrace` that does not return text.
+    if (first < 0) return error;
     const { stack } = error;
     keepInCause(error, stack);
     error.stack = headOf(error, stack) + frames.slice(first);

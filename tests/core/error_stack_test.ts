@@ -28,6 +28,7 @@ import {
   writeAtomic,
   writeAtomicSync,
 } from "../../mod.ts";
+import { atEdge } from "../../src/core/stack.ts";
 import type { PlatformFile } from "../../ffi/types.ts";
 import { Unsupported } from "../../ffi/types.ts";
 import {
@@ -39,6 +40,7 @@ import {
 import {
   can,
   folder,
+  self,
   systemError,
   test,
   withFiles,
@@ -1036,4 +1038,86 @@ test("an error of the runtime keeps its class, its fields and its inner frames",
   assert.ok(cause instanceof Error);
   assert.equal(cause.message, error.message);
   assert.match(cause.stack!, /openSync|Deno/);
+});
+
+test("a caller that does not await a promise is in the stack of its error", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.lock");
+  using _held = new Lock(path).acquireSync();
+  let error: unknown;
+  function caller() {
+    const promise = new Lock(path).acquire(SOON);
+    promise.catch((reason) => error = reason);
+    return "not the promise";
+  }
+  caller();
+  while (error === undefined) await delay(5);
+  assert.ok(error instanceof Error);
+  assert.match(
+    error.stack!,
+    /^AlreadyLocked: Cannot lock [^]*?\n {4}at caller /,
+  );
+});
+
+test("a function that returns the call is in the stack, except on Bun, which makes a tail call", async () => {
+  using dir = folder();
+  const lock = new Lock(join(dir.path, "missing", "a.lock"));
+  const calls = [
+    function tail() {
+      return lock.acquireSync();
+    },
+    function tail() {
+      return lock.acquire();
+    },
+  ];
+  for (const call of calls) {
+    const { stack } = await thrownBy(call, undefined) as Error;
+    const first = self.name === "bun" ? "thrownBy" : "tail";
+    const [, line] = stack!.split(/\n {4}at /);
+    assert.match(line, new RegExp(`\\b${first} `));
+  }
+});
+
+test("errors are thrown whatever was done to stacks", async () => {
+  using dir = folder();
+  const lock = new Lock(join(dir.path, "missing", "a.lock"));
+  const call = () => {
+    lock.acquireSync();
+  };
+  const later = async () => {
+    await lock.acquire();
+  };
+  const { stackTraceLimit, prepareStackTrace } = Error;
+  const changes: (() => void)[] = [
+    () => Error.stackTraceLimit = 0,
+    () => Error.stackTraceLimit = undefined as never,
+    () => Error.prepareStackTrace = (error) => `${error}`,
+    () => Error.prepareStackTrace = (_, sites) => sites,
+  ];
+  for (const change of changes) {
+    const errors: unknown[] = [];
+    change();
+    try {
+      errors.push(await thrownBy(call, undefined));
+      errors.push(await thrownBy(later, undefined));
+    } finally {
+      Error.stackTraceLimit = stackTraceLimit;
+      if (prepareStackTrace) Error.prepareStackTrace = prepareStackTrace;
+      else delete (Error as { prepareStackTrace?: unknown }).prepareStackTrace;
+    }
+    for (const error of errors) {
+      assert.equal((error as { code?: string }).code, "ENOENT", String(change));
+    }
+  }
+});
+
+test("an error that is frozen, or not an Error, is thrown as it is", () => {
+  for (const error of [Object.freeze(new Error("frozen")), "text", null]) {
+    const edge = () => {
+      return atEdge(edge, () => {
+        throw error;
+      });
+    };
+    assert.throws(edge, (thrown) => thrown === error);
+  }
 });
