@@ -157,7 +157,10 @@ export function publicFunctions(...modules: object[]): string[] {
     for (const key of Reflect.ownKeys(object)) {
       const { value } = Object.getOwnPropertyDescriptor(object, key)!;
       if (key === "constructor" || typeof value !== "function") continue;
-      const name = typeof key === "symbol" ? `[${key.description}]` : key;
+      const name = typeof key === "symbol"
+        // Node 20 has its own names for those that it polyfills.
+        ? `[${key.description?.replace("nodejs.", "Symbol.")}]`
+        : key;
       names.add(`${prefix}.${name}`);
     }
   };
