@@ -55,7 +55,8 @@ export abstract class LockBase extends Acquirable<LockedFile, AcquireOptions>
   acquireSync(options?: AcquireOptions): LockedFile {
     return atEdge(LockBase.prototype.acquireSync, () => {
       const deadline = this.startDeadline(options);
-      return this.orThrow(runSync(this.attempt(deadline)), deadline);
+      const held = runSync(this.attempt(deadline));
+      return held instanceof Busy ? this.throwBusy(held, deadline) : held;
     });
   }
 

@@ -124,8 +124,13 @@ export class RLock extends LockBase {
   }
 
   /** @ignore */
-  protected override get onlyCounts(): boolean {
-    return this.#target.heldByCaller;
+  protected override startAcquire(
+    options: AcquireOptions | undefined,
+  ): LockedFile | Promise<LockedFile> {
+    // Must not be delayed: meanwhile the outer acquisition might be released.
+    return this.#target.heldByCaller
+      ? this.acquireSync(options)
+      : super.startAcquire(options);
   }
 
   async #runIn<T>(scope: RunScope, run: () => Promise<T>): Promise<T> {

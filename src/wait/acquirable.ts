@@ -4,6 +4,7 @@ import { AlreadyLocked, formatSubject } from "../core/errors.ts";
 import { runAsync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import {
+  abortReason,
   anchor,
   atEdgeAsync,
   callerError,
@@ -61,7 +62,7 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
   acquire(options?: Options): Promise<Held> {
     return atEdgeAsync(
       Acquirable.prototype.acquire,
-      () => this.#acquire(options),
+      () => this.startAcquire(options),
     );
   }
 
@@ -74,7 +75,11 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
    */
   tryAcquire(): Promise<Held | null> {
     return atEdgeAsync(Acquirable.prototype.tryAcquire, () => {
-      const held = this.#start(this.startDeadline(ONE_ATTEMPT));
+      const deadline = this.startDeadline(ONE_ATTEMPT);
+      const turn = yieldToEventLoop(deadline.start);
+      const held = turn
+        ? this.#attemptAfter(turn, deadline)
+        : runAsync(this.attempt(deadline));
       return held instanceof Promise ? held.then(orNull) : orNull(held);
     });
   }
@@ -97,7 +102,7 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
     let held: Held | Promise<Held>;
     try {
       checkFunction("body", body);
-      held = this.#acquire(options);
+      held = this.startAcquire(options);
     } catch (error) {
       return Promise.reject(anchor(error, captureCaller(edge)));
     }
@@ -132,20 +137,30 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
     );
   }
 
-  #acquire(options: Options | undefined): Held | Promise<Held> {
+  /**
+   * @ignore Acquires the lock, for all public methods that wait. Makes the
+   * first attempt before it returns, unless the event loop must run first.
+   */
+  protected startAcquire(options: Options | undefined): Held | Promise<Held> {
     const deadline = this.startDeadline(options);
-    const held = this.#start(deadline);
+    const turn = yieldToEventLoop(deadline.start);
+    const held = turn
+      ? this.#attemptAfter(turn, deadline)
+      : runAsync(this.attempt(deadline));
+    if (held instanceof Busy) this.throwBusy(held, deadline);
     return held instanceof Promise
-      ? held.then((held) => this.orThrow(held, deadline))
-      : this.orThrow(held, deadline);
+      ? held.then((held) =>
+        held instanceof Busy ? this.throwBusy(held, deadline) : held
+      )
+      : held;
   }
 
-  /** Makes the first attempt at once, unless the event loop must run first. */
-  #start(deadline: Deadline): Held | Busy | Promise<Held | Busy> {
-    const turn = this.onlyCounts ? undefined : yieldToEventLoop(deadline.start);
-    return turn
-      ? turn.then(() => runAsync(this.attempt(deadline)))
-      : runAsync(this.attempt(deadline));
+  async #attemptAfter(
+    turn: Promise<void>,
+    deadline: Deadline,
+  ): Promise<Held | Busy> {
+    await turn;
+    return await runAsync(this.attempt(deadline));
   }
 
   /** @ignore {@linkcode Acquirable.release}, for other public methods. */
@@ -194,11 +209,6 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
     }
   }
 
-  /** @ignore Whether `acquire` only counts, and so must not be delayed. */
-  protected get onlyCounts(): boolean {
-    return false;
-  }
-
   /** @ignore Whether `run` can throw after its body. */
   protected get mayThrowAfterBody(): boolean {
     return true;
@@ -229,7 +239,8 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
 
   /** @ignore Acquires the mutex of the tasks, then the lock. */
   protected *attempt(deadline: Deadline): Gen<Held | Busy> {
-    deadline.throwIfAborted();
+    const { signal } = deadline;
+    if (signal?.aborted) throw abortReason(signal);
     const mutex = this.#mutex;
     if (!mutex) return yield* this.acquireTarget(deadline, undefined);
     if (!mutex.tryAcquire() && !(yield* mutex.wait(deadline))) {
@@ -246,12 +257,11 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
     }
   }
 
-  /** @ignore Turns {@linkcode Busy} into the error that the caller gets. */
-  protected orThrow(held: Held | Busy, deadline: Deadline): Held {
-    if (!(held instanceof Busy)) return held;
+  /** @ignore Throws the error that {@linkcode Busy} stands for. */
+  protected throwBusy(busy: Busy, deadline: Deadline): never {
     const { elapsed } = deadline;
     const { name, path } = this.subject();
-    const { reason, holderPid } = held.describe(elapsed);
+    const { reason, holderPid } = busy.describe(elapsed);
     throw new AlreadyLocked(
       `Cannot lock ${formatSubject({ path: name })}: ${reason} ` +
         `(waited ${Math.round(elapsed)} ms)`,

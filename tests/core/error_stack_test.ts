@@ -916,8 +916,9 @@ table.row("updateFile", "RangeError", path, async (path) => {
 const THROW_NOTHING = [
   // Each is a part of a public function of its class.
   "Acquirable.attempt",
-  "Acquirable.orThrow",
   "Acquirable.releaseLatest",
+  "Acquirable.startAcquire",
+  "Acquirable.throwBusy",
   "Acquirable.throwIfLost",
   "LockBase.acquireTarget",
   "LockBase.end",
@@ -926,6 +927,7 @@ const THROW_NOTHING = [
   "LockBase.subject",
   "LockedFile.end",
   "LockedFile.endSync",
+  "RLock.startAcquire",
   // They construct or convert errors.
   "AlreadyExists",
   "AlreadyLocked",
