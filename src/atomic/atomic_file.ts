@@ -17,6 +17,7 @@ import { OpenFile } from "../file/open_file.ts";
 import { checkBytes, encode } from "../file/open_file_arguments.ts";
 import { parseMode } from "../options/open_mode.ts";
 import { checkFunction, filePath } from "../options/validate.ts";
+import { atEdge, atEdgeAsync, runCallback } from "../core/stack.ts";
 import { runAsync, runSync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 
@@ -70,12 +71,14 @@ export class AtomicFile extends OpenFile
    * directory cannot be synced or the file cannot be closed, the file is
    * published nevertheless.
    */
-  async commit(): Promise<void> {
-    this.#throwIf(this.#inFlight.closedReason, "EBADF");
-    await this.#inFlight.drainAndClose(
-      COMMITTED,
-      () => commit(this.#pending, true),
-    );
+  commit(): Promise<void> {
+    return atEdgeAsync(AtomicFile.prototype.commit, () => {
+      this.#throwIf(this.#inFlight.closedReason, "EBADF");
+      return this.#inFlight.drainAndClose(
+        COMMITTED,
+        () => commit(this.#pending, true),
+      );
+    });
   }
 
   /**
@@ -90,14 +93,16 @@ export class AtomicFile extends OpenFile
    * @throws {Error} If a system call fails: the runtime's own error.
    */
   commitSync(): void {
-    this.#throwIf(this.#inFlight.closedReason, "EBADF");
-    if (this.#inFlight.active) {
-      this.#throwIf("operations are pending; await them first", "EBUSY");
-    }
-    this.#inFlight.drainAndCloseSync(
-      COMMITTED,
-      () => commit(this.#pending, true),
-    );
+    return atEdge(AtomicFile.prototype.commitSync, () => {
+      this.#throwIf(this.#inFlight.closedReason, "EBADF");
+      if (this.#inFlight.active) {
+        this.#throwIf("operations are pending; await them first", "EBUSY");
+      }
+      this.#inFlight.drainAndCloseSync(
+        COMMITTED,
+        () => commit(this.#pending, true),
+      );
+    });
   }
 
   /**
@@ -108,7 +113,11 @@ export class AtomicFile extends OpenFile
    */
   async discard(): Promise<void> {
     const drop = () => discardTempFile(this.#pending.tempFile);
-    await this.#inFlight.drainAndClose(DISCARDED, drop).catch(() => {});
+    try {
+      await this.#inFlight.drainAndClose(DISCARDED, drop);
+    } catch {
+      // The next `openAtomic` in this directory removes the file.
+    }
   }
 
   /**
@@ -232,10 +241,18 @@ export function openAtomic<T>(
   options: AtomicOptions | undefined,
   body: (file: AtomicFile) => T | Promise<T>,
 ): Promise<T>;
-export async function openAtomic<T>(
+export function openAtomic<T>(
   path: string | URL,
   options?: AtomicOptions,
   body?: (file: AtomicFile) => T | Promise<T>,
+): Promise<AtomicFile | T> {
+  return atEdgeAsync(openAtomic, () => open(path, options, body));
+}
+
+async function open<T>(
+  path: string | URL,
+  options: AtomicOptions | undefined,
+  body: ((file: AtomicFile) => T | Promise<T>) | undefined,
 ): Promise<AtomicFile | T> {
   const name = filePath(path);
   const settings = resolveAtomicOptions(options);
@@ -245,7 +262,7 @@ export async function openAtomic<T>(
   const file = new AtomicFile(name, pending, inFlight);
   if (body === undefined) return file;
   try {
-    const result = await body(file);
+    const result = await runCallback(() => body(file));
     if (inFlight.closedReason === undefined) await file.commit();
     return result;
   } finally {
@@ -280,12 +297,15 @@ export async function openAtomic<T>(
  * keeps its old content, except if syncing the directory or closing the file
  * fails.
  */
-export async function writeAtomic(
+export function writeAtomic(
   path: string | URL,
   data: Uint8Array | string,
   options?: AtomicOptions,
 ): Promise<void> {
-  await runAsync(write(path, data, options));
+  return atEdgeAsync(
+    writeAtomic,
+    () => runAsync(write(path, data, options)),
+  );
 }
 
 /**
@@ -311,7 +331,10 @@ export function writeAtomicSync(
   data: Uint8Array | string,
   options?: AtomicOptions,
 ): void {
-  runSync(write(path, data, options));
+  return atEdge(
+    writeAtomicSync,
+    () => runSync(write(path, data, options)),
+  );
 }
 
 function* write(

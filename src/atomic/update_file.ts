@@ -41,6 +41,7 @@ import {
 } from "../options/validate.ts";
 import type { AcquireOptions } from "../options/acquire_options.ts";
 import { parseMode } from "../options/open_mode.ts";
+import { atEdgeAsync, runCallback } from "../core/stack.ts";
 import { op, runAsync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 
@@ -144,10 +145,18 @@ export function updateFile(
   change: (content: Uint8Array) => Uint8Array | Promise<Uint8Array>,
   options: UpdateOptions & { encoding: null },
 ): Promise<void>;
-export async function updateFile(
+export function updateFile(
   path: string | URL,
   change: (content: never) => unknown,
   options: UpdateOptions = {},
+): Promise<void> {
+  return atEdgeAsync(updateFile, () => update(path, change, options));
+}
+
+async function update(
+  path: string | URL,
+  change: (content: never) => unknown,
+  options: UpdateOptions,
 ): Promise<void> {
   const name = filePath(path);
   rejectUnknownOptions(options, UPDATE_OPTIONS);
@@ -172,7 +181,7 @@ export async function updateFile(
   await withFileLock(`${target}.lock`, acquire, async () => {
     const bytes = await runAsync(readContent(target));
     const old = text ? decodeUtf8(name, bytes) : bytes;
-    const next = await change(old as never);
+    const next = await runCallback(() => change(old as never));
     checkContent(next, text);
     // `change` may have modified the bytes and returned the same array.
     if (!text || next !== old) await writeAtomic(target, next, writing);
@@ -189,7 +198,12 @@ async function withFileLock(
   activeLocks.set(path, active);
   active.users++;
   try {
-    await active.lock.run(body, options);
+    const file = await active.lock.acquire(options);
+    try {
+      await body();
+    } finally {
+      await file.close();
+    }
   } finally {
     if (--active.users === 0) activeLocks.delete(path);
   }

@@ -40,21 +40,50 @@ export function* ignoreErrors(gen: Gen<void>): Gen<void> {
   }
 }
 
-/** Runs an operation. Returns to the event loop while a step is pending. */
-export async function runAsync<Result>(gen: Gen<Result>): Promise<Result> {
+/**
+ * Runs an operation. Returns a promise if a step does, and the result itself
+ * if no step has to wait.
+ */
+export function runAsync<Result>(
+  gen: Gen<Result>,
+): Result | Promise<Result> {
   let next = gen.next();
   while (!next.done) {
     let value: unknown;
     try {
       value = next.value.async();
-      if (value instanceof Promise) value = await value;
     } catch (error) {
       next = gen.throw(error);
       continue;
     }
+    if (value instanceof Promise) return finish(gen, value);
     next = gen.next(value);
   }
   return next.value;
+}
+
+/** Runs the rest of an operation, which waits for a step. */
+async function finish<Result>(
+  gen: Gen<Result>,
+  pending: Promise<unknown>,
+): Promise<Result> {
+  let value: unknown = pending;
+  for (;;) {
+    let next;
+    try {
+      if (value instanceof Promise) value = await value;
+      next = gen.next(value);
+    } catch (error) {
+      // A generator that has ended throws this error again.
+      next = gen.throw(error);
+    }
+    if (next.done) return next.value;
+    try {
+      value = next.value.async();
+    } catch (error) {
+      value = Promise.reject(error);
+    }
+  }
 }
 
 /** Runs an operation and blocks the thread until it is done. */

@@ -8,6 +8,7 @@ import { stat } from "node:fs/promises";
 import process from "node:process";
 import { platform } from "../../ffi/mod.ts";
 import type { LockHolder } from "../../ffi/types.ts";
+import { atEdgeAsync } from "./stack.ts";
 import { toOpenError } from "./errors.ts";
 import { filePath } from "../options/validate.ts";
 
@@ -37,14 +38,16 @@ import { filePath } from "../options/validate.ts";
  * @throws {Error} If the file does not exist or cannot be read: the runtime's
  * own error.
  */
-export async function lockHolders(file: string | URL): Promise<LockHolder[]> {
-  const path = filePath(file);
-  await stat(path);
-  try {
-    return platform().holders(path, true);
-  } catch (error) {
-    throw toOpenError({ path }, error);
-  }
+export function lockHolders(file: string | URL): Promise<LockHolder[]> {
+  return atEdgeAsync(lockHolders, async () => {
+    const path = filePath(file);
+    await stat(path);
+    try {
+      return platform().holders(path, true);
+    } catch (error) {
+      throw toOpenError({ path }, error);
+    }
+  });
 }
 
 /** Formats holders for a message: `" by process 4711 (node)"`, or `""`. */

@@ -8,7 +8,7 @@ export class InFlight {
   #count = 0;
   #onEmpty: (() => void) | undefined;
   #closedReason: string | undefined;
-  #closing: Promise<void> | undefined;
+  #closing: Promise<void> | void = undefined;
 
   /** Why no operation may start; `undefined` while the file is open. */
   get closedReason(): string | undefined {
@@ -32,17 +32,20 @@ export class InFlight {
 
   /**
    * Lets no new operation start, waits for those in flight, then closes.
-   * Returns the promise of the first call if it was called before.
+   * Returns a promise if it has to wait, also if it was called before.
    *
    * @param reason The new {@linkcode InFlight.closedReason}.
    * @param close Closes the file.
    */
-  drainAndClose(reason: string, close: () => Gen<void>): Promise<void> {
+  drainAndClose(
+    reason: string,
+    close: () => Gen<void>,
+  ): Promise<void> | void {
     if (this.#closedReason === undefined) {
       this.#closedReason = reason;
       this.#closing = this.#drainAndClose(close);
     }
-    return this.#closing ?? Promise.resolve();
+    return this.#closing;
   }
 
   /**
@@ -51,14 +54,14 @@ export class InFlight {
    */
   drainAndCloseSync(reason: string, close: () => Gen<void>): void {
     if (this.active) {
-      this.drainAndClose(reason, close).catch(() => {});
+      this.drainAndClose(reason, close)?.catch(() => {});
     } else if (this.#closedReason === undefined) {
       this.#closedReason = reason;
       runSync(close());
     }
   }
 
-  #drainAndClose(close: () => Gen<void>): Promise<void> {
+  #drainAndClose(close: () => Gen<void>): Promise<void> | void {
     if (!this.active) return runAsync(close());
     // A thread of the pool would otherwise use a descriptor whose number may
     // belong to another file by then.

@@ -5,6 +5,7 @@ import type { LockFlags } from "../options/flags.ts";
 import { InFlight } from "./in_flight.ts";
 import { OpenFile } from "./open_file.ts";
 import type { AcquireOptions } from "../options/acquire_options.ts";
+import { atEdge, atEdgeAsync } from "../core/stack.ts";
 import { runAsync, runSync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import { Relock } from "./relock.ts";
@@ -106,24 +107,28 @@ export class LockedFile extends OpenFile
    * or an option is out of range.
    * @throws The reason of `signal` if it is aborted.
    */
-  async relock(flags: LockFlags, options?: AcquireOptions): Promise<boolean> {
-    const relock = this.#relocking();
-    try {
-      const change = () => runAsync(relock.relock(flags, options));
-      return await this.#inFlight.run(change);
-    } finally {
-      if (relock.lost) await this.close().catch(() => {});
-    }
+  relock(flags: LockFlags, options?: AcquireOptions): Promise<boolean> {
+    return atEdgeAsync(LockedFile.prototype.relock, async () => {
+      const relock = this.#relocking();
+      try {
+        const change = () => runAsync(relock.relock(flags, options));
+        return await this.#inFlight.run(change);
+      } finally {
+        if (relock.lost) await this.close().catch(() => {});
+      }
+    });
   }
 
   /** {@linkcode LockedFile.relock}, blocking the thread. */
   relockSync(flags: LockFlags, options?: AcquireOptions): boolean {
-    const relock = this.#relocking();
-    try {
-      return runSync(relock.relock(flags, options));
-    } finally {
-      if (relock.lost) this.close().catch(() => {});
-    }
+    return atEdge(LockedFile.prototype.relockSync, () => {
+      const relock = this.#relocking();
+      try {
+        return runSync(relock.relock(flags, options));
+      } finally {
+        if (relock.lost) this.close().catch(() => {});
+      }
+    });
   }
 
   /**
@@ -134,8 +139,7 @@ export class LockedFile extends OpenFile
    * `throwOnReleaseError`. The lock is released anyway.
    */
   close(): Promise<void> {
-    this.#change?.close();
-    return this.#inFlight.drainAndClose(CLOSED, this.#init.release);
+    return atEdgeAsync(LockedFile.prototype.close, () => this.end());
   }
 
   /**
@@ -146,18 +150,32 @@ export class LockedFile extends OpenFile
    * @throws What {@linkcode LockedFile.close} throws.
    */
   closeSync(): void {
-    this.#change?.close();
-    this.#inFlight.drainAndCloseSync(CLOSED, this.#init.release);
+    return atEdge(LockedFile.prototype.closeSync, () => this.endSync());
   }
 
   /** {@linkcode LockedFile.close}. */
   [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
+    return atEdgeAsync(
+      LockedFile.prototype[Symbol.asyncDispose],
+      () => this.end(),
+    );
   }
 
   /** {@linkcode LockedFile.closeSync}. */
   [Symbol.dispose](): void {
-    this.closeSync();
+    return atEdge(LockedFile.prototype[Symbol.dispose], () => this.endSync());
+  }
+
+  /** @ignore {@linkcode LockedFile.close}, for other public methods. */
+  end(): Promise<void> | void {
+    this.#change?.close();
+    return this.#inFlight.drainAndClose(CLOSED, this.#init.release);
+  }
+
+  /** @ignore {@linkcode LockedFile.closeSync}, for other public methods. */
+  endSync(): void {
+    this.#change?.close();
+    this.#inFlight.drainAndCloseSync(CLOSED, this.#init.release);
   }
 
   #relocking(): Relock {

@@ -15,6 +15,8 @@ import {
 } from "./open_file_arguments.ts";
 import type { LockedMode } from "../options/open_mode.ts";
 import { runAsync, runSync } from "../core/gensync.ts";
+import { atEdge, atEdgeAsync } from "../core/stack.ts";
+import type { Edge } from "../core/stack.ts";
 import type { Gen } from "../core/gensync.ts";
 
 /** The size of one read of a stream, unless its reader passes a buffer. */
@@ -72,7 +74,7 @@ export abstract class OpenFile {
    * @throws {TypeError} If `into` is not a `Uint8Array`.
    */
   read(into: Uint8Array): Promise<number | null> {
-    return this.#run("read", async (file) => {
+    return this.#run(OpenFile.prototype.read, "read", async (file) => {
       const count = await file.read(checkBytes("into", into));
       return count === 0 && into.length > 0 ? null : count;
     });
@@ -80,8 +82,10 @@ export abstract class OpenFile {
 
   /** {@linkcode OpenFile.read}, blocking the thread. */
   readSync(into: Uint8Array): number | null {
-    const count = this.#open("read").readSync(checkBytes("into", into));
-    return count === 0 && into.length > 0 ? null : count;
+    return this.#runSync(OpenFile.prototype.readSync, "read", (file) => {
+      const count = file.readSync(checkBytes("into", into));
+      return count === 0 && into.length > 0 ? null : count;
+    });
   }
 
   /**
@@ -93,12 +97,20 @@ export abstract class OpenFile {
    * @throws {TypeError} If `data` is not a `Uint8Array`.
    */
   write(data: Uint8Array): Promise<number> {
-    return this.#run("write", (file) => file.write(checkBytes("data", data)));
+    return this.#run(
+      OpenFile.prototype.write,
+      "write",
+      (file) => file.write(checkBytes("data", data)),
+    );
   }
 
   /** {@linkcode OpenFile.write}, blocking the thread. */
   writeSync(data: Uint8Array): number {
-    return this.#open("write").writeSync(checkBytes("data", data));
+    return this.#runSync(
+      OpenFile.prototype.writeSync,
+      "write",
+      (file) => file.writeSync(checkBytes("data", data)),
+    );
   }
 
   /**
@@ -110,13 +122,20 @@ export abstract class OpenFile {
    * @throws {LockException} If the file is closed or not open for reading.
    */
   readText(): Promise<string> {
-    return this.#run("read", () => runAsync(this.#readText()));
+    return this.#run(
+      OpenFile.prototype.readText,
+      "read",
+      () => runAsync(this.#readText()),
+    );
   }
 
   /** {@linkcode OpenFile.readText}, blocking the thread. */
   readTextSync(): string {
-    this.#open("read");
-    return runSync(this.#readText());
+    return this.#runSync(
+      OpenFile.prototype.readTextSync,
+      "read",
+      () => runSync(this.#readText()),
+    );
   }
 
   /**
@@ -127,13 +146,20 @@ export abstract class OpenFile {
    * @throws {LockException} If the file is closed or not open for reading.
    */
   readBytes(): Promise<Uint8Array<ArrayBuffer>> {
-    return this.#run("read", () => runAsync(this.#readAll()));
+    return this.#run(
+      OpenFile.prototype.readBytes,
+      "read",
+      () => runAsync(this.#readAll()),
+    );
   }
 
   /** {@linkcode OpenFile.readBytes}, blocking the thread. */
   readBytesSync(): Uint8Array<ArrayBuffer> {
-    this.#open("read");
-    return runSync(this.#readAll());
+    return this.#runSync(
+      OpenFile.prototype.readBytesSync,
+      "read",
+      () => runSync(this.#readAll()),
+    );
   }
 
   /**
@@ -144,12 +170,20 @@ export abstract class OpenFile {
    * @throws {TypeError} If `text` is not a string.
    */
   writeText(text: string): Promise<void> {
-    return this.#run("write", (file) => runAsync(writeAll(file, encode(text))));
+    return this.#run(
+      OpenFile.prototype.writeText,
+      "write",
+      (file) => runAsync(writeAll(file, encode(text))),
+    );
   }
 
   /** {@linkcode OpenFile.writeText}, blocking the thread. */
   writeTextSync(text: string): void {
-    runSync(writeAll(this.#open("write"), encode(text)));
+    return this.#runSync(
+      OpenFile.prototype.writeTextSync,
+      "write",
+      (file) => runSync(writeAll(file, encode(text))),
+    );
   }
 
   /**
@@ -162,12 +196,20 @@ export abstract class OpenFile {
    * @throws {TypeError} If `content` is neither a string nor a `Uint8Array`.
    */
   replaceContents(content: Uint8Array | string): Promise<void> {
-    return this.#run("write", (file) => runAsync(this.#replace(file, content)));
+    return this.#run(
+      OpenFile.prototype.replaceContents,
+      "write",
+      (file) => runAsync(this.#replace(file, content)),
+    );
   }
 
   /** {@linkcode OpenFile.replaceContents}, blocking the thread. */
   replaceContentsSync(content: Uint8Array | string): void {
-    runSync(this.#replace(this.#open("write"), content));
+    return this.#runSync(
+      OpenFile.prototype.replaceContentsSync,
+      "write",
+      (file) => runSync(this.#replace(file, content)),
+    );
   }
 
   /**
@@ -183,7 +225,11 @@ export abstract class OpenFile {
     offset: number | bigint,
     whence: SeekMode = SeekMode.Start,
   ): Promise<number> {
-    return this.#run("seek", (file) => seek(file, offset, whence));
+    return this.#run(
+      OpenFile.prototype.seek,
+      "seek",
+      (file) => seek(file, offset, whence),
+    );
   }
 
   /** {@linkcode OpenFile.seek}. Neither form waits. */
@@ -191,7 +237,11 @@ export abstract class OpenFile {
     offset: number | bigint,
     whence: SeekMode = SeekMode.Start,
   ): number {
-    return seek(this.#open("seek"), offset, whence);
+    return this.#runSync(
+      OpenFile.prototype.seekSync,
+      "seek",
+      (file) => seek(file, offset, whence),
+    );
   }
 
   /**
@@ -203,6 +253,7 @@ export abstract class OpenFile {
    */
   truncate(length: number = 0): Promise<void> {
     return this.#run(
+      OpenFile.prototype.truncate,
       "write",
       (file) => file.truncate(checkOffset("length", length, 0)),
     );
@@ -210,7 +261,11 @@ export abstract class OpenFile {
 
   /** {@linkcode OpenFile.truncate}, blocking the thread. */
   truncateSync(length: number = 0): void {
-    this.#open("write").truncateSync(checkOffset("length", length, 0));
+    return this.#runSync(
+      OpenFile.prototype.truncateSync,
+      "write",
+      (file) => file.truncateSync(checkOffset("length", length, 0)),
+    );
   }
 
   /**
@@ -219,12 +274,20 @@ export abstract class OpenFile {
    * @throws {LockException} If the file is closed.
    */
   sync(): Promise<void> {
-    return this.#run("sync", (file) => file.sync(false));
+    return this.#run(
+      OpenFile.prototype.sync,
+      "sync",
+      (file) => file.sync(false),
+    );
   }
 
   /** {@linkcode OpenFile.sync}, blocking the thread. */
   syncSync(): void {
-    this.#open("sync").syncSync(false);
+    return this.#runSync(
+      OpenFile.prototype.syncSync,
+      "sync",
+      (file) => file.syncSync(false),
+    );
   }
 
   /**
@@ -233,12 +296,20 @@ export abstract class OpenFile {
    * @throws {LockException} If the file is closed.
    */
   syncData(): Promise<void> {
-    return this.#run("sync", (file) => file.sync(true));
+    return this.#run(
+      OpenFile.prototype.syncData,
+      "sync",
+      (file) => file.sync(true),
+    );
   }
 
   /** {@linkcode OpenFile.syncData}, blocking the thread. */
   syncDataSync(): void {
-    this.#open("sync").syncSync(true);
+    return this.#runSync(
+      OpenFile.prototype.syncDataSync,
+      "sync",
+      (file) => file.syncSync(true),
+    );
   }
 
   /**
@@ -247,12 +318,16 @@ export abstract class OpenFile {
    * @throws {LockException} If the file is closed.
    */
   stat(): Promise<FileInfo> {
-    return this.#run("stat", (file) => file.stat());
+    return this.#run(OpenFile.prototype.stat, "stat", (file) => file.stat());
   }
 
   /** {@linkcode OpenFile.stat}, blocking the thread. */
   statSync(): FileInfo {
-    return this.#open("stat").statSync();
+    return this.#runSync(
+      OpenFile.prototype.statSync,
+      "stat",
+      (file) => file.statSync(),
+    );
   }
 
   /**
@@ -280,21 +355,39 @@ export abstract class OpenFile {
    */
   get writable(): WritableStream<Uint8Array> {
     return this.#writable ??= new WritableStream({
-      write: (chunk) =>
-        this.#run(
+      write: async (chunk) =>
+        await this.#start(
           "write",
           (file) => runAsync(writeAll(file, checkBytes("chunk", chunk))),
         ),
     });
   }
 
-  /** Runs an operation. The file is not closed before it has finished. */
-  async #run<T>(
+  /** Runs an operation of the public method `edge`. */
+  #run<T>(
+    edge: Edge,
+    verb: Verb,
+    operation: (file: PlatformFile) => T | Promise<T>,
+  ): Promise<T> {
+    return atEdgeAsync(edge, () => this.#start(verb, operation));
+  }
+
+  /** {@linkcode OpenFile.#run}, blocking the thread. */
+  #runSync<T>(
+    edge: Edge,
+    verb: Verb,
+    operation: (file: PlatformFile) => T,
+  ): T {
+    return atEdge(edge, () => operation(this.#open(verb)));
+  }
+
+  /** Starts an operation. The file is not closed before it has finished. */
+  #start<T>(
     verb: Verb,
     operation: (file: PlatformFile) => T | Promise<T>,
   ): Promise<T> {
     const file = this.#open(verb);
-    return await this.#init.inFlight.run(() => operation(file));
+    return this.#init.inFlight.run(() => operation(file));
   }
 
   /** Returns the file if it is open and its mode allows the operation. */

@@ -97,7 +97,7 @@ export class Relock {
     if (notRelockable !== undefined) {
       throw this.#failure(notRelockable, "ENOTSUP");
     }
-    deadline.signal?.throwIfAborted();
+    deadline.throwIfAborted();
     this.#deadline = deadline;
     const onChanged = this.#held.onRelock?.();
     try {

@@ -3,6 +3,7 @@
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { SlotsTarget } from "../target/slot_target.ts";
+import { atEdge } from "../core/stack.ts";
 import { LockBase } from "./lock_base.ts";
 import { checkMaximum } from "../options/validate.ts";
 import { resolveSemaphoreOptions } from "../options/lock_options.ts";
@@ -55,10 +56,10 @@ export class BoundedSemaphore extends LockBase {
    * @throws {RangeError} If an option or `maximum` is out of range.
    */
   constructor(maximum: number, options?: BoundedSemaphoreOptions) {
-    const { name, directory, filenamePattern, wait, ...settings } =
-      resolveSemaphoreOptions(options);
-    const paths = slotNames(filenamePattern, name, checkMaximum(maximum))
-      .map((slot) => join(directory, slot));
+    const { name, directory, wait, paths, ...settings } = atEdge(
+      BoundedSemaphore,
+      () => resolveSlots(maximum, options),
+    );
     super(new SlotsTarget(join(directory, name), paths, settings), wait);
     this.maximum = maximum;
     this.name = name;
@@ -88,8 +89,23 @@ export class NamedBoundedSemaphore extends BoundedSemaphore {
    * @throws What the constructor of {@linkcode BoundedSemaphore} throws.
    */
   constructor(maximum: number, options?: BoundedSemaphoreOptions) {
-    resolveSemaphoreOptions(options);
-    const name = options?.name ?? `bounded_semaphore.${randomUUID()}`;
-    super(maximum, { ...options, name });
+    const named = atEdge(NamedBoundedSemaphore, () => {
+      resolveSlots(maximum, options);
+      const name = options?.name ?? `bounded_semaphore.${randomUUID()}`;
+      return { ...options, name };
+    });
+    super(maximum, named);
   }
+}
+
+/** Checks the options of a semaphore and names its files. */
+function resolveSlots(
+  maximum: number,
+  options: BoundedSemaphoreOptions | undefined,
+) {
+  const { filenamePattern, ...settings } = resolveSemaphoreOptions(options);
+  const { name, directory } = settings;
+  const paths = slotNames(filenamePattern, name, checkMaximum(maximum))
+    .map((slot) => join(directory, slot));
+  return { ...settings, paths };
 }

@@ -3,6 +3,7 @@
 import { FileTarget } from "../target/file_target.ts";
 import { FifoMutex } from "../wait/fifo_mutex.ts";
 import { LockBase } from "./lock_base.ts";
+import { atEdge } from "../core/stack.ts";
 import { filePath } from "../options/validate.ts";
 import { resolveLockOptions } from "../options/lock_options.ts";
 import type { LockOptions } from "../options/lock_options.ts";
@@ -75,8 +76,9 @@ export class Lock extends LockBase {
    * that truncates the file is combined with `LOCK_SH`.
    */
   constructor(path: string | URL, options?: LockOptions) {
-    const name = filePath(path);
-    const settings = resolveLockOptions(options);
+    const { name, settings } = atEdge(Lock, () => {
+      return { name: filePath(path), settings: resolveLockOptions(options) };
+    });
     super(new FileTarget(name, settings), settings.wait, new FifoMutex());
     this.path = name;
   }

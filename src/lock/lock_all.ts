@@ -5,6 +5,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { inspect } from "node:util";
 import { FileTarget } from "../target/file_target.ts";
 import { aggregateReleaseErrors } from "../core/errors.ts";
+import { atEdge, atEdgeAsync, callerError } from "../core/stack.ts";
 import { LockBase } from "./lock_base.ts";
 import { closeAll, closeAllSync } from "../file/locked_file.ts";
 import type { LockedFile } from "../file/locked_file.ts";
@@ -48,8 +49,8 @@ export class LockedFiles
    * @throws {AggregateError} If the system refuses and the locks were made with
    * `throwOnReleaseError`. The locks are released anyway.
    */
-  async close(): Promise<void> {
-    throwAll(await closeAll(new Set(this.#files)));
+  close(): Promise<void> {
+    return atEdgeAsync(LockedFiles.prototype.close, () => this.#close());
   }
 
   /**
@@ -58,17 +59,31 @@ export class LockedFiles
    * @throws What {@linkcode LockedFiles.close} throws.
    */
   closeSync(): void {
-    throwAll(closeAllSync(new Set(this.#files)));
+    return atEdge(LockedFiles.prototype.closeSync, () => this.#closeSync());
   }
 
   /** {@linkcode LockedFiles.close}. */
   [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
+    return atEdgeAsync(
+      LockedFiles.prototype[Symbol.asyncDispose],
+      () => this.#close(),
+    );
   }
 
   /** {@linkcode LockedFiles.closeSync}. */
   [Symbol.dispose](): void {
-    this.closeSync();
+    return atEdge(
+      LockedFiles.prototype[Symbol.dispose],
+      () => this.#closeSync(),
+    );
+  }
+
+  async #close(): Promise<void> {
+    throwAll(await closeAll(new Set(this.#files)));
+  }
+
+  #closeSync(): void {
+    throwAll(closeAllSync(new Set(this.#files)));
   }
 }
 
@@ -102,12 +117,19 @@ export class LockedFiles
  * @throws {RangeError} If an option or a path is out of range.
  * @throws What {@linkcode Lock.acquire} throws.
  */
-export async function lockAll(
+export function lockAll(
   paths: Iterable<string | URL>,
   options?: LockOptions,
 ): Promise<LockedFiles> {
+  return atEdgeAsync(lockAll, () => lockPaths(paths, options));
+}
+
+async function lockPaths(
+  paths: Iterable<string | URL>,
+  options: LockOptions | undefined,
+): Promise<LockedFiles> {
   const settings = resolveLockOptions(options);
-  const names = pathList(paths);
+  const names = pathList(paths).map((path) => filePath(path));
   const real = names.map(realPath);
   const end = now() + settings.wait.timeout;
   const held = new Map<string, LockedFile>();
@@ -135,13 +157,19 @@ class MemberLock extends LockBase {
   }
 }
 
-function pathList(paths: Iterable<string | URL>): string[] {
+function pathList(paths: Iterable<string | URL>): (string | URL)[] {
   const several = typeof paths === "object" && paths !== null &&
     Symbol.iterator in paths;
-  if (several) return Array.from(paths, (path) => filePath(path));
-  throw new TypeError(
-    `paths must be an iterable of paths, not ${inspect(paths)}`,
-  );
+  if (!several) {
+    throw new TypeError(
+      `paths must be an iterable of paths, not ${inspect(paths)}`,
+    );
+  }
+  try {
+    return [...paths];
+  } catch (error) {
+    throw callerError(error);
+  }
 }
 
 /** Returns the order in which every process locks the files. */

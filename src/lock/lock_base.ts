@@ -5,6 +5,7 @@ import { hasSubscribers, publish } from "../core/diagnostics.ts";
 import { aggregateReleaseErrors } from "../core/errors.ts";
 import { runSync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
+import { atEdge, atEdgeAsync } from "../core/stack.ts";
 import { releaseWhenCollected, untrack } from "../core/leak_guard.ts";
 import type { HeldLock } from "../file/held_file.ts";
 import { closeAll, closeAllSync, LockedFile } from "../file/locked_file.ts";
@@ -52,8 +53,11 @@ export abstract class LockBase extends Acquirable<LockedFile, AcquireOptions>
    * @throws What {@linkcode Acquirable.acquire} throws.
    */
   acquireSync(options?: AcquireOptions): LockedFile {
-    const deadline = this.startDeadline(options);
-    return this.orThrow(runSync(this.attempt(deadline)), deadline);
+    return atEdge(LockBase.prototype.acquireSync, () => {
+      const deadline = this.startDeadline(options);
+      const held = runSync(this.attempt(deadline));
+      return held instanceof Busy ? this.throwBusy(held, deadline) : held;
+    });
   }
 
   /**
@@ -63,8 +67,10 @@ export abstract class LockBase extends Acquirable<LockedFile, AcquireOptions>
    * @throws What {@linkcode Acquirable.tryAcquire} throws.
    */
   tryAcquireSync(): LockedFile | null {
-    const held = runSync(this.attempt(this.startDeadline(ONE_ATTEMPT)));
-    return held instanceof Busy ? null : held;
+    return atEdge(LockBase.prototype.tryAcquireSync, () => {
+      const held = runSync(this.attempt(this.startDeadline(ONE_ATTEMPT)));
+      return held instanceof Busy ? null : held;
+    });
   }
 
   /**
@@ -73,17 +79,26 @@ export abstract class LockBase extends Acquirable<LockedFile, AcquireOptions>
    * @throws What {@linkcode Acquirable.release} throws.
    */
   releaseSync(): void {
-    this.latest()?.closeSync();
+    return atEdge(
+      LockBase.prototype.releaseSync,
+      () => this.latest()?.endSync(),
+    );
   }
 
   /** Releases everything that this object holds. */
-  override async [Symbol.asyncDispose](): Promise<void> {
-    throwAny(await closeAll(this.held));
+  override [Symbol.asyncDispose](): Promise<void> {
+    return atEdgeAsync(
+      LockBase.prototype[Symbol.asyncDispose],
+      async () => throwAny(await closeAll(this.held)),
+    );
   }
 
   /** Releases everything that this object holds. */
   [Symbol.dispose](): void {
-    throwAny(closeAllSync(this.held));
+    return atEdge(
+      LockBase.prototype[Symbol.dispose],
+      () => throwAny(closeAllSync(this.held)),
+    );
   }
 
   /** @ignore */
@@ -92,8 +107,13 @@ export abstract class LockBase extends Acquirable<LockedFile, AcquireOptions>
   }
 
   /** @ignore */
-  protected override end(file: LockedFile): Promise<void> {
-    return file.close();
+  protected override end(file: LockedFile): Promise<void> | void {
+    return file.end();
+  }
+
+  /** @ignore */
+  protected override get mayThrowAfterBody(): boolean {
+    return this.#target.throwOnReleaseError;
   }
 
   /** @ignore */

@@ -19,6 +19,8 @@ import {
   resolveAcquireOptions,
   WAIT_FOREVER,
 } from "../options/acquire_options.ts";
+import { abortReason, atEdge, atEdgeAsync } from "../core/stack.ts";
+import type { Gen } from "../core/gensync.ts";
 import { runAsync } from "../core/gensync.ts";
 import { findWaitQueue } from "../wait/wait_queue.ts";
 import { Deadline, now } from "../wait/deadline.ts";
@@ -61,15 +63,23 @@ import { lockBeforeDeadline } from "../wait/wait_loop.ts";
  * @throws {RangeError} If an argument is out of range.
  * @throws The reason of `signal` if it is aborted.
  */
-export async function lock(
+export function lock(
   file: FileArgument,
   flags: LockFlags,
   options?: { signal?: AbortSignal },
 ): Promise<void> {
+  return atEdgeAsync(lock, () => runAsync(lockFile(file, flags, options)));
+}
+
+function* lockFile(
+  file: FileArgument,
+  flags: LockFlags,
+  options: { signal?: AbortSignal } | undefined,
+): Gen<void> {
   const { kind, blocking } = parseFlags(flags);
   if (options) rejectUnknownOptions(options, ["signal"]);
   const settings = resolveAcquireOptions(options, WAIT_FOREVER);
-  settings.signal?.throwIfAborted();
+  if (settings.signal?.aborted) throw abortReason(settings.signal);
   const target = lockable(file);
   if (kind === "unlock") return unlockFd(target);
   const exclusive = kind === "exclusive";
@@ -79,7 +89,7 @@ export async function lock(
   let locked: boolean;
   try {
     locked = blocking && tryConvert(target, exclusive) ||
-      await runAsync(lockBeforeDeadline(target, { exclusive, deadline }));
+      (yield* lockBeforeDeadline(target, { exclusive, deadline }));
   } catch (error) {
     throw toLockError("lock", target, error, deadline);
   }
@@ -96,6 +106,10 @@ export async function lock(
  * @throws What {@linkcode lock} throws.
  */
 export function lockSync(file: FileArgument, flags: LockFlags): void {
+  return atEdge(lockSync, () => lockFileSync(file, flags));
+}
+
+function lockFileSync(file: FileArgument, flags: LockFlags): void {
   const { kind, blocking } = parseFlags(flags);
   const target = lockable(file);
   if (kind === "unlock") return unlockFd(target);
@@ -121,7 +135,7 @@ export function lockSync(file: FileArgument, flags: LockFlags): void {
  * @throws {TypeError} If `file` is of the wrong type.
  */
 export function unlock(file: FileArgument): void {
-  unlockFd(lockable(file));
+  return atEdge(unlock, () => unlockFd(lockable(file)));
 }
 
 /**

@@ -4,6 +4,7 @@ import { FifoMutex } from "../wait/fifo_mutex.ts";
 import { PidFileTarget } from "../target/pid_file_target.ts";
 import { readPid, readPidSync } from "../target/pid_record.ts";
 import { LockBase } from "./lock_base.ts";
+import { atEdge, atEdgeAsync } from "../core/stack.ts";
 import { filePath } from "../options/validate.ts";
 import { resolvePidOptions } from "../options/lock_options.ts";
 import type { TemporaryFileLockOptions } from "../options/lock_options.ts";
@@ -55,8 +56,9 @@ export class PidFileLock extends LockBase {
    * contains `LOCK_SH`.
    */
   constructor(path: string | URL = ".pid", options?: TemporaryFileLockOptions) {
-    const name = filePath(path);
-    const settings = resolvePidOptions(options);
+    const { name, settings } = atEdge(PidFileLock, () => {
+      return { name: filePath(path), settings: resolvePidOptions(options) };
+    });
     super(new PidFileTarget(name, settings), settings.wait, new FifoMutex());
     this.path = name;
   }
@@ -68,8 +70,11 @@ export class PidFileLock extends LockBase {
    * content. The process may be dead: only the lock says which process runs.
    * @throws The runtime's own error if the file cannot be read.
    */
-  async readPid(): Promise<number | null> {
-    return await readPid(this.path);
+  readPid(): Promise<number | null> {
+    return atEdgeAsync(
+      PidFileLock.prototype.readPid,
+      () => readPid(this.path),
+    );
   }
 
   /**
@@ -79,6 +84,9 @@ export class PidFileLock extends LockBase {
    * @throws What {@linkcode PidFileLock.readPid} throws.
    */
   readPidSync(): number | null {
-    return readPidSync(this.path);
+    return atEdge(
+      PidFileLock.prototype.readPidSync,
+      () => readPidSync(this.path),
+    );
   }
 }

@@ -3,6 +3,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { FileTarget } from "../target/file_target.ts";
 import { Reentrant, RunScope } from "../target/reentrant.ts";
+import { atEdge, atEdgeAsync } from "../core/stack.ts";
 import { formatSubject, LockException } from "../core/errors.ts";
 import { LockBase } from "./lock_base.ts";
 import type { LockedFile } from "../file/locked_file.ts";
@@ -56,8 +57,9 @@ export class RLock extends LockBase {
    * @throws {RangeError} If an option or the path is out of range.
    */
   constructor(path: string | URL, options?: LockOptions) {
-    const name = filePath(path);
-    const settings = resolveLockOptions(options);
+    const { name, settings } = atEdge(RLock, () => {
+      return { name: filePath(path), settings: resolveLockOptions(options) };
+    });
     const scope = new AsyncLocalStorage<RunScope>();
     const enteringScope = () => {
       const current = scope.getStore();
@@ -71,20 +73,6 @@ export class RLock extends LockBase {
   }
 
   /**
-   * Acquires the lock. Waits if another holder has it. If this object holds the
-   * lock already, it is counted before `acquire` returns its promise.
-   *
-   * @param options Options that differ from those of the lock.
-   * @returns The open, locked file. Closing it releases this acquisition.
-   * @throws What {@linkcode Lock.acquire} throws.
-   */
-  override async acquire(options?: AcquireOptions): Promise<LockedFile> {
-    return this.#target.heldByCaller
-      ? this.acquireSync(options)
-      : await super.acquire(options);
-  }
-
-  /**
    * Acquires the lock, runs a function and releases the lock. Inside another
    * `run` of the same task, the function starts at once. If that `run` ends
    * first, the lock is held until this one ends too.
@@ -94,18 +82,20 @@ export class RLock extends LockBase {
    * @returns The result of the function.
    * @throws What {@linkcode Lock.acquire} or the function throws.
    */
-  override async run<T>(
+  override run<T>(
     body: (file: LockedFile) => T | Promise<T>,
     options?: AcquireOptions,
   ): Promise<T> {
-    const outer = this.#scope.getStore();
-    if (outer && outer.runs > 0) {
-      outer.runs++;
-      return await this.#runIn(outer, () => super.run(body, options));
-    }
-    const scope = new RunScope();
-    const enter = () => this.#runIn(scope, () => super.run(body, options));
-    return await this.#scope.run(scope, enter);
+    return atEdgeAsync(RLock.prototype.run, () => {
+      const run = () => super.run(body, options);
+      const outer = this.#scope.getStore();
+      if (outer && outer.runs > 0) {
+        outer.runs++;
+        return this.#runIn(outer, run);
+      }
+      const scope = new RunScope();
+      return this.#scope.run(scope, () => this.#runIn(scope, run));
+    });
   }
 
   /**
@@ -114,9 +104,11 @@ export class RLock extends LockBase {
    * @throws {LockException} If every acquisition is released already, or if the
    * system refuses and the lock was made with `throwOnReleaseError`.
    */
-  override async release(): Promise<void> {
-    this.#checkRelease();
-    await super.release();
+  override release(): Promise<void> {
+    return atEdgeAsync(RLock.prototype.release, () => {
+      this.#checkRelease();
+      return this.releaseLatest();
+    });
   }
 
   /**
@@ -125,8 +117,20 @@ export class RLock extends LockBase {
    * @throws What {@linkcode RLock.release} throws.
    */
   override releaseSync(): void {
-    this.#checkRelease();
-    super.releaseSync();
+    return atEdge(RLock.prototype.releaseSync, () => {
+      this.#checkRelease();
+      super.releaseSync();
+    });
+  }
+
+  /** @ignore */
+  protected override startAcquire(
+    options: AcquireOptions | undefined,
+  ): LockedFile | Promise<LockedFile> {
+    // Must not be delayed: meanwhile the outer acquisition might be released.
+    return this.#target.heldByCaller
+      ? this.acquireSync(options)
+      : super.startAcquire(options);
   }
 
   async #runIn<T>(scope: RunScope, run: () => Promise<T>): Promise<T> {

@@ -3,6 +3,7 @@
 import { FifoMutex } from "../wait/fifo_mutex.ts";
 import { TemporaryFileTarget } from "../target/temporary_file_target.ts";
 import { LockBase } from "./lock_base.ts";
+import { atEdge } from "../core/stack.ts";
 import { filePath } from "../options/validate.ts";
 import { resolveTemporaryOptions } from "../options/lock_options.ts";
 import type { TemporaryFileLockOptions } from "../options/lock_options.ts";
@@ -57,8 +58,12 @@ export class TemporaryFileLock extends LockBase {
     path: string | URL = ".lock",
     options?: TemporaryFileLockOptions,
   ) {
-    const name = filePath(path);
-    const settings = resolveTemporaryOptions(options);
+    const { name, settings } = atEdge(TemporaryFileLock, () => {
+      return {
+        name: filePath(path),
+        settings: resolveTemporaryOptions(options),
+      };
+    });
     const target = new TemporaryFileTarget(name, settings);
     super(target, settings.wait, new FifoMutex());
     this.path = name;

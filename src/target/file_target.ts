@@ -3,6 +3,7 @@
 import { platform } from "../../ffi/mod.ts";
 import type { LockerSettings, PlatformFile } from "../../ffi/types.ts";
 import { toLockError, toOpenError } from "../core/errors.ts";
+import { abortReason } from "../core/stack.ts";
 import { ignoreErrors } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import { describeHolders } from "../core/holders.ts";
@@ -35,6 +36,10 @@ export class FileTarget implements LockTarget {
     this.settings = settings;
   }
 
+  get throwOnReleaseError(): boolean {
+    return this.settings.throwOnReleaseError;
+  }
+
   get files(): readonly string[] {
     return [this.path];
   }
@@ -53,7 +58,7 @@ export class FileTarget implements LockTarget {
   ): Gen<PlatformFile> {
     const { locker } = this;
     const { mode, creationMode } = this.settings;
-    signal?.throwIfAborted();
+    if (signal?.aborted) throw abortReason(signal);
     try {
       const system = platform();
       // Yields the step itself: `op` would add a generator to each acquire.
@@ -192,7 +197,7 @@ function abortable(
   if (!signal) return opening;
   return new Promise((resolve, reject) => {
     const abort = () => {
-      reject(signal.reason);
+      reject(abortReason(signal));
       opening.then(discard).catch(() => {});
     };
     // Removes the listener synchronously: an abort between here and a later

@@ -15,6 +15,8 @@ export interface LockTarget {
   /** The files whose holders {@linkcode AcquireOptions.onWait} reports. */
   readonly files: readonly string[];
   readonly locker: LockerSettings;
+  /** Whether releasing the lock may throw. */
+  readonly throwOnReleaseError: boolean;
   /**
    * Acquires the lock. If it throws, nothing is locked or left open.
    *

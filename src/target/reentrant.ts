@@ -36,6 +36,7 @@ export class Reentrant implements LockTarget {
   readonly exclusive: boolean;
   readonly files: readonly string[];
   readonly locker: LockerSettings;
+  readonly throwOnReleaseError: boolean;
   readonly #target: LockTarget;
   readonly #enteringScope: () => RunScope | undefined;
   /** Held by the task that acquires the target. */
@@ -51,6 +52,7 @@ export class Reentrant implements LockTarget {
     this.exclusive = target.exclusive;
     this.files = target.files;
     this.locker = target.locker;
+    this.throwOnReleaseError = target.throwOnReleaseError;
     this.#target = target;
     this.#enteringScope = enteringScope;
   }

@@ -37,6 +37,7 @@ export class SlotsTarget implements LockTarget {
   readonly exclusive = true;
   readonly files: readonly string[];
   readonly locker: LockerSettings;
+  readonly throwOnReleaseError: boolean;
   readonly #slots: readonly FileTarget[];
   readonly #key: string;
   /** Held by the task that has the files open. */
@@ -51,6 +52,7 @@ export class SlotsTarget implements LockTarget {
     this.path = path;
     this.files = files;
     this.locker = settings.locker;
+    this.throwOnReleaseError = settings.throwOnReleaseError;
     this.#slots = files.map((file) =>
       new SlotTarget(file, { ...settings, mode })
     );

@@ -3,6 +3,14 @@
 import { AlreadyLocked, formatSubject } from "../core/errors.ts";
 import { runAsync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
+import {
+  abortReason,
+  anchor,
+  atEdgeAsync,
+  callerError,
+  captureCaller,
+} from "../core/stack.ts";
+import type { Caller } from "../core/stack.ts";
 import { checkFunction } from "../options/validate.ts";
 import { Busy } from "./busy.ts";
 import type { Deadline } from "./deadline.ts";
@@ -51,10 +59,11 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
    * @throws The runtime's own error if the file cannot be opened, and the
    * reason of `signal` if it is aborted.
    */
-  async acquire(options?: Options): Promise<Held> {
-    const deadline = this.startDeadline(options);
-    await yieldToEventLoop(deadline.start);
-    return this.orThrow(await runAsync(this.attempt(deadline)), deadline);
+  acquire(options?: Options): Promise<Held> {
+    return atEdgeAsync(
+      Acquirable.prototype.acquire,
+      () => this.startAcquire(options),
+    );
   }
 
   /**
@@ -64,11 +73,15 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
    * @throws What {@linkcode Acquirable.acquire} throws, except
    * {@linkcode AlreadyLocked}.
    */
-  async tryAcquire(): Promise<Held | null> {
-    const deadline = this.startDeadline(ONE_ATTEMPT);
-    await yieldToEventLoop(deadline.start);
-    const held = await runAsync(this.attempt(deadline));
-    return held instanceof Busy ? null : held;
+  tryAcquire(): Promise<Held | null> {
+    return atEdgeAsync(Acquirable.prototype.tryAcquire, () => {
+      const deadline = this.startDeadline(ONE_ATTEMPT);
+      const turn = yieldToEventLoop(deadline.start);
+      const held = turn
+        ? this.#attemptAfter(turn, deadline)
+        : runAsync(this.attempt(deadline));
+      return held instanceof Promise ? held.then(orNull) : orNull(held);
+    });
   }
 
   /**
@@ -81,22 +94,23 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
    * @throws {TypeError} If `body` is not a function.
    * @throws What {@linkcode Acquirable.acquire} or the function throws.
    */
-  async run<T>(
+  run<T>(
     body: (held: Held) => T | Promise<T>,
     options?: Options,
   ): Promise<T> {
-    checkFunction("body", body);
-    const held = await this.acquire(options);
-    let result: T;
+    const edge = Acquirable.prototype.run;
+    let held: Held | Promise<Held>;
     try {
-      result = await body(held);
-      this.throwIfLost(held);
+      checkFunction("body", body);
+      held = this.startAcquire(options);
     } catch (error) {
-      await this.end(held).catch(() => {});
-      throw error;
+      return Promise.reject(anchor(error, captureCaller(edge)));
     }
-    await this.end(held);
-    return result;
+    // After the first `await` the caller is no longer on the stack.
+    const caller = held instanceof Promise || this.mayThrowAfterBody
+      ? captureCaller(edge)
+      : undefined;
+    return this.#runWith(held, body, caller);
   }
 
   /**
@@ -106,14 +120,98 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
    * @throws {LockException} If the system refuses to release the lock and the
    * lock was made with `throwOnReleaseError`. The lock is released anyway.
    */
-  async release(): Promise<void> {
-    const latest = this.latest() ?? this.held.at(-1);
-    if (latest !== undefined) await this.end(latest);
+  release(): Promise<void> {
+    return atEdgeAsync(
+      Acquirable.prototype.release,
+      () => this.releaseLatest(),
+    );
   }
 
   /** Releases everything that this object holds. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([...this.held].map((held) => this.end(held)));
+  [Symbol.asyncDispose](): Promise<void> {
+    return atEdgeAsync(
+      Acquirable.prototype[Symbol.asyncDispose],
+      async () => {
+        await Promise.all([...this.held].map((held) => this.end(held)));
+      },
+    );
+  }
+
+  /**
+   * @ignore Acquires the lock, for all public methods that wait. Makes the
+   * first attempt before it returns, unless the event loop must run first.
+   */
+  protected startAcquire(options: Options | undefined): Held | Promise<Held> {
+    const deadline = this.startDeadline(options);
+    const turn = yieldToEventLoop(deadline.start);
+    const held = turn
+      ? this.#attemptAfter(turn, deadline)
+      : runAsync(this.attempt(deadline));
+    if (held instanceof Busy) this.throwBusy(held, deadline);
+    return held instanceof Promise
+      ? held.then((held) =>
+        held instanceof Busy ? this.throwBusy(held, deadline) : held
+      )
+      : held;
+  }
+
+  async #attemptAfter(
+    turn: Promise<void>,
+    deadline: Deadline,
+  ): Promise<Held | Busy> {
+    await turn;
+    return await runAsync(this.attempt(deadline));
+  }
+
+  /** @ignore {@linkcode Acquirable.release}, for other public methods. */
+  protected releaseLatest(): void | Promise<void> {
+    const latest = this.latest() ?? this.held.at(-1);
+    if (latest !== undefined) return this.end(latest);
+  }
+
+  async #runWith<T>(
+    acquired: Held | Promise<Held>,
+    body: (held: Held) => T | Promise<T>,
+    caller: Caller | undefined,
+  ): Promise<T> {
+    try {
+      const held = await acquired;
+      const result = await this.#runBody(held, body);
+      await this.#endUnlessLost(held);
+      return result;
+    } catch (error) {
+      throw caller ? anchor(error, caller) : error;
+    }
+  }
+
+  /** Releases the lock if the body throws. */
+  async #runBody<T>(
+    held: Held,
+    body: (held: Held) => T | Promise<T>,
+  ): Promise<T> {
+    try {
+      return await body(held);
+    } catch (error) {
+      try {
+        await this.end(held);
+      } catch {
+        // The caller gets the error of `body`.
+      }
+      throw callerError(error);
+    }
+  }
+
+  async #endUnlessLost(held: Held): Promise<void> {
+    try {
+      this.throwIfLost(held);
+    } finally {
+      await this.end(held);
+    }
+  }
+
+  /** @ignore Whether `run` can throw after its body. */
+  protected get mayThrowAfterBody(): boolean {
+    return true;
   }
 
   /** @ignore Starts the clock of one acquisition, with checked options. */
@@ -134,14 +232,15 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
   protected abstract latest(): Held | undefined;
 
   /** @ignore Releases one acquisition. */
-  protected abstract end(held: Held): Promise<void>;
+  protected abstract end(held: Held): void | Promise<void>;
 
   /** @ignore Throws if the lock was lost while it was in use. */
   protected throwIfLost(_held: Held): void {}
 
   /** @ignore Acquires the mutex of the tasks, then the lock. */
   protected *attempt(deadline: Deadline): Gen<Held | Busy> {
-    deadline.signal?.throwIfAborted();
+    const { signal } = deadline;
+    if (signal?.aborted) throw abortReason(signal);
     const mutex = this.#mutex;
     if (!mutex) return yield* this.acquireTarget(deadline, undefined);
     if (!mutex.tryAcquire() && !(yield* mutex.wait(deadline))) {
@@ -158,18 +257,21 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
     }
   }
 
-  /** @ignore Turns {@linkcode Busy} into the error that the caller gets. */
-  protected orThrow(held: Held | Busy, deadline: Deadline): Held {
-    if (!(held instanceof Busy)) return held;
+  /** @ignore Throws the error that {@linkcode Busy} stands for. */
+  protected throwBusy(busy: Busy, deadline: Deadline): never {
     const { elapsed } = deadline;
     const { name, path } = this.subject();
-    const { reason, holderPid } = held.describe(elapsed);
+    const { reason, holderPid } = busy.describe(elapsed);
     throw new AlreadyLocked(
       `Cannot lock ${formatSubject({ path: name })}: ${reason} ` +
         `(waited ${Math.round(elapsed)} ms)`,
       { path, waited: elapsed, holderPid },
     );
   }
+}
+
+function orNull<Held>(held: Held | Busy): Held | null {
+  return held instanceof Busy ? null : held;
 }
 
 /** Made here so that a held lock does not keep the lock object reachable. */

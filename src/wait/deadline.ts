@@ -1,5 +1,6 @@
 /** How long one acquisition may wait, and what ends the wait early. */
 
+import { abortReason, callerError } from "../core/stack.ts";
 import type { WaitSettings } from "../options/acquire_options.ts";
 
 /** The longest delay that `setTimeout` accepts, in milliseconds. */
@@ -50,6 +51,12 @@ export class Deadline {
     this.#onWait = callbacks.onWait;
   }
 
+  /** Throws the reason of the signal if it is aborted. */
+  throwIfAborted(): void {
+    const { signal } = this;
+    if (signal?.aborted) throw abortReason(signal);
+  }
+
   /** The time since the start, in milliseconds. */
   get elapsed(): number {
     return now() - this.start;
@@ -80,7 +87,7 @@ export class Deadline {
     try {
       onWait(elapsed);
     } catch (error) {
-      this.#cancelled = { error };
+      this.#cancelled = { error: callerError(error) };
     }
     // `onWait` may also have called `cancel`.
     if (this.#cancelled) throw this.#cancelled.error;
@@ -115,7 +122,7 @@ export class Deadline {
     subscribe: (wake: () => void) => () => void,
   ): Promise<boolean> {
     const { signal } = this;
-    if (signal?.aborted) return Promise.reject(signal.reason);
+    if (signal?.aborted) return Promise.reject(abortReason(signal));
     if (this.#cancelled) return Promise.reject(this.#cancelled.error);
     const end = now() + milliseconds;
     return new Promise((resolve, reject) => {
@@ -136,7 +143,7 @@ export class Deadline {
         cleanUp();
         reject(reason);
       };
-      const abort = () => fail(signal?.reason);
+      const abort = () => fail(signal && abortReason(signal));
       const onTimer = () => {
         try {
           this.notifyIfDue();

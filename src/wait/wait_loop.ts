@@ -140,7 +140,7 @@ function* retryUntilLocked(
 ): Gen<boolean> {
   for (let delays = backoff(deadline);;) {
     const { wakeups } = queue;
-    deadline.signal?.throwIfAborted();
+    deadline.throwIfAborted();
     if (wakeups !== knownHeldAt && file.tryLock(exclusive)) return true;
     knownHeldAt = -1;
     deadline.notifyIfDue();

@@ -101,7 +101,7 @@ test("waitFor() leaves no listener and no timer behind", async () => {
     assert.equal(listeners.left(), 0);
     const before = timers.left();
     const abort = () => (queueMicrotask(() => controller.abort("now")), false);
-    const ended = runAsync(waiting(abort, { signal }));
+    const ended = async () => await runAsync(waiting(abort, { signal }));
     await assert.rejects(ended, (reason) => reason === "now");
     assert.equal(timers.left(), before, "an aborted pause has no timer");
   } finally {
@@ -115,7 +115,7 @@ test("waitFor() ends when the signal is aborted during an attempt", async () => 
   const { signal } = controller;
   let attempts = 0;
   const attempt = () => (attempts++, controller.abort("now"), false);
-  const ended = runAsync(waiting(attempt, { signal }));
+  const ended = async () => await runAsync(waiting(attempt, { signal }));
   await assert.rejects(ended, (reason) => reason === "now");
   assert.equal(attempts, 1);
 });
@@ -128,9 +128,13 @@ test("who is told of the wait may end it, and nothing is left", async () => {
     onWait: () => controller.abort("enough"),
   });
   using timers = activeTimers();
-  const ended = runAsync(
-    lockBeforeDeadline(file(() => false), { exclusive: true, deadline: told }),
-  );
+  const ended = async () =>
+    await runAsync(
+      lockBeforeDeadline(file(() => false), {
+        exclusive: true,
+        deadline: told,
+      }),
+    );
   await assert.rejects(ended, (reason) => reason === "enough");
   assert.equal(timers.size, 0);
 });
