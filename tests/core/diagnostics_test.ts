@@ -6,7 +6,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { Lock, lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../mod.ts";
 import { RLock, unlock } from "../../mod.ts";
 import { publish } from "../../src/core/diagnostics.ts";
-import { folder, test } from "../support/harness.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 
 interface Event {
   name: string;
@@ -33,7 +34,7 @@ function observed(): { events: Event[] } & Disposable {
 }
 
 test("diagnostics tell of waits, acquisitions and releases", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   using all = observed();
   const holder = await new Lock(path).acquire();
@@ -58,7 +59,7 @@ test("diagnostics tell of waits, acquisitions and releases", async () => {
 });
 
 test("diagnostics tell of a wait for another task of the same RLock", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const lock = new RLock(join(dir.path, "a.lock"));
   using all = observed();
   await Promise.all([lock.run(() => delay(10)), lock.run(() => {})]);
@@ -69,7 +70,7 @@ test("diagnostics tell of a wait for another task of the same RLock", async () =
 });
 
 test("diagnostics tell of a wait once, and of no attempt that fails", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new Lock(path, { timeout: 30 });
   const held = await lock.acquire();
@@ -91,7 +92,7 @@ test("diagnostics tell of a wait once, and of no attempt that fails", async () =
 });
 
 test("diagnostics tell of descriptors", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const fd = fs.openSync(join(dir.path, "a.lock"), "a");
   using all = observed();
   await lock(fd, LOCK_EX);
@@ -99,7 +100,7 @@ test("diagnostics tell of descriptors", async () => {
   assert.deepEqual(all.events.map(({ name }) => name), ["acquire", "release"]);
   for (const event of all.events) assert.equal(event.fd, fd);
   fs.closeSync(fd);
-}, "descriptors");
+}, "file descriptors");
 
 test("diagnostics make no event that nobody wants", () => {
   publish("acquire", () => assert.fail("made"));

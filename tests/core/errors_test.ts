@@ -5,18 +5,15 @@ import process from "node:process";
 import { Worker as Thread } from "node:worker_threads";
 import { AlreadyExists, AlreadyLocked, FileTooLarge, Lock } from "../../mod.ts";
 import { LockException, LockUnsupported, PidFileLock } from "../../mod.ts";
-import {
-  folder,
-  self,
-  systemError,
-  test,
-  withFiles,
-} from "../support/harness.ts";
+import { currentRuntime } from "../support/env.ts";
+import { systemError, withPatchedFiles } from "../support/platform.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 
 /** An error of each class, as this package throws it where it does so. */
 async function errors(path: string): Promise<LockException[]> {
   const thrown = (code: string) =>
-    withFiles(() => ({
+    withPatchedFiles(() => ({
       tryLock() {
         throw systemError(code, 37);
       },
@@ -32,7 +29,7 @@ async function errors(path: string): Promise<LockException[]> {
 }
 
 test("errors that cannot cross a worker boundary: a clone keeps message and name", async () => {
-  using dir = folder();
+  using dir = tempDir();
   for (const error of await errors(join(dir.path, "a.lock"))) {
     const clone = structuredClone(error);
     assert.ok(clone instanceof Error);
@@ -43,7 +40,7 @@ test("errors that cannot cross a worker boundary: a clone keeps message and name
 });
 
 test("errors that cannot cross a worker boundary: toJSON() keeps everything", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const [locked, failed, unsupported, ...others] = await errors(path);
   const { message } = locked;
@@ -69,7 +66,7 @@ test("errors that cannot cross a worker boundary: toJSON() keeps everything", as
 });
 
 test("errors that cannot cross a worker boundary: JSON and constructors make them again", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const [locked] = await errors(join(dir.path, "a.lock"));
   const received = JSON.parse(JSON.stringify({ locked })).locked;
   assert.equal(received.name, "AlreadyLocked");
@@ -79,11 +76,14 @@ test("errors that cannot cross a worker boundary: JSON and constructors make the
 });
 
 test("errors that cannot cross a worker boundary: a thread tells who holds the lock", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.pid");
   await using _held = await new PidFileLock(path).acquire();
   const thread = new Thread(
-    new URL(`../fixtures/failing_thread${self.extension}`, import.meta.url),
+    new URL(
+      `../fixtures/failing_thread${currentRuntime.extension}`,
+      import.meta.url,
+    ),
     { workerData: path },
   );
   const [{ error, details }] = await once(thread, "message");

@@ -18,16 +18,13 @@ import {
   LOCK_SH,
   lockHolders,
 } from "../../mod.ts";
-import {
-  folder,
-  onlyShortPauses,
-  openDescriptors,
-  runtimes,
-  test,
-  withFiles,
-  withNative,
-  Worker,
-} from "../support/harness.ts";
+import { openDescriptors } from "../support/descriptors.ts";
+import { runtimes } from "../support/env.ts";
+import { withPatchedFiles, withPatchedPlatform } from "../support/platform.ts";
+import { LockProcess } from "../support/processes.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
+import { disablePolling } from "../support/timers.ts";
 
 const SHARED = { flags: LOCK_SH | LOCK_NB };
 
@@ -35,13 +32,13 @@ const SHARED = { flags: LOCK_SH | LOCK_NB };
 const { pid } = process;
 
 test("lockHolders() names the processes that hold a lock", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   fs.writeFileSync(path, "");
   assert.deepEqual(await lockHolders(path), []);
   const readers = await Promise.all(runtimes.map(async (runtime) => {
-    const worker = Worker.on(runtime);
-    await worker.ask("acquire", path, SHARED);
+    const worker = LockProcess.start(runtime);
+    await worker.call("acquire", path, SHARED);
     return worker;
   }));
   const holders = await lockHolders(pathToFileURL(path));
@@ -60,7 +57,7 @@ test("lockHolders() names the processes that hold a lock", async () => {
 test(
   "lockHolders() finds who was left the lock by a process that is gone",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const command = 'exec 9> "$0"; flock 9; echo; read line';
     const shell = spawn("sh", ["-c", command, path], {
@@ -78,14 +75,14 @@ test(
 );
 
 test("lockHolders() wakes nobody and leaves nothing open", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   using _held = new Lock(path).acquireSync();
   let attempts = 0;
-  await withFiles((file) => ({
+  await withPatchedFiles((file) => ({
     tryLock: (exclusive) => (attempts++, file.tryLock(exclusive)),
   }), async () => {
-    using pauses = onlyShortPauses(30);
+    using pauses = disablePolling(30);
     const controller = new AbortController();
     const { signal } = controller;
     const lock = new Lock(path, { timeout: Infinity, signal });
@@ -102,7 +99,7 @@ test("lockHolders() wakes nobody and leaves nothing open", async () => {
 }, "inotify(7)");
 
 test("lockHolders() of what is no file or no path is an error", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "none.lock");
   await assert.rejects(lockHolders(path), { code: "ENOENT" });
   await assert.rejects(lockHolders(7 as unknown as string), TypeError);
@@ -175,11 +172,11 @@ for (const form of ["acquire", "acquireSync"] as const) {
   test(
     `AlreadyLocked of Lock.${form}() names the process that holds the lock`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.lock");
       for (const runtime of runtimes) {
-        await using worker = Worker.on(runtime);
-        await worker.ask("acquire", path);
+        await using worker = LockProcess.start(runtime);
+        await worker.call("acquire", path);
         const holder = worker.process.pid!;
         const lock = new Lock(path, { timeout: 0 });
         await assert.rejects(async () => await lock[form](), (error) => {
@@ -200,7 +197,7 @@ for (const form of ["acquire", "acquireSync"] as const) {
   );
 
   test(`Lock.${form}() calls onWait once, when the wait has lasted`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const told: LastingWait[] = [];
     const onWait = (wait: LastingWait) => void told.push(wait);
@@ -227,7 +224,7 @@ for (const form of ["acquire", "acquireSync"] as const) {
   test(
     `what onWait throws ends the wait of Lock.${form}() and is thrown`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.lock");
       const reason = Object.assign(new Error("no"), { code: "ENOLCK" });
       const lock = new Lock(path, {
@@ -245,12 +242,12 @@ for (const form of ["acquire", "acquireSync"] as const) {
       held.closeSync();
       (await lock[form]()).closeSync();
     },
-    "descriptors",
+    "file descriptors",
   );
 }
 
 test("those who wait behind others are told too", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const told: string[] = [];
   const lock = new Lock(path);
@@ -272,7 +269,7 @@ test("those who wait behind others are told too", async () => {
 test(
   "AlreadyLocked of lock() names the process that holds the lock",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     using _file = new Lock(path).acquireSync();
     const fd = fs.openSync(path, "a");
@@ -283,11 +280,11 @@ test(
 );
 
 test("only waits that lasted look for holders in every process", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   using _file = new Lock(path).acquireSync();
   const searched: boolean[] = [];
-  await withNative((real) => ({
+  await withPatchedPlatform((real) => ({
     holders(file, search) {
       searched.push(search);
       return real.holders(file, search);

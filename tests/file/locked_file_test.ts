@@ -6,20 +6,17 @@ import { join } from "node:path";
 import { FileTooLarge, Lock, LockException, SeekMode } from "../../mod.ts";
 import type { FileInfo, FileMode, LockedFile } from "../../mod.ts";
 import type { PlatformFile } from "../../ffi/types.ts";
-import {
-  folder,
-  openDescriptors,
-  systemError,
-  test,
-} from "../support/harness.ts";
-import { withFiles } from "../support/harness.ts";
+import { openDescriptors } from "../support/descriptors.ts";
+import { systemError, withPatchedFiles } from "../support/platform.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 const text = (data: Uint8Array) => new TextDecoder().decode(data);
 
 /** A locked file in a folder that both go away together. */
 async function opened(mode: FileMode, content?: string) {
-  const dir = folder();
+  const dir = tempDir();
   const path = join(dir.path, "data.txt");
   if (content !== undefined) fs.writeFileSync(path, content);
   const file = await new Lock(path, { mode }).acquire();
@@ -179,7 +176,7 @@ test("LockedFile continues reads and writes that the system cuts short", async (
     write: (data: Uint8Array) => real.write(short(data)),
     writeSync: (data: Uint8Array) => real.writeSync(short(data)),
   });
-  await withFiles(change, async () => {
+  await withPatchedFiles(change, async () => {
     await using it = await opened("w+");
     for (const [, call] of forms(it.file)) {
       await call("replaceContents", "0123456789");
@@ -221,7 +218,7 @@ test("LockedFile.replaceContents() that fails at once leaves the old content", a
   const full = () => {
     throw systemError("ENOSPC", 28);
   };
-  await withFiles(() => ({ write: full, writeSync: full }), async () => {
+  await withPatchedFiles(() => ({ write: full, writeSync: full }), async () => {
     await using it = await opened("r+", "old");
     for (const [, call] of forms(it.file)) {
       await assert.rejects(call("replaceContents", "new"), { code: "ENOSPC" });
@@ -288,7 +285,7 @@ test(
     });
     assert.equal(shell, "abc");
   },
-  "descriptors",
+  "file descriptors",
   "sh(1)",
 );
 

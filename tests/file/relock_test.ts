@@ -8,20 +8,14 @@ import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../mod.ts";
 import { BoundedSemaphore, PidFileLock, TemporaryFileLock } from "../../mod.ts";
 import { LOCK_UN } from "../../mod.ts";
 import type { AcquireOptions, LockedFile, LockOptions } from "../../mod.ts";
-import {
-  folder,
-  onlyShortPauses,
-  openDescriptors,
-} from "../support/harness.ts";
-import {
-  self,
-  systemError,
-  test,
-  withFiles,
-  Worker,
-} from "../support/harness.ts";
-import { can } from "../support/harness.ts";
-import type { Capability } from "../support/harness.ts";
+import { type Capability, hasCapability } from "../support/capabilities.ts";
+import { openDescriptors } from "../support/descriptors.ts";
+import { currentRuntime } from "../support/env.ts";
+import { systemError, withPatchedFiles } from "../support/platform.ts";
+import { LockProcess } from "../support/processes.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
+import { disablePolling } from "../support/timers.ts";
 
 type Locker = NonNullable<LockOptions["locker"]>;
 
@@ -45,11 +39,11 @@ const FORMS: [
 ];
 
 /** Whether nobody comes in where nobody is in the way of an upgrade. */
-const UPGRADES = can("upgrades without a gap");
+const UPGRADES = hasCapability("atomic upgrades");
 
 /** A new file, and locks of one locker on it. */
 function lockFile(locker: Locker) {
-  const dir = folder();
+  const dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = (flags: number, more: LockOptions = {}) =>
     new Lock(path, { mode: "a+", locker, flags: flags | LOCK_NB, ...more });
@@ -98,7 +92,7 @@ for (const [locker, ...needs] of LOCKERS) {
           unlock: () => (calls++, file.unlock()),
           wakeWatchers: () => (calls++, file.wakeWatchers()),
         });
-        await withFiles(counts, async () => {
+        await withPatchedFiles(counts, async () => {
           for (const flags of [LOCK_SH, LOCK_EX]) {
             const file = it.lock(flags).acquireSync();
             calls = 0;
@@ -187,7 +181,7 @@ for (const [locker, ...needs] of LOCKERS) {
             throw systemError("ENOLCK", 37);
           },
         });
-        await withFiles(fails, async () => {
+        await withPatchedFiles(fails, async () => {
           await using file = it.reader();
           await assert.rejects(relock(file, LOCK_EX), {
             name: "LockException",
@@ -195,9 +189,9 @@ for (const [locker, ...needs] of LOCKERS) {
             message: /^Cannot relock .*ENOLCK/,
           });
           assert.equal(it.admits(LOCK_SH), true);
-          await using worker = Worker.on(self);
+          await using worker = LockProcess.start(currentRuntime);
           const writer = { mode: "a+", locker };
-          const free = await worker.ask("tryAcquire", it.path, writer);
+          const free = await worker.call("tryAcquire", it.path, writer);
           assert.equal(free, false);
         });
       },
@@ -284,11 +278,11 @@ for (const [locker, ...needs] of LOCKERS) {
     async () => {
       using it = lockFile(locker);
       await using file = it.writer();
-      await using worker = Worker.on(self);
-      await worker.ask("onlyShortPauses", 2);
+      await using worker = LockProcess.start(currentRuntime);
+      await worker.call("disablePolling", 2);
       const options = { mode: "a+", locker, flags: LOCK_SH, timeout: 60_000 };
-      const there = worker.ask("acquire", it.path, options);
-      using _pauses = onlyShortPauses(0);
+      const there = worker.call("acquire", it.path, options);
+      using _pauses = disablePolling(0);
       const here = it.lock(LOCK_SH, { timeout: 60_000 }).acquire();
       while (openDescriptors(it.path, worker.process.pid) === 0) {
         await new Promise((resolve) => setImmediate(resolve));
@@ -307,9 +301,9 @@ for (const [locker, ...needs] of LOCKERS) {
     async () => {
       using it = lockFile(locker);
       const untold = () => ({ watchClose: () => null, wakeWatchers() {} });
-      await withFiles(untold, async () => {
+      await withPatchedFiles(untold, async () => {
         await using file = it.writer();
-        using _pauses = onlyShortPauses(0);
+        using _pauses = disablePolling(0);
         const reader = it.lock(LOCK_SH, { timeout: 60_000 }).acquire();
         await delay(20);
         await file.relock(LOCK_SH);
@@ -368,7 +362,7 @@ for (const [form, relock] of FORMS) {
       tryLock: (exclusive) => !lost && !exclusive && file.tryLock(exclusive),
       unlock: () => (lost = true, file.unlock()),
     });
-    await withFiles(fails, async () => {
+    await withPatchedFiles(fails, async () => {
       const lock = it.lock(LOCK_SH, { checkInterval: 20 });
       const file = lock.acquireSync();
       await assert.rejects(relock(file, LOCK_EX, { timeout: 10 }), {
@@ -392,7 +386,7 @@ for (const [form, relock] of FORMS) {
       },
       unlock: () => (lost = true, file.unlock()),
     });
-    await withFiles(fails, async () => {
+    await withPatchedFiles(fails, async () => {
       await using file = it.reader();
       await assert.rejects(relock(file, LOCK_EX, { timeout: 10 }), {
         message: /; the lock it had is back, but was not held meanwhile$/,
@@ -421,12 +415,12 @@ for (const [form, relock] of FORMS) {
   test(`${form} with "lockf" changes what other processes see`, async () => {
     using it = lockFile("lockf");
     await using file = it.writer();
-    await using worker = Worker.on(self);
+    await using worker = LockProcess.start(currentRuntime);
     const options = { mode: "a+", locker: "lockf" };
     const admits = async (flags: number) => {
       const how = { ...options, flags: flags | LOCK_NB };
-      const free = await worker.ask("tryAcquire", it.path, how);
-      if (free) await worker.ask("release");
+      const free = await worker.call("tryAcquire", it.path, how);
+      if (free) await worker.call("release");
       return free;
     };
     assert.equal(await admits(LOCK_SH), false);
@@ -442,11 +436,11 @@ test(
   'two readers who both upgrade with "ofd": one gives up and keeps its lock',
   async () => {
     using it = lockFile("ofd");
-    await using worker = Worker.on(self);
+    await using worker = LockProcess.start(currentRuntime);
     const options = { mode: "a+", locker: "ofd", flags: LOCK_SH };
-    await worker.ask("acquire", it.path, options);
+    await worker.call("acquire", it.path, options);
     const file = it.reader();
-    const theirs = worker.ask("relock", LOCK_EX, { timeout: 60_000 });
+    const theirs = worker.call("relock", LOCK_EX, { timeout: 60_000 });
     await delay(20);
     await assert.rejects(file.relock(LOCK_EX, { timeout: 50 }), AlreadyLocked);
     let done = false;
@@ -478,7 +472,7 @@ test("two readers who both upgrade where a failed attempt keeps the shared lock"
       exclusive && others > 1 ? false : file.tryLock(exclusive),
     unlock: () => (others--, file.unlock()),
   });
-  await withFiles(keeps, async () => {
+  await withPatchedFiles(keeps, async () => {
     const [one, other] = [it.reader(), it.reader()];
     const first = one.relock(LOCK_EX, { timeout: 60_000 });
     await delay(20);
@@ -493,7 +487,7 @@ test(
   'an upgrade with "ofd" goes ahead of writers who wait for it',
   async () => {
     using it = lockFile("ofd");
-    using _pauses = onlyShortPauses(0);
+    using _pauses = disablePolling(0);
     const other = it.reader();
     const file = it.reader();
     const writers = [1, 2].map(() =>
@@ -531,9 +525,9 @@ test(
   "AlreadyLocked of relock() names the other holder, not this process",
   async () => {
     using it = lockFile("flock");
-    await using worker = Worker.on(self);
+    await using worker = LockProcess.start(currentRuntime);
     await using file = it.reader();
-    await worker.ask("acquire", it.path, { flags: LOCK_SH });
+    await worker.call("acquire", it.path, { flags: LOCK_SH });
     await assert.rejects(file.relock(LOCK_EX, { timeout: 150 }), {
       holderPid: worker.process.pid,
     });
@@ -552,8 +546,8 @@ test(
         exclusive && attempts++ === 0 ? false : file.tryLock(exclusive),
     });
     let file!: LockedFile;
-    await withFiles(keeps, () => void (file = it.reader()));
-    using _pauses = onlyShortPauses(0);
+    await withPatchedFiles(keeps, () => void (file = it.reader()));
+    using _pauses = disablePolling(0);
     const writer = it.lock(LOCK_EX, { timeout: 60_000 }).acquire();
     await delay(50);
     const upgrade = file.relock(LOCK_EX, { timeout: 60_000 });
@@ -593,7 +587,7 @@ test('closing a file takes no lost lock again with "flock"', async () => {
 });
 
 test("relock() is refused where a lock that is lost for a moment may come back to a dead file", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const shared = { flags: LOCK_SH | LOCK_NB };
   const slots = { directory: dir.path };
@@ -620,7 +614,7 @@ test("a second relock() while the old lock is taken back closes nothing", async 
   let lost = false;
   let second: Promise<unknown> | undefined;
   let file!: LockedFile;
-  await withFiles((real) => ({
+  await withPatchedFiles((real) => ({
     tryLock(exclusive) {
       if (exclusive) return false;
       if (!lost || ++after >= 4) return real.tryLock(exclusive);

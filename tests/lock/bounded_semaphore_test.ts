@@ -17,15 +17,12 @@ import {
   NamedBoundedSemaphore,
 } from "../../mod.ts";
 import type { AcquireOptions } from "../../mod.ts";
-import {
-  folder,
-  openDescriptors,
-  runtimes,
-  systemError,
-  test,
-  withFiles,
-  Worker,
-} from "../support/harness.ts";
+import { openDescriptors } from "../support/descriptors.ts";
+import { runtimes } from "../support/env.ts";
+import { systemError, withPatchedFiles } from "../support/platform.ts";
+import { LockProcess } from "../support/processes.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 
 /** Makes semaphores that share slots in a folder. */
 function inFolder({ path: directory }: { path: string }) {
@@ -81,13 +78,13 @@ test("a semaphore's files are called what the pattern says", () => {
 });
 
 test("a semaphore's files have the names that Python gives them", async () => {
-  await using python = Worker.python();
+  await using python = LockProcess.startPython();
   for (const [filenamePattern, name] of PATTERNS) {
     const directory = "/somewhere";
     const options = { filenamePattern, name, directory };
     assert.deepEqual(
       new BoundedSemaphore(101, options).paths.map((path) => basename(path)),
-      await python.ask("slotNames", filenamePattern, name, 101),
+      await python.call("slotNames", filenamePattern, name, 101),
     );
   }
 }, "Python's portalocker");
@@ -187,13 +184,13 @@ test("a semaphore refuses what it cannot be made of, before it touches anything"
       );
     }
   }
-  using dir = folder();
+  using dir = tempDir();
   inFolder(dir)(3);
   assert.deepEqual(fs.readdirSync(dir.path), []);
 });
 
 test("BoundedSemaphore.acquire() refuses bad options before anything is opened", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const semaphore = inFolder(dir)(2);
   await assert.rejects(semaphore.acquire({ timeout: -1 }), RangeError);
   assert.throws(
@@ -205,7 +202,7 @@ test("BoundedSemaphore.acquire() refuses bad options before anything is opened",
 
 for (const [form, acquire] of FORMS) {
   test(`BoundedSemaphore.${form} gives each holder a slot of its own`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const semaphore = inFolder(dir)(3);
     const slots = [];
     for (let i = 0; i < 3; i++) slots.push(await acquire(semaphore));
@@ -226,7 +223,7 @@ for (const [form, acquire] of FORMS) {
   });
 
   test(`BoundedSemaphore.${form} fails at once, unless it is given a time`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const semaphore = inFolder(dir);
     await using _held = await semaphore(1).acquire();
     const waits = async (s: BoundedSemaphore, options?: AcquireOptions) => {
@@ -234,7 +231,7 @@ for (const [form, acquire] of FORMS) {
       const hooks = (file: PlatformFile) => ({
         tryLock: (exclusive: boolean) => (attempts++, file.tryLock(exclusive)),
       });
-      await withFiles(
+      await withPatchedFiles(
         hooks,
         () =>
           assert.rejects(async () => await acquire(s, options), AlreadyLocked),
@@ -261,12 +258,12 @@ for (const [form, acquire] of FORMS) {
   });
 
   test(`BoundedSemaphore.${form} says who has the slots`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const semaphore = inFolder(dir);
-    await using worker = Worker.on(runtimes[0]);
+    await using worker = LockProcess.start(runtimes[0]);
     const options = { name: "s", directory: dir.path };
-    await worker.ask("acquireSlot", 2, options);
-    await worker.ask("acquireSlot", 2, options);
+    await worker.call("acquireSlot", 2, options);
+    await worker.call("acquireSlot", 2, options);
     const path = join(dir.path, "s");
     const { pid } = worker.process;
     const whom = new RegExp(
@@ -285,7 +282,7 @@ for (const [form, acquire] of FORMS) {
         message,
       });
     await fails(semaphore(2), pid!, whom);
-    await worker.ask("releaseSlot");
+    await worker.call("releaseSlot");
     await using mine = await semaphore(2).acquire();
     await fails(
       semaphore(2),
@@ -301,7 +298,7 @@ for (const [form, acquire] of FORMS) {
   }, "inotify(7)");
 
   test(`BoundedSemaphore.${form} throws the runtime's own error when the directory is missing`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     for (const options of [{}, { timeout: 1000 }]) {
       const semaphore = inFolder({ path: join(dir.path, "no") })(3, options);
       await assert.rejects(
@@ -320,10 +317,10 @@ for (const [form, acquire] of FORMS) {
   });
 
   test(`BoundedSemaphore.${form} throws what the system says at once`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const semaphore = inFolder(dir)(3, { timeout: 60_000 });
     let attempts = 0;
-    await withFiles((file) => ({
+    await withPatchedFiles((file) => ({
       tryLock(exclusive) {
         attempts++;
         if (attempts % 2) return file.tryLock(exclusive) && false;
@@ -344,7 +341,7 @@ for (const [form, acquire] of FORMS) {
 }
 
 test("BoundedSemaphore.acquireSync() does not wait for what this same object holds", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const semaphore = inFolder(dir)(2, { timeout: 60_000 });
   const first = semaphore.acquireSync();
   semaphore.acquireSync();
@@ -364,7 +361,7 @@ test("BoundedSemaphore.acquireSync() does not wait for what this same object hol
 });
 
 test("BoundedSemaphore.release() frees the latest; concurrent ones free different slots", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const semaphore = inFolder(dir)(4);
   const free = () =>
     semaphore.paths.filter((path) => {
@@ -386,9 +383,9 @@ test("BoundedSemaphore.release() frees the latest; concurrent ones free differen
 });
 
 test("BoundedSemaphore releases different slots though closing takes its time", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const semaphore = inFolder(dir)(3);
-  await withFiles((file) => ({
+  await withPatchedFiles((file) => ({
     close: () => delay(20).then(() => file.closeSync()),
   }), async () => {
     for (let i = 0; i < 3; i++) await semaphore.acquire();
@@ -404,7 +401,7 @@ test("BoundedSemaphore releases different slots though closing takes its time", 
 
 for (const kind of ["asyncDispose", "dispose"] as const) {
   test(`disposing a BoundedSemaphore frees all of its slots (${kind})`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const other = await inFolder(dir)(5).acquire();
     const semaphore = inFolder(dir)(5);
     for (let i = 0; i < 4; i++) await semaphore.acquire();
@@ -416,14 +413,14 @@ for (const kind of ["asyncDispose", "dispose"] as const) {
   });
 
   test(`disposing a BoundedSemaphore frees all of its slots though the system refuses (${kind})`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const broken = (file: { closeSync(): void }) => ({
       unlock() {
         throw systemError("EIO", 5);
       },
       close: () => file.closeSync(),
     });
-    await withFiles(broken, async () => {
+    await withPatchedFiles(broken, async () => {
       for (const held of [1, 3]) {
         const loud = inFolder(dir)(3, { throwOnReleaseError: true });
         for (let i = 0; i < held; i++) await loud.acquire();
@@ -449,7 +446,7 @@ for (const kind of ["asyncDispose", "dispose"] as const) {
 }
 
 test("BoundedSemaphore.run() holds a slot while its body runs", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const semaphore = inFolder(dir)(2, { timeout: 60_000 });
   let inside = 0;
   let meet!: () => void;
@@ -476,7 +473,7 @@ test("BoundedSemaphore.run() holds a slot while its body runs", async () => {
 test(
   "BoundedSemaphore tells of a wait that lasts, and of whom it waits for",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const semaphore = inFolder(dir)(2);
     await semaphore.acquire();
     await semaphore.acquire();
@@ -499,7 +496,7 @@ test(
 );
 
 test("diagnostics tell of a semaphore's waits, and of its slots", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const semaphore = inFolder(dir)(2, { timeout: 60_000 });
   const events: string[] = [];
   const listeners = ["wait", "acquire", "release"].map((name) => {
@@ -536,10 +533,14 @@ test(
   "a slot that was collected instead of released is free again",
   async () => {
     for (const runtime of runtimes) {
-      using dir = folder();
-      await using worker = Worker.on(runtime);
+      using dir = tempDir();
+      await using worker = LockProcess.start(runtime);
       const options = { name: "s", directory: dir.path };
-      assert.equal(await worker.ask("forgetSlot", options), true, runtime.name);
+      assert.equal(
+        await worker.call("forgetSlot", options),
+        true,
+        runtime.name,
+      );
     }
   },
 );
@@ -547,17 +548,17 @@ test(
 test(
   "processes of every runtime and this one see each other's slots",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const options = { name: "s", directory: dir.path };
     const semaphore = inFolder(dir)(2);
     for (const runtime of runtimes) {
-      await using worker = Worker.on(runtime);
-      const theirs = await worker.ask("acquireSlot", 2, options);
+      await using worker = LockProcess.start(runtime);
+      const theirs = await worker.call("acquireSlot", 2, options);
       const ours = await semaphore.acquire();
       assert.deepEqual([theirs, ours.path].sort(), semaphore.paths);
-      assert.equal(await worker.ask("tryAcquireSlot", 2, options), null);
+      assert.equal(await worker.call("tryAcquireSlot", 2, options), null);
       assert.equal(await semaphore.tryAcquire(), null);
-      await worker.ask("releaseSlot");
+      await worker.call("releaseSlot");
       assert.equal((await semaphore.acquire()).path, theirs);
       await semaphore[Symbol.asyncDispose]();
     }
@@ -570,19 +571,19 @@ for (const newer of [false, true]) {
   test(
     `a semaphore excludes ${peer}, and is excluded by it`,
     async () => {
-      using dir = folder();
-      await using python = Worker.python(newer);
+      using dir = tempDir();
+      await using python = LockProcess.startPython(newer);
       const semaphore = inFolder(dir)(2, { timeout: 60_000 });
       const how = [2, "s", dir.path];
-      const theirs = await python.ask("acquireSlot", ...how);
+      const theirs = await python.call("acquireSlot", ...how);
       const ours = await semaphore.acquire();
       assert.deepEqual([theirs, ours.path].sort(), semaphore.paths);
       assert.equal(semaphore.tryAcquireSync(), null);
       const waiting = semaphore.acquire();
-      await python.ask("releaseSlot");
+      await python.call("releaseSlot");
       assert.equal((await waiting).path, theirs);
-      assert.equal(await python.ask("tryAcquireSlot", ...how), null);
-      const theirTurn = python.ask("acquireSlot", ...how);
+      assert.equal(await python.call("tryAcquireSlot", ...how), null);
+      const theirTurn = python.call("acquireSlot", ...how);
       await ours.close();
       assert.equal(await theirTurn, ours.path);
       await semaphore[Symbol.asyncDispose]();
@@ -594,24 +595,38 @@ for (const newer of [false, true]) {
 test(
   "there are never more holders than the maximum, in processes of every runtime and Python",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const inside = join(dir.path, "inside");
     fs.mkdirSync(inside);
     const [maximum, times] = [3, 60];
     const options = { name: "s", directory: dir.path, timeout: 60_000 };
-    const workers: Worker[] = [];
+    const workers: LockProcess[] = [];
     const all: Promise<unknown>[] = [];
-    const start = (worker: Worker, ...how: unknown[]) => {
+    const start = (worker: LockProcess, ...how: unknown[]) => {
       workers.push(worker);
-      all.push(worker.ask("enterSlots", ...how));
+      all.push(worker.call("enterSlots", ...how));
     };
     for (const runtime of runtimes) {
       for (const form of ["acquire", "acquireSync"]) {
-        start(Worker.on(runtime), maximum, options, inside, times, form);
+        start(
+          LockProcess.start(runtime),
+          maximum,
+          options,
+          inside,
+          times,
+          form,
+        );
       }
     }
     for (const newer of [false, true]) {
-      start(Worker.python(newer), maximum, "s", dir.path, inside, times);
+      start(
+        LockProcess.startPython(newer),
+        maximum,
+        "s",
+        dir.path,
+        inside,
+        times,
+      );
     }
     try {
       const counts = await Promise.all(all) as number[];

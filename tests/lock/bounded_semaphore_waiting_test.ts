@@ -7,21 +7,25 @@ import type { PlatformFile } from "../../ffi/types.ts";
 import { AlreadyLocked, BoundedSemaphore, Lock } from "../../mod.ts";
 import type { BoundedSemaphoreOptions, LockedFile } from "../../mod.ts";
 import {
-  activeTimers,
-  counted,
-  descriptorsLeft,
-  folder,
-  foreign,
-  onlyShortPauses,
+  countWatches,
   openDescriptors,
-  runtimes,
+  waitForDescriptors,
+} from "../support/descriptors.ts";
+import { runtimes } from "../support/env.ts";
+import {
+  lockOutsideLibrary,
   systemError,
-  test,
-  watches,
-  withFiles,
-  withNative,
-  Worker,
-} from "../support/harness.ts";
+  withPatchedFiles,
+  withPatchedPlatform,
+} from "../support/platform.ts";
+import { LockProcess } from "../support/processes.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
+import {
+  activeTimers,
+  countBalance,
+  disablePolling,
+} from "../support/timers.ts";
 
 const FORMS = ["acquire", "acquireSync"] as const;
 
@@ -33,7 +37,7 @@ const SETTLED = 40;
 
 /** A folder, and semaphores of one name that have their slots there. */
 function slots() {
-  const dir = folder();
+  const dir = tempDir();
   const { path: directory } = dir;
   return {
     directory,
@@ -46,7 +50,8 @@ function slots() {
         ...options,
       }),
     path: (slot: number) => join(directory, `s.0${slot}.lock`),
-    foreign: (slot: number) => foreign(join(directory, `s.0${slot}.lock`)),
+    foreign: (slot: number) =>
+      lockOutsideLibrary(join(directory, `s.0${slot}.lock`)),
     open: () => openDescriptors(directory),
     [Symbol.dispose]: () => dir[Symbol.dispose](),
   };
@@ -61,7 +66,7 @@ async function isSettled(promise: Promise<unknown>): Promise<boolean> {
 }
 
 /** Waits until a worker waits for so many slots. */
-async function untilWaiting(worker: Worker, below: string, slots: number) {
+async function untilWaiting(worker: LockProcess, below: string, slots: number) {
   const { pid } = worker.process;
   while (openDescriptors(below, pid) < slots) await delay(5);
   await delay(SETTLED);
@@ -69,7 +74,7 @@ async function untilWaiting(worker: Worker, below: string, slots: number) {
 
 test("a waiter is woken by the release of any slot", async () => {
   using dir = slots();
-  using _pauses = onlyShortPauses(0);
+  using _pauses = disablePolling(0);
   for (const which of [0, 1, 2]) {
     const held = [0, 1, 2].map(dir.foreign);
     const waiting = dir.semaphore(3).acquire();
@@ -87,8 +92,8 @@ test(
   "a waiter is woken by a release in its own thread, though the system tells nobody",
   async () => {
     using dir = slots();
-    using _pauses = onlyShortPauses(0);
-    await withFiles(() => ({ watchClose: () => null }), async () => {
+    using _pauses = disablePolling(0);
+    await withPatchedFiles(() => ({ watchClose: () => null }), async () => {
       const [holder, other] = [dir.semaphore(2), dir.semaphore(2)];
       for (const waiter of [holder, other]) {
         await holder.acquire();
@@ -102,7 +107,7 @@ test(
       }
     });
   },
-  "descriptors",
+  "file descriptors",
 );
 
 for (const form of FORMS) {
@@ -113,10 +118,10 @@ for (const form of FORMS) {
     async () => {
       for (const [i, runtime] of runtimes.entries()) {
         using dir = slots();
-        await using worker = Worker.on(runtime);
-        await worker.ask("onlyShortPauses", 0);
+        await using worker = LockProcess.start(runtime);
+        await worker.call("disablePolling", 0);
         const held = [0, 1, 2].map(dir.foreign);
-        const waiting = worker.ask(command, 3, dir.options);
+        const waiting = worker.call(command, 3, dir.options);
         await untilWaiting(worker, dir.directory, 3);
         const which = i % 3;
         held[which].release();
@@ -132,12 +137,14 @@ for (const form of FORMS) {
     async () => {
       for (const [i, runtime] of runtimes.entries()) {
         using dir = slots();
-        await using holder = Worker.on(runtimes[(i + 1) % runtimes.length]);
-        await using waiter = Worker.on(runtime);
-        await waiter.ask("onlyShortPauses", 0);
-        await holder.ask("acquireSlot", 2, dir.options);
-        await holder.ask("acquireSlot", 2, dir.options);
-        const waiting = waiter.ask(command, 2, dir.options);
+        await using holder = LockProcess.start(
+          runtimes[(i + 1) % runtimes.length],
+        );
+        await using waiter = LockProcess.start(runtime);
+        await waiter.call("disablePolling", 0);
+        await holder.call("acquireSlot", 2, dir.options);
+        await holder.call("acquireSlot", 2, dir.options);
+        const waiting = waiter.call(command, 2, dir.options);
         await untilWaiting(waiter, dir.directory, 2);
         holder.process.kill("SIGKILL");
         await waiting;
@@ -150,7 +157,7 @@ for (const form of FORMS) {
     `no release of a slot is missed between attempt and wait (${form})`,
     async () => {
       using dir = slots();
-      using _pauses = onlyShortPauses(0);
+      using _pauses = disablePolling(0);
       for (const moment of [3, 4, 6, 7, 9]) {
         const held = [0, 1, 2].map(dir.foreign);
         let attempts = 0;
@@ -163,7 +170,7 @@ for (const form of FORMS) {
             return locked;
           },
         });
-        await withFiles(hooks, async () => {
+        await withPatchedFiles(hooks, async () => {
           await (await dir.semaphore(3)[form]()).close();
         });
         assert.ok(attempts > moment || moment === 9, "released too late");
@@ -179,7 +186,7 @@ test(
   "two semaphores of one thread are both woken",
   async () => {
     using dir = slots();
-    using _pauses = onlyShortPauses(0);
+    using _pauses = disablePolling(0);
     const held = [0, 1].map(dir.foreign);
     const all = [dir.semaphore(2), dir.semaphore(2)];
     const waiting = all.map((semaphore) => semaphore.acquire());
@@ -192,7 +199,7 @@ test(
     for (const slot of waiting) await (await slot).close();
     assert.equal(dir.open(), 0);
     await setImmediate();
-    assert.equal(watches(), 0);
+    assert.equal(countWatches(), 0);
   },
   "inotify(7)",
   "/proc",
@@ -203,7 +210,7 @@ for (const order of [[2, 3], [3, 2]]) {
     `semaphores of one thread that disagree about the maximum are both woken (${order})`,
     async () => {
       using dir = slots();
-      using _pauses = onlyShortPauses(0);
+      using _pauses = disablePolling(0);
       const held = [0, 1, 2].map(dir.foreign);
       const waiting = new Map<number, Promise<LockedFile>>();
       for (const maximum of order) {
@@ -220,7 +227,7 @@ for (const order of [[2, 3], [3, 2]]) {
       for (const slot of waiting.values()) await (await slot).close();
       assert.equal(dir.open(), 0);
       await setImmediate();
-      assert.equal(watches(), 0);
+      assert.equal(countWatches(), 0);
     },
     "inotify(7)",
     "/proc",
@@ -231,7 +238,7 @@ test(
   "two slots that are released at once wake two waiters",
   async () => {
     using dir = slots();
-    using _pauses = onlyShortPauses(0);
+    using _pauses = disablePolling(0);
     const held = [0, 1].map(dir.foreign);
     const semaphore = dir.semaphore(2);
     const tasks = [semaphore.acquire(), semaphore.acquire()];
@@ -240,15 +247,15 @@ test(
     for (const slot of await Promise.all(tasks)) await slot.close();
     // And two processes.
     for (const holder of runtimes) {
-      await using worker = Worker.on(holder);
-      await using waiter = Worker.on(runtimes[0]);
-      await waiter.ask("onlyShortPauses", 0);
-      await worker.ask("acquireSlot", 2, dir.options);
-      await worker.ask("acquireSlot", 2, dir.options);
+      await using worker = LockProcess.start(holder);
+      await using waiter = LockProcess.start(runtimes[0]);
+      await waiter.call("disablePolling", 0);
+      await worker.call("acquireSlot", 2, dir.options);
+      await worker.call("acquireSlot", 2, dir.options);
       const ours = semaphore.acquire();
-      const theirs = waiter.ask("acquireSlot", 2, dir.options);
+      const theirs = waiter.call("acquireSlot", 2, dir.options);
       await untilWaiting(waiter, dir.directory, 2);
-      await worker.ask("releaseSlots");
+      await worker.call("releaseSlots");
       assert.notEqual((await ours).path, await theirs, holder.name);
       await semaphore.release();
     }
@@ -287,7 +294,7 @@ test(
   "BoundedSemaphore.acquireSync() goes ahead of asynchronous waiters, and leaves them their wake-up",
   async () => {
     using dir = slots();
-    using _pauses = onlyShortPauses(0);
+    using _pauses = disablePolling(0);
     const held = [0, 1].map(dir.foreign);
     const semaphore = dir.semaphore(2);
     const waiting = semaphore.acquire();
@@ -300,7 +307,7 @@ test(
         return file.tryLock(exclusive);
       },
     });
-    await withFiles(hooks, () => {
+    await withPatchedFiles(hooks, () => {
       assert.equal(semaphore.acquireSync().path, dir.path(0));
     });
     assert.equal(await isSettled(waiting), false);
@@ -347,7 +354,7 @@ test("aborts and timeouts leave the queue of a semaphore whole", async () => {
   assert.equal(dir.open(), 0);
   assert.equal(timers.size, 0);
   await setImmediate();
-  assert.equal(watches(), 0);
+  assert.equal(countWatches(), 0);
 });
 
 test(
@@ -363,7 +370,11 @@ test(
     const attempt = async (i: number) => {
       const controller = new AbortController();
       const { signal } = controller;
-      const heard = counted(signal, "addEventListener", "removeEventListener");
+      const heard = countBalance(
+        signal,
+        "addEventListener",
+        "removeEventListener",
+      );
       const semaphore = i % 3 ? shared : dir.semaphore(3);
       const moment = Math.random() * 4;
       const timer = i % 2 ? setTimeout(() => controller.abort(i), moment) : 0;
@@ -390,9 +401,9 @@ test(
     assert.ok(acquired > 0);
     assert.equal(listeners, 0);
     assert.equal(timers.size, 0);
-    await descriptorsLeft(dir.directory, 0);
+    await waitForDescriptors(dir.directory, 0);
     await setImmediate();
-    assert.equal(watches(), 0);
+    assert.equal(countWatches(), 0);
     for (let i = 0; i < 3; i++) assert.ok(shared.tryAcquireSync());
     shared[Symbol.dispose]();
   },
@@ -424,7 +435,7 @@ test("an attempt that does not wait has no more than one file open", async () =>
       closeSync: () => (open--, file.closeSync()),
     };
   };
-  await withFiles(hooks, async () => {
+  await withPatchedFiles(hooks, async () => {
     const impatient = dir.semaphore(10, { timeout: 0 });
     assert.equal(await impatient.tryAcquire(), null);
     assert.equal(impatient.tryAcquireSync(), null);
@@ -464,7 +475,7 @@ for (const [way, acquire] of WAYS) {
         }
       };
       const semaphore = dir.semaphore(maximum);
-      const slot = await withFiles(
+      const slot = await withPatchedFiles(
         before(remove),
         () => acquire(semaphore),
       ) as LockedFile;
@@ -482,11 +493,11 @@ for (const [way, acquire] of WAYS) {
       const replace = () => {
         const path = dir.path(0);
         fs.writeFileSync(`${path}.new`, "");
-        holder = foreign(`${path}.new`);
+        holder = lockOutsideLibrary(`${path}.new`);
         fs.renameSync(`${path}.new`, path);
       };
       const semaphore = dir.semaphore(1, { timeout: 30 });
-      await withFiles(before(replace), async () => {
+      await withPatchedFiles(before(replace), async () => {
         if (way.startsWith("try")) {
           assert.equal(await acquire(semaphore), null);
         } else {
@@ -500,7 +511,7 @@ for (const [way, acquire] of WAYS) {
       assert.ok(await acquire(semaphore));
       semaphore[Symbol.dispose]();
     },
-    "replacing what is open",
+    "replacing open files",
   );
 }
 
@@ -508,7 +519,7 @@ test(
   "a waiter is not let in on a slot that was replaced while it waited, and is woken by the one in its place",
   async () => {
     using dir = slots();
-    using _pauses = onlyShortPauses(0);
+    using _pauses = disablePolling(0);
     const old = [0, 1].map(dir.foreign);
     const waiting = dir.semaphore(2).acquire();
     await delay(SETTLED);
@@ -533,7 +544,7 @@ for (const form of FORMS) {
     async () => {
       using dir = slots();
       const nowhere = () => ({ isStillAt: () => false });
-      const failing = withFiles(
+      const failing = withPatchedFiles(
         nowhere,
         async () => await dir.semaphore(1)[form](),
       );
@@ -549,7 +560,7 @@ for (const form of FORMS) {
   test(`BoundedSemaphore.${form}() leaves no slot locked whose place cannot be looked up`, async () => {
     using dir = slots();
     const error = systemError("EIO", 5);
-    const failing = withFiles(() => ({
+    const failing = withPatchedFiles(() => ({
       isStillAt() {
         throw error;
       },
@@ -634,25 +645,31 @@ test(
         for (let i = 0; i < 20; i++) holder.acquireSync();
         const script = join(directory, "tests", "fixtures", "worker") +
           extension;
-        await using worker = new Worker(
+        await using worker = new LockProcess(
           ["sh", "-c", LIMIT, "sh", ...command, script],
         );
         const { pid } = worker.process;
         // Whatever the runtime opens for its first work is open by now.
-        assert.equal(await worker.ask("tryAcquireSlot", 20, dir.options), null);
+        assert.equal(
+          await worker.call("tryAcquireSlot", 20, dir.options),
+          null,
+        );
         // Deno reads source maps for its first error from a module, and panics
         // if it cannot.
         const nowhere = { ...dir.options, directory: `${dir.directory}/none` };
-        const fails = worker.ask("acquireSlotSync", 20, nowhere);
+        const fails = worker.call("acquireSlotSync", 20, nowhere);
         await assert.rejects(fails, { code: "ENOENT" });
-        await worker.ask("exhaust", 5);
-        const failing = worker.ask(form, 20, dir.options);
+        await worker.call("exhaust", 5);
+        const failing = worker.call(form, 20, dir.options);
         await assert.rejects(failing, { code: "EMFILE" });
         assert.equal(openDescriptors(dir.directory, pid), 0);
         // Enough for one slot after the other.
-        assert.equal(await worker.ask("tryAcquireSlot", 20, dir.options), null);
-        await worker.ask("relax");
-        const waiting = worker.ask(form, 20, dir.options);
+        assert.equal(
+          await worker.call("tryAcquireSlot", 20, dir.options),
+          null,
+        );
+        await worker.call("relax");
+        const waiting = worker.call(form, 20, dir.options);
         await untilWaiting(worker, dir.directory, 20);
         holder[Symbol.dispose]();
         await waiting;
@@ -669,9 +686,9 @@ test(
   async () => {
     for (const runtime of runtimes) {
       using dir = slots();
-      await using worker = Worker.on(runtime);
+      await using worker = LockProcess.start(runtime);
       const { pid } = worker.process;
-      const grown = await worker.ask("contend", 3, dir.options, 14_000);
+      const grown = await worker.call("contend", 3, dir.options, 14_000);
       assert.ok(grown as number < 80, `${runtime.name}: ${grown} MB`);
       assert.equal(openDescriptors(dir.directory, pid), 0);
       const told = openDescriptors("anon_inode:inotify", pid);
@@ -685,10 +702,10 @@ test(
   "semaphores of different names do not take each other's wake-ups",
   async () => {
     using dir = slots();
-    using _pauses = onlyShortPauses(0);
+    using _pauses = disablePolling(0);
     const names = ["s", "t"];
     const held = names.map((name) =>
-      foreign(join(dir.directory, `${name}.00.lock`))
+      lockOutsideLibrary(join(dir.directory, `${name}.00.lock`))
     );
     const waiting = names.map((name) => dir.semaphore(1, { name }).acquire());
     await delay(SETTLED);
@@ -706,7 +723,7 @@ for (const form of FORMS) {
     using dir = slots();
     const held = dir.foreign(0);
     let attempts = 0;
-    await withFiles((file) => ({
+    await withPatchedFiles((file) => ({
       watchClose: () => null,
       tryLock(exclusive) {
         if (++attempts === 5) held.release();
@@ -722,7 +739,7 @@ for (const form of FORMS) {
     using dir = slots();
     const held = [0, 1].map(dir.foreign);
     let attempts = 0;
-    await withFiles((file) => ({
+    await withPatchedFiles((file) => ({
       tryLock(exclusive) {
         if (++attempts === 5) held[0].release();
         return file.tryLock(exclusive);
@@ -748,7 +765,7 @@ for (const form of FORMS) {
       await assert.rejects(failing, { code: "EISDIR" });
       assert.equal(dir.open(), 0);
     },
-    "the names that POSIX gives to errors",
+    "POSIX error codes",
   );
 
   test(
@@ -762,7 +779,7 @@ for (const form of FORMS) {
         return systemError("EACCES", 13);
       };
       let opened = 0;
-      await withNative((real) => ({
+      await withPatchedPlatform((real) => ({
         open: (...how) =>
           opened++ ? real.open(...how) : Promise.reject(denied()),
         openSync(...how) {
@@ -782,8 +799,8 @@ for (const form of FORMS) {
 
 test("a release of a slot that fails wakes the next all the same", async () => {
   using dir = slots();
-  using _pauses = onlyShortPauses(0);
-  await withFiles((file) => ({
+  using _pauses = disablePolling(0);
+  await withPatchedFiles((file) => ({
     watchClose: () => null,
     unlock() {
       file.unlock();
@@ -797,7 +814,7 @@ test("a release of a slot that fails wakes the next all the same", async () => {
     await assert.rejects(slot.close(), { code: "EIO" });
     await (await waiting).close();
   });
-}, "descriptors");
+}, "file descriptors");
 
 test("holders of a semaphore do not all begin with the same slot", async () => {
   using dir = slots();
@@ -812,8 +829,8 @@ test(
   "an attempt that does not wait asks the system, whoever else waits",
   async () => {
     using dir = slots();
-    using _pauses = onlyShortPauses(0);
-    await withFiles(() => ({ watchClose: () => null }), async () => {
+    using _pauses = disablePolling(0);
+    await withPatchedFiles(() => ({ watchClose: () => null }), async () => {
       const held = dir.foreign(0);
       const semaphore = dir.semaphore(1);
       const waiting = semaphore.acquire();
@@ -828,5 +845,5 @@ test(
     });
     assert.equal(dir.open(), 0);
   },
-  "descriptors",
+  "file descriptors",
 );

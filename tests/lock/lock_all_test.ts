@@ -14,24 +14,24 @@ import {
   lockAll,
   LockedFiles,
 } from "../../mod.ts";
+import { openDescriptors } from "../support/descriptors.ts";
+import { runtimes } from "../support/env.ts";
 import {
-  activeTimers,
-  folder,
-  foreign,
-  openDescriptors,
-  runtimes,
+  lockOutsideLibrary,
   systemError,
-  test,
-  withFiles,
-  withNative,
-  Worker,
-} from "../support/harness.ts";
+  withPatchedFiles,
+  withPatchedPlatform,
+} from "../support/platform.ts";
+import { LockProcess } from "../support/processes.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
+import { activeTimers } from "../support/timers.ts";
 
 const LONG = { timeout: 60_000 };
 
 /** A folder, paths in it, and what is locked there. */
 function files(...names: string[]) {
-  const dir = folder();
+  const dir = tempDir();
   const path = (name: string) => join(dir.path, name);
   return {
     directory: dir.path,
@@ -55,7 +55,7 @@ function files(...names: string[]) {
 /** Runs a body; returns the paths that were opened meanwhile, in their order. */
 async function opened(body: () => unknown): Promise<string[]> {
   const paths: string[] = [];
-  await withNative((real) => ({
+  await withPatchedPlatform((real) => ({
     open: (...how) => (paths.push(how[0]), real.open(...how)),
   }), async () => void await body());
   return paths;
@@ -160,7 +160,7 @@ test(
     assert.equal(all.at(0), all.at(1));
     await all.close();
   },
-  "descriptors",
+  "file descriptors",
   "symbolic links",
 );
 
@@ -200,7 +200,7 @@ test("lockAll() does not follow links for ever", async () => {
 test("lockAll() gives back what it has when one file cannot be had", async () => {
   using dir = files("a", "b", "c");
   const [a, b, c] = dir.paths;
-  const held = foreign(b);
+  const held = lockOutsideLibrary(b);
   for (const options of [{ timeout: 0 }, { failWhenLocked: true }]) {
     await assert.rejects(
       lockAll([c, b, a], options),
@@ -232,7 +232,7 @@ test("lockAll() gives back what it has when one file cannot be had", async () =>
 
 test("lockAll() waits until the last file is released", async () => {
   using dir = files("a", "b", "c");
-  const held = dir.paths.map(foreign);
+  const held = dir.paths.map(lockOutsideLibrary);
   const waiting = lockAll(dir.paths, { flags: LOCK_EX });
   for (const { release } of held.reverse()) {
     await delay(20);
@@ -244,7 +244,7 @@ test("lockAll() waits until the last file is released", async () => {
 
 test("lockAll() has one deadline for all files", async () => {
   using dir = files("a", "b");
-  const [first, second] = dir.paths.map(foreign);
+  const [first, second] = dir.paths.map(lockOutsideLibrary);
   const timer = setTimeout(first.release, 800);
   const timeout = 1000;
   await assert.rejects(
@@ -263,7 +263,7 @@ test("lockAll() has one deadline for all files", async () => {
 test("lockAll() that is aborted lets go of everything", async () => {
   using dir = files("a", "b");
   using timers = activeTimers();
-  const held = foreign(dir.paths[1]);
+  const held = lockOutsideLibrary(dir.paths[1]);
   const controller = new AbortController();
   const { signal } = controller;
   const waiting = lockAll(dir.paths, { signal, ...LONG });
@@ -287,7 +287,7 @@ test("lockAll() that is aborted lets go of everything", async () => {
 
 test("lockAll() tells of each file for which it waits long", async () => {
   using dir = files("a", "b");
-  const held = dir.paths.map(foreign);
+  const held = dir.paths.map(lockOutsideLibrary);
   const told: LastingWait[] = [];
   const all = await lockAll(dir.paths, {
     ...LONG,
@@ -305,7 +305,7 @@ test("lockAll() empties files once all of them are locked, and not before", asyn
   using dir = files("a", "b");
   for (const mode of ["w", "w+"] as const) {
     dir.write("old");
-    const held = foreign(dir.paths[1]);
+    const held = lockOutsideLibrary(dir.paths[1]);
     await assert.rejects(lockAll(dir.paths, { mode, timeout: 0 }));
     const waiting = lockAll(dir.paths, { mode, ...LONG });
     while (dir.free() !== "") await delay(1);
@@ -319,7 +319,7 @@ test("lockAll() empties files once all of them are locked, and not before", asyn
   }
   dir.write("old");
   const error = new Error("no space");
-  await withFiles(() => ({
+  await withPatchedFiles(() => ({
     truncate: () => Promise.reject(error),
     truncateSync() {
       throw error;
@@ -346,7 +346,7 @@ test("lockAll() makes new files with mode x, or none if one exists", async () =>
   fs.unlinkSync(a);
   fs.unlinkSync(c);
   let gone = false;
-  await withNative((real) => ({
+  await withPatchedPlatform((real) => ({
     open(...how) {
       if (!gone) fs.unlinkSync(b);
       gone = true;
@@ -414,7 +414,7 @@ for (const close of ["close", "closeSync"] as const) {
       },
       close: () => file.closeSync(),
     });
-    await withFiles(refusing, async () => {
+    await withPatchedFiles(refusing, async () => {
       const quiet = await lockAll([a, b]);
       await quiet[close]();
       const loud = await lockAll([b, a, b, c], { throwOnReleaseError: true });
@@ -433,7 +433,7 @@ for (const close of ["close", "closeSync"] as const) {
         },
       );
       // What keeps the files from being locked counts more.
-      const held = foreign(c);
+      const held = lockOutsideLibrary(c);
       const failing = lockAll([a, b, c], {
         throwOnReleaseError: true,
         timeout: 0,
@@ -475,11 +475,11 @@ test(
     const lists = [[a, b, c], [elsewhere, b, z], [c, b], [z, c]];
     const times = 300;
     const workers = lists.map((_, i) =>
-      Worker.on(runtimes[i % runtimes.length])
+      LockProcess.start(runtimes[i % runtimes.length])
     );
     try {
       await Promise.all(
-        workers.map((worker, i) => worker.ask("countAll", lists[i], times)),
+        workers.map((worker, i) => worker.call("countAll", lists[i], times)),
       );
     } finally {
       for (const worker of workers) await worker[Symbol.asyncDispose]();
@@ -493,12 +493,12 @@ test("lockAll() in another process excludes, and frees all when it is killed", a
   for (const runtime of runtimes) {
     using dir = files("a", "b");
     const [a, b] = dir.paths;
-    await using worker = Worker.on(runtime);
-    await worker.ask("lockAll", [b, a]);
+    await using worker = LockProcess.start(runtime);
+    await worker.call("lockAll", [b, a]);
     assert.equal(dir.free(), "");
-    await worker.ask("unlockAll");
+    await worker.call("unlockAll");
     assert.equal(dir.free(), "ab");
-    await worker.ask("lockAll", [a, b]);
+    await worker.call("lockAll", [a, b]);
     const waiting = lockAll([b, a], LONG);
     worker.process.kill("SIGKILL");
     await (await waiting).close();

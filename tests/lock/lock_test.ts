@@ -5,13 +5,14 @@ import { setTimeout as delay } from "node:timers/promises";
 import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../mod.ts";
 import { LockedFile, LockException, LockUnsupported } from "../../mod.ts";
 import { TemporaryFileLock } from "../../mod.ts";
+import { openDescriptors, waitForDescriptors } from "../support/descriptors.ts";
 import {
-  descriptorsLeft,
-  folder,
-  openDescriptors,
-  test,
-} from "../support/harness.ts";
-import { systemError, withFiles, withNative } from "../support/harness.ts";
+  systemError,
+  withPatchedFiles,
+  withPatchedPlatform,
+} from "../support/platform.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 
 const SHARED = LOCK_SH | LOCK_NB;
 
@@ -23,7 +24,7 @@ const FORMS: [string, (lock: Lock) => LockedFile | Promise<LockedFile>][] = [
 
 for (const [form, acquire] of FORMS) {
   test(`Lock.${form} gives the open, locked file`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const lock = new Lock(path);
     const file = await acquire(lock);
@@ -40,7 +41,7 @@ for (const [form, acquire] of FORMS) {
   });
 
   test(`Lock.${form} throws AlreadyLocked when the wait is over`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a b.lock");
     await using _held = await new Lock(path).acquire();
     const begin = performance.now();
@@ -63,7 +64,7 @@ for (const [form, acquire] of FORMS) {
   });
 
   test(`Lock.${form} waits for a release`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     // The releaser must not need the thread that acquireSync() blocks.
     const holder = new Lock(path, { mode: "a+" });
@@ -75,7 +76,7 @@ for (const [form, acquire] of FORMS) {
         return real.tryLock(exclusive);
       },
     });
-    await withFiles(change, async () => {
+    await withPatchedFiles(change, async () => {
       const file = await acquire(new Lock(path, { timeout: 10_000 }));
       await file.close();
     });
@@ -83,7 +84,7 @@ for (const [form, acquire] of FORMS) {
   });
 
   test(`Lock.${form} with failWhenLocked gives up at once`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     await using _held = await new Lock(path).acquire();
     const lock = new Lock(path, { failWhenLocked: true, timeout: Infinity });
@@ -91,7 +92,7 @@ for (const [form, acquire] of FORMS) {
   });
 
   test(`Lock.${form} after an abort throws its reason and opens nothing`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const reason = new Error("enough");
     const lock = new Lock(path, { signal: AbortSignal.abort(reason) });
@@ -104,7 +105,7 @@ for (const [form, acquire] of FORMS) {
   });
 
   test(`Lock.${form} reports what the system says at once`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     let attempts = 0;
     const failing = (code: string, errno: number) => () => ({
@@ -116,7 +117,7 @@ for (const [form, acquire] of FORMS) {
     const attempt = async () =>
       await acquire(new Lock(path, { timeout: Infinity }));
     for (const [code, errno] of [["ENOLCK", 37], ["EBADF", 9]] as const) {
-      await withFiles(
+      await withPatchedFiles(
         failing(code, errno),
         () =>
           assert.rejects(attempt, (error: LockException) => {
@@ -131,7 +132,7 @@ for (const [form, acquire] of FORMS) {
       );
     }
     for (const code of ["ENOSYS", "EOPNOTSUPP"]) {
-      await withFiles(
+      await withPatchedFiles(
         failing(code, 1),
         () =>
           assert.rejects(attempt, (error: LockException) => {
@@ -148,11 +149,11 @@ for (const [form, acquire] of FORMS) {
 }
 
 test("Lock.acquire() with timeout 0 makes one attempt", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   await using _held = await new Lock(path).acquire();
   let attempts = 0;
-  await withFiles((real) => ({
+  await withPatchedFiles((real) => ({
     tryLock: (exclusive: boolean) => (attempts++, real.tryLock(exclusive)),
   }), async () => {
     await assert.rejects(new Lock(path, { timeout: 0 }).acquire());
@@ -163,7 +164,7 @@ test("Lock.acquire() with timeout 0 makes one attempt", async () => {
 });
 
 test("Lock.acquire() can say otherwise than the lock's options", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const holder = new Lock(path);
   await holder.acquire();
@@ -174,7 +175,7 @@ test("Lock.acquire() can say otherwise than the lock's options", async () => {
 });
 
 test("Lock shares with LOCK_SH and excludes LOCK_EX", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const reader = () => new Lock(path, { flags: SHARED, timeout: 0 });
   const writer = new Lock(path, { timeout: 0 });
@@ -188,7 +189,7 @@ test("Lock shares with LOCK_SH and excludes LOCK_EX", async () => {
 });
 
 test("Lock shared by 100 tasks lets them in one by one, in order of arrival", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const lock = new Lock(join(dir.path, "a.lock"));
   let inside = 0;
   const order: number[] = [];
@@ -204,7 +205,7 @@ test("Lock shared by 100 tasks lets them in one by one, in order of arrival", as
 });
 
 test("Lock tells a task that waits for itself that it does", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const lock = new Lock(join(dir.path, "a.lock"), { timeout: 20 });
   await using _file = await lock.acquire();
   const itself = /already locked through this same object/;
@@ -215,7 +216,7 @@ test("Lock tells a task that waits for itself that it does", async () => {
 });
 
 test("Lock tells a task that waits behind another one that it does", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const elsewhere = await new Lock(path).acquire();
   const lock = new Lock(path);
@@ -228,7 +229,7 @@ test("Lock tells a task that waits behind another one that it does", async () =>
 });
 
 test("Lock queue stays whole when waiters time out or abort", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const lock = new Lock(join(dir.path, "a.lock"));
   const file = await lock.acquire();
   const controller = new AbortController();
@@ -257,7 +258,7 @@ test("Lock queue stays whole when waiters time out or abort", async () => {
 });
 
 test("Lock.acquire() after an abort does not even queue", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const lock = new Lock(join(dir.path, "a.lock"));
   await using _file = await lock.acquire();
   const signal = AbortSignal.abort("early");
@@ -267,7 +268,7 @@ test("Lock.acquire() after an abort does not even queue", async () => {
 });
 
 test("Lock.acquire() aborted as its turn comes passes the turn on", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const lock = new Lock(join(dir.path, "a.lock"));
   const first = await lock.acquire();
   const controller = new AbortController();
@@ -281,7 +282,7 @@ test("Lock.acquire() aborted as its turn comes passes the turn on", async () => 
 });
 
 test("Lock.acquire() aborted while waiting leaves nothing behind", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const holder = new Lock(path);
   await holder.acquire();
@@ -291,7 +292,7 @@ test("Lock.acquire() aborted while waiting leaves nothing behind", async () => {
   setTimeout(() => controller.abort(), 30);
   await assert.rejects(waiting, { name: "AbortError" });
   assert.ok(performance.now() - begin < 4000);
-  await descriptorsLeft(dir.path, 1);
+  await waitForDescriptors(dir.path, 1);
   await holder.release();
   await delay(20);
   const contender = await new Lock(path).tryAcquire();
@@ -301,12 +302,12 @@ test("Lock.acquire() aborted while waiting leaves nothing behind", async () => {
 });
 
 test("Lock.acquire() aborted while the file opens closes it afterwards", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   let opened!: () => void;
   const slow = new Promise<void>((resolve) => opened = resolve);
   const done = deferred();
-  await withNative((real) => ({
+  await withPatchedPlatform((real) => ({
     async open(...how) {
       await slow;
       const file = await real.open(...how);
@@ -323,7 +324,7 @@ test("Lock.acquire() aborted while the file opens closes it afterwards", async (
     opened();
     await done.promise;
   });
-  await descriptorsLeft(dir.path, 0);
+  await waitForDescriptors(dir.path, 0);
   assert.ok(await new Lock(path).run(() => true));
 });
 
@@ -334,10 +335,10 @@ function deferred() {
 }
 
 test("Lock.acquire() aborted in the moment its file opens keeps or closes it, never both", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const controller = new AbortController();
-  await withNative((real) => ({
+  await withPatchedPlatform((real) => ({
     open(...how) {
       const opening = Promise.resolve(real.open(...how));
       // Runs right after whatever Lock itself does with the file.
@@ -354,10 +355,10 @@ test("Lock.acquire() aborted in the moment its file opens keeps or closes it, ne
 });
 
 test("Lock.acquire() tells a system error from an abort that comes with it", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const controller = new AbortController();
   const lock = new Lock(join(dir.path, "a.lock"));
-  await withFiles(() => ({
+  await withPatchedFiles(() => ({
     tryLock() {
       controller.abort("now");
       throw systemError("ENOLCK", 37);
@@ -370,7 +371,7 @@ test("Lock.acquire() tells a system error from an abort that comes with it", asy
 });
 
 test("Lock.tryAcquire() is null only for contention", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   using _held = new Lock(path).acquireSync();
   assert.equal(await new Lock(path).tryAcquire(), null);
@@ -381,7 +382,7 @@ test("Lock.tryAcquire() is null only for contention", async () => {
 });
 
 test("Lock.release() and closing end the acquisition, and do no harm again", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new Lock(path);
   await lock.release();
@@ -401,7 +402,7 @@ test("Lock.release() and closing end the acquisition, and do no harm again", asy
 });
 
 test("Lock can be disposed", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   {
     await using lock = new Lock(path);
@@ -415,7 +416,7 @@ test("Lock can be disposed", async () => {
 });
 
 test("Lock.run() returns what its body returns and releases", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const lock = new Lock(join(dir.path, "a.lock"));
   const result = await lock.run((file) => {
     assert.ok(lock.locked);
@@ -431,7 +432,7 @@ test("Lock.run() returns what its body returns and releases", async () => {
 });
 
 test("Lock tells of errors while releasing only with throwOnReleaseError", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const failing = (real: { closeSync(): void }) => ({
     unlock() {
@@ -442,7 +443,7 @@ test("Lock tells of errors while releasing only with throwOnReleaseError", async
     },
   });
   const body = new Error("from the body");
-  await withFiles(failing, async () => {
+  await withPatchedFiles(failing, async () => {
     const quiet = new Lock(path);
     await quiet.run(() => {});
     quiet.acquireSync().closeSync();
@@ -466,18 +467,18 @@ test("Lock tells of errors while releasing only with throwOnReleaseError", async
 });
 
 test("Lock opens a file once and keeps it open while it waits", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   await using _held = await new Lock(path).acquire();
   let opened = 0;
-  await withNative((real) => ({
+  await withPatchedPlatform((real) => ({
     open: (...how) => (opened++, real.open(...how)),
   }), () => assert.rejects(new Lock(path, { timeout: 30 }).acquire()));
   assert.equal(opened, 1);
 });
 
 test("Lock in a tight loop does not starve the event loop", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const lock = new Lock(join(dir.path, "a.lock"));
   let over = false;
   setTimeout(() => over = true, 20);
@@ -491,12 +492,12 @@ test("Lock in a tight loop does not starve the event loop", async () => {
 test(
   "Lock on another file system opens and closes in the thread pool",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     // What a path is known to be after a first acquisition, and not before.
     let asked = 0;
     const blocking: string[] = [];
-    await withNative((real) => ({
+    await withPatchedPlatform((real) => ({
       open(...how) {
         const opening = real.open(...how);
         if (!(opening instanceof Promise)) blocking.push("open");
@@ -511,11 +512,11 @@ test(
     });
     assert.equal(asked, 2);
   },
-  "descriptors",
+  "file descriptors",
 );
 
 test("Lock keeps a lock file and its content", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   fs.writeFileSync(path, "kept");
   await new Lock(path).run(() => {});
@@ -524,18 +525,18 @@ test("Lock keeps a lock file and its content", async () => {
 });
 
 test("Lock is made without touching anything", () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "no", "such", "folder", "a.lock");
   assert.equal(new Lock(path).locked, false);
   assert.deepEqual(fs.readdirSync(dir.path), []);
 });
 
 test("a file that does not tell what it is is released all the same", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const other = join(dir.path, "b.lock");
   let stale = false;
-  await withFiles((real) => ({
+  await withPatchedFiles((real) => ({
     lockKey() {
       if (stale) throw systemError("ESTALE", 116);
       return real.lockKey();
@@ -557,12 +558,12 @@ test("a file that does not tell what it is is released all the same", async () =
 });
 
 test("Lock.acquire() throws any reason, also while the file is being opened", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   for (const reason of [null, "enough", { code: "EACCES", message: "mine" }]) {
     for (const Kind of [Lock, TemporaryFileLock]) {
       const controller = new AbortController();
-      await withNative(({ openSync }) => ({
+      await withPatchedPlatform(({ openSync }) => ({
         open: (...how) =>
           new Promise((resolve) => {
             setTimeout(() => controller.abort(reason), 10);
@@ -577,7 +578,7 @@ test("Lock.acquire() throws any reason, also while the file is being opened", as
         assert.equal(error, reason);
         await delay(60);
       });
-      await descriptorsLeft(dir.path, 0);
+      await waitForDescriptors(dir.path, 0);
     }
   }
 });

@@ -8,29 +8,27 @@ import type { PlatformFile } from "../../ffi/types.ts";
 import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../mod.ts";
 import { LockException, lockHolders, lockSync, unlock } from "../../mod.ts";
 import type { LastingWait, LockOptions } from "../../mod.ts";
-import {
-  folder,
-  onlyShortPauses,
-  openDescriptors,
-  runtimes,
-  self,
-  systemError,
-  test,
-  withFiles,
-  Worker,
-} from "../support/harness.ts";
-import type { Capability } from "../support/harness.ts";
+import type { Capability } from "../support/capabilities.ts";
+import { openDescriptors } from "../support/descriptors.ts";
+import { currentRuntime, runtimes } from "../support/env.ts";
+import { systemError, withPatchedFiles } from "../support/platform.ts";
+import { LockProcess } from "../support/processes.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
+import { disablePolling } from "../support/timers.ts";
 
 type Locker = NonNullable<LockOptions["locker"]>;
 const LOCKERS = ["flock", "ofd", "lockf"] as const;
 const RECORDS = ["ofd", "lockf"] as const;
 const FORMS = ["acquire", "acquireSync"] as const;
 
-const LINUX = "record locks apart from flock(2)";
+const LINUX = "record locks independent of flock(2)";
 
 /** What there has to be for these lockers to meet. */
 const needed = (...lockers: Locker[]): Capability[] =>
-  lockers.every((locker) => locker === "flock") ? ["descriptors"] : [LINUX];
+  lockers.every((locker) => locker === "flock")
+    ? ["file descriptors"]
+    : [LINUX];
 
 /** Options for an attempt to lock with a locker. */
 const by = (locker: Locker, more: LockOptions = {}): LockOptions => ({
@@ -55,7 +53,10 @@ async function freeInThread(
   options: LockOptions,
 ): Promise<boolean> {
   const thread = new Thread(
-    new URL(`../fixtures/locker_thread${self.extension}`, import.meta.url),
+    new URL(
+      `../fixtures/locker_thread${currentRuntime.extension}`,
+      import.meta.url,
+    ),
     { workerData: [path, options] },
   );
   const answer = await new Promise<boolean>((resolve, reject) => {
@@ -71,8 +72,8 @@ async function freeElsewhere(
   path: string,
   options: LockOptions,
 ): Promise<boolean> {
-  await using worker = Worker.on(self);
-  return await worker.ask("tryAcquire", path, options) as boolean;
+  await using worker = LockProcess.start(currentRuntime);
+  return await worker.call("tryAcquire", path, options) as boolean;
 }
 
 for (const ours of LOCKERS) {
@@ -84,21 +85,21 @@ for (const ours of LOCKERS) {
       : outcome;
 
     test(`"${ours}" ${outcome} "${theirs}" of another process`, async () => {
-      using dir = folder();
+      using dir = tempDir();
       await Promise.all(runtimes.map(async (runtime) => {
         const path = join(dir.path, runtime.name);
-        await using worker = Worker.on(runtime);
-        await worker.ask("acquire", path, by(theirs));
+        await using worker = LockProcess.start(runtime);
+        await worker.call("acquire", path, by(theirs));
         assert.equal(free(path, by(ours)), !sees(ours, theirs), runtime.name);
-        await worker.ask("release");
+        await worker.call("release");
         await using _file = await new Lock(path, by(ours)).acquire();
-        const lock = await worker.ask("tryAcquire", path, by(theirs));
+        const lock = await worker.call("tryAcquire", path, by(theirs));
         assert.equal(lock, !sees(ours, theirs), runtime.name);
       }));
     }, ...needed(ours, theirs));
 
     test(`"${ours}" ${within} "${theirs}" of the same process`, async () => {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.lock");
       const expected = within !== "excludes";
       await using file = await new Lock(path, by(ours)).acquire();
@@ -112,34 +113,34 @@ for (const ours of LOCKERS) {
 
 for (const locker of RECORDS) {
   test(`readers share with "${locker}", and exclude a writer`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const shared = by(locker, { mode: "r", flags: LOCK_SH | LOCK_NB });
     fs.writeFileSync(path, "");
     await using _file = await new Lock(path, shared).acquire();
-    await using worker = Worker.on(self);
-    assert.equal(await worker.ask("tryAcquire", path, by(locker)), false);
-    assert.equal(await worker.ask("tryAcquire", path, shared), true);
+    await using worker = LockProcess.start(currentRuntime);
+    assert.equal(await worker.call("tryAcquire", path, by(locker)), false);
+    assert.equal(await worker.call("tryAcquire", path, shared), true);
   }, "record locks");
 
   test(
     `ranges of "${locker}" exclude each other where they overlap`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.lock");
       fs.writeFileSync(path, "0123456789");
       const range = (start: number, length: number) =>
         by(locker, { range: { start, length } });
       const last = Number.MAX_SAFE_INTEGER - 1;
       await using _file = await new Lock(path, range(100, 10)).acquire();
-      await using worker = Worker.on(self);
+      await using worker = LockProcess.start(currentRuntime);
       const there = (options: LockOptions) =>
-        worker.ask("tryAcquire", path, options);
+        worker.call("tryAcquire", path, options);
       const apart = [[0, 100], [110, 1], [last, 1], [0, 1]];
       const overlapping = [[0, 101], [109, 1], [104, 2], [0, last], [109, 500]];
       for (const [start, length] of apart) {
         assert.equal(await there(range(start, length)), true, `${start}`);
-        await worker.ask("release");
+        await worker.call("release");
       }
       for (const [start, length] of overlapping) {
         assert.equal(await there(range(start, length)), false, `${start}`);
@@ -151,7 +152,7 @@ for (const locker of RECORDS) {
   );
 
   test(`"${locker}" locks what a file has not grown to yet`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     await using file = await new Lock(path, by(locker)).acquire();
     await file.writeText("longer than before");
@@ -162,16 +163,16 @@ for (const locker of RECORDS) {
   test(
     `"${locker}" and Python's fcntl.lockf exclude each other`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.lock");
       const shared = { flags: LOCK_SH | LOCK_NB };
-      await using python = Worker.python();
-      assert.equal(await python.ask("tryLockf", path), true);
+      await using python = LockProcess.startPython();
+      assert.equal(await python.call("tryLockf", path), true);
       assert.equal(free(path, by(locker)), false);
       assert.equal(free(path, by(locker, shared)), false);
       assert.equal(free(path, by("flock")), true);
-      await python.ask("close");
-      assert.equal(await python.ask("tryLockf", path, "shared", 5, 10), true);
+      await python.call("close");
+      assert.equal(await python.call("tryLockf", path, "shared", 5, 10), true);
       assert.equal(free(path, by(locker)), false);
       assert.equal(free(path, by(locker, shared)), true);
       const range = (start: number) =>
@@ -179,12 +180,12 @@ for (const locker of RECORDS) {
       assert.equal(free(path, range(0)), true);
       assert.equal(free(path, range(14)), false);
       assert.equal(free(path, range(15)), true);
-      await python.ask("close");
+      await python.call("close");
       await using _file = await new Lock(path, range(20)).acquire();
-      assert.equal(await python.ask("tryLockf", path), false);
-      assert.equal(await python.ask("tryLockf", path, "shared", 24, 1), false);
+      assert.equal(await python.call("tryLockf", path), false);
+      assert.equal(await python.call("tryLockf", path, "shared", 24, 1), false);
       assert.equal(
-        await python.ask("tryLockf", path, "exclusive", 25, 0),
+        await python.call("tryLockf", path, "exclusive", 25, 0),
         true,
       );
     },
@@ -196,15 +197,15 @@ for (const locker of RECORDS) {
     test(
       `Lock.${form}() with "${locker}" is woken by a release of another process`,
       async () => {
-        using dir = folder();
+        using dir = tempDir();
         const path = join(dir.path, "a.lock");
         const patient = by(locker, { timeout: 60_000 });
         for (const runtime of runtimes) {
           const file = await new Lock(path, by(locker)).acquire();
-          await using worker = Worker.on(runtime);
+          await using worker = LockProcess.start(runtime);
           // Those that follow the news of a release are shorter.
-          await worker.ask("onlyShortPauses", 2);
-          const waiting = worker.ask(form, path, patient);
+          await worker.call("disablePolling", 2);
+          const waiting = worker.call(form, path, patient);
           const { pid } = worker.process;
           while (openDescriptors(path, pid) === 0) await delay(5);
           await delay(50);
@@ -220,10 +221,10 @@ for (const locker of RECORDS) {
 
   test(`"${locker}" of a process that is killed is free`, async () => {
     for (const runtime of runtimes) {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.lock");
-      await using holder = Worker.on(runtime);
-      await holder.ask("acquire", path, by(locker));
+      await using holder = LockProcess.start(runtime);
+      await holder.call("acquire", path, by(locker));
       const lock = new Lock(path, by(locker, { timeout: 60_000 }));
       const waiting = lock.acquire();
       await delay(20);
@@ -235,12 +236,12 @@ for (const locker of RECORDS) {
   test(
     `a blocking "${locker}" lock waits on, whatever signals arrive`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.lock");
       const file = await new Lock(path, by(locker)).acquire();
-      await using worker = Worker.on(self);
-      await worker.ask("listenToSignals");
-      const locked = worker.ask("lockRecord", path, { name: locker });
+      await using worker = LockProcess.start(currentRuntime);
+      await worker.call("listenToSignals");
+      const locked = worker.call("lockRecord", path, { name: locker });
       let done = false;
       locked.then(() => done = true);
       const pid = worker.process.pid!;
@@ -262,15 +263,15 @@ for (const locker of RECORDS) {
     test(
       `AlreadyLocked of Lock.${form}() with "${locker}" names whom it met`,
       async () => {
-        using dir = folder();
+        using dir = tempDir();
         const path = join(dir.path, "a.lock");
         const range = (start: number) => ({ range: { start, length: 1 } });
-        await using other = Worker.on(self);
-        await using elsewhere = Worker.on(self);
-        await using holder = Worker.on(self);
-        await other.ask("acquire", path);
-        await elsewhere.ask("acquire", path, by(locker, range(7)));
-        await holder.ask("acquire", path, by(locker, range(1)));
+        await using other = LockProcess.start(currentRuntime);
+        await using elsewhere = LockProcess.start(currentRuntime);
+        await using holder = LockProcess.start(currentRuntime);
+        await other.call("acquire", path);
+        await elsewhere.call("acquire", path, by(locker, range(7)));
+        await holder.call("acquire", path, by(locker, range(1)));
         // Only those that lasted look for holders in every process.
         const told: number[] = [];
         const onWait = ({ holders }: LastingWait) =>
@@ -304,7 +305,7 @@ for (const locker of LOCKERS) {
   test(
     `closing the same file elsewhere in the process ${outcome} "${locker}"`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.lock");
       await using _file = await new Lock(path, by(locker)).acquire();
       assert.equal(await freeElsewhere(path, by(locker)), false);
@@ -312,19 +313,19 @@ for (const locker of LOCKERS) {
       const expected = locker === "lockf";
       assert.equal(await freeElsewhere(path, by(locker)), expected);
     },
-    locker === "flock" ? "descriptors" : "record locks",
+    locker === "flock" ? "file descriptors" : "record locks",
   );
 
   const fate = locker === "lockf" ? "ends with its process" : "is inherited";
 
   test(`"${locker}" ${fate} when a child has the descriptor`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    await using holder = Worker.on(
-      runtimes.find(({ name }) => name.startsWith("node")) ?? self,
+    await using holder = LockProcess.start(
+      runtimes.find(({ name }) => name.startsWith("node")) ?? currentRuntime,
     );
-    await holder.ask("acquire", path, by(locker));
-    const heir = await holder.ask("heir") as number;
+    await holder.call("acquire", path, by(locker));
+    const heir = await holder.call("heir") as number;
     try {
       holder.process.kill("SIGKILL");
       await holder.ended;
@@ -339,14 +340,14 @@ for (const locker of LOCKERS) {
   test(
     `releasing "${locker}" does not wait for a child that has the descriptor`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.lock");
-      await using holder = Worker.on(
-        runtimes.find(({ name }) => name.startsWith("node")) ?? self,
+      await using holder = LockProcess.start(
+        runtimes.find(({ name }) => name.startsWith("node")) ?? currentRuntime,
       );
-      await holder.ask("acquire", path, by(locker));
-      const heir = await holder.ask("heir") as number;
-      await holder.ask("release");
+      await holder.call("acquire", path, by(locker));
+      const heir = await holder.call("heir") as number;
+      await holder.call("release");
       assert.equal(free(path, by(locker)), true);
       process.kill(heir, "SIGKILL");
     },
@@ -357,11 +358,11 @@ for (const locker of LOCKERS) {
 test(
   "waiters for ranges of one file are all woken",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    await using holder = Worker.on(self);
-    await holder.ask("acquire", path, by("ofd"));
-    using _pauses = onlyShortPauses(0);
+    await using holder = LockProcess.start(currentRuntime);
+    await holder.call("acquire", path, by("ofd"));
+    using _pauses = disablePolling(0);
     const waiting = [0, 10, 20].map((start) =>
       new Lock(
         path,
@@ -369,7 +370,7 @@ test(
       ).acquire()
     );
     await delay(50);
-    await holder.ask("release");
+    await holder.call("release");
     for (const file of await Promise.all(waiting)) file.closeSync();
     assert.equal(openDescriptors(dir.path), 0);
   },
@@ -379,11 +380,11 @@ test(
 test(
   "a waiter that gives up leaves the watch to the others of its file",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    await using holder = Worker.on(self);
-    await holder.ask("acquire", path, by("ofd"));
-    using _pauses = onlyShortPauses(1);
+    await using holder = LockProcess.start(currentRuntime);
+    await holder.call("acquire", path, by("ofd"));
+    using _pauses = disablePolling(1);
     const range = (start: number) => ({ range: { start, length: 5 } });
     const controller = new AbortController();
     const { signal } = controller;
@@ -397,7 +398,7 @@ test(
     controller.abort();
     await impatient;
     await delay(20);
-    await holder.ask("release");
+    await holder.call("release");
     (await waiting).closeSync();
   },
   "inotify(7)",
@@ -406,7 +407,7 @@ test(
 test(
   "unlock() leaves the record locks of its process alone",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     await using _file = await new Lock(path, by("lockf")).acquire();
     const fd = fs.openSync(path, "a");
@@ -423,10 +424,10 @@ test(
 test(
   "unlock() that found record locks leaves nothing behind for the next",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    await using worker = Worker.on(self);
-    await worker.ask("acquire", path, by("lockf"));
+    await using worker = LockProcess.start(currentRuntime);
+    await worker.call("acquire", path, by("lockf"));
     const fd = fs.openSync(path, "a");
     unlock(fd);
     // The answer held the number of a process, which must not go into a lock.
@@ -439,7 +440,7 @@ test(
 test(
   "lockHolders() leaves the record locks of its process alone",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     await using _file = await new Lock(path, by("lockf")).acquire();
     assert.deepEqual(
@@ -454,20 +455,20 @@ test(
 test(
   "two processes that wait for each other's record locks: one is told",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    await using one = Worker.on(self);
-    await using other = Worker.on(self);
+    await using one = LockProcess.start(currentRuntime);
+    await using other = LockProcess.start(currentRuntime);
     const byte = (start: number) => ({
       name: "lockf",
       range: { start, length: 1 },
     });
-    await one.ask("lockRecord", path, byte(0));
-    await other.ask("lockRecord", path, byte(1));
-    const waiting = one.ask("lockRecord", path, byte(1));
+    await one.call("lockRecord", path, byte(0));
+    await other.call("lockRecord", path, byte(1));
+    const waiting = one.call("lockRecord", path, byte(1));
     while (openDescriptors(path, one.process.pid) < 2) await delay(5);
     await delay(50);
-    await assert.rejects(other.ask("lockRecord", path, byte(0)), {
+    await assert.rejects(other.call("lockRecord", path, byte(0)), {
       code: "EDEADLK",
     });
     other.process.kill("SIGKILL");
@@ -479,7 +480,7 @@ test(
 
 for (const form of FORMS) {
   test(`Lock.${form}() reports what fcntl(2) says at once`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const cases = [
       ["ENOLCK", 37, LockException, /injected ENOLCK \(ENOLCK\)$/],
@@ -496,7 +497,7 @@ for (const form of FORMS) {
           throw Object.assign(error, { syscall: "fcntl" });
         },
       });
-      await withFiles(fails, async () => {
+      await withPatchedFiles(fails, async () => {
         const lock = new Lock(path, by("ofd", { timeout: Infinity }));
         await assert.rejects(async () => await lock[form](), (error) => {
           assert.ok(error instanceof LockException);

@@ -14,19 +14,21 @@ import {
   lockSync,
   unlock,
 } from "../../mod.ts";
+import { hasCapability } from "../support/capabilities.ts";
+import { descriptorTargets } from "../support/descriptors.ts";
+import { currentRuntime } from "../support/env.ts";
 import {
-  can,
-  descriptorTargets,
-  folder,
+  noopOs,
   systemError,
-  test,
-  untold,
-} from "../support/harness.ts";
-import { self, withNative, Worker } from "../support/harness.ts";
+  withPatchedPlatform,
+} from "../support/platform.ts";
+import { LockProcess } from "../support/processes.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 
 /** Two descriptors of one new file. */
 function twoDescriptors() {
-  const dir = folder();
+  const dir = tempDir();
   const path = join(dir.path, "a.lock");
   const fds = [fs.openSync(path, "a+"), fs.openSync(path, "a+")];
   return {
@@ -74,7 +76,7 @@ for (const [form, call] of FORMS) {
           error.message,
           new RegExp(
             `^Cannot lock descriptor ${two}: already locked` +
-              (can("names of lock holders") ? " by this" : ""),
+              (hasCapability("names of lock holders") ? " by this" : ""),
           ),
         );
         return true;
@@ -87,7 +89,7 @@ for (const [form, call] of FORMS) {
       await call(one, LOCK_EX | LOCK_NB);
       await call(one, LOCK_UN | LOCK_NB);
     },
-    "descriptors",
+    "file descriptors",
   );
 
   test(`${form} takes objects that have a descriptor`, async () => {
@@ -99,7 +101,7 @@ for (const [form, call] of FORMS) {
     await handle.close();
     await call(contender, LOCK_EX | LOCK_NB);
     unlock(contender);
-  }, "descriptors");
+  }, "file descriptors");
 
   test(
     `${form} takes a file that locks itself, as Deno.FsFile does`,
@@ -127,7 +129,7 @@ for (const [form, call] of FORMS) {
         "unlock",
       ]);
     },
-    "locks of which a file has one",
+    "one lock per open file",
   );
 
   test(`${form} refuses what is no file and flags that make no sense`, async () => {
@@ -157,7 +159,7 @@ for (const [form, call] of FORMS) {
       return true;
     });
     assert.throws(() => unlock(54_321), { code: "EBADF" });
-  }, "descriptors");
+  }, "file descriptors");
 
   test(`${form} changes the kind of a lock that is held`, async () => {
     using it = twoDescriptors();
@@ -168,7 +170,7 @@ for (const [form, call] of FORMS) {
     await assert.rejects(call(one, LOCK_EX | LOCK_NB), AlreadyLocked);
     unlock(two);
     await call(one, LOCK_EX | LOCK_NB);
-  }, "descriptors");
+  }, "file descriptors");
 
   test(`${form} on a Deno.FsFile that is closed throws EBADF`, async () => {
     const fails = () => {
@@ -187,9 +189,9 @@ for (const [form, call] of FORMS) {
   });
 
   test(`${form} tells contention from errors`, async () => {
-    await withNative(() => ({
+    await withPatchedPlatform(() => ({
       fromFd: () => ({
-        ...untold,
+        ...noopOs,
         tryLock() {
           throw systemError("ENOLCK", 37);
         },
@@ -219,7 +221,7 @@ test("lock() waits without blocking the event loop", async () => {
   setTimeout(() => unlock(one), 30);
   await lock(two, LOCK_EX);
   await assert.rejects(lock(one, LOCK_SH | LOCK_NB), AlreadyLocked);
-}, "descriptors");
+}, "file descriptors");
 
 for (
   const [what, had, wanted] of [
@@ -238,7 +240,7 @@ for (
     unlock(one);
     await waiting;
     unlock(two);
-  }, "descriptors");
+  }, "file descriptors");
 }
 
 test("lock() that must wait for others gives them what it has", async () => {
@@ -259,7 +261,7 @@ test("lock() that must wait for others gives them what it has", async () => {
   } finally {
     fs.closeSync(three);
   }
-}, "descriptors");
+}, "file descriptors");
 
 test(
   "lock() twice at once lets one after the other have it alone, as on macOS",
@@ -286,7 +288,7 @@ test(
       },
     });
     const shared = new Set(it.fds);
-    await withNative(stays, async () => {
+    await withPatchedPlatform(stays, async () => {
       for (const fd of it.fds) await lock(fd, LOCK_SH);
       const signal = AbortSignal.timeout(10_000);
       await Promise.all(it.fds.map(async (fd) => {
@@ -295,7 +297,7 @@ test(
       }));
     });
   },
-  "descriptors",
+  "file descriptors",
 );
 
 test("lock() of what was unlocked queues behind those who wait", async () => {
@@ -320,7 +322,7 @@ test("lock() of what was unlocked queues behind those who wait", async () => {
   } finally {
     fs.closeSync(three);
   }
-}, "descriptors");
+}, "file descriptors");
 
 test("lock() has no option but signal", async () => {
   using it = twoDescriptors();
@@ -330,7 +332,7 @@ test("lock() has no option but signal", async () => {
     message: 'unknown option "timeout" (expected one of signal)',
   });
   await lock(it.fds[1], LOCK_EX | LOCK_NB);
-}, "descriptors");
+}, "file descriptors");
 
 test("lock() ends with the signal's reason and without the lock", async () => {
   using it = twoDescriptors();
@@ -349,7 +351,7 @@ test("lock() ends with the signal's reason and without the lock", async () => {
   unlock(one);
   await delay(10);
   lockSync(one, LOCK_EX | LOCK_NB);
-}, "descriptors");
+}, "file descriptors");
 
 test("unlock() of what is not locked is no error", () => {
   using it = twoDescriptors();
@@ -357,7 +359,7 @@ test("unlock() of what is not locked is no error", () => {
   lockSync(it.fds[0], LOCK_EX);
   unlock(it.fds[0]);
   unlock(it.fds[0]);
-}, "descriptors");
+}, "file descriptors");
 
 test(
   "lockSync() blocks until the lock is free, whatever signals arrive",
@@ -365,9 +367,9 @@ test(
     using it = twoDescriptors();
     const [one, two] = it.fds;
     lockSync(one, LOCK_EX);
-    await using worker = Worker.on(self);
-    assert.equal(await worker.ask("listenToSignals"), null);
-    const locked = worker.ask("lockSync", it.path);
+    await using worker = LockProcess.start(currentRuntime);
+    assert.equal(await worker.call("listenToSignals"), null);
+    const locked = worker.call("lockSync", it.path);
     const pid = worker.process.pid!;
     while (!descriptorTargets(pid).includes(it.path)) await delay(5);
     for (let i = 0; i < 20; i++) {
@@ -383,7 +385,7 @@ test(
     await locked;
     assert.throws(() => lockSync(two, LOCK_SH | LOCK_NB), AlreadyLocked);
   },
-  "descriptors",
+  "file descriptors",
   "signals",
   "/proc",
 );
@@ -407,5 +409,5 @@ test(
       assert.equal(contender.tryLock(true), false);
     }
   },
-  "descriptors",
+  "file descriptors",
 );

@@ -13,20 +13,17 @@ import {
 } from "../../mod.ts";
 import { TemporaryFileLock } from "../../mod.ts";
 import type { LockedFile } from "../../mod.ts";
+import { openDescriptors } from "../support/descriptors.ts";
+import { allRuntimes } from "../support/env.ts";
 import {
-  everyRuntime,
-  folder,
-  listing,
-  openDescriptors,
-  test,
-} from "../support/harness.ts";
-import {
+  noopOs,
   systemError,
-  untold,
-  withFiles,
-  withNative,
-} from "../support/harness.ts";
-import { Worker } from "../support/harness.ts";
+  withPatchedFiles,
+  withPatchedPlatform,
+} from "../support/platform.ts";
+import { LockProcess } from "../support/processes.ts";
+import { sortedNames, tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 
 /** Both forms of one acquisition, for promises that hold for both. */
 const FORMS: [
@@ -46,13 +43,13 @@ async function readPid(lock: PidFileLock): Promise<number | null> {
 
 /** Nothing is left, neither a file in the folder nor a descriptor. */
 function assertNothingLeft(dir: string, ...but: string[]) {
-  assert.deepEqual(listing(dir), but);
+  assert.deepEqual(sortedNames(dir), but);
   assert.equal(openDescriptors(dir), 0);
 }
 
 for (const [form, acquire] of FORMS) {
   test(`PidFileLock.${form} leaves the PID beside its lock while it is held`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.pid");
     const lock = new PidFileLock(path);
     assert.equal(lock.path, path);
@@ -60,7 +57,7 @@ for (const [form, acquire] of FORMS) {
     for (let i = 0; i < 3; i++) {
       const file = await acquire(lock);
       assert.equal(file.path, `${path}.lock`);
-      assert.deepEqual(listing(dir.path), ["a.pid", "a.pid.lock"]);
+      assert.deepEqual(sortedNames(dir.path), ["a.pid", "a.pid.lock"]);
       assert.equal(fs.readFileSync(path, "utf8"), String(process.pid));
       assert.equal(await readPid(lock), process.pid);
       assert.equal(await new Lock(`${path}.lock`).tryAcquire(), null);
@@ -72,11 +69,11 @@ for (const [form, acquire] of FORMS) {
   });
 
   test(`PidFileLock.${form} throws AlreadyLocked with the holder's PID`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.pid");
-    for (const runtime of everyRuntime) {
-      await using worker = Worker.on(runtime);
-      await worker.ask("hold", "PidFileLock", path);
+    for (const runtime of allRuntimes) {
+      await using worker = LockProcess.start(runtime);
+      await worker.call("hold", "PidFileLock", path);
       const { pid } = worker.process;
       for (const options of [{}, { timeout: 20 }]) {
         const lock = new PidFileLock(path, options);
@@ -91,18 +88,18 @@ for (const [form, acquire] of FORMS) {
           },
         );
       }
-      await worker.ask("drop");
+      await worker.call("drop");
       assertNothingLeft(dir.path);
     }
   });
 
   test(`PidFileLock.${form} believes the system before the file`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.pid");
     await using _file = await new PidFileLock(path).acquire();
     const told = async (holders: { pid: number; exclusive: boolean }[]) => {
       let told: unknown;
-      await withNative(
+      await withPatchedPlatform(
         () => ({ holders: () => holders }),
         () =>
           assert.rejects(
@@ -125,11 +122,11 @@ for (const [form, acquire] of FORMS) {
   });
 
   test(`PidFileLock.${form} takes over what a killed process left`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.pid");
-    for (const runtime of everyRuntime) {
-      await using worker = Worker.on(runtime);
-      await worker.ask("hold", "PidFileLock", path);
+    for (const runtime of allRuntimes) {
+      await using worker = LockProcess.start(runtime);
+      await worker.call("hold", "PidFileLock", path);
       const { pid } = worker.process;
       await worker.kill();
       const lock = new PidFileLock(path);
@@ -143,7 +140,7 @@ for (const [form, acquire] of FORMS) {
   test(
     `PidFileLock.${form} whose PID cannot be published gives the lock back`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.pid");
       const lock = new PidFileLock(path);
       fs.mkdirSync(path);
@@ -167,7 +164,7 @@ for (const [form, acquire] of FORMS) {
   test(
     `PidFileLock.${form} on a full disk gives the lock back`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const disk = join(dir.path, "disk");
       fs.mkdirSync(disk);
       mount("-t", "tmpfs", "-o", "size=8k", "none", disk);
@@ -196,7 +193,7 @@ for (const [form, acquire] of FORMS) {
   test(
     `PidFileLock.${form}: planted symlink in a shared directory`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.pid");
       const victim = join(dir.path, "victim");
       const lock = new PidFileLock(path);
@@ -229,13 +226,13 @@ for (const [form, acquire] of FORMS) {
   );
 
   test(`PidFileLock.${form}: a third acquires between our opening and locking`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.pid");
     const holder = new PidFileLock(path);
     const third = new PidFileLock(path);
     await holder.acquire();
     let attempts = 0;
-    await withFiles((real) => ({
+    await withPatchedFiles((real) => ({
       tryLock(exclusive) {
         if (++attempts === 1) {
           holder.releaseSync();
@@ -249,7 +246,7 @@ for (const [form, acquire] of FORMS) {
         AlreadyLocked,
       ));
     assert.equal(await readPid(third), process.pid);
-    assert.deepEqual(listing(dir.path), ["a.pid", "a.pid.lock"]);
+    assert.deepEqual(sortedNames(dir.path), ["a.pid", "a.pid.lock"]);
     await third.release();
     assertNothingLeft(dir.path);
   });
@@ -265,8 +262,8 @@ test("PidFileLock is called .pid unless it is called otherwise", () => {
 });
 
 test("PidFileLock keeps its files together wherever the process goes", async () => {
-  using dir = folder();
-  using elsewhere = folder();
+  using dir = tempDir();
+  using elsewhere = tempDir();
   const before = process.cwd();
   const held = new Lock(join(dir.path, "a.pid.lock")).acquireSync();
   try {
@@ -282,12 +279,12 @@ test("PidFileLock keeps its files together wherever the process goes", async () 
   } finally {
     process.chdir(before);
   }
-  assert.deepEqual(listing(dir.path), []);
-  assert.deepEqual(listing(elsewhere.path), []);
+  assert.deepEqual(sortedNames(dir.path), []);
+  assert.deepEqual(sortedNames(elsewhere.path), []);
 });
 
 test("PidFileLock cannot be shared", () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.pid");
   for (const flags of [LOCK_SH, LOCK_SH | LOCK_NB]) {
     assert.throws(
@@ -299,10 +296,10 @@ test("PidFileLock cannot be shared", () => {
 });
 
 test("PidFileLock fails at once unless it is told to wait", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.pid");
-  await using worker = Worker.on(everyRuntime[0]);
-  await worker.ask("hold", "PidFileLock", path);
+  await using worker = LockProcess.start(allRuntimes[0]);
+  await worker.call("hold", "PidFileLock", path);
   const lock = new PidFileLock(path);
   await assert.rejects(lock.acquire(), (error: AlreadyLocked) => {
     assert.ok(error.waited < 4000);
@@ -311,9 +308,9 @@ test("PidFileLock fails at once unless it is told to wait", async () => {
   assert.equal(await lock.tryAcquire(), null);
   assert.equal(lock.tryAcquireSync(), null);
   const waiting = lock.acquire({ timeout: 60_000 });
-  await worker.ask("drop");
+  await worker.call("drop");
   await waiting;
-  assert.equal(await worker.ask("readPid", path), process.pid);
+  assert.equal(await worker.call("readPid", path), process.pid);
   await lock.release();
   assertNothingLeft(dir.path);
 });
@@ -321,7 +318,7 @@ test("PidFileLock fails at once unless it is told to wait", async () => {
 test(
   "PidFileLock.readPid() is null for everything but a PID",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.pid");
     const lock = new PidFileLock(path);
     const contents: [string | Uint8Array, number | null][] = [
@@ -379,14 +376,16 @@ test(
 );
 
 test("PidFileLock never shows half a PID", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.pid");
-  await using one = Worker.on(everyRuntime[0]);
-  await using two = Worker.on(everyRuntime.at(-1)!);
+  await using one = LockProcess.start(allRuntimes[0]);
+  await using two = LockProcess.start(allRuntimes.at(-1)!);
   const seen = new Set<number | null>();
   let done = false;
   const cycling = Promise.all(
-    [one, two].map((worker) => worker.ask("cycleOf", "PidFileLock", path, 300)),
+    [one, two].map((worker) =>
+      worker.call("cycleOf", "PidFileLock", path, 300)
+    ),
   ).finally(() => done = true);
   const lock = new PidFileLock(path);
   while (!done) {
@@ -412,7 +411,7 @@ function readIfThere(path: string): string | null {
 }
 
 test("PidFileLock leaves alone the PID of another process", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.pid");
   const lock = new PidFileLock(path);
   for (const content of ["4711", "junk", ""]) {
@@ -431,7 +430,7 @@ test("PidFileLock leaves alone the PID of another process", async () => {
 test(
   "PidFileLock leaves alone what belongs to whoever replaced its lock",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.pid");
     const lock = new PidFileLock(path);
     await lock.acquire();
@@ -440,18 +439,18 @@ test(
     const other = new PidFileLock(path);
     await other.acquire();
     await lock.release();
-    assert.deepEqual(listing(dir.path), ["a.pid", "a.pid.lock"]);
+    assert.deepEqual(sortedNames(dir.path), ["a.pid", "a.pid.lock"]);
     assert.equal(await new PidFileLock(path).tryAcquire(), null);
     await other.release();
     assertNothingLeft(dir.path);
   },
-  "unlinking what is open",
+  "unlinking open files",
 );
 
 test(
   "PidFileLock that cannot remove its PID still removes its lock, and tells if asked",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.pid");
     const target = join(dir.path, "b.pid");
     for (const throwOnReleaseError of [false, true]) {
@@ -480,7 +479,7 @@ test(
 test(
   "PidFileLock makes its files with the mode that it is given, less the umask",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.pid");
     const umask = process.umask(0o027);
     try {
@@ -499,12 +498,12 @@ test(
 test(
   "PidFileLock whose PID file cannot be read says that it is locked",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.pid");
     await using _held = await new PidFileLock(path).acquire();
     fs.unlinkSync(path);
     fs.symlinkSync(path, path);
-    await withNative(() => ({ holders: () => [] }), async () => {
+    await withPatchedPlatform(() => ({ holders: () => [] }), async () => {
       const refused = { name: "AlreadyLocked", holderPid: null };
       await assert.rejects(new PidFileLock(path).acquire(), refused);
     });
@@ -514,12 +513,12 @@ test(
 );
 
 test("PidFileLock conflicts with a TemporaryFileLock on its lock file", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.pid");
   const temporary = new TemporaryFileLock(`${path}.lock`);
   await temporary.run(async () => {
     assert.equal(await new PidFileLock(path).tryAcquire(), null);
-    assert.deepEqual(listing(dir.path), ["a.pid.lock"]);
+    assert.deepEqual(sortedNames(dir.path), ["a.pid.lock"]);
   });
   await new PidFileLock(path).run(async () => {
     assert.equal(await temporary.tryAcquire(), null);
@@ -528,12 +527,12 @@ test("PidFileLock conflicts with a TemporaryFileLock on its lock file", async ()
 });
 
 test("PidFileLock of a system that names no holders reads the file", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.pid");
-  await using worker = Worker.on(everyRuntime[0]);
-  await worker.ask("hold", "PidFileLock", path);
+  await using worker = LockProcess.start(allRuntimes[0]);
+  await worker.call("hold", "PidFileLock", path);
   const { pid } = worker.process;
-  await withNative(() => ({ holders: untold.holders }), async () => {
+  await withPatchedPlatform(() => ({ holders: noopOs.holders }), async () => {
     await assert.rejects(new PidFileLock(path).acquire(), { holderPid: pid });
     const lock = new PidFileLock(path, { timeout: 10 });
     assert.throws(() => lock.acquireSync(), { holderPid: pid });
@@ -541,10 +540,10 @@ test("PidFileLock of a system that names no holders reads the file", async () =>
 });
 
 test("PidFileLock that cannot empty its lock file publishes nothing", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.pid");
   fs.writeFileSync(`${path}.lock`, "stale");
-  await withFiles(
+  await withPatchedFiles(
     () => ({
       truncateSync() {
         throw systemError("EIO", 5);

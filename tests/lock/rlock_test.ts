@@ -4,20 +4,12 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../mod.ts";
 import { LockException, RLock } from "../../mod.ts";
-import {
-  descriptorsLeft,
-  everyRuntime,
-  folder,
-  openDescriptors,
-} from "../support/harness.ts";
-import {
-  runScript,
-  runtimes,
-  scriptOn,
-  test,
-  withFiles,
-} from "../support/harness.ts";
-import { withNative, Worker } from "../support/harness.ts";
+import { openDescriptors, waitForDescriptors } from "../support/descriptors.ts";
+import { allRuntimes, fixtureCommand, runtimes } from "../support/env.ts";
+import { withPatchedFiles, withPatchedPlatform } from "../support/platform.ts";
+import { LockProcess, runScript } from "../support/processes.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 
 const SHARED = LOCK_SH | LOCK_NB;
 
@@ -40,7 +32,7 @@ function isFree(path: string): boolean {
 }
 
 test("RLock is held until it was released as often as acquired", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path);
   await lock.acquire();
@@ -60,7 +52,7 @@ test("RLock is held until it was released as often as acquired", async () => {
 });
 
 test("RLock counts each LockedFile once, closed in any order and repeatedly", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path, { mode: "a+" });
   const first = await lock.acquire();
@@ -79,7 +71,7 @@ test("RLock counts each LockedFile once, closed in any order and repeatedly", as
 });
 
 test("RLock that two tasks wait for is shared by both once it is free", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path, { timeout: 3000 });
   const holder = await new Lock(path).acquire();
@@ -94,7 +86,7 @@ test("RLock that two tasks wait for is shared by both once it is free", async ()
 });
 
 test("RLock.release() once too often throws LockException", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const lock = new RLock(join(dir.path, "a.lock"));
   const refused = {
     name: "LockException",
@@ -114,13 +106,13 @@ test("RLock.release() once too often throws LockException", async () => {
 });
 
 test("RLock.release() releases what is not being released already", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path, { mode: "r+" });
   fs.writeFileSync(path, "x");
   let read!: () => void;
   const slow = new Promise<void>((resolve) => read = resolve);
-  await withFiles(() => ({
+  await withPatchedFiles(() => ({
     read: () => slow.then(() => 0),
   }), async () => {
     const first = await lock.acquire();
@@ -140,15 +132,15 @@ test("RLock.release() releases what is not being released already", async () => 
 });
 
 test("reentrant reacquire unlocks or conflicts with itself", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path, { timeout: 0 });
   const calls: string[] = [];
-  await withNative((real) => ({
+  await withPatchedPlatform((real) => ({
     open: (...how) => (calls.push("open"), real.open(...how)),
     openSync: (...how) => (calls.push("openSync"), real.openSync(...how)),
   }), () =>
-    withFiles((real) => ({
+    withPatchedFiles((real) => ({
       tryLock: (exclusive) => (calls.push("tryLock"), real.tryLock(exclusive)),
       unlock: () => (calls.push("unlock"), real.unlock()),
     }), async () => {
@@ -171,13 +163,13 @@ test(
   "reentrant reacquire makes no system call that concerns a lock",
   async () => {
     for (const runtime of runtimes) {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.lock");
       const trace = join(dir.path, "trace");
       const strace = ["strace", "-f", "-o", trace, "-e", "trace=flock,%file"];
       const { code, stderr } = await runScript([
         ...strace,
-        ...scriptOn(runtime, "reacquiring"),
+        ...fixtureCommand(runtime, "reacquiring"),
         path,
       ]);
       assert.equal(code, 0, stderr);
@@ -194,7 +186,7 @@ test(
 );
 
 test("RLock.run() goes on at once inside of itself, however deep", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path, { timeout: 0 });
   const nested = async (depth: number): Promise<number> => {
@@ -214,7 +206,7 @@ test("RLock.run() goes on at once inside of itself, however deep", async () => {
 });
 
 test("RLock.run() of other tasks waits its turn, in order of arrival", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const lock = new RLock(join(dir.path, "a.lock"));
   let inside = 0;
   const order: number[] = [];
@@ -231,7 +223,7 @@ test("RLock.run() of other tasks waits its turn, in order of arrival", async () 
 });
 
 test("RLock.run() within a run that it outlives keeps the lock", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path);
   for (const still of [false, true]) {
@@ -256,7 +248,7 @@ test("RLock.run() within a run that it outlives keeps the lock", async () => {
 });
 
 test("RLock.run() by what is left of an ended run waits its turn", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const lock = new RLock(join(dir.path, "a.lock"));
   const ended = deferred();
   let late!: Promise<string>;
@@ -279,7 +271,7 @@ test("RLock.run() by what is left of an ended run waits its turn", async () => {
 });
 
 test("RLock.run() whose body throws gives back what it took, and no more", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path);
   const error = new Error("from the body");
@@ -300,7 +292,7 @@ test("RLock.run() whose body throws gives back what it took, and no more", async
 });
 
 test("RLock.run() with the lock released by its body releases nothing else", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path);
   await lock.acquire();
@@ -314,7 +306,7 @@ test("RLock.run() with the lock released by its body releases nothing else", asy
 });
 
 test("RLock.acquire() shares what a run of another task holds", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path, { timeout: 0 });
   const end = deferred();
@@ -330,7 +322,7 @@ test("RLock.acquire() shares what a run of another task holds", async () => {
 });
 
 test("RLock that somebody else holds gives up as Lock does", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path);
   const aborted = (reason: unknown) => reason === "enough";
@@ -353,14 +345,14 @@ test("RLock that somebody else holds gives up as Lock does", async () => {
     controller.abort("enough");
     for (const each of waiting) await assert.rejects(each, aborted);
     assert.equal(lock.locked, false);
-    await descriptorsLeft(dir.path, 1);
+    await waitForDescriptors(dir.path, 1);
   }
   await lock.run(() => lock.acquireSync().closeSync());
   assert.equal(openDescriptors(dir.path), 0);
 });
 
 test("RLock that a task holds turns other tasks away, and not that one", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const lock = new RLock(join(dir.path, "a.lock"));
   const end = deferred();
   const signal = AbortSignal.abort("enough");
@@ -385,7 +377,7 @@ test("RLock that a task holds turns other tasks away, and not that one", async (
 });
 
 test("RLock.run() queue stays whole when waiters time out or abort", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const lock = new RLock(join(dir.path, "a.lock"));
   const end = deferred();
   const controller = new AbortController();
@@ -415,7 +407,7 @@ test("RLock.run() queue stays whole when waiters time out or abort", async () =>
 });
 
 test("RLock.run() aborted as its turn comes passes the turn on", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const lock = new RLock(join(dir.path, "a.lock"));
   const end = deferred();
   const first = lock.run(() => end.promise);
@@ -432,7 +424,7 @@ test("RLock.run() aborted as its turn comes passes the turn on", async () => {
 });
 
 test("RLock.run() that cannot have the lock lets the next task try", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path);
   const elsewhere = await new Lock(path).acquire();
@@ -444,7 +436,7 @@ test("RLock.run() that cannot have the lock lets the next task try", async () =>
 });
 
 test("RLock that cannot open its file holds nothing", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const lock = new RLock(join(dir.path, "no", "a.lock"));
   for (let i = 0; i < 2; i++) {
     await assert.rejects(lock.run(() => {}), { code: "ENOENT" });
@@ -455,7 +447,7 @@ test("RLock that cannot open its file holds nothing", async () => {
 });
 
 test("RLock disposed releases every count", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   {
     await using lock = new RLock(path);
@@ -473,7 +465,7 @@ test("RLock disposed releases every count", async () => {
 });
 
 test("RLock with LOCK_SH shares with readers, and counts", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path, { flags: SHARED });
   await lock.run(async () => {
@@ -487,24 +479,24 @@ test("RLock with LOCK_SH shares with readers, and counts", async () => {
 });
 
 test("RLock excludes other processes until its last release", async () => {
-  for (const runtime of everyRuntime) {
-    using dir = folder();
+  for (const runtime of allRuntimes) {
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    await using worker = Worker.on(runtime);
-    for (let i = 0; i < 3; i++) await worker.ask("hold", "RLock", path);
+    await using worker = LockProcess.start(runtime);
+    for (let i = 0; i < 3; i++) await worker.call("hold", "RLock", path);
     for (let i = 0; i < 3; i++) {
       assert.equal(await new RLock(path).tryAcquire(), null);
-      await worker.ask("drop");
+      await worker.call("drop");
     }
     await new RLock(path).run(async () => {
-      assert.equal(await worker.ask("attempt", "RLock", path), false);
+      assert.equal(await worker.call("attempt", "RLock", path), false);
     });
-    assert.equal(await worker.ask("attempt", "RLock", path), true);
+    assert.equal(await worker.call("attempt", "RLock", path), true);
   }
 });
 
 test("RLock that is acquired more than once keeps its kind", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const lock = new RLock(join(dir.path, "a.lock"), { flags: SHARED });
   const one = await lock.acquire();
   const two = await lock.acquire();
@@ -519,7 +511,7 @@ test("RLock that is acquired more than once keeps its kind", async () => {
 });
 
 test("RLock whose kind is being changed is waited for, and then shared", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const reader = new Lock(path, { flags: SHARED }).acquireSync();
   const lock = new RLock(path, { flags: SHARED });
@@ -543,10 +535,10 @@ test("RLock whose kind is being changed is waited for, and then shared", async (
 });
 
 test("RLock that is lost while its kind is changed is taken anew", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   let lost = false;
-  await withFiles((real) => ({
+  await withPatchedFiles((real) => ({
     tryLock: (exclusive) => !lost && !exclusive && real.tryLock(exclusive),
     unlock: () => (lost = true, real.unlock()),
   }), async () => {

@@ -7,26 +7,17 @@ import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../mod.ts";
 import { LockUnsupported, TemporaryFileLock } from "../../mod.ts";
 import type { LockedFile } from "../../mod.ts";
 import type { Platform, PlatformFile } from "../../ffi/types.ts";
+import { openDescriptors, waitForDescriptors } from "../support/descriptors.ts";
+import { allRuntimes, fixtureCommand, runtimes } from "../support/env.ts";
 import {
-  descriptorsLeft,
-  everyRuntime,
-  folder,
-  listing,
-} from "../support/harness.ts";
-import {
-  onlyShortPauses,
-  openDescriptors,
-  runScript,
-  runtimes,
-} from "../support/harness.ts";
-import {
-  scriptOn,
   systemError,
-  test,
-  withFiles,
-  withNative,
-} from "../support/harness.ts";
-import { Worker } from "../support/harness.ts";
+  withPatchedFiles,
+  withPatchedPlatform,
+} from "../support/platform.ts";
+import { LockProcess, runScript } from "../support/processes.ts";
+import { sortedNames, tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
+import { disablePolling } from "../support/timers.ts";
 
 const SHARED = { flags: LOCK_SH | LOCK_NB };
 const NOBODY = 65534;
@@ -65,7 +56,7 @@ function exitListeners(): number {
 
 for (const [form, acquire] of FORMS) {
   test(`TemporaryFileLock.${form} makes a file that exists while it is held`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const lock = new TemporaryFileLock(path);
     assert.equal(fs.existsSync(path), false);
@@ -86,7 +77,7 @@ for (const [form, acquire] of FORMS) {
   });
 
   test(`TemporaryFileLock.${form} fails at once unless it is told to wait`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     await using held = await new TemporaryFileLock(path).acquire();
     const begin = performance.now();
@@ -116,7 +107,7 @@ for (const [form, acquire] of FORMS) {
   });
 
   test(`TemporaryFileLock.${form}: unlink split-brain: the holder releases after we opened`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const holder = new TemporaryFileLock(path);
     await holder.acquire();
@@ -128,7 +119,7 @@ for (const [form, acquire] of FORMS) {
         return real.tryLock(exclusive);
       },
     });
-    await withFiles(change, async () => {
+    await withPatchedFiles(change, async () => {
       const file = await acquire(new TemporaryFileLock(path));
       assert.equal(attempts, 2);
       assert.equal(inode(path), inodeOf(file));
@@ -139,7 +130,7 @@ for (const [form, acquire] of FORMS) {
   });
 
   test(`TemporaryFileLock.${form}: unlink split-brain: a third acquires before we lock`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const holder = new TemporaryFileLock(path);
     const third = new TemporaryFileLock(path);
@@ -154,7 +145,7 @@ for (const [form, acquire] of FORMS) {
         return real.tryLock(exclusive);
       },
     });
-    await withFiles(change, async () => {
+    await withPatchedFiles(change, async () => {
       await assert.rejects(
         async () => await acquire(new TemporaryFileLock(path)),
         AlreadyLocked,
@@ -167,7 +158,7 @@ for (const [form, acquire] of FORMS) {
   });
 
   test(`TemporaryFileLock.${form}: unlink split-brain: a third acquires while we wait`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const holder = new TemporaryFileLock(path);
     const third = new TemporaryFileLock(path);
@@ -185,7 +176,7 @@ for (const [form, acquire] of FORMS) {
         return real.tryLock(exclusive);
       },
     });
-    await withFiles(change, async () => {
+    await withPatchedFiles(change, async () => {
       const waiter = new TemporaryFileLock(path, { timeout: 60_000 });
       const file = await acquire(waiter);
       assert.equal(third.locked, false);
@@ -196,11 +187,11 @@ for (const [form, acquire] of FORMS) {
   });
 
   test(`TemporaryFileLock.${form} takes over the file of a killed process, emptied`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    for (const runtime of everyRuntime) {
-      await using worker = Worker.on(runtime);
-      await worker.ask("hold", "TemporaryFileLock", path);
+    for (const runtime of allRuntimes) {
+      await using worker = LockProcess.start(runtime);
+      await worker.call("hold", "TemporaryFileLock", path);
       fs.writeFileSync(path, "of the dead");
       await worker.kill();
       assert.ok(fs.existsSync(path), runtime.name);
@@ -214,7 +205,7 @@ for (const [form, acquire] of FORMS) {
   test(
     `TemporaryFileLock.${form}: planted symlink in a shared directory`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.lock");
       const victim = join(dir.path, "victim");
       for (
@@ -238,7 +229,7 @@ for (const [form, acquire] of FORMS) {
   );
 
   test(`TemporaryFileLock.${form}: planted symlink that takes the file's place as it is opened`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const victim = join(dir.path, "victim");
     fs.writeFileSync(victim, "intact");
@@ -251,7 +242,7 @@ for (const [form, acquire] of FORMS) {
         : realOpen(...how);
     };
     let realOpen!: (...how: Parameters<NativeOpen>) => PlatformFile;
-    await withNative((real) => {
+    await withPatchedPlatform((real) => {
       realOpen = real.openSync;
       return {
         open: (...how) => followOnce(how),
@@ -268,7 +259,7 @@ for (const [form, acquire] of FORMS) {
   });
 
   test(`TemporaryFileLock.${form} empties the file only once it is held`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const held = await new TemporaryFileLock(path).acquire();
     await held.writeText("the holder's");
@@ -283,14 +274,14 @@ for (const [form, acquire] of FORMS) {
   });
 
   test(`TemporaryFileLock.${form} that cannot empty its file gives it back`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     fs.writeFileSync(path, "stale");
     const lock = new TemporaryFileLock(path);
     const fail = () => {
       throw systemError("EIO", 5);
     };
-    await withFiles(
+    await withPatchedFiles(
       () => ({ truncate: async () => await fail(), truncateSync: fail }),
       () =>
         assert.rejects(async () => await acquire(lock), {
@@ -307,7 +298,7 @@ for (const [form, acquire] of FORMS) {
 type NativeOpen = Platform["openSync"];
 
 test("a TemporaryFileLock that cannot be released at exit keeps no other", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const [a, b] = ["a", "b"].map((name) => join(dir.path, name));
   const broken = () => ({
     unlock() {
@@ -315,7 +306,10 @@ test("a TemporaryFileLock that cannot be released at exit keeps no other", async
     },
   });
   const options = { throwOnReleaseError: true };
-  await withFiles(broken, () => new TemporaryFileLock(a, options).acquire());
+  await withPatchedFiles(
+    broken,
+    () => new TemporaryFileLock(a, options).acquire(),
+  );
   const other = await new TemporaryFileLock(b).acquire();
   const [releaseAll] = process.listeners("exit").slice(-1) as (() => void)[];
   releaseAll();
@@ -325,8 +319,8 @@ test("a TemporaryFileLock that cannot be released at exit keeps no other", async
 
 for (const [form, acquire] of FORMS) {
   test(`TemporaryFileLock.${form} removes its file wherever the process went`, async () => {
-    using dir = folder();
-    using elsewhere = folder();
+    using dir = tempDir();
+    using elsewhere = tempDir();
     const before = process.cwd();
     try {
       process.chdir(dir.path);
@@ -353,7 +347,7 @@ test("TemporaryFileLock is called .lock unless it is called otherwise", () => {
 });
 
 test("TemporaryFileLock.acquire() can say otherwise than the lock's options", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const holder = new TemporaryFileLock(path);
   const lock = new TemporaryFileLock(path);
@@ -375,7 +369,7 @@ test("TemporaryFileLock.acquire() can say otherwise than the lock's options", as
 });
 
 test("TemporaryFileLock with flags that wait waits as long as it takes", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const holder = await new TemporaryFileLock(path).acquire();
   const waiting = new TemporaryFileLock(path, { flags: LOCK_EX }).acquire();
@@ -388,17 +382,17 @@ test("TemporaryFileLock with flags that wait waits as long as it takes", async (
 test(
   "TemporaryFileLock is woken by the release",
   async () => {
-    for (const runtime of everyRuntime) {
+    for (const runtime of allRuntimes) {
       if (runtime.name === "deno without FFI") continue;
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.lock");
-      await using worker = Worker.on(runtime);
-      await worker.ask("hold", "TemporaryFileLock", path);
-      using _pauses = onlyShortPauses(30);
+      await using worker = LockProcess.start(runtime);
+      await worker.call("hold", "TemporaryFileLock", path);
+      using _pauses = disablePolling(30);
       const options = { timeout: Infinity, checkInterval: 60_000 };
       const waiting = new TemporaryFileLock(path, options).acquire();
       await delay(100);
-      await worker.ask("drop");
+      await worker.call("drop");
       const file = await waiting;
       assert.equal(inode(path), inodeOf(file));
       await file.close();
@@ -408,7 +402,7 @@ test(
 );
 
 test("TemporaryFileLock tells whom a wait is for", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const holder = new TemporaryFileLock(path);
   await holder.acquire();
@@ -429,7 +423,7 @@ test("TemporaryFileLock tells whom a wait is for", async () => {
 });
 
 test("TemporaryFileLock.acquire() aborted while waiting leaves nothing behind", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const holder = await new TemporaryFileLock(path).acquire();
   const controller = new AbortController();
@@ -439,7 +433,7 @@ test("TemporaryFileLock.acquire() aborted while waiting leaves nothing behind", 
   await delay(10);
   controller.abort("enough");
   await assert.rejects(waiting, (reason) => reason === "enough");
-  await descriptorsLeft(path, 1);
+  await waitForDescriptors(path, 1);
   assert.equal(inode(path), inodeOf(holder));
   await holder.close();
   await assert.rejects(lock.acquire(), (reason) => reason === "enough");
@@ -449,7 +443,7 @@ test("TemporaryFileLock.acquire() aborted while waiting leaves nothing behind", 
 test(
   "TemporaryFileLock.acquire() aborted while its file is made removes it, unless it is others'",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     for (const fate of ["free", "held", "replaced"]) {
       let opened!: () => void;
@@ -457,7 +451,7 @@ test(
       let closed!: () => void;
       const end = new Promise<void>((resolve) => closed = resolve);
       const controller = new AbortController();
-      await withNative((real) => ({
+      await withPatchedPlatform((real) => ({
         async open(...how) {
           await slow;
           const file = real.openSync(...how);
@@ -489,7 +483,7 @@ test(
       assertNothingLeft(path);
     }
   },
-  "replacing what is open",
+  "replacing open files",
 );
 
 /** The methods of a file that have to be called on it. */
@@ -505,7 +499,7 @@ function bound(file: PlatformFile): PlatformFile {
 }
 
 test("a shared TemporaryFileLock unlinks under its fellow readers", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   for (const form of ["close", "closeSync"] as const) {
     const one = await new TemporaryFileLock(path, SHARED).acquire();
@@ -520,19 +514,19 @@ test("a shared TemporaryFileLock unlinks under its fellow readers", async () => 
 });
 
 test("a shared TemporaryFileLock of the last reader is removed, whoever is last", async () => {
-  for (const runtime of everyRuntime) {
-    using dir = folder();
+  for (const runtime of allRuntimes) {
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    await using worker = Worker.on(runtime);
+    await using worker = LockProcess.start(runtime);
     for (const last of ["we", "they"]) {
-      await worker.ask("hold", "TemporaryFileLock", path, SHARED);
+      await worker.call("hold", "TemporaryFileLock", path, SHARED);
       const file = await new TemporaryFileLock(path, SHARED).acquire();
       if (last === "they") await file.close();
-      else await worker.ask("drop");
+      else await worker.call("drop");
       assert.ok(fs.existsSync(path));
       const writer = new TemporaryFileLock(path);
       assert.equal(await writer.tryAcquire(), null);
-      if (last === "they") await worker.ask("drop");
+      if (last === "they") await worker.call("drop");
       else await file.close();
       assertNothingLeft(path);
     }
@@ -540,7 +534,7 @@ test("a shared TemporaryFileLock of the last reader is removed, whoever is last"
 });
 
 test("a shared TemporaryFileLock is removed by two who leave together, as on macOS", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   let meanwhile = () => {};
   const stays = (file: PlatformFile): Partial<PlatformFile> => ({
@@ -554,7 +548,7 @@ test("a shared TemporaryFileLock is removed by two who leave together, as on mac
       return false;
     },
   });
-  await withFiles(stays, async () => {
+  await withPatchedFiles(stays, async () => {
     const one = await new TemporaryFileLock(path, SHARED).acquire();
     const two = new TemporaryFileLock(path, SHARED).acquireSync();
     meanwhile = () => two.closeSync();
@@ -564,7 +558,7 @@ test("a shared TemporaryFileLock is removed by two who leave together, as on mac
 });
 
 test("a shared TemporaryFileLock keeps what is in the file", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   fs.writeFileSync(path, "kept");
   await using file = await new TemporaryFileLock(path, SHARED).acquire();
@@ -574,7 +568,7 @@ test("a shared TemporaryFileLock keeps what is in the file", async () => {
 test(
   "TemporaryFileLock leaves alone what somebody else has put in its place",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     for (const options of [{}, SHARED]) {
       const lock = new TemporaryFileLock(path, options);
@@ -602,10 +596,10 @@ test(
 );
 
 test("TemporaryFileLock whose file never stays in place says so", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new TemporaryFileLock(path, { timeout: Infinity });
-  await withFiles(() => ({ isStillAt: () => false }), async () => {
+  await withPatchedFiles(() => ({ isStillAt: () => false }), async () => {
     await assert.rejects(lock.acquire(), LockUnsupported);
     assert.throws(() => lock.acquireSync(), LockUnsupported);
   });
@@ -614,12 +608,12 @@ test("TemporaryFileLock whose file never stays in place says so", async () => {
 });
 
 test("TemporaryFileLock goes on however often others were faster", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new TemporaryFileLock(path, { timeout: 60_000 });
   let files = 0;
   let attempts = 0;
-  await withFiles((real) => {
+  await withPatchedFiles((real) => {
     files++;
     let first = true;
     return {
@@ -639,10 +633,10 @@ test("TemporaryFileLock goes on however often others were faster", async () => {
 });
 
 test("TemporaryFileLock that cannot look at its path holds nothing", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new TemporaryFileLock(path);
-  await withFiles(() => ({
+  await withPatchedFiles(() => ({
     isStillAt() {
       throw systemError("EIO", 5);
     },
@@ -657,10 +651,10 @@ test("TemporaryFileLock that cannot look at its path holds nothing", async () =>
 });
 
 test("TemporaryFileLock that can have no locks holds nothing", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new TemporaryFileLock(path, { timeout: Infinity });
-  await withFiles(() => ({
+  await withPatchedFiles(() => ({
     tryLock() {
       throw systemError("ENOSYS", 38);
     },
@@ -672,7 +666,7 @@ test("TemporaryFileLock that can have no locks holds nothing", async () => {
 test(
   "TemporaryFileLock makes its file with the mode that it is given, less the umask",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const umask = process.umask(0o027);
     try {
@@ -699,7 +693,7 @@ test(
 );
 
 test("TemporaryFileLock shared by 100 tasks lets them in one by one, in order of arrival", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new TemporaryFileLock(path, { timeout: 60_000 });
   let inside = 0;
@@ -717,7 +711,7 @@ test("TemporaryFileLock shared by 100 tasks lets them in one by one, in order of
 });
 
 test("TemporaryFileLock of 100 objects lets one in at a time", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   let inside = 0;
   await Promise.all(
@@ -736,19 +730,22 @@ test("TemporaryFileLock of 100 objects lets one in at a time", async () => {
 });
 
 test("TemporaryFileLock excludes the processes of every runtime", async () => {
-  for (const runtime of everyRuntime) {
-    using dir = folder();
+  for (const runtime of allRuntimes) {
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    await using worker = Worker.on(runtime);
-    await worker.ask("hold", "TemporaryFileLock", path);
+    await using worker = LockProcess.start(runtime);
+    await worker.call("hold", "TemporaryFileLock", path);
     const lock = new TemporaryFileLock(path);
     assert.equal(await lock.tryAcquire(), null);
     assert.equal(await new Lock(path).tryAcquire(), null);
     const waiting = lock.acquire({ timeout: 60_000 });
-    await worker.ask("drop");
+    await worker.call("drop");
     const file = await waiting;
     assert.equal(inode(path), inodeOf(file));
-    assert.equal(await worker.ask("attempt", "TemporaryFileLock", path), false);
+    assert.equal(
+      await worker.call("attempt", "TemporaryFileLock", path),
+      false,
+    );
     await file.close();
     assertNothingLeft(path);
   }
@@ -758,23 +755,23 @@ test(
   "TemporaryFileLock that cannot remove its file is released, and tells if asked",
   async () => {
     for (const runtime of runtimes) {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "sub", "a.lock");
       fs.mkdirSync(join(dir.path, "sub"));
       fs.chownSync(join(dir.path, "sub"), NOBODY, NOBODY);
       fs.chmodSync(dir.path, 0o755);
-      await using worker = Worker.on(runtime);
-      await worker.ask("attempt", "Lock", join(dir.path, "loaded"));
-      await worker.ask("become", NOBODY);
+      await using worker = LockProcess.start(runtime);
+      await worker.call("attempt", "Lock", join(dir.path, "loaded"));
+      await worker.call("become", NOBODY);
       for (const throwOnReleaseError of [false, true]) {
         fs.chmodSync(join(dir.path, "sub"), 0o755);
         fs.rmSync(path, { force: true });
         const options = { throwOnReleaseError };
         // One of its own for each, since an object keeps its options.
         const name = throwOnReleaseError ? `${dir.path}/sub/./a.lock` : path;
-        await worker.ask("hold", "TemporaryFileLock", name, options);
+        await worker.call("hold", "TemporaryFileLock", name, options);
         fs.chmodSync(join(dir.path, "sub"), 0o555);
-        const dropping = worker.ask("drop");
+        const dropping = worker.call("drop");
         if (throwOnReleaseError) {
           const told = { name: "LockException", code: "EACCES" };
           await assert.rejects(dropping, told);
@@ -794,20 +791,20 @@ test(
   "a lock file that another user owns is named as such",
   async () => {
     for (const runtime of runtimes) {
-      using dir = folder();
+      using dir = tempDir();
       fs.chmodSync(dir.path, 0o1777);
       const path = join(dir.path, "a.lock");
       fs.writeFileSync(path, "", { mode: 0o600 });
-      await using worker = Worker.on(runtime);
-      await worker.ask("attempt", "Lock", join(dir.path, "loaded"));
-      await worker.ask("become", NOBODY);
+      await using worker = LockProcess.start(runtime);
+      await worker.call("attempt", "Lock", join(dir.path, "loaded"));
+      await worker.call("become", NOBODY);
       for (const kind of ["Lock", "RLock", "TemporaryFileLock"]) {
         const named = {
           code: "EACCES",
           message: /EACCES.*owned by user 0\)|denied.*owned by user 0\)/,
         };
-        await assert.rejects(worker.ask("hold", kind, path), named);
-        await assert.rejects(worker.ask("holdSync", kind, path), named);
+        await assert.rejects(worker.call("hold", kind, path), named);
+        await assert.rejects(worker.call("holdSync", kind, path), named);
       }
     }
   },
@@ -821,33 +818,36 @@ test("the error of a lock file that may not be opened names its owner", async ()
     assert.match(error.stack!, /injected EACCES/);
     throw error;
   };
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   fs.writeFileSync(path, "");
   const { uid } = fs.statSync(path);
   const named = new RegExp(`^injected EACCES \\(owned by user ${uid}\\)$`);
-  await withNative(() => ({ open: refused, openSync: refused }), async () => {
-    for (const [, acquire] of FORMS) {
-      await assert.rejects(
-        async () => await acquire(new TemporaryFileLock(path)),
-        (error: Error) => {
-          assert.match(error.message, named);
-          assert.match(error.stack!, /injected EACCES \(owned by/);
-          return true;
-        },
-      );
-    }
-    const nowhere = new Lock(`${path}.missing`);
-    await assert.rejects(nowhere.acquire(), { message: "injected EACCES" });
-  });
+  await withPatchedPlatform(
+    () => ({ open: refused, openSync: refused }),
+    async () => {
+      for (const [, acquire] of FORMS) {
+        await assert.rejects(
+          async () => await acquire(new TemporaryFileLock(path)),
+          (error: Error) => {
+            assert.match(error.message, named);
+            assert.match(error.stack!, /injected EACCES \(owned by/);
+            return true;
+          },
+        );
+      }
+      const nowhere = new Lock(`${path}.missing`);
+      await assert.rejects(nowhere.acquire(), { message: "injected EACCES" });
+    },
+  );
 });
 
 test(
   "sticky /tmp with protected_regular: what exists is opened without O_CREAT",
   async () => {
-    for (const runtime of everyRuntime) {
+    for (const runtime of allRuntimes) {
       for (const kind of ["Lock", "TemporaryFileLock"]) {
-        using dir = folder();
+        using dir = tempDir();
         const path = join(dir.path, "a.lock");
         fs.writeFileSync(path, "");
         const trace = join(dir.path, "trace");
@@ -859,7 +859,7 @@ test(
           ...strace,
           ...["-e", "trace=open,openat"],
           ...creates ? inject : [],
-          ...scriptOn(runtime, "ending"),
+          ...fixtureCommand(runtime, "ending"),
           "acquireOnce",
           kind,
           path,
@@ -883,7 +883,7 @@ test(
 test(
   "sticky /tmp with protected_regular: the kernel lets a file of another user be locked",
   () => {
-    using dir = folder();
+    using dir = tempDir();
     fs.chmodSync(dir.path, 0o1777);
     for (const kind of [Lock, TemporaryFileLock]) {
       const path = join(dir.path, `${kind.name}.lock`);
@@ -914,34 +914,34 @@ const ENDS: [how: string, code: number][] = [
 for (const kind of ["TemporaryFileLock", "PidFileLock"]) {
   for (const [how, expected] of ENDS) {
     test(`a ${kind} that is still held is released when the process ends: ${how}`, async () => {
-      for (const runtime of everyRuntime) {
-        using dir = folder();
-        const command = scriptOn(runtime, "ending");
+      for (const runtime of allRuntimes) {
+        using dir = tempDir();
+        const command = fixtureCommand(runtime, "ending");
         const { code, stdout, stderr } = await runScript(
           [...command, how, kind, join(dir.path, "a")],
         );
         assert.equal(stdout, "held\n", `${runtime.name}: ${stderr}`);
         assert.equal(code, expected, `${runtime.name}: ${stderr}`);
-        assert.deepEqual(listing(dir.path), [], runtime.name);
+        assert.deepEqual(sortedNames(dir.path), [], runtime.name);
       }
     });
   }
 
   test(`a ${kind} of others survives the loser's exit`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a");
     const { [kind]: Kind } = await import("../../mod.ts") as unknown as Record<
       string,
       typeof TemporaryFileLock
     >;
     await using _file = await new Kind(path).acquire();
-    const before = listing(dir.path);
-    for (const runtime of everyRuntime) {
+    const before = sortedNames(dir.path);
+    for (const runtime of allRuntimes) {
       for (const how of ["end", "exit", "thread ends", "thread exits"]) {
-        const command = scriptOn(runtime, "ending");
+        const command = fixtureCommand(runtime, "ending");
         const { stdout } = await runScript([...command, how, kind, path]);
         assert.equal(stdout, "refused\n");
-        assert.deepEqual(listing(dir.path), before, runtime.name);
+        assert.deepEqual(sortedNames(dir.path), before, runtime.name);
         assert.equal(await new Kind(path).tryAcquire(), null);
       }
     }
@@ -949,11 +949,16 @@ for (const kind of ["TemporaryFileLock", "PidFileLock"]) {
 }
 
 test("a TemporaryFileLock is released by an uncaught error, where the runtime tells of it", async () => {
-  for (const runtime of everyRuntime) {
-    using dir = folder();
+  for (const runtime of allRuntimes) {
+    using dir = tempDir();
     const path = join(dir.path, "a");
     const { code, stdout } = await runScript(
-      [...scriptOn(runtime, "ending"), "throw", "TemporaryFileLock", path],
+      [
+        ...fixtureCommand(runtime, "ending"),
+        "throw",
+        "TemporaryFileLock",
+        path,
+      ],
     );
     assert.equal(stdout, "held\n");
     assert.equal(code, 1);
@@ -966,16 +971,16 @@ test("a TemporaryFileLock is released by an uncaught error, where the runtime te
 });
 
 test("a lock that the exit has released can be closed again, and closes nothing else", async () => {
-  for (const runtime of everyRuntime) {
-    using dir = folder();
+  for (const runtime of allRuntimes) {
+    using dir = tempDir();
     const { code, stdout, stderr } = await runScript([
-      ...scriptOn(runtime, "ending"),
+      ...fixtureCommand(runtime, "ending"),
       "closes at exit",
       "TemporaryFileLock",
       join(dir.path, "a"),
     ]);
     assert.equal(code, 0, stderr);
     assert.equal(stdout, "held\nstill open\n", runtime.name);
-    assert.deepEqual(listing(dir.path), ["other"]);
+    assert.deepEqual(sortedNames(dir.path), ["other"]);
   }
 });

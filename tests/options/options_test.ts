@@ -5,7 +5,8 @@ import { pathToFileURL } from "node:url";
 import { Lock, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "../../mod.ts";
 import type { FileMode } from "../../mod.ts";
 import { resolveLockOptions } from "../../src/options/lock_options.ts";
-import { folder, test } from "../support/harness.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 
 type Bad = [option: string, value: unknown, error: "TypeError" | "RangeError"];
 
@@ -67,7 +68,7 @@ for (const [option, value, name] of BAD_LOCKS) {
 }
 
 test("Lock.acquire() refuses bad options before anything is opened", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new Lock(path);
   for (const [option, value, name] of BAD_WAITS) {
@@ -190,7 +191,7 @@ test("record locks are refused where the mode cannot hold them", () => {
 });
 
 test("LOCK_SH with a mode that empties the file is refused, the content intact", () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.txt");
   fs.writeFileSync(path, "precious");
   for (const mode of ["w", "w+"] as const) {
@@ -219,7 +220,7 @@ for (
 }
 
 test("new Lock() takes a file: URL", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "ä b%.lock");
   const lock = new Lock(pathToFileURL(path));
   assert.equal(lock.path, path);

@@ -6,15 +6,12 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { platform } from "../../ffi/mod.ts";
 import { Lock, LOCK_EX, lockSync } from "../../mod.ts";
-import {
-  folder,
-  onlyShortPauses,
-  openDescriptors,
-  runtimes,
-  self,
-  test,
-  Worker,
-} from "../support/harness.ts";
+import { openDescriptors } from "../support/descriptors.ts";
+import { currentRuntime, runtimes } from "../support/env.ts";
+import { LockProcess } from "../support/processes.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
+import { disablePolling } from "../support/timers.ts";
 
 const FORMS = ["acquire", "acquireSync"] as const;
 
@@ -32,13 +29,13 @@ interface Holder extends AsyncDisposable {
   release(): Promise<unknown>;
 }
 
-function worker(start: () => Worker, kill = false): () => Holder {
+function worker(start: () => LockProcess, kill = false): () => Holder {
   return () => {
     const worker = start();
     return {
-      acquire: (path) => worker.ask("acquire", path),
+      acquire: (path) => worker.call("acquire", path),
       release() {
-        if (!kill) return worker.ask("release");
+        if (!kill) return worker.call("release");
         worker.process.kill("SIGKILL");
         return worker.ended;
       },
@@ -71,22 +68,22 @@ const wakes = (name: string, holder: () => Holder, ...needs: Needs[]) =>
   test(
     `the release of ${name} wakes waiters on every runtime`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.lock");
       for (const runtime of runtimes) {
-        await using waiter = Worker.on(runtime);
-        await waiter.ask("onlyShortPauses", SHORT);
+        await using waiter = LockProcess.start(runtime);
+        await waiter.call("disablePolling", SHORT);
         for (const form of FORMS) {
           await using other = holder();
           await other.acquire(path);
-          const waiting = waiter.ask(form, path, { timeout: 60_000 });
+          const waiting = waiter.call(form, path, { timeout: 60_000 });
           while (openDescriptors(path, waiter.process.pid) === 0) {
             await delay(5);
           }
           await delay(SETTLED);
           await other.release();
           await waiting;
-          await waiter.ask("release");
+          await waiter.call("release");
         }
       }
     },
@@ -97,30 +94,40 @@ const wakes = (name: string, holder: () => Holder, ...needs: Needs[]) =>
 
 type Needs = "Python's portalocker" | "flock(1)";
 
-wakes("a process of this package", worker(() => Worker.on(self)));
-wakes("a process that is killed", worker(() => Worker.on(self), true));
-wakes("Python's portalocker", worker(Worker.python), "Python's portalocker");
+wakes(
+  "a process of this package",
+  worker(() => LockProcess.start(currentRuntime)),
+);
+wakes(
+  "a process that is killed",
+  worker(() => LockProcess.start(currentRuntime), true),
+);
+wakes(
+  "Python's portalocker",
+  worker(LockProcess.startPython),
+  "Python's portalocker",
+);
 wakes("flock(1)", flock, "flock(1)");
 
 test(
   "no release is missed, at whatever moment it comes",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    using _pauses = onlyShortPauses(0);
+    using _pauses = disablePolling(0);
     const lock = new Lock(path, { timeout: Infinity });
     for (const runtime of runtimes) {
-      await using worker = Worker.on(runtime);
-      await worker.ask("onlyShortPauses", 0);
+      await using worker = LockProcess.start(runtime);
+      await worker.call("disablePolling", 0);
       for (let i = 0; i < 320; i++) {
         const mine = await lock.acquire();
-        const theirs = worker.ask(FORMS[i % 2], path, { timeout: 60_000 });
+        const theirs = worker.call(FORMS[i % 2], path, { timeout: 60_000 });
         spin(Math.random() * 0.4);
         await mine.close();
         await theirs;
         const again = lock.acquire();
         spin(Math.random() * 0.4);
-        await worker.ask("release");
+        await worker.call("release");
         await (await again).close();
       }
     }
@@ -131,13 +138,16 @@ test(
 test(
   "thousands of hand-overs between Deno, Bun, Node and Python, and the lock never lies free while somebody waits",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "turns");
     fs.writeFileSync(path, `0 ${Date.now()} 0`);
-    const workers = [...runtimes.map(Worker.on), Worker.python()];
+    const workers = [
+      ...runtimes.map(LockProcess.start),
+      LockProcess.startPython(),
+    ];
     try {
       const gaps = await Promise.all(
-        workers.map((worker) => worker.ask("takeTurns", path, HAND_OVERS)),
+        workers.map((worker) => worker.call("takeTurns", path, HAND_OVERS)),
       ) as number[][];
       // Python does not tell; a busy machine may stand still once or twice.
       const ours = gaps.slice(0, -1).flat();
@@ -160,13 +170,13 @@ test(
   "acquireSync() without an end is woken by the kernel, of whom nobody tells",
   async () => {
     for (const runtime of runtimes) {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.lock");
       const fd = fs.openSync(path, "a+");
       lockSync(fd, LOCK_EX);
-      await using worker = Worker.on(runtime);
-      await worker.ask("onlyShortPauses", 30);
-      const waiting = worker.ask("acquireSync", path, { flags: LOCK_EX });
+      await using worker = LockProcess.start(runtime);
+      await worker.call("disablePolling", 30);
+      const waiting = worker.call("acquireSync", path, { flags: LOCK_EX });
       await delay(300);
       assert.equal(await new Lock(path, { timeout: 0 }).tryAcquire(), null);
       // The file stays open, and no attempt follows.
@@ -174,9 +184,9 @@ test(
       await waiting;
       assert.equal(await new Lock(path, { timeout: 0 }).tryAcquire(), null);
       fs.closeSync(fd);
-      await worker.ask("release");
+      await worker.call("release");
       await new Lock(path, { timeout: 0 }).run(() => {});
     }
   },
-  "descriptors",
+  "file descriptors",
 );

@@ -8,15 +8,14 @@ import { platform } from "../../ffi/mod.ts";
 import type { PlatformFile } from "../../ffi/types.ts";
 import { Lock, lock, LOCK_EX, LOCK_SH, lockSync, unlock } from "../../mod.ts";
 import {
+  countWatches,
   descriptorTargets,
-  folder,
-  foreign,
-  onlyShortPauses,
   openDescriptors,
-  test,
-  watches,
-  withFiles,
-} from "../support/harness.ts";
+} from "../support/descriptors.ts";
+import { lockOutsideLibrary, withPatchedFiles } from "../support/platform.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
+import { disablePolling } from "../support/timers.ts";
 
 const FORMS = ["acquire", "acquireSync"] as const;
 
@@ -33,8 +32,8 @@ const patient = (path: string) => new Lock(path, { timeout: AGES });
 async function withoutPauses(
   body: (path: string) => Promise<void>,
 ): Promise<void> {
-  using dir = folder();
-  using _pauses = onlyShortPauses(0);
+  using dir = tempDir();
+  using _pauses = disablePolling(0);
   await body(join(dir.path, "a.lock"));
   assert.equal(openDescriptors(dir.path), 0);
 }
@@ -43,7 +42,7 @@ test(
   "Lock.acquire() is woken by a release",
   () =>
     withoutPauses(async (path) => {
-      const holder = foreign(path);
+      const holder = lockOutsideLibrary(path);
       const waiting = patient(path).acquire();
       await delay(SETTLED);
       holder.release();
@@ -61,8 +60,8 @@ for (const form of FORMS) {
       `Lock.${form}() misses no release ${moment}`,
       () =>
         withoutPauses(async (path) => {
-          const { release } = foreign(path);
-          await withFiles((file) => hooks(file, release), async () => {
+          const { release } = lockOutsideLibrary(path);
+          await withPatchedFiles((file) => hooks(file, release), async () => {
             await (await patient(path)[form]()).close();
           });
           assert.notEqual(new Lock(path).tryAcquireSync()?.closeSync(), null);
@@ -117,7 +116,7 @@ for (const form of FORMS) {
   test(
     `Lock.${form}() tries again at once when told of a release too early`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.lock");
       const fd = fs.openSync(path, "a+");
       lockSync(fd, LOCK_EX);
@@ -132,8 +131,8 @@ for (const form of FORMS) {
           return locked;
         },
       });
-      await withFiles(hooks, async () => {
-        using pauses = onlyShortPauses(Infinity);
+      await withPatchedFiles(hooks, async () => {
+        using pauses = disablePolling(Infinity);
         const lock = new Lock(path, { timeout: AGES, checkInterval: 200 });
         await (await lock[form]()).close();
         // A timer is set for what is left of the pause of 88 to 176 ms. Those
@@ -166,10 +165,13 @@ test(
   "acquireSync() does not take away what wakes an asynchronous waiter",
   () =>
     withoutPauses(async (path) => {
-      const [one, two] = [foreign(path), foreign(`${path}2`)];
+      const [one, two] = [
+        lockOutsideLibrary(path),
+        lockOutsideLibrary(`${path}2`),
+      ];
       const waiting = patient(path).acquire();
       await delay(SETTLED);
-      await withFiles(
+      await withPatchedFiles(
         after({ 2: one.release, 3: two.release }),
         () => patient(`${path}2`).acquireSync().closeSync(),
       );
@@ -182,10 +184,10 @@ test(
   "acquireSync() goes ahead of asynchronous waiters, who cannot move",
   () =>
     withoutPauses(async (path) => {
-      const holder = foreign(path);
+      const holder = lockOutsideLibrary(path);
       const waiting = patient(path).acquire();
       await delay(SETTLED);
-      await withFiles(after({ 2: holder.release }), async () => {
+      await withPatchedFiles(after({ 2: holder.release }), async () => {
         const file = patient(path).acquireSync();
         await delay(SETTLED);
         await file.close();
@@ -196,11 +198,11 @@ test(
 );
 
 test("a wait that follows another one at once is woken too", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
-  const holder = foreign(path);
+  const holder = lockOutsideLibrary(path);
   assert.throws(() => new Lock(path, { timeout: 1 }).acquireSync());
-  using _pauses = onlyShortPauses(0);
+  using _pauses = disablePolling(0);
   const waiting = patient(path).acquire();
   await delay(SETTLED);
   holder.release();
@@ -211,7 +213,10 @@ test(
   "a release is not missed when there were too many events to keep",
   () =>
     withoutPauses(async (path) => {
-      const [holder, busy] = [foreign(path), foreign(`${path}2`)];
+      const [holder, busy] = [
+        lockOutsideLibrary(path),
+        lockOutsideLibrary(`${path}2`),
+      ];
       const waiting = patient(path).acquire();
       const other = patient(`${path}2`).acquire();
       await delay(SETTLED);
@@ -252,7 +257,7 @@ test(
 );
 
 test("unlock() opens no device again to wake waiters", () => {
-  using dir = folder();
+  using dir = tempDir();
   const regular = join(dir.path, "a.lock");
   const ringsOf = (path: string, flags: string) => {
     const fd = fs.openSync(path, flags);
@@ -274,7 +279,7 @@ test(
   "lock() of a descriptor is woken like Lock",
   () =>
     withoutPauses(async (path) => {
-      const holder = foreign(path);
+      const holder = lockOutsideLibrary(path);
       const fd = fs.openSync(path, "a+");
       const waiting = lock(fd, LOCK_EX);
       await delay(SETTLED);
@@ -288,7 +293,7 @@ test(
 test(
   "nothing is watched once nobody waits any more",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     using _held = new Lock(path).acquireSync();
     const controller = new AbortController();
@@ -298,15 +303,15 @@ test(
       new Lock(path, { signal }).acquire(),
       new Lock(path, { timeout: Infinity, signal }).acquire(),
     ].map((end) => assert.rejects(end));
-    while (watches() === 0) await delay(1);
+    while (countWatches() === 0) await delay(1);
     controller.abort();
     await Promise.all(ends);
     // The event loop turns once.
     await setImmediate();
-    assert.equal(watches(), 0);
+    assert.equal(countWatches(), 0);
     assert.throws(() => new Lock(path, { timeout: 10 }).acquireSync());
     await setImmediate();
-    assert.equal(watches(), 0);
+    assert.equal(countWatches(), 0);
   },
   "inotify(7)",
   "/proc",

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import process from "node:process";
-import { folder, runScript, runtimes, test } from "../support/harness.ts";
-import type { TestRuntime } from "../support/harness.ts";
+import { runtimes, type TestRuntime } from "../support/env.ts";
+import { runScript } from "../support/processes.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 
 /** Runs `fixtures/waiting` on a runtime, perhaps by way of a command. */
 async function run(
@@ -10,7 +12,7 @@ async function run(
   what: string,
   options: { env?: NodeJS.ProcessEnv; through?: string[] } = {},
 ) {
-  using dir = folder();
+  using dir = tempDir();
   const script = join(runtime.directory, "tests", "fixtures", "waiting");
   const { through = [], env } = options;
   return await runScript([

@@ -7,14 +7,16 @@ import { op, runAsync, runSync } from "../../src/core/gensync.ts";
 import { Deadline, now } from "../../src/wait/deadline.ts";
 import { FifoMutex } from "../../src/wait/fifo_mutex.ts";
 import { backoff, lockBeforeDeadline } from "../../src/wait/wait_loop.ts";
-import { activeTimers, counted, test, untold } from "../support/harness.ts";
+import { noopOs } from "../support/platform.ts";
+import { test } from "../support/test.ts";
+import { activeTimers, countBalance } from "../support/timers.ts";
 
 const deadline = (options: Partial<WaitSettings> = {}) =>
   new Deadline({ ...WAIT_FOREVER, timeout: 5000, ...options });
 
 /** A file that nobody tells of, and what attempts to lock it come to. */
 const file = (tryLock: () => boolean): Lockable => ({
-  ...untold,
+  ...noopOs,
   tryLock,
   lock() {},
   unlock() {},
@@ -92,8 +94,12 @@ test("waitFor() attempts once more when the time is over", async () => {
 test("waitFor() leaves no listener and no timer behind", async () => {
   const controller = new AbortController();
   const { signal } = controller;
-  const listeners = counted(signal, "addEventListener", "removeEventListener");
-  const timers = counted(globalThis, "setTimeout", "clearTimeout");
+  const listeners = countBalance(
+    signal,
+    "addEventListener",
+    "removeEventListener",
+  );
+  const timers = countBalance(globalThis, "setTimeout", "clearTimeout");
   try {
     let left = 5;
     const attempt = () => --left === 0;

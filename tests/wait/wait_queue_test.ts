@@ -14,16 +14,15 @@ import {
   type LockedFile,
   unlock,
 } from "../../mod.ts";
+import { openDescriptors, waitForDescriptors } from "../support/descriptors.ts";
+import { withPatchedFiles } from "../support/platform.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 import {
   activeTimers,
-  counted,
-  descriptorsLeft,
-  folder,
-  onlyShortPauses,
-  openDescriptors,
-  test,
-  withFiles,
-} from "../support/harness.ts";
+  countBalance,
+  disablePolling,
+} from "../support/timers.ts";
 
 const SHARED = { flags: LOCK_SH | LOCK_NB };
 
@@ -50,7 +49,7 @@ const settled = () => delay(15);
 test(
   "waiters of one process are served in the order of their arrival",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     // The same file by other names.
     fs.writeFileSync(path, "");
@@ -79,15 +78,15 @@ test(
     ]);
     assert.equal(openDescriptors(dir.path), 0);
   },
-  "descriptors",
+  "file descriptors",
   "symbolic links",
 );
 
 test(
   "neighbouring readers of one process enter together, and wait behind a writer",
   async () => {
-    using dir = folder();
-    using _pauses = onlyShortPauses(0);
+    using dir = tempDir();
+    using _pauses = disablePolling(0);
     const path = join(dir.path, "a.lock");
     const { order, join: enter, leave } = crowd(path);
     await enter("holder");
@@ -110,7 +109,7 @@ test(
 );
 
 test("aborts and timeouts leave the queue whole", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const { order, join: enter, leave } = crowd(path);
   await enter("holder");
@@ -134,11 +133,11 @@ test("aborts and timeouts leave the queue whole", async () => {
   assert.deepEqual(order, ["holder", "first", "second"]);
   await leave("second");
   assert.equal(openDescriptors(dir.path), 0);
-}, "descriptors");
+}, "file descriptors");
 
 test("a reader is let in when the writer before it gives up", async () => {
-  using dir = folder();
-  using _pauses = onlyShortPauses(0);
+  using dir = tempDir();
+  using _pauses = disablePolling(0);
   const path = join(dir.path, "a.lock");
   const { order, join: enter, leave } = crowd(path);
   await enter("reader", SHARED);
@@ -156,11 +155,11 @@ test("a reader is let in when the writer before it gives up", async () => {
 }, "inotify(7)");
 
 test("a release that fails wakes the next all the same", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const { join: enter, leave } = crowd(path);
   await enter("holder");
-  await withFiles((file) => ({
+  await withPatchedFiles((file) => ({
     unlock() {
       file.unlock();
       throw new Error("the system refuses");
@@ -175,7 +174,7 @@ test("a release that fails wakes the next all the same", async () => {
 });
 
 test("only the head of the queue competes, and not in vain", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const TASKS = 200;
   let attempts = 0;
@@ -185,7 +184,7 @@ test("only the head of the queue competes, and not in vain", async () => {
       return file.tryLock(exclusive);
     },
   });
-  await withFiles(count, async () => {
+  await withPatchedFiles(count, async () => {
     const holder = await new Lock(path).acquire();
     const lock = () => new Lock(path, { timeout: Infinity }).run(() => {});
     const waiting = Array.from({ length: TASKS }, lock);
@@ -203,16 +202,16 @@ test("only the head of the queue competes, and not in vain", async () => {
 test(
   "a release in the same thread wakes whoever is next, though the system tells nobody",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const { order, join: enter, leave } = crowd(path);
     fs.writeFileSync(path, "content");
     const failing = new Error("no space");
-    await withFiles(() => ({
+    await withPatchedFiles(() => ({
       watchClose: () => null,
       truncate: () => Promise.reject(failing),
     }), async () => {
-      using _pauses = onlyShortPauses(0);
+      using _pauses = disablePolling(0);
       await enter("holder");
       const first = assert.rejects(
         enter("first", { mode: "w" }),
@@ -227,18 +226,18 @@ test(
     });
     assert.deepEqual(order, ["holder", "second"]);
   },
-  "descriptors",
+  "file descriptors",
 );
 
 test(
   "unlock() wakes whoever is next, though the system tells nobody",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const fd = fs.openSync(path, "a");
     await lock(fd, LOCK_EX);
-    await withFiles(() => ({ watchClose: () => null }), async () => {
-      using _pauses = onlyShortPauses(0);
+    await withPatchedFiles(() => ({ watchClose: () => null }), async () => {
+      using _pauses = disablePolling(0);
       const waiting = new Lock(path, { timeout: Infinity }).acquire();
       await settled();
       unlock(fd);
@@ -246,16 +245,16 @@ test(
     });
     fs.closeSync(fd);
   },
-  "descriptors",
+  "file descriptors",
 );
 
 test(
   "whoever is next attempts although nobody at all tells of the release",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const { inside, order, join: enter, leave } = crowd(path);
-    await withFiles(() => ({ watchClose: () => null }), async () => {
+    await withPatchedFiles(() => ({ watchClose: () => null }), async () => {
       await enter("holder");
       enter("first");
       const second = enter("second");
@@ -268,11 +267,11 @@ test(
       await leave("second");
     });
   },
-  "descriptors",
+  "file descriptors",
 );
 
 test("lock() and Lock stand in one queue", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const holder = await new Lock(path).acquire();
   const order: string[] = [];
@@ -286,10 +285,10 @@ test("lock() and Lock stand in one queue", async () => {
   await holder.close();
   await Promise.all([first, second]);
   assert.deepEqual(order, ["lock", "Lock"]);
-}, "descriptors");
+}, "file descriptors");
 
 test("aborts and timeouts at random moments, 10,000 of them, leave nothing behind", async () => {
-  using dir = folder();
+  using dir = tempDir();
   using timers = activeTimers();
   const path = join(dir.path, "a.lock");
   const shared = new Lock(path);
@@ -300,7 +299,11 @@ test("aborts and timeouts at random moments, 10,000 of them, leave nothing behin
   const attempt = async (i: number) => {
     const controller = new AbortController();
     const { signal } = controller;
-    const heard = counted(signal, "addEventListener", "removeEventListener");
+    const heard = countBalance(
+      signal,
+      "addEventListener",
+      "removeEventListener",
+    );
     const lock = i % 3 ? shared : new Lock(path);
     const moment = Math.random() * 4;
     const timer = i % 2 ? setTimeout(() => controller.abort(i), moment) : 0;
@@ -327,7 +330,7 @@ test("aborts and timeouts at random moments, 10,000 of them, leave nothing behin
   assert.ok(acquired > 0);
   assert.equal(listeners, 0);
   assert.equal(timers.size, 0);
-  await descriptorsLeft(dir.path, 0);
+  await waitForDescriptors(dir.path, 0);
   using file = new Lock(path).tryAcquireSync();
   assert.notEqual(file, null);
 });
