@@ -16,7 +16,7 @@ import type { AtomicFile, AtomicOptions } from "../../mod.ts";
 import type { PlatformFile } from "../../ffi/types.ts";
 import { makeDirectories } from "../../src/atomic/destination.ts";
 import { runAsync, runSync } from "../../src/core/gensync.ts";
-import { leftovers, WAYS, WHOLE } from "../fixtures/atomic.ts";
+import { leftovers, WAYS, WHOLE } from "../fixtures/atomic_writes.ts";
 import { openDescriptors } from "../support/descriptors.ts";
 import { systemError, withPatchedFiles } from "../support/platform.ts";
 import { LockProcess } from "../support/processes.ts";

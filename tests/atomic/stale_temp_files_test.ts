@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { platform } from "../../ffi/mod.ts";
 import type { OpenMode, Platform, PlatformFile } from "../../ffi/types.ts";
 import { Lock, openAtomic, writeAtomic, writeAtomicSync } from "../../mod.ts";
-import { isWhole } from "../fixtures/checked.ts";
-import { leftovers, WAYS } from "../fixtures/atomic.ts";
+import { isWhole } from "../fixtures/checksummed_content.ts";
+import { leftovers, WAYS } from "../fixtures/atomic_writes.ts";
 import { openDescriptors } from "../support/descriptors.ts";
 import { currentRuntime, runtimes } from "../support/env.ts";
 import {

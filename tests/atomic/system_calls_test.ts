@@ -4,7 +4,7 @@ import * as fs from "node:fs";
 import { join, relative } from "node:path";
 import { writeAtomic } from "../../mod.ts";
 import type { AtomicOptions } from "../../mod.ts";
-import { leftovers, WAYS } from "../fixtures/atomic.ts";
+import { leftovers, WAYS } from "../fixtures/atomic_writes.ts";
 import { currentFixtureCommand, runScript } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";

@@ -81,7 +81,7 @@ test("errors that cannot cross a worker boundary: a thread tells who holds the l
   await using _held = await new PidFileLock(path).acquire();
   const thread = new Thread(
     new URL(
-      `../fixtures/failing_thread${currentRuntime.extension}`,
+      `../fixtures/failing_lock_thread${currentRuntime.extension}`,
       import.meta.url,
     ),
     { workerData: path },

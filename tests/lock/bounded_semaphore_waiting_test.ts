@@ -643,7 +643,7 @@ test(
         using dir = slots();
         const holder = dir.semaphore(20);
         for (let i = 0; i < 20; i++) holder.acquireSync();
-        const script = join(directory, "tests", "fixtures", "worker") +
+        const script = join(directory, "tests", "fixtures", "lock_process") +
           extension;
         await using worker = new LockProcess(
           ["sh", "-c", LIMIT, "sh", ...command, script],

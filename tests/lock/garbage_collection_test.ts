@@ -14,9 +14,9 @@ import { LockProcess } from "../support/processes.ts";
 import { sortedNames, tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 
-/** Starts `tests/fixtures/collecting` where it may collect when it likes. */
+/** Starts `tests/fixtures/garbage_collection` where it may collect when it likes. */
 function collecting(runtime: TestRuntime, ...args: string[]): LockProcess {
-  const script = fixtureCommand(runtime, "collecting");
+  const script = fixtureCommand(runtime, "garbage_collection");
   const at = script.length - 1;
   const flag = runtime.name.startsWith("deno")
     ? "--v8-flags=--expose-gc"

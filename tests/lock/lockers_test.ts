@@ -54,7 +54,7 @@ async function freeInThread(
 ): Promise<boolean> {
   const thread = new Thread(
     new URL(
-      `../fixtures/locker_thread${currentRuntime.extension}`,
+      `../fixtures/try_lock_once_thread${currentRuntime.extension}`,
       import.meta.url,
     ),
     { workerData: [path, options] },

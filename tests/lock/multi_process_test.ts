@@ -106,7 +106,10 @@ test(
     const path = join(dir.path, "a.lock");
     await using _file = await new Lock(path).acquire();
     const thread = new Thread(
-      new URL(`../fixtures/thread${currentRuntime.extension}`, import.meta.url),
+      new URL(
+        `../fixtures/try_lock_thread${currentRuntime.extension}`,
+        import.meta.url,
+      ),
       { workerData: path },
     );
     const answers = await new Promise((resolve, reject) => {
@@ -125,7 +128,7 @@ for (const kind of ["Lock", "TemporaryFileLock", "PidFileLock"]) {
       for (const runtime of allRuntimes) {
         using dir = tempDir();
         const { code, stdout, stderr } = await runScript([
-          ...fixtureCommand(runtime, "ending"),
+          ...fixtureCommand(runtime, "end_with_lock"),
           end === "is terminated" ? "thread is terminated" : "thread is done",
           kind,
           join(dir.path, "a"),
@@ -143,7 +146,7 @@ test("workers: a thread that has released its locks closes nothing as it ends", 
   for (const runtime of allRuntimes) {
     using dir = tempDir();
     const { code, stdout, stderr } = await runScript([
-      ...fixtureCommand(runtime, "ending"),
+      ...fixtureCommand(runtime, "end_with_lock"),
       ...["thread has released", "Lock", join(dir.path, "a")],
     ]);
     assert.equal(code, 0, `${runtime.name}: ${stderr}`);

@@ -169,7 +169,7 @@ test(
       const strace = ["strace", "-f", "-o", trace, "-e", "trace=flock,%file"];
       const { code, stderr } = await runScript([
         ...strace,
-        ...fixtureCommand(runtime, "reacquiring"),
+        ...fixtureCommand(runtime, "reacquire"),
         path,
       ]);
       assert.equal(code, 0, stderr);

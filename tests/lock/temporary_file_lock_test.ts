@@ -859,7 +859,7 @@ test(
           ...strace,
           ...["-e", "trace=open,openat"],
           ...creates ? inject : [],
-          ...fixtureCommand(runtime, "ending"),
+          ...fixtureCommand(runtime, "end_with_lock"),
           "acquireOnce",
           kind,
           path,
@@ -916,7 +916,7 @@ for (const kind of ["TemporaryFileLock", "PidFileLock"]) {
     test(`a ${kind} that is still held is released when the process ends: ${how}`, async () => {
       for (const runtime of allRuntimes) {
         using dir = tempDir();
-        const command = fixtureCommand(runtime, "ending");
+        const command = fixtureCommand(runtime, "end_with_lock");
         const { code, stdout, stderr } = await runScript(
           [...command, how, kind, join(dir.path, "a")],
         );
@@ -938,7 +938,7 @@ for (const kind of ["TemporaryFileLock", "PidFileLock"]) {
     const before = sortedNames(dir.path);
     for (const runtime of allRuntimes) {
       for (const how of ["end", "exit", "thread ends", "thread exits"]) {
-        const command = fixtureCommand(runtime, "ending");
+        const command = fixtureCommand(runtime, "end_with_lock");
         const { stdout } = await runScript([...command, how, kind, path]);
         assert.equal(stdout, "refused\n");
         assert.deepEqual(sortedNames(dir.path), before, runtime.name);
@@ -954,7 +954,7 @@ test("a TemporaryFileLock is released by an uncaught error, where the runtime te
     const path = join(dir.path, "a");
     const { code, stdout } = await runScript(
       [
-        ...fixtureCommand(runtime, "ending"),
+        ...fixtureCommand(runtime, "end_with_lock"),
         "throw",
         "TemporaryFileLock",
         path,
@@ -974,7 +974,7 @@ test("a lock that the exit has released can be closed again, and closes nothing 
   for (const runtime of allRuntimes) {
     using dir = tempDir();
     const { code, stdout, stderr } = await runScript([
-      ...fixtureCommand(runtime, "ending"),
+      ...fixtureCommand(runtime, "end_with_lock"),
       "closes at exit",
       "TemporaryFileLock",
       join(dir.path, "a"),

@@ -239,7 +239,7 @@ suite("threads exclude each other", async (server) => {
   const thread = () =>
     new Thread(
       new URL(
-        `../fixtures/redis_ending${currentRuntime.extension}`,
+        `../fixtures/redis_end_with_lock${currentRuntime.extension}`,
         import.meta.url,
       ),
       { workerData: ["thread", server.url] },
@@ -255,9 +255,9 @@ suite("threads exclude each other", async (server) => {
   await lock.run(() => {}, { timeout: 30_000 });
 });
 
-/** Starts `tests/fixtures/redis_ending` where it may collect when it likes. */
+/** Starts `tests/fixtures/redis_end_with_lock` where it may collect when it likes. */
 function ending(runtime: TestRuntime, ...args: string[]): LockProcess {
-  const script = fixtureCommand(runtime, "redis_ending");
+  const script = fixtureCommand(runtime, "redis_end_with_lock");
   const at = script.length - 1;
   const flag = runtime.name === "deno"
     ? "--v8-flags=--expose-gc"

@@ -31,7 +31,7 @@ function python(newer: boolean): LockProcess {
 
 /** A process of this package's, on the runtime of the test. */
 const ours = () =>
-  new LockProcess(fixtureCommand(currentRuntime, "redis_holder"));
+  new LockProcess(fixtureCommand(currentRuntime, "redis_holder_process"));
 
 /** Whether something has not happened after so many milliseconds. */
 async function waits(work: Promise<unknown>, milliseconds = 300) {

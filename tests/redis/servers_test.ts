@@ -74,7 +74,7 @@ for (const program of SERVERS) {
 
 test("a test server: ends with a process that is killed", async () => {
   await using starter = new LockProcess(
-    fixtureCommand(currentRuntime, "redis_starter"),
+    fixtureCommand(currentRuntime, "start_redis_server"),
   );
   const { pid, folder } = JSON.parse(await starter.readLine());
   assert.equal(exists(pid), true);

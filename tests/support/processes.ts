@@ -63,19 +63,19 @@ export class LockProcess implements AsyncDisposable {
     );
   }
 
-  /** Starts `tests/fixtures/worker` on a runtime. */
+  /** Starts `tests/fixtures/lock_process` on a runtime. */
   static start(runtime: TestRuntime): LockProcess {
-    return new LockProcess(fixtureCommand(runtime, "worker"));
+    return new LockProcess(fixtureCommand(runtime, "lock_process"));
   }
 
   /** Starts the Python worker, with Debian's portalocker or a newer one. */
   static startPython(newer = false): LockProcess {
-    return LockProcess.#startPython("worker.py", newer);
+    return LockProcess.#startPython("lock_process.py", newer);
   }
 
   /** Starts the Python worker that locks in Redis. */
   static startRedisPython(newer = false): LockProcess {
-    return LockProcess.#startPython("redis_worker.py", newer);
+    return LockProcess.#startPython("redis_lock_process.py", newer);
   }
 
   static #startPython(name: string, newer: boolean): LockProcess {

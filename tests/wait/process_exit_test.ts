@@ -6,14 +6,14 @@ import { runScript } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 
-/** Runs `fixtures/waiting` on a runtime, perhaps by way of a command. */
+/** Runs `fixtures/wait_for_lock` on a runtime, perhaps by way of a command. */
 async function run(
   runtime: TestRuntime,
   what: string,
   options: { env?: NodeJS.ProcessEnv; through?: string[] } = {},
 ) {
   using dir = tempDir();
-  const script = join(runtime.directory, "tests", "fixtures", "waiting");
+  const script = join(runtime.directory, "tests", "fixtures", "wait_for_lock");
   const { through = [], env } = options;
   return await runScript([
     ...through,
@@ -78,7 +78,7 @@ test(
     const { command: [deno], directory } = runtimes.find(({ name }) =>
       name === "deno"
     )!;
-    const script = join(directory, "tests", "fixtures", "sanitized.ts");
+    const script = join(directory, "tests", "fixtures", "deno_sanitizers.ts");
     const options = ["--no-check", "--sanitize-ops", "--sanitize-resources"];
     const test = [deno, "test", "-A", ...options, script];
     const { code, stdout } = await runScript(test);

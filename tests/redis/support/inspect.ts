@@ -138,7 +138,7 @@ export function unsharedOptions(
 
 /** A process that locks what it is told to. */
 export function startRedisProcess(runtime: TestRuntime): LockProcess {
-  return new LockProcess(fixtureCommand(runtime, "redis_worker"));
+  return new LockProcess(fixtureCommand(runtime, "redis_lock_process"));
 }
 
 /** The reason of a signal, once it is aborted. */
