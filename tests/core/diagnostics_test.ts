@@ -33,7 +33,7 @@ function observed(): { events: Event[] } & Disposable {
   };
 }
 
-test("diagnostics tell of waits, acquisitions and releases", async () => {
+test("diagnostics report waits, acquisitions and releases", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   using all = observed();
@@ -58,7 +58,7 @@ test("diagnostics tell of waits, acquisitions and releases", async () => {
   assert.equal(new Lock(path).tryAcquireSync()?.closeSync(), undefined);
 });
 
-test("diagnostics tell of a wait for another task of the same RLock", async () => {
+test("diagnostics report a wait for another task of the same RLock", async () => {
   using dir = tempDir();
   const lock = new RLock(join(dir.path, "a.lock"));
   using all = observed();
@@ -69,7 +69,7 @@ test("diagnostics tell of a wait for another task of the same RLock", async () =
   );
 });
 
-test("diagnostics tell of a wait once, and of no attempt that fails", async () => {
+test("diagnostics report a wait once, and no failed attempt", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new Lock(path, { timeout: 30 });
@@ -91,7 +91,7 @@ test("diagnostics tell of a wait once, and of no attempt that fails", async () =
   assert.equal(waits(), 4);
 });
 
-test("diagnostics tell of descriptors", async () => {
+test("diagnostics report the descriptors of lock() and unlock()", async () => {
   using dir = tempDir();
   const fd = fs.openSync(join(dir.path, "a.lock"), "a");
   using all = observed();
@@ -102,6 +102,6 @@ test("diagnostics tell of descriptors", async () => {
   fs.closeSync(fd);
 }, "file descriptors");
 
-test("diagnostics make no event that nobody wants", () => {
+test("publish() creates no event without subscribers", () => {
   publish("acquire", () => assert.fail("made"));
 });

@@ -28,7 +28,7 @@ async function errors(path: string): Promise<LockException[]> {
   ];
 }
 
-test("errors that cannot cross a worker boundary: a clone keeps message and name", async () => {
+test("errors across a worker boundary: a structured clone keeps message and name", async () => {
   using dir = tempDir();
   for (const error of await errors(join(dir.path, "a.lock"))) {
     const clone = structuredClone(error);
@@ -39,7 +39,7 @@ test("errors that cannot cross a worker boundary: a clone keeps message and name
   }
 });
 
-test("errors that cannot cross a worker boundary: toJSON() keeps everything", async () => {
+test("errors across a worker boundary: toJSON() keeps every field", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const [locked, failed, unsupported, ...others] = await errors(path);
@@ -65,7 +65,7 @@ test("errors that cannot cross a worker boundary: toJSON() keeps everything", as
   assert.deepEqual(names, ["LockUnsupported", "AlreadyExists", "FileTooLarge"]);
 });
 
-test("errors that cannot cross a worker boundary: JSON and constructors make them again", async () => {
+test("errors across a worker boundary: the constructors restore errors from JSON", async () => {
   using dir = tempDir();
   const [locked] = await errors(join(dir.path, "a.lock"));
   const received = JSON.parse(JSON.stringify({ locked })).locked;
@@ -75,7 +75,7 @@ test("errors that cannot cross a worker boundary: JSON and constructors make the
   assert.ok(again instanceof LockException);
 });
 
-test("errors that cannot cross a worker boundary: a thread tells who holds the lock", async () => {
+test("errors across a worker boundary: a worker reports the holder of the lock", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.pid");
   await using _held = await new PidFileLock(path).acquire();

@@ -31,7 +31,7 @@ const SHARED = { flags: LOCK_SH | LOCK_NB };
 /** The holder in these tests is this process. */
 const { pid } = process;
 
-test("lockHolders() names the processes that hold a lock", async () => {
+test("lockHolders() returns the processes that hold a lock", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   fs.writeFileSync(path, "");
@@ -55,7 +55,7 @@ test("lockHolders() names the processes that hold a lock", async () => {
 }, "inotify(7)");
 
 test(
-  "lockHolders() finds who was left the lock by a process that is gone",
+  "lockHolders() returns the process that inherited the lock of an ended process",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
@@ -74,31 +74,35 @@ test(
   "sh(1)",
 );
 
-test("lockHolders() wakes nobody and leaves nothing open", async () => {
-  using dir = tempDir();
-  const path = join(dir.path, "a.lock");
-  using _held = new Lock(path).acquireSync();
-  let attempts = 0;
-  await withPatchedFiles((file) => ({
-    tryLock: (exclusive) => (attempts++, file.tryLock(exclusive)),
-  }), async () => {
-    using pauses = disablePolling(30);
-    const controller = new AbortController();
-    const { signal } = controller;
-    const lock = new Lock(path, { timeout: Infinity, signal });
-    const waiting = assert.rejects(lock.acquire(), { name: "AbortError" });
-    // From here on it attempts only if it is woken.
-    while (!(pauses.lengths.at(-1)! > 30)) await delay(5);
-    const before = attempts;
-    for (let i = 0; i < 50; i++) await lockHolders(path);
-    assert.equal(attempts, before);
-    assert.equal(openDescriptors(dir.path), 2);
-    controller.abort();
-    await waiting;
-  });
-}, "inotify(7)");
+test(
+  "lockHolders() wakes no waiter and leaves no descriptor open",
+  async () => {
+    using dir = tempDir();
+    const path = join(dir.path, "a.lock");
+    using _held = new Lock(path).acquireSync();
+    let attempts = 0;
+    await withPatchedFiles((file) => ({
+      tryLock: (exclusive) => (attempts++, file.tryLock(exclusive)),
+    }), async () => {
+      using pauses = disablePolling(30);
+      const controller = new AbortController();
+      const { signal } = controller;
+      const lock = new Lock(path, { timeout: Infinity, signal });
+      const waiting = assert.rejects(lock.acquire(), { name: "AbortError" });
+      // From here on it attempts only if it is woken.
+      while (!(pauses.lengths.at(-1)! > 30)) await delay(5);
+      const before = attempts;
+      for (let i = 0; i < 50; i++) await lockHolders(path);
+      assert.equal(attempts, before);
+      assert.equal(openDescriptors(dir.path), 2);
+      controller.abort();
+      await waiting;
+    });
+  },
+  "inotify(7)",
+);
 
-test("lockHolders() of what is no file or no path is an error", async () => {
+test("lockHolders() rejects for a missing file and for an invalid path", async () => {
   using dir = tempDir();
   const path = join(dir.path, "none.lock");
   await assert.rejects(lockHolders(path), { code: "ENOENT" });
@@ -108,7 +112,7 @@ test("lockHolders() of what is no file or no path is an error", async () => {
 });
 
 test(
-  "holders are told by device and inode, waiters and other locks left out",
+  "holdersIn() finds holders by device and inode, and skips waiters and other locks",
   () => {
     const files: Record<string, string> = {
       "/proc/self/fdinfo/7": "pos:\t0\nflags:\t02\nmnt_id:\t41\nino:\t99\n",
@@ -196,7 +200,7 @@ for (const form of ["acquire", "acquireSync"] as const) {
     "inotify(7)",
   );
 
-  test(`Lock.${form}() calls onWait once, when the wait has lasted`, async () => {
+  test(`Lock.${form}() calls onWait once, after the wait has lasted 100 ms`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const told: LastingWait[] = [];
@@ -222,7 +226,7 @@ for (const form of ["acquire", "acquireSync"] as const) {
   });
 
   test(
-    `what onWait throws ends the wait of Lock.${form}() and is thrown`,
+    `Lock.${form}() throws the error that onWait throws`,
     async () => {
       using dir = tempDir();
       const path = join(dir.path, "a.lock");
@@ -246,7 +250,7 @@ for (const form of ["acquire", "acquireSync"] as const) {
   );
 }
 
-test("those who wait behind others are told too", async () => {
+test("onWait is called for waiters behind other waiters, too", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const told: string[] = [];
@@ -279,7 +283,7 @@ test(
   "inotify(7)",
 );
 
-test("only waits that lasted look for holders in every process", async () => {
+test("only waits of at least 100 ms search every process for holders", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   using _file = new Lock(path).acquireSync();

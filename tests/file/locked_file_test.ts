@@ -44,7 +44,7 @@ function forms(file: LockedFile): [string, Call][] {
   ];
 }
 
-test("LockedFile.read() reads at the position, null at the end", async () => {
+test("LockedFile.read() reads at the position and returns null at the end", async () => {
   await using it = await opened("r", "hello world");
   for (const [form, call] of forms(it.file)) {
     const buffer = new Uint8Array(6);
@@ -58,7 +58,7 @@ test("LockedFile.read() reads at the position, null at the end", async () => {
   }
 });
 
-test("LockedFile.write() writes at the position, in append modes at the end", async () => {
+test("LockedFile.write() writes at the position, or at the end in append modes", async () => {
   for (const [mode, expected] of [["r+", "AAcdBB"], ["a+", "abcdAABB"]]) {
     await using it = await opened(mode as FileMode, "abcd");
     const [[, call], [, callSync]] = forms(it.file);
@@ -74,7 +74,7 @@ test("LockedFile.write() writes at the position, in append modes at the end", as
   }
 });
 
-test("LockedFile.write() in append modes goes to the end, whatever moves the position meanwhile", async () => {
+test("LockedFile.write() in append modes writes at the end, no matter where the position is", async () => {
   await using it = await opened("a+", "abcd");
   for (let i = 0; i < 200; i++) {
     const writing = it.file.writeText("x");
@@ -85,7 +85,7 @@ test("LockedFile.write() in append modes goes to the end, whatever moves the pos
   assert.equal(it.content(), "abcd" + "x".repeat(200));
 });
 
-test("LockedFile's position is one for reading, writing and seeking", async () => {
+test("LockedFile uses one position for reading, writing and seeking", async () => {
   await using it = await opened("r+", "0123456789");
   for (const [, call] of forms(it.file)) {
     const digit = async () => {
@@ -110,7 +110,7 @@ test("LockedFile's position is one for reading, writing and seeking", async () =
   assert.equal(it.content(), "0123456789");
 });
 
-test("LockedFile.seek() refuses what is no offset", async () => {
+test("LockedFile.seek() rejects invalid offsets", async () => {
   await using it = await opened("r+", "x");
   for (const [, call] of forms(it.file)) {
     const refused = (...args: unknown[]) =>
@@ -130,7 +130,7 @@ test("LockedFile.seek() refuses what is no offset", async () => {
   }
 });
 
-test("LockedFile works beyond 2 GiB", async () => {
+test("LockedFile reads and writes beyond 2 GiB", async () => {
   await using it = await opened("r+", "");
   const far = 5 * 2 ** 30 + 7;
   for (const [form, call] of forms(it.file)) {
@@ -148,7 +148,7 @@ test("LockedFile works beyond 2 GiB", async () => {
   }
 });
 
-test("LockedFile.readText() and readBytes() read everything from the start", async () => {
+test("LockedFile.readText() and readBytes() read the whole file from the start", async () => {
   const content = "\uFEFFgrüße 🔒\n".repeat(10_000);
   await using it = await opened("r", content);
   for (const [, call] of forms(it.file)) {
@@ -160,7 +160,7 @@ test("LockedFile.readText() and readBytes() read everything from the start", asy
   }
 });
 
-test("LockedFile reads an empty file as nothing", async () => {
+test("LockedFile reads an empty file as empty content", async () => {
   await using it = await opened("a+");
   for (const [, call] of forms(it.file)) {
     assert.equal(await call("readText"), "");
@@ -168,7 +168,7 @@ test("LockedFile reads an empty file as nothing", async () => {
   }
 });
 
-test("LockedFile continues reads and writes that the system cuts short", async () => {
+test("LockedFile continues short reads and writes of the system", async () => {
   const short = (data: Uint8Array) => data.subarray(0, 3);
   const change = (real: PlatformFile) => ({
     read: (into: Uint8Array) => real.read(short(into)),
@@ -197,7 +197,7 @@ test("LockedFile.writeText() writes at the position", async () => {
   }
 });
 
-test("LockedFile.replaceContents() leaves the new content and nothing else", async () => {
+test("LockedFile.replaceContents() leaves only the new content", async () => {
   for (const mode of ["r+", "a+", "w+", "a", "w"] as const) {
     await using it = await opened(mode, "a long old content");
     for (const [, call] of forms(it.file)) {
@@ -214,7 +214,7 @@ test("LockedFile.replaceContents() leaves the new content and nothing else", asy
   }
 });
 
-test("LockedFile.replaceContents() that fails at once leaves the old content", async () => {
+test("LockedFile.replaceContents() keeps the old content when the first write fails", async () => {
   const full = () => {
     throw systemError("ENOSPC", 28);
   };
@@ -227,7 +227,7 @@ test("LockedFile.replaceContents() that fails at once leaves the old content", a
   });
 });
 
-test("LockedFile.truncate() cuts and lengthens, and keeps the position", async () => {
+test("LockedFile.truncate() shortens or extends the file and keeps the position", async () => {
   await using it = await opened("r+", "0123456789");
   for (const [, call] of forms(it.file)) {
     await call("seek", 8);
@@ -246,7 +246,7 @@ test("LockedFile.truncate() cuts and lengthens, and keeps the position", async (
   }
 });
 
-test("LockedFile.stat() tells the same on every runtime", async () => {
+test("LockedFile.stat() returns the same on every runtime", async () => {
   await using it = await opened("r", "12345");
   const expected = fs.statSync(it.path);
   for (const [, call] of forms(it.file)) {
@@ -265,7 +265,7 @@ test("LockedFile.stat() tells the same on every runtime", async () => {
   }
 });
 
-test("LockedFile.sync() and syncData() succeed", async () => {
+test("LockedFile.sync() and syncData() resolve", async () => {
   await using it = await opened("r+", "x");
   for (const [, call] of forms(it.file)) {
     assert.equal(await call("sync"), undefined);
@@ -274,7 +274,7 @@ test("LockedFile.sync() and syncData() succeed", async () => {
 });
 
 test(
-  "LockedFile.fd is the system's descriptor",
+  "LockedFile.fd is the file descriptor of the operating system",
   async () => {
     await using it = await opened("a+", "abc");
     assert.ok(it.file.fd !== null);
@@ -301,7 +301,7 @@ test("LockedFile.readable streams from the position and leaves the file open", a
   assert.equal(await new Lock(it.path, { mode: "r" }).tryAcquire(), null);
 });
 
-test("LockedFile.readable fills the buffer that a reader brings", async () => {
+test("LockedFile.readable fills the buffer that a BYOB reader supplies", async () => {
   await using it = await opened("r", "hello");
   const reader = it.file.readable.getReader({ mode: "byob" });
   const { value } = await reader.read(new Uint8Array(3));
@@ -310,7 +310,7 @@ test("LockedFile.readable fills the buffer that a reader brings", async () => {
   assert.equal(await it.file.seek(0, SeekMode.Current), 3);
 });
 
-test("LockedFile.writable writes what is piped into it and leaves the file open", async () => {
+test("LockedFile.writable writes the piped data and leaves the file open", async () => {
   await using it = await opened("w+");
   const content = "grüße ".repeat(100_000);
   assert.ok(it.file.writable instanceof WritableStream);
@@ -323,7 +323,7 @@ test("LockedFile.writable writes what is piped into it and leaves the file open"
   assert.equal(target.content(), "copied");
 });
 
-test("LockedFile's streams report errors", async () => {
+test("LockedFile.readable and writable report errors", async () => {
   await using it = await opened("r", "x");
   const writer = it.file.writable.getWriter();
   await assert.rejects(writer.write(bytes("y")), { code: "EBADF" });
@@ -332,7 +332,7 @@ test("LockedFile's streams report errors", async () => {
   await assert.rejects(reader.read(), { code: "EBADF" });
 });
 
-test("LockedFile refuses what are no bytes and no text, and writes nothing", async () => {
+test("LockedFile rejects data that is neither bytes nor text, and writes nothing", async () => {
   await using it = await opened("a+", "old");
   for (const [, call] of forms(it.file)) {
     for (const wrong of ["x", [1], new Uint16Array(1), null, 5]) {
@@ -352,7 +352,7 @@ test("LockedFile refuses what are no bytes and no text, and writes nothing", asy
   assert.equal(it.content(), "old");
 });
 
-test("LockedFile says which mode a refused operation needs", async () => {
+test("LockedFile names the mode that a rejected operation needs", async () => {
   const about = (message: RegExp) => ({
     name: "LockException",
     code: "EBADF",
@@ -375,7 +375,7 @@ test("LockedFile says which mode a refused operation needs", async () => {
   }
 });
 
-test("LockedFile refuses every operation once it is closed", async () => {
+test("LockedFile rejects every operation after it is closed", async () => {
   const it = await opened("a+", "x");
   await it.file.close();
   // The next file gets the same number: nothing may reach it.
@@ -413,7 +413,7 @@ test("LockedFile refuses every operation once it is closed", async () => {
   await it[Symbol.asyncDispose]();
 });
 
-test("LockedFile.close() waits, under the lock, for operations under way", async () => {
+test("LockedFile.close() holds the lock until pending operations have ended", async () => {
   await using it = await opened("r+", "");
   let wrote = false;
   const data = new Uint8Array(1 << 20).fill(65);
@@ -426,7 +426,7 @@ test("LockedFile.close() waits, under the lock, for operations under way", async
   assert.equal(it.content().length, data.length);
 });
 
-test("LockedFile.closeSync() leaves the lock to operations under way", async () => {
+test("LockedFile.closeSync() keeps the lock until pending operations have ended", async () => {
   await using it = await opened("r+", "");
   const data = new Uint8Array(1 << 20).fill(65);
   const writing = it.file.replaceContents(data);
@@ -439,7 +439,7 @@ test("LockedFile.closeSync() leaves the lock to operations under way", async () 
   assert.equal(openDescriptors(it.path), 0);
 });
 
-test("LockedFile.readText() refuses what no string can hold before reading it", async () => {
+test("LockedFile.readText() rejects a file that is longer than any string before it reads", async () => {
   await using it = await opened("r+", "");
   const size = 3 * constants.MAX_STRING_LENGTH + 1;
   await it.file.truncate(size);

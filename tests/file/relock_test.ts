@@ -65,7 +65,7 @@ function lockFile(locker: Locker) {
 for (const [locker, ...needs] of LOCKERS) {
   for (const [form, relock] of FORMS) {
     test(
-      `${form} with "${locker}" is atomic when nobody is in the way`,
+      `${form} with "${locker}" is atomic without other holders`,
       async () => {
         using it = lockFile(locker);
         await using file = it.reader();
@@ -83,7 +83,7 @@ for (const [locker, ...needs] of LOCKERS) {
     );
 
     test(
-      `${form} with "${locker}" to the kind that is held asks nobody`,
+      `${form} with "${locker}" to the held lock type makes no system call`,
       async () => {
         using it = lockFile(locker);
         let calls = 0;
@@ -106,7 +106,7 @@ for (const [locker, ...needs] of LOCKERS) {
     );
 
     test(
-      `${form} with "${locker}" in vain throws AlreadyLocked and keeps the lock`,
+      `${form} with "${locker}" throws AlreadyLocked and keeps the lock when the timeout expires`,
       async () => {
         using it = lockFile(locker);
         await using other = it.reader();
@@ -138,7 +138,7 @@ for (const [locker, ...needs] of LOCKERS) {
     );
 
     test(
-      `${form} with "${locker}" refuses what makes no sense and changes nothing`,
+      `${form} with "${locker}" rejects invalid arguments and keeps the lock`,
       async () => {
         using it = lockFile(locker);
         const file = it.reader();
@@ -171,7 +171,7 @@ for (const [locker, ...needs] of LOCKERS) {
     );
 
     test(
-      `${form} with "${locker}" reports what the system says and keeps the lock`,
+      `${form} with "${locker}" reports the system's error and keeps the lock`,
       async () => {
         using it = lockFile(locker);
         const fails = (file: PlatformFile): Partial<PlatformFile> => ({
@@ -199,20 +199,24 @@ for (const [locker, ...needs] of LOCKERS) {
     );
   }
 
-  test(`relock() with "${locker}" waits for others to leave`, async () => {
-    using it = lockFile(locker);
-    const other = it.reader();
-    await using file = it.reader();
-    const upgrade = file.relock(LOCK_EX);
-    await delay(30);
-    other.closeSync();
-    // flock(2) gives the shared lock up before it waits.
-    assert.equal(await upgrade, locker !== "flock");
-    assert.equal(it.admits(LOCK_SH), false);
-  }, ...needs);
+  test(
+    `relock() with "${locker}" waits until other holders release`,
+    async () => {
+      using it = lockFile(locker);
+      const other = it.reader();
+      await using file = it.reader();
+      const upgrade = file.relock(LOCK_EX);
+      await delay(30);
+      other.closeSync();
+      // flock(2) gives the shared lock up before it waits.
+      assert.equal(await upgrade, locker !== "flock");
+      assert.equal(it.admits(LOCK_SH), false);
+    },
+    ...needs,
+  );
 
   test(
-    `a relock() that waits with "${locker}" ends when the file is closed`,
+    `relock() with "${locker}" rejects when the file is closed during the wait`,
     async () => {
       using it = lockFile(locker);
       await using _other = it.reader();
@@ -235,7 +239,7 @@ for (const [locker, ...needs] of LOCKERS) {
   );
 
   test(
-    `a relock() that is aborted with "${locker}" keeps the lock`,
+    `relock() with "${locker}" keeps the lock when it is aborted`,
     async () => {
       using it = lockFile(locker);
       const other = it.reader();
@@ -257,7 +261,7 @@ for (const [locker, ...needs] of LOCKERS) {
   );
 
   test(
-    `a second relock() with "${locker}" is refused while one is under way`,
+    `relock() with "${locker}" rejects while another relock() is pending`,
     async () => {
       using it = lockFile(locker);
       const other = it.reader();
@@ -274,7 +278,7 @@ for (const [locker, ...needs] of LOCKERS) {
   );
 
   test(
-    `a downgrade with "${locker}" wakes readers, here and elsewhere`,
+    `a downgrade with "${locker}" wakes readers in this and other processes`,
     async () => {
       using it = lockFile(locker);
       await using file = it.writer();
@@ -297,7 +301,7 @@ for (const [locker, ...needs] of LOCKERS) {
   );
 
   test(
-    `a downgrade with "${locker}" wakes readers here where nobody else tells`,
+    `a downgrade with "${locker}" wakes readers in this process without inotify(7)`,
     async () => {
       using it = lockFile(locker);
       const untold = () => ({ watchClose: () => null, wakeWatchers() {} });
@@ -314,7 +318,7 @@ for (const [locker, ...needs] of LOCKERS) {
   );
 
   test(
-    `a relock() with "${locker}" that is woken while the file is closed ends too`,
+    `relock() with "${locker}" rejects when it is woken while the file is being closed`,
     async () => {
       using it = lockFile(locker);
       const [others, file] = [[it.reader(), it.reader()], it.reader()];
@@ -332,7 +336,7 @@ for (const [locker, ...needs] of LOCKERS) {
   );
 
   test(
-    `the release that follows relock() with "${locker}" tells of the present kind`,
+    `the release event after relock() with "${locker}" reports the new lock type`,
     async () => {
       using it = lockFile(locker);
       const kinds: unknown[] = [];
@@ -354,7 +358,7 @@ for (const [locker, ...needs] of LOCKERS) {
 }
 
 for (const [form, relock] of FORMS) {
-  test(`${form} with "flock" that cannot have the old lock back closes the file`, async () => {
+  test(`${form} with "flock" closes the file when it cannot restore the old lock`, async () => {
     using it = lockFile("flock");
     let lost = false;
     const fails = (file: PlatformFile): Partial<PlatformFile> => ({
@@ -375,7 +379,7 @@ for (const [form, relock] of FORMS) {
     assert.equal(openDescriptors(it.dir), 0);
   });
 
-  test(`${form} with "flock" waits a little to have the old lock back`, async () => {
+  test(`${form} with "flock" retries to restore the old lock`, async () => {
     using it = lockFile("flock");
     let after = 0;
     let lost = false;
@@ -396,44 +400,56 @@ for (const [form, relock] of FORMS) {
     });
   });
 
-  test(`${form} refuses record locks that the mode cannot hold`, async () => {
-    using it = lockFile("ofd");
-    fs.writeFileSync(it.path, "");
-    await using reader = it.reader({ mode: "r" });
-    const words = /^mode "r" cannot write.*use mode "r\+"$/;
-    const refused = { name: "RangeError", message: words };
-    await assert.rejects(relock(reader, LOCK_EX), refused);
-    assert.equal(it.admits(LOCK_EX), false);
-    await reader.close();
-    await using writer = it.writer({ mode: "a" });
-    await assert.rejects(relock(writer, LOCK_SH), { name: "RangeError" });
-    assert.equal(it.admits(LOCK_SH), false);
-    using flock = new Lock(`${it.path}2`, { mode: "a" }).acquireSync();
-    assert.equal(await relock(flock, LOCK_SH), true);
-  }, "record locks");
+  test(
+    `${form} rejects record locks that the mode does not allow`,
+    async () => {
+      using it = lockFile("ofd");
+      fs.writeFileSync(it.path, "");
+      await using reader = it.reader({ mode: "r" });
+      const words = /^mode "r" cannot write.*use mode "r\+"$/;
+      const refused = { name: "RangeError", message: words };
+      await assert.rejects(relock(reader, LOCK_EX), refused);
+      assert.equal(it.admits(LOCK_EX), false);
+      await reader.close();
+      await using writer = it.writer({ mode: "a" });
+      await assert.rejects(relock(writer, LOCK_SH), { name: "RangeError" });
+      assert.equal(it.admits(LOCK_SH), false);
+      using flock = new Lock(`${it.path}2`, { mode: "a" }).acquireSync();
+      assert.equal(await relock(flock, LOCK_SH), true);
+    },
+    "record locks",
+  );
 
-  test(`${form} with "lockf" changes what other processes see`, async () => {
-    using it = lockFile("lockf");
-    await using file = it.writer();
-    await using worker = LockProcess.start(currentRuntime);
-    const options = { mode: "a+", locker: "lockf" };
-    const admits = async (flags: number) => {
-      const how = { ...options, flags: flags | LOCK_NB };
-      const free = await worker.call("tryAcquire", it.path, how);
-      if (free) await worker.call("release");
-      return free;
-    };
-    assert.equal(await admits(LOCK_SH), false);
-    assert.equal(await relock(file, LOCK_SH), true);
-    assert.equal(await admits(LOCK_SH), true);
-    assert.equal(await admits(LOCK_EX), false, "telling others costs no lock");
-    assert.equal(await relock(file, LOCK_EX), true);
-    assert.equal(await admits(LOCK_SH), false);
-  }, "record locks");
+  test(
+    `${form} with "lockf" changes the lock that other processes see`,
+    async () => {
+      using it = lockFile("lockf");
+      await using file = it.writer();
+      await using worker = LockProcess.start(currentRuntime);
+      const options = { mode: "a+", locker: "lockf" };
+      const admits = async (flags: number) => {
+        const how = { ...options, flags: flags | LOCK_NB };
+        const free = await worker.call("tryAcquire", it.path, how);
+        if (free) await worker.call("release");
+        return free;
+      };
+      assert.equal(await admits(LOCK_SH), false);
+      assert.equal(await relock(file, LOCK_SH), true);
+      assert.equal(await admits(LOCK_SH), true);
+      assert.equal(
+        await admits(LOCK_EX),
+        false,
+        "telling others costs no lock",
+      );
+      assert.equal(await relock(file, LOCK_EX), true);
+      assert.equal(await admits(LOCK_SH), false);
+    },
+    "record locks",
+  );
 }
 
 test(
-  'two readers who both upgrade with "ofd": one gives up and keeps its lock',
+  'of two readers that both upgrade with "ofd", one times out and keeps its lock',
   async () => {
     using it = lockFile("ofd");
     await using worker = LockProcess.start(currentRuntime);
@@ -453,7 +469,7 @@ test(
   "record locks",
 );
 
-test('two readers who both upgrade with "flock": both get in, one after the other', async () => {
+test('two readers that both upgrade with "flock" acquire one after the other', async () => {
   using it = lockFile("flock");
   const [one, other] = [it.reader(), it.reader()];
   const first = one.relock(LOCK_EX);
@@ -464,7 +480,7 @@ test('two readers who both upgrade with "flock": both get in, one after the othe
   one.closeSync();
 });
 
-test("two readers who both upgrade where a failed attempt keeps the shared lock", async () => {
+test("two readers that both upgrade acquire one after the other even if a failed attempt keeps the shared lock", async () => {
   using it = lockFile("flock");
   let others = 2;
   const keeps = (file: PlatformFile): Partial<PlatformFile> => ({
@@ -484,7 +500,7 @@ test("two readers who both upgrade where a failed attempt keeps the shared lock"
 });
 
 test(
-  'an upgrade with "ofd" goes ahead of writers who wait for it',
+  'an upgrade with "ofd" acquires before the waiting writers',
   async () => {
     using it = lockFile("ofd");
     using _pauses = disablePolling(0);
@@ -506,7 +522,7 @@ test(
   "inotify(7)",
 );
 
-test("a relock() that waits is told of and tells, as an acquire is", async () => {
+test("relock() publishes diagnostics and calls onWait as acquire() does", async () => {
   using it = lockFile("flock");
   await using _other = it.reader();
   const told: string[] = [];
@@ -536,7 +552,7 @@ test(
 );
 
 test(
-  'an upgrade with "flock" that has to wait lets in who waited before',
+  'an upgrade with "flock" that has to wait acquires after the earlier waiters',
   async () => {
     using it = lockFile("flock");
     let attempts = 0;
@@ -558,7 +574,7 @@ test(
   "inotify(7)",
 );
 
-test('the old lock is taken again with "flock" ahead of those who wait', async () => {
+test('relock() with "flock" restores the old lock before waiters acquire', async () => {
   using it = lockFile("flock");
   const other = it.reader();
   const file = it.reader();
@@ -571,7 +587,7 @@ test('the old lock is taken again with "flock" ahead of those who wait', async (
   (await writer).closeSync();
 });
 
-test('closing a file takes no lost lock again with "flock"', async () => {
+test('closing a file during relock() with "flock" does not restore the lost lock', async () => {
   using it = lockFile("flock");
   const other = it.reader();
   const file = it.reader();
@@ -586,7 +602,7 @@ test('closing a file takes no lost lock again with "flock"', async () => {
   other.closeSync();
 });
 
-test("relock() is refused where a lock that is lost for a moment may come back to a dead file", async () => {
+test("relock() rejects for lock files that may be unlinked while the lock is lost", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const shared = { flags: LOCK_SH | LOCK_NB };
@@ -608,7 +624,7 @@ test("relock() is refused where a lock that is lost for a moment may come back t
   }
 });
 
-test("a second relock() while the old lock is taken back closes nothing", async () => {
+test("a second relock() rejects and keeps the file open while the old lock is being restored", async () => {
   using it = lockFile("flock");
   let after = 0;
   let lost = false;
@@ -633,7 +649,7 @@ test("a second relock() while the old lock is taken back closes nothing", async 
   });
 });
 
-test("relockSync() that is told of its wait may have its file closed", async () => {
+test("relockSync() throws when its onWait closes the file", async () => {
   using it = lockFile("flock");
   const victim = join(it.dir, "victim");
   using _other = it.reader();

@@ -61,7 +61,7 @@ const PATTERNS: [pattern: string, name: string, ...expected: string[]][] = [
   ["{name}{number}", "{number}{{", "{number}{{0", "{number}{{9"],
 ];
 
-test("a semaphore's files are called what the pattern says", () => {
+test("a semaphore names its slot files by the pattern", () => {
   for (const [pattern, name, ...expected] of PATTERNS) {
     const { paths } = new BoundedSemaphore(101, {
       filenamePattern: pattern,
@@ -77,7 +77,7 @@ test("a semaphore's files are called what the pattern says", () => {
   }
 });
 
-test("a semaphore's files have the names that Python gives them", async () => {
+test("a semaphore names its slot files as Python does", async () => {
   await using python = LockProcess.startPython();
   for (const [filenamePattern, name] of PATTERNS) {
     const directory = "/somewhere";
@@ -90,7 +90,7 @@ test("a semaphore's files have the names that Python gives them", async () => {
 }, "Python's portalocker");
 
 test(
-  "a semaphore has Python's name and directory unless it is given others",
+  "a semaphore has the default name and directory of Python's",
   () => {
     const { name, maximum, paths } = new BoundedSemaphore(2);
     assert.deepEqual([name, maximum], ["bounded_semaphore", 2]);
@@ -105,7 +105,7 @@ test(
   },
 );
 
-test("NamedBoundedSemaphore makes up a name that nobody else has", () => {
+test("NamedBoundedSemaphore generates a unique name", () => {
   const names = Array.from({ length: 100 }, () => new NamedBoundedSemaphore(1))
     .map(({ name }) => name);
   assert.equal(new Set(names).size, 100);
@@ -174,7 +174,7 @@ const BAD: [maximum: unknown, options: unknown, error: string, says: RegExp][] =
     ),
   ];
 
-test("a semaphore refuses what it cannot be made of, before it touches anything", () => {
+test("new BoundedSemaphore() rejects invalid arguments before it opens a file", () => {
   for (const [maximum, options, name, message] of BAD) {
     for (const Class of [BoundedSemaphore, NamedBoundedSemaphore]) {
       assert.throws(
@@ -189,7 +189,7 @@ test("a semaphore refuses what it cannot be made of, before it touches anything"
   assert.deepEqual(fs.readdirSync(dir.path), []);
 });
 
-test("BoundedSemaphore.acquire() refuses bad options before anything is opened", async () => {
+test("BoundedSemaphore.acquire() rejects invalid options before it opens a file", async () => {
   using dir = tempDir();
   const semaphore = inFolder(dir)(2);
   await assert.rejects(semaphore.acquire({ timeout: -1 }), RangeError);
@@ -201,7 +201,7 @@ test("BoundedSemaphore.acquire() refuses bad options before anything is opened",
 });
 
 for (const [form, acquire] of FORMS) {
-  test(`BoundedSemaphore.${form} gives each holder a slot of its own`, async () => {
+  test(`BoundedSemaphore.${form} returns a different slot to each holder`, async () => {
     using dir = tempDir();
     const semaphore = inFolder(dir)(3);
     const slots = [];
@@ -222,7 +222,7 @@ for (const [form, acquire] of FORMS) {
     assert.equal(openDescriptors(dir.path), 0);
   });
 
-  test(`BoundedSemaphore.${form} fails at once, unless it is given a time`, async () => {
+  test(`BoundedSemaphore.${form} fails at once, unless it has a timeout`, async () => {
     using dir = tempDir();
     const semaphore = inFolder(dir);
     await using _held = await semaphore(1).acquire();
@@ -257,7 +257,7 @@ for (const [form, acquire] of FORMS) {
     assert.equal(openDescriptors(dir.path), 1);
   });
 
-  test(`BoundedSemaphore.${form} says who has the slots`, async () => {
+  test(`BoundedSemaphore.${form} names the holders of the slots`, async () => {
     using dir = tempDir();
     const semaphore = inFolder(dir);
     await using worker = LockProcess.start(runtimes[0]);
@@ -297,7 +297,7 @@ for (const [form, acquire] of FORMS) {
     });
   }, "inotify(7)");
 
-  test(`BoundedSemaphore.${form} throws the runtime's own error when the directory is missing`, async () => {
+  test(`BoundedSemaphore.${form} throws the runtime's own error when the directory does not exist`, async () => {
     using dir = tempDir();
     for (const options of [{}, { timeout: 1000 }]) {
       const semaphore = inFolder({ path: join(dir.path, "no") })(3, options);
@@ -316,7 +316,7 @@ for (const [form, acquire] of FORMS) {
     assert.equal(openDescriptors(dir.path), 0);
   });
 
-  test(`BoundedSemaphore.${form} throws what the system says at once`, async () => {
+  test(`BoundedSemaphore.${form} throws a system error without retrying`, async () => {
     using dir = tempDir();
     const semaphore = inFolder(dir)(3, { timeout: 60_000 });
     let attempts = 0;
@@ -340,7 +340,7 @@ for (const [form, acquire] of FORMS) {
   });
 }
 
-test("BoundedSemaphore.acquireSync() does not wait for what this same object holds", async () => {
+test("BoundedSemaphore.acquireSync() does not wait for slots that the same object holds", async () => {
   using dir = tempDir();
   const semaphore = inFolder(dir)(2, { timeout: 60_000 });
   const first = semaphore.acquireSync();
@@ -360,7 +360,7 @@ test("BoundedSemaphore.acquireSync() does not wait for what this same object hol
   semaphore[Symbol.dispose]();
 });
 
-test("BoundedSemaphore.release() frees the latest; concurrent ones free different slots", async () => {
+test("BoundedSemaphore.release() releases the latest slot, and concurrent calls release different slots", async () => {
   using dir = tempDir();
   const semaphore = inFolder(dir)(4);
   const free = () =>
@@ -382,7 +382,7 @@ test("BoundedSemaphore.release() frees the latest; concurrent ones free differen
   semaphore.releaseSync();
 });
 
-test("BoundedSemaphore releases different slots though closing takes its time", async () => {
+test("BoundedSemaphore.release() releases different slots while closing is slow", async () => {
   using dir = tempDir();
   const semaphore = inFolder(dir)(3);
   await withPatchedFiles((file) => ({
@@ -400,7 +400,7 @@ test("BoundedSemaphore releases different slots though closing takes its time", 
 });
 
 for (const kind of ["asyncDispose", "dispose"] as const) {
-  test(`disposing a BoundedSemaphore frees all of its slots (${kind})`, async () => {
+  test(`disposing a BoundedSemaphore releases all of its slots (${kind})`, async () => {
     using dir = tempDir();
     const other = await inFolder(dir)(5).acquire();
     const semaphore = inFolder(dir)(5);
@@ -412,7 +412,7 @@ for (const kind of ["asyncDispose", "dispose"] as const) {
     await semaphore[Symbol[kind]]();
   });
 
-  test(`disposing a BoundedSemaphore frees all of its slots though the system refuses (${kind})`, async () => {
+  test(`disposing a BoundedSemaphore releases all of its slots when the system reports an error (${kind})`, async () => {
     using dir = tempDir();
     const broken = (file: { closeSync(): void }) => ({
       unlock() {
@@ -471,7 +471,7 @@ test("BoundedSemaphore.run() holds a slot while its body runs", async () => {
 });
 
 test(
-  "BoundedSemaphore tells of a wait that lasts, and of whom it waits for",
+  "BoundedSemaphore calls onWait with the holders of the slots",
   async () => {
     using dir = tempDir();
     const semaphore = inFolder(dir)(2);
@@ -495,7 +495,7 @@ test(
   "inotify(7)",
 );
 
-test("diagnostics tell of a semaphore's waits, and of its slots", async () => {
+test("diagnostics report a semaphore's waits and its slots", async () => {
   using dir = tempDir();
   const semaphore = inFolder(dir)(2, { timeout: 60_000 });
   const events: string[] = [];
@@ -530,7 +530,7 @@ test("diagnostics tell of a semaphore's waits, and of its slots", async () => {
 });
 
 test(
-  "a slot that was collected instead of released is free again",
+  "a slot that is garbage-collected instead of released is free again",
   async () => {
     for (const runtime of runtimes) {
       using dir = tempDir();
@@ -546,7 +546,7 @@ test(
 );
 
 test(
-  "processes of every runtime and this one see each other's slots",
+  "processes of every runtime see each other's slots",
   async () => {
     using dir = tempDir();
     const options = { name: "s", directory: dir.path };
@@ -593,7 +593,7 @@ for (const newer of [false, true]) {
 }
 
 test(
-  "there are never more holders than the maximum, in processes of every runtime and Python",
+  "a semaphore never has more holders than its maximum, in processes of every runtime and Python",
   async () => {
     using dir = tempDir();
     const inside = join(dir.path, "inside");

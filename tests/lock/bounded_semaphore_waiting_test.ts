@@ -89,7 +89,7 @@ test("a waiter is woken by the release of any slot", async () => {
 }, "inotify(7)");
 
 test(
-  "a waiter is woken by a release in its own thread, though the system tells nobody",
+  "a waiter is woken by a release in its own thread without inotify(7)",
   async () => {
     using dir = slots();
     using _pauses = disablePolling(0);
@@ -114,7 +114,7 @@ for (const form of FORMS) {
   const command = form === "acquire" ? "acquireSlot" : "acquireSlotSync";
 
   test(
-    `a process that waits is woken by another one's release of any slot (${form})`,
+    `a waiting process is woken when another process releases any slot (${form})`,
     async () => {
       for (const [i, runtime] of runtimes.entries()) {
         using dir = slots();
@@ -133,7 +133,7 @@ for (const form of FORMS) {
   );
 
   test(
-    `a process that waits is woken when the holder is killed (${form})`,
+    `a waiting process is woken when the holder of a slot is killed (${form})`,
     async () => {
       for (const [i, runtime] of runtimes.entries()) {
         using dir = slots();
@@ -154,7 +154,7 @@ for (const form of FORMS) {
   );
 
   test(
-    `no release of a slot is missed between attempt and wait (${form})`,
+    `a waiter misses no release of a slot between attempt and sleep (${form})`,
     async () => {
       using dir = slots();
       using _pauses = disablePolling(0);
@@ -207,7 +207,7 @@ test(
 
 for (const order of [[2, 3], [3, 2]]) {
   test(
-    `semaphores of one thread that disagree about the maximum are both woken (${order})`,
+    `semaphores of one thread with different maximums are both woken (${order})`,
     async () => {
       using dir = slots();
       using _pauses = disablePolling(0);
@@ -235,7 +235,7 @@ for (const order of [[2, 3], [3, 2]]) {
 }
 
 test(
-  "two slots that are released at once wake two waiters",
+  "two slots that are released together wake two waiters",
   async () => {
     using dir = slots();
     using _pauses = disablePolling(0);
@@ -265,7 +265,7 @@ test(
 );
 
 test(
-  "tasks of one semaphore are served in the order of their arrival",
+  "tasks of one semaphore acquire in FIFO order",
   async () => {
     using dir = slots();
     const semaphore = dir.semaphore(3);
@@ -291,7 +291,7 @@ test(
 );
 
 test(
-  "BoundedSemaphore.acquireSync() goes ahead of asynchronous waiters, and leaves them their wake-up",
+  "BoundedSemaphore.acquireSync() acquires before asynchronous waiters, which are woken later",
   async () => {
     using dir = slots();
     using _pauses = disablePolling(0);
@@ -319,7 +319,7 @@ test(
   "inotify(7)",
 );
 
-test("aborts and timeouts leave the queue of a semaphore whole", async () => {
+test("aborts and timeouts keep the order of a semaphore's other waiters", async () => {
   using dir = slots();
   using timers = activeTimers();
   const held = [0, 1].map(dir.foreign);
@@ -358,7 +358,7 @@ test("aborts and timeouts leave the queue of a semaphore whole", async () => {
 });
 
 test(
-  "waits for slots that end at random moments, 3,000 of them, leave nothing behind",
+  "3,000 waits for slots that end at random moments leave no listener, timer or descriptor",
   async () => {
     using dir = slots();
     using timers = activeTimers();
@@ -409,7 +409,7 @@ test(
   },
 );
 
-test("100 tasks that wait for 10 slots have no more than 10 files open", async () => {
+test("100 tasks that wait for 10 slots have at most 10 files open", async () => {
   using dir = slots();
   const semaphore = dir.semaphore(10);
   for (let i = 0; i < 10; i++) await semaphore.acquire();
@@ -423,7 +423,7 @@ test("100 tasks that wait for 10 slots have no more than 10 files open", async (
   assert.equal(dir.open(), 0);
 });
 
-test("an attempt that does not wait has no more than one file open", async () => {
+test("an attempt that does not wait has at most one file open", async () => {
   using dir = slots();
   const holder = dir.semaphore(10);
   for (let i = 0; i < 10; i++) await holder.acquire();
@@ -466,7 +466,7 @@ const before = (happens: () => void) => {
 };
 
 for (const [way, acquire] of WAYS) {
-  test(`BoundedSemaphore.${way} holds no slot whose file was removed before it was locked`, async () => {
+  test(`BoundedSemaphore.${way} does not hold a slot whose file was removed before it was locked`, async () => {
     for (const maximum of [1, 3]) {
       using dir = slots();
       const remove = () => {
@@ -486,7 +486,7 @@ for (const [way, acquire] of WAYS) {
   });
 
   test(
-    `BoundedSemaphore.${way} does not hold a slot beside whoever has replaced its file`,
+    `BoundedSemaphore.${way} does not hold a slot whose file was replaced by another holder`,
     async () => {
       using dir = slots();
       let holder: { release(): void } | undefined;
@@ -516,7 +516,7 @@ for (const [way, acquire] of WAYS) {
 }
 
 test(
-  "a waiter is not let in on a slot that was replaced while it waited, and is woken by the one in its place",
+  "a waiter does not acquire a slot file that was replaced during the wait, and is woken by the new file",
   async () => {
     using dir = slots();
     using _pauses = disablePolling(0);
@@ -540,7 +540,7 @@ test(
 
 for (const form of FORMS) {
   test(
-    `BoundedSemaphore.${form}() does not go on for ever where files are never in their place`,
+    `BoundedSemaphore.${form}() gives up if every slot file is replaced again and again`,
     async () => {
       using dir = slots();
       const nowhere = () => ({ isStillAt: () => false });
@@ -557,7 +557,7 @@ for (const form of FORMS) {
     },
   );
 
-  test(`BoundedSemaphore.${form}() leaves no slot locked whose place cannot be looked up`, async () => {
+  test(`BoundedSemaphore.${form}() unlocks a slot whose path cannot be checked`, async () => {
     using dir = slots();
     const error = systemError("EIO", 5);
     const failing = withPatchedFiles(() => ({
@@ -574,7 +574,7 @@ for (const form of FORMS) {
   });
 
   test(
-    `BoundedSemaphore.${form}() refuses a symbolic link in the place of a slot`,
+    `BoundedSemaphore.${form}() rejects a symbolic link at the path of a slot`,
     async () => {
       for (const content of ["precious", null]) {
         using dir = slots();
@@ -596,7 +596,7 @@ for (const form of FORMS) {
   );
 
   test(
-    `BoundedSemaphore.${form}() takes part in slots of another user, if that user lets it`,
+    `BoundedSemaphore.${form}() acquires slots of another user if the permissions allow it`,
     async () => {
       using dir = slots();
       for (const slot of [0, 1]) {
@@ -682,7 +682,7 @@ test(
 );
 
 test(
-  "10,000 contended acquisitions leave memory and descriptors as they were",
+  "10,000 contended acquisitions leak neither memory nor descriptors",
   async () => {
     for (const runtime of runtimes) {
       using dir = slots();
@@ -699,7 +699,7 @@ test(
 );
 
 test(
-  "semaphores of different names do not take each other's wake-ups",
+  "semaphores of different names do not consume each other's wakeups",
   async () => {
     using dir = slots();
     using _pauses = disablePolling(0);
@@ -719,7 +719,7 @@ test(
 );
 
 for (const form of FORMS) {
-  test(`BoundedSemaphore.${form}() gets in although nobody tells of the release`, async () => {
+  test(`BoundedSemaphore.${form}() acquires by polling if nothing reports the release`, async () => {
     using dir = slots();
     const held = dir.foreign(0);
     let attempts = 0;
@@ -735,7 +735,7 @@ for (const form of FORMS) {
     assert.equal(dir.open(), 0);
   });
 
-  test(`BoundedSemaphore.${form}() gets in although a slot that it did not get cannot be unlocked`, async () => {
+  test(`BoundedSemaphore.${form}() acquires although another slot cannot be unlocked`, async () => {
     using dir = slots();
     const held = [0, 1].map(dir.foreign);
     let attempts = 0;
@@ -757,7 +757,7 @@ for (const form of FORMS) {
   });
 
   test(
-    `BoundedSemaphore.${form}() refuses a directory in the place of a slot`,
+    `BoundedSemaphore.${form}() rejects a directory at the path of a slot`,
     async () => {
       using dir = slots();
       fs.mkdirSync(dir.path(0));
@@ -769,7 +769,7 @@ for (const form of FORMS) {
   );
 
   test(
-    `BoundedSemaphore.${form}() refuses a symbolic link that appears while it tries to open a slot`,
+    `BoundedSemaphore.${form}() rejects a symbolic link that appears while it opens a slot`,
     async () => {
       using dir = slots();
       const victim = join(dir.directory, "victim");
@@ -797,7 +797,7 @@ for (const form of FORMS) {
   );
 }
 
-test("a release of a slot that fails wakes the next all the same", async () => {
+test("a release of a slot that fails wakes the next waiter", async () => {
   using dir = slots();
   using _pauses = disablePolling(0);
   await withPatchedFiles((file) => ({
@@ -816,7 +816,7 @@ test("a release of a slot that fails wakes the next all the same", async () => {
   });
 }, "file descriptors");
 
-test("holders of a semaphore do not all begin with the same slot", async () => {
+test("holders of a semaphore do not all try the same slot first", async () => {
   using dir = slots();
   const paths = new Set<string>();
   for (let i = 0; i < 100; i++) {
@@ -826,7 +826,7 @@ test("holders of a semaphore do not all begin with the same slot", async () => {
 });
 
 test(
-  "an attempt that does not wait asks the system, whoever else waits",
+  "an attempt that does not wait asks the kernel, even if others wait",
   async () => {
     using dir = slots();
     using _pauses = disablePolling(0);

@@ -38,7 +38,7 @@ const KINDS: [kind: string, files: string[], left: string[]][] = [
 
 for (const [kind, files, left] of KINDS) {
   test(
-    `a collected, unreleased lock: ${kind} is released, with one warning`,
+    `a collected, unreleased lock: ${kind} is released with one warning`,
     async () => {
       for (const runtime of allRuntimes) {
         using dir = tempDir();
@@ -64,7 +64,7 @@ for (const [kind, files, left] of KINDS) {
   );
 }
 
-test("a collected PidFileLock is held until the process exits", async () => {
+test("a collected PidFileLock stays held until the process exits", async () => {
   for (const runtime of allRuntimes) {
     using dir = tempDir();
     const [a, b] = ["a", "b"].map((name) => join(dir.path, name));
@@ -80,7 +80,7 @@ test("a collected PidFileLock is held until the process exits", async () => {
   }
 });
 
-test("a lock that was released is collected without a word", async () => {
+test("a released lock is collected without a warning", async () => {
   for (const runtime of allRuntimes) {
     using dir = tempDir();
     const [a, b] = ["a", "b"].map((name) => join(dir.path, name));
@@ -92,7 +92,7 @@ test("a lock that was released is collected without a word", async () => {
 });
 
 test(
-  "a collected, unreleased lock whose release fails harms nobody",
+  "a collected, unreleased lock whose release fails does not end the process",
   async () => {
     for (const runtime of runtimes) {
       using dir = tempDir();
@@ -108,25 +108,29 @@ test(
   "file descriptors",
 );
 
-test("a collected, unreleased lock unlinks nobody else's file", async () => {
-  for (const runtime of allRuntimes) {
-    using dir = tempDir();
-    const [a, b] = ["a", "b"].map((name) => join(dir.path, name));
-    await using worker = collecting(runtime, "TemporaryFileLock", a, b);
-    assert.equal(await worker.readLine(), "held held");
-    fs.rmSync(a);
-    fs.rmSync(b);
-    await using _file = await new TemporaryFileLock(a).acquire();
-    fs.writeFileSync(b, "another's");
-    worker.writeLine("collect");
-    assert.equal(JSON.parse(await worker.readLine()).length, 1);
-    assert.ok(hasOpen(dir.path, worker, 0));
-    assert.deepEqual(sortedNames(dir.path), ["a", "b"]);
-    assert.equal(await new TemporaryFileLock(a).tryAcquire(), null);
-  }
-}, "unlinking open files");
+test(
+  "a collected, unreleased lock does not unlink the file of another holder",
+  async () => {
+    for (const runtime of allRuntimes) {
+      using dir = tempDir();
+      const [a, b] = ["a", "b"].map((name) => join(dir.path, name));
+      await using worker = collecting(runtime, "TemporaryFileLock", a, b);
+      assert.equal(await worker.readLine(), "held held");
+      fs.rmSync(a);
+      fs.rmSync(b);
+      await using _file = await new TemporaryFileLock(a).acquire();
+      fs.writeFileSync(b, "another's");
+      worker.writeLine("collect");
+      assert.equal(JSON.parse(await worker.readLine()).length, 1);
+      assert.ok(hasOpen(dir.path, worker, 0));
+      assert.deepEqual(sortedNames(dir.path), ["a", "b"]);
+      assert.equal(await new TemporaryFileLock(a).tryAcquire(), null);
+    }
+  },
+  "unlinking open files",
+);
 
-test("the loser's clean-up removes the winner's file", async () => {
+test("the cleanup of a process without the lock keeps the holder's file", async () => {
   for (const runtime of allRuntimes) {
     for (const kind of ["TemporaryFileLock", "PidFileLock"]) {
       using dir = tempDir();

@@ -62,7 +62,7 @@ async function opened(body: () => unknown): Promise<string[]> {
 }
 
 test(
-  "lockAll() gives the locked files in the order of their paths",
+  "lockAll() returns the locked files in the order of the given paths",
   async () => {
     using dir = files("a", "b", "c");
     const [a, b, c] = dir.paths;
@@ -85,7 +85,7 @@ test(
   },
 );
 
-test("LockedFiles can be disposed", async () => {
+test("disposing LockedFiles releases them", async () => {
   using dir = files("a", "b");
   {
     await using _all = await lockAll(dir.paths);
@@ -100,7 +100,7 @@ test("LockedFiles can be disposed", async () => {
   assert.equal(dir.open(), 0);
 });
 
-test("lockAll() of one file that was released early keeps the others", async () => {
+test("LockedFiles keeps the other locks when one file is closed early", async () => {
   using dir = files("a", "b");
   const all = await lockAll(dir.paths);
   await all.at(0)!.close();
@@ -109,14 +109,14 @@ test("lockAll() of one file that was released early keeps the others", async () 
   assert.equal(dir.free(), "ab");
 });
 
-test("lockAll() of nothing locks nothing", async () => {
+test("lockAll() of no paths locks nothing", async () => {
   const all = await lockAll([]);
   assert.deepEqual([all.length, [...all]], [0, []]);
   await all.close();
 });
 
 test(
-  "lockAll() locks in the order of the real paths, whatever they are called",
+  "lockAll() locks in the order of the real paths",
   async () => {
     using dir = files("a", "b", "c");
     const [a, b, c] = dir.paths;
@@ -142,7 +142,7 @@ test(
 
 // Without FFI Deno opens no link that leads nowhere.
 test(
-  "lockAll() knows the order of files that links are about to make",
+  "lockAll() orders files that symbolic links are about to create",
   async () => {
     using dir = files("a");
     const [a] = dir.paths;
@@ -164,7 +164,7 @@ test(
   "symbolic links",
 );
 
-test("lockAll() locks a file once that is named several times", async () => {
+test("lockAll() locks a file once if several paths name it", async () => {
   using dir = files("a", "b");
   const [a, b] = dir.paths;
   const link = dir.path("link");
@@ -186,7 +186,7 @@ test("lockAll() locks a file once that is named several times", async () => {
   }
 }, "symbolic links");
 
-test("lockAll() does not follow links for ever", async () => {
+test("lockAll() rejects a circle of symbolic links", async () => {
   using dir = files("a");
   fs.symlinkSync("2", dir.path("1"));
   fs.symlinkSync("1", dir.path("2"));
@@ -197,7 +197,7 @@ test("lockAll() does not follow links for ever", async () => {
   assert.equal(dir.open(), 0);
 }, "symbolic links");
 
-test("lockAll() gives back what it has when one file cannot be had", async () => {
+test("lockAll() releases its locks when it cannot acquire one file", async () => {
   using dir = files("a", "b", "c");
   const [a, b, c] = dir.paths;
   const held = lockOutsideLibrary(b);
@@ -260,7 +260,7 @@ test("lockAll() has one deadline for all files", async () => {
   assert.equal(dir.open(), 0);
 });
 
-test("lockAll() that is aborted lets go of everything", async () => {
+test("lockAll() releases its locks when it is aborted", async () => {
   using dir = files("a", "b");
   using timers = activeTimers();
   const held = lockOutsideLibrary(dir.paths[1]);
@@ -285,7 +285,7 @@ test("lockAll() that is aborted lets go of everything", async () => {
   assert.deepEqual(paths, []);
 });
 
-test("lockAll() tells of each file for which it waits long", async () => {
+test("lockAll() calls onWait for each file that it waits for", async () => {
   using dir = files("a", "b");
   const held = dir.paths.map(lockOutsideLibrary);
   const told: LastingWait[] = [];
@@ -301,7 +301,7 @@ test("lockAll() tells of each file for which it waits long", async () => {
   await all.close();
 });
 
-test("lockAll() empties files once all of them are locked, and not before", async () => {
+test("lockAll() truncates files only after all of them are locked", async () => {
   using dir = files("a", "b");
   for (const mode of ["w", "w+"] as const) {
     dir.write("old");
@@ -332,7 +332,7 @@ test("lockAll() empties files once all of them are locked, and not before", asyn
   assert.equal(dir.open(), 0);
 });
 
-test("lockAll() makes new files with mode x, or none if one exists", async () => {
+test("lockAll() with mode x creates all files, or none if one exists", async () => {
   using dir = files("a", "b", "c");
   const [a, b, c] = dir.paths;
   fs.writeFileSync(b, "there");
@@ -357,7 +357,7 @@ test("lockAll() makes new files with mode x, or none if one exists", async () =>
   assert.equal(dir.open(), 0);
 });
 
-test("lockAll() shares with LOCK_SH", async () => {
+test("lockAll() with LOCK_SH shares with readers", async () => {
   using dir = files("a", "b");
   const options = { flags: LOCK_SH | LOCK_NB, timeout: 0 };
   const one = await lockAll(dir.paths, options);
@@ -371,7 +371,7 @@ test("lockAll() shares with LOCK_SH", async () => {
   await assert.rejects(emptying, RangeError);
 });
 
-test("lockAll() refuses bad input before anything is opened", async () => {
+test("lockAll() rejects invalid arguments before it opens a file", async () => {
   using dir = files("a");
   const [a] = dir.paths;
   const bad: [paths: unknown, error: string, says: RegExp, options?: object][] =
@@ -405,7 +405,7 @@ test("lockAll() refuses bad input before anything is opened", async () => {
 });
 
 for (const close of ["close", "closeSync"] as const) {
-  test(`LockedFiles.${close}() tells of all errors, only with throwOnReleaseError`, async () => {
+  test(`LockedFiles.${close}() reports all errors, but only with throwOnReleaseError`, async () => {
     using dir = files("a", "b", "c");
     const [a, b, c] = dir.paths;
     const refusing = (file: { closeSync(): void; fd: number | null }) => ({
@@ -446,7 +446,7 @@ for (const close of ["close", "closeSync"] as const) {
   });
 }
 
-test("tasks that name the same files in opposite order do not wait for ever", async () => {
+test("tasks that name the same files in opposite order do not deadlock", async () => {
   using dir = files("a", "b", "c");
   const [a, b, c] = dir.paths;
   let inside = 0;
@@ -463,7 +463,7 @@ test("tasks that name the same files in opposite order do not wait for ever", as
 });
 
 test(
-  "processes that name the same files in different orders do not wait for ever",
+  "processes that name the same files in different orders do not deadlock",
   async () => {
     using dir = files("a", "b", "c");
     const [a, b, c] = dir.paths;
@@ -489,7 +489,7 @@ test(
   "symbolic links",
 );
 
-test("lockAll() in another process excludes, and frees all when it is killed", async () => {
+test("lockAll() in another process excludes this process, until that process is killed", async () => {
   for (const runtime of runtimes) {
     using dir = files("a", "b");
     const [a, b] = dir.paths;

@@ -23,7 +23,7 @@ const FORMS: [string, (lock: Lock) => LockedFile | Promise<LockedFile>][] = [
 ];
 
 for (const [form, acquire] of FORMS) {
-  test(`Lock.${form} gives the open, locked file`, async () => {
+  test(`Lock.${form} returns the open, locked file`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const lock = new Lock(path);
@@ -40,7 +40,7 @@ for (const [form, acquire] of FORMS) {
     other.closeSync();
   });
 
-  test(`Lock.${form} throws AlreadyLocked when the wait is over`, async () => {
+  test(`Lock.${form} throws AlreadyLocked when the timeout expires`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a b.lock");
     await using _held = await new Lock(path).acquire();
@@ -83,7 +83,7 @@ for (const [form, acquire] of FORMS) {
     assert.equal(attempts, 4);
   });
 
-  test(`Lock.${form} with failWhenLocked gives up at once`, async () => {
+  test(`Lock.${form} with failWhenLocked throws AlreadyLocked at once`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
     await using _held = await new Lock(path).acquire();
@@ -91,7 +91,7 @@ for (const [form, acquire] of FORMS) {
     await assert.rejects(async () => await acquire(lock), AlreadyLocked);
   });
 
-  test(`Lock.${form} after an abort throws its reason and opens nothing`, async () => {
+  test(`Lock.${form} with an aborted signal throws its reason and opens no file`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const reason = new Error("enough");
@@ -104,7 +104,7 @@ for (const [form, acquire] of FORMS) {
     assert.equal(lock.locked, false);
   });
 
-  test(`Lock.${form} reports what the system says at once`, async () => {
+  test(`Lock.${form} throws a system error without retrying`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
     let attempts = 0;
@@ -163,7 +163,7 @@ test("Lock.acquire() with timeout 0 makes one attempt", async () => {
   });
 });
 
-test("Lock.acquire() can say otherwise than the lock's options", async () => {
+test("Lock.acquire() options override the options of the lock", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const holder = new Lock(path);
@@ -174,7 +174,7 @@ test("Lock.acquire() can say otherwise than the lock's options", async () => {
   assert.ok(file);
 });
 
-test("Lock shares with LOCK_SH and excludes LOCK_EX", async () => {
+test("Lock with LOCK_SH shares with readers and excludes writers", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const reader = () => new Lock(path, { flags: SHARED, timeout: 0 });
@@ -188,7 +188,7 @@ test("Lock shares with LOCK_SH and excludes LOCK_EX", async () => {
   assert.equal(await reader().tryAcquire(), null);
 });
 
-test("Lock shared by 100 tasks lets them in one by one, in order of arrival", async () => {
+test("Lock shared by 100 tasks serves them one by one in FIFO order", async () => {
   using dir = tempDir();
   const lock = new Lock(join(dir.path, "a.lock"));
   let inside = 0;
@@ -204,7 +204,7 @@ test("Lock shared by 100 tasks lets them in one by one, in order of arrival", as
   assert.equal(lock.locked, false);
 });
 
-test("Lock tells a task that waits for itself that it does", async () => {
+test("Lock tells a task that it waits for a lock held through the same object", async () => {
   using dir = tempDir();
   const lock = new Lock(join(dir.path, "a.lock"), { timeout: 20 });
   await using _file = await lock.acquire();
@@ -215,7 +215,7 @@ test("Lock tells a task that waits for itself that it does", async () => {
   assert.equal(lock.tryAcquireSync(), null);
 });
 
-test("Lock tells a task that waits behind another one that it does", async () => {
+test("Lock tells a task that it waits behind another task of the same object", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const elsewhere = await new Lock(path).acquire();
@@ -228,7 +228,7 @@ test("Lock tells a task that waits behind another one that it does", async () =>
   await (await first).close();
 });
 
-test("Lock queue stays whole when waiters time out or abort", async () => {
+test("Lock keeps the order of the other waiters when waiters time out or abort", async () => {
   using dir = tempDir();
   const lock = new Lock(join(dir.path, "a.lock"));
   const file = await lock.acquire();
@@ -257,7 +257,7 @@ test("Lock queue stays whole when waiters time out or abort", async () => {
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("Lock.acquire() after an abort does not even queue", async () => {
+test("Lock.acquire() with an aborted signal does not queue", async () => {
   using dir = tempDir();
   const lock = new Lock(join(dir.path, "a.lock"));
   await using _file = await lock.acquire();
@@ -267,7 +267,7 @@ test("Lock.acquire() after an abort does not even queue", async () => {
   assert.throws(() => lock.acquireSync({ signal }), early);
 });
 
-test("Lock.acquire() aborted as its turn comes passes the turn on", async () => {
+test("Lock.acquire() aborted at its turn passes the turn to the next task", async () => {
   using dir = tempDir();
   const lock = new Lock(join(dir.path, "a.lock"));
   const first = await lock.acquire();
@@ -281,7 +281,7 @@ test("Lock.acquire() aborted as its turn comes passes the turn on", async () => 
   await (await next).close();
 });
 
-test("Lock.acquire() aborted while waiting leaves nothing behind", async () => {
+test("Lock.acquire() aborted while waiting holds no lock and leaves no descriptor open", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const holder = new Lock(path);
@@ -301,7 +301,7 @@ test("Lock.acquire() aborted while waiting leaves nothing behind", async () => {
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("Lock.acquire() aborted while the file opens closes it afterwards", async () => {
+test("Lock.acquire() aborted while the file opens closes the file afterwards", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   let opened!: () => void;
@@ -334,7 +334,7 @@ function deferred() {
   return { promise, resolve };
 }
 
-test("Lock.acquire() aborted in the moment its file opens keeps or closes it, never both", async () => {
+test("Lock.acquire() aborted at the moment its file opens either returns or closes the file", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const controller = new AbortController();
@@ -354,7 +354,7 @@ test("Lock.acquire() aborted in the moment its file opens keeps or closes it, ne
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("Lock.acquire() tells a system error from an abort that comes with it", async () => {
+test("Lock.acquire() throws a system error even if the signal is aborted during the attempt", async () => {
   using dir = tempDir();
   const controller = new AbortController();
   const lock = new Lock(join(dir.path, "a.lock"));
@@ -370,7 +370,7 @@ test("Lock.acquire() tells a system error from an abort that comes with it", asy
     }));
 });
 
-test("Lock.tryAcquire() is null only for contention", async () => {
+test("Lock.tryAcquire() returns null only for contention", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   using _held = new Lock(path).acquireSync();
@@ -381,7 +381,7 @@ test("Lock.tryAcquire() is null only for contention", async () => {
   assert.throws(() => nowhere.tryAcquireSync(), { code: "ENOENT" });
 });
 
-test("Lock.release() and closing end the acquisition, and do no harm again", async () => {
+test("Lock.release() and LockedFile.close() release the lock once and can be repeated", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new Lock(path);
@@ -401,7 +401,7 @@ test("Lock.release() and closing end the acquisition, and do no harm again", asy
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("Lock can be disposed", async () => {
+test("disposing a Lock releases it", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   {
@@ -415,7 +415,7 @@ test("Lock can be disposed", async () => {
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("Lock.run() returns what its body returns and releases", async () => {
+test("Lock.run() returns the result of its body and releases", async () => {
   using dir = tempDir();
   const lock = new Lock(join(dir.path, "a.lock"));
   const result = await lock.run((file) => {
@@ -431,7 +431,7 @@ test("Lock.run() returns what its body returns and releases", async () => {
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("Lock tells of errors while releasing only with throwOnReleaseError", async () => {
+test("Lock reports errors of a release only with throwOnReleaseError", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const failing = (real: { closeSync(): void }) => ({
@@ -477,7 +477,7 @@ test("Lock opens a file once and keeps it open while it waits", async () => {
   assert.equal(opened, 1);
 });
 
-test("Lock in a tight loop does not starve the event loop", async () => {
+test("Lock.acquire() in a tight loop does not starve the event loop", async () => {
   using dir = tempDir();
   const lock = new Lock(join(dir.path, "a.lock"));
   let over = false;
@@ -490,7 +490,7 @@ test("Lock in a tight loop does not starve the event loop", async () => {
 });
 
 test(
-  "Lock on another file system opens and closes in the thread pool",
+  "Lock opens and closes a file in the thread pool until its file system is known to be local",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
@@ -524,14 +524,14 @@ test("Lock keeps a lock file and its content", async () => {
   assert.equal(fs.readFileSync(path, "utf8"), "kept");
 });
 
-test("Lock is made without touching anything", () => {
+test("new Lock() opens no file", () => {
   using dir = tempDir();
   const path = join(dir.path, "no", "such", "folder", "a.lock");
   assert.equal(new Lock(path).locked, false);
   assert.deepEqual(fs.readdirSync(dir.path), []);
 });
 
-test("a file that does not tell what it is is released all the same", async () => {
+test("a file without a lock key is released", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const other = join(dir.path, "b.lock");
@@ -557,7 +557,7 @@ test("a file that does not tell what it is is released all the same", async () =
   });
 });
 
-test("Lock.acquire() throws any reason, also while the file is being opened", async () => {
+test("Lock.acquire() throws any abort reason, even while the file is being opened", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   for (const reason of [null, "enough", { code: "EACCES", message: "mine" }]) {

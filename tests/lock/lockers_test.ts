@@ -112,7 +112,7 @@ for (const ours of LOCKERS) {
 }
 
 for (const locker of RECORDS) {
-  test(`readers share with "${locker}", and exclude a writer`, async () => {
+  test(`"${locker}" readers share the lock and exclude a writer`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const shared = by(locker, { mode: "r", flags: LOCK_SH | LOCK_NB });
@@ -124,7 +124,7 @@ for (const locker of RECORDS) {
   }, "record locks");
 
   test(
-    `ranges of "${locker}" exclude each other where they overlap`,
+    `"${locker}" ranges exclude each other if they overlap`,
     async () => {
       using dir = tempDir();
       const path = join(dir.path, "a.lock");
@@ -151,7 +151,7 @@ for (const locker of RECORDS) {
     LINUX,
   );
 
-  test(`"${locker}" locks what a file has not grown to yet`, async () => {
+  test(`"${locker}" locks ranges beyond the end of the file`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
     await using file = await new Lock(path, by(locker)).acquire();
@@ -219,7 +219,7 @@ for (const locker of RECORDS) {
     );
   }
 
-  test(`"${locker}" of a process that is killed is free`, async () => {
+  test(`"${locker}" lock is free after its process was killed`, async () => {
     for (const runtime of runtimes) {
       using dir = tempDir();
       const path = join(dir.path, "a.lock");
@@ -234,7 +234,7 @@ for (const locker of RECORDS) {
   }, "record locks");
 
   test(
-    `a blocking "${locker}" lock waits on, whatever signals arrive`,
+    `a blocking "${locker}" lock keeps waiting when signals arrive`,
     async () => {
       using dir = tempDir();
       const path = join(dir.path, "a.lock");
@@ -261,7 +261,7 @@ for (const locker of RECORDS) {
 
   for (const form of FORMS) {
     test(
-      `AlreadyLocked of Lock.${form}() with "${locker}" names whom it met`,
+      `AlreadyLocked of Lock.${form}() with "${locker}" names the holder`,
       async () => {
         using dir = tempDir();
         const path = join(dir.path, "a.lock");
@@ -300,10 +300,10 @@ for (const locker of RECORDS) {
 }
 
 for (const locker of LOCKERS) {
-  const outcome = locker === "lockf" ? "takes away" : "leaves";
+  const outcome = locker === "lockf" ? "releases" : "keeps";
 
   test(
-    `closing the same file elsewhere in the process ${outcome} "${locker}"`,
+    `closing another descriptor of the file in the process ${outcome} "${locker}"`,
     async () => {
       using dir = tempDir();
       const path = join(dir.path, "a.lock");
@@ -318,27 +318,31 @@ for (const locker of LOCKERS) {
 
   const fate = locker === "lockf" ? "ends with its process" : "is inherited";
 
-  test(`"${locker}" ${fate} when a child has the descriptor`, async () => {
-    using dir = tempDir();
-    const path = join(dir.path, "a.lock");
-    await using holder = LockProcess.start(
-      runtimes.find(({ name }) => name.startsWith("node")) ?? currentRuntime,
-    );
-    await holder.call("acquire", path, by(locker));
-    const heir = await holder.call("heir") as number;
-    try {
-      holder.process.kill("SIGKILL");
-      await holder.ended;
-      assert.equal(free(path, by(locker)), locker === "lockf");
-    } finally {
-      process.kill(heir, "SIGKILL");
-    }
-    const lock = new Lock(path, by(locker, { timeout: 60_000 }));
-    await lock.run(() => {});
-  }, "record locks");
+  test(
+    `"${locker}" ${fate} when a child process inherits the descriptor`,
+    async () => {
+      using dir = tempDir();
+      const path = join(dir.path, "a.lock");
+      await using holder = LockProcess.start(
+        runtimes.find(({ name }) => name.startsWith("node")) ?? currentRuntime,
+      );
+      await holder.call("acquire", path, by(locker));
+      const heir = await holder.call("heir") as number;
+      try {
+        holder.process.kill("SIGKILL");
+        await holder.ended;
+        assert.equal(free(path, by(locker)), locker === "lockf");
+      } finally {
+        process.kill(heir, "SIGKILL");
+      }
+      const lock = new Lock(path, by(locker, { timeout: 60_000 }));
+      await lock.run(() => {});
+    },
+    "record locks",
+  );
 
   test(
-    `releasing "${locker}" does not wait for a child that has the descriptor`,
+    `releasing "${locker}" does not wait for a child process that inherited the descriptor`,
     async () => {
       using dir = tempDir();
       const path = join(dir.path, "a.lock");
@@ -356,7 +360,7 @@ for (const locker of LOCKERS) {
 }
 
 test(
-  "waiters for ranges of one file are all woken",
+  "waiters for different ranges of one file are all woken",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
@@ -378,7 +382,7 @@ test(
 );
 
 test(
-  "a waiter that gives up leaves the watch to the others of its file",
+  "a waiter that gives up leaves the watch to the other waiters of its file",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
@@ -405,7 +409,7 @@ test(
 );
 
 test(
-  "unlock() leaves the record locks of its process alone",
+  "unlock() keeps the record locks of its process",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
@@ -422,7 +426,7 @@ test(
 );
 
 test(
-  "unlock() that found record locks leaves nothing behind for the next",
+  "unlock() that finds record locks does not affect the next lock",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
@@ -438,7 +442,7 @@ test(
 );
 
 test(
-  "lockHolders() leaves the record locks of its process alone",
+  "lockHolders() keeps the record locks of its process",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
@@ -453,7 +457,7 @@ test(
 );
 
 test(
-  "two processes that wait for each other's record locks: one is told",
+  "of two processes that wait for each other's record locks, one gets an error",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
@@ -479,38 +483,47 @@ test(
 );
 
 for (const form of FORMS) {
-  test(`Lock.${form}() reports what fcntl(2) says at once`, async () => {
-    using dir = tempDir();
-    const path = join(dir.path, "a.lock");
-    const cases = [
-      ["ENOLCK", 37, LockException, /injected ENOLCK \(ENOLCK\)$/],
-      ["EBADF", 9, LockException, /requires a file open for.*use mode "r\+"/],
-      ["EINVAL", 22, "LockUnsupported", /record locks.*use the locker "flock"/],
-      ["EDEADLK", 35, LockException, /its holder waits for a lock that this/],
-    ] as const;
-    for (const [code, errno, kind, message] of cases) {
-      let attempts = 0;
-      const fails = (_file: PlatformFile): Partial<PlatformFile> => ({
-        tryLock() {
-          attempts++;
-          const error = systemError(code, errno);
-          throw Object.assign(error, { syscall: "fcntl" });
-        },
-      });
-      await withPatchedFiles(fails, async () => {
-        const lock = new Lock(path, by("ofd", { timeout: Infinity }));
-        await assert.rejects(async () => await lock[form](), (error) => {
-          assert.ok(error instanceof LockException);
-          assert.ok(!(error instanceof AlreadyLocked));
-          const name = typeof kind === "string" ? kind : "LockException";
-          assert.equal(error.name, name);
-          assert.equal(error.code, code);
-          assert.match(error.message, message);
-          return true;
+  test(
+    `Lock.${form}() throws an error of fcntl(2) without retrying`,
+    async () => {
+      using dir = tempDir();
+      const path = join(dir.path, "a.lock");
+      const cases = [
+        ["ENOLCK", 37, LockException, /injected ENOLCK \(ENOLCK\)$/],
+        ["EBADF", 9, LockException, /requires a file open for.*use mode "r\+"/],
+        [
+          "EINVAL",
+          22,
+          "LockUnsupported",
+          /record locks.*use the locker "flock"/,
+        ],
+        ["EDEADLK", 35, LockException, /its holder waits for a lock that this/],
+      ] as const;
+      for (const [code, errno, kind, message] of cases) {
+        let attempts = 0;
+        const fails = (_file: PlatformFile): Partial<PlatformFile> => ({
+          tryLock() {
+            attempts++;
+            const error = systemError(code, errno);
+            throw Object.assign(error, { syscall: "fcntl" });
+          },
         });
-      });
-      assert.equal(attempts, 1);
-    }
-    assert.equal(openDescriptors(dir.path), 0);
-  }, "record locks");
+        await withPatchedFiles(fails, async () => {
+          const lock = new Lock(path, by("ofd", { timeout: Infinity }));
+          await assert.rejects(async () => await lock[form](), (error) => {
+            assert.ok(error instanceof LockException);
+            assert.ok(!(error instanceof AlreadyLocked));
+            const name = typeof kind === "string" ? kind : "LockException";
+            assert.equal(error.name, name);
+            assert.equal(error.code, code);
+            assert.match(error.message, message);
+            return true;
+          });
+        });
+        assert.equal(attempts, 1);
+      }
+      assert.equal(openDescriptors(dir.path), 0);
+    },
+    "record locks",
+  );
 }

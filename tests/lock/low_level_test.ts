@@ -48,7 +48,7 @@ const FORMS: [string, (...args: Parameters<typeof lock>) => Promise<void>][] = [
   ["lockSync()", async (file, flags) => lockSync(file, flags)],
 ];
 
-test("LockFlags are Python's names for the constants", () => {
+test("LockFlags has Python's names for the constants", () => {
   assert.deepEqual(
     { ...LockFlags },
     {
@@ -92,7 +92,7 @@ for (const [form, call] of FORMS) {
     "file descriptors",
   );
 
-  test(`${form} takes objects that have a descriptor`, async () => {
+  test(`${form} accepts objects that have a descriptor`, async () => {
     using it = twoDescriptors();
     const handle = await open(it.path, "a+");
     await call(handle, LOCK_EX);
@@ -104,7 +104,7 @@ for (const [form, call] of FORMS) {
   }, "file descriptors");
 
   test(
-    `${form} takes a file that locks itself, as Deno.FsFile does`,
+    `${form} accepts a file that locks itself, as Deno.FsFile does`,
     async () => {
       const calls: unknown[] = [];
       const file = {
@@ -132,7 +132,7 @@ for (const [form, call] of FORMS) {
     "one lock per open file",
   );
 
-  test(`${form} refuses what is no file and flags that make no sense`, async () => {
+  test(`${form} rejects values that are not files, and invalid flags`, async () => {
     const refuses = (file: unknown, flags: unknown, name: string) =>
       assert.rejects(call(file as number, flags as number), { name });
     for (const file of ["3", null, undefined, {}, { fd: null }, 3n, Symbol()]) {
@@ -148,7 +148,7 @@ for (const [form, call] of FORMS) {
     await refuses(0, undefined, "TypeError");
   });
 
-  test(`${form} on a descriptor that is not open throws EBADF`, async () => {
+  test(`${form} of a descriptor that is not open throws EBADF`, async () => {
     await assert.rejects(call(54_321, LOCK_EX), (error: LockException) => {
       assert.ok(error instanceof LockException);
       assert.equal(error.name, "LockException");
@@ -161,7 +161,7 @@ for (const [form, call] of FORMS) {
     assert.throws(() => unlock(54_321), { code: "EBADF" });
   }, "file descriptors");
 
-  test(`${form} changes the kind of a lock that is held`, async () => {
+  test(`${form} changes the type of a held lock`, async () => {
     using it = twoDescriptors();
     const [one, two] = it.fds;
     await call(one, LOCK_EX);
@@ -172,7 +172,7 @@ for (const [form, call] of FORMS) {
     await call(one, LOCK_EX | LOCK_NB);
   }, "file descriptors");
 
-  test(`${form} on a Deno.FsFile that is closed throws EBADF`, async () => {
+  test(`${form} of a closed Deno.FsFile throws EBADF`, async () => {
     const fails = () => {
       const error = new Error("Bad resource ID");
       throw Object.assign(error, { name: "BadResource" });
@@ -188,7 +188,7 @@ for (const [form, call] of FORMS) {
     assert.throws(() => unlock(file), closed);
   });
 
-  test(`${form} tells contention from errors`, async () => {
+  test(`${form} distinguishes contention from errors`, async () => {
     await withPatchedPlatform(() => ({
       fromFd: () => ({
         ...noopOs,
@@ -225,12 +225,12 @@ test("lock() waits without blocking the event loop", async () => {
 
 for (
   const [what, had, wanted] of [
-    ["takes what it has again", LOCK_EX, LOCK_EX],
-    ["shares what it has alone", LOCK_EX, LOCK_SH],
-    ["takes alone what it shares", LOCK_SH, LOCK_EX],
+    ["relocks a held exclusive lock", LOCK_EX, LOCK_EX],
+    ["downgrades a held lock", LOCK_EX, LOCK_SH],
+    ["upgrades a held lock", LOCK_SH, LOCK_EX],
   ] as const
 ) {
-  test(`lock() ${what} before those who wait for it`, async () => {
+  test(`lock() ${what} before other waiters`, async () => {
     using it = twoDescriptors();
     const [one, two] = it.fds;
     await lock(one, had);
@@ -243,28 +243,34 @@ for (
   }, "file descriptors");
 }
 
-test("lock() that must wait for others gives them what it has", async () => {
-  using it = twoDescriptors();
-  const [one, two] = it.fds;
-  const three = fs.openSync(it.path, "r");
-  try {
-    await lock(one, LOCK_SH);
-    await lock(three, LOCK_SH);
-    const waiting = lock(two, LOCK_EX);
-    await delay(20);
-    const upgrade = lock(one, LOCK_EX, { signal: AbortSignal.timeout(10_000) });
-    await delay(20);
-    unlock(three);
-    await waiting;
-    unlock(two);
-    await upgrade;
-  } finally {
-    fs.closeSync(three);
-  }
-}, "file descriptors");
+test(
+  "lock() that upgrades and waits releases its shared lock to waiters",
+  async () => {
+    using it = twoDescriptors();
+    const [one, two] = it.fds;
+    const three = fs.openSync(it.path, "r");
+    try {
+      await lock(one, LOCK_SH);
+      await lock(three, LOCK_SH);
+      const waiting = lock(two, LOCK_EX);
+      await delay(20);
+      const upgrade = lock(one, LOCK_EX, {
+        signal: AbortSignal.timeout(10_000),
+      });
+      await delay(20);
+      unlock(three);
+      await waiting;
+      unlock(two);
+      await upgrade;
+    } finally {
+      fs.closeSync(three);
+    }
+  },
+  "file descriptors",
+);
 
 test(
-  "lock() twice at once lets one after the other have it alone, as on macOS",
+  "two concurrent lock() upgrades succeed one after the other, as on macOS",
   async () => {
     using it = twoDescriptors();
     const stays = ({ fromFd: descriptor }: Platform): Partial<Platform> => ({
@@ -300,7 +306,7 @@ test(
   "file descriptors",
 );
 
-test("lock() of what was unlocked queues behind those who wait", async () => {
+test("lock() after unlock() queues behind other waiters", async () => {
   using it = twoDescriptors();
   const [one, two] = it.fds;
   const three = fs.openSync(it.path, "r");
@@ -324,7 +330,7 @@ test("lock() of what was unlocked queues behind those who wait", async () => {
   }
 }, "file descriptors");
 
-test("lock() has no option but signal", async () => {
+test("lock() rejects options other than signal", async () => {
   using it = twoDescriptors();
   const options = { timeout: 5 } as { signal?: AbortSignal };
   await assert.rejects(lock(it.fds[0], LOCK_EX, options), {
@@ -334,26 +340,30 @@ test("lock() has no option but signal", async () => {
   await lock(it.fds[1], LOCK_EX | LOCK_NB);
 }, "file descriptors");
 
-test("lock() ends with the signal's reason and without the lock", async () => {
-  using it = twoDescriptors();
-  const [one, two] = it.fds;
-  await assert.rejects(
-    lock(one, LOCK_EX, { signal: AbortSignal.abort("early") }),
-    (reason) => reason === "early",
-  );
-  lockSync(one, LOCK_EX);
-  const controller = new AbortController();
-  setTimeout(() => controller.abort("late"), 20);
-  await assert.rejects(
-    lock(two, LOCK_EX, { signal: controller.signal }),
-    (reason) => reason === "late",
-  );
-  unlock(one);
-  await delay(10);
-  lockSync(one, LOCK_EX | LOCK_NB);
-}, "file descriptors");
+test(
+  "lock() rejects with the signal's reason and does not hold the lock",
+  async () => {
+    using it = twoDescriptors();
+    const [one, two] = it.fds;
+    await assert.rejects(
+      lock(one, LOCK_EX, { signal: AbortSignal.abort("early") }),
+      (reason) => reason === "early",
+    );
+    lockSync(one, LOCK_EX);
+    const controller = new AbortController();
+    setTimeout(() => controller.abort("late"), 20);
+    await assert.rejects(
+      lock(two, LOCK_EX, { signal: controller.signal }),
+      (reason) => reason === "late",
+    );
+    unlock(one);
+    await delay(10);
+    lockSync(one, LOCK_EX | LOCK_NB);
+  },
+  "file descriptors",
+);
 
-test("unlock() of what is not locked is no error", () => {
+test("unlock() of an unlocked descriptor succeeds", () => {
   using it = twoDescriptors();
   unlock(it.fds[0]);
   lockSync(it.fds[0], LOCK_EX);
@@ -362,7 +372,7 @@ test("unlock() of what is not locked is no error", () => {
 }, "file descriptors");
 
 test(
-  "lockSync() blocks until the lock is free, whatever signals arrive",
+  "lockSync() blocks until the lock is free, even if signals arrive",
   async () => {
     using it = twoDescriptors();
     const [one, two] = it.fds;
@@ -391,7 +401,7 @@ test(
 );
 
 test(
-  "100,000 contended attempts under garbage collection are all told busy",
+  "100,000 contended attempts during garbage collection all report contention",
   () => {
     using it = twoDescriptors();
     const [one, two] = it.fds;

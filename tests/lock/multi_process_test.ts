@@ -16,7 +16,7 @@ import { LockProcess, runScript } from "../support/processes.ts";
 import { sortedNames, tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 
-test("Lock.acquire() throws AlreadyLocked while another process holds it", async () => {
+test("Lock.acquire() throws AlreadyLocked while another process holds the lock", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   for (const runtime of runtimes) {
@@ -33,7 +33,7 @@ test("Lock.acquire() throws AlreadyLocked while another process holds it", async
   }
 });
 
-test("Lock shares with readers in other processes", async () => {
+test("Lock with LOCK_SH shares with readers in other processes", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const options = { flags: LOCK_SH | LOCK_NB, timeout: 0 };
@@ -66,24 +66,28 @@ test(
   },
 );
 
-test("a child that outlives the holder does not keep the lock", async () => {
-  for (const runtime of runtimes) {
-    using dir = tempDir();
-    const path = join(dir.path, "a.lock");
-    await using holder = LockProcess.start(runtime);
-    await holder.call("acquire", path);
-    const sleeper = await holder.call("sleeper") as number;
-    try {
-      assert.equal(openDescriptors(path, sleeper), 0);
-      await holder.kill();
-      const file = await new Lock(path).tryAcquire();
-      assert.ok(file);
-      await file.close();
-    } finally {
-      process.kill(sleeper, "SIGKILL");
+test(
+  "a child process that outlives the holder does not keep the lock",
+  async () => {
+    for (const runtime of runtimes) {
+      using dir = tempDir();
+      const path = join(dir.path, "a.lock");
+      await using holder = LockProcess.start(runtime);
+      await holder.call("acquire", path);
+      const sleeper = await holder.call("sleeper") as number;
+      try {
+        assert.equal(openDescriptors(path, sleeper), 0);
+        await holder.kill();
+        const file = await new Lock(path).tryAcquire();
+        assert.ok(file);
+        await file.close();
+      } finally {
+        process.kill(sleeper, "SIGKILL");
+      }
     }
-  }
-}, "sh(1)");
+  },
+  "sh(1)",
+);
 
 test(
   "1,000 acquisitions leave the number of open descriptors unchanged",
@@ -100,7 +104,7 @@ test(
 );
 
 test(
-  "threads of one process exclude each other, and read their own errno",
+  "threads of one process exclude each other and read their own errno",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
@@ -124,7 +128,7 @@ test(
 
 for (const kind of ["Lock", "TemporaryFileLock", "PidFileLock"]) {
   for (const end of ["is terminated", "ends"]) {
-    test(`workers: two threads of one process exclude each other with ${kind}; one that ${end} frees it`, async () => {
+    test(`workers: two threads of one process exclude each other with ${kind}, and one that ${end} releases it`, async () => {
       for (const runtime of allRuntimes) {
         using dir = tempDir();
         const { code, stdout, stderr } = await runScript([
@@ -142,7 +146,7 @@ for (const kind of ["Lock", "TemporaryFileLock", "PidFileLock"]) {
   }
 }
 
-test("workers: a thread that has released its locks closes nothing as it ends", async () => {
+test("workers: a thread that has released its locks closes no descriptor when it ends", async () => {
   for (const runtime of allRuntimes) {
     using dir = tempDir();
     const { code, stdout, stderr } = await runScript([
@@ -154,7 +158,7 @@ test("workers: a thread that has released its locks closes nothing as it ends", 
   }
 });
 
-test("a process that ends in good order while it holds the lock frees it", async () => {
+test("a process that exits normally while it holds the lock releases it", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   for (const runtime of runtimes) {
@@ -169,7 +173,7 @@ test("a process that ends in good order while it holds the lock frees it", async
 });
 
 test(
-  "8 processes of every runtime and Python count to 20,000 together",
+  "8 processes of every runtime and Python count to 20,000 under one lock",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "counter");

@@ -39,7 +39,7 @@ for (
   const name of ["with spaces", `"quotes' and \`ticks\``, "line\nbreak", "🔒é"]
 ) {
   test(
-    `Lock locks a file called ${JSON.stringify(name)}`,
+    `Lock locks a file named ${JSON.stringify(name)}`,
     async () => {
       using dir = tempDir();
       await succeeds(join(dir.path, name));
@@ -51,20 +51,20 @@ for (
   );
 }
 
-test("Lock in a directory that is missing fails with ENOENT and makes none", async () => {
+test("Lock in a missing directory fails with ENOENT and does not create it", async () => {
   using dir = tempDir();
   const path = join(dir.path, "no", "a.lock");
   await fails(path, { code: "ENOENT", message: /No such file|no such file/ });
   assert.deepEqual(fs.readdirSync(dir.path), []);
 });
 
-test("Lock on a name that is too long fails with ENAMETOOLONG", async () => {
+test("Lock with a name that is too long fails with ENAMETOOLONG", async () => {
   using dir = tempDir();
   await fails(join(dir.path, "a".repeat(300)), { code: "ENAMETOOLONG" });
 }, "POSIX error codes");
 
 test(
-  "Lock on a directory fails with EISDIR, and locks it with mode r",
+  "Lock on a directory fails with EISDIR, but with mode r locks it",
   async () => {
     using dir = tempDir();
     await fails(dir.path, { code: "EISDIR", message: /^((?!belongs).)*$/ });
@@ -75,20 +75,20 @@ test(
   "POSIX error codes",
 );
 
-test("Lock below a file fails with ENOTDIR", async () => {
+test("Lock with a path below a file fails with ENOTDIR", async () => {
   using dir = tempDir();
   fs.writeFileSync(join(dir.path, "file"), "");
   await fails(join(dir.path, "file", "a.lock"), { code: "ENOTDIR" });
 }, "POSIX error codes");
 
-test("Lock on a symlink that leads in a circle fails with ELOOP", async () => {
+test("Lock on a circle of symbolic links fails with ELOOP", async () => {
   using dir = tempDir();
   const path = join(dir.path, "circle");
   fs.symlinkSync("circle", path);
   await fails(path, { code: "ELOOP" });
 }, "symbolic links");
 
-test("Lock locks the target of a symlink", async () => {
+test("Lock on a symbolic link locks its target", async () => {
   using dir = tempDir();
   const target = join(dir.path, "target");
   const link = join(dir.path, "link");
@@ -99,7 +99,7 @@ test("Lock locks the target of a symlink", async () => {
 }, "symbolic links");
 
 test(
-  "Lock on a read-only file fails for writing and locks it with mode r",
+  "Lock on a read-only file fails with a writing mode, but with mode r locks it",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.txt");
@@ -140,7 +140,7 @@ async function asSomebodyElse(dir: string, body: () => Promise<void>) {
 }
 
 test(
-  "a new file is made at once where another one was made on this machine",
+  "Lock creates a file without the thread pool in a directory known to be local",
   async () => {
     using dir = tempDir();
     const mode = { ...parseMode("x+"), noFollow: true };
@@ -183,7 +183,7 @@ test("Lock locks a device", async () => {
   await succeeds("/dev/null", { mode: "w+" });
 }, "lockable devices");
 
-test("Lock's modes create, keep and empty as fopen(3) does, under the lock", async () => {
+test("Lock's modes create, keep and truncate as fopen(3) does, under the lock", async () => {
   const table = {
     // mode: [makes a missing file, content of an existing one afterwards]
     r: [false, "old"],
@@ -219,7 +219,7 @@ test("Lock's modes create, keep and empty as fopen(3) does, under the lock", asy
   }
 });
 
-test("Lock creates files with creationMode less the umask", async () => {
+test("Lock creates files with creationMode minus the umask", async () => {
   using dir = tempDir();
   const mode = (name: string) => fs.statSync(join(dir.path, name)).mode & 0o777;
   const umask = process.umask();

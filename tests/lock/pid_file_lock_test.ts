@@ -48,7 +48,7 @@ function assertNothingLeft(dir: string, ...but: string[]) {
 }
 
 for (const [form, acquire] of FORMS) {
-  test(`PidFileLock.${form} leaves the PID beside its lock while it is held`, async () => {
+  test(`PidFileLock.${form} writes the PID beside the lock file while it is held`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.pid");
     const lock = new PidFileLock(path);
@@ -93,7 +93,7 @@ for (const [form, acquire] of FORMS) {
     }
   });
 
-  test(`PidFileLock.${form} believes the system before the file`, async () => {
+  test(`PidFileLock.${form} prefers the kernel's holder to the PID file`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.pid");
     await using _file = await new PidFileLock(path).acquire();
@@ -121,7 +121,7 @@ for (const [form, acquire] of FORMS) {
     fs.rmdirSync(path);
   });
 
-  test(`PidFileLock.${form} takes over what a killed process left`, async () => {
+  test(`PidFileLock.${form} takes over the files of a killed process`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.pid");
     for (const runtime of allRuntimes) {
@@ -138,7 +138,7 @@ for (const [form, acquire] of FORMS) {
   });
 
   test(
-    `PidFileLock.${form} whose PID cannot be published gives the lock back`,
+    `PidFileLock.${form} releases the lock when the PID file cannot be published`,
     async () => {
       using dir = tempDir();
       const path = join(dir.path, "a.pid");
@@ -162,7 +162,7 @@ for (const [form, acquire] of FORMS) {
   );
 
   test(
-    `PidFileLock.${form} on a full disk gives the lock back`,
+    `PidFileLock.${form} on a full disk releases the lock`,
     async () => {
       using dir = tempDir();
       const disk = join(dir.path, "disk");
@@ -191,7 +191,7 @@ for (const [form, acquire] of FORMS) {
   );
 
   test(
-    `PidFileLock.${form}: planted symlink in a shared directory`,
+    `PidFileLock.${form}: planted symlink in a shared directory is rejected`,
     async () => {
       using dir = tempDir();
       const path = join(dir.path, "a.pid");
@@ -225,7 +225,7 @@ for (const [form, acquire] of FORMS) {
     "symbolic links",
   );
 
-  test(`PidFileLock.${form}: a third acquires between our opening and locking`, async () => {
+  test(`PidFileLock.${form}: another process acquires between open and lock`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.pid");
     const holder = new PidFileLock(path);
@@ -257,11 +257,11 @@ function mount(...args: string[]) {
   assert.equal(status, 0, stderr);
 }
 
-test("PidFileLock is called .pid unless it is called otherwise", () => {
+test("PidFileLock has the default path .pid", () => {
   assert.equal(new PidFileLock().path, ".pid");
 });
 
-test("PidFileLock keeps its files together wherever the process goes", async () => {
+test("PidFileLock keeps its paths when the working directory changes", async () => {
   using dir = tempDir();
   using elsewhere = tempDir();
   const before = process.cwd();
@@ -283,7 +283,7 @@ test("PidFileLock keeps its files together wherever the process goes", async () 
   assert.deepEqual(sortedNames(elsewhere.path), []);
 });
 
-test("PidFileLock cannot be shared", () => {
+test("PidFileLock rejects LOCK_SH", () => {
   using dir = tempDir();
   const path = join(dir.path, "a.pid");
   for (const flags of [LOCK_SH, LOCK_SH | LOCK_NB]) {
@@ -295,7 +295,7 @@ test("PidFileLock cannot be shared", () => {
   assertNothingLeft(dir.path);
 });
 
-test("PidFileLock fails at once unless it is told to wait", async () => {
+test("PidFileLock fails at once, unless it has a timeout", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.pid");
   await using worker = LockProcess.start(allRuntimes[0]);
@@ -316,7 +316,7 @@ test("PidFileLock fails at once unless it is told to wait", async () => {
 });
 
 test(
-  "PidFileLock.readPid() is null for everything but a PID",
+  "PidFileLock.readPid() returns null for every content except a PID",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.pid");
@@ -375,7 +375,7 @@ test(
   "mkfifo(1)",
 );
 
-test("PidFileLock never shows half a PID", async () => {
+test("PidFileLock publishes the PID atomically", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.pid");
   await using one = LockProcess.start(allRuntimes[0]);
@@ -410,7 +410,7 @@ function readIfThere(path: string): string | null {
   }
 }
 
-test("PidFileLock leaves alone the PID of another process", async () => {
+test("PidFileLock keeps the PID file of another process", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.pid");
   const lock = new PidFileLock(path);
@@ -428,7 +428,7 @@ test("PidFileLock leaves alone the PID of another process", async () => {
 });
 
 test(
-  "PidFileLock leaves alone what belongs to whoever replaced its lock",
+  "PidFileLock keeps the files of a process that replaced its lock file",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.pid");
@@ -448,7 +448,7 @@ test(
 );
 
 test(
-  "PidFileLock that cannot remove its PID still removes its lock, and tells if asked",
+  "PidFileLock that cannot remove its PID file removes its lock file, and reports the error if requested",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.pid");
@@ -477,7 +477,7 @@ test(
 );
 
 test(
-  "PidFileLock makes its files with the mode that it is given, less the umask",
+  "PidFileLock creates its files with creationMode minus the umask",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.pid");
@@ -496,7 +496,7 @@ test(
 );
 
 test(
-  "PidFileLock whose PID file cannot be read says that it is locked",
+  "PidFileLock throws AlreadyLocked although the PID file cannot be read",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.pid");
@@ -526,7 +526,7 @@ test("PidFileLock conflicts with a TemporaryFileLock on its lock file", async ()
   assertNothingLeft(dir.path);
 });
 
-test("PidFileLock of a system that names no holders reads the file", async () => {
+test("PidFileLock reads the PID file if the system does not report holders", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.pid");
   await using worker = LockProcess.start(allRuntimes[0]);
@@ -539,7 +539,7 @@ test("PidFileLock of a system that names no holders reads the file", async () =>
   });
 });
 
-test("PidFileLock that cannot empty its lock file publishes nothing", async () => {
+test("PidFileLock that cannot truncate its lock file publishes no PID", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.pid");
   fs.writeFileSync(`${path}.lock`, "stale");

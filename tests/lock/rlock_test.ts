@@ -31,7 +31,7 @@ function isFree(path: string): boolean {
   return file !== null;
 }
 
-test("RLock is held until it was released as often as acquired", async () => {
+test("RLock is held until it is released as often as it was acquired", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path);
@@ -51,7 +51,7 @@ test("RLock is held until it was released as often as acquired", async () => {
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("RLock counts each LockedFile once, closed in any order and repeatedly", async () => {
+test("RLock counts each LockedFile once, even if it is closed repeatedly", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path, { mode: "a+" });
@@ -70,7 +70,7 @@ test("RLock counts each LockedFile once, closed in any order and repeatedly", as
   assert.ok(isFree(path));
 });
 
-test("RLock that two tasks wait for is shared by both once it is free", async () => {
+test("RLock that two tasks wait for is shared by both tasks", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path, { timeout: 3000 });
@@ -85,7 +85,7 @@ test("RLock that two tasks wait for is shared by both once it is free", async ()
   assert.ok(isFree(path));
 });
 
-test("RLock.release() once too often throws LockException", async () => {
+test("RLock.release() without an acquisition throws LockException", async () => {
   using dir = tempDir();
   const lock = new RLock(join(dir.path, "a.lock"));
   const refused = {
@@ -105,7 +105,7 @@ test("RLock.release() once too often throws LockException", async () => {
   await assert.rejects(lock.release(), LockException);
 });
 
-test("RLock.release() releases what is not being released already", async () => {
+test("RLock.release() skips acquisitions that are already being released", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path, { mode: "r+" });
@@ -131,7 +131,7 @@ test("RLock.release() releases what is not being released already", async () => 
   assert.ok(isFree(path));
 });
 
-test("reentrant reacquire unlocks or conflicts with itself", async () => {
+test("RLock.acquire() of a held lock neither unlocks it nor conflicts with it", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path, { timeout: 0 });
@@ -160,7 +160,7 @@ test("reentrant reacquire unlocks or conflicts with itself", async () => {
 });
 
 test(
-  "reentrant reacquire makes no system call that concerns a lock",
+  "RLock.acquire() of a held lock makes no system call for a lock",
   async () => {
     for (const runtime of runtimes) {
       using dir = tempDir();
@@ -185,7 +185,7 @@ test(
   "strace(1)",
 );
 
-test("RLock.run() goes on at once inside of itself, however deep", async () => {
+test("RLock.run() starts at once inside another run, at any depth", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path, { timeout: 0 });
@@ -205,7 +205,7 @@ test("RLock.run() goes on at once inside of itself, however deep", async () => {
   assert.ok(isFree(path));
 });
 
-test("RLock.run() of other tasks waits its turn, in order of arrival", async () => {
+test("RLock.run() of other tasks waits in FIFO order", async () => {
   using dir = tempDir();
   const lock = new RLock(join(dir.path, "a.lock"));
   let inside = 0;
@@ -222,7 +222,7 @@ test("RLock.run() of other tasks waits its turn, in order of arrival", async () 
   assert.equal(lock.locked, false);
 });
 
-test("RLock.run() within a run that it outlives keeps the lock", async () => {
+test("RLock.run() that outlives its outer run keeps the lock", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path);
@@ -247,7 +247,7 @@ test("RLock.run() within a run that it outlives keeps the lock", async () => {
   }
 });
 
-test("RLock.run() by what is left of an ended run waits its turn", async () => {
+test("RLock.run() called by the rest of an ended run waits its turn", async () => {
   using dir = tempDir();
   const lock = new RLock(join(dir.path, "a.lock"));
   const ended = deferred();
@@ -270,7 +270,7 @@ test("RLock.run() by what is left of an ended run waits its turn", async () => {
   assert.deepEqual(order, ["other", "late"]);
 });
 
-test("RLock.run() whose body throws gives back what it took, and no more", async () => {
+test("RLock.run() whose body throws releases its own acquisition only", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path);
@@ -291,7 +291,7 @@ test("RLock.run() whose body throws gives back what it took, and no more", async
   await lock.run(() => {});
 });
 
-test("RLock.run() with the lock released by its body releases nothing else", async () => {
+test("RLock.run() releases nothing else when its body has released the lock", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path);
@@ -305,7 +305,7 @@ test("RLock.run() with the lock released by its body releases nothing else", asy
   assert.ok(isFree(path));
 });
 
-test("RLock.acquire() shares what a run of another task holds", async () => {
+test("RLock.acquire() shares the lock with a run of another task", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path, { timeout: 0 });
@@ -321,7 +321,7 @@ test("RLock.acquire() shares what a run of another task holds", async () => {
   assert.ok(isFree(path));
 });
 
-test("RLock that somebody else holds gives up as Lock does", async () => {
+test("RLock throws as Lock does when another process holds the lock", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path);
@@ -351,7 +351,7 @@ test("RLock that somebody else holds gives up as Lock does", async () => {
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("RLock that a task holds turns other tasks away, and not that one", async () => {
+test("RLock rejects attempts of other tasks, but not of the holder", async () => {
   using dir = tempDir();
   const lock = new RLock(join(dir.path, "a.lock"));
   const end = deferred();
@@ -376,7 +376,7 @@ test("RLock that a task holds turns other tasks away, and not that one", async (
   await lock.run(() => {});
 });
 
-test("RLock.run() queue stays whole when waiters time out or abort", async () => {
+test("RLock.run() keeps the order of the other waiters when waiters time out or abort", async () => {
   using dir = tempDir();
   const lock = new RLock(join(dir.path, "a.lock"));
   const end = deferred();
@@ -406,7 +406,7 @@ test("RLock.run() queue stays whole when waiters time out or abort", async () =>
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("RLock.run() aborted as its turn comes passes the turn on", async () => {
+test("RLock.run() aborted at its turn passes the turn to the next task", async () => {
   using dir = tempDir();
   const lock = new RLock(join(dir.path, "a.lock"));
   const end = deferred();
@@ -423,7 +423,7 @@ test("RLock.run() aborted as its turn comes passes the turn on", async () => {
   assert.equal(await next, "in");
 });
 
-test("RLock.run() that cannot have the lock lets the next task try", async () => {
+test("RLock.run() that fails to acquire lets the next task try", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path);
@@ -446,7 +446,7 @@ test("RLock that cannot open its file holds nothing", async () => {
   assert.equal(lock.locked, false);
 });
 
-test("RLock disposed releases every count", async () => {
+test("disposing an RLock releases every acquisition", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   {
@@ -464,7 +464,7 @@ test("RLock disposed releases every count", async () => {
   await using _unused = new RLock(path);
 });
 
-test("RLock with LOCK_SH shares with readers, and counts", async () => {
+test("RLock with LOCK_SH shares with readers and counts", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path, { flags: SHARED });
@@ -495,7 +495,7 @@ test("RLock excludes other processes until its last release", async () => {
   }
 });
 
-test("RLock that is acquired more than once keeps its kind", async () => {
+test("RLock that is acquired more than once rejects relock()", async () => {
   using dir = tempDir();
   const lock = new RLock(join(dir.path, "a.lock"), { flags: SHARED });
   const one = await lock.acquire();
@@ -510,7 +510,7 @@ test("RLock that is acquired more than once keeps its kind", async () => {
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("RLock whose kind is being changed is waited for, and then shared", async () => {
+test("RLock.acquire() waits during relock(), then shares the lock", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const reader = new Lock(path, { flags: SHARED }).acquireSync();
@@ -534,7 +534,7 @@ test("RLock whose kind is being changed is waited for, and then shared", async (
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("RLock that is lost while its kind is changed is taken anew", async () => {
+test("RLock is acquired again when relock() has lost the lock", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   let lost = false;

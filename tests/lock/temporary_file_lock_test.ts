@@ -55,7 +55,7 @@ function exitListeners(): number {
 }
 
 for (const [form, acquire] of FORMS) {
-  test(`TemporaryFileLock.${form} makes a file that exists while it is held`, async () => {
+  test(`TemporaryFileLock.${form} creates a file that exists while the lock is held`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const lock = new TemporaryFileLock(path);
@@ -76,7 +76,7 @@ for (const [form, acquire] of FORMS) {
     }
   });
 
-  test(`TemporaryFileLock.${form} fails at once unless it is told to wait`, async () => {
+  test(`TemporaryFileLock.${form} fails at once, unless it has a timeout`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
     await using held = await new TemporaryFileLock(path).acquire();
@@ -106,7 +106,7 @@ for (const [form, acquire] of FORMS) {
     assert.equal(openDescriptors(path), 1);
   });
 
-  test(`TemporaryFileLock.${form}: unlink split-brain: the holder releases after we opened`, async () => {
+  test(`TemporaryFileLock.${form}: unlink split-brain: the holder releases after this process has opened the file`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const holder = new TemporaryFileLock(path);
@@ -129,7 +129,7 @@ for (const [form, acquire] of FORMS) {
     assertNothingLeft(path);
   });
 
-  test(`TemporaryFileLock.${form}: unlink split-brain: a third acquires before we lock`, async () => {
+  test(`TemporaryFileLock.${form}: unlink split-brain: a third process acquires before this process locks`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const holder = new TemporaryFileLock(path);
@@ -157,7 +157,7 @@ for (const [form, acquire] of FORMS) {
     assertNothingLeft(path);
   });
 
-  test(`TemporaryFileLock.${form}: unlink split-brain: a third acquires while we wait`, async () => {
+  test(`TemporaryFileLock.${form}: unlink split-brain: a third process acquires while this process waits`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const holder = new TemporaryFileLock(path);
@@ -186,7 +186,7 @@ for (const [form, acquire] of FORMS) {
     assertNothingLeft(path);
   });
 
-  test(`TemporaryFileLock.${form} takes over the file of a killed process, emptied`, async () => {
+  test(`TemporaryFileLock.${form} takes over and truncates the file of a killed process`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
     for (const runtime of allRuntimes) {
@@ -203,7 +203,7 @@ for (const [form, acquire] of FORMS) {
   });
 
   test(
-    `TemporaryFileLock.${form}: planted symlink in a shared directory`,
+    `TemporaryFileLock.${form}: planted symlink in a shared directory is rejected`,
     async () => {
       using dir = tempDir();
       const path = join(dir.path, "a.lock");
@@ -228,7 +228,7 @@ for (const [form, acquire] of FORMS) {
     "symbolic links",
   );
 
-  test(`TemporaryFileLock.${form}: planted symlink that takes the file's place as it is opened`, async () => {
+  test(`TemporaryFileLock.${form}: planted symlink that replaces the file while it is opened is rejected`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const victim = join(dir.path, "victim");
@@ -258,7 +258,7 @@ for (const [form, acquire] of FORMS) {
     assert.equal(openDescriptors(victim), 0);
   });
 
-  test(`TemporaryFileLock.${form} empties the file only once it is held`, async () => {
+  test(`TemporaryFileLock.${form} truncates the file only after it is locked`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const held = await new TemporaryFileLock(path).acquire();
@@ -273,7 +273,7 @@ for (const [form, acquire] of FORMS) {
     assertNothingLeft(path);
   });
 
-  test(`TemporaryFileLock.${form} that cannot empty its file gives it back`, async () => {
+  test(`TemporaryFileLock.${form} that cannot truncate its file releases the lock`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
     fs.writeFileSync(path, "stale");
@@ -297,7 +297,7 @@ for (const [form, acquire] of FORMS) {
 
 type NativeOpen = Platform["openSync"];
 
-test("a TemporaryFileLock that cannot be released at exit keeps no other", async () => {
+test("a TemporaryFileLock that cannot be released at exit does not prevent other releases", async () => {
   using dir = tempDir();
   const [a, b] = ["a", "b"].map((name) => join(dir.path, name));
   const broken = () => ({
@@ -318,7 +318,7 @@ test("a TemporaryFileLock that cannot be released at exit keeps no other", async
 });
 
 for (const [form, acquire] of FORMS) {
-  test(`TemporaryFileLock.${form} removes its file wherever the process went`, async () => {
+  test(`TemporaryFileLock.${form} removes its file after the working directory has changed`, async () => {
     using dir = tempDir();
     using elsewhere = tempDir();
     const before = process.cwd();
@@ -340,13 +340,13 @@ for (const [form, acquire] of FORMS) {
   });
 }
 
-test("TemporaryFileLock is called .lock unless it is called otherwise", () => {
+test("TemporaryFileLock has the default path .lock", () => {
   assert.equal(new TemporaryFileLock().path, ".lock");
   const options = { mode: "a" } as object;
   assert.throws(() => new TemporaryFileLock("a.lock", options), TypeError);
 });
 
-test("TemporaryFileLock.acquire() can say otherwise than the lock's options", async () => {
+test("TemporaryFileLock.acquire() options override the options of the lock", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const holder = new TemporaryFileLock(path);
@@ -368,7 +368,7 @@ test("TemporaryFileLock.acquire() can say otherwise than the lock's options", as
   assertNothingLeft(path);
 });
 
-test("TemporaryFileLock with flags that wait waits as long as it takes", async () => {
+test("TemporaryFileLock with flags without LOCK_NB waits without a limit", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const holder = await new TemporaryFileLock(path).acquire();
@@ -401,7 +401,7 @@ test(
   "inotify(7)",
 );
 
-test("TemporaryFileLock tells whom a wait is for", async () => {
+test("TemporaryFileLock calls onWait with the holder", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const holder = new TemporaryFileLock(path);
@@ -422,7 +422,7 @@ test("TemporaryFileLock tells whom a wait is for", async () => {
   assertNothingLeft(path);
 });
 
-test("TemporaryFileLock.acquire() aborted while waiting leaves nothing behind", async () => {
+test("TemporaryFileLock.acquire() aborted while waiting leaves no file and no descriptor", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const holder = await new TemporaryFileLock(path).acquire();
@@ -441,7 +441,7 @@ test("TemporaryFileLock.acquire() aborted while waiting leaves nothing behind", 
 });
 
 test(
-  "TemporaryFileLock.acquire() aborted while its file is made removes it, unless it is others'",
+  "TemporaryFileLock.acquire() aborted while its file is created removes it, unless another process holds it",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
@@ -498,7 +498,7 @@ function bound(file: PlatformFile): PlatformFile {
   });
 }
 
-test("a shared TemporaryFileLock unlinks under its fellow readers", async () => {
+test("a shared TemporaryFileLock keeps its file while other readers hold it", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   for (const form of ["close", "closeSync"] as const) {
@@ -513,7 +513,7 @@ test("a shared TemporaryFileLock unlinks under its fellow readers", async () => 
   }
 });
 
-test("a shared TemporaryFileLock of the last reader is removed, whoever is last", async () => {
+test("the last reader of a shared TemporaryFileLock removes its file", async () => {
   for (const runtime of allRuntimes) {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
@@ -533,7 +533,7 @@ test("a shared TemporaryFileLock of the last reader is removed, whoever is last"
   }
 });
 
-test("a shared TemporaryFileLock is removed by two who leave together, as on macOS", async () => {
+test("a shared TemporaryFileLock is removed when two readers release together, as on macOS", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   let meanwhile = () => {};
@@ -557,7 +557,7 @@ test("a shared TemporaryFileLock is removed by two who leave together, as on mac
   assertNothingLeft(path);
 });
 
-test("a shared TemporaryFileLock keeps what is in the file", async () => {
+test("a shared TemporaryFileLock keeps the content of the file", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   fs.writeFileSync(path, "kept");
@@ -566,7 +566,7 @@ test("a shared TemporaryFileLock keeps what is in the file", async () => {
 });
 
 test(
-  "TemporaryFileLock leaves alone what somebody else has put in its place",
+  "TemporaryFileLock keeps a file that another process has put in its place",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
@@ -595,7 +595,7 @@ test(
   "symbolic links",
 );
 
-test("TemporaryFileLock whose file never stays in place says so", async () => {
+test("TemporaryFileLock reports a file that is replaced again and again", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new TemporaryFileLock(path, { timeout: Infinity });
@@ -607,7 +607,7 @@ test("TemporaryFileLock whose file never stays in place says so", async () => {
   await lock.run(() => {});
 });
 
-test("TemporaryFileLock goes on however often others were faster", async () => {
+test("TemporaryFileLock retries if other processes lock the file first", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new TemporaryFileLock(path, { timeout: 60_000 });
@@ -632,7 +632,7 @@ test("TemporaryFileLock goes on however often others were faster", async () => {
   assertNothingLeft(path);
 });
 
-test("TemporaryFileLock that cannot look at its path holds nothing", async () => {
+test("TemporaryFileLock that cannot check its path holds nothing", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new TemporaryFileLock(path);
@@ -650,7 +650,7 @@ test("TemporaryFileLock that cannot look at its path holds nothing", async () =>
   assertNothingLeft(path);
 });
 
-test("TemporaryFileLock that can have no locks holds nothing", async () => {
+test("TemporaryFileLock on a file system without locks holds nothing", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new TemporaryFileLock(path, { timeout: Infinity });
@@ -664,7 +664,7 @@ test("TemporaryFileLock that can have no locks holds nothing", async () => {
 });
 
 test(
-  "TemporaryFileLock makes its file with the mode that it is given, less the umask",
+  "TemporaryFileLock creates its file with creationMode minus the umask",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
@@ -692,7 +692,7 @@ test(
   "permission bits",
 );
 
-test("TemporaryFileLock shared by 100 tasks lets them in one by one, in order of arrival", async () => {
+test("TemporaryFileLock shared by 100 tasks serves them one by one in FIFO order", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new TemporaryFileLock(path, { timeout: 60_000 });
@@ -710,7 +710,7 @@ test("TemporaryFileLock shared by 100 tasks lets them in one by one, in order of
   assertNothingLeft(path);
 });
 
-test("TemporaryFileLock of 100 objects lets one in at a time", async () => {
+test("TemporaryFileLock with 100 objects has one holder at a time", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   let inside = 0;
@@ -729,7 +729,7 @@ test("TemporaryFileLock of 100 objects lets one in at a time", async () => {
   assertNothingLeft(path);
 });
 
-test("TemporaryFileLock excludes the processes of every runtime", async () => {
+test("TemporaryFileLock excludes processes of every runtime", async () => {
   for (const runtime of allRuntimes) {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
@@ -752,7 +752,7 @@ test("TemporaryFileLock excludes the processes of every runtime", async () => {
 });
 
 test(
-  "TemporaryFileLock that cannot remove its file is released, and tells if asked",
+  "TemporaryFileLock that cannot remove its file is released, and reports the error if requested",
   async () => {
     for (const runtime of runtimes) {
       using dir = tempDir();
@@ -788,7 +788,7 @@ test(
 );
 
 test(
-  "a lock file that another user owns is named as such",
+  "an error about a lock file of another user names the owner",
   async () => {
     for (const runtime of runtimes) {
       using dir = tempDir();
@@ -812,7 +812,7 @@ test(
   "permission bits",
 );
 
-test("the error of a lock file that may not be opened names its owner", async () => {
+test("an error about a lock file without permissions names the owner", async () => {
   const refused = () => {
     const error = systemError("EACCES", 13);
     assert.match(error.stack!, /injected EACCES/);
@@ -843,7 +843,7 @@ test("the error of a lock file that may not be opened names its owner", async ()
 });
 
 test(
-  "sticky /tmp with protected_regular: what exists is opened without O_CREAT",
+  "sticky /tmp with protected_regular: an existing file is opened without O_CREAT",
   async () => {
     for (const runtime of allRuntimes) {
       for (const kind of ["Lock", "TemporaryFileLock"]) {
@@ -881,7 +881,7 @@ test(
 );
 
 test(
-  "sticky /tmp with protected_regular: the kernel lets a file of another user be locked",
+  "sticky /tmp with protected_regular: the kernel allows locking a file of another user",
   () => {
     using dir = tempDir();
     fs.chmodSync(dir.path, 0o1777);
@@ -913,7 +913,7 @@ const ENDS: [how: string, code: number][] = [
 
 for (const kind of ["TemporaryFileLock", "PidFileLock"]) {
   for (const [how, expected] of ENDS) {
-    test(`a ${kind} that is still held is released when the process ends: ${how}`, async () => {
+    test(`a ${kind} that is still held is released when its process or thread ends: ${how}`, async () => {
       for (const runtime of allRuntimes) {
         using dir = tempDir();
         const command = fixtureCommand(runtime, "end_with_lock");
@@ -927,7 +927,7 @@ for (const kind of ["TemporaryFileLock", "PidFileLock"]) {
     });
   }
 
-  test(`a ${kind} of others survives the loser's exit`, async () => {
+  test(`a ${kind} of another process survives the exit of a process that failed to acquire`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a");
     const { [kind]: Kind } = await import("../../mod.ts") as unknown as Record<
@@ -948,7 +948,7 @@ for (const kind of ["TemporaryFileLock", "PidFileLock"]) {
   });
 }
 
-test("a TemporaryFileLock is released by an uncaught error, where the runtime tells of it", async () => {
+test("a TemporaryFileLock is released by an uncaught error, if the runtime emits an exit event", async () => {
   for (const runtime of allRuntimes) {
     using dir = tempDir();
     const path = join(dir.path, "a");
@@ -970,7 +970,7 @@ test("a TemporaryFileLock is released by an uncaught error, where the runtime te
   }
 });
 
-test("a lock that the exit has released can be closed again, and closes nothing else", async () => {
+test("a lock that was released at exit can be closed again, which closes no other file", async () => {
   for (const runtime of allRuntimes) {
     using dir = tempDir();
     const { code, stdout, stderr } = await runScript([

@@ -59,7 +59,7 @@ const BAD_LOCKS: Bad[] = [
 ];
 
 for (const [option, value, name] of BAD_LOCKS) {
-  test(`new Lock() refuses ${option}: ${describe(value)} by name`, () => {
+  test(`new Lock() rejects ${option}: ${describe(value)} and names the option`, () => {
     assert.throws(
       () => new Lock("never.lock", { [option]: value }),
       { name, message: new RegExp(`\\b${option}\\b`) },
@@ -67,7 +67,7 @@ for (const [option, value, name] of BAD_LOCKS) {
   });
 }
 
-test("Lock.acquire() refuses bad options before anything is opened", async () => {
+test("Lock.acquire() rejects invalid options before it opens a file", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new Lock(path);
@@ -86,7 +86,7 @@ test("Lock.acquire() refuses bad options before anything is opened", async () =>
   assert.equal(lock.locked, false);
 });
 
-test("options that do not exist are refused, those that do are named", () => {
+test("unknown options are rejected with a list of the known options", () => {
   const unknown = {
     name: "TypeError",
     message: /check_interval.*checkInterval/,
@@ -100,7 +100,7 @@ test("options that do not exist are refused, those that do are named", () => {
   });
 });
 
-test("options that are undefined have their defaults", () => {
+test("undefined options have their defaults", () => {
   const { mode, exclusive, locker, creationMode, throwOnReleaseError, wait } =
     resolveLockOptions({
       mode: undefined,
@@ -122,7 +122,7 @@ test("options that are undefined have their defaults", () => {
   });
 });
 
-test("flags without LOCK_NB wait as long as it takes, unless timeout is given", () => {
+test("flags without LOCK_NB wait without a limit, unless timeout is given", () => {
   assert.equal(resolveLockOptions({ flags: LOCK_EX }).wait.timeout, Infinity);
   assert.equal(resolveLockOptions({ flags: LOCK_SH }).wait.timeout, Infinity);
   assert.equal(
@@ -155,7 +155,7 @@ for (
     ],
   ] as const
 ) {
-  test(`new Lock() refuses the range ${JSON.stringify(range, shown)}`, () => {
+  test(`new Lock() rejects the range ${JSON.stringify(range, shown)}`, () => {
     for (const locker of ["ofd", "lockf"] as const) {
       const options = { locker, range } as object;
       assert.throws(() => new Lock("never.lock", options), { name, message });
@@ -163,7 +163,7 @@ for (
   });
 }
 
-test("record locks are refused where the mode cannot hold them", () => {
+test("record locks are rejected if the mode does not allow them", () => {
   for (const locker of ["ofd", "lockf"] as const) {
     const refused = (mode: FileMode, flags: number, message: RegExp) =>
       assert.throws(() => new Lock("never.lock", { locker, mode, flags }), {
@@ -190,7 +190,7 @@ test("record locks are refused where the mode cannot hold them", () => {
   }
 });
 
-test("LOCK_SH with a mode that empties the file is refused, the content intact", () => {
+test("LOCK_SH with a mode that truncates the file is rejected and keeps the content", () => {
   using dir = tempDir();
   const path = join(dir.path, "a.txt");
   fs.writeFileSync(path, "precious");
@@ -214,12 +214,12 @@ for (
     [new URL("https://example.com/a.lock"), "TypeError"],
   ] as const
 ) {
-  test(`new Lock() refuses the path ${describe(value)}`, () => {
+  test(`new Lock() rejects the path ${describe(value)}`, () => {
     assert.throws(() => new Lock(value as string), { name });
   });
 }
 
-test("new Lock() takes a file: URL", async () => {
+test("new Lock() accepts a file: URL", async () => {
   using dir = tempDir();
   const path = join(dir.path, "ä b%.lock");
   const lock = new Lock(pathToFileURL(path));

@@ -66,7 +66,7 @@ function flock(): Holder {
 
 const wakes = (name: string, holder: () => Holder, ...needs: Needs[]) =>
   test(
-    `the release of ${name} wakes waiters on every runtime`,
+    `a release by ${name} wakes waiters on every runtime`,
     async () => {
       using dir = tempDir();
       const path = join(dir.path, "a.lock");
@@ -110,7 +110,7 @@ wakes(
 wakes("flock(1)", flock, "flock(1)");
 
 test(
-  "no release is missed, at whatever moment it comes",
+  "a waiter misses no release, no matter when it comes",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
@@ -136,7 +136,7 @@ test(
 );
 
 test(
-  "thousands of hand-overs between Deno, Bun, Node and Python, and the lock never lies free while somebody waits",
+  "thousands of hand-overs between Deno, Bun, Node and Python leave no waiter beside a free lock",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "turns");
@@ -167,7 +167,7 @@ function spin(milliseconds: number): void {
 }
 
 test(
-  "acquireSync() without an end is woken by the kernel, of whom nobody tells",
+  "acquireSync() without a timeout is woken by the kernel when no file is closed",
   async () => {
     for (const runtime of runtimes) {
       using dir = tempDir();

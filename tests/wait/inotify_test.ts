@@ -84,7 +84,7 @@ for (const form of FORMS) {
     },
   }));
 
-  misses("between the last attempt and the wait", (file, release) => {
+  misses("between the last attempt and the sleep", (file, release) => {
     let attempts = 0;
     return {
       tryLock(exclusive) {
@@ -95,7 +95,7 @@ for (const form of FORMS) {
     };
   });
 
-  misses("of a file whose path names another by now", (file, release) => {
+  misses("of a file whose path names another file", (file, release) => {
     let attempts = 0;
     return {
       tryLock(exclusive) {
@@ -114,7 +114,7 @@ for (const form of FORMS) {
   });
 
   test(
-    `Lock.${form}() tries again at once when told of a release too early`,
+    `Lock.${form}() retries soon when the event precedes the release`,
     async () => {
       using dir = tempDir();
       const path = join(dir.path, "a.lock");
@@ -162,7 +162,7 @@ const after = (done: Record<number, () => void>) => {
 };
 
 test(
-  "acquireSync() does not take away what wakes an asynchronous waiter",
+  "acquireSync() leaves the events of an asynchronous waiter in place",
   () =>
     withoutPauses(async (path) => {
       const [one, two] = [
@@ -181,7 +181,7 @@ test(
 );
 
 test(
-  "acquireSync() goes ahead of asynchronous waiters, who cannot move",
+  "acquireSync() acquires before asynchronous waiters, because it blocks their thread",
   () =>
     withoutPauses(async (path) => {
       const holder = lockOutsideLibrary(path);
@@ -197,7 +197,7 @@ test(
   "inotify(7)",
 );
 
-test("a wait that follows another one at once is woken too", async () => {
+test("a wait that begins right after another wait is woken", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const holder = lockOutsideLibrary(path);
@@ -210,7 +210,7 @@ test("a wait that follows another one at once is woken too", async () => {
 }, "inotify(7)");
 
 test(
-  "a release is not missed when there were too many events to keep",
+  "a release wakes waiters although the event queue has overflowed",
   () =>
     withoutPauses(async (path) => {
       const [holder, busy] = [
@@ -256,7 +256,7 @@ test(
   "inotify(7)",
 );
 
-test("unlock() opens no device again to wake waiters", () => {
+test("unlock() does not reopen a device to wake waiters", () => {
   using dir = tempDir();
   const regular = join(dir.path, "a.lock");
   const ringsOf = (path: string, flags: string) => {
@@ -276,7 +276,7 @@ test("unlock() opens no device again to wake waiters", () => {
 }, "inotify(7)");
 
 test(
-  "lock() of a descriptor is woken like Lock",
+  "lock() of a descriptor is woken by a release",
   () =>
     withoutPauses(async (path) => {
       const holder = lockOutsideLibrary(path);
@@ -291,7 +291,7 @@ test(
 );
 
 test(
-  "nothing is watched once nobody waits any more",
+  "the last waiter of a file removes its inotify watch",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");

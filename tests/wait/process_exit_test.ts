@@ -36,26 +36,26 @@ async function finishes(
   }
 }
 
-test("a process ends by itself once it no longer waits", () => finishes("end"));
+test("a process exits by itself after its last wait", () => finishes("end"));
 
-test("a process that waits can be ended by process.exit()", async () => {
+test("process.exit() ends a process that waits", async () => {
   for (const runtime of runtimes) {
     assert.equal((await run(runtime, "exit")).code, 7, runtime.name);
   }
 });
 
-test("64 waiters leave the runtime's thread pool alone, however small it is", () =>
+test("64 waiters do not use the thread pool, even if it has one thread", () =>
   finishes("crowd", { env: { UV_THREADPOOL_SIZE: "1" } }));
 
-test("waiting threads leave the process's thread pool alone, and may be terminated", () =>
+test("waiting workers do not use the thread pool and can be terminated", () =>
   finishes("threads"));
 
-test("waiters attempt by themselves when somebody closed their notifications", () =>
+test("waiters poll when their inotify descriptor was closed", () =>
   finishes("robbed"));
 
 for (const what of ["instances", "watches"]) {
   test(
-    `waiters attempt by themselves when there are no inotify ${what} left`,
+    `waiters poll when the limit of inotify ${what} is reached`,
     () =>
       finishes("limited", {
         through: [
@@ -73,7 +73,7 @@ for (const what of ["instances", "watches"]) {
 }
 
 test(
-  "Deno's test runner finds no leak in a test that waits",
+  "Deno's test sanitizers find no leak in a test that waits",
   async () => {
     const { command: [deno], directory } = runtimes.find(({ name }) =>
       name === "deno"

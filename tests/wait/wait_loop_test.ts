@@ -28,7 +28,7 @@ const waiting = (tryLock: () => boolean, options: Partial<WaitSettings>) =>
     deadline: deadline(options),
   });
 
-test("pauses begin within a millisecond and grow up to checkInterval", () => {
+test("backoff() yields delays that grow from at most 1 ms to checkInterval", () => {
   const some: number[] = [];
   for (const pause of backoff(deadline({ checkInterval: 40 }))) {
     some.push(pause);
@@ -44,7 +44,7 @@ test("pauses begin within a millisecond and grow up to checkInterval", () => {
   }
 });
 
-test("a pause wakes the process up once", async () => {
+test("Deadline.sleepUntilWoken() sets one timer", async () => {
   const { setTimeout } = globalThis;
   let timers = 0;
   const counting = (...args: Parameters<typeof setTimeout>) => {
@@ -63,7 +63,7 @@ test("a pause wakes the process up once", async () => {
   assert.ok(timers < 30, `${timers} timers`);
 });
 
-test("pauses end with the wait, the last one at its very end", () => {
+test("backoff() ends its last delay at the deadline", () => {
   const start = now();
   const wait = deadline({ timeout: 20, checkInterval: 1000 });
   const all = backoff(wait);
@@ -81,7 +81,7 @@ test("pauses end with the wait, the last one at its very end", () => {
   assert.deepEqual([...backoff(deadline({ failWhenLocked: true }))], []);
 });
 
-test("waitFor() attempts once more when the time is over", async () => {
+test("acquireWithWait() makes a last attempt at the deadline", async () => {
   for (const carryOut of [runAsync, runSync]) {
     const start = now();
     let last = 0;
@@ -91,7 +91,7 @@ test("waitFor() attempts once more when the time is over", async () => {
   }
 });
 
-test("waitFor() leaves no listener and no timer behind", async () => {
+test("acquireWithWait() removes its listeners and timers", async () => {
   const controller = new AbortController();
   const { signal } = controller;
   const listeners = countBalance(
@@ -116,7 +116,7 @@ test("waitFor() leaves no listener and no timer behind", async () => {
   }
 });
 
-test("waitFor() ends when the signal is aborted during an attempt", async () => {
+test("acquireWithWait() rejects when the signal is aborted during an attempt", async () => {
   const controller = new AbortController();
   const { signal } = controller;
   let attempts = 0;
@@ -126,7 +126,7 @@ test("waitFor() ends when the signal is aborted during an attempt", async () => 
   assert.equal(attempts, 1);
 });
 
-test("who is told of the wait may end it, and nothing is left", async () => {
+test("onWait can abort the wait, which leaves no timer", async () => {
   const controller = new AbortController();
   const { signal } = controller;
   const wait = { ...WAIT_FOREVER, signal, timeout: 5000 };
@@ -154,7 +154,7 @@ function blocking(code?: string) {
   return { it, asked };
 }
 
-test("a wait that blocks the thread and has no end is the system's", () => {
+test("acquireWithWait() blocks in the kernel if the sync wait has no deadline", () => {
   for (const exclusive of [true, false]) {
     const { it, asked } = blocking();
     const endless = deadline({ timeout: Infinity });
@@ -165,7 +165,7 @@ test("a wait that blocks the thread and has no end is the system's", () => {
   }
 });
 
-test("a wait with an end or somebody to tell is by attempts", async () => {
+test("acquireWithWait() polls if the wait has a deadline or an onWait, or is async", async () => {
   const told = new Deadline(
     { ...WAIT_FOREVER, timeout: Infinity },
     { onWait: () => {} },
@@ -188,7 +188,7 @@ test("a wait with an end or somebody to tell is by attempts", async () => {
   assert.deepEqual(asked, attempts, "it does not block the thread");
 });
 
-test("what the system takes for a deadlock is waited for by attempts", () => {
+test("acquireWithWait() polls after EDEADLK", () => {
   const { it, asked } = blocking("EDEADLK");
   const endless = () => deadline({ timeout: Infinity });
   assert.ok(
@@ -204,7 +204,7 @@ test("what the system takes for a deadlock is waited for by attempts", () => {
 });
 
 test(
-  "recipes run the same steps in both ways and can handle their errors",
+  "runAsync() and runSync() run the same generator, which can catch errors",
   async () => {
     function* recipe() {
       const results: unknown[] = [];
@@ -232,7 +232,7 @@ test(
   },
 );
 
-test("Turns pass in order of arrival and nobody overtakes", async () => {
+test("FifoMutex serves waiters in FIFO order", async () => {
   const turns = new FifoMutex();
   assert.equal(turns.tryAcquire(), true);
   assert.equal(turns.tryAcquire(), false);
@@ -252,7 +252,7 @@ test("Turns pass in order of arrival and nobody overtakes", async () => {
   assert.equal(turns.tryAcquire(), true);
 });
 
-test("Turns.take() gives up at the end of the wait or when aborted", async () => {
+test("FifoMutex.acquire() resolves to false at the deadline and rejects when aborted", async () => {
   const turns = new FifoMutex();
   turns.tryAcquire();
   const take = (options: Partial<WaitSettings>) =>

@@ -47,7 +47,7 @@ function crowd(path: string) {
 const settled = () => delay(15);
 
 test(
-  "waiters of one process are served in the order of their arrival",
+  "waiters of one process acquire in FIFO order",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
@@ -83,7 +83,7 @@ test(
 );
 
 test(
-  "neighbouring readers of one process enter together, and wait behind a writer",
+  "adjacent readers of one process acquire together, but not before an earlier writer",
   async () => {
     using dir = tempDir();
     using _pauses = disablePolling(0);
@@ -108,7 +108,7 @@ test(
   "inotify(7)",
 );
 
-test("aborts and timeouts leave the queue whole", async () => {
+test("aborts and timeouts keep the order of the other waiters", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const { order, join: enter, leave } = crowd(path);
@@ -135,7 +135,7 @@ test("aborts and timeouts leave the queue whole", async () => {
   assert.equal(openDescriptors(dir.path), 0);
 }, "file descriptors");
 
-test("a reader is let in when the writer before it gives up", async () => {
+test("a reader acquires when the writer before it gives up", async () => {
   using dir = tempDir();
   using _pauses = disablePolling(0);
   const path = join(dir.path, "a.lock");
@@ -154,7 +154,7 @@ test("a reader is let in when the writer before it gives up", async () => {
   await leave("next");
 }, "inotify(7)");
 
-test("a release that fails wakes the next all the same", async () => {
+test("a release that fails wakes the next waiter", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const { join: enter, leave } = crowd(path);
@@ -173,7 +173,7 @@ test("a release that fails wakes the next all the same", async () => {
   });
 });
 
-test("only the head of the queue competes, and not in vain", async () => {
+test("only the head of the queue attempts to lock, at most 1.5 times per hand-over", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const TASKS = 200;
@@ -200,7 +200,7 @@ test("only the head of the queue competes, and not in vain", async () => {
 });
 
 test(
-  "a release in the same thread wakes whoever is next, though the system tells nobody",
+  "a release in the same thread wakes the next waiter without inotify(7)",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
@@ -230,7 +230,7 @@ test(
 );
 
 test(
-  "unlock() wakes whoever is next, though the system tells nobody",
+  "unlock() wakes the next waiter of its thread without inotify(7)",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
@@ -249,7 +249,7 @@ test(
 );
 
 test(
-  "whoever is next attempts although nobody at all tells of the release",
+  "the next waiter polls if nothing reports the release",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
@@ -270,7 +270,7 @@ test(
   "file descriptors",
 );
 
-test("lock() and Lock stand in one queue", async () => {
+test("lock() and Lock share one queue", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const holder = await new Lock(path).acquire();
@@ -287,7 +287,7 @@ test("lock() and Lock stand in one queue", async () => {
   assert.deepEqual(order, ["lock", "Lock"]);
 }, "file descriptors");
 
-test("aborts and timeouts at random moments, 10,000 of them, leave nothing behind", async () => {
+test("10,000 aborts and timeouts at random moments leave no listener, timer or descriptor", async () => {
   using dir = tempDir();
   using timers = activeTimers();
   const path = join(dir.path, "a.lock");
