@@ -81,7 +81,7 @@ test("backoff() ends its last delay at the deadline", () => {
   assert.deepEqual([...backoff(deadline({ failWhenLocked: true }))], []);
 });
 
-test("acquireWithWait() makes a last attempt at the deadline", async () => {
+test("lockBeforeDeadline() makes a last attempt at the deadline", async () => {
   for (const carryOut of [runAsync, runSync]) {
     const start = now();
     let last = 0;
@@ -91,7 +91,7 @@ test("acquireWithWait() makes a last attempt at the deadline", async () => {
   }
 });
 
-test("acquireWithWait() removes its listeners and timers", async () => {
+test("lockBeforeDeadline() removes its listeners and timers", async () => {
   const controller = new AbortController();
   const { signal } = controller;
   const listeners = countBalance(
@@ -116,7 +116,7 @@ test("acquireWithWait() removes its listeners and timers", async () => {
   }
 });
 
-test("acquireWithWait() rejects when the signal is aborted during an attempt", async () => {
+test("lockBeforeDeadline() rejects when the signal is aborted during an attempt", async () => {
   const controller = new AbortController();
   const { signal } = controller;
   let attempts = 0;
@@ -154,7 +154,7 @@ function blocking(code?: string) {
   return { it, asked };
 }
 
-test("acquireWithWait() blocks in the kernel if the sync wait has no deadline", () => {
+test("lockBeforeDeadline() blocks in the kernel if the sync wait has no deadline", () => {
   for (const exclusive of [true, false]) {
     const { it, asked } = blocking();
     const endless = deadline({ timeout: Infinity });
@@ -165,7 +165,7 @@ test("acquireWithWait() blocks in the kernel if the sync wait has no deadline", 
   }
 });
 
-test("acquireWithWait() polls if the wait has a deadline or an onWait, or is async", async () => {
+test("lockBeforeDeadline() polls if the wait has a deadline or an onWait, or is async", async () => {
   const told = new Deadline(
     { ...WAIT_FOREVER, timeout: Infinity },
     { onWait: () => {} },
@@ -188,7 +188,7 @@ test("acquireWithWait() polls if the wait has a deadline or an onWait, or is asy
   assert.deepEqual(asked, attempts, "it does not block the thread");
 });
 
-test("acquireWithWait() polls after EDEADLK", () => {
+test("lockBeforeDeadline() polls after EDEADLK", () => {
   const { it, asked } = blocking("EDEADLK");
   const endless = () => deadline({ timeout: Infinity });
   assert.ok(
