@@ -16,6 +16,7 @@ import { LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { disablePolling } from "../support/timers.ts";
+import { observeWaits } from "../support/waits.ts";
 
 type Locker = NonNullable<LockOptions["locker"]>;
 
@@ -205,8 +206,9 @@ for (const [locker, ...needs] of LOCKERS) {
       using it = lockFile(locker);
       const other = it.reader();
       await using file = it.reader();
+      using waits = observeWaits();
       const upgrade = file.relock(LOCK_EX);
-      await delay(30);
+      await waits.begun();
       other.closeSync();
       // flock(2) gives the shared lock up before it waits.
       assert.equal(await upgrade, locker !== "flock");
@@ -222,11 +224,12 @@ for (const [locker, ...needs] of LOCKERS) {
       await using _other = it.reader();
       for (const close of ["close", "closeSync"] as const) {
         const file = it.reader();
+        using waits = observeWaits();
         const upgrade = assert.rejects(
           file.relock(LOCK_EX, { timeout: Infinity }),
           { code: "EBADF", message: /^Cannot relock .*: it is being closed$/ },
         );
-        await delay(20);
+        await waits.begun();
         const start = performance.now();
         await file[close]();
         await upgrade;
@@ -246,11 +249,12 @@ for (const [locker, ...needs] of LOCKERS) {
       await using file = it.reader();
       const controller = new AbortController();
       const { signal } = controller;
+      using waits = observeWaits();
       const upgrade = assert.rejects(
         file.relock(LOCK_EX, { signal, timeout: Infinity }),
         (reason) => reason === "enough",
       );
-      await delay(20);
+      await waits.begun();
       controller.abort("enough");
       await upgrade;
       other.closeSync();
@@ -286,12 +290,10 @@ for (const [locker, ...needs] of LOCKERS) {
       await worker.call("disablePolling", 2);
       const options = { mode: "a+", locker, flags: LOCK_SH, timeout: 60_000 };
       const there = worker.call("acquire", it.path, options);
-      using _pauses = disablePolling(0);
+      using polling = disablePolling(0);
       const here = it.lock(LOCK_SH, { timeout: 60_000 }).acquire();
-      while (openDescriptors(it.path, worker.process.pid) === 0) {
-        await new Promise((resolve) => setImmediate(resolve));
-      }
-      await delay(50);
+      await polling.untilAsleep();
+      await worker.untilAsleep();
       assert.equal(await file.relock(LOCK_SH), true);
       await there;
       (await here).closeSync();
@@ -307,9 +309,9 @@ for (const [locker, ...needs] of LOCKERS) {
       const untold = () => ({ watchClose: () => null, wakeWatchers() {} });
       await withPatchedFiles(untold, async () => {
         await using file = it.writer();
-        using _pauses = disablePolling(0);
+        using polling = disablePolling(0);
         const reader = it.lock(LOCK_SH, { timeout: 60_000 }).acquire();
-        await delay(20);
+        await polling.untilAsleep();
         await file.relock(LOCK_SH);
         (await reader).closeSync();
       });
@@ -322,11 +324,12 @@ for (const [locker, ...needs] of LOCKERS) {
     async () => {
       using it = lockFile(locker);
       const [others, file] = [[it.reader(), it.reader()], it.reader()];
+      using waits = observeWaits();
       const upgrade = assert.rejects(
         file.relock(LOCK_EX, { timeout: Infinity, checkInterval: 600_000 }),
         { code: "EBADF" },
       );
-      await delay(20);
+      await waits.begun();
       others[0].closeSync();
       await file.close();
       await upgrade;
@@ -457,7 +460,7 @@ test(
     await worker.call("acquire", it.path, options);
     const file = it.reader();
     const theirs = worker.call("relock", LOCK_EX, { timeout: 60_000 });
-    await delay(20);
+    await worker.untilWaiting();
     await assert.rejects(file.relock(LOCK_EX, { timeout: 50 }), AlreadyLocked);
     let done = false;
     theirs.then(() => done = true);
@@ -490,8 +493,9 @@ test("two readers that both upgrade acquire one after the other even if a failed
   });
   await withPatchedFiles(keeps, async () => {
     const [one, other] = [it.reader(), it.reader()];
+    using waits = observeWaits();
     const first = one.relock(LOCK_EX, { timeout: 60_000 });
-    await delay(20);
+    await waits.begun();
     assert.equal(await other.relock(LOCK_EX, { timeout: 1000 }), UPGRADES);
     other.closeSync();
     assert.equal(await first, false);
@@ -503,15 +507,16 @@ test(
   'an upgrade with "ofd" acquires before the waiting writers',
   async () => {
     using it = lockFile("ofd");
-    using _pauses = disablePolling(0);
+    using _polling = disablePolling(0);
+    using waits = observeWaits();
     const other = it.reader();
     const file = it.reader();
     const writers = [1, 2].map(() =>
       it.lock(LOCK_EX, { timeout: 60_000 }).acquire()
     );
-    await delay(20);
+    await waits.begun(2);
     const upgrade = file.relock(LOCK_EX, { timeout: 10_000 });
-    await delay(20);
+    await waits.begun(3);
     other.closeSync();
     assert.equal(await upgrade, true);
     file.closeSync();
@@ -563,9 +568,9 @@ test(
     });
     let file!: LockedFile;
     await withPatchedFiles(keeps, () => void (file = it.reader()));
-    using _pauses = disablePolling(0);
+    using polling = disablePolling(0);
     const writer = it.lock(LOCK_EX, { timeout: 60_000 }).acquire();
-    await delay(50);
+    await polling.untilAsleep();
     const upgrade = file.relock(LOCK_EX, { timeout: 60_000 });
     (await writer).closeSync();
     assert.equal(await upgrade, false);
@@ -578,8 +583,9 @@ test('relock() with "flock" restores the old lock before waiters acquire', async
   using it = lockFile("flock");
   const other = it.reader();
   const file = it.reader();
+  using waits = observeWaits();
   const writer = it.lock(LOCK_EX, { timeout: 60_000 }).acquire();
-  await delay(20);
+  await waits.begun();
   const message = /; the lock it had is back, but was not held meanwhile$/;
   await assert.rejects(file.relock(LOCK_EX, { timeout: 20 }), { message });
   other.closeSync();

@@ -16,6 +16,7 @@ import {
   testEnv,
   type TestRuntime,
 } from "./env.ts";
+import { type Deferred, deferred } from "./values.ts";
 
 /** The folder and the environment variables of a child process. */
 type ProcessOptions = Pick<SpawnOptionsWithoutStdio, "cwd" | "env">;
@@ -42,12 +43,23 @@ function start(
   return spawn(program, args, options);
 }
 
-/** A child process that locks on command: a JSON line in, a JSON line out. */
+/** What `tests/fixtures/lock_process` reports, once for each command. */
+type Report = "wait" | "sleep";
+
+/** The reports that a command may make before its result. */
+type Reports = Record<Report, Deferred<void>>;
+
+/**
+ * A child process that locks on command. Each command is a line of JSON, and so
+ * is its result. Before the result the process may report that it waits.
+ */
 export class LockProcess implements AsyncDisposable {
   readonly process: ChildProcessWithoutNullStreams;
   /** Resolves when the process has ended and its output is closed. */
   readonly ended: Promise<{ code: number | null; stderr: string }>;
   #lines: AsyncIterator<string>;
+  #reports: Reports | undefined;
+  #lastResult: Promise<unknown> = Promise.resolve();
 
   constructor(command: string[], options: ProcessOptions = {}) {
     this.process = start(command, options);
@@ -95,13 +107,49 @@ export class LockProcess implements AsyncDisposable {
    *
    * @throws {Error} If the command throws in the child process.
    */
-  async call(name: string, ...args: unknown[]): Promise<unknown> {
+  call(name: string, ...args: unknown[]): Promise<unknown> {
+    const reports = { wait: deferred(), sleep: deferred() };
+    for (const { promise } of Object.values(reports)) promise.catch(() => {});
+    this.#reports = reports;
     this.writeLine(JSON.stringify([name, ...args]));
-    const answer = JSON.parse(await this.readLine(`when it ran ${name}`));
-    if ("error" in answer) {
-      throw Object.assign(new Error(answer.error.message), answer.error);
+    const result = this.#lastResult.then(() => this.#result(name, reports));
+    this.#lastResult = result.catch(() => {});
+    return result;
+  }
+
+  /** Reads lines up to the result of a command. */
+  async #result(name: string, reports: Reports): Promise<unknown> {
+    try {
+      for (;;) {
+        const line = JSON.parse(await this.readLine(`when it ran ${name}`));
+        if ("report" in line) {
+          reports[line.report as Report].resolve();
+        } else if ("error" in line) {
+          throw Object.assign(new Error(line.error.message), line.error);
+        } else {
+          return line.value;
+        }
+      }
+    } finally {
+      const error = new Error(`${name} has ended without a report`);
+      for (const { reject } of Object.values(reports)) reject(error);
     }
-    return answer.value;
+  }
+
+  /**
+   * Resolves when the last command has published `portalock:wait`, which says
+   * that its first attempt to lock has failed.
+   */
+  async untilWaiting(): Promise<void> {
+    await this.#reports?.wait.promise;
+  }
+
+  /**
+   * Resolves when the last command sleeps until it is woken. The command
+   * `disablePolling` must have been called before.
+   */
+  async untilAsleep(): Promise<void> {
+    await this.#reports?.sleep.promise;
   }
 
   /** Writes a line to standard input. */

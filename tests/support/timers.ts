@@ -3,22 +3,41 @@
 import { platform, setPlatformForTesting } from "../../ffi/mod.ts";
 import type { PlatformFile } from "../../ffi/types.ts";
 import { patchedFiles } from "./platform.ts";
+import { deferred } from "./values.ts";
 
 /** The longest delay of `setTimeout()`, about 25 days. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
+/** The effect of {@linkcode disablePolling}, until it is disposed. */
+export interface DisabledPolling extends Disposable {
+  /** Every delay that was requested, in milliseconds. */
+  readonly lengths: readonly number[];
+  /** How many delays were made infinite. */
+  readonly sleeps: number;
+  /** Resolves when `count` delays were made infinite. */
+  untilAsleep(count?: number): Promise<void>;
+}
+
 /**
- * Makes every delay of more than `longest` milliseconds infinite until the
- * result is disposed. So a waiter acquires only if it is woken. The short
- * delays that follow a release stay as they are.
+ * Makes every delay of more than `longest` milliseconds infinite. So a waiter
+ * acquires only if it is woken. The short delays that follow a release stay as
+ * they are. `onSleep` is called right before each infinite delay.
  */
 export function disablePolling(
   longest: number,
-): { lengths: number[] } & Disposable {
+  onSleep: () => void = () => {},
+): DisabledPolling {
   const lengths: number[] = [];
+  let sleeps = 0;
+  let changed = deferred();
   const cut = (milliseconds: number, never: number) => {
     lengths.push(milliseconds);
-    return milliseconds > longest ? never : milliseconds;
+    if (milliseconds <= longest) return milliseconds;
+    sleeps++;
+    onSleep();
+    changed.resolve();
+    changed = deferred();
+    return never;
   };
   const real = platform();
   const { setTimeout } = globalThis;
@@ -39,6 +58,12 @@ export function disablePolling(
   ) as typeof setTimeout;
   return {
     lengths,
+    get sleeps() {
+      return sleeps;
+    },
+    async untilAsleep(count = 1) {
+      while (sleeps < count) await changed.promise;
+    },
     [Symbol.dispose]() {
       globalThis.setTimeout = setTimeout;
       setPlatformForTesting(real);

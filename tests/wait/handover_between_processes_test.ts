@@ -3,27 +3,27 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { platform } from "../../ffi/mod.ts";
 import { Lock, LOCK_EX, lockSync } from "../../mod.ts";
-import { openDescriptors } from "../support/descriptors.ts";
 import { currentRuntime, runtimes } from "../support/env.ts";
 import { LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { disablePolling } from "../support/timers.ts";
+import { waitUntilBlocked } from "../support/waits.ts";
 
 const FORMS = ["acquire", "acquireSync"] as const;
 
-/** Long enough for a waiter to be past its first attempts. */
-const SETTLED = 40;
-/** What a process that is killed may need between two steps of its end. */
-const SHORT = 5;
+/**
+ * The longest delay of a waiter that still polls, in milliseconds. A killed
+ * process closes its files a moment before the kernel releases its locks.
+ */
+const MAX_POLL_MS = 5;
 
-/** On each of the four runtimes that run the suite. */
+/** The number of hand-overs in each of the four runs of the suite. */
 const HAND_OVERS = 2_500;
 
-/** Somebody who can hold a lock and let it go. */
+/** A program that can acquire and release a lock. */
 interface Holder extends AsyncDisposable {
   acquire(path: string): Promise<unknown>;
   release(): Promise<unknown>;
@@ -72,15 +72,12 @@ const wakes = (name: string, holder: () => Holder, ...needs: Needs[]) =>
       const path = join(dir.path, "a.lock");
       for (const runtime of runtimes) {
         await using waiter = LockProcess.start(runtime);
-        await waiter.call("disablePolling", SHORT);
+        await waiter.call("disablePolling", MAX_POLL_MS);
         for (const form of FORMS) {
           await using other = holder();
           await other.acquire(path);
           const waiting = waiter.call(form, path, { timeout: 60_000 });
-          while (openDescriptors(path, waiter.process.pid) === 0) {
-            await delay(5);
-          }
-          await delay(SETTLED);
+          await waiter.untilAsleep();
           await other.release();
           await waiting;
           await waiter.call("release");
@@ -114,7 +111,7 @@ test(
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    using _pauses = disablePolling(0);
+    using _polling = disablePolling(0);
     const lock = new Lock(path, { timeout: Infinity });
     for (const runtime of runtimes) {
       await using worker = LockProcess.start(runtime);
@@ -177,7 +174,7 @@ test(
       await using worker = LockProcess.start(runtime);
       await worker.call("disablePolling", 30);
       const waiting = worker.call("acquireSync", path, { flags: LOCK_EX });
-      await delay(300);
+      await waitUntilBlocked(worker);
       assert.equal(await new Lock(path, { timeout: 0 }).tryAcquire(), null);
       // The file stays open, and no attempt follows.
       platform().fromFd(fd).unlock();

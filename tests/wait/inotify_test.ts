@@ -15,36 +15,33 @@ import {
 import { lockOutsideLibrary, withPatchedFiles } from "../support/platform.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
-import { disablePolling } from "../support/timers.ts";
+import { type DisabledPolling, disablePolling } from "../support/timers.ts";
 
 const FORMS = ["acquire", "acquireSync"] as const;
 
-/** Long enough for a waiter to be past its first attempts, whatever the load. */
-const SETTLED = 40;
+/** Longer than any test, but not infinite: that wait may block in the kernel. */
+const LONG_MS = 1e9;
 
-/** Too long for any test, but not endless: such a wait may be the system's. */
-const AGES = 1e9;
+/** Returns a lock that waits until it is woken. */
+const patient = (path: string) => new Lock(path, { timeout: LONG_MS });
 
-/** A wait that ends when the lock is released, or never. */
-const patient = (path: string) => new Lock(path, { timeout: AGES });
-
-/** Does something with a lock file while no pause ends by itself. */
-async function withoutPauses(
-  body: (path: string) => Promise<void>,
+/** Runs a body with a lock file while waiters do not poll. */
+async function withoutPolling(
+  body: (path: string, polling: DisabledPolling) => Promise<void>,
 ): Promise<void> {
   using dir = tempDir();
-  using _pauses = disablePolling(0);
-  await body(join(dir.path, "a.lock"));
+  using polling = disablePolling(0);
+  await body(join(dir.path, "a.lock"), polling);
   assert.equal(openDescriptors(dir.path), 0);
 }
 
 test(
   "Lock.acquire() is woken by a release",
   () =>
-    withoutPauses(async (path) => {
+    withoutPolling(async (path, polling) => {
       const holder = lockOutsideLibrary(path);
       const waiting = patient(path).acquire();
-      await delay(SETTLED);
+      await polling.untilAsleep();
       holder.release();
       await (await waiting).close();
     }),
@@ -59,7 +56,7 @@ for (const form of FORMS) {
     test(
       `Lock.${form}() misses no release ${moment}`,
       () =>
-        withoutPauses(async (path) => {
+        withoutPolling(async (path) => {
           const { release } = lockOutsideLibrary(path);
           await withPatchedFiles((file) => hooks(file, release), async () => {
             await (await patient(path)[form]()).close();
@@ -133,7 +130,7 @@ for (const form of FORMS) {
       });
       await withPatchedFiles(hooks, async () => {
         using pauses = disablePolling(Infinity);
-        const lock = new Lock(path, { timeout: AGES, checkInterval: 200 });
+        const lock = new Lock(path, { timeout: LONG_MS, checkInterval: 200 });
         await (await lock[form]()).close();
         // A timer is set for what is left of the pause of 88 to 176 ms. Those
         // that are early are set again.
@@ -164,13 +161,13 @@ const after = (done: Record<number, () => void>) => {
 test(
   "acquireSync() leaves the events of an asynchronous waiter in place",
   () =>
-    withoutPauses(async (path) => {
+    withoutPolling(async (path, polling) => {
       const [one, two] = [
         lockOutsideLibrary(path),
         lockOutsideLibrary(`${path}2`),
       ];
       const waiting = patient(path).acquire();
-      await delay(SETTLED);
+      await polling.untilAsleep();
       await withPatchedFiles(
         after({ 2: one.release, 3: two.release }),
         () => patient(`${path}2`).acquireSync().closeSync(),
@@ -183,13 +180,14 @@ test(
 test(
   "acquireSync() acquires before asynchronous waiters, because it blocks their thread",
   () =>
-    withoutPauses(async (path) => {
+    withoutPolling(async (path, polling) => {
       const holder = lockOutsideLibrary(path);
       const waiting = patient(path).acquire();
-      await delay(SETTLED);
+      await polling.untilAsleep();
       await withPatchedFiles(after({ 2: holder.release }), async () => {
         const file = patient(path).acquireSync();
-        await delay(SETTLED);
+        // The release has woken the asynchronous waiter, too.
+        await polling.untilAsleep(polling.sleeps + 1);
         await file.close();
       });
       await (await waiting).close();
@@ -202,9 +200,9 @@ test("a wait that begins right after another wait is woken", async () => {
   const path = join(dir.path, "a.lock");
   const holder = lockOutsideLibrary(path);
   assert.throws(() => new Lock(path, { timeout: 1 }).acquireSync());
-  using _pauses = disablePolling(0);
+  using polling = disablePolling(0);
   const waiting = patient(path).acquire();
-  await delay(SETTLED);
+  await polling.untilAsleep();
   holder.release();
   await (await waiting).close();
 }, "inotify(7)");
@@ -212,14 +210,14 @@ test("a wait that begins right after another wait is woken", async () => {
 test(
   "a release wakes waiters although the event queue has overflowed",
   () =>
-    withoutPauses(async (path) => {
+    withoutPolling(async (path, polling) => {
       const [holder, busy] = [
         lockOutsideLibrary(path),
         lockOutsideLibrary(`${path}2`),
       ];
       const waiting = patient(path).acquire();
       const other = patient(`${path}2`).acquire();
-      await delay(SETTLED);
+      await polling.untilAsleep(2);
       const limit = "/proc/sys/fs/inotify/max_queued_events";
       const most = Number(
         spawnSync("cat", [limit], { encoding: "utf8" }).stdout,
@@ -240,12 +238,13 @@ test(
 test(
   "unlock() wakes waiters although the file stays open",
   () =>
-    withoutPauses(async (path) => {
+    withoutPolling(async (path, polling) => {
       const fd = fs.openSync(path, "a+");
       for (const flags of [LOCK_EX, LOCK_SH]) {
         lockSync(fd, LOCK_EX);
+        const { sleeps } = polling;
         const waiting = new Lock(path, { flags }).acquire();
-        await delay(SETTLED);
+        await polling.untilAsleep(sleeps + 1);
         // Readers are let in when a writer becomes one of them.
         if (flags === LOCK_SH) lockSync(fd, LOCK_SH);
         else unlock(fd);
@@ -278,11 +277,11 @@ test("unlock() does not reopen a device to wake waiters", () => {
 test(
   "lock() of a descriptor is woken by a release",
   () =>
-    withoutPauses(async (path) => {
+    withoutPolling(async (path, polling) => {
       const holder = lockOutsideLibrary(path);
       const fd = fs.openSync(path, "a+");
       const waiting = lock(fd, LOCK_EX);
-      await delay(SETTLED);
+      await polling.untilAsleep();
       holder.release();
       await waiting;
       fs.closeSync(fd);

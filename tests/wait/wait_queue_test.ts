@@ -23,6 +23,7 @@ import {
   countBalance,
   disablePolling,
 } from "../support/timers.ts";
+import { observeWaits } from "../support/waits.ts";
 
 const SHARED = { flags: LOCK_SH | LOCK_NB };
 
@@ -43,7 +44,7 @@ function crowd(path: string) {
   return { order, inside, join, leave };
 }
 
-/** Nothing more happens without something from outside. */
+/** Passes the time in which a waiter would acquire that must not. */
 const settled = () => delay(15);
 
 test(
@@ -60,6 +61,7 @@ test(
     for (const path of paths) await new Lock(path).run(() => {});
     const holder = await new Lock(path).acquire();
     const order: number[] = [];
+    using waits = observeWaits();
     const waiting = Array.from({ length: 40 }, async (_, i) => {
       const lock = new Lock(paths[i % 3], { timeout: 60_000 });
       await lock.run(async () => {
@@ -69,7 +71,7 @@ test(
         if (i % 4 === 0) await delay(1);
       });
     });
-    await settled();
+    await waits.begun(40);
     await holder.close();
     for (const one of waiting) await one;
     assert.deepEqual(order, [
@@ -86,14 +88,15 @@ test(
   "adjacent readers of one process acquire together, but not before an earlier writer",
   async () => {
     using dir = tempDir();
-    using _pauses = disablePolling(0);
+    using _polling = disablePolling(0);
+    using waits = observeWaits();
     const path = join(dir.path, "a.lock");
     const { order, join: enter, leave } = crowd(path);
     await enter("holder");
     for (const name of ["r1", "r2", "r3"]) enter(name, SHARED);
     enter("w1");
     enter("r4", SHARED);
-    await settled();
+    await waits.begun(5);
     await leave("holder");
     assert.deepEqual(order, ["holder", "r1", "r2", "r3"]);
     await leave("r1");
@@ -124,7 +127,8 @@ test("aborts and timeouts keep the order of the other waiters", async () => {
   gone.push(assert.rejects(enter("last", { signal: last.signal })));
   middle.abort();
   last.abort();
-  await delay(25);
+  // The head gives up as the last of the four.
+  await Promise.all(gone.slice(1));
   head.abort();
   await Promise.all(gone);
   await leave("holder");
@@ -137,18 +141,19 @@ test("aborts and timeouts keep the order of the other waiters", async () => {
 
 test("a reader acquires when the writer before it gives up", async () => {
   using dir = tempDir();
-  using _pauses = disablePolling(0);
+  using _polling = disablePolling(0);
+  using waits = observeWaits();
   const path = join(dir.path, "a.lock");
   const { order, join: enter, leave } = crowd(path);
   await enter("reader", SHARED);
   const writer = new AbortController();
   const gone = assert.rejects(enter("writer", { signal: writer.signal }));
-  enter("next", SHARED);
-  await settled();
+  const next = enter("next", SHARED);
+  await waits.begun(2);
   assert.deepEqual(order, ["reader"]);
   writer.abort();
   await gone;
-  await settled();
+  await next;
   assert.deepEqual(order, ["reader", "next"]);
   await leave("reader");
   await leave("next");
@@ -158,6 +163,7 @@ test("a release that fails wakes the next waiter", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const { join: enter, leave } = crowd(path);
+  using waits = observeWaits();
   await enter("holder");
   await withPatchedFiles((file) => ({
     unlock() {
@@ -166,7 +172,7 @@ test("a release that fails wakes the next waiter", async () => {
     },
   }), async () => {
     const next = enter("next");
-    await settled();
+    await waits.begun();
     await leave("holder");
     await next;
     await leave("next");
@@ -185,10 +191,11 @@ test("only the head of the queue attempts to lock, at most 1.5 times per hand-ov
     },
   });
   await withPatchedFiles(count, async () => {
+    using waits = observeWaits();
     const holder = await new Lock(path).acquire();
     const lock = () => new Lock(path, { timeout: Infinity }).run(() => {});
     const waiting = Array.from({ length: TASKS }, lock);
-    await settled();
+    await waits.begun(TASKS);
     const before = attempts;
     // The head makes its first attempts, and nobody else any.
     assert.ok(before < TASKS / 2, `${before} attempts before`);
@@ -211,14 +218,15 @@ test(
       watchClose: () => null,
       truncate: () => Promise.reject(failing),
     }), async () => {
-      using _pauses = disablePolling(0);
+      using _polling = disablePolling(0);
+      using waits = observeWaits();
       await enter("holder");
       const first = assert.rejects(
         enter("first", { mode: "w" }),
         (error) => error === failing,
       );
       const second = enter("second");
-      await settled();
+      await waits.begun(2);
       await leave("holder");
       await first;
       await second;
@@ -237,9 +245,9 @@ test(
     const fd = fs.openSync(path, "a");
     await lock(fd, LOCK_EX);
     await withPatchedFiles(() => ({ watchClose: () => null }), async () => {
-      using _pauses = disablePolling(0);
+      using polling = disablePolling(0);
       const waiting = new Lock(path, { timeout: Infinity }).acquire();
-      await settled();
+      await polling.untilAsleep();
       unlock(fd);
       await (await waiting).close();
     });
@@ -255,10 +263,11 @@ test(
     const path = join(dir.path, "a.lock");
     const { inside, order, join: enter, leave } = crowd(path);
     await withPatchedFiles(() => ({ watchClose: () => null }), async () => {
+      using waits = observeWaits();
       await enter("holder");
       enter("first");
       const second = enter("second");
-      await settled();
+      await waits.begun(2);
       await leave("holder");
       platform().fromFd(inside.get("first")!.fd!).unlock();
       await second;
@@ -275,13 +284,14 @@ test("lock() and Lock share one queue", async () => {
   const path = join(dir.path, "a.lock");
   const holder = await new Lock(path).acquire();
   const order: string[] = [];
+  using waits = observeWaits();
   const fd = fs.openSync(path, "a+");
   const first = lock(fd, LOCK_EX).then(() => {
     order.push("lock");
     fs.closeSync(fd);
   });
   const second = new Lock(path).run(() => void order.push("Lock"));
-  await settled();
+  await waits.begun(2);
   await holder.close();
   await Promise.all([first, second]);
   assert.deepEqual(order, ["lock", "Lock"]);
