@@ -513,7 +513,7 @@ test("diagnostics report a semaphore's waits and its slots", async () => {
   // One waits for the slots, the other behind it and never for a slot.
   const waiting = [semaphore.acquire(), semaphore.acquire()];
   const waits = () => events.filter((event) => event.startsWith("wait"));
-  while (waits().length < 2) await delay(5);
+  while (waits().length < 2) await delay(1);
   for (const slot of held) slot.closeSync();
   for (const slot of waiting) await slot;
   semaphore[Symbol.dispose]();

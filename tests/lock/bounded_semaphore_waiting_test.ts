@@ -26,14 +26,12 @@ import {
   countBalance,
   disablePolling,
 } from "../support/timers.ts";
+import { observeWaits } from "../support/waits.ts";
 
 const FORMS = ["acquire", "acquireSync"] as const;
 
-/** As good as for ever; a JSON has no `Infinity`. */
-const LONG = 600_000;
-
-/** Long enough for a waiter to be past its first attempts, whatever the load. */
-const SETTLED = 40;
+/** Longer than any test. JSON does not have `Infinity`. */
+const LONG_MS = 600_000;
 
 /** A folder, and semaphores of one name that have their slots there. */
 function slots() {
@@ -41,12 +39,12 @@ function slots() {
   const { path: directory } = dir;
   return {
     directory,
-    options: { name: "s", directory, timeout: LONG },
+    options: { name: "s", directory, timeout: LONG_MS },
     semaphore: (maximum: number, options: BoundedSemaphoreOptions = {}) =>
       new BoundedSemaphore(maximum, {
         name: "s",
         directory,
-        timeout: LONG,
+        timeout: LONG_MS,
         ...options,
       }),
     path: (slot: number) => join(directory, `s.0${slot}.lock`),
@@ -57,27 +55,23 @@ function slots() {
   };
 }
 
-/** Whether a promise is fulfilled, once nothing more happens by itself. */
+/** Returns whether a promise settles within two turns of the event loop. */
 async function isSettled(promise: Promise<unknown>): Promise<boolean> {
   let settled = false;
   promise.then(() => settled = true, () => {});
-  await delay(SETTLED);
+  await setImmediate();
+  await setImmediate();
   return settled;
-}
-
-/** Waits until a worker waits for so many slots. */
-async function untilWaiting(worker: LockProcess, below: string, slots: number) {
-  const { pid } = worker.process;
-  while (openDescriptors(below, pid) < slots) await delay(5);
-  await delay(SETTLED);
 }
 
 test("a waiter is woken by the release of any slot", async () => {
   using dir = slots();
-  using _pauses = disablePolling(0);
+  using polling = disablePolling(0);
   for (const which of [0, 1, 2]) {
     const held = [0, 1, 2].map(dir.foreign);
+    const { sleeps } = polling;
     const waiting = dir.semaphore(3).acquire();
+    await polling.untilAsleep(sleeps + 1);
     assert.equal(await isSettled(waiting), false);
     held[which].release();
     const slot = await waiting;
@@ -92,13 +86,15 @@ test(
   "a waiter is woken by a release in its own thread without inotify(7)",
   async () => {
     using dir = slots();
-    using _pauses = disablePolling(0);
+    using polling = disablePolling(0);
     await withPatchedFiles(() => ({ watchClose: () => null }), async () => {
       const [holder, other] = [dir.semaphore(2), dir.semaphore(2)];
       for (const waiter of [holder, other]) {
         await holder.acquire();
         const slot = await holder.acquire();
+        const { sleeps } = polling;
         const waiting = waiter.acquire();
+        await polling.untilAsleep(sleeps + 1);
         assert.equal(await isSettled(waiting), false);
         await slot.close();
         await waiting;
@@ -122,7 +118,7 @@ for (const form of FORMS) {
         await worker.call("disablePolling", 0);
         const held = [0, 1, 2].map(dir.foreign);
         const waiting = worker.call(command, 3, dir.options);
-        await untilWaiting(worker, dir.directory, 3);
+        await worker.untilAsleep();
         const which = i % 3;
         held[which].release();
         assert.equal(await waiting, dir.path(which), runtime.name);
@@ -145,7 +141,7 @@ for (const form of FORMS) {
         await holder.call("acquireSlot", 2, dir.options);
         await holder.call("acquireSlot", 2, dir.options);
         const waiting = waiter.call(command, 2, dir.options);
-        await untilWaiting(waiter, dir.directory, 2);
+        await waiter.untilAsleep();
         holder.process.kill("SIGKILL");
         await waiting;
       }
@@ -157,7 +153,7 @@ for (const form of FORMS) {
     `a waiter misses no release of a slot between attempt and sleep (${form})`,
     async () => {
       using dir = slots();
-      using _pauses = disablePolling(0);
+      using _polling = disablePolling(0);
       for (const moment of [3, 4, 6, 7, 9]) {
         const held = [0, 1, 2].map(dir.foreign);
         let attempts = 0;
@@ -186,11 +182,11 @@ test(
   "two semaphores of one thread are both woken",
   async () => {
     using dir = slots();
-    using _pauses = disablePolling(0);
+    using polling = disablePolling(0);
     const held = [0, 1].map(dir.foreign);
     const all = [dir.semaphore(2), dir.semaphore(2)];
     const waiting = all.map((semaphore) => semaphore.acquire());
-    await delay(SETTLED);
+    await polling.untilAsleep(2);
     held[1].release();
     const first = await Promise.race(waiting);
     assert.equal(first.path, dir.path(1));
@@ -210,14 +206,14 @@ for (const order of [[2, 3], [3, 2]]) {
     `semaphores of one thread with different maximums are both woken (${order})`,
     async () => {
       using dir = slots();
-      using _pauses = disablePolling(0);
+      using polling = disablePolling(0);
       const held = [0, 1, 2].map(dir.foreign);
       const waiting = new Map<number, Promise<LockedFile>>();
       for (const maximum of order) {
         waiting.set(maximum, dir.semaphore(maximum).acquire());
       }
-      const lock = new Lock(dir.path(0), { timeout: LONG }).acquire();
-      await delay(SETTLED);
+      const lock = new Lock(dir.path(0), { timeout: LONG_MS }).acquire();
+      await polling.untilAsleep(3);
       held[2].release();
       assert.equal((await waiting.get(3)!).path, dir.path(2));
       held[1].release();
@@ -238,11 +234,11 @@ test(
   "two slots that are released together wake two waiters",
   async () => {
     using dir = slots();
-    using _pauses = disablePolling(0);
+    using polling = disablePolling(0);
     const held = [0, 1].map(dir.foreign);
     const semaphore = dir.semaphore(2);
     const tasks = [semaphore.acquire(), semaphore.acquire()];
-    await delay(SETTLED);
+    await polling.untilAsleep(2);
     for (const holder of held) holder.release();
     for (const slot of await Promise.all(tasks)) await slot.close();
     // And two processes.
@@ -254,7 +250,7 @@ test(
       await worker.call("acquireSlot", 2, dir.options);
       const ours = semaphore.acquire();
       const theirs = waiter.call("acquireSlot", 2, dir.options);
-      await untilWaiting(waiter, dir.directory, 2);
+      await waiter.untilAsleep();
       await worker.call("releaseSlots");
       assert.notEqual((await ours).path, await theirs, holder.name);
       await semaphore.release();
@@ -271,6 +267,7 @@ test(
     const semaphore = dir.semaphore(3);
     const held = [0, 1, 2].map(dir.foreign);
     const order: number[] = [];
+    using waits = observeWaits();
     const waiting = Array.from({ length: 30 }, async (_, i) => {
       const slot = await semaphore.acquire();
       order.push(i);
@@ -279,7 +276,7 @@ test(
       await setImmediate();
       await slot.close();
     });
-    await delay(SETTLED);
+    await waits.begun(30);
     for (const holder of held) holder.release();
     for (const one of waiting) await one;
     assert.deepEqual(order, [
@@ -294,10 +291,11 @@ test(
   "BoundedSemaphore.acquireSync() acquires before asynchronous waiters, which are woken later",
   async () => {
     using dir = slots();
-    using _pauses = disablePolling(0);
+    using polling = disablePolling(0);
     const held = [0, 1].map(dir.foreign);
     const semaphore = dir.semaphore(2);
     const waiting = semaphore.acquire();
+    await polling.untilAsleep();
     assert.equal(await isSettled(waiting), false);
     let attempts = 0;
     const hooks = (file: PlatformFile) => ({
@@ -310,6 +308,8 @@ test(
     await withPatchedFiles(hooks, () => {
       assert.equal(semaphore.acquireSync().path, dir.path(0));
     });
+    // The release has woken the asynchronous waiter, too.
+    await polling.untilAsleep(polling.sleeps + 1);
     assert.equal(await isSettled(waiting), false);
     held[1].release();
     assert.equal((await waiting).path, dir.path(1));
@@ -343,9 +343,9 @@ test("aborts and timeouts keep the order of a semaphore's other waiters", async 
   gone.push(assert.rejects(enter("last", { signal: last })));
   for (const controller of controllers.reverse()) controller.abort("enough");
   await Promise.all(gone);
-  // Who has come to be the head by now has its slots open, nobody else.
-  while (dir.open() < 4) await delay(5);
-  await delay(SETTLED);
+  // Only the new head of the queue has its slots open.
+  while (dir.open() < 4) await delay(1);
+  await isSettled(first);
   assert.equal(dir.open(), 4);
   for (const holder of held) holder.release();
   await Promise.all([first, second]);
@@ -379,7 +379,7 @@ test(
       const moment = Math.random() * 4;
       const timer = i % 2 ? setTimeout(() => controller.abort(i), moment) : 0;
       try {
-        const timeout = timer ? LONG : moment;
+        const timeout = timer ? LONG_MS : moment;
         const slot = await semaphore.acquire({ timeout, signal });
         assert.ok(++inside <= 3);
         acquired++;
@@ -414,9 +414,9 @@ test("100 tasks that wait for 10 slots have at most 10 files open", async () => 
   const semaphore = dir.semaphore(10);
   for (let i = 0; i < 10; i++) await semaphore.acquire();
   assert.equal(dir.open(), 10);
+  using waits = observeWaits();
   const waiting = Array.from({ length: 100 }, () => semaphore.run(() => {}));
-  while (dir.open() < 20) await delay(5);
-  await delay(SETTLED);
+  await waits.begun(100);
   assert.equal(dir.open(), 20);
   await semaphore[Symbol.asyncDispose]();
   await Promise.all(waiting);
@@ -519,13 +519,15 @@ test(
   "a waiter does not acquire a slot file that was replaced during the wait, and is woken by the new file",
   async () => {
     using dir = slots();
-    using _pauses = disablePolling(0);
+    using polling = disablePolling(0);
     const old = [0, 1].map(dir.foreign);
     const waiting = dir.semaphore(2).acquire();
-    await delay(SETTLED);
+    await polling.untilAsleep();
     fs.unlinkSync(dir.path(1));
     const replacement = dir.foreign(1);
+    const { sleeps } = polling;
     old[1].release();
+    await polling.untilAsleep(sleeps + 1);
     assert.equal(await isSettled(waiting), false);
     replacement.release();
     const slot = await waiting;
@@ -670,7 +672,7 @@ test(
         );
         await worker.call("relax");
         const waiting = worker.call(form, 20, dir.options);
-        await untilWaiting(worker, dir.directory, 20);
+        await worker.untilWaiting();
         holder[Symbol.dispose]();
         await waiting;
         assert.equal(openDescriptors(dir.directory, pid), 1);
@@ -702,13 +704,13 @@ test(
   "semaphores of different names do not consume each other's wakeups",
   async () => {
     using dir = slots();
-    using _pauses = disablePolling(0);
+    using polling = disablePolling(0);
     const names = ["s", "t"];
     const held = names.map((name) =>
       lockOutsideLibrary(join(dir.directory, `${name}.00.lock`))
     );
     const waiting = names.map((name) => dir.semaphore(1, { name }).acquire());
-    await delay(SETTLED);
+    await polling.untilAsleep(2);
     for (const which of [1, 0]) {
       held[which].release();
       await (await waiting[which]).close();
@@ -799,7 +801,7 @@ for (const form of FORMS) {
 
 test("a release of a slot that fails wakes the next waiter", async () => {
   using dir = slots();
-  using _pauses = disablePolling(0);
+  using polling = disablePolling(0);
   await withPatchedFiles((file) => ({
     watchClose: () => null,
     unlock() {
@@ -810,6 +812,7 @@ test("a release of a slot that fails wakes the next waiter", async () => {
     const semaphore = dir.semaphore(1, { throwOnReleaseError: true });
     const slot = await semaphore.acquire();
     const waiting = dir.semaphore(1).acquire();
+    await polling.untilAsleep();
     assert.equal(await isSettled(waiting), false);
     await assert.rejects(slot.close(), { code: "EIO" });
     await (await waiting).close();
@@ -829,12 +832,12 @@ test(
   "an attempt that does not wait asks the kernel, even if others wait",
   async () => {
     using dir = slots();
-    using _pauses = disablePolling(0);
+    using polling = disablePolling(0);
     await withPatchedFiles(() => ({ watchClose: () => null }), async () => {
       const held = dir.foreign(0);
       const semaphore = dir.semaphore(1);
       const waiting = semaphore.acquire();
-      await delay(SETTLED);
+      await polling.untilAsleep();
       assert.equal(await semaphore.tryAcquire(), null);
       // Nobody is told.
       held.release();

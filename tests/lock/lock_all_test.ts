@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { join, relative } from "node:path";
 import process from "node:process";
-import { setTimeout as delay } from "node:timers/promises";
+import { setImmediate, setTimeout as delay } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import {
   AlreadyLocked,
@@ -26,6 +26,7 @@ import { LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { activeTimers } from "../support/timers.ts";
+import { observeWaits } from "../support/waits.ts";
 
 const LONG = { timeout: 60_000 };
 
@@ -233,9 +234,11 @@ test("lockAll() releases its locks when it cannot acquire one file", async () =>
 test("lockAll() waits until the last file is released", async () => {
   using dir = files("a", "b", "c");
   const held = dir.paths.map(lockOutsideLibrary);
+  using waits = observeWaits();
   const waiting = lockAll(dir.paths, { flags: LOCK_EX });
+  await waits.begun();
   for (const { release } of held.reverse()) {
-    await delay(20);
+    await setImmediate();
     release();
   }
   await (await waiting).close();
@@ -266,10 +269,9 @@ test("lockAll() releases its locks when it is aborted", async () => {
   const held = lockOutsideLibrary(dir.paths[1]);
   const controller = new AbortController();
   const { signal } = controller;
+  using waits = observeWaits();
   const waiting = lockAll(dir.paths, { signal, ...LONG });
-  while (dir.open() < 3) await delay(1);
-  // The last has been opened; let its opener know.
-  await delay(20);
+  await waits.begun();
   controller.abort("enough");
   await assert.rejects(waiting, (reason) => reason === "enough");
   assert.equal(dir.free(), "a");

@@ -13,6 +13,8 @@ import {
 } from "../support/platform.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
+import { deferred } from "../support/values.ts";
+import { observeWaits } from "../support/waits.ts";
 
 const SHARED = LOCK_SH | LOCK_NB;
 
@@ -169,8 +171,11 @@ test("Lock.acquire() options override the options of the lock", async () => {
   const holder = new Lock(path);
   await holder.acquire();
   const lock = new Lock(path, { failWhenLocked: true });
-  setTimeout(() => holder.releaseSync(), 30);
-  await using file = await lock.acquire({ failWhenLocked: false });
+  using waits = observeWaits();
+  const waiting = lock.acquire({ failWhenLocked: false });
+  await waits.begun();
+  holder.releaseSync();
+  await using file = await waiting;
   assert.ok(file);
 });
 
@@ -248,9 +253,9 @@ test("Lock keeps the order of the other waiters when waiters time out or abort",
     enter("c", { signal: controller.signal }),
     enter("d", {}),
   ];
-  await delay(40);
+  while (order.length < 1) await delay(1);
   controller.abort();
-  await delay(1);
+  while (order.length < 2) await delay(1);
   await file.close();
   await Promise.all(all);
   assert.deepEqual(order, ["not a", "not c", "b", "d"]);
@@ -272,9 +277,10 @@ test("Lock.acquire() aborted at its turn passes the turn to the next task", asyn
   const lock = new Lock(join(dir.path, "a.lock"));
   const first = await lock.acquire();
   const controller = new AbortController();
+  using waits = observeWaits();
   const aborted = lock.acquire({ signal: controller.signal });
   const next = lock.acquire();
-  await delay(1);
+  await waits.begun(2);
   first.closeSync();
   controller.abort("late");
   await assert.rejects(aborted, (reason) => reason === "late");
@@ -287,9 +293,11 @@ test("Lock.acquire() aborted while waiting holds no lock and leaves no descripto
   const holder = new Lock(path);
   await holder.acquire();
   const controller = new AbortController();
+  using waits = observeWaits();
   const waiting = new Lock(path).acquire({ signal: controller.signal });
   const begin = performance.now();
-  setTimeout(() => controller.abort(), 30);
+  await waits.begun();
+  controller.abort();
   await assert.rejects(waiting, { name: "AbortError" });
   assert.ok(performance.now() - begin < 4000);
   await waitForDescriptors(dir.path, 1);
@@ -304,12 +312,11 @@ test("Lock.acquire() aborted while waiting holds no lock and leaves no descripto
 test("Lock.acquire() aborted while the file opens closes the file afterwards", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
-  let opened!: () => void;
-  const slow = new Promise<void>((resolve) => opened = resolve);
+  const opened = deferred();
   const done = deferred();
   await withPatchedPlatform((real) => ({
     async open(...how) {
-      await slow;
+      await opened.promise;
       const file = await real.open(...how);
       done.resolve();
       return file;
@@ -321,18 +328,12 @@ test("Lock.acquire() aborted while the file opens closes the file afterwards", a
     setTimeout(() => controller.abort("no longer"), 10);
     await assert.rejects(acquiring, (reason) => reason === "no longer");
     assert.equal(lock.locked, false);
-    opened();
+    opened.resolve();
     await done.promise;
   });
   await waitForDescriptors(dir.path, 0);
   assert.ok(await new Lock(path).run(() => true));
 });
-
-function deferred() {
-  let resolve!: () => void;
-  const promise = new Promise<void>((settle) => resolve = settle);
-  return { promise, resolve };
-}
 
 test("Lock.acquire() aborted at the moment its file opens either returns or closes the file", async () => {
   using dir = tempDir();
@@ -543,8 +544,9 @@ test("a file without a lock key is released", async () => {
     },
   }), async () => {
     const held = new Lock(other).acquireSync();
+    using waits = observeWaits();
     const waiting = new Lock(other).acquire();
-    await delay(20);
+    await waits.begun();
     for (const form of ["close", "closeSync"] as const) {
       const file = await new Lock(path).acquire();
       stale = true;

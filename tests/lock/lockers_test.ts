@@ -16,6 +16,7 @@ import { LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { disablePolling } from "../support/timers.ts";
+import { observeWaits, waitUntilBlocked } from "../support/waits.ts";
 
 type Locker = NonNullable<LockOptions["locker"]>;
 const LOCKERS = ["flock", "ofd", "lockf"] as const;
@@ -203,12 +204,10 @@ for (const locker of RECORDS) {
         for (const runtime of runtimes) {
           const file = await new Lock(path, by(locker)).acquire();
           await using worker = LockProcess.start(runtime);
-          // Those that follow the news of a release are shorter.
+          // The delays that follow an event are shorter.
           await worker.call("disablePolling", 2);
           const waiting = worker.call(form, path, patient);
-          const { pid } = worker.process;
-          while (openDescriptors(path, pid) === 0) await delay(5);
-          await delay(50);
+          await worker.untilAsleep();
           await file.close();
           await waiting;
           assert.equal(free(path, by(locker)), false);
@@ -226,8 +225,9 @@ for (const locker of RECORDS) {
       await using holder = LockProcess.start(runtime);
       await holder.call("acquire", path, by(locker));
       const lock = new Lock(path, by(locker, { timeout: 60_000 }));
+      using waits = observeWaits();
       const waiting = lock.acquire();
-      await delay(20);
+      await waits.begun();
       holder.process.kill("SIGKILL");
       await (await waiting).close();
     }
@@ -366,14 +366,14 @@ test(
     const path = join(dir.path, "a.lock");
     await using holder = LockProcess.start(currentRuntime);
     await holder.call("acquire", path, by("ofd"));
-    using _pauses = disablePolling(0);
+    using polling = disablePolling(0);
     const waiting = [0, 10, 20].map((start) =>
       new Lock(
         path,
         by("ofd", { timeout: Infinity, range: { start, length: 5 } }),
       ).acquire()
     );
-    await delay(50);
+    await polling.untilAsleep(3);
     await holder.call("release");
     for (const file of await Promise.all(waiting)) file.closeSync();
     assert.equal(openDescriptors(dir.path), 0);
@@ -388,7 +388,7 @@ test(
     const path = join(dir.path, "a.lock");
     await using holder = LockProcess.start(currentRuntime);
     await holder.call("acquire", path, by("ofd"));
-    using _pauses = disablePolling(1);
+    using polling = disablePolling(1);
     const range = (start: number) => ({ range: { start, length: 5 } });
     const controller = new AbortController();
     const { signal } = controller;
@@ -398,10 +398,9 @@ test(
     );
     const waiting = new Lock(path, by("ofd", { ...patient, ...range(9) }))
       .acquire();
-    await delay(50);
+    await polling.untilAsleep(2);
     controller.abort();
     await impatient;
-    await delay(20);
     await holder.call("release");
     (await waiting).closeSync();
   },
@@ -470,8 +469,7 @@ test(
     await one.call("lockRecord", path, byte(0));
     await other.call("lockRecord", path, byte(1));
     const waiting = one.call("lockRecord", path, byte(1));
-    while (openDescriptors(path, one.process.pid) < 2) await delay(5);
-    await delay(50);
+    await waitUntilBlocked(one);
     await assert.rejects(other.call("lockRecord", path, byte(0)), {
       code: "EDEADLK",
     });

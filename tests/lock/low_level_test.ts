@@ -25,6 +25,7 @@ import {
 import { LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
+import { observeWaits, waitUntilBlocked } from "../support/waits.ts";
 
 /** Two descriptors of one new file. */
 function twoDescriptors() {
@@ -218,8 +219,11 @@ test("lock() waits without blocking the event loop", async () => {
   using it = twoDescriptors();
   const [one, two] = it.fds;
   lockSync(one, LOCK_EX);
-  setTimeout(() => unlock(one), 30);
-  await lock(two, LOCK_EX);
+  using waits = observeWaits();
+  const waiting = lock(two, LOCK_EX);
+  await waits.begun();
+  unlock(one);
+  await waiting;
   await assert.rejects(lock(one, LOCK_SH | LOCK_NB), AlreadyLocked);
 }, "file descriptors");
 
@@ -234,8 +238,9 @@ for (
     using it = twoDescriptors();
     const [one, two] = it.fds;
     await lock(one, had);
+    using waits = observeWaits();
     const waiting = lock(two, LOCK_EX);
-    await delay(20);
+    await waits.begun();
     await lock(one, wanted, { signal: AbortSignal.timeout(10_000) });
     unlock(one);
     await waiting;
@@ -252,12 +257,13 @@ test(
     try {
       await lock(one, LOCK_SH);
       await lock(three, LOCK_SH);
+      using waits = observeWaits();
       const waiting = lock(two, LOCK_EX);
-      await delay(20);
+      await waits.begun();
       const upgrade = lock(one, LOCK_EX, {
         signal: AbortSignal.timeout(10_000),
       });
-      await delay(20);
+      await waits.begun(2);
       unlock(three);
       await waiting;
       unlock(two);
@@ -320,8 +326,9 @@ test("lock() after unlock() queues behind other waiters", async () => {
     await lock(one, LOCK_EX);
     unlock(one);
     await lock(two, LOCK_EX);
+    using waits = observeWaits();
     const first = take("first", three);
-    await delay(20);
+    await waits.begun();
     unlock(two);
     await Promise.all([take("second", one), first]);
     assert.deepEqual(order, ["first", "second"]);
@@ -351,11 +358,11 @@ test(
     );
     lockSync(one, LOCK_EX);
     const controller = new AbortController();
-    setTimeout(() => controller.abort("late"), 20);
-    await assert.rejects(
-      lock(two, LOCK_EX, { signal: controller.signal }),
-      (reason) => reason === "late",
-    );
+    using waits = observeWaits();
+    const waiting = lock(two, LOCK_EX, { signal: controller.signal });
+    await waits.begun();
+    controller.abort("late");
+    await assert.rejects(waiting, (reason) => reason === "late");
     unlock(one);
     await delay(10);
     lockSync(one, LOCK_EX | LOCK_NB);
@@ -389,7 +396,7 @@ test(
     }
     let done = false;
     locked.then(() => done = true);
-    await delay(20);
+    await waitUntilBlocked(worker);
     assert.equal(done, false);
     unlock(one);
     await locked;

@@ -5,7 +5,7 @@ import process from "node:process";
 import { Worker as Thread } from "node:worker_threads";
 import { AlreadyLocked, Lock, LOCK_NB, LOCK_SH } from "../../mod.ts";
 import { hasCapability } from "../support/capabilities.ts";
-import { openDescriptors, waitUntilOpen } from "../support/descriptors.ts";
+import { openDescriptors } from "../support/descriptors.ts";
 import {
   allRuntimes,
   currentRuntime,
@@ -56,7 +56,7 @@ test(
         await using waiter = LockProcess.start(runtime);
         await holder.call("acquire", path);
         const waiting = waiter.call(acquire, path, { timeout: 60_000 });
-        await waitUntilOpen(path, waiter);
+        await waiter.untilWaiting();
         await holder.kill();
         await waiting;
         assert.equal(await new Lock(path).tryAcquire(), null);

@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
-import { setImmediate, setTimeout as delay } from "node:timers/promises";
+import { setImmediate } from "node:timers/promises";
 import {
   AlreadyLocked,
   Lock,
@@ -24,6 +24,7 @@ import {
 import { LockProcess } from "../support/processes.ts";
 import { sortedNames, tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
+import { observeWaits } from "../support/waits.ts";
 
 /** Both forms of one acquisition, for promises that hold for both. */
 const FORMS: [
@@ -268,8 +269,9 @@ test("PidFileLock keeps its paths when the working directory changes", async () 
   const held = new Lock(join(dir.path, "a.pid.lock")).acquireSync();
   try {
     process.chdir(dir.path);
+    using waits = observeWaits();
     const waiting = new PidFileLock("a.pid", { timeout: 60_000 }).acquire();
-    await delay(20);
+    await waits.begun();
     process.chdir(elsewhere.path);
     held.closeSync();
     const file = await waiting;

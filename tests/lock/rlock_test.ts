@@ -10,6 +10,8 @@ import { withPatchedFiles, withPatchedPlatform } from "../support/platform.ts";
 import { LockProcess, runScript } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
+import { deferred } from "../support/values.ts";
+import { observeWaits } from "../support/waits.ts";
 
 const SHARED = LOCK_SH | LOCK_NB;
 
@@ -17,12 +19,6 @@ const SHARED = LOCK_SH | LOCK_NB;
 function standStill() {
   const end = performance.now() + 20;
   while (performance.now() < end);
-}
-
-function deferred<T = void>() {
-  let resolve!: (value: T) => void;
-  const promise = new Promise<T>((settle) => resolve = settle);
-  return { promise, resolve };
 }
 
 /** Whether nobody holds the lock, asked for without a promise. */
@@ -75,8 +71,9 @@ test("RLock that two tasks wait for is shared by both tasks", async () => {
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path, { timeout: 3000 });
   const holder = await new Lock(path).acquire();
+  using waits = observeWaits();
   const both = [lock.acquire(), lock.acquire()];
-  await delay(20);
+  await waits.begun(2);
   await holder.close();
   const [first, second] = await Promise.all(both);
   await first.close();
@@ -336,8 +333,9 @@ test("RLock throws as Lock does when another process holds the lock", async () =
     assert.equal(lock.tryAcquireSync(), null);
     const controller = new AbortController();
     const { signal } = controller;
+    using waits = observeWaits();
     const waiting = [lock.acquire({ signal }), lock.run(() => {}, { signal })];
-    await delay(5);
+    await waits.begun(2);
     const behind = /already locked, and waited for through this same object/;
     await assert.rejects(lock.acquire({ timeout: 0 }), behind);
     assert.throws(() => lock.acquireSync(), behind);
@@ -396,9 +394,9 @@ test("RLock.run() keeps the order of the other waiters when waiters time out or 
     enter("c", { signal: controller.signal }),
     enter("d", {}),
   ];
-  await delay(40);
+  while (order.length < 1) await delay(1);
   controller.abort();
-  await delay(1);
+  while (order.length < 2) await delay(1);
   end.resolve();
   await first;
   await Promise.all(all);
@@ -413,9 +411,10 @@ test("RLock.run() aborted at its turn passes the turn to the next task", async (
   const first = lock.run(() => end.promise);
   const controller = new AbortController();
   const { signal } = controller;
+  using waits = observeWaits();
   const aborted = lock.run(() => controller.abort("late"), { signal });
   const next = lock.run(() => "in");
-  await delay(1);
+  await waits.begun(2);
   end.resolve();
   await first;
   controller.abort("late");
@@ -516,12 +515,13 @@ test("RLock.acquire() waits during relock(), then shares the lock", async () => 
   const reader = new Lock(path, { flags: SHARED }).acquireSync();
   const lock = new RLock(path, { flags: SHARED });
   const file = await lock.acquire();
+  using waits = observeWaits();
   const upgrade = file.relock(LOCK_EX, { timeout: 10_000 });
-  await delay(20);
+  await waits.begun();
   assert.equal(await lock.tryAcquire(), null);
   assert.throws(() => lock.acquireSync(), AlreadyLocked);
   const waiting = lock.acquire({ timeout: 10_000 });
-  await delay(20);
+  await waits.begun(2);
   reader.closeSync();
   await upgrade;
   const again = await waiting;

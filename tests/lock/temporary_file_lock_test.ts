@@ -18,6 +18,8 @@ import { LockProcess, runScript } from "../support/processes.ts";
 import { sortedNames, tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { disablePolling } from "../support/timers.ts";
+import { deferred } from "../support/values.ts";
+import { observeWaits } from "../support/waits.ts";
 
 const SHARED = { flags: LOCK_SH | LOCK_NB };
 const NOBODY = 65534;
@@ -353,8 +355,9 @@ test("TemporaryFileLock.acquire() options override the options of the lock", asy
   const lock = new TemporaryFileLock(path);
   for (const options of [{ failWhenLocked: false }, { timeout: 60_000 }]) {
     await holder.acquire();
+    using waits = observeWaits();
     const waiting = lock.acquire(options);
-    await delay(10);
+    await waits.begun();
     await holder.release();
     await (await waiting).close();
   }
@@ -372,8 +375,9 @@ test("TemporaryFileLock with flags without LOCK_NB waits without a limit", async
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const holder = await new TemporaryFileLock(path).acquire();
+  using waits = observeWaits();
   const waiting = new TemporaryFileLock(path, { flags: LOCK_EX }).acquire();
-  await delay(20);
+  await waits.begun();
   await holder.close();
   await (await waiting).close();
   assertNothingLeft(path);
@@ -388,10 +392,10 @@ test(
       const path = join(dir.path, "a.lock");
       await using worker = LockProcess.start(runtime);
       await worker.call("hold", "TemporaryFileLock", path);
-      using _pauses = disablePolling(30);
+      using polling = disablePolling(30);
       const options = { timeout: Infinity, checkInterval: 60_000 };
       const waiting = new TemporaryFileLock(path, options).acquire();
-      await delay(100);
+      await polling.untilAsleep();
       await worker.call("drop");
       const file = await waiting;
       assert.equal(inode(path), inodeOf(file));
@@ -429,8 +433,9 @@ test("TemporaryFileLock.acquire() aborted while waiting leaves no file and no de
   const controller = new AbortController();
   const { signal } = controller;
   const lock = new TemporaryFileLock(path, { timeout: 60_000, signal });
+  using waits = observeWaits();
   const waiting = lock.acquire();
-  await delay(10);
+  await waits.begun();
   controller.abort("enough");
   await assert.rejects(waiting, (reason) => reason === "enough");
   await waitForDescriptors(path, 1);
@@ -446,14 +451,12 @@ test(
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
     for (const fate of ["free", "held", "replaced"]) {
-      let opened!: () => void;
-      const slow = new Promise<void>((resolve) => opened = resolve);
-      let closed!: () => void;
-      const end = new Promise<void>((resolve) => closed = resolve);
+      const opened = deferred();
+      const closed = deferred();
       const controller = new AbortController();
       await withPatchedPlatform((real) => ({
         async open(...how) {
-          await slow;
+          await opened.promise;
           const file = real.openSync(...how);
           if (fate === "replaced") {
             fs.writeFileSync(`${path}.other`, "another's");
@@ -462,7 +465,7 @@ test(
           return {
             ...file,
             ...bound(file),
-            close: () => (file.closeSync(), closed()),
+            close: () => (file.closeSync(), closed.resolve()),
           };
         },
       }), async () => {
@@ -474,8 +477,8 @@ test(
         using holder = fate === "held"
           ? new TemporaryFileLock(path).acquireSync()
           : null;
-        opened();
-        await end;
+        opened.resolve();
+        await closed.promise;
         assert.equal(fs.existsSync(path), fate !== "free");
         if (fate === "replaced") fs.unlinkSync(path);
         if (holder) assert.equal(inode(path), inodeOf(holder));

@@ -6,7 +6,6 @@ import { dirname, join } from "node:path";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 import { hasCapability } from "./capabilities.ts";
-import type { LockProcess } from "./processes.ts";
 import { sortedNames } from "./temp_dir.ts";
 
 /** The time limit of {@linkcode waitForDescriptors}. */
@@ -62,18 +61,6 @@ function openFiles(below: string): number {
     }
   });
   return open.filter((file) => files.includes(file)).length;
-}
-
-/**
- * Waits until a process has a file open. Without `/proc` it waits for 200 ms,
- * because other systems do not report the open files of another process.
- */
-export async function waitUntilOpen(
-  path: string,
-  { process }: LockProcess,
-): Promise<void> {
-  if (!hasCapability("/proc")) return await delay(200);
-  while (openDescriptors(path, process.pid) === 0) await delay(5);
 }
 
 /** Returns the paths that the descriptors of a process name. */
