@@ -18,7 +18,7 @@ interface Event {
   held?: number;
 }
 
-/** What is published while it is not disposed. */
+/** Collects the published events until it is disposed. */
 function observed(): { events: Event[] } & Disposable {
   const events: Event[] = [];
   const listeners = ["wait", "acquire", "release"].map((name) => {
@@ -80,7 +80,8 @@ test("diagnostics report a wait once, and no failed attempt", async () => {
   assert.equal(await lock.tryAcquire(), null);
   assert.equal(new Lock(path).tryAcquireSync(), null);
   assert.deepEqual(all.events.map(({ name }) => name), ["wait", "wait"]);
-  // Behind the others of its instance first, then behind another instance.
+  // The first waits behind tasks of its own instance, then behind another
+  // instance.
   const waiting = lock.acquire({ timeout: 60_000 });
   const other = new Lock(path, { timeout: 60_000 }).acquire();
   const waits = () => all.events.filter(({ name }) => name === "wait").length;

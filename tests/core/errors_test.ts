@@ -10,7 +10,7 @@ import { systemError, withPatchedFiles } from "../support/platform.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 
-/** An error of each class, as this package throws it where it does so. */
+/** One error of each class, with the fields that the library sets. */
 async function errors(path: string): Promise<LockException[]> {
   const thrown = (code: string) =>
     withPatchedFiles(() => ({

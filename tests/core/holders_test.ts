@@ -28,7 +28,7 @@ import { disablePolling } from "../support/timers.ts";
 
 const SHARED = { flags: LOCK_SH | LOCK_NB };
 
-/** The holder in these tests is this process. */
+/** The process ID of the holder in these tests. */
 const { pid } = process;
 
 test("lockHolders() returns the processes that hold a lock", async () => {
@@ -89,7 +89,7 @@ test(
       const { signal } = controller;
       const lock = new Lock(path, { timeout: Infinity, signal });
       const waiting = assert.rejects(lock.acquire(), { name: "AbortError" });
-      // From here on it attempts only if it is woken.
+      // From now on the waiter attempts only if it is woken.
       while (!(pauses.lengths.at(-1)! > 30)) await delay(5);
       const before = attempts;
       for (let i = 0; i < 50; i++) await lockHolders(path);
@@ -162,7 +162,7 @@ test(
       assert.deepEqual(range(60, 5), [12, 20]);
       assert.deepEqual(range(61, 5), [20]);
     }
-    // As before Linux 5.14.
+    // Linux before 5.14 does not have the `ino:` line.
     files["/proc/self/fdinfo/7"] = "pos:\t0\nflags:\t02\nmnt_id:\t41\n";
     assert.deepEqual(meeting({ name: "flock" }), [10]);
     delete files["/proc/self/mountinfo"];
@@ -208,7 +208,7 @@ for (const form of ["acquire", "acquireSync"] as const) {
     using held = new Lock(path).acquireSync();
     const short = new Lock(path, { timeout: 20, onWait });
     await assert.rejects(async () => await short[form](), (error) => {
-      // It may last on a busy machine.
+      // On a busy machine the wait may last longer than 100 ms.
       if ((error as AlreadyLocked).waited < 100) assert.equal(told.length, 0);
       return true;
     });

@@ -14,7 +14,7 @@ import { test } from "../support/test.ts";
 const bytes = (text: string) => new TextEncoder().encode(text);
 const text = (data: Uint8Array) => new TextDecoder().decode(data);
 
-/** A locked file in a folder that both go away together. */
+/** Returns a locked file in a temporary directory; disposing removes both. */
 async function opened(mode: FileMode, content?: string) {
   const dir = tempDir();
   const path = join(dir.path, "data.txt");
@@ -31,7 +31,7 @@ async function opened(mode: FileMode, content?: string) {
   };
 }
 
-/** Calls a method in both its forms, the second with `Sync` in its name. */
+/** Calls the async form of a method and the form whose name ends in `Sync`. */
 type Call = (name: string, ...args: unknown[]) => Promise<unknown>;
 
 function forms(file: LockedFile): [string, Call][] {
@@ -39,7 +39,7 @@ function forms(file: LockedFile): [string, Call][] {
   const methods = file as unknown as Methods;
   return [
     ["", async (name, ...args) => await methods[name](...args)],
-    // deno-lint-ignore require-await -- so that it throws as the other does
+    // deno-lint-ignore require-await -- a throw must become a rejection
     ["Sync", async (name, ...args) => methods[`${name}Sync`](...args)],
   ];
 }
@@ -378,7 +378,8 @@ test("LockedFile names the mode that a rejected operation needs", async () => {
 test("LockedFile rejects every operation after it is closed", async () => {
   const it = await opened("a+", "x");
   await it.file.close();
-  // The next file gets the same number: nothing may reach it.
+  // The next file gets the same descriptor number, and no operation of the
+  // closed file may reach it.
   const other = join(it.path, "..", "other.txt");
   const fd = fs.openSync(other, "a+");
   const calls: [string, ...unknown[]][] = [

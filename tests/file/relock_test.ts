@@ -20,13 +20,15 @@ import { observeWaits } from "../support/waits.ts";
 
 type Locker = NonNullable<LockOptions["locker"]>;
 
-/** Those that exclude within a process, and what they need. */
+/**
+ * The lockers that exclude within a process, and the capabilities they need.
+ */
 const LOCKERS: [Locker, ...Capability[]][] = [
   ["flock"],
   ["ofd", "record locks"],
 ];
 
-/** Both forms of one call. */
+/** The async and the sync form of one call. */
 const FORMS: [
   string,
   (
@@ -35,14 +37,14 @@ const FORMS: [
   ) => Promise<boolean>,
 ][] = [
   ["relock()", (file, ...how) => file.relock(...how)],
-  // deno-lint-ignore require-await -- so that it throws as the other does
+  // deno-lint-ignore require-await -- a throw must become a rejection
   ["relockSync()", async (file, ...how) => file.relockSync(...how)],
 ];
 
-/** Whether nobody comes in where nobody is in the way of an upgrade. */
+/** Whether an upgrade without other holders is atomic. */
 const UPGRADES = hasCapability("atomic upgrades");
 
-/** A new file, and locks of one locker on it. */
+/** Creates a file, and locks with one locker on it. */
 function lockFile(locker: Locker) {
   const dir = tempDir();
   const path = join(dir.path, "a.lock");
@@ -54,7 +56,7 @@ function lockFile(locker: Locker) {
     reader: (more?: LockOptions) => lock(LOCK_SH, more).acquireSync(),
     writer: (more?: LockOptions) => lock(LOCK_EX, more).acquireSync(),
     lock,
-    /** Whether a lock of that kind is to be had. */
+    /** Returns whether a lock with these flags can be acquired. */
     admits(flags: number): boolean {
       using file = lock(flags).tryAcquireSync();
       return file !== null;
@@ -210,7 +212,7 @@ for (const [locker, ...needs] of LOCKERS) {
       const upgrade = file.relock(LOCK_EX);
       await waits.begun();
       other.closeSync();
-      // flock(2) gives the shared lock up before it waits.
+      // flock(2) releases the shared lock before it waits.
       assert.equal(await upgrade, locker !== "flock");
       assert.equal(it.admits(LOCK_SH), false);
     },
@@ -365,7 +367,7 @@ for (const [form, relock] of FORMS) {
     using it = lockFile("flock");
     let lost = false;
     const fails = (file: PlatformFile): Partial<PlatformFile> => ({
-      // Another writer comes between, and stays.
+      // Another writer acquires the lock and keeps it.
       tryLock: (exclusive) => !lost && !exclusive && file.tryLock(exclusive),
       unlock: () => (lost = true, file.unlock()),
     });
@@ -561,7 +563,7 @@ test(
   async () => {
     using it = lockFile("flock");
     let attempts = 0;
-    // As where a failed attempt keeps the shared lock.
+    // The first attempt fails but keeps the shared lock, as on macOS.
     const keeps = (file: PlatformFile): Partial<PlatformFile> => ({
       tryLock: (exclusive) =>
         exclusive && attempts++ === 0 ? false : file.tryLock(exclusive),
@@ -666,7 +668,7 @@ test("relockSync() throws when its onWait closes the file", async () => {
     timeout: 10_000,
     onWait() {
       file.closeSync();
-      // What comes next may well get the number of what was closed.
+      // The next file may get the descriptor number of the closed file.
       next = fs.openSync(victim, "w");
     },
   };

@@ -24,13 +24,15 @@ import { LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 
-/** Makes semaphores that share slots in a folder. */
+/**
+ * Returns a function that creates semaphores with shared slots in a directory.
+ */
 function inFolder({ path: directory }: { path: string }) {
   return (maximum: number, options: BoundedSemaphoreOptions = {}) =>
     new BoundedSemaphore(maximum, { name: "s", directory, ...options });
 }
 
-/** Both forms of one acquisition, for promises that hold for both. */
+/** The async and the sync form, for tests of both. */
 const FORMS: [
   form: string,
   acquire: (
@@ -147,7 +149,8 @@ const BAD: [maximum: unknown, options: unknown, error: string, says: RegExp][] =
     [2, { failWhenLocked: 1 }, "TypeError", /failWhenLocked/],
     [2, { creationMode: -1 }, "RangeError", /creationMode/],
     [2, { throwOnReleaseError: 1 }, "TypeError", /throwOnReleaseError/],
-    // Fields that Python does not know, or knows and nobody needs.
+    // Format specifications that Python rejects, or accepts and this library
+    // does not support.
     ...[
       "{name}.lock",
       "{{number}}",
@@ -211,7 +214,7 @@ for (const [form, acquire] of FORMS) {
     await assert.rejects(async () => await acquire(semaphore), AlreadyLocked);
     assert.equal(await semaphore.tryAcquire(), null);
     assert.equal(semaphore.tryAcquireSync(), null);
-    // Each of them is a lock that anybody can ask for.
+    // Each slot is a file that any program can lock.
     for (const path of semaphore.paths) {
       assert.equal(new Lock(path).tryAcquireSync(), null);
     }
@@ -354,7 +357,7 @@ test("BoundedSemaphore.acquireSync() does not wait for slots that the same objec
   first.closeSync();
   semaphore.acquireSync();
   await semaphore[Symbol.asyncDispose]();
-  // Whoever could not release is not counted any more.
+  // A slot that could not be released is not counted as held any more.
   await semaphore.acquire();
   semaphore.acquireSync();
   semaphore[Symbol.dispose]();
@@ -391,7 +394,7 @@ test("BoundedSemaphore.release() releases different slots while closing is slow"
     for (let i = 0; i < 3; i++) await semaphore.acquire();
     const slow = [semaphore.release(), semaphore.release()];
     semaphore.releaseSync();
-    // Unlocked, and about to be closed.
+    // All slots are unlocked. Two of them are still being closed.
     assert.equal(semaphore.locked, true);
     await Promise.all(slow);
     assert.equal(semaphore.locked, false);
@@ -510,7 +513,8 @@ test("diagnostics report a semaphore's waits and its slots", async () => {
   });
   const held = [await semaphore.acquire(), await semaphore.acquire()];
   assert.equal(await semaphore.tryAcquire(), null);
-  // One waits for the slots, the other behind it and never for a slot.
+  // The first waits for the slots. The second waits behind it and never for a
+  // slot.
   const waiting = [semaphore.acquire(), semaphore.acquire()];
   const waits = () => events.filter((event) => event.startsWith("wait"));
   while (waits().length < 2) await delay(1);

@@ -33,7 +33,7 @@ const FORMS = ["acquire", "acquireSync"] as const;
 /** Longer than any test. JSON does not have `Infinity`. */
 const LONG_MS = 600_000;
 
-/** A folder, and semaphores of one name that have their slots there. */
+/** Creates a directory, and semaphores of one name with slots there. */
 function slots() {
   const dir = tempDir();
   const { path: directory } = dir;
@@ -241,7 +241,7 @@ test(
     await polling.untilAsleep(2);
     for (const holder of held) holder.release();
     for (const slot of await Promise.all(tasks)) await slot.close();
-    // And two processes.
+    // Two processes are woken, too.
     for (const holder of runtimes) {
       await using worker = LockProcess.start(holder);
       await using waiter = LockProcess.start(runtimes[0]);
@@ -271,7 +271,7 @@ test(
     const waiting = Array.from({ length: 30 }, async (_, i) => {
       const slot = await semaphore.acquire();
       order.push(i);
-      // Whoever comes while others wait does not overtake them.
+      // A later waiter does not overtake earlier ones.
       if (i < 3) waiting.push(semaphore.run(() => void order.push(100 + i)));
       await setImmediate();
       await slot.close();
@@ -300,7 +300,7 @@ test(
     let attempts = 0;
     const hooks = (file: PlatformFile) => ({
       tryLock(exclusive: boolean) {
-        // The thread is blocked from now on; so nobody but the kernel can tell.
+        // The thread is blocked from now on, so only the kernel can wake it.
         if (++attempts === 6) held[0].release();
         return file.tryLock(exclusive);
       },
@@ -391,7 +391,7 @@ test(
         assert.ok(error === i || error instanceof AlreadyLocked, `${error}`);
       } finally {
         clearTimeout(timer);
-        // What an abort has called is forgotten by itself.
+        // An abort removes its own listener.
         if (!signal.aborted) listeners += heard.left();
       }
     };
@@ -445,7 +445,7 @@ test("an attempt that does not wait has at most one file open", async () => {
   await holder[Symbol.asyncDispose]();
 });
 
-/** Every way to acquire, and what it gives while all slots are taken. */
+/** The methods that acquire a slot. */
 const WAYS: [string, (s: BoundedSemaphore) => unknown][] = [
   ["acquire()", (semaphore) => semaphore.acquire()],
   ["acquireSync()", (semaphore) => semaphore.acquireSync()],
@@ -453,7 +453,7 @@ const WAYS: [string, (s: BoundedSemaphore) => unknown][] = [
   ["tryAcquireSync()", (semaphore) => semaphore.tryAcquireSync()],
 ];
 
-/** Does something before the first file of all is locked. */
+/** Returns hooks that call a function before the first attempt to lock. */
 const before = (happens: () => void) => {
   let happened = false;
   return (file: PlatformFile) => ({
@@ -566,7 +566,8 @@ for (const form of FORMS) {
       isStillAt() {
         throw error;
       },
-      // Somebody has a copy of the descriptor: closing alone unlocks nothing.
+      // A copy of the descriptor stays open, so that closing alone does not
+      // unlock.
       closeSync() {},
       close() {},
     }), async () => await dir.semaphore(1)[form]());
@@ -651,13 +652,13 @@ test(
           ["sh", "-c", LIMIT, "sh", ...command, script],
         );
         const { pid } = worker.process;
-        // Whatever the runtime opens for its first work is open by now.
+        // This call opens the descriptors that the runtime itself needs.
         assert.equal(
           await worker.call("tryAcquireSlot", 20, dir.options),
           null,
         );
-        // Deno reads source maps for its first error from a module, and panics
-        // if it cannot.
+        // Deno reads source maps for the first error of a module, and panics if
+        // it cannot.
         const nowhere = { ...dir.options, directory: `${dir.directory}/none` };
         const fails = worker.call("acquireSlotSync", 20, nowhere);
         await assert.rejects(fails, { code: "ENOENT" });
@@ -665,7 +666,7 @@ test(
         const failing = worker.call(form, 20, dir.options);
         await assert.rejects(failing, { code: "EMFILE" });
         assert.equal(openDescriptors(dir.directory, pid), 0);
-        // Enough for one slot after the other.
+        // The descriptors suffice for one slot at a time.
         assert.equal(
           await worker.call("tryAcquireSlot", 20, dir.options),
           null,
@@ -839,7 +840,7 @@ test(
       const waiting = semaphore.acquire();
       await polling.untilAsleep();
       assert.equal(await semaphore.tryAcquire(), null);
-      // Nobody is told.
+      // The release notifies no waiter.
       held.release();
       const slot = await semaphore.tryAcquire();
       assert.ok(slot);

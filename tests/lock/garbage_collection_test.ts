@@ -14,7 +14,10 @@ import { LockProcess } from "../support/processes.ts";
 import { sortedNames, tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 
-/** Starts `tests/fixtures/garbage_collection` where it may collect when it likes. */
+/**
+ * Starts `tests/fixtures/garbage_collection` with access to the garbage
+ * collector.
+ */
 function collecting(runtime: TestRuntime, ...args: string[]): LockProcess {
   const script = fixtureCommand(runtime, "garbage_collection");
   const at = script.length - 1;
@@ -26,7 +29,10 @@ function collecting(runtime: TestRuntime, ...args: string[]): LockProcess {
   return new LockProcess([...script.slice(0, at), flag, script[at], ...args]);
 }
 
-/** Whether a process has so many files open, if anybody tells. */
+/**
+ * Returns whether a process has that many files open. Returns `true` without
+ * `/proc`.
+ */
 const hasOpen = (below: string, { process }: LockProcess, files: number) =>
   !hasCapability("/proc") || openDescriptors(below, process.pid) === files;
 

@@ -30,7 +30,7 @@ import { observeWaits } from "../support/waits.ts";
 
 const LONG = { timeout: 60_000 };
 
-/** A folder, paths in it, and what is locked there. */
+/** Creates a directory with paths, and shows which of the files are locked. */
 function files(...names: string[]) {
   const dir = tempDir();
   const path = (name: string) => join(dir.path, name);
@@ -53,7 +53,7 @@ function files(...names: string[]) {
   };
 }
 
-/** Runs a body; returns the paths that were opened meanwhile, in their order. */
+/** Runs a body and returns the paths that it opens, in order. */
 async function opened(body: () => unknown): Promise<string[]> {
   const paths: string[] = [];
   await withPatchedPlatform((real) => ({
@@ -141,7 +141,7 @@ test(
   "symbolic links",
 );
 
-// Without FFI Deno opens no link that leads nowhere.
+// Deno without FFI does not open a dangling symbolic link.
 test(
   "lockAll() orders files that symbolic links are about to create",
   async () => {
@@ -344,7 +344,7 @@ test("lockAll() with mode x creates all files, or none if one exists", async () 
   assert.equal(dir.list(), "a b c");
   assert.equal(dir.free(), "b");
   await all.close();
-  // One that was there may be gone by the time it is opened.
+  // A file that existed may be unlinked before it is opened.
   fs.unlinkSync(a);
   fs.unlinkSync(c);
   let gone = false;
@@ -434,7 +434,7 @@ for (const close of ["close", "closeSync"] as const) {
           return true;
         },
       );
-      // What keeps the files from being locked counts more.
+      // An error of the acquisition takes precedence.
       const held = lockOutsideLibrary(c);
       const failing = lockAll([a, b, c], {
         throwOnReleaseError: true,
@@ -470,7 +470,7 @@ test(
     using dir = files("a", "b", "c");
     const [a, b, c] = dir.paths;
     dir.write("0");
-    // By these names the order would be another.
+    // Sorted by these names, the order would be different.
     fs.symlinkSync(dir.directory, dir.path("1"));
     fs.symlinkSync("a", dir.path("z"));
     const [elsewhere, z] = [join(dir.path("1"), "c"), dir.path("z")];

@@ -18,7 +18,7 @@ import { observeWaits } from "../support/waits.ts";
 
 const SHARED = LOCK_SH | LOCK_NB;
 
-/** Both forms of one acquisition, for promises that hold for both. */
+/** The async and the sync form, for tests of both. */
 const FORMS: [string, (lock: Lock) => LockedFile | Promise<LockedFile>][] = [
   ["acquire()", (lock) => lock.acquire()],
   ["acquireSync()", (lock) => lock.acquireSync()],
@@ -68,7 +68,7 @@ for (const [form, acquire] of FORMS) {
   test(`Lock.${form} waits for a release`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    // The releaser must not need the thread that acquireSync() blocks.
+    // The release must not depend on the thread that acquireSync() blocks.
     const holder = new Lock(path, { mode: "a+" });
     await holder.acquire();
     let attempts = 0;
@@ -342,7 +342,7 @@ test("Lock.acquire() aborted at the moment its file opens either returns or clos
   await withPatchedPlatform((real) => ({
     open(...how) {
       const opening = Promise.resolve(real.open(...how));
-      // Runs right after whatever Lock itself does with the file.
+      // Runs right after Lock's own callback for the opened file.
       queueMicrotask(() => opening.then(() => controller.abort("now")));
       return opening;
     },
@@ -495,7 +495,7 @@ test(
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    // What a path is known to be after a first acquisition, and not before.
+    // The library learns the file system of a path with the first acquisition.
     let asked = 0;
     const blocking: string[] = [];
     await withPatchedPlatform((real) => ({

@@ -25,13 +25,13 @@ const FORMS = ["acquire", "acquireSync"] as const;
 
 const LINUX = "record locks independent of flock(2)";
 
-/** What there has to be for these lockers to meet. */
+/** Returns the capabilities that a test of these lockers needs. */
 const needed = (...lockers: Locker[]): Capability[] =>
   lockers.every((locker) => locker === "flock")
     ? ["file descriptors"]
     : [LINUX];
 
-/** Options for an attempt to lock with a locker. */
+/** Returns the options of an attempt to lock with a locker. */
 const by = (locker: Locker, more: LockOptions = {}): LockOptions => ({
   locker,
   mode: "a+",
@@ -39,11 +39,11 @@ const by = (locker: Locker, more: LockOptions = {}): LockOptions => ({
   ...more,
 });
 
-/** flock(2) and record locks do not see each other. */
+/** Returns whether two lockers conflict: flock(2) and record locks do not. */
 const sees = (one: Locker, other: Locker) =>
   (one === "flock") === (other === "flock");
 
-/** Whether a lock is to be had at once. */
+/** Returns whether a lock can be acquired at once. */
 function free(path: string, options: LockOptions): boolean {
   using file = new Lock(path, options).tryAcquireSync();
   return file !== null;
@@ -68,7 +68,7 @@ async function freeInThread(
   return answer;
 }
 
-/** Whether a lock is to be had in another process, of this runtime's kind. */
+/** Returns whether another process on this runtime can acquire a lock. */
 async function freeElsewhere(
   path: string,
   options: LockOptions,
@@ -80,7 +80,7 @@ async function freeElsewhere(
 for (const ours of LOCKERS) {
   for (const theirs of LOCKERS) {
     const outcome = sees(ours, theirs) ? "excludes" : "does not see";
-    // A process has its own record locks already.
+    // POSIX record locks do not conflict within a process.
     const within = ours === "lockf" && theirs === "lockf"
       ? "does not exclude"
       : outcome;
@@ -272,7 +272,7 @@ for (const locker of RECORDS) {
         await other.call("acquire", path);
         await elsewhere.call("acquire", path, by(locker, range(7)));
         await holder.call("acquire", path, by(locker, range(1)));
-        // Only those that lasted look for holders in every process.
+        // Only waits of at least 100 ms search every process for holders.
         const told: number[] = [];
         const onWait = ({ holders }: LastingWait) =>
           void told.push(...holders.map(({ pid }) => pid));
@@ -433,7 +433,8 @@ test(
     await worker.call("acquire", path, by("lockf"));
     const fd = fs.openSync(path, "a");
     unlock(fd);
-    // The answer held the number of a process, which must not go into a lock.
+    // F_OFD_GETLK has returned a process ID, which the next call must not pass
+    // on.
     assert.equal(free(`${path}2`, by("ofd")), true);
     fs.closeSync(fd);
   },

@@ -27,7 +27,7 @@ import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { observeWaits, waitUntilBlocked } from "../support/waits.ts";
 
-/** Two descriptors of one new file. */
+/** Creates a file and opens two descriptors of it. */
 function twoDescriptors() {
   const dir = tempDir();
   const path = join(dir.path, "a.lock");
@@ -42,10 +42,10 @@ function twoDescriptors() {
   };
 }
 
-/** Both forms of one call. */
+/** The async and the sync form of one call. */
 const FORMS: [string, (...args: Parameters<typeof lock>) => Promise<void>][] = [
   ["lock()", lock],
-  // deno-lint-ignore require-await -- so that it throws as the other does
+  // deno-lint-ignore require-await -- a throw must become a rejection
   ["lockSync()", async (file, flags) => lockSync(file, flags)],
 ];
 
@@ -283,7 +283,7 @@ test(
       fromFd(fd) {
         const real = descriptor(fd);
         return Object.assign(Object.create(real) as typeof real, {
-          // Where flock(2) leaves a shared lock that cannot become exclusive.
+          // On macOS, flock(2) keeps a shared lock whose upgrade fails.
           tryLock(exclusive: boolean) {
             const locked = real.tryLock(exclusive);
             if (!locked && exclusive && shared.has(fd)) real.tryLock(false);
@@ -390,7 +390,7 @@ test(
     const pid = worker.process.pid!;
     while (!descriptorTargets(pid).includes(it.path)) await delay(5);
     for (let i = 0; i < 20; i++) {
-      // Deno's ChildProcess.kill() also ends the child's standard input.
+      // Deno's ChildProcess.kill() also closes the child's standard input.
       process.kill(pid, "SIGUSR2");
       await delay(5);
     }

@@ -10,7 +10,9 @@ import { openDescriptors } from "../support/descriptors.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 
-/** Acquires in both forms, both of which must do the same. */
+/**
+ * Acquires in the async and the sync form, and checks that both behave alike.
+ */
 async function bothForms(
   path: string,
   options: LockOptions | undefined,
@@ -128,7 +130,10 @@ test(
   "root",
 );
 
-/** The effective user is what the system asks for permissions. */
+/**
+ * Runs a body as the effective user `nobody`, whose permissions the kernel
+ * checks.
+ */
 async function asSomebodyElse(dir: string, body: () => Promise<void>) {
   fs.chmodSync(dir, 0o755);
   process.seteuid!(65534);
@@ -185,7 +190,7 @@ test("Lock locks a device", async () => {
 
 test("Lock's modes create, keep and truncate as fopen(3) does, under the lock", async () => {
   const table = {
-    // mode: [makes a missing file, content of an existing one afterwards]
+    // mode: [creates a missing file, content of an existing file afterwards]
     r: [false, "old"],
     "r+": [false, "old"],
     w: [true, ""],

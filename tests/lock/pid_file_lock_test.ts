@@ -26,7 +26,7 @@ import { sortedNames, tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { observeWaits } from "../support/waits.ts";
 
-/** Both forms of one acquisition, for promises that hold for both. */
+/** The async and the sync form, for tests of both. */
 const FORMS: [
   string,
   (lock: PidFileLock) => LockedFile | Promise<LockedFile>,
@@ -35,14 +35,14 @@ const FORMS: [
   ["acquireSync()", (lock) => lock.acquireSync()],
 ];
 
-/** Both forms of reading, which must agree. */
+/** Reads the PID in both forms and checks that they agree. */
 async function readPid(lock: PidFileLock): Promise<number | null> {
   const pid = await lock.readPid();
   assert.equal(lock.readPidSync(), pid);
   return pid;
 }
 
-/** Nothing is left, neither a file in the folder nor a descriptor. */
+/** Asserts that no file in the directory and no descriptor is left. */
 function assertNothingLeft(dir: string, ...but: string[]) {
   assert.deepEqual(sortedNames(dir), but);
   assert.equal(openDescriptors(dir), 0);
@@ -145,7 +145,8 @@ for (const [form, acquire] of FORMS) {
       const path = join(dir.path, "a.pid");
       const lock = new PidFileLock(path);
       fs.mkdirSync(path);
-      // Windows denies it, after a while in which somebody may let go of it.
+      // Windows denies the access after a time in which the other process could
+      // close the file.
       const code = process.platform === "win32" ? "EPERM" : "EISDIR";
       await assert.rejects(async () => await acquire(lock), { code });
       assert.equal(lock.locked, false);
@@ -351,7 +352,7 @@ test(
       fs.writeFileSync(path, content);
       assert.equal(await readPid(lock), pid, String(content).slice(0, 20));
     }
-    // What has no end, or would take all memory.
+    // A file that is larger than the memory.
     fs.truncateSync(path, 2 ** 40);
     assert.equal(await readPid(lock), null);
     fs.rmSync(path);
@@ -437,7 +438,7 @@ test(
     const lock = new PidFileLock(path);
     await lock.acquire();
     fs.rmSync(`${path}.lock`);
-    // This process again, so the PID does not tell them apart.
+    // Both holders are this process, so the PID does not distinguish them.
     const other = new PidFileLock(path);
     await other.acquire();
     await lock.release();

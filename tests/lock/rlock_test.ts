@@ -15,13 +15,16 @@ import { observeWaits } from "../support/waits.ts";
 
 const SHARED = LOCK_SH | LOCK_NB;
 
-/** Blocks the thread so long that the next `acquire` lets others go first. */
+/**
+ * Blocks the thread for so long that the next `acquire` yields to the event
+ * loop.
+ */
 function standStill() {
   const end = performance.now() + 20;
   while (performance.now() < end);
 }
 
-/** Whether nobody holds the lock, asked for without a promise. */
+/** Returns whether the lock is free, without a promise. */
 function isFree(path: string): boolean {
   using file = new Lock(path).tryAcquireSync();
   return file !== null;

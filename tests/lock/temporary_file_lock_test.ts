@@ -24,7 +24,7 @@ import { observeWaits } from "../support/waits.ts";
 const SHARED = { flags: LOCK_SH | LOCK_NB };
 const NOBODY = 65534;
 
-/** Both forms of one acquisition, for promises that hold for both. */
+/** The async and the sync form, for tests of both. */
 const FORMS: [
   string,
   (lock: TemporaryFileLock) => LockedFile | Promise<LockedFile>,
@@ -43,14 +43,14 @@ function inodeOf(file: LockedFile): string {
   return `${dev}:${ino}`;
 }
 
-/** Nothing is left of a lock, neither its file nor a descriptor. */
+/** Asserts that neither the file of a lock nor a descriptor is left. */
 function assertNothingLeft(path: string) {
   assert.equal(fs.existsSync(path), false, "the file is left");
   assert.equal(openDescriptors(path), 0, "a descriptor is left");
   assert.equal(exitListeners(), 0);
 }
 
-/** Test runners listen, too. */
+/** Test runners add listeners, too. */
 function exitListeners(): number {
   return process.listeners("exit").filter(({ name }) => name === "releaseAll")
     .length;
@@ -113,7 +113,7 @@ for (const [form, acquire] of FORMS) {
     const path = join(dir.path, "a.lock");
     const holder = new TemporaryFileLock(path);
     await holder.acquire();
-    // Only the first file that is opened meets the one that is unlinked.
+    // Only the first file that opens is the one that the holder unlinks.
     let attempts = 0;
     const change = (real: PlatformFile): Partial<PlatformFile> => ({
       tryLock(exclusive) {
@@ -173,7 +173,7 @@ for (const [form, acquire] of FORMS) {
           holder.releaseSync();
           third.acquireSync();
         }
-        // Two attempts later, on the file of the third.
+        // Two attempts later, on the file of the third process.
         if (attempts === 6) third.releaseSync();
         return real.tryLock(exclusive);
       },
@@ -235,7 +235,8 @@ for (const [form, acquire] of FORMS) {
     const path = join(dir.path, "a.lock");
     const victim = join(dir.path, "victim");
     fs.writeFileSync(victim, "intact");
-    // What a runtime does that cannot refuse links while it opens.
+    // The first open follows the link, as in a runtime that cannot reject
+    // links.
     let opened = 0;
     const followOnce = (how: Parameters<typeof realOpen>) => {
       const [, mode, ...rest] = how;
@@ -332,7 +333,7 @@ for (const [form, acquire] of FORMS) {
       process.chdir(elsewhere.path);
       file.closeSync();
       assertNothingLeft(join(dir.path, "a.lock"));
-      // Where it is now counts.
+      // acquire() uses the current working directory.
       using _ = await acquire(lock);
       assert.ok(fs.existsSync(join(elsewhere.path, "a.lock")));
     } finally {
@@ -489,7 +490,7 @@ test(
   "replacing open files",
 );
 
-/** The methods of a file that have to be called on it. */
+/** Binds the methods of a file to the file. */
 function bound(file: PlatformFile): PlatformFile {
   return new Proxy(file, {
     ownKeys: () => ["tryLock", "unlock", "isStillAt", "unlink", "closeSync"],
@@ -541,7 +542,7 @@ test("a shared TemporaryFileLock is removed when two readers release together, a
   const path = join(dir.path, "a.lock");
   let meanwhile = () => {};
   const stays = (file: PlatformFile): Partial<PlatformFile> => ({
-    // Where flock(2) leaves a shared lock that cannot become exclusive.
+    // On macOS, flock(2) keeps a shared lock whose upgrade fails.
     tryLock(exclusive) {
       if (file.tryLock(exclusive)) return true;
       if (exclusive) file.tryLock(false);
@@ -620,7 +621,8 @@ test("TemporaryFileLock retries if other processes lock the file first", async (
     files++;
     let first = true;
     return {
-      // Each was locked when it was opened, and unlinked when it was free.
+      // Each file was locked when it was opened and unlinked when it became
+      // free.
       tryLock(exclusive) {
         attempts++;
         if (files > 20_000 || !first) return real.tryLock(exclusive);
@@ -770,7 +772,7 @@ test(
         fs.chmodSync(join(dir.path, "sub"), 0o755);
         fs.rmSync(path, { force: true });
         const options = { throwOnReleaseError };
-        // One of its own for each, since an object keeps its options.
+        // Each form gets its own object, because an object keeps its options.
         const name = throwOnReleaseError ? `${dir.path}/sub/./a.lock` : path;
         await worker.call("hold", "TemporaryFileLock", name, options);
         fs.chmodSync(join(dir.path, "sub"), 0o555);
@@ -854,7 +856,7 @@ test(
         const path = join(dir.path, "a.lock");
         fs.writeFileSync(path, "");
         const trace = join(dir.path, "trace");
-        // The kernel's answer to the first attempt, if that has O_CREAT.
+        // The kernel's result of the first attempt, if that has O_CREAT.
         const strace = ["strace", "-f", "-o", trace, "-P", path];
         const inject = ["-e", "inject=open,openat:error=EACCES:when=1"];
         const creates = runtime.name !== "deno without FFI";
@@ -905,7 +907,7 @@ test(
   "permission bits",
 );
 
-/** How a process ends, and its status. */
+/** How a process ends, and its exit code. */
 const ENDS: [how: string, code: number][] = [
   ["end", 0],
   ["exit", 7],
@@ -965,7 +967,7 @@ test("a TemporaryFileLock is released by an uncaught error, if the runtime emits
     );
     assert.equal(stdout, "held\n");
     assert.equal(code, 1);
-    // Deno ends without an exit event: the file stays, and is free.
+    // Deno ends without an exit event: the file stays, but is not locked.
     const untold = runtime.name.startsWith("deno");
     assert.equal(fs.existsSync(path), untold, runtime.name);
     await new TemporaryFileLock(path).run(() => {});

@@ -227,7 +227,7 @@ test("new Lock() accepts a file: URL", async () => {
   await lock.run(() => assert.ok(fs.existsSync(path)));
 });
 
-/** For JSON, which has no such numbers. */
+/** Replaces the numbers that JSON cannot represent. */
 function shown(_key: string, value: unknown): unknown {
   return value === Infinity || typeof value === "bigint"
     ? String(value)

@@ -44,7 +44,10 @@ function worker(start: () => LockProcess, kill = false): () => Holder {
   };
 }
 
-/** flock(1) while `cat` reads, and both end when there is nothing to read. */
+/**
+ * Returns a holder that runs flock(1) until the standard input of its `cat`
+ * ends.
+ */
 function flock(): Holder {
   let child: ReturnType<typeof spawn> | undefined;
   const release = async () => {
@@ -146,7 +149,8 @@ test(
       const gaps = await Promise.all(
         workers.map((worker) => worker.call("takeTurns", path, HAND_OVERS)),
       ) as number[][];
-      // Python does not tell; a busy machine may stand still once or twice.
+      // The Python process does not measure. A busy machine may stall once or
+      // twice.
       const ours = gaps.slice(0, -1).flat();
       assert.ok(ours.length < 3, `the lock lay free for ${ours} ms`);
     } finally {
@@ -157,7 +161,7 @@ test(
   "Deno, Bun and Node",
 );
 
-/** Passes time without letting go of the thread. */
+/** Blocks the thread for a time. */
 function spin(milliseconds: number): void {
   const end = performance.now() + milliseconds;
   while (performance.now() < end);
@@ -176,7 +180,7 @@ test(
       const waiting = worker.call("acquireSync", path, { flags: LOCK_EX });
       await waitUntilBlocked(worker);
       assert.equal(await new Lock(path, { timeout: 0 }).tryAcquire(), null);
-      // The file stays open, and no attempt follows.
+      // The file stays open, and the waiter makes no further attempt.
       platform().fromFd(fd).unlock();
       await waiting;
       assert.equal(await new Lock(path, { timeout: 0 }).tryAcquire(), null);

@@ -121,9 +121,9 @@ for (const form of FORMS) {
       const hooks = (file: PlatformFile) => ({
         tryLock(exclusive: boolean) {
           const locked = file.tryLock(exclusive);
-          // When pauses are long already: told, but not released yet.
+          // The delays are long by now: an event without a release.
           if (++attempts === 13) fs.closeSync(fs.openSync(path, "r"));
-          // Released, and nobody is told.
+          // A release without an event.
           if (attempts === 14) platform().fromFd(fd).unlock();
           return locked;
         },
@@ -132,8 +132,8 @@ for (const form of FORMS) {
         using pauses = disablePolling(Infinity);
         const lock = new Lock(path, { timeout: LONG_MS, checkInterval: 200 });
         await (await lock[form]()).close();
-        // A timer is set for what is left of the pause of 88 to 176 ms. Those
-        // that are early are set again.
+        // The waiter sets a timer for the rest of the delay of 88 to 176 ms. It
+        // sets another timer if that one fires early.
         const { lengths } = pauses;
         const long = lengths.findLastIndex((length) => length > 1);
         assert.ok(lengths[long] >= 80, `${lengths}`);
@@ -146,7 +146,7 @@ for (const form of FORMS) {
   );
 }
 
-/** Hooks that do something after an attempt of that number. */
+/** Returns hooks that call a function after the attempt with that number. */
 const after = (done: Record<number, () => void>) => {
   let attempts = 0;
   return (file: PlatformFile) => ({
@@ -222,7 +222,7 @@ test(
       const most = Number(
         spawnSync("cat", [limit], { encoding: "utf8" }).stdout,
       );
-      // Two of a kind in a row would be kept as one.
+      // The kernel merges equal consecutive events into one.
       for (let i = 0; i <= most; i++) {
         fs.closeSync(fs.openSync(`${path}2`, i % 2 ? "r" : "a"));
       }
@@ -245,7 +245,7 @@ test(
         const { sleeps } = polling;
         const waiting = new Lock(path, { flags }).acquire();
         await polling.untilAsleep(sleeps + 1);
-        // Readers are let in when a writer becomes one of them.
+        // A downgrade of the writer wakes readers.
         if (flags === LOCK_SH) lockSync(fd, LOCK_SH);
         else unlock(fd);
         await (await waiting).close();
@@ -269,7 +269,7 @@ test("unlock() does not reopen a device to wake waiters", () => {
     return rings;
   };
   assert.equal(ringsOf(regular, "a"), 1);
-  // Any process of the machine may close the device just then.
+  // Another process may close the device at the same moment.
   const device = Array.from({ length: 20 }, () => ringsOf("/dev/null", "r"));
   assert.ok(device.includes(0), `${device}`);
 }, "inotify(7)");
@@ -305,7 +305,7 @@ test(
     while (countWatches() === 0) await delay(1);
     controller.abort();
     await Promise.all(ends);
-    // The event loop turns once.
+    // The watch is removed in the next turn of the event loop.
     await setImmediate();
     assert.equal(countWatches(), 0);
     assert.throws(() => new Lock(path, { timeout: 10 }).acquireSync());

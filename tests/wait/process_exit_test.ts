@@ -6,7 +6,10 @@ import { runScript } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 
-/** Runs `fixtures/wait_for_lock` on a runtime, perhaps by way of a command. */
+/**
+ * Runs `fixtures/wait_for_lock` on a runtime, through another command if one is
+ * given.
+ */
 async function run(
   runtime: TestRuntime,
   what: string,
@@ -24,7 +27,10 @@ async function run(
   ], { env: { ...process.env, ...env } });
 }
 
-/** On every runtime, what must be done and leave the process nothing to do. */
+/**
+ * Checks on every runtime that a mode of the fixture succeeds and the process
+ * then exits.
+ */
 async function finishes(
   what: string,
   options: { env?: NodeJS.ProcessEnv; through?: string[] } = {},

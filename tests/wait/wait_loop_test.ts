@@ -14,7 +14,10 @@ import { activeTimers, countBalance } from "../support/timers.ts";
 const deadline = (options: Partial<WaitSettings> = {}) =>
   new Deadline({ ...WAIT_FOREVER, timeout: 5000, ...options });
 
-/** A file that nobody tells of, and what attempts to lock it come to. */
+/**
+ * Returns a file without notifications whose attempts to lock return the given
+ * results.
+ */
 const file = (tryLock: () => boolean): Lockable => ({
   ...noopOs,
   tryLock,
@@ -59,7 +62,7 @@ test("Deadline.sleepUntilWoken() sets one timer", async () => {
   } finally {
     globalThis.setTimeout = setTimeout;
   }
-  // Now and then a timer is early.
+  // A timer that fires early is set again.
   assert.ok(timers < 30, `${timers} timers`);
 });
 
@@ -141,7 +144,7 @@ test("onWait can abort the wait, which leaves no timer", async () => {
   assert.equal(timers.size, 0);
 });
 
-/** A file that the system blocks the thread for, and what was asked of it. */
+/** Returns a file that the kernel can block on, and the list of its calls. */
 function blocking(code?: string) {
   const asked: string[] = [];
   const it: Lockable = {

@@ -27,7 +27,7 @@ import { observeWaits } from "../support/waits.ts";
 
 const SHARED = { flags: LOCK_SH | LOCK_NB };
 
-/** Waiters for one file, each through a `Lock` of its own, in their order. */
+/** Waiters for one file, each with its own `Lock` object, and their order. */
 function crowd(path: string) {
   const order: string[] = [];
   const inside = new Map<string, LockedFile>();
@@ -52,11 +52,11 @@ test(
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    // The same file by other names.
+    // Other names of the same file.
     fs.writeFileSync(path, "");
     fs.linkSync(path, `${path}2`);
     fs.symlinkSync(path, `${path}3`);
-    // Paths that are known are opened at once.
+    // The library opens known paths without the thread pool.
     const paths = [path, `${path}2`, `${path}3`];
     for (const path of paths) await new Lock(path).run(() => {});
     const holder = await new Lock(path).acquire();
@@ -66,7 +66,7 @@ test(
       const lock = new Lock(paths[i % 3], { timeout: 60_000 });
       await lock.run(async () => {
         order.push(i);
-        // Whoever comes while others wait does not overtake them.
+        // A later waiter does not overtake earlier ones.
         if (i < 5) waiting.push(lock.run(() => void order.push(100 + i)));
         if (i % 4 === 0) await delay(1);
       });
@@ -127,7 +127,7 @@ test("aborts and timeouts keep the order of the other waiters", async () => {
   gone.push(assert.rejects(enter("last", { signal: last.signal })));
   middle.abort();
   last.abort();
-  // The head gives up as the last of the four.
+  // The head gives up last.
   await Promise.all(gone.slice(1));
   head.abort();
   await Promise.all(gone);
@@ -197,7 +197,7 @@ test("only the head of the queue attempts to lock, at most 1.5 times per hand-ov
     const waiting = Array.from({ length: TASKS }, lock);
     await waits.begun(TASKS);
     const before = attempts;
-    // The head makes its first attempts, and nobody else any.
+    // Only the head of the queue has made attempts.
     assert.ok(before < TASKS / 2, `${before} attempts before`);
     await holder.close();
     await Promise.all(waiting);
@@ -330,7 +330,7 @@ test("10,000 aborts and timeouts at random moments leave no listener, timer or d
       assert.ok(error === i || error instanceof AlreadyLocked, `${error}`);
     } finally {
       clearTimeout(timer);
-      // What an abort has called is forgotten by itself.
+      // An abort removes its own listener.
       if (!signal.aborted) listeners += heard.left();
     }
   };
