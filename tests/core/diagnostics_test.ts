@@ -19,7 +19,7 @@ interface Event {
 }
 
 /** Collects the published events until it is disposed. */
-function observed(): { events: Event[] } & Disposable {
+function recordEvents(): { events: Event[] } & Disposable {
   const events: Event[] = [];
   const listeners = ["wait", "acquire", "release"].map((name) => {
     const listen = (event: unknown) =>
@@ -36,7 +36,7 @@ function observed(): { events: Event[] } & Disposable {
 test("diagnostics report waits, acquisitions and releases", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
-  using all = observed();
+  using all = recordEvents();
   const holder = await new Lock(path).acquire();
   const waiting = new Lock(path, { flags: LOCK_SH | LOCK_NB }).acquire();
   await delay(40);
@@ -61,7 +61,7 @@ test("diagnostics report waits, acquisitions and releases", async () => {
 test("diagnostics report a wait for another task of the same RLock", async () => {
   using dir = tempDir();
   const lock = new RLock(join(dir.path, "a.lock"));
-  using all = observed();
+  using all = recordEvents();
   await Promise.all([lock.run(() => delay(10)), lock.run(() => {})]);
   assert.deepEqual(
     all.events.map(({ name }) => name).sort(),
@@ -74,7 +74,7 @@ test("diagnostics report a wait once, and no failed attempt", async () => {
   const path = join(dir.path, "a.lock");
   const lock = new Lock(path, { timeout: 30 });
   const held = await lock.acquire();
-  using all = observed();
+  using all = recordEvents();
   await assert.rejects(lock.acquire());
   await assert.rejects(new Lock(path, { timeout: 30 }).acquire());
   assert.equal(await lock.tryAcquire(), null);
@@ -95,7 +95,7 @@ test("diagnostics report a wait once, and no failed attempt", async () => {
 test("diagnostics report the descriptors of lock() and unlock()", async () => {
   using dir = tempDir();
   const fd = fs.openSync(join(dir.path, "a.lock"), "a");
-  using all = observed();
+  using all = recordEvents();
   await lock(fd, LOCK_EX);
   unlock(fd);
   assert.deepEqual(all.events.map(({ name }) => name), ["acquire", "release"]);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { join } from "node:path";
 import process from "node:process";
-import { Worker as Thread } from "node:worker_threads";
+import { Worker } from "node:worker_threads";
 import { AlreadyExists, AlreadyLocked, FileTooLarge, Lock } from "../../mod.ts";
 import { LockException, LockUnsupported, PidFileLock } from "../../mod.ts";
 import { currentRuntime } from "../support/env.ts";
@@ -79,7 +79,7 @@ test("errors across a worker boundary: a worker reports the holder of the lock",
   using dir = tempDir();
   const path = join(dir.path, "a.pid");
   await using _held = await new PidFileLock(path).acquire();
-  const thread = new Thread(
+  const thread = new Worker(
     new URL(
       `../fixtures/failing_lock_thread${currentRuntime.extension}`,
       import.meta.url,

@@ -37,9 +37,9 @@ test("lockHolders() returns the processes that hold a lock", async () => {
   fs.writeFileSync(path, "");
   assert.deepEqual(await lockHolders(path), []);
   const readers = await Promise.all(runtimes.map(async (runtime) => {
-    const worker = LockProcess.start(runtime);
-    await worker.call("acquire", path, SHARED);
-    return worker;
+    const child = LockProcess.start(runtime);
+    await child.call("acquire", path, SHARED);
+    return child;
   }));
   const holders = await lockHolders(pathToFileURL(path));
   for (const { process } of readers) {
@@ -84,13 +84,13 @@ test(
     await withPatchedFiles((file) => ({
       tryLock: (exclusive) => (attempts++, file.tryLock(exclusive)),
     }), async () => {
-      using pauses = disablePolling(30);
+      using polling = disablePolling(30);
       const controller = new AbortController();
       const { signal } = controller;
       const lock = new Lock(path, { timeout: Infinity, signal });
       const waiting = assert.rejects(lock.acquire(), { name: "AbortError" });
       // From now on the waiter attempts only if it is woken.
-      while (!(pauses.lengths.at(-1)! > 30)) await delay(5);
+      while (!(polling.lengths.at(-1)! > 30)) await delay(5);
       const before = attempts;
       for (let i = 0; i < 50; i++) await lockHolders(path);
       assert.equal(attempts, before);
@@ -150,13 +150,13 @@ test(
     assert.deepEqual(holdersIn(proc, 7, true).slice(2), [
       { pid: 20, command: "name 20", exclusive: false },
     ]);
-    const meeting = (locker: LockerSettings) =>
+    const holderPids = (locker: LockerSettings) =>
       holdersIn(proc, 7, true, locker).map(({ pid }) => pid);
-    assert.deepEqual(meeting({ name: "flock" }), [10]);
+    assert.deepEqual(holderPids({ name: "flock" }), [10]);
     for (const name of ["ofd", "lockf"] as const) {
-      assert.deepEqual(meeting({ name }), [12, 20]);
+      assert.deepEqual(holderPids({ name }), [12, 20]);
       const range = (start: number, length: number) =>
-        meeting({ name, range: { start, length } });
+        holderPids({ name, range: { start, length } });
       assert.deepEqual(range(0, 50), [20]);
       assert.deepEqual(range(0, 51), [12, 20]);
       assert.deepEqual(range(60, 5), [12, 20]);
@@ -164,7 +164,7 @@ test(
     }
     // Linux before 5.14 does not have the `ino:` line.
     files["/proc/self/fdinfo/7"] = "pos:\t0\nflags:\t02\nmnt_id:\t41\n";
-    assert.deepEqual(meeting({ name: "flock" }), [10]);
+    assert.deepEqual(holderPids({ name: "flock" }), [10]);
     delete files["/proc/self/mountinfo"];
     assert.deepEqual(holdersIn(proc, 7, true), []);
   },
@@ -179,9 +179,9 @@ for (const form of ["acquire", "acquireSync"] as const) {
       using dir = tempDir();
       const path = join(dir.path, "a.lock");
       for (const runtime of runtimes) {
-        await using worker = LockProcess.start(runtime);
-        await worker.call("acquire", path);
-        const holder = worker.process.pid!;
+        await using child = LockProcess.start(runtime);
+        await child.call("acquire", path);
+        const holder = child.process.pid!;
         const lock = new Lock(path, { timeout: 0 });
         await assert.rejects(async () => await lock[form](), (error) => {
           assert.ok(error instanceof AlreadyLocked);
@@ -203,26 +203,28 @@ for (const form of ["acquire", "acquireSync"] as const) {
   test(`Lock.${form}() calls onWait once, after the wait has lasted 100 ms`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    const told: LastingWait[] = [];
-    const onWait = (wait: LastingWait) => void told.push(wait);
+    const reported: LastingWait[] = [];
+    const onWait = (wait: LastingWait) => void reported.push(wait);
     using held = new Lock(path).acquireSync();
     const short = new Lock(path, { timeout: 20, onWait });
     await assert.rejects(async () => await short[form](), (error) => {
       // On a busy machine the wait may last longer than 100 ms.
-      if ((error as AlreadyLocked).waited < 100) assert.equal(told.length, 0);
+      if ((error as AlreadyLocked).waited < 100) {
+        assert.equal(reported.length, 0);
+      }
       return true;
     });
-    told.length = 0;
+    reported.length = 0;
     const long = new Lock(path, { timeout: 1000, onWait });
     await assert.rejects(async () => await long[form]());
-    assert.equal(told.length, 1);
-    const [{ path: where, waited, holders }] = told;
+    assert.equal(reported.length, 1);
+    const [{ path: where, waited, holders }] = reported;
     assert.equal(where, path);
     assert.ok(waited >= 100 && waited < 1000, `${waited} ms`);
     if (holders.length > 0) assert.equal(holders[0].pid, pid);
     held.closeSync();
     (await long[form]()).closeSync();
-    assert.equal(told.length, 1);
+    assert.equal(reported.length, 1);
   });
 
   test(
@@ -253,21 +255,21 @@ for (const form of ["acquire", "acquireSync"] as const) {
 test("onWait is called for waiters behind other waiters, too", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
-  const told: string[] = [];
+  const reported: string[] = [];
   const lock = new Lock(path);
   const held = await lock.acquire();
   const wait = (through: Lock, name: string) =>
-    through.acquire({ onWait: () => told.push(name) })
+    through.acquire({ onWait: () => reported.push(name) })
       .then((file) => file.close());
   const waiting = [
     wait(lock, "shares the instance"),
     wait(new Lock(path), "head of the queue"),
     wait(new Lock(path), "in the queue"),
   ];
-  while (told.length < 3) await delay(5);
+  while (reported.length < 3) await delay(5);
   await held.close();
   await Promise.all(waiting);
-  assert.equal(told.length, 3);
+  assert.equal(reported.length, 3);
 });
 
 test(

@@ -42,7 +42,7 @@ const FORMS: [
 ];
 
 /** Whether an upgrade without other holders is atomic. */
-const UPGRADES = hasCapability("atomic upgrades");
+const ATOMIC_UPGRADE = hasCapability("atomic upgrades");
 
 /** Creates a file, and locks with one locker on it. */
 function lockFile(locker: Locker) {
@@ -57,7 +57,7 @@ function lockFile(locker: Locker) {
     writer: (more?: LockOptions) => lock(LOCK_EX, more).acquireSync(),
     lock,
     /** Returns whether a lock with these flags can be acquired. */
-    admits(flags: number): boolean {
+    canLock(flags: number): boolean {
       using file = lock(flags).tryAcquireSync();
       return file !== null;
     },
@@ -72,15 +72,15 @@ for (const [locker, ...needs] of LOCKERS) {
       async () => {
         using it = lockFile(locker);
         await using file = it.reader();
-        assert.equal(it.admits(LOCK_SH), true);
-        assert.equal(await relock(file, LOCK_EX), UPGRADES);
-        assert.equal(it.admits(LOCK_SH), false);
+        assert.equal(it.canLock(LOCK_SH), true);
+        assert.equal(await relock(file, LOCK_EX), ATOMIC_UPGRADE);
+        assert.equal(it.canLock(LOCK_SH), false);
         assert.equal(await relock(file, LOCK_SH), true);
-        assert.equal(it.admits(LOCK_SH), true);
-        assert.equal(it.admits(LOCK_EX), false);
-        assert.equal(await relock(file, LOCK_EX | LOCK_NB), UPGRADES);
+        assert.equal(it.canLock(LOCK_SH), true);
+        assert.equal(it.canLock(LOCK_EX), false);
+        assert.equal(await relock(file, LOCK_EX | LOCK_NB), ATOMIC_UPGRADE);
         await file.close();
-        assert.equal(it.admits(LOCK_EX), true);
+        assert.equal(it.canLock(LOCK_EX), true);
       },
       ...needs,
     );
@@ -131,11 +131,11 @@ for (const [locker, ...needs] of LOCKERS) {
               return true;
             },
           );
-          assert.equal(it.admits(LOCK_SH), true);
+          assert.equal(it.canLock(LOCK_SH), true);
         }
         await other.close();
-        assert.equal(it.admits(LOCK_EX), false);
-        assert.equal(await relock(file, LOCK_EX), UPGRADES);
+        assert.equal(it.canLock(LOCK_EX), false);
+        assert.equal(await relock(file, LOCK_EX), ATOMIC_UPGRADE);
       },
       ...needs,
     );
@@ -161,8 +161,8 @@ for (const [locker, ...needs] of LOCKERS) {
           relock(file, LOCK_EX, { signal }),
           (reason) => reason === "enough",
         );
-        assert.equal(it.admits(LOCK_SH), true);
-        assert.equal(it.admits(LOCK_EX), false);
+        assert.equal(it.canLock(LOCK_SH), true);
+        assert.equal(it.canLock(LOCK_EX), false);
         file.closeSync();
         await assert.rejects(relock(file, LOCK_EX), {
           name: "LockException",
@@ -191,10 +191,10 @@ for (const [locker, ...needs] of LOCKERS) {
             code: "ENOLCK",
             message: /^Cannot relock .*ENOLCK/,
           });
-          assert.equal(it.admits(LOCK_SH), true);
-          await using worker = LockProcess.start(currentRuntime);
+          assert.equal(it.canLock(LOCK_SH), true);
+          await using child = LockProcess.start(currentRuntime);
           const writer = { mode: "a+", locker };
-          const free = await worker.call("tryAcquire", it.path, writer);
+          const free = await child.call("tryAcquire", it.path, writer);
           assert.equal(free, false);
         });
       },
@@ -214,7 +214,7 @@ for (const [locker, ...needs] of LOCKERS) {
       other.closeSync();
       // flock(2) releases the shared lock before it waits.
       assert.equal(await upgrade, locker !== "flock");
-      assert.equal(it.admits(LOCK_SH), false);
+      assert.equal(it.canLock(LOCK_SH), false);
     },
     ...needs,
   );
@@ -260,8 +260,8 @@ for (const [locker, ...needs] of LOCKERS) {
       controller.abort("enough");
       await upgrade;
       other.closeSync();
-      assert.equal(it.admits(LOCK_EX), false);
-      assert.equal(it.admits(LOCK_SH), true);
+      assert.equal(it.canLock(LOCK_EX), false);
+      assert.equal(it.canLock(LOCK_SH), true);
     },
     ...needs,
   );
@@ -288,14 +288,14 @@ for (const [locker, ...needs] of LOCKERS) {
     async () => {
       using it = lockFile(locker);
       await using file = it.writer();
-      await using worker = LockProcess.start(currentRuntime);
-      await worker.call("disablePolling", 2);
+      await using child = LockProcess.start(currentRuntime);
+      await child.call("disablePolling", 2);
       const options = { mode: "a+", locker, flags: LOCK_SH, timeout: 60_000 };
-      const there = worker.call("acquire", it.path, options);
+      const there = child.call("acquire", it.path, options);
       using polling = disablePolling(0);
       const here = it.lock(LOCK_SH, { timeout: 60_000 }).acquire();
       await polling.untilAsleep();
-      await worker.untilAsleep();
+      await child.untilAsleep();
       assert.equal(await file.relock(LOCK_SH), true);
       await there;
       (await here).closeSync();
@@ -308,8 +308,11 @@ for (const [locker, ...needs] of LOCKERS) {
     `a downgrade with "${locker}" wakes readers in this process without inotify(7)`,
     async () => {
       using it = lockFile(locker);
-      const untold = () => ({ watchClose: () => null, wakeWatchers() {} });
-      await withPatchedFiles(untold, async () => {
+      const withoutEvents = () => ({
+        watchClose: () => null,
+        wakeWatchers() {},
+      });
+      await withPatchedFiles(withoutEvents, async () => {
         await using file = it.writer();
         using polling = disablePolling(0);
         const reader = it.lock(LOCK_SH, { timeout: 60_000 }).acquire();
@@ -414,11 +417,11 @@ for (const [form, relock] of FORMS) {
       const words = /^mode "r" cannot write.*use mode "r\+"$/;
       const refused = { name: "RangeError", message: words };
       await assert.rejects(relock(reader, LOCK_EX), refused);
-      assert.equal(it.admits(LOCK_EX), false);
+      assert.equal(it.canLock(LOCK_EX), false);
       await reader.close();
       await using writer = it.writer({ mode: "a" });
       await assert.rejects(relock(writer, LOCK_SH), { name: "RangeError" });
-      assert.equal(it.admits(LOCK_SH), false);
+      assert.equal(it.canLock(LOCK_SH), false);
       using flock = new Lock(`${it.path}2`, { mode: "a" }).acquireSync();
       assert.equal(await relock(flock, LOCK_SH), true);
     },
@@ -430,24 +433,24 @@ for (const [form, relock] of FORMS) {
     async () => {
       using it = lockFile("lockf");
       await using file = it.writer();
-      await using worker = LockProcess.start(currentRuntime);
+      await using child = LockProcess.start(currentRuntime);
       const options = { mode: "a+", locker: "lockf" };
-      const admits = async (flags: number) => {
+      const canLock = async (flags: number) => {
         const how = { ...options, flags: flags | LOCK_NB };
-        const free = await worker.call("tryAcquire", it.path, how);
-        if (free) await worker.call("release");
+        const free = await child.call("tryAcquire", it.path, how);
+        if (free) await child.call("release");
         return free;
       };
-      assert.equal(await admits(LOCK_SH), false);
+      assert.equal(await canLock(LOCK_SH), false);
       assert.equal(await relock(file, LOCK_SH), true);
-      assert.equal(await admits(LOCK_SH), true);
+      assert.equal(await canLock(LOCK_SH), true);
       assert.equal(
-        await admits(LOCK_EX),
+        await canLock(LOCK_EX),
         false,
         "telling others costs no lock",
       );
       assert.equal(await relock(file, LOCK_EX), true);
-      assert.equal(await admits(LOCK_SH), false);
+      assert.equal(await canLock(LOCK_SH), false);
     },
     "record locks",
   );
@@ -457,12 +460,12 @@ test(
   'of two readers that both upgrade with "ofd", one times out and keeps its lock',
   async () => {
     using it = lockFile("ofd");
-    await using worker = LockProcess.start(currentRuntime);
+    await using child = LockProcess.start(currentRuntime);
     const options = { mode: "a+", locker: "ofd", flags: LOCK_SH };
-    await worker.call("acquire", it.path, options);
+    await child.call("acquire", it.path, options);
     const file = it.reader();
-    const theirs = worker.call("relock", LOCK_EX, { timeout: 60_000 });
-    await worker.untilWaiting();
+    const theirs = child.call("relock", LOCK_EX, { timeout: 60_000 });
+    await child.untilWaiting();
     await assert.rejects(file.relock(LOCK_EX, { timeout: 50 }), AlreadyLocked);
     let done = false;
     theirs.then(() => done = true);
@@ -478,8 +481,8 @@ test('two readers that both upgrade with "flock" acquire one after the other', a
   using it = lockFile("flock");
   const [one, other] = [it.reader(), it.reader()];
   const first = one.relock(LOCK_EX);
-  assert.equal(await other.relock(LOCK_EX), UPGRADES);
-  assert.equal(it.admits(LOCK_SH), false);
+  assert.equal(await other.relock(LOCK_EX), ATOMIC_UPGRADE);
+  assert.equal(it.canLock(LOCK_SH), false);
   other.closeSync();
   assert.equal(await first, false);
   one.closeSync();
@@ -498,7 +501,10 @@ test("two readers that both upgrade acquire one after the other even if a failed
     using waits = observeWaits();
     const first = one.relock(LOCK_EX, { timeout: 60_000 });
     await waits.begun();
-    assert.equal(await other.relock(LOCK_EX, { timeout: 1000 }), UPGRADES);
+    assert.equal(
+      await other.relock(LOCK_EX, { timeout: 1000 }),
+      ATOMIC_UPGRADE,
+    );
     other.closeSync();
     assert.equal(await first, false);
     one.closeSync();
@@ -532,15 +538,15 @@ test(
 test("relock() publishes diagnostics and calls onWait as acquire() does", async () => {
   using it = lockFile("flock");
   await using _other = it.reader();
-  const told: string[] = [];
-  const onWait = ({ path }: { path: string }) => void told.push(path);
+  const reported: string[] = [];
+  const onWait = ({ path }: { path: string }) => void reported.push(path);
   await using file = it.reader({ onWait });
   const waits: unknown[] = [];
   const listen = (event: unknown) => void waits.push(event);
   subscribe("portalock:wait", listen);
   await assert.rejects(file.relock(LOCK_EX, { timeout: 200 }));
   unsubscribe("portalock:wait", listen);
-  assert.deepEqual(told, [it.path]);
+  assert.deepEqual(reported, [it.path]);
   assert.deepEqual(waits, [{ path: it.path, exclusive: true }]);
 });
 
@@ -548,11 +554,11 @@ test(
   "AlreadyLocked of relock() names the other holder, not this process",
   async () => {
     using it = lockFile("flock");
-    await using worker = LockProcess.start(currentRuntime);
+    await using child = LockProcess.start(currentRuntime);
     await using file = it.reader();
-    await worker.call("acquire", it.path, { flags: LOCK_SH });
+    await child.call("acquire", it.path, { flags: LOCK_SH });
     await assert.rejects(file.relock(LOCK_EX, { timeout: 150 }), {
-      holderPid: worker.process.pid,
+      holderPid: child.process.pid,
     });
   },
   "inotify(7)",
@@ -603,10 +609,10 @@ test('closing a file during relock() with "flock" does not restore the lost lock
     file.relock(LOCK_EX, { timeout: Infinity, checkInterval: 600_000 }),
     { code: "EBADF" },
   );
-  assert.equal(other.relockSync(LOCK_EX), UPGRADES);
+  assert.equal(other.relockSync(LOCK_EX), ATOMIC_UPGRADE);
   await file.close();
   await upgrade;
-  assert.equal(it.admits(LOCK_SH), false);
+  assert.equal(it.canLock(LOCK_SH), false);
   other.closeSync();
 });
 

@@ -27,7 +27,7 @@ import { test } from "../support/test.ts";
 /**
  * Returns a function that creates semaphores with shared slots in a directory.
  */
-function inFolder({ path: directory }: { path: string }) {
+function semaphoresIn({ path: directory }: { path: string }) {
   return (maximum: number, options: BoundedSemaphoreOptions = {}) =>
     new BoundedSemaphore(maximum, { name: "s", directory, ...options });
 }
@@ -188,13 +188,13 @@ test("new BoundedSemaphore() rejects invalid arguments before it opens a file", 
     }
   }
   using dir = tempDir();
-  inFolder(dir)(3);
+  semaphoresIn(dir)(3);
   assert.deepEqual(fs.readdirSync(dir.path), []);
 });
 
 test("BoundedSemaphore.acquire() rejects invalid options before it opens a file", async () => {
   using dir = tempDir();
-  const semaphore = inFolder(dir)(2);
+  const semaphore = semaphoresIn(dir)(2);
   await assert.rejects(semaphore.acquire({ timeout: -1 }), RangeError);
   assert.throws(
     () => semaphore.acquireSync({ maximum: 1 } as object),
@@ -206,7 +206,7 @@ test("BoundedSemaphore.acquire() rejects invalid options before it opens a file"
 for (const [form, acquire] of FORMS) {
   test(`BoundedSemaphore.${form} returns a different slot to each holder`, async () => {
     using dir = tempDir();
-    const semaphore = inFolder(dir)(3);
+    const semaphore = semaphoresIn(dir)(3);
     const slots = [];
     for (let i = 0; i < 3; i++) slots.push(await acquire(semaphore));
     for (const slot of slots) assert.ok(slot instanceof LockedFile);
@@ -227,7 +227,7 @@ for (const [form, acquire] of FORMS) {
 
   test(`BoundedSemaphore.${form} fails at once, unless it has a timeout`, async () => {
     using dir = tempDir();
-    const semaphore = inFolder(dir);
+    const semaphore = semaphoresIn(dir);
     await using _held = await semaphore(1).acquire();
     const waits = async (s: BoundedSemaphore, options?: AcquireOptions) => {
       let attempts = 0;
@@ -262,13 +262,13 @@ for (const [form, acquire] of FORMS) {
 
   test(`BoundedSemaphore.${form} names the holders of the slots`, async () => {
     using dir = tempDir();
-    const semaphore = inFolder(dir);
-    await using worker = LockProcess.start(runtimes[0]);
+    const semaphore = semaphoresIn(dir);
+    await using child = LockProcess.start(runtimes[0]);
     const options = { name: "s", directory: dir.path };
-    await worker.call("acquireSlot", 2, options);
-    await worker.call("acquireSlot", 2, options);
+    await child.call("acquireSlot", 2, options);
+    await child.call("acquireSlot", 2, options);
     const path = join(dir.path, "s");
-    const { pid } = worker.process;
+    const { pid } = child.process;
     const whom = new RegExp(
       `^Cannot lock ".*/s": all 2 slots are taken by process ${pid} \\([^)]+\\) \\(waited \\d+ ms\\)$`,
     );
@@ -285,7 +285,7 @@ for (const [form, acquire] of FORMS) {
         message,
       });
     await fails(semaphore(2), pid!, whom);
-    await worker.call("releaseSlot");
+    await child.call("releaseSlot");
     await using mine = await semaphore(2).acquire();
     await fails(
       semaphore(2),
@@ -303,7 +303,10 @@ for (const [form, acquire] of FORMS) {
   test(`BoundedSemaphore.${form} throws the runtime's own error when the directory does not exist`, async () => {
     using dir = tempDir();
     for (const options of [{}, { timeout: 1000 }]) {
-      const semaphore = inFolder({ path: join(dir.path, "no") })(3, options);
+      const semaphore = semaphoresIn({ path: join(dir.path, "no") })(
+        3,
+        options,
+      );
       await assert.rejects(
         async () => await acquire(semaphore),
         (error: Error & { code: string }) => {
@@ -321,7 +324,7 @@ for (const [form, acquire] of FORMS) {
 
   test(`BoundedSemaphore.${form} throws a system error without retrying`, async () => {
     using dir = tempDir();
-    const semaphore = inFolder(dir)(3, { timeout: 60_000 });
+    const semaphore = semaphoresIn(dir)(3, { timeout: 60_000 });
     let attempts = 0;
     await withPatchedFiles((file) => ({
       tryLock(exclusive) {
@@ -345,7 +348,7 @@ for (const [form, acquire] of FORMS) {
 
 test("BoundedSemaphore.acquireSync() does not wait for slots that the same object holds", async () => {
   using dir = tempDir();
-  const semaphore = inFolder(dir)(2, { timeout: 60_000 });
+  const semaphore = semaphoresIn(dir)(2, { timeout: 60_000 });
   const first = semaphore.acquireSync();
   semaphore.acquireSync();
   const begin = performance.now();
@@ -365,7 +368,7 @@ test("BoundedSemaphore.acquireSync() does not wait for slots that the same objec
 
 test("BoundedSemaphore.release() releases the latest slot, and concurrent calls release different slots", async () => {
   using dir = tempDir();
-  const semaphore = inFolder(dir)(4);
+  const semaphore = semaphoresIn(dir)(4);
   const free = () =>
     semaphore.paths.filter((path) => {
       using file = new Lock(path).tryAcquireSync();
@@ -387,7 +390,7 @@ test("BoundedSemaphore.release() releases the latest slot, and concurrent calls 
 
 test("BoundedSemaphore.release() releases different slots while closing is slow", async () => {
   using dir = tempDir();
-  const semaphore = inFolder(dir)(3);
+  const semaphore = semaphoresIn(dir)(3);
   await withPatchedFiles((file) => ({
     close: () => delay(20).then(() => file.closeSync()),
   }), async () => {
@@ -405,8 +408,8 @@ test("BoundedSemaphore.release() releases different slots while closing is slow"
 for (const kind of ["asyncDispose", "dispose"] as const) {
   test(`disposing a BoundedSemaphore releases all of its slots (${kind})`, async () => {
     using dir = tempDir();
-    const other = await inFolder(dir)(5).acquire();
-    const semaphore = inFolder(dir)(5);
+    const other = await semaphoresIn(dir)(5).acquire();
+    const semaphore = semaphoresIn(dir)(5);
     for (let i = 0; i < 4; i++) await semaphore.acquire();
     await semaphore[Symbol[kind]]();
     assert.equal(semaphore.locked, false);
@@ -425,7 +428,7 @@ for (const kind of ["asyncDispose", "dispose"] as const) {
     });
     await withPatchedFiles(broken, async () => {
       for (const held of [1, 3]) {
-        const loud = inFolder(dir)(3, { throwOnReleaseError: true });
+        const loud = semaphoresIn(dir)(3, { throwOnReleaseError: true });
         for (let i = 0; i < held; i++) await loud.acquire();
         await assert.rejects(
           async () => await loud[Symbol[kind]](),
@@ -441,7 +444,7 @@ for (const kind of ["asyncDispose", "dispose"] as const) {
         assert.equal(loud.locked, false);
         assert.equal(openDescriptors(dir.path), 0);
       }
-      const quiet = inFolder(dir)(3);
+      const quiet = semaphoresIn(dir)(3);
       await quiet.acquire();
       await quiet[Symbol[kind]]();
     });
@@ -450,7 +453,7 @@ for (const kind of ["asyncDispose", "dispose"] as const) {
 
 test("BoundedSemaphore.run() holds a slot while its body runs", async () => {
   using dir = tempDir();
-  const semaphore = inFolder(dir)(2, { timeout: 60_000 });
+  const semaphore = semaphoresIn(dir)(2, { timeout: 60_000 });
   let inside = 0;
   let meet!: () => void;
   const met = new Promise<void>((resolve) => meet = resolve);
@@ -477,18 +480,18 @@ test(
   "BoundedSemaphore calls onWait with the holders of the slots",
   async () => {
     using dir = tempDir();
-    const semaphore = inFolder(dir)(2);
+    const semaphore = semaphoresIn(dir)(2);
     await semaphore.acquire();
     await semaphore.acquire();
-    const told: LastingWait[] = [];
+    const reported: LastingWait[] = [];
     const waiting = semaphore.acquire({
       timeout: 60_000,
-      onWait: (wait) => void told.push(wait),
+      onWait: (wait) => void reported.push(wait),
     });
-    while (told.length === 0) await delay(5);
+    while (reported.length === 0) await delay(5);
     await semaphore.release();
     await waiting;
-    const [{ path, waited, holders }, ...others] = told;
+    const [{ path, waited, holders }, ...others] = reported;
     assert.equal(path, join(dir.path, "s"));
     assert.ok(waited >= 100);
     assert.deepEqual(holders.map(({ pid }) => pid), [process.pid, process.pid]);
@@ -500,7 +503,7 @@ test(
 
 test("diagnostics report a semaphore's waits and its slots", async () => {
   using dir = tempDir();
-  const semaphore = inFolder(dir)(2, { timeout: 60_000 });
+  const semaphore = semaphoresIn(dir)(2, { timeout: 60_000 });
   const events: string[] = [];
   const listeners = ["wait", "acquire", "release"].map((name) => {
     const listen = (event: unknown) => {
@@ -538,10 +541,10 @@ test(
   async () => {
     for (const runtime of runtimes) {
       using dir = tempDir();
-      await using worker = LockProcess.start(runtime);
+      await using child = LockProcess.start(runtime);
       const options = { name: "s", directory: dir.path };
       assert.equal(
-        await worker.call("forgetSlot", options),
+        await child.call("forgetSlot", options),
         true,
         runtime.name,
       );
@@ -554,15 +557,15 @@ test(
   async () => {
     using dir = tempDir();
     const options = { name: "s", directory: dir.path };
-    const semaphore = inFolder(dir)(2);
+    const semaphore = semaphoresIn(dir)(2);
     for (const runtime of runtimes) {
-      await using worker = LockProcess.start(runtime);
-      const theirs = await worker.call("acquireSlot", 2, options);
+      await using child = LockProcess.start(runtime);
+      const theirs = await child.call("acquireSlot", 2, options);
       const ours = await semaphore.acquire();
       assert.deepEqual([theirs, ours.path].sort(), semaphore.paths);
-      assert.equal(await worker.call("tryAcquireSlot", 2, options), null);
+      assert.equal(await child.call("tryAcquireSlot", 2, options), null);
       assert.equal(await semaphore.tryAcquire(), null);
-      await worker.call("releaseSlot");
+      await child.call("releaseSlot");
       assert.equal((await semaphore.acquire()).path, theirs);
       await semaphore[Symbol.asyncDispose]();
     }
@@ -577,7 +580,7 @@ for (const newer of [false, true]) {
     async () => {
       using dir = tempDir();
       await using python = LockProcess.startPython(newer);
-      const semaphore = inFolder(dir)(2, { timeout: 60_000 });
+      const semaphore = semaphoresIn(dir)(2, { timeout: 60_000 });
       const how = [2, "s", dir.path];
       const theirs = await python.call("acquireSlot", ...how);
       const ours = await semaphore.acquire();
@@ -604,11 +607,11 @@ test(
     fs.mkdirSync(inside);
     const [maximum, times] = [3, 60];
     const options = { name: "s", directory: dir.path, timeout: 60_000 };
-    const workers: LockProcess[] = [];
+    const children: LockProcess[] = [];
     const all: Promise<unknown>[] = [];
-    const start = (worker: LockProcess, ...how: unknown[]) => {
-      workers.push(worker);
-      all.push(worker.call("enterSlots", ...how));
+    const start = (child: LockProcess, ...how: unknown[]) => {
+      children.push(child);
+      all.push(child.call("enterSlots", ...how));
     };
     for (const runtime of runtimes) {
       for (const form of ["acquire", "acquireSync"]) {
@@ -636,7 +639,7 @@ test(
       const counts = await Promise.all(all) as number[];
       assert.ok(Math.max(...counts) <= maximum, `${counts}`);
     } finally {
-      for (const worker of workers) await worker[Symbol.asyncDispose]();
+      for (const child of children) await child[Symbol.asyncDispose]();
     }
     assert.deepEqual(fs.readdirSync(inside), []);
     assert.equal(fs.readdirSync(dir.path).length, maximum + 1);

@@ -48,7 +48,7 @@ function slots() {
         ...options,
       }),
     path: (slot: number) => join(directory, `s.0${slot}.lock`),
-    foreign: (slot: number) =>
+    lockOutside: (slot: number) =>
       lockOutsideLibrary(join(directory, `s.0${slot}.lock`)),
     open: () => openDescriptors(directory),
     [Symbol.dispose]: () => dir[Symbol.dispose](),
@@ -68,7 +68,7 @@ test("a waiter is woken by the release of any slot", async () => {
   using dir = slots();
   using polling = disablePolling(0);
   for (const which of [0, 1, 2]) {
-    const held = [0, 1, 2].map(dir.foreign);
+    const held = [0, 1, 2].map(dir.lockOutside);
     const { sleeps } = polling;
     const waiting = dir.semaphore(3).acquire();
     await polling.untilAsleep(sleeps + 1);
@@ -114,11 +114,11 @@ for (const form of FORMS) {
     async () => {
       for (const [i, runtime] of runtimes.entries()) {
         using dir = slots();
-        await using worker = LockProcess.start(runtime);
-        await worker.call("disablePolling", 0);
-        const held = [0, 1, 2].map(dir.foreign);
-        const waiting = worker.call(command, 3, dir.options);
-        await worker.untilAsleep();
+        await using child = LockProcess.start(runtime);
+        await child.call("disablePolling", 0);
+        const held = [0, 1, 2].map(dir.lockOutside);
+        const waiting = child.call(command, 3, dir.options);
+        await child.untilAsleep();
         const which = i % 3;
         held[which].release();
         assert.equal(await waiting, dir.path(which), runtime.name);
@@ -155,7 +155,7 @@ for (const form of FORMS) {
       using dir = slots();
       using _polling = disablePolling(0);
       for (const moment of [3, 4, 6, 7, 9]) {
-        const held = [0, 1, 2].map(dir.foreign);
+        const held = [0, 1, 2].map(dir.lockOutside);
         let attempts = 0;
         const hooks = (file: PlatformFile) => ({
           tryLock(exclusive: boolean) {
@@ -183,7 +183,7 @@ test(
   async () => {
     using dir = slots();
     using polling = disablePolling(0);
-    const held = [0, 1].map(dir.foreign);
+    const held = [0, 1].map(dir.lockOutside);
     const all = [dir.semaphore(2), dir.semaphore(2)];
     const waiting = all.map((semaphore) => semaphore.acquire());
     await polling.untilAsleep(2);
@@ -207,7 +207,7 @@ for (const order of [[2, 3], [3, 2]]) {
     async () => {
       using dir = slots();
       using polling = disablePolling(0);
-      const held = [0, 1, 2].map(dir.foreign);
+      const held = [0, 1, 2].map(dir.lockOutside);
       const waiting = new Map<number, Promise<LockedFile>>();
       for (const maximum of order) {
         waiting.set(maximum, dir.semaphore(maximum).acquire());
@@ -235,7 +235,7 @@ test(
   async () => {
     using dir = slots();
     using polling = disablePolling(0);
-    const held = [0, 1].map(dir.foreign);
+    const held = [0, 1].map(dir.lockOutside);
     const semaphore = dir.semaphore(2);
     const tasks = [semaphore.acquire(), semaphore.acquire()];
     await polling.untilAsleep(2);
@@ -243,15 +243,15 @@ test(
     for (const slot of await Promise.all(tasks)) await slot.close();
     // Two processes are woken, too.
     for (const holder of runtimes) {
-      await using worker = LockProcess.start(holder);
+      await using child = LockProcess.start(holder);
       await using waiter = LockProcess.start(runtimes[0]);
       await waiter.call("disablePolling", 0);
-      await worker.call("acquireSlot", 2, dir.options);
-      await worker.call("acquireSlot", 2, dir.options);
+      await child.call("acquireSlot", 2, dir.options);
+      await child.call("acquireSlot", 2, dir.options);
       const ours = semaphore.acquire();
       const theirs = waiter.call("acquireSlot", 2, dir.options);
       await waiter.untilAsleep();
-      await worker.call("releaseSlots");
+      await child.call("releaseSlots");
       assert.notEqual((await ours).path, await theirs, holder.name);
       await semaphore.release();
     }
@@ -265,7 +265,7 @@ test(
   async () => {
     using dir = slots();
     const semaphore = dir.semaphore(3);
-    const held = [0, 1, 2].map(dir.foreign);
+    const held = [0, 1, 2].map(dir.lockOutside);
     const order: number[] = [];
     using waits = observeWaits();
     const waiting = Array.from({ length: 30 }, async (_, i) => {
@@ -292,7 +292,7 @@ test(
   async () => {
     using dir = slots();
     using polling = disablePolling(0);
-    const held = [0, 1].map(dir.foreign);
+    const held = [0, 1].map(dir.lockOutside);
     const semaphore = dir.semaphore(2);
     const waiting = semaphore.acquire();
     await polling.untilAsleep();
@@ -322,7 +322,7 @@ test(
 test("aborts and timeouts keep the order of a semaphore's other waiters", async () => {
   using dir = slots();
   using timers = activeTimers();
-  const held = [0, 1].map(dir.foreign);
+  const held = [0, 1].map(dir.lockOutside);
   const semaphore = dir.semaphore(2);
   const order: string[] = [];
   const inside: LockedFile[] = [];
@@ -335,14 +335,14 @@ test("aborts and timeouts keep the order of a semaphore's other waiters", async 
     new AbortController()
   );
   const [head, middle, last] = controllers.map(({ signal }) => signal);
-  const gone = [assert.rejects(enter("head", { signal: head }))];
+  const rejected = [assert.rejects(enter("head", { signal: head }))];
   const first = enter("first");
-  gone.push(assert.rejects(enter("middle", { signal: middle })));
-  gone.push(assert.rejects(enter("late", { timeout: 20 }), AlreadyLocked));
+  rejected.push(assert.rejects(enter("middle", { signal: middle })));
+  rejected.push(assert.rejects(enter("late", { timeout: 20 }), AlreadyLocked));
   const second = enter("second");
-  gone.push(assert.rejects(enter("last", { signal: last })));
+  rejected.push(assert.rejects(enter("last", { signal: last })));
   for (const controller of controllers.reverse()) controller.abort("enough");
-  await Promise.all(gone);
+  await Promise.all(rejected);
   // Only the new head of the queue has its slots open.
   while (dir.open() < 4) await delay(1);
   await isSettled(first);
@@ -370,7 +370,7 @@ test(
     const attempt = async (i: number) => {
       const controller = new AbortController();
       const { signal } = controller;
-      const heard = countBalance(
+      const listenerBalance = countBalance(
         signal,
         "addEventListener",
         "removeEventListener",
@@ -392,7 +392,7 @@ test(
       } finally {
         clearTimeout(timer);
         // An abort removes its own listener.
-        if (!signal.aborted) listeners += heard.left();
+        if (!signal.aborted) listeners += listenerBalance.left();
       }
     };
     for (let i = 0; ended < 3000; i += 60) {
@@ -446,7 +446,7 @@ test("an attempt that does not wait has at most one file open", async () => {
 });
 
 /** The methods that acquire a slot. */
-const WAYS: [string, (s: BoundedSemaphore) => unknown][] = [
+const METHODS: [string, (s: BoundedSemaphore) => unknown][] = [
   ["acquire()", (semaphore) => semaphore.acquire()],
   ["acquireSync()", (semaphore) => semaphore.acquireSync()],
   ["tryAcquire()", (semaphore) => semaphore.tryAcquire()],
@@ -454,7 +454,7 @@ const WAYS: [string, (s: BoundedSemaphore) => unknown][] = [
 ];
 
 /** Returns hooks that call a function before the first attempt to lock. */
-const before = (happens: () => void) => {
+const beforeFirstAttempt = (happens: () => void) => {
   let happened = false;
   return (file: PlatformFile) => ({
     tryLock(exclusive: boolean) {
@@ -465,7 +465,7 @@ const before = (happens: () => void) => {
   });
 };
 
-for (const [way, acquire] of WAYS) {
+for (const [way, acquire] of METHODS) {
   test(`BoundedSemaphore.${way} does not hold a slot whose file was removed before it was locked`, async () => {
     for (const maximum of [1, 3]) {
       using dir = slots();
@@ -476,7 +476,7 @@ for (const [way, acquire] of WAYS) {
       };
       const semaphore = dir.semaphore(maximum);
       const slot = await withPatchedFiles(
-        before(remove),
+        beforeFirstAttempt(remove),
         () => acquire(semaphore),
       ) as LockedFile;
       assert.equal(slot.statSync().ino, fs.statSync(slot.path).ino);
@@ -497,7 +497,7 @@ for (const [way, acquire] of WAYS) {
         fs.renameSync(`${path}.new`, path);
       };
       const semaphore = dir.semaphore(1, { timeout: 30 });
-      await withPatchedFiles(before(replace), async () => {
+      await withPatchedFiles(beforeFirstAttempt(replace), async () => {
         if (way.startsWith("try")) {
           assert.equal(await acquire(semaphore), null);
         } else {
@@ -520,11 +520,11 @@ test(
   async () => {
     using dir = slots();
     using polling = disablePolling(0);
-    const old = [0, 1].map(dir.foreign);
+    const old = [0, 1].map(dir.lockOutside);
     const waiting = dir.semaphore(2).acquire();
     await polling.untilAsleep();
     fs.unlinkSync(dir.path(1));
-    const replacement = dir.foreign(1);
+    const replacement = dir.lockOutside(1);
     const { sleeps } = polling;
     old[1].release();
     await polling.untilAsleep(sleeps + 1);
@@ -607,7 +607,7 @@ for (const form of FORMS) {
       }
       fs.writeFileSync(join(dir.directory, "t.00.lock"), "", { mode: 0o600 });
       fs.chmodSync(dir.directory, 0o755);
-      const root = dir.foreign(0);
+      const root = dir.lockOutside(0);
       process.seteuid!(65534);
       try {
         const [semaphore, other] = [dir.semaphore(2), dir.semaphore(2)];
@@ -648,32 +648,32 @@ test(
         for (let i = 0; i < 20; i++) holder.acquireSync();
         const script = join(directory, "tests", "fixtures", "lock_process") +
           extension;
-        await using worker = new LockProcess(
+        await using child = new LockProcess(
           ["sh", "-c", LIMIT, "sh", ...command, script],
         );
-        const { pid } = worker.process;
+        const { pid } = child.process;
         // This call opens the descriptors that the runtime itself needs.
         assert.equal(
-          await worker.call("tryAcquireSlot", 20, dir.options),
+          await child.call("tryAcquireSlot", 20, dir.options),
           null,
         );
         // Deno reads source maps for the first error of a module, and panics if
         // it cannot.
         const nowhere = { ...dir.options, directory: `${dir.directory}/none` };
-        const fails = worker.call("acquireSlotSync", 20, nowhere);
+        const fails = child.call("acquireSlotSync", 20, nowhere);
         await assert.rejects(fails, { code: "ENOENT" });
-        await worker.call("exhaust", 5);
-        const failing = worker.call(form, 20, dir.options);
+        await child.call("exhaust", 5);
+        const failing = child.call(form, 20, dir.options);
         await assert.rejects(failing, { code: "EMFILE" });
         assert.equal(openDescriptors(dir.directory, pid), 0);
         // The descriptors suffice for one slot at a time.
         assert.equal(
-          await worker.call("tryAcquireSlot", 20, dir.options),
+          await child.call("tryAcquireSlot", 20, dir.options),
           null,
         );
-        await worker.call("relax");
-        const waiting = worker.call(form, 20, dir.options);
-        await worker.untilWaiting();
+        await child.call("relax");
+        const waiting = child.call(form, 20, dir.options);
+        await child.untilWaiting();
         holder[Symbol.dispose]();
         await waiting;
         assert.equal(openDescriptors(dir.directory, pid), 1);
@@ -689,13 +689,13 @@ test(
   async () => {
     for (const runtime of runtimes) {
       using dir = slots();
-      await using worker = LockProcess.start(runtime);
-      const { pid } = worker.process;
-      const grown = await worker.call("contend", 3, dir.options, 14_000);
+      await using child = LockProcess.start(runtime);
+      const { pid } = child.process;
+      const grown = await child.call("contend", 3, dir.options, 14_000);
       assert.ok(grown as number < 80, `${runtime.name}: ${grown} MB`);
       assert.equal(openDescriptors(dir.directory, pid), 0);
-      const told = openDescriptors("anon_inode:inotify", pid);
-      assert.ok(told <= 1, `${runtime.name}: told ${told} times`);
+      const reported = openDescriptors("anon_inode:inotify", pid);
+      assert.ok(reported <= 1, `${runtime.name}: told ${reported} times`);
     }
   },
   "/proc",
@@ -724,7 +724,7 @@ test(
 for (const form of FORMS) {
   test(`BoundedSemaphore.${form}() acquires by polling if nothing reports the release`, async () => {
     using dir = slots();
-    const held = dir.foreign(0);
+    const held = dir.lockOutside(0);
     let attempts = 0;
     await withPatchedFiles((file) => ({
       watchClose: () => null,
@@ -740,7 +740,7 @@ for (const form of FORMS) {
 
   test(`BoundedSemaphore.${form}() acquires although another slot cannot be unlocked`, async () => {
     using dir = slots();
-    const held = [0, 1].map(dir.foreign);
+    const held = [0, 1].map(dir.lockOutside);
     let attempts = 0;
     await withPatchedFiles((file) => ({
       tryLock(exclusive) {
@@ -835,7 +835,7 @@ test(
     using dir = slots();
     using polling = disablePolling(0);
     await withPatchedFiles(() => ({ watchClose: () => null }), async () => {
-      const held = dir.foreign(0);
+      const held = dir.lockOutside(0);
       const semaphore = dir.semaphore(1);
       const waiting = semaphore.acquire();
       await polling.untilAsleep();

@@ -18,7 +18,7 @@ import { test } from "../support/test.ts";
  * Starts `tests/fixtures/garbage_collection` with access to the garbage
  * collector.
  */
-function collecting(runtime: TestRuntime, ...args: string[]): LockProcess {
+function startCollecting(runtime: TestRuntime, ...args: string[]): LockProcess {
   const script = fixtureCommand(runtime, "garbage_collection");
   const at = script.length - 1;
   const flag = runtime.name.startsWith("deno")
@@ -49,18 +49,18 @@ for (const [kind, files, left] of KINDS) {
       for (const runtime of allRuntimes) {
         using dir = tempDir();
         const [a, b] = ["a", "b"].map((name) => join(dir.path, name));
-        await using worker = collecting(runtime, kind, a, b);
-        assert.equal(await worker.readLine(), "held held");
+        await using child = startCollecting(runtime, kind, a, b);
+        assert.equal(await child.readLine(), "held held");
         assert.deepEqual(sortedNames(dir.path), files);
-        assert.ok(hasOpen(dir.path, worker, 2));
-        worker.writeLine("collect");
-        const warnings = JSON.parse(await worker.readLine());
+        assert.ok(hasOpen(dir.path, child, 2));
+        child.writeLine("collect");
+        const warnings = JSON.parse(await child.readLine());
         assert.equal(warnings.length, 1, `${runtime.name}: ${warnings}`);
         assert.match(
           warnings[0],
           /^PortalockWarning The lock on .* was garbage-collected while held; release/,
         );
-        assert.ok(hasOpen(dir.path, worker, 0));
+        assert.ok(hasOpen(dir.path, child, 0));
         assert.deepEqual(sortedNames(dir.path), left, runtime.name);
         for (const path of [a, b]) {
           await new Lock(path, { timeout: 0 }).run(() => {});
@@ -74,14 +74,14 @@ test("a collected PidFileLock stays held until the process exits", async () => {
   for (const runtime of allRuntimes) {
     using dir = tempDir();
     const [a, b] = ["a", "b"].map((name) => join(dir.path, name));
-    await using worker = collecting(runtime, "PidFileLock", a, b);
-    assert.equal(await worker.readLine(), "held held");
-    worker.writeLine("collect");
-    assert.deepEqual(JSON.parse(await worker.readLine()), []);
+    await using child = startCollecting(runtime, "PidFileLock", a, b);
+    assert.equal(await child.readLine(), "held held");
+    child.writeLine("collect");
+    assert.deepEqual(JSON.parse(await child.readLine()), []);
     assert.equal(fs.readdirSync(dir.path).length, 4);
     assert.equal(new PidFileLock(a).tryAcquireSync(), null);
-    worker.process.stdin.end();
-    assert.equal((await worker.ended).code, 0);
+    child.process.stdin.end();
+    assert.equal((await child.ended).code, 0);
     assert.deepEqual(fs.readdirSync(dir.path), []);
   }
 });
@@ -90,10 +90,10 @@ test("a released lock is collected without a warning", async () => {
   for (const runtime of allRuntimes) {
     using dir = tempDir();
     const [a, b] = ["a", "b"].map((name) => join(dir.path, name));
-    await using worker = collecting(runtime, "Released", a, b);
-    assert.equal(await worker.readLine(), "held held");
-    worker.writeLine("collect");
-    assert.deepEqual(JSON.parse(await worker.readLine()), [], runtime.name);
+    await using child = startCollecting(runtime, "Released", a, b);
+    assert.equal(await child.readLine(), "held held");
+    child.writeLine("collect");
+    assert.deepEqual(JSON.parse(await child.readLine()), [], runtime.name);
   }
 });
 
@@ -103,12 +103,12 @@ test(
     for (const runtime of runtimes) {
       using dir = tempDir();
       const [a, b] = ["a", "b"].map((name) => join(dir.path, name));
-      await using worker = collecting(runtime, "Broken", a, b);
-      assert.equal(await worker.readLine(), "held held");
-      worker.writeLine("collect");
-      assert.equal(JSON.parse(await worker.readLine()).length, 1, runtime.name);
-      worker.process.stdin.end();
-      assert.equal((await worker.ended).code, 0, runtime.name);
+      await using child = startCollecting(runtime, "Broken", a, b);
+      assert.equal(await child.readLine(), "held held");
+      child.writeLine("collect");
+      assert.equal(JSON.parse(await child.readLine()).length, 1, runtime.name);
+      child.process.stdin.end();
+      assert.equal((await child.ended).code, 0, runtime.name);
     }
   },
   "file descriptors",
@@ -120,15 +120,15 @@ test(
     for (const runtime of allRuntimes) {
       using dir = tempDir();
       const [a, b] = ["a", "b"].map((name) => join(dir.path, name));
-      await using worker = collecting(runtime, "TemporaryFileLock", a, b);
-      assert.equal(await worker.readLine(), "held held");
+      await using child = startCollecting(runtime, "TemporaryFileLock", a, b);
+      assert.equal(await child.readLine(), "held held");
       fs.rmSync(a);
       fs.rmSync(b);
       await using _file = await new TemporaryFileLock(a).acquire();
       fs.writeFileSync(b, "another's");
-      worker.writeLine("collect");
-      assert.equal(JSON.parse(await worker.readLine()).length, 1);
-      assert.ok(hasOpen(dir.path, worker, 0));
+      child.writeLine("collect");
+      assert.equal(JSON.parse(await child.readLine()).length, 1);
+      assert.ok(hasOpen(dir.path, child, 0));
       assert.deepEqual(sortedNames(dir.path), ["a", "b"]);
       assert.equal(await new TemporaryFileLock(a).tryAcquire(), null);
     }
@@ -144,7 +144,7 @@ test("the cleanup of a process without the lock keeps the holder's file", async 
       await using winner = LockProcess.start(runtime);
       await winner.call("hold", kind, path);
       const before = sortedNames(dir.path);
-      await using loser = collecting(runtime, kind, path, path);
+      await using loser = startCollecting(runtime, kind, path, path);
       assert.equal(await loser.readLine(), "refused refused");
       loser.writeLine("collect");
       assert.deepEqual(JSON.parse(await loser.readLine()), []);

@@ -54,7 +54,7 @@ function files(...names: string[]) {
 }
 
 /** Runs a body and returns the paths that it opens, in order. */
-async function opened(body: () => unknown): Promise<string[]> {
+async function openedPaths(body: () => unknown): Promise<string[]> {
   const paths: string[] = [];
   await withPatchedPlatform((real) => ({
     open: (...how) => (paths.push(how[0]), real.open(...how)),
@@ -128,13 +128,15 @@ test(
     const there = join(dir.path("there"), "b");
     for (const paths of [[c, b, a], [b, a, c], [a, c, b]]) {
       assert.deepEqual(
-        await opened(async () => (await lockAll(paths)).closeSync()),
+        await openedPaths(async () => (await lockAll(paths)).closeSync()),
         [a, b, c],
       );
     }
     const [one, z] = [dir.path("1"), dir.path("z")];
     assert.deepEqual(
-      await opened(async () => (await lockAll([one, there, z])).closeSync()),
+      await openedPaths(async () =>
+        (await lockAll([one, there, z])).closeSync()
+      ),
       [z, there, one],
     );
   },
@@ -152,7 +154,7 @@ test(
     fs.symlinkSync("there/e", dir.path("0"));
     const made = [dir.path("there/b"), dir.path("0"), dir.path("2"), a];
     assert.deepEqual(
-      await opened(async () => (await lockAll(made)).closeSync()),
+      await openedPaths(async () => (await lockAll(made)).closeSync()),
       [a, dir.path("there/b"), dir.path("2"), dir.path("0")],
     );
     assert.equal(dir.list(), "0 2 a b d e there");
@@ -278,7 +280,7 @@ test("lockAll() releases its locks when it is aborted", async () => {
   assert.equal(dir.open(), 1);
   assert.equal(timers.size, 0);
   held.release();
-  const paths = await opened(() =>
+  const paths = await openedPaths(() =>
     assert.rejects(
       lockAll(dir.paths, { signal }),
       (reason) => reason === "enough",
@@ -290,16 +292,16 @@ test("lockAll() releases its locks when it is aborted", async () => {
 test("lockAll() calls onWait for each file that it waits for", async () => {
   using dir = files("a", "b");
   const held = dir.paths.map(lockOutsideLibrary);
-  const told: LastingWait[] = [];
+  const reported: LastingWait[] = [];
   const all = await lockAll(dir.paths, {
     ...LONG,
     onWait(wait) {
-      told.push(wait);
-      held[told.length - 1].release();
+      reported.push(wait);
+      held[reported.length - 1].release();
     },
   });
-  assert.deepEqual(told.map(({ path }) => path), dir.paths);
-  for (const { waited } of told) assert.ok(waited >= 100);
+  assert.deepEqual(reported.map(({ path }) => path), dir.paths);
+  for (const { waited } of reported) assert.ok(waited >= 100);
   await all.close();
 });
 
@@ -396,7 +398,7 @@ test("lockAll() rejects invalid arguments before it opens a file", async () => {
       [[a], "RangeError", /mode/, { mode: "q" }],
       [[], "RangeError", /timeout/, { timeout: -1 }],
     ];
-  const paths = await opened(async () => {
+  const paths = await openedPaths(async () => {
     for (const [paths, name, message, options] of bad) {
       const failing = lockAll(paths as string[], options);
       await assert.rejects(failing, { name, message });
@@ -476,15 +478,15 @@ test(
     const [elsewhere, z] = [join(dir.path("1"), "c"), dir.path("z")];
     const lists = [[a, b, c], [elsewhere, b, z], [c, b], [z, c]];
     const times = 300;
-    const workers = lists.map((_, i) =>
+    const children = lists.map((_, i) =>
       LockProcess.start(runtimes[i % runtimes.length])
     );
     try {
       await Promise.all(
-        workers.map((worker, i) => worker.call("countAll", lists[i], times)),
+        children.map((child, i) => child.call("countAll", lists[i], times)),
       );
     } finally {
-      for (const worker of workers) await worker[Symbol.asyncDispose]();
+      for (const child of children) await child[Symbol.asyncDispose]();
     }
     assert.deepEqual(dir.read().map(Number), [3, 3, 4].map((n) => n * times));
   },
@@ -495,14 +497,14 @@ test("lockAll() in another process excludes this process, until that process is 
   for (const runtime of runtimes) {
     using dir = files("a", "b");
     const [a, b] = dir.paths;
-    await using worker = LockProcess.start(runtime);
-    await worker.call("lockAll", [b, a]);
+    await using child = LockProcess.start(runtime);
+    await child.call("lockAll", [b, a]);
     assert.equal(dir.free(), "");
-    await worker.call("unlockAll");
+    await child.call("unlockAll");
     assert.equal(dir.free(), "ab");
-    await worker.call("lockAll", [a, b]);
+    await child.call("lockAll", [a, b]);
     const waiting = lockAll([b, a], LONG);
-    worker.process.kill("SIGKILL");
+    child.process.kill("SIGKILL");
     await (await waiting).close();
     assert.equal(dir.open(), 0);
   }

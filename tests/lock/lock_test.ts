@@ -449,16 +449,16 @@ test("Lock reports errors of a release only with throwOnReleaseError", async () 
     await quiet.run(() => {});
     quiet.acquireSync().closeSync();
     const loud = new Lock(path, { throwOnReleaseError: true });
-    const told = {
+    const reported = {
       name: "LockException",
       code: "EIO",
       path,
       message: `Cannot release ${JSON.stringify(path)}: injected EIO (EIO)`,
     };
-    await assert.rejects(loud.run(() => {}), told);
-    assert.throws(() => loud.acquireSync().closeSync(), told);
+    await assert.rejects(loud.run(() => {}), reported);
+    assert.throws(() => loud.acquireSync().closeSync(), reported);
     await loud.acquire();
-    await assert.rejects(loud.release(), told);
+    await assert.rejects(loud.release(), reported);
     const both = loud.run(() => Promise.reject(body));
     await assert.rejects(both, (error) => error === body);
     assert.equal(loud.locked, false);

@@ -3,7 +3,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
-import { Worker as Thread } from "node:worker_threads";
+import { Worker } from "node:worker_threads";
 import type { PlatformFile } from "../../ffi/types.ts";
 import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../mod.ts";
 import { LockException, lockHolders, lockSync, unlock } from "../../mod.ts";
@@ -26,13 +26,16 @@ const FORMS = ["acquire", "acquireSync"] as const;
 const LINUX = "record locks independent of flock(2)";
 
 /** Returns the capabilities that a test of these lockers needs. */
-const needed = (...lockers: Locker[]): Capability[] =>
+const capabilitiesFor = (...lockers: Locker[]): Capability[] =>
   lockers.every((locker) => locker === "flock")
     ? ["file descriptors"]
     : [LINUX];
 
 /** Returns the options of an attempt to lock with a locker. */
-const by = (locker: Locker, more: LockOptions = {}): LockOptions => ({
+const lockerOptions = (
+  locker: Locker,
+  more: LockOptions = {},
+): LockOptions => ({
   locker,
   mode: "a+",
   timeout: 0,
@@ -40,11 +43,11 @@ const by = (locker: Locker, more: LockOptions = {}): LockOptions => ({
 });
 
 /** Returns whether two lockers conflict: flock(2) and record locks do not. */
-const sees = (one: Locker, other: Locker) =>
+const conflicts = (one: Locker, other: Locker) =>
   (one === "flock") === (other === "flock");
 
 /** Returns whether a lock can be acquired at once. */
-function free(path: string, options: LockOptions): boolean {
+function isFree(path: string, options: LockOptions): boolean {
   using file = new Lock(path, options).tryAcquireSync();
   return file !== null;
 }
@@ -53,7 +56,7 @@ async function freeInThread(
   path: string,
   options: LockOptions,
 ): Promise<boolean> {
-  const thread = new Thread(
+  const thread = new Worker(
     new URL(
       `../fixtures/try_lock_once_thread${currentRuntime.extension}`,
       import.meta.url,
@@ -69,17 +72,17 @@ async function freeInThread(
 }
 
 /** Returns whether another process on this runtime can acquire a lock. */
-async function freeElsewhere(
+async function isFreeInOtherProcess(
   path: string,
   options: LockOptions,
 ): Promise<boolean> {
-  await using worker = LockProcess.start(currentRuntime);
-  return await worker.call("tryAcquire", path, options) as boolean;
+  await using child = LockProcess.start(currentRuntime);
+  return await child.call("tryAcquire", path, options) as boolean;
 }
 
 for (const ours of LOCKERS) {
   for (const theirs of LOCKERS) {
-    const outcome = sees(ours, theirs) ? "excludes" : "does not see";
+    const outcome = conflicts(ours, theirs) ? "excludes" : "does not see";
     // POSIX record locks do not conflict within a process.
     const within = ours === "lockf" && theirs === "lockf"
       ? "does not exclude"
@@ -89,26 +92,34 @@ for (const ours of LOCKERS) {
       using dir = tempDir();
       await Promise.all(runtimes.map(async (runtime) => {
         const path = join(dir.path, runtime.name);
-        await using worker = LockProcess.start(runtime);
-        await worker.call("acquire", path, by(theirs));
-        assert.equal(free(path, by(ours)), !sees(ours, theirs), runtime.name);
-        await worker.call("release");
-        await using _file = await new Lock(path, by(ours)).acquire();
-        const lock = await worker.call("tryAcquire", path, by(theirs));
-        assert.equal(lock, !sees(ours, theirs), runtime.name);
+        await using child = LockProcess.start(runtime);
+        await child.call("acquire", path, lockerOptions(theirs));
+        assert.equal(
+          isFree(path, lockerOptions(ours)),
+          !conflicts(ours, theirs),
+          runtime.name,
+        );
+        await child.call("release");
+        await using _file = await new Lock(path, lockerOptions(ours)).acquire();
+        const lock = await child.call(
+          "tryAcquire",
+          path,
+          lockerOptions(theirs),
+        );
+        assert.equal(lock, !conflicts(ours, theirs), runtime.name);
       }));
-    }, ...needed(ours, theirs));
+    }, ...capabilitiesFor(ours, theirs));
 
     test(`"${ours}" ${within} "${theirs}" of the same process`, async () => {
       using dir = tempDir();
       const path = join(dir.path, "a.lock");
       const expected = within !== "excludes";
-      await using file = await new Lock(path, by(ours)).acquire();
-      assert.equal(free(path, by(theirs)), expected);
+      await using file = await new Lock(path, lockerOptions(ours)).acquire();
+      assert.equal(isFree(path, lockerOptions(theirs)), expected);
       await file.close();
-      await using _file = await new Lock(path, by(ours)).acquire();
-      assert.equal(await freeInThread(path, by(theirs)), expected);
-    }, ...needed(ours, theirs));
+      await using _file = await new Lock(path, lockerOptions(ours)).acquire();
+      assert.equal(await freeInThread(path, lockerOptions(theirs)), expected);
+    }, ...capabilitiesFor(ours, theirs));
   }
 }
 
@@ -116,12 +127,18 @@ for (const locker of RECORDS) {
   test(`"${locker}" readers share the lock and exclude a writer`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    const shared = by(locker, { mode: "r", flags: LOCK_SH | LOCK_NB });
+    const shared = lockerOptions(locker, {
+      mode: "r",
+      flags: LOCK_SH | LOCK_NB,
+    });
     fs.writeFileSync(path, "");
     await using _file = await new Lock(path, shared).acquire();
-    await using worker = LockProcess.start(currentRuntime);
-    assert.equal(await worker.call("tryAcquire", path, by(locker)), false);
-    assert.equal(await worker.call("tryAcquire", path, shared), true);
+    await using child = LockProcess.start(currentRuntime);
+    assert.equal(
+      await child.call("tryAcquire", path, lockerOptions(locker)),
+      false,
+    );
+    assert.equal(await child.call("tryAcquire", path, shared), true);
   }, "record locks");
 
   test(
@@ -131,23 +148,23 @@ for (const locker of RECORDS) {
       const path = join(dir.path, "a.lock");
       fs.writeFileSync(path, "0123456789");
       const range = (start: number, length: number) =>
-        by(locker, { range: { start, length } });
+        lockerOptions(locker, { range: { start, length } });
       const last = Number.MAX_SAFE_INTEGER - 1;
       await using _file = await new Lock(path, range(100, 10)).acquire();
-      await using worker = LockProcess.start(currentRuntime);
+      await using child = LockProcess.start(currentRuntime);
       const there = (options: LockOptions) =>
-        worker.call("tryAcquire", path, options);
+        child.call("tryAcquire", path, options);
       const apart = [[0, 100], [110, 1], [last, 1], [0, 1]];
       const overlapping = [[0, 101], [109, 1], [104, 2], [0, last], [109, 500]];
       for (const [start, length] of apart) {
         assert.equal(await there(range(start, length)), true, `${start}`);
-        await worker.call("release");
+        await child.call("release");
       }
       for (const [start, length] of overlapping) {
         assert.equal(await there(range(start, length)), false, `${start}`);
       }
-      assert.equal(await there(by(locker)), false, "the whole file");
-      assert.equal(await there(by("flock")), true);
+      assert.equal(await there(lockerOptions(locker)), false, "the whole file");
+      assert.equal(await there(lockerOptions("flock")), true);
     },
     LINUX,
   );
@@ -155,10 +172,13 @@ for (const locker of RECORDS) {
   test(`"${locker}" locks ranges beyond the end of the file`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    await using file = await new Lock(path, by(locker)).acquire();
+    await using file = await new Lock(path, lockerOptions(locker)).acquire();
     await file.writeText("longer than before");
     const range = { start: 10, length: 1 };
-    assert.equal(await freeElsewhere(path, by(locker, { range })), false);
+    assert.equal(
+      await isFreeInOtherProcess(path, lockerOptions(locker, { range })),
+      false,
+    );
   }, "record locks");
 
   test(
@@ -169,18 +189,18 @@ for (const locker of RECORDS) {
       const shared = { flags: LOCK_SH | LOCK_NB };
       await using python = LockProcess.startPython();
       assert.equal(await python.call("tryLockf", path), true);
-      assert.equal(free(path, by(locker)), false);
-      assert.equal(free(path, by(locker, shared)), false);
-      assert.equal(free(path, by("flock")), true);
+      assert.equal(isFree(path, lockerOptions(locker)), false);
+      assert.equal(isFree(path, lockerOptions(locker, shared)), false);
+      assert.equal(isFree(path, lockerOptions("flock")), true);
       await python.call("close");
       assert.equal(await python.call("tryLockf", path, "shared", 5, 10), true);
-      assert.equal(free(path, by(locker)), false);
-      assert.equal(free(path, by(locker, shared)), true);
+      assert.equal(isFree(path, lockerOptions(locker)), false);
+      assert.equal(isFree(path, lockerOptions(locker, shared)), true);
       const range = (start: number) =>
-        by(locker, { range: { start, length: 5 } });
-      assert.equal(free(path, range(0)), true);
-      assert.equal(free(path, range(14)), false);
-      assert.equal(free(path, range(15)), true);
+        lockerOptions(locker, { range: { start, length: 5 } });
+      assert.equal(isFree(path, range(0)), true);
+      assert.equal(isFree(path, range(14)), false);
+      assert.equal(isFree(path, range(15)), true);
       await python.call("close");
       await using _file = await new Lock(path, range(20)).acquire();
       assert.equal(await python.call("tryLockf", path), false);
@@ -200,17 +220,17 @@ for (const locker of RECORDS) {
       async () => {
         using dir = tempDir();
         const path = join(dir.path, "a.lock");
-        const patient = by(locker, { timeout: 60_000 });
+        const patient = lockerOptions(locker, { timeout: 60_000 });
         for (const runtime of runtimes) {
-          const file = await new Lock(path, by(locker)).acquire();
-          await using worker = LockProcess.start(runtime);
+          const file = await new Lock(path, lockerOptions(locker)).acquire();
+          await using child = LockProcess.start(runtime);
           // The delays that follow an event are shorter.
-          await worker.call("disablePolling", 2);
-          const waiting = worker.call(form, path, patient);
-          await worker.untilAsleep();
+          await child.call("disablePolling", 2);
+          const waiting = child.call(form, path, patient);
+          await child.untilAsleep();
           await file.close();
           await waiting;
-          assert.equal(free(path, by(locker)), false);
+          assert.equal(isFree(path, lockerOptions(locker)), false);
         }
       },
       "inotify(7)",
@@ -223,8 +243,8 @@ for (const locker of RECORDS) {
       using dir = tempDir();
       const path = join(dir.path, "a.lock");
       await using holder = LockProcess.start(runtime);
-      await holder.call("acquire", path, by(locker));
-      const lock = new Lock(path, by(locker, { timeout: 60_000 }));
+      await holder.call("acquire", path, lockerOptions(locker));
+      const lock = new Lock(path, lockerOptions(locker, { timeout: 60_000 }));
       using waits = observeWaits();
       const waiting = lock.acquire();
       await waits.begun();
@@ -238,13 +258,13 @@ for (const locker of RECORDS) {
     async () => {
       using dir = tempDir();
       const path = join(dir.path, "a.lock");
-      const file = await new Lock(path, by(locker)).acquire();
-      await using worker = LockProcess.start(currentRuntime);
-      await worker.call("listenToSignals");
-      const locked = worker.call("lockRecord", path, { name: locker });
+      const file = await new Lock(path, lockerOptions(locker)).acquire();
+      await using child = LockProcess.start(currentRuntime);
+      await child.call("listenToSignals");
+      const locked = child.call("lockRecord", path, { name: locker });
       let done = false;
       locked.then(() => done = true);
-      const pid = worker.process.pid!;
+      const pid = child.process.pid!;
       while (openDescriptors(path, pid) === 0) await delay(5);
       for (let i = 0; i < 20; i++) {
         process.kill(pid, "SIGUSR2");
@@ -253,7 +273,7 @@ for (const locker of RECORDS) {
       assert.equal(done, false);
       await file.close();
       await locked;
-      assert.equal(free(path, by(locker)), false);
+      assert.equal(isFree(path, lockerOptions(locker)), false);
     },
     "record locks",
     "/proc",
@@ -270,20 +290,20 @@ for (const locker of RECORDS) {
         await using elsewhere = LockProcess.start(currentRuntime);
         await using holder = LockProcess.start(currentRuntime);
         await other.call("acquire", path);
-        await elsewhere.call("acquire", path, by(locker, range(7)));
-        await holder.call("acquire", path, by(locker, range(1)));
+        await elsewhere.call("acquire", path, lockerOptions(locker, range(7)));
+        await holder.call("acquire", path, lockerOptions(locker, range(1)));
         // Only waits of at least 100 ms search every process for holders.
-        const told: number[] = [];
+        const reported: number[] = [];
         const onWait = ({ holders }: LastingWait) =>
-          void told.push(...holders.map(({ pid }) => pid));
+          void reported.push(...holders.map(({ pid }) => pid));
         const how = { timeout: 150, onWait, ...range(1) };
-        const lock = new Lock(path, by(locker, how));
+        const lock = new Lock(path, lockerOptions(locker, how));
         const { pid } = holder.process;
         await assert.rejects(async () => await lock[form](), {
           holderPid: pid,
           message: new RegExp(`by process ${pid} \\([^)]+\\) \\(waited`),
         });
-        assert.deepEqual(told, [pid]);
+        assert.deepEqual(reported, [pid]);
         const flock = new Lock(path, { timeout: 150 });
         const flocker = { holderPid: other.process.pid };
         await assert.rejects(async () => await flock[form](), flocker);
@@ -307,11 +327,17 @@ for (const locker of LOCKERS) {
     async () => {
       using dir = tempDir();
       const path = join(dir.path, "a.lock");
-      await using _file = await new Lock(path, by(locker)).acquire();
-      assert.equal(await freeElsewhere(path, by(locker)), false);
+      await using _file = await new Lock(path, lockerOptions(locker)).acquire();
+      assert.equal(
+        await isFreeInOtherProcess(path, lockerOptions(locker)),
+        false,
+      );
       fs.closeSync(fs.openSync(path, "r"));
       const expected = locker === "lockf";
-      assert.equal(await freeElsewhere(path, by(locker)), expected);
+      assert.equal(
+        await isFreeInOtherProcess(path, lockerOptions(locker)),
+        expected,
+      );
     },
     locker === "flock" ? "file descriptors" : "record locks",
   );
@@ -326,16 +352,16 @@ for (const locker of LOCKERS) {
       await using holder = LockProcess.start(
         runtimes.find(({ name }) => name.startsWith("node")) ?? currentRuntime,
       );
-      await holder.call("acquire", path, by(locker));
+      await holder.call("acquire", path, lockerOptions(locker));
       const heir = await holder.call("heir") as number;
       try {
         holder.process.kill("SIGKILL");
         await holder.ended;
-        assert.equal(free(path, by(locker)), locker === "lockf");
+        assert.equal(isFree(path, lockerOptions(locker)), locker === "lockf");
       } finally {
         process.kill(heir, "SIGKILL");
       }
-      const lock = new Lock(path, by(locker, { timeout: 60_000 }));
+      const lock = new Lock(path, lockerOptions(locker, { timeout: 60_000 }));
       await lock.run(() => {});
     },
     "record locks",
@@ -349,10 +375,10 @@ for (const locker of LOCKERS) {
       await using holder = LockProcess.start(
         runtimes.find(({ name }) => name.startsWith("node")) ?? currentRuntime,
       );
-      await holder.call("acquire", path, by(locker));
+      await holder.call("acquire", path, lockerOptions(locker));
       const heir = await holder.call("heir") as number;
       await holder.call("release");
-      assert.equal(free(path, by(locker)), true);
+      assert.equal(isFree(path, lockerOptions(locker)), true);
       process.kill(heir, "SIGKILL");
     },
     "record locks",
@@ -365,12 +391,15 @@ test(
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
     await using holder = LockProcess.start(currentRuntime);
-    await holder.call("acquire", path, by("ofd"));
+    await holder.call("acquire", path, lockerOptions("ofd"));
     using polling = disablePolling(0);
     const waiting = [0, 10, 20].map((start) =>
       new Lock(
         path,
-        by("ofd", { timeout: Infinity, range: { start, length: 5 } }),
+        lockerOptions("ofd", {
+          timeout: Infinity,
+          range: { start, length: 5 },
+        }),
       ).acquire()
     );
     await polling.untilAsleep(3);
@@ -387,16 +416,20 @@ test(
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
     await using holder = LockProcess.start(currentRuntime);
-    await holder.call("acquire", path, by("ofd"));
+    await holder.call("acquire", path, lockerOptions("ofd"));
     using polling = disablePolling(1);
     const range = (start: number) => ({ range: { start, length: 5 } });
     const controller = new AbortController();
     const { signal } = controller;
     const patient = { timeout: Infinity };
     const impatient = assert.rejects(
-      new Lock(path, by("ofd", { ...patient, ...range(0), signal })).acquire(),
+      new Lock(path, lockerOptions("ofd", { ...patient, ...range(0), signal }))
+        .acquire(),
     );
-    const waiting = new Lock(path, by("ofd", { ...patient, ...range(9) }))
+    const waiting = new Lock(
+      path,
+      lockerOptions("ofd", { ...patient, ...range(9) }),
+    )
       .acquire();
     await polling.untilAsleep(2);
     controller.abort();
@@ -412,13 +445,16 @@ test(
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    await using _file = await new Lock(path, by("lockf")).acquire();
+    await using _file = await new Lock(path, lockerOptions("lockf")).acquire();
     const fd = fs.openSync(path, "a");
     lockSync(fd, LOCK_EX);
     unlock(fd);
     lockSync(fd, LOCK_SH);
-    assert.equal(await freeElsewhere(path, by("lockf")), false);
-    assert.equal(await freeElsewhere(path, by("ofd")), false);
+    assert.equal(
+      await isFreeInOtherProcess(path, lockerOptions("lockf")),
+      false,
+    );
+    assert.equal(await isFreeInOtherProcess(path, lockerOptions("ofd")), false);
     fs.closeSync(fd);
   },
   "record locks",
@@ -429,13 +465,13 @@ test(
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    await using worker = LockProcess.start(currentRuntime);
-    await worker.call("acquire", path, by("lockf"));
+    await using child = LockProcess.start(currentRuntime);
+    await child.call("acquire", path, lockerOptions("lockf"));
     const fd = fs.openSync(path, "a");
     unlock(fd);
     // F_OFD_GETLK has returned a process ID, which the next call must not pass
     // on.
-    assert.equal(free(`${path}2`, by("ofd")), true);
+    assert.equal(isFree(`${path}2`, lockerOptions("ofd")), true);
     fs.closeSync(fd);
   },
   "record locks",
@@ -446,12 +482,15 @@ test(
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    await using _file = await new Lock(path, by("lockf")).acquire();
+    await using _file = await new Lock(path, lockerOptions("lockf")).acquire();
     assert.deepEqual(
       (await lockHolders(path)).map(({ pid }) => pid),
       [process.pid],
     );
-    assert.equal(await freeElsewhere(path, by("lockf")), false);
+    assert.equal(
+      await isFreeInOtherProcess(path, lockerOptions("lockf")),
+      false,
+    );
   },
   "inotify(7)",
 );
@@ -508,7 +547,10 @@ for (const form of FORMS) {
           },
         });
         await withPatchedFiles(fails, async () => {
-          const lock = new Lock(path, by("ofd", { timeout: Infinity }));
+          const lock = new Lock(
+            path,
+            lockerOptions("ofd", { timeout: Infinity }),
+          );
           await assert.rejects(async () => await lock[form](), (error) => {
             assert.ok(error instanceof LockException);
             assert.ok(!(error instanceof AlreadyLocked));

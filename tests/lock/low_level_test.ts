@@ -384,10 +384,10 @@ test(
     using it = twoDescriptors();
     const [one, two] = it.fds;
     lockSync(one, LOCK_EX);
-    await using worker = LockProcess.start(currentRuntime);
-    assert.equal(await worker.call("listenToSignals"), null);
-    const locked = worker.call("lockSync", it.path);
-    const pid = worker.process.pid!;
+    await using child = LockProcess.start(currentRuntime);
+    assert.equal(await child.call("listenToSignals"), null);
+    const locked = child.call("lockSync", it.path);
+    const pid = child.process.pid!;
     while (!descriptorTargets(pid).includes(it.path)) await delay(5);
     for (let i = 0; i < 20; i++) {
       // Deno's ChildProcess.kill() also closes the child's standard input.
@@ -396,7 +396,7 @@ test(
     }
     let done = false;
     locked.then(() => done = true);
-    await waitUntilBlocked(worker);
+    await waitUntilBlocked(child);
     assert.equal(done, false);
     unlock(one);
     await locked;

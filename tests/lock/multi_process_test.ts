@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
-import { Worker as Thread } from "node:worker_threads";
+import { Worker } from "node:worker_threads";
 import { AlreadyLocked, Lock, LOCK_NB, LOCK_SH } from "../../mod.ts";
 import { hasCapability } from "../support/capabilities.ts";
 import { openDescriptors } from "../support/descriptors.ts";
@@ -20,16 +20,16 @@ test("Lock.acquire() throws AlreadyLocked while another process holds the lock",
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   for (const runtime of runtimes) {
-    await using worker = LockProcess.start(runtime);
-    await worker.call("acquire", path);
+    await using child = LockProcess.start(runtime);
+    await child.call("acquire", path);
     const lock = new Lock(path, { failWhenLocked: true });
     await assert.rejects(lock.acquire(), AlreadyLocked);
     assert.throws(() => lock.acquireSync(), AlreadyLocked);
-    await worker.call("release");
+    await child.call("release");
     await using _file = await lock.acquire();
-    assert.equal(await worker.call("tryAcquire", path), false);
+    assert.equal(await child.call("tryAcquire", path), false);
     const error = { name: "AlreadyLocked", code: "EWOULDBLOCK" };
-    await assert.rejects(worker.call("acquire", path, { timeout: 0 }), error);
+    await assert.rejects(child.call("acquire", path, { timeout: 0 }), error);
   }
 });
 
@@ -38,8 +38,8 @@ test("Lock with LOCK_SH shares with readers in other processes", async () => {
   const path = join(dir.path, "a.lock");
   const options = { flags: LOCK_SH | LOCK_NB, timeout: 0 };
   for (const runtime of runtimes) {
-    await using worker = LockProcess.start(runtime);
-    await worker.call("acquire", path, options);
+    await using child = LockProcess.start(runtime);
+    await child.call("acquire", path, options);
     await using _file = await new Lock(path, options).acquire();
     assert.equal(await new Lock(path).tryAcquire(), null);
   }
@@ -94,11 +94,11 @@ test(
   async () => {
     for (const runtime of runtimes) {
       using dir = tempDir();
-      await using worker = LockProcess.start(runtime);
+      await using child = LockProcess.start(runtime);
       const path = join(dir.path, "a.lock");
-      assert.equal(await worker.call("cycle", path, 1000), 0, runtime.name);
+      assert.equal(await child.call("cycle", path, 1000), 0, runtime.name);
       if (!hasCapability("/proc")) continue;
-      assert.equal(openDescriptors(dir.path, worker.process.pid), 0);
+      assert.equal(openDescriptors(dir.path, child.process.pid), 0);
     }
   },
 );
@@ -109,7 +109,7 @@ test(
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
     await using _file = await new Lock(path).acquire();
-    const thread = new Thread(
+    const thread = new Worker(
       new URL(
         `../fixtures/try_lock_thread${currentRuntime.extension}`,
         import.meta.url,
@@ -162,10 +162,10 @@ test("a process that exits normally while it holds the lock releases it", async 
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   for (const runtime of runtimes) {
-    await using worker = LockProcess.start(runtime);
-    await worker.call("acquire", path);
-    worker.process.stdin.end();
-    const { code, stderr } = await worker.ended;
+    await using child = LockProcess.start(runtime);
+    await child.call("acquire", path);
+    child.process.stdin.end();
+    const { code, stderr } = await child.ended;
     assert.equal(stderr, "", "nothing, not even a warning, is printed");
     assert.equal(code, 0);
     await new Lock(path).run(() => {});
@@ -178,18 +178,18 @@ test(
     using dir = tempDir();
     const path = join(dir.path, "counter");
     fs.writeFileSync(path, "0");
-    const workers = [
+    const children = [
       ...Array.from({ length: 7 }, (_, i) => runtimes[i % runtimes.length])
         .map((runtime) => LockProcess.start(runtime)),
       LockProcess.startPython(),
     ];
     try {
       await Promise.all(
-        workers.map((worker) => worker.call("count", path, 2500)),
+        children.map((child) => child.call("count", path, 2500)),
       );
       assert.equal(fs.readFileSync(path, "utf8"), "20000");
     } finally {
-      await Promise.all(workers.map((worker) => worker[Symbol.asyncDispose]()));
+      await Promise.all(children.map((child) => child[Symbol.asyncDispose]()));
     }
   },
   "Deno, Bun and Node",

@@ -106,7 +106,7 @@ test(
     using dir = tempDir();
     const path = join(dir.path, "a.txt");
     fs.writeFileSync(path, "x", { mode: 0o444 });
-    await asSomebodyElse(dir.path, async () => {
+    await asOtherUser(dir.path, async () => {
       await fails(path, { code: "EACCES" });
       await succeeds(path, { mode: "r" });
       await using _held = await new Lock(path, { mode: "r" }).acquire();
@@ -123,7 +123,7 @@ test(
     using dir = tempDir();
     const closed = join(dir.path, "closed");
     fs.mkdirSync(closed, { mode: 0o700 });
-    await asSomebodyElse(dir.path, async () => {
+    await asOtherUser(dir.path, async () => {
       await fails(join(closed, "a.lock"), { code: "EACCES" });
     });
   },
@@ -134,7 +134,7 @@ test(
  * Runs a body as the effective user `nobody`, whose permissions the kernel
  * checks.
  */
-async function asSomebodyElse(dir: string, body: () => Promise<void>) {
+async function asOtherUser(dir: string, body: () => Promise<void>) {
   fs.chmodSync(dir, 0o755);
   process.seteuid!(65534);
   try {

@@ -73,9 +73,9 @@ for (const [form, acquire] of FORMS) {
     using dir = tempDir();
     const path = join(dir.path, "a.pid");
     for (const runtime of allRuntimes) {
-      await using worker = LockProcess.start(runtime);
-      await worker.call("hold", "PidFileLock", path);
-      const { pid } = worker.process;
+      await using child = LockProcess.start(runtime);
+      await child.call("hold", "PidFileLock", path);
+      const { pid } = child.process;
       for (const options of [{}, { timeout: 20 }]) {
         const lock = new PidFileLock(path, options);
         assert.equal(await readPid(lock), pid);
@@ -89,7 +89,7 @@ for (const [form, acquire] of FORMS) {
           },
         );
       }
-      await worker.call("drop");
+      await child.call("drop");
       assertNothingLeft(dir.path);
     }
   });
@@ -98,27 +98,27 @@ for (const [form, acquire] of FORMS) {
     using dir = tempDir();
     const path = join(dir.path, "a.pid");
     await using _file = await new PidFileLock(path).acquire();
-    const told = async (holders: { pid: number; exclusive: boolean }[]) => {
-      let told: unknown;
+    const reportedPid = async (holders: { pid: number; exclusive: boolean }[]) => {
+      let reported: unknown;
       await withPatchedPlatform(
         () => ({ holders: () => holders }),
         () =>
           assert.rejects(
             async () => await acquire(new PidFileLock(path)),
-            (error: AlreadyLocked) => (told = error.holderPid, true),
+            (error: AlreadyLocked) => (reported = error.holderPid, true),
           ),
       );
-      return told;
+      return reported;
     };
     fs.writeFileSync(path, "4711");
-    assert.equal(await told([{ pid: 17, exclusive: true }]), 17);
-    assert.equal(await told([]), 4711);
+    assert.equal(await reportedPid([{ pid: 17, exclusive: true }]), 17);
+    assert.equal(await reportedPid([]), 4711);
     fs.writeFileSync(path, "junk");
-    assert.equal(await told([]), null);
+    assert.equal(await reportedPid([]), null);
     fs.rmSync(path);
-    assert.equal(await told([]), null);
+    assert.equal(await reportedPid([]), null);
     fs.mkdirSync(path);
-    assert.equal(await told([]), null);
+    assert.equal(await reportedPid([]), null);
     fs.rmdirSync(path);
   });
 
@@ -126,10 +126,10 @@ for (const [form, acquire] of FORMS) {
     using dir = tempDir();
     const path = join(dir.path, "a.pid");
     for (const runtime of allRuntimes) {
-      await using worker = LockProcess.start(runtime);
-      await worker.call("hold", "PidFileLock", path);
-      const { pid } = worker.process;
-      await worker.kill();
+      await using child = LockProcess.start(runtime);
+      await child.call("hold", "PidFileLock", path);
+      const { pid } = child.process;
+      await child.kill();
       const lock = new PidFileLock(path);
       assert.equal(await readPid(lock), pid, "a stale PID");
       await using _file = await acquire(lock);
@@ -301,8 +301,8 @@ test("PidFileLock rejects LOCK_SH", () => {
 test("PidFileLock fails at once, unless it has a timeout", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.pid");
-  await using worker = LockProcess.start(allRuntimes[0]);
-  await worker.call("hold", "PidFileLock", path);
+  await using child = LockProcess.start(allRuntimes[0]);
+  await child.call("hold", "PidFileLock", path);
   const lock = new PidFileLock(path);
   await assert.rejects(lock.acquire(), (error: AlreadyLocked) => {
     assert.ok(error.waited < 4000);
@@ -311,9 +311,9 @@ test("PidFileLock fails at once, unless it has a timeout", async () => {
   assert.equal(await lock.tryAcquire(), null);
   assert.equal(lock.tryAcquireSync(), null);
   const waiting = lock.acquire({ timeout: 60_000 });
-  await worker.call("drop");
+  await child.call("drop");
   await waiting;
-  assert.equal(await worker.call("readPid", path), process.pid);
+  assert.equal(await child.call("readPid", path), process.pid);
   await lock.release();
   assertNothingLeft(dir.path);
 });
@@ -386,9 +386,7 @@ test("PidFileLock publishes the PID atomically", async () => {
   const seen = new Set<number | null>();
   let done = false;
   const cycling = Promise.all(
-    [one, two].map((worker) =>
-      worker.call("cycleOf", "PidFileLock", path, 300)
-    ),
+    [one, two].map((child) => child.call("cycleOf", "PidFileLock", path, 300)),
   ).finally(() => done = true);
   const lock = new PidFileLock(path);
   while (!done) {
@@ -399,7 +397,7 @@ test("PidFileLock publishes the PID atomically", async () => {
     await setImmediate();
   }
   await cycling;
-  const pids = [one, two].map((worker) => worker.process.pid);
+  const pids = [one, two].map((child) => child.process.pid);
   for (const pid of seen) assert.ok(pid === null || pids.includes(pid));
   assert.ok(seen.size > 1);
   assertNothingLeft(dir.path);
@@ -532,9 +530,9 @@ test("PidFileLock conflicts with a TemporaryFileLock on its lock file", async ()
 test("PidFileLock reads the PID file if the system does not report holders", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.pid");
-  await using worker = LockProcess.start(allRuntimes[0]);
-  await worker.call("hold", "PidFileLock", path);
-  const { pid } = worker.process;
+  await using child = LockProcess.start(allRuntimes[0]);
+  await child.call("hold", "PidFileLock", path);
+  const { pid } = child.process;
   await withPatchedPlatform(() => ({ holders: noopOs.holders }), async () => {
     await assert.rejects(new PidFileLock(path).acquire(), { holderPid: pid });
     const lock = new PidFileLock(path, { timeout: 10 });

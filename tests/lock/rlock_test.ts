@@ -19,7 +19,7 @@ const SHARED = LOCK_SH | LOCK_NB;
  * Blocks the thread for so long that the next `acquire` yields to the event
  * loop.
  */
-function standStill() {
+function blockThread() {
   const end = performance.now() + 20;
   while (performance.now() < end);
 }
@@ -231,7 +231,7 @@ test("RLock.run() that outlives its outer run keeps the lock", async () => {
     let nested!: Promise<void>;
     let isIn = false;
     await lock.run(() => {
-      if (still) standStill();
+      if (still) blockThread();
       nested = lock.run(() => end.promise);
     });
     assert.equal(isFree(path), false);
@@ -484,16 +484,16 @@ test("RLock excludes other processes until its last release", async () => {
   for (const runtime of allRuntimes) {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    await using worker = LockProcess.start(runtime);
-    for (let i = 0; i < 3; i++) await worker.call("hold", "RLock", path);
+    await using child = LockProcess.start(runtime);
+    for (let i = 0; i < 3; i++) await child.call("hold", "RLock", path);
     for (let i = 0; i < 3; i++) {
       assert.equal(await new RLock(path).tryAcquire(), null);
-      await worker.call("drop");
+      await child.call("drop");
     }
     await new RLock(path).run(async () => {
-      assert.equal(await worker.call("attempt", "RLock", path), false);
+      assert.equal(await child.call("attempt", "RLock", path), false);
     });
-    assert.equal(await worker.call("attempt", "RLock", path), true);
+    assert.equal(await child.call("attempt", "RLock", path), true);
   }
 });
 

@@ -192,10 +192,10 @@ for (const [form, acquire] of FORMS) {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
     for (const runtime of allRuntimes) {
-      await using worker = LockProcess.start(runtime);
-      await worker.call("hold", "TemporaryFileLock", path);
+      await using child = LockProcess.start(runtime);
+      await child.call("hold", "TemporaryFileLock", path);
       fs.writeFileSync(path, "of the dead");
-      await worker.kill();
+      await child.kill();
       assert.ok(fs.existsSync(path), runtime.name);
       const file = await acquire(new TemporaryFileLock(path));
       assert.equal(file.readTextSync(), "");
@@ -244,7 +244,7 @@ for (const [form, acquire] of FORMS) {
         ? realOpen(victim, { ...mode, noFollow: false }, ...rest)
         : realOpen(...how);
     };
-    let realOpen!: (...how: Parameters<NativeOpen>) => PlatformFile;
+    let realOpen!: (...how: Parameters<PlatformOpen>) => PlatformFile;
     await withPatchedPlatform((real) => {
       realOpen = real.openSync;
       return {
@@ -298,7 +298,7 @@ for (const [form, acquire] of FORMS) {
   });
 }
 
-type NativeOpen = Platform["openSync"];
+type PlatformOpen = Platform["openSync"];
 
 test("a TemporaryFileLock that cannot be released at exit does not prevent other releases", async () => {
   using dir = tempDir();
@@ -391,13 +391,13 @@ test(
       if (runtime.name === "deno without FFI") continue;
       using dir = tempDir();
       const path = join(dir.path, "a.lock");
-      await using worker = LockProcess.start(runtime);
-      await worker.call("hold", "TemporaryFileLock", path);
+      await using child = LockProcess.start(runtime);
+      await child.call("hold", "TemporaryFileLock", path);
       using polling = disablePolling(30);
       const options = { timeout: Infinity, checkInterval: 60_000 };
       const waiting = new TemporaryFileLock(path, options).acquire();
       await polling.untilAsleep();
-      await worker.call("drop");
+      await child.call("drop");
       const file = await waiting;
       assert.equal(inode(path), inodeOf(file));
       await file.close();
@@ -411,11 +411,11 @@ test("TemporaryFileLock calls onWait with the holder", async () => {
   const path = join(dir.path, "a.lock");
   const holder = new TemporaryFileLock(path);
   await holder.acquire();
-  let told = 0;
+  let reported = 0;
   const lock = new TemporaryFileLock(path, {
     timeout: 60_000,
     onWait(wait) {
-      told++;
+      reported++;
       assert.equal(wait.path, path);
       assert.ok(wait.waited >= 100);
       for (const { pid } of wait.holders) assert.equal(pid, process.pid);
@@ -423,7 +423,7 @@ test("TemporaryFileLock calls onWait with the holder", async () => {
     },
   });
   await (await lock.acquire()).close();
-  assert.equal(told, 1);
+  assert.equal(reported, 1);
   assertNothingLeft(path);
 });
 
@@ -465,7 +465,7 @@ test(
           }
           return {
             ...file,
-            ...bound(file),
+            ...bindMethods(file),
             close: () => (file.closeSync(), closed.resolve()),
           };
         },
@@ -491,7 +491,7 @@ test(
 );
 
 /** Binds the methods of a file to the file. */
-function bound(file: PlatformFile): PlatformFile {
+function bindMethods(file: PlatformFile): PlatformFile {
   return new Proxy(file, {
     ownKeys: () => ["tryLock", "unlock", "isStillAt", "unlink", "closeSync"],
     getOwnPropertyDescriptor: () => ({ enumerable: true, configurable: true }),
@@ -521,16 +521,16 @@ test("the last reader of a shared TemporaryFileLock removes its file", async () 
   for (const runtime of allRuntimes) {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    await using worker = LockProcess.start(runtime);
+    await using child = LockProcess.start(runtime);
     for (const last of ["we", "they"]) {
-      await worker.call("hold", "TemporaryFileLock", path, SHARED);
+      await child.call("hold", "TemporaryFileLock", path, SHARED);
       const file = await new TemporaryFileLock(path, SHARED).acquire();
       if (last === "they") await file.close();
-      else await worker.call("drop");
+      else await child.call("drop");
       assert.ok(fs.existsSync(path));
       const writer = new TemporaryFileLock(path);
       assert.equal(await writer.tryAcquire(), null);
-      if (last === "they") await worker.call("drop");
+      if (last === "they") await child.call("drop");
       else await file.close();
       assertNothingLeft(path);
     }
@@ -738,17 +738,17 @@ test("TemporaryFileLock excludes processes of every runtime", async () => {
   for (const runtime of allRuntimes) {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    await using worker = LockProcess.start(runtime);
-    await worker.call("hold", "TemporaryFileLock", path);
+    await using child = LockProcess.start(runtime);
+    await child.call("hold", "TemporaryFileLock", path);
     const lock = new TemporaryFileLock(path);
     assert.equal(await lock.tryAcquire(), null);
     assert.equal(await new Lock(path).tryAcquire(), null);
     const waiting = lock.acquire({ timeout: 60_000 });
-    await worker.call("drop");
+    await child.call("drop");
     const file = await waiting;
     assert.equal(inode(path), inodeOf(file));
     assert.equal(
-      await worker.call("attempt", "TemporaryFileLock", path),
+      await child.call("attempt", "TemporaryFileLock", path),
       false,
     );
     await file.close();
@@ -765,21 +765,21 @@ test(
       fs.mkdirSync(join(dir.path, "sub"));
       fs.chownSync(join(dir.path, "sub"), NOBODY, NOBODY);
       fs.chmodSync(dir.path, 0o755);
-      await using worker = LockProcess.start(runtime);
-      await worker.call("attempt", "Lock", join(dir.path, "loaded"));
-      await worker.call("become", NOBODY);
+      await using child = LockProcess.start(runtime);
+      await child.call("attempt", "Lock", join(dir.path, "loaded"));
+      await child.call("become", NOBODY);
       for (const throwOnReleaseError of [false, true]) {
         fs.chmodSync(join(dir.path, "sub"), 0o755);
         fs.rmSync(path, { force: true });
         const options = { throwOnReleaseError };
         // Each form gets its own object, because an object keeps its options.
         const name = throwOnReleaseError ? `${dir.path}/sub/./a.lock` : path;
-        await worker.call("hold", "TemporaryFileLock", name, options);
+        await child.call("hold", "TemporaryFileLock", name, options);
         fs.chmodSync(join(dir.path, "sub"), 0o555);
-        const dropping = worker.call("drop");
+        const dropping = child.call("drop");
         if (throwOnReleaseError) {
-          const told = { name: "LockException", code: "EACCES" };
-          await assert.rejects(dropping, told);
+          const reported = { name: "LockException", code: "EACCES" };
+          await assert.rejects(dropping, reported);
         } else {
           await dropping;
         }
@@ -800,16 +800,16 @@ test(
       fs.chmodSync(dir.path, 0o1777);
       const path = join(dir.path, "a.lock");
       fs.writeFileSync(path, "", { mode: 0o600 });
-      await using worker = LockProcess.start(runtime);
-      await worker.call("attempt", "Lock", join(dir.path, "loaded"));
-      await worker.call("become", NOBODY);
+      await using child = LockProcess.start(runtime);
+      await child.call("attempt", "Lock", join(dir.path, "loaded"));
+      await child.call("become", NOBODY);
       for (const kind of ["Lock", "RLock", "TemporaryFileLock"]) {
         const named = {
           code: "EACCES",
           message: /EACCES.*owned by user 0\)|denied.*owned by user 0\)/,
         };
-        await assert.rejects(worker.call("hold", kind, path), named);
-        await assert.rejects(worker.call("holdSync", kind, path), named);
+        await assert.rejects(child.call("hold", kind, path), named);
+        await assert.rejects(child.call("holdSync", kind, path), named);
       }
     }
   },

@@ -29,17 +29,17 @@ interface Holder extends AsyncDisposable {
   release(): Promise<unknown>;
 }
 
-function worker(start: () => LockProcess, kill = false): () => Holder {
+function processHolder(start: () => LockProcess, kill = false): () => Holder {
   return () => {
-    const worker = start();
+    const processHolder = start();
     return {
-      acquire: (path) => worker.call("acquire", path),
+      acquire: (path) => processHolder.call("acquire", path),
       release() {
-        if (!kill) return worker.call("release");
-        worker.process.kill("SIGKILL");
-        return worker.ended;
+        if (!kill) return processHolder.call("release");
+        processHolder.process.kill("SIGKILL");
+        return processHolder.ended;
       },
-      [Symbol.asyncDispose]: () => worker[Symbol.asyncDispose](),
+      [Symbol.asyncDispose]: () => processHolder[Symbol.asyncDispose](),
     };
   };
 }
@@ -48,7 +48,7 @@ function worker(start: () => LockProcess, kill = false): () => Holder {
  * Returns a holder that runs flock(1) until the standard input of its `cat`
  * ends.
  */
-function flock(): Holder {
+function flockHolder(): Holder {
   let child: ReturnType<typeof spawn> | undefined;
   const release = async () => {
     if (!child || child.exitCode !== null) return;
@@ -67,7 +67,7 @@ function flock(): Holder {
   };
 }
 
-const wakes = (name: string, holder: () => Holder, ...needs: Needs[]) =>
+const testWakeup = (name: string, holder: () => Holder, ...needs: Need[]) =>
   test(
     `a release by ${name} wakes waiters on every runtime`,
     async () => {
@@ -92,22 +92,22 @@ const wakes = (name: string, holder: () => Holder, ...needs: Needs[]) =>
     "/proc",
   );
 
-type Needs = "Python's portalocker" | "flock(1)";
+type Need = "Python's portalocker" | "flock(1)";
 
-wakes(
+testWakeup(
   "a process of this package",
-  worker(() => LockProcess.start(currentRuntime)),
+  processHolder(() => LockProcess.start(currentRuntime)),
 );
-wakes(
+testWakeup(
   "a process that is killed",
-  worker(() => LockProcess.start(currentRuntime), true),
+  processHolder(() => LockProcess.start(currentRuntime), true),
 );
-wakes(
+testWakeup(
   "Python's portalocker",
-  worker(LockProcess.startPython),
+  processHolder(LockProcess.startPython),
   "Python's portalocker",
 );
-wakes("flock(1)", flock, "flock(1)");
+testWakeup("flock(1)", flockHolder, "flock(1)");
 
 test(
   "a waiter misses no release, no matter when it comes",
@@ -117,17 +117,19 @@ test(
     using _polling = disablePolling(0);
     const lock = new Lock(path, { timeout: Infinity });
     for (const runtime of runtimes) {
-      await using worker = LockProcess.start(runtime);
-      await worker.call("disablePolling", 0);
+      await using processHolder = LockProcess.start(runtime);
+      await processHolder.call("disablePolling", 0);
       for (let i = 0; i < 320; i++) {
         const mine = await lock.acquire();
-        const theirs = worker.call(FORMS[i % 2], path, { timeout: 60_000 });
-        spin(Math.random() * 0.4);
+        const theirs = processHolder.call(FORMS[i % 2], path, {
+          timeout: 60_000,
+        });
+        blockThread(Math.random() * 0.4);
         await mine.close();
         await theirs;
         const again = lock.acquire();
-        spin(Math.random() * 0.4);
-        await worker.call("release");
+        blockThread(Math.random() * 0.4);
+        await processHolder.call("release");
         await (await again).close();
       }
     }
@@ -141,20 +143,24 @@ test(
     using dir = tempDir();
     const path = join(dir.path, "turns");
     fs.writeFileSync(path, `0 ${Date.now()} 0`);
-    const workers = [
+    const children = [
       ...runtimes.map(LockProcess.start),
       LockProcess.startPython(),
     ];
     try {
       const gaps = await Promise.all(
-        workers.map((worker) => worker.call("takeTurns", path, HAND_OVERS)),
+        children.map((processHolder) =>
+          processHolder.call("takeTurns", path, HAND_OVERS)
+        ),
       ) as number[][];
       // The Python process does not measure. A busy machine may stall once or
       // twice.
       const ours = gaps.slice(0, -1).flat();
       assert.ok(ours.length < 3, `the lock lay free for ${ours} ms`);
     } finally {
-      await Promise.all(workers.map((worker) => worker[Symbol.asyncDispose]()));
+      await Promise.all(
+        children.map((processHolder) => processHolder[Symbol.asyncDispose]()),
+      );
     }
   },
   "Python's portalocker",
@@ -162,7 +168,7 @@ test(
 );
 
 /** Blocks the thread for a time. */
-function spin(milliseconds: number): void {
+function blockThread(milliseconds: number): void {
   const end = performance.now() + milliseconds;
   while (performance.now() < end);
 }
@@ -175,17 +181,19 @@ test(
       const path = join(dir.path, "a.lock");
       const fd = fs.openSync(path, "a+");
       lockSync(fd, LOCK_EX);
-      await using worker = LockProcess.start(runtime);
-      await worker.call("disablePolling", 30);
-      const waiting = worker.call("acquireSync", path, { flags: LOCK_EX });
-      await waitUntilBlocked(worker);
+      await using processHolder = LockProcess.start(runtime);
+      await processHolder.call("disablePolling", 30);
+      const waiting = processHolder.call("acquireSync", path, {
+        flags: LOCK_EX,
+      });
+      await waitUntilBlocked(processHolder);
       assert.equal(await new Lock(path, { timeout: 0 }).tryAcquire(), null);
       // The file stays open, and the waiter makes no further attempt.
       platform().fromFd(fd).unlock();
       await waiting;
       assert.equal(await new Lock(path, { timeout: 0 }).tryAcquire(), null);
       fs.closeSync(fd);
-      await worker.call("release");
+      await processHolder.call("release");
       await new Lock(path, { timeout: 0 }).run(() => {});
     }
   },

@@ -49,7 +49,7 @@ test(
 );
 
 for (const form of FORMS) {
-  const misses = (
+  const testRelease = (
     moment: string,
     hooks: (file: PlatformFile, release: () => void) => Partial<PlatformFile>,
   ) =>
@@ -66,14 +66,14 @@ for (const form of FORMS) {
       "inotify(7)",
     );
 
-  misses("between the first attempt and the watch", (file, release) => ({
+  testRelease("between the first attempt and the watch", (file, release) => ({
     watchClose(closed) {
       release();
       return file.watchClose(closed);
     },
   }));
 
-  misses("between the watch and the next attempt", (file, release) => ({
+  testRelease("between the watch and the next attempt", (file, release) => ({
     watchClose(closed) {
       const watch = file.watchClose(closed);
       release();
@@ -81,7 +81,7 @@ for (const form of FORMS) {
     },
   }));
 
-  misses("between the last attempt and the sleep", (file, release) => {
+  testRelease("between the last attempt and the sleep", (file, release) => {
     let attempts = 0;
     return {
       tryLock(exclusive) {
@@ -92,7 +92,7 @@ for (const form of FORMS) {
     };
   });
 
-  misses("of a file whose path names another file", (file, release) => {
+  testRelease("of a file whose path names another file", (file, release) => {
     let attempts = 0;
     return {
       tryLock(exclusive) {
@@ -129,12 +129,12 @@ for (const form of FORMS) {
         },
       });
       await withPatchedFiles(hooks, async () => {
-        using pauses = disablePolling(Infinity);
+        using polling = disablePolling(Infinity);
         const lock = new Lock(path, { timeout: LONG_MS, checkInterval: 200 });
         await (await lock[form]()).close();
         // The waiter sets a timer for the rest of the delay of 88 to 176 ms. It
         // sets another timer if that one fires early.
-        const { lengths } = pauses;
+        const { lengths } = polling;
         const long = lengths.findLastIndex((length) => length > 1);
         assert.ok(lengths[long] >= 80, `${lengths}`);
         assert.ok(lengths.length > long + 1, `${lengths}`);
@@ -258,19 +258,22 @@ test(
 test("unlock() does not reopen a device to wake waiters", () => {
   using dir = tempDir();
   const regular = join(dir.path, "a.lock");
-  const ringsOf = (path: string, flags: string) => {
+  const countEvents = (path: string, flags: string) => {
     const fd = fs.openSync(path, flags);
-    let rings = 0;
-    const watch = platform().fromFd(fd).watchClose(() => rings++)!;
+    let events = 0;
+    const watch = platform().fromFd(fd).watchClose(() => events++)!;
     unlock(fd);
     watch.block(20);
     watch.end();
     fs.closeSync(fd);
-    return rings;
+    return events;
   };
-  assert.equal(ringsOf(regular, "a"), 1);
+  assert.equal(countEvents(regular, "a"), 1);
   // Another process may close the device at the same moment.
-  const device = Array.from({ length: 20 }, () => ringsOf("/dev/null", "r"));
+  const device = Array.from(
+    { length: 20 },
+    () => countEvents("/dev/null", "r"),
+  );
   assert.ok(device.includes(0), `${device}`);
 }, "inotify(7)");
 

@@ -56,8 +56,8 @@ test("Deadline.sleepUntilWoken() sets one timer", async () => {
   };
   globalThis.setTimeout = Object.assign(counting, setTimeout);
   try {
-    const { sleepUntilWoken: untilWoken } = Deadline.prototype;
-    const sleep = untilWoken.bind(deadline());
+    const { sleepUntilWoken } = Deadline.prototype;
+    const sleep = sleepUntilWoken.bind(deadline());
     for (let i = 0; i < 20; i++) await sleep(10.5, () => () => {});
   } finally {
     globalThis.setTimeout = setTimeout;
@@ -85,11 +85,11 @@ test("backoff() ends its last delay at the deadline", () => {
 });
 
 test("lockBeforeDeadline() makes a last attempt at the deadline", async () => {
-  for (const carryOut of [runAsync, runSync]) {
+  for (const run of [runAsync, runSync]) {
     const start = now();
     let last = 0;
     const attempt = () => (last = now(), false);
-    assert.equal(await carryOut(waiting(attempt, { timeout: 30 })), false);
+    assert.equal(await run(waiting(attempt, { timeout: 30 })), false);
     assert.ok(last - start >= 30);
   }
 });
@@ -133,12 +133,15 @@ test("onWait can abort the wait, which leaves no timer", async () => {
   const controller = new AbortController();
   const { signal } = controller;
   const wait = { ...WAIT_FOREVER, signal, timeout: 5000 };
-  const told = new Deadline(wait, {
+  const withOnWait = new Deadline(wait, {
     onWait: () => controller.abort("enough"),
   });
   using timers = activeTimers();
   const ended = runAsync(
-    lockBeforeDeadline(file(() => false), { exclusive: true, deadline: told }),
+    lockBeforeDeadline(file(() => false), {
+      exclusive: true,
+      deadline: withOnWait,
+    }),
   );
   await assert.rejects(ended, (reason) => reason === "enough");
   assert.equal(timers.size, 0);
@@ -146,58 +149,58 @@ test("onWait can abort the wait, which leaves no timer", async () => {
 
 /** Returns a file that the kernel can block on, and the list of its calls. */
 function blocking(code?: string) {
-  const asked: string[] = [];
+  const calls: string[] = [];
   const it: Lockable = {
-    ...file(() => asked.push("attempt") === 3),
+    ...file(() => calls.push("attempt") === 3),
     lock(exclusive) {
-      asked.push(exclusive ? "exclusive" : "shared");
+      calls.push(exclusive ? "exclusive" : "shared");
       if (code) throw Object.assign(new Error(code), { code });
     },
   };
-  return { it, asked };
+  return { it, calls };
 }
 
 test("lockBeforeDeadline() blocks in the kernel if the sync wait has no deadline", () => {
   for (const exclusive of [true, false]) {
-    const { it, asked } = blocking();
+    const { it, calls } = blocking();
     const endless = deadline({ timeout: Infinity });
     assert.ok(
       runSync(lockBeforeDeadline(it, { exclusive, deadline: endless })),
     );
-    assert.deepEqual(asked, ["attempt", exclusive ? "exclusive" : "shared"]);
+    assert.deepEqual(calls, ["attempt", exclusive ? "exclusive" : "shared"]);
   }
 });
 
 test("lockBeforeDeadline() polls if the wait has a deadline or an onWait, or is async", async () => {
-  const told = new Deadline(
+  const withOnWait = new Deadline(
     { ...WAIT_FOREVER, timeout: Infinity },
     { onWait: () => {} },
   );
   const attempts = ["attempt", "attempt", "attempt"];
-  for (const wait of [told, deadline({ timeout: 1e9 })]) {
-    const { it, asked } = blocking();
+  for (const wait of [withOnWait, deadline({ timeout: 1e9 })]) {
+    const { it, calls } = blocking();
     assert.ok(
       runSync(lockBeforeDeadline(it, { exclusive: true, deadline: wait })),
     );
-    assert.deepEqual(asked, attempts);
+    assert.deepEqual(calls, attempts);
   }
-  const { it, asked } = blocking();
+  const { it, calls } = blocking();
   const endless = deadline({ timeout: Infinity });
   assert.ok(
     await runAsync(
       lockBeforeDeadline(it, { exclusive: true, deadline: endless }),
     ),
   );
-  assert.deepEqual(asked, attempts, "it does not block the thread");
+  assert.deepEqual(calls, attempts, "it does not block the thread");
 });
 
 test("lockBeforeDeadline() polls after EDEADLK", () => {
-  const { it, asked } = blocking("EDEADLK");
+  const { it, calls } = blocking("EDEADLK");
   const endless = () => deadline({ timeout: Infinity });
   assert.ok(
     runSync(lockBeforeDeadline(it, { exclusive: true, deadline: endless() })),
   );
-  assert.deepEqual(asked, ["attempt", "exclusive", "attempt"]);
+  assert.deepEqual(calls, ["attempt", "exclusive", "attempt"]);
   const { it: broken } = blocking("ENOLCK");
   const failing = lockBeforeDeadline(broken, {
     exclusive: true,
@@ -209,7 +212,7 @@ test("lockBeforeDeadline() polls after EDEADLK", () => {
 test(
   "runAsync() and runSync() run the same generator, which can catch errors",
   async () => {
-    function* recipe() {
+    function* operation() {
       const results: unknown[] = [];
       results.push(
         yield* op({
@@ -230,50 +233,50 @@ test(
       }
       return results;
     }
-    assert.deepEqual(await runAsync(recipe()), ["waited", 1, "no"]);
-    assert.deepEqual(runSync(recipe()), ["blocked", 1, "no"]);
+    assert.deepEqual(await runAsync(operation()), ["waited", 1, "no"]);
+    assert.deepEqual(runSync(operation()), ["blocked", 1, "no"]);
   },
 );
 
 test("FifoMutex serves waiters in FIFO order", async () => {
-  const turns = new FifoMutex();
-  assert.equal(turns.tryAcquire(), true);
-  assert.equal(turns.tryAcquire(), false);
+  const mutex = new FifoMutex();
+  assert.equal(mutex.tryAcquire(), true);
+  assert.equal(mutex.tryAcquire(), false);
   const order: number[] = [];
   const all = [1, 2, 3].map(async (i) => {
-    assert.equal(await turns.acquire(deadline()), true);
+    assert.equal(await mutex.acquire(deadline()), true);
     order.push(i);
   });
   for (let i = 0; i < 3; i++) {
-    turns.release();
-    assert.equal(turns.tryAcquire(), false, "the turn is passed on, not free");
+    mutex.release();
+    assert.equal(mutex.tryAcquire(), false, "the turn is passed on, not free");
     await delay(1);
   }
   await Promise.all(all);
   assert.deepEqual(order, [1, 2, 3]);
-  turns.release();
-  assert.equal(turns.tryAcquire(), true);
+  mutex.release();
+  assert.equal(mutex.tryAcquire(), true);
 });
 
 test("FifoMutex.acquire() resolves to false at the deadline and rejects when aborted", async () => {
-  const turns = new FifoMutex();
-  turns.tryAcquire();
-  const take = (options: Partial<WaitSettings>) =>
-    turns.acquire(deadline(options));
-  assert.equal(await take({ timeout: 0 }), false);
-  assert.equal(await take({ failWhenLocked: true }), false);
-  assert.equal(await take({ timeout: 15 }), false);
+  const mutex = new FifoMutex();
+  mutex.tryAcquire();
+  const acquire = (options: Partial<WaitSettings>) =>
+    mutex.acquire(deadline(options));
+  assert.equal(await acquire({ timeout: 0 }), false);
+  assert.equal(await acquire({ failWhenLocked: true }), false);
+  assert.equal(await acquire({ timeout: 15 }), false);
   await assert.rejects(
-    async () => await take({ signal: AbortSignal.abort("before") }),
+    async () => await acquire({ signal: AbortSignal.abort("before") }),
     (reason) => reason === "before",
   );
   const controller = new AbortController();
-  const waiting = take({ signal: controller.signal, timeout: Infinity });
+  const waiting = acquire({ signal: controller.signal, timeout: Infinity });
   controller.abort("enough");
   await assert.rejects(
     Promise.resolve(waiting),
     (reason) => reason === "enough",
   );
-  turns.release();
-  assert.equal(turns.tryAcquire(), true, "nobody is left in the queue");
+  mutex.release();
+  assert.equal(mutex.tryAcquire(), true, "nobody is left in the queue");
 });

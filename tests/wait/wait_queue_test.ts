@@ -28,7 +28,7 @@ import { observeWaits } from "../support/waits.ts";
 const SHARED = { flags: LOCK_SH | LOCK_NB };
 
 /** Waiters for one file, each with its own `Lock` object, and their order. */
-function crowd(path: string) {
+function namedWaiters(path: string) {
   const order: string[] = [];
   const inside = new Map<string, LockedFile>();
   const join = (name: string, options: object = {}) =>
@@ -91,7 +91,7 @@ test(
     using _polling = disablePolling(0);
     using waits = observeWaits();
     const path = join(dir.path, "a.lock");
-    const { order, join: enter, leave } = crowd(path);
+    const { order, join: enter, leave } = namedWaiters(path);
     await enter("holder");
     for (const name of ["r1", "r2", "r3"]) enter(name, SHARED);
     enter("w1");
@@ -114,23 +114,23 @@ test(
 test("aborts and timeouts keep the order of the other waiters", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
-  const { order, join: enter, leave } = crowd(path);
+  const { order, join: enter, leave } = namedWaiters(path);
   await enter("holder");
   const head = new AbortController();
   const middle = new AbortController();
   const last = new AbortController();
-  const gone = [assert.rejects(enter("head", { signal: head.signal }))];
+  const rejected = [assert.rejects(enter("head", { signal: head.signal }))];
   enter("first");
-  gone.push(assert.rejects(enter("middle", { signal: middle.signal })));
-  gone.push(assert.rejects(enter("late", { timeout: 20 }), AlreadyLocked));
+  rejected.push(assert.rejects(enter("middle", { signal: middle.signal })));
+  rejected.push(assert.rejects(enter("late", { timeout: 20 }), AlreadyLocked));
   enter("second");
-  gone.push(assert.rejects(enter("last", { signal: last.signal })));
+  rejected.push(assert.rejects(enter("last", { signal: last.signal })));
   middle.abort();
   last.abort();
   // The head gives up last.
-  await Promise.all(gone.slice(1));
+  await Promise.all(rejected.slice(1));
   head.abort();
-  await Promise.all(gone);
+  await Promise.all(rejected);
   await leave("holder");
   assert.deepEqual(order, ["holder", "first"]);
   await leave("first");
@@ -144,15 +144,15 @@ test("a reader acquires when the writer before it gives up", async () => {
   using _polling = disablePolling(0);
   using waits = observeWaits();
   const path = join(dir.path, "a.lock");
-  const { order, join: enter, leave } = crowd(path);
+  const { order, join: enter, leave } = namedWaiters(path);
   await enter("reader", SHARED);
   const writer = new AbortController();
-  const gone = assert.rejects(enter("writer", { signal: writer.signal }));
+  const rejected = assert.rejects(enter("writer", { signal: writer.signal }));
   const next = enter("next", SHARED);
   await waits.begun(2);
   assert.deepEqual(order, ["reader"]);
   writer.abort();
-  await gone;
+  await rejected;
   await next;
   assert.deepEqual(order, ["reader", "next"]);
   await leave("reader");
@@ -162,7 +162,7 @@ test("a reader acquires when the writer before it gives up", async () => {
 test("a release that fails wakes the next waiter", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
-  const { join: enter, leave } = crowd(path);
+  const { join: enter, leave } = namedWaiters(path);
   using waits = observeWaits();
   await enter("holder");
   await withPatchedFiles((file) => ({
@@ -211,7 +211,7 @@ test(
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    const { order, join: enter, leave } = crowd(path);
+    const { order, join: enter, leave } = namedWaiters(path);
     fs.writeFileSync(path, "content");
     const failing = new Error("no space");
     await withPatchedFiles(() => ({
@@ -261,7 +261,7 @@ test(
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    const { inside, order, join: enter, leave } = crowd(path);
+    const { inside, order, join: enter, leave } = namedWaiters(path);
     await withPatchedFiles(() => ({ watchClose: () => null }), async () => {
       using waits = observeWaits();
       await enter("holder");
@@ -309,7 +309,7 @@ test("10,000 aborts and timeouts at random moments leave no listener, timer or d
   const attempt = async (i: number) => {
     const controller = new AbortController();
     const { signal } = controller;
-    const heard = countBalance(
+    const listenerBalance = countBalance(
       signal,
       "addEventListener",
       "removeEventListener",
@@ -331,7 +331,7 @@ test("10,000 aborts and timeouts at random moments leave no listener, timer or d
     } finally {
       clearTimeout(timer);
       // An abort removes its own listener.
-      if (!signal.aborted) listeners += heard.left();
+      if (!signal.aborted) listeners += listenerBalance.left();
     }
   };
   for (let i = 0; ended < 10_000; i += 50) {
