@@ -236,7 +236,7 @@ for (const [locker, ...needs] of LOCKERS) {
         await file[close]();
         await upgrade;
         await file.close();
-        assert.ok(performance.now() - start < 5000, "nor does it wait on");
+        assert.ok(performance.now() - start < 5000, "the wait must not go on");
       }
       if (openDescriptors(it.dir) > 0) assert.equal(openDescriptors(it.dir), 1);
     },
@@ -447,7 +447,7 @@ for (const [form, relock] of FORMS) {
       assert.equal(
         await canLock(LOCK_EX),
         false,
-        "telling others costs no lock",
+        "waking waiters does not release the lock",
       );
       assert.equal(await relock(file, LOCK_EX), true);
       assert.equal(await canLock(LOCK_SH), false);

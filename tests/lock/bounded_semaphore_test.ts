@@ -220,7 +220,7 @@ for (const [form, acquire] of FORMS) {
     }
     await slots[1].close();
     const again = await acquire(semaphore);
-    assert.equal(again.path, slots[1].path, "the one that is free");
+    assert.equal(again.path, slots[1].path, "the free slot");
     await semaphore[Symbol.asyncDispose]();
     assert.equal(openDescriptors(dir.path), 0);
   });

@@ -695,7 +695,10 @@ test(
       assert.ok(grown as number < 80, `${runtime.name}: ${grown} MB`);
       assert.equal(openDescriptors(dir.directory, pid), 0);
       const reported = openDescriptors("anon_inode:inotify", pid);
-      assert.ok(reported <= 1, `${runtime.name}: told ${reported} times`);
+      assert.ok(
+        reported <= 1,
+        `${runtime.name}: ${reported} inotify descriptors`,
+      );
     }
   },
   "/proc",

@@ -214,7 +214,7 @@ test("lockAll() releases its locks when it cannot acquire one file", async () =>
       },
     );
     assert.equal(dir.free(), "a");
-    assert.equal(dir.list(), "a b", "c was not even opened");
+    assert.equal(dir.list(), "a b", "c must not be created");
     assert.equal(dir.open(), 1);
   }
   const waiting = lockAll([a, b, c], { timeout: 500 });

@@ -209,7 +209,7 @@ test("Lock shared by 100 tasks serves them one by one in FIFO order", async () =
   assert.equal(lock.locked, false);
 });
 
-test("Lock tells a task that it waits for a lock held through the same object", async () => {
+test("AlreadyLocked of Lock says that the same object holds the lock", async () => {
   using dir = tempDir();
   const lock = new Lock(join(dir.path, "a.lock"), { timeout: 20 });
   await using _file = await lock.acquire();
@@ -220,7 +220,7 @@ test("Lock tells a task that it waits for a lock held through the same object", 
   assert.equal(lock.tryAcquireSync(), null);
 });
 
-test("Lock tells a task that it waits behind another task of the same object", async () => {
+test("AlreadyLocked of Lock says that another task waits for the same object", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const elsewhere = await new Lock(path).acquire();
@@ -304,7 +304,7 @@ test("Lock.acquire() aborted while waiting holds no lock and leaves no descripto
   await holder.release();
   await delay(20);
   const contender = await new Lock(path).tryAcquire();
-  assert.ok(contender, "the abandoned wait must not have acquired later");
+  assert.ok(contender, "the aborted wait must not acquire later");
   await contender.close();
   assert.equal(openDescriptors(dir.path), 0);
 });
@@ -486,7 +486,7 @@ test("Lock.acquire() in a tight loop does not starve the event loop", async () =
   const end = performance.now() + 10_000;
   while (!over) {
     await lock.run(() => {});
-    assert.ok(performance.now() < end, "the timer never came");
+    assert.ok(performance.now() < end, "the timer did not fire");
   }
 });
 
@@ -507,9 +507,17 @@ test(
       },
     }), async () => {
       await new Lock(path).run(() => {});
-      assert.deepEqual(blocking, [], "an unknown path may be slow");
+      assert.deepEqual(
+        blocking,
+        [],
+        "a path that is not known to be local opens in the pool",
+      );
       await new Lock(path).run(() => {});
-      assert.deepEqual(blocking, ["open"], "a known one costs no thread");
+      assert.deepEqual(
+        blocking,
+        ["open"],
+        "a path that is known to be local opens at once",
+      );
     });
     assert.equal(asked, 2);
   },

@@ -82,7 +82,9 @@ async function isFreeInOtherProcess(
 
 for (const ours of LOCKERS) {
   for (const theirs of LOCKERS) {
-    const outcome = conflicts(ours, theirs) ? "excludes" : "does not see";
+    const outcome = conflicts(ours, theirs)
+      ? "excludes"
+      : "does not conflict with";
     // POSIX record locks do not conflict within a process.
     const within = ours === "lockf" && theirs === "lockf"
       ? "does not exclude"

@@ -166,7 +166,7 @@ test("a process that exits normally while it holds the lock releases it", async 
     await child.call("acquire", path);
     child.process.stdin.end();
     const { code, stderr } = await child.ended;
-    assert.equal(stderr, "", "nothing, not even a warning, is printed");
+    assert.equal(stderr, "", "the process must not print a warning");
     assert.equal(code, 0);
     await new Lock(path).run(() => {});
   }

@@ -233,5 +233,5 @@ test("Lock creates files with creationMode minus the umask", async () => {
   assert.equal(mode("default"), 0o666 & ~umask);
   assert.equal(mode("private"), 0o600);
   await succeeds(join(dir.path, "private"), { creationMode: 0o644 });
-  assert.equal(mode("private"), 0o600, "an existing file keeps its own");
+  assert.equal(mode("private"), 0o600, "an existing file keeps its mode");
 }, "permission bits");

@@ -361,7 +361,7 @@ test(
     assert.equal(await readPid(lock), null);
     fs.rmdirSync(path);
     spawnSync("mkfifo", [path]);
-    assert.equal(await readPid(lock), null, "a FIFO is not waited for");
+    assert.equal(await readPid(lock), null, "a FIFO must not block");
     fs.rmSync(path);
     fs.writeFileSync(`${path}.other`, "12");
     fs.symlinkSync(`${path}.other`, path);

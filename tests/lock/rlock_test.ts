@@ -237,7 +237,7 @@ test("RLock.run() that outlives its outer run keeps the lock", async () => {
     assert.equal(isFree(path), false);
     const other = lock.run(() => isIn = true);
     await delay(10);
-    assert.equal(isIn, false, "another task came in between");
+    assert.equal(isIn, false, "another task ran in between");
     assert.equal(isFree(path), false);
     end.resolve();
     await nested;

@@ -194,7 +194,7 @@ for (const [form, acquire] of FORMS) {
     for (const runtime of allRuntimes) {
       await using child = LockProcess.start(runtime);
       await child.call("hold", "TemporaryFileLock", path);
-      fs.writeFileSync(path, "of the dead");
+      fs.writeFileSync(path, "of a killed process");
       await child.kill();
       assert.ok(fs.existsSync(path), runtime.name);
       const file = await acquire(new TemporaryFileLock(path));
@@ -221,7 +221,7 @@ for (const [form, acquire] of FORMS) {
         });
         assert.equal(fs.existsSync(victim), exists, "no file is created");
         if (exists) assert.equal(fs.readFileSync(victim, "utf8"), "intact");
-        assert.ok(fs.lstatSync(path).isSymbolicLink(), "nor removed");
+        assert.ok(fs.lstatSync(path).isSymbolicLink(), "no file is removed");
         fs.rmSync(path);
         fs.rmSync(victim, { force: true });
       }
@@ -688,7 +688,7 @@ test(
       assert.equal(
         fs.statSync(path).mode & 0o777,
         0o640,
-        "and the umask stays",
+        "the umask must not change",
       );
     } finally {
       process.umask(umask);

@@ -156,7 +156,7 @@ test(
       // The Python process does not measure. A busy machine may stall once or
       // twice.
       const ours = gaps.slice(0, -1).flat();
-      assert.ok(ours.length < 3, `the lock lay free for ${ours} ms`);
+      assert.ok(ours.length < 3, `the lock was free for ${ours} ms`);
     } finally {
       await Promise.all(
         children.map((processHolder) => processHolder[Symbol.asyncDispose]()),

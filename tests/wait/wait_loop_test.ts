@@ -40,7 +40,7 @@ test("backoff() yields delays that grow from at most 1 ms to checkInterval", () 
   assert.ok(some[0] <= 1);
   assert.ok(some.every((pause) => pause > 0 && pause <= 40));
   assert.ok(some.slice(20).every((pause) => pause >= 36));
-  assert.ok(new Set(some.slice(20)).size > 900, "they are jittered");
+  assert.ok(new Set(some.slice(20)).size > 900, "the delays have jitter");
   for (const pause of backoff(deadline({ checkInterval: 0.1 }))) {
     assert.ok(pause <= 0.1);
     break;
@@ -75,7 +75,7 @@ test("backoff() ends its last delay at the deadline", () => {
     !(next = all.next()).done;
     { remaining: left } = wait
   ) {
-    assert.ok(next.value <= left, "no pause reaches beyond the end");
+    assert.ok(next.value <= left, "no delay ends after the deadline");
     const end = now() + next.value;
     while (now() < end);
   }
@@ -112,7 +112,7 @@ test("lockBeforeDeadline() removes its listeners and timers", async () => {
     const abort = () => (queueMicrotask(() => controller.abort("now")), false);
     const ended = runAsync(waiting(abort, { signal }));
     await assert.rejects(ended, (reason) => reason === "now");
-    assert.equal(timers.left(), before, "an aborted pause has no timer");
+    assert.equal(timers.left(), before, "an abort clears the timer");
   } finally {
     listeners.restore();
     timers.restore();
@@ -160,7 +160,7 @@ function blocking(code?: string) {
   return { it, calls };
 }
 
-test("lockBeforeDeadline() blocks in the kernel if the sync wait has no deadline", () => {
+test("lockBeforeDeadline() blocks in the kernel if the sync wait does not have a deadline", () => {
   for (const exclusive of [true, false]) {
     const { it, calls } = blocking();
     const endless = deadline({ timeout: Infinity });
@@ -249,7 +249,11 @@ test("FifoMutex serves waiters in FIFO order", async () => {
   });
   for (let i = 0; i < 3; i++) {
     mutex.release();
-    assert.equal(mutex.tryAcquire(), false, "the turn is passed on, not free");
+    assert.equal(
+      mutex.tryAcquire(),
+      false,
+      "release() passes the mutex to the next waiter",
+    );
     await delay(1);
   }
   await Promise.all(all);
@@ -278,5 +282,5 @@ test("FifoMutex.acquire() resolves to false at the deadline and rejects when abo
     (reason) => reason === "enough",
   );
   mutex.release();
-  assert.equal(mutex.tryAcquire(), true, "nobody is left in the queue");
+  assert.equal(mutex.tryAcquire(), true, "the queue is empty");
 });

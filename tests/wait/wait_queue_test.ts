@@ -168,7 +168,7 @@ test("a release that fails wakes the next waiter", async () => {
   await withPatchedFiles((file) => ({
     unlock() {
       file.unlock();
-      throw new Error("the system refuses");
+      throw new Error("the system reports an error");
     },
   }), async () => {
     const next = enter("next");
