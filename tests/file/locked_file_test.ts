@@ -10,6 +10,7 @@ import { openDescriptors } from "../support/descriptors.ts";
 import { systemError, withPatchedFiles } from "../support/platform.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
+import { entry, firstItems } from "../support/values.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 const text = (data: Uint8Array) => new TextDecoder().decode(data);
@@ -38,9 +39,12 @@ function forms(file: LockedFile): [string, Call][] {
   type Methods = Record<string, (...args: unknown[]) => unknown>;
   const methods = file as unknown as Methods;
   return [
-    ["", async (name, ...args) => await methods[name](...args)],
+    ["", async (name, ...args) => await entry(methods, name).apply(file, args)],
     // deno-lint-ignore require-await -- a throw must become a rejection
-    ["Sync", async (name, ...args) => methods[`${name}Sync`](...args)],
+    [
+      "Sync",
+      async (name, ...args) => entry(methods, `${name}Sync`).apply(file, args),
+    ],
   ];
 }
 
@@ -59,9 +63,11 @@ test("LockedFile.read() reads at the position and returns null at the end", asyn
 });
 
 test("LockedFile.write() writes at the position, or at the end in append modes", async () => {
-  for (const [mode, expected] of [["r+", "AAcdBB"], ["a+", "abcdAABB"]]) {
-    await using it = await opened(mode as FileMode, "abcd");
-    const [[, call], [, callSync]] = forms(it.file);
+  for (
+    const [mode, expected] of [["r+", "AAcdBB"], ["a+", "abcdAABB"]] as const
+  ) {
+    await using it = await opened(mode, "abcd");
+    const [[, call], [, callSync]] = firstItems(forms(it.file), 2);
     assert.equal(await call("write", bytes("AA")), 2);
     if (mode === "r+") assert.equal(await call("seek", 0, SeekMode.End), 4);
     assert.equal(await callSync("write", bytes("BB")), 2);

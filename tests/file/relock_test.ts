@@ -328,17 +328,17 @@ for (const [locker, ...needs] of LOCKERS) {
     `relock() with "${locker}" rejects when it is woken while the file is being closed`,
     async () => {
       using it = lockFile(locker);
-      const [others, file] = [[it.reader(), it.reader()], it.reader()];
+      const [one, other, file] = [it.reader(), it.reader(), it.reader()];
       using waits = observeWaits();
       const upgrade = assert.rejects(
         file.relock(LOCK_EX, { timeout: Infinity, checkInterval: 600_000 }),
         { code: "EBADF" },
       );
       await waits.begun();
-      others[0].closeSync();
+      one.closeSync();
       await file.close();
       await upgrade;
-      others[1].closeSync();
+      other.closeSync();
     },
     ...needs,
   );

@@ -26,6 +26,7 @@ import {
   countBalance,
   disablePolling,
 } from "../support/timers.ts";
+import { at } from "../support/values.ts";
 import { observeWaits } from "../support/waits.ts";
 
 const FORMS = ["acquire", "acquireSync"] as const;
@@ -73,7 +74,7 @@ test("a waiter is woken by the release of any slot", async () => {
     const waiting = dir.semaphore(3).acquire();
     await polling.untilAsleep(sleeps + 1);
     assert.equal(await isSettled(waiting), false);
-    held[which].release();
+    at(held, which).release();
     const slot = await waiting;
     assert.equal(slot.path, dir.path(which));
     await slot.close();
@@ -120,7 +121,7 @@ for (const form of FORMS) {
         const waiting = child.call(command, 3, dir.options);
         await child.untilAsleep();
         const which = i % 3;
-        held[which].release();
+        at(held, which).release();
         assert.equal(await waiting, dir.path(which), runtime.name);
         for (const holder of held) holder.release();
       }
@@ -134,7 +135,7 @@ for (const form of FORMS) {
       for (const [i, runtime] of runtimes.entries()) {
         using dir = slots();
         await using holder = LockProcess.start(
-          runtimes[(i + 1) % runtimes.length],
+          at(runtimes, (i + 1) % runtimes.length),
         );
         await using waiter = LockProcess.start(runtime);
         await waiter.call("disablePolling", 0);
@@ -187,11 +188,11 @@ test(
     const all = [dir.semaphore(2), dir.semaphore(2)];
     const waiting = all.map((semaphore) => semaphore.acquire());
     await polling.untilAsleep(2);
-    held[1].release();
+    at(held, 1).release();
     const first = await Promise.race(waiting);
     assert.equal(first.path, dir.path(1));
     assert.equal(all.filter(({ locked }) => locked).length, 1);
-    held[0].release();
+    at(held, 0).release();
     for (const slot of waiting) await (await slot).close();
     assert.equal(dir.open(), 0);
     await setImmediate();
@@ -214,11 +215,11 @@ for (const order of [[2, 3], [3, 2]]) {
       }
       const lock = new Lock(dir.path(0), { timeout: LONG_MS }).acquire();
       await polling.untilAsleep(3);
-      held[2].release();
+      at(held, 2).release();
       assert.equal((await waiting.get(3)!).path, dir.path(2));
-      held[1].release();
+      at(held, 1).release();
       assert.equal((await waiting.get(2)!).path, dir.path(1));
-      held[0].release();
+      at(held, 0).release();
       await (await lock).close();
       for (const slot of waiting.values()) await (await slot).close();
       assert.equal(dir.open(), 0);
@@ -244,7 +245,7 @@ test(
     // Two processes are woken, too.
     for (const holder of runtimes) {
       await using child = LockProcess.start(holder);
-      await using waiter = LockProcess.start(runtimes[0]);
+      await using waiter = LockProcess.start(at(runtimes, 0));
       await waiter.call("disablePolling", 0);
       await child.call("acquireSlot", 2, dir.options);
       await child.call("acquireSlot", 2, dir.options);
@@ -301,7 +302,7 @@ test(
     const hooks = (file: PlatformFile) => ({
       tryLock(exclusive: boolean) {
         // The thread is blocked from now on, so only the kernel can wake it.
-        if (++attempts === 6) held[0].release();
+        if (++attempts === 6) at(held, 0).release();
         return file.tryLock(exclusive);
       },
     });
@@ -311,7 +312,7 @@ test(
     // The release has woken the asynchronous waiter, too.
     await polling.untilAsleep(polling.sleeps + 1);
     assert.equal(await isSettled(waiting), false);
-    held[1].release();
+    at(held, 1).release();
     assert.equal((await waiting).path, dir.path(1));
     await semaphore[Symbol.asyncDispose]();
     assert.equal(dir.open(), 0);
@@ -526,7 +527,7 @@ test(
     fs.unlinkSync(dir.path(1));
     const replacement = dir.lockOutside(1);
     const { sleeps } = polling;
-    old[1].release();
+    at(old, 1).release();
     await polling.untilAsleep(sleeps + 1);
     assert.equal(await isSettled(waiting), false);
     replacement.release();
@@ -534,7 +535,7 @@ test(
     assert.equal(slot.path, dir.path(1));
     assert.equal(slot.statSync().ino, fs.statSync(slot.path).ino);
     await slot.close();
-    old[0].release();
+    at(old, 0).release();
     assert.equal(dir.open(), 0);
   },
   "inotify(7)",
@@ -716,8 +717,8 @@ test(
     const waiting = names.map((name) => dir.semaphore(1, { name }).acquire());
     await polling.untilAsleep(2);
     for (const which of [1, 0]) {
-      held[which].release();
-      await (await waiting[which]).close();
+      at(held, which).release();
+      await (await at(waiting, which)).close();
     }
     assert.equal(dir.open(), 0);
   },
@@ -747,7 +748,7 @@ for (const form of FORMS) {
     let attempts = 0;
     await withPatchedFiles((file) => ({
       tryLock(exclusive) {
-        if (++attempts === 5) held[0].release();
+        if (++attempts === 5) at(held, 0).release();
         return file.tryLock(exclusive);
       },
       unlock() {
@@ -758,7 +759,7 @@ for (const form of FORMS) {
       assert.equal(dir.open(), 2);
       await slot.close();
     });
-    held[1].release();
+    at(held, 1).release();
     assert.equal(dir.open(), 0);
   });
 

@@ -13,20 +13,21 @@ import {
 import { LockProcess } from "../support/processes.ts";
 import { sortedNames, tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
+import { at } from "../support/values.ts";
 
 /**
  * Starts `tests/fixtures/garbage_collection` with access to the garbage
  * collector.
  */
 function startCollecting(runtime: TestRuntime, ...args: string[]): LockProcess {
-  const script = fixtureCommand(runtime, "garbage_collection");
-  const at = script.length - 1;
+  const command = fixtureCommand(runtime, "garbage_collection");
   const flag = runtime.name.startsWith("deno")
     ? "--v8-flags=--expose-gc"
     : runtime.name.startsWith("node")
     ? "--expose-gc"
     : "--smol";
-  return new LockProcess([...script.slice(0, at), flag, script[at], ...args]);
+  const script = at(command, -1);
+  return new LockProcess([...command.slice(0, -1), flag, script, ...args]);
 }
 
 /**
@@ -48,7 +49,7 @@ for (const [kind, files, left] of KINDS) {
     async () => {
       for (const runtime of allRuntimes) {
         using dir = tempDir();
-        const [a, b] = ["a", "b"].map((name) => join(dir.path, name));
+        const [a, b] = [join(dir.path, "a"), join(dir.path, "b")];
         await using child = startCollecting(runtime, kind, a, b);
         assert.equal(await child.readLine(), "held held");
         assert.deepEqual(sortedNames(dir.path), files);
@@ -73,7 +74,7 @@ for (const [kind, files, left] of KINDS) {
 test("a collected PidFileLock stays held until the process exits", async () => {
   for (const runtime of allRuntimes) {
     using dir = tempDir();
-    const [a, b] = ["a", "b"].map((name) => join(dir.path, name));
+    const [a, b] = [join(dir.path, "a"), join(dir.path, "b")];
     await using child = startCollecting(runtime, "PidFileLock", a, b);
     assert.equal(await child.readLine(), "held held");
     child.writeLine("collect");
@@ -89,7 +90,7 @@ test("a collected PidFileLock stays held until the process exits", async () => {
 test("a released lock is collected without a warning", async () => {
   for (const runtime of allRuntimes) {
     using dir = tempDir();
-    const [a, b] = ["a", "b"].map((name) => join(dir.path, name));
+    const [a, b] = [join(dir.path, "a"), join(dir.path, "b")];
     await using child = startCollecting(runtime, "Released", a, b);
     assert.equal(await child.readLine(), "held held");
     child.writeLine("collect");
@@ -102,7 +103,7 @@ test(
   async () => {
     for (const runtime of runtimes) {
       using dir = tempDir();
-      const [a, b] = ["a", "b"].map((name) => join(dir.path, name));
+      const [a, b] = [join(dir.path, "a"), join(dir.path, "b")];
       await using child = startCollecting(runtime, "Broken", a, b);
       assert.equal(await child.readLine(), "held held");
       child.writeLine("collect");
@@ -119,7 +120,7 @@ test(
   async () => {
     for (const runtime of allRuntimes) {
       using dir = tempDir();
-      const [a, b] = ["a", "b"].map((name) => join(dir.path, name));
+      const [a, b] = [join(dir.path, "a"), join(dir.path, "b")];
       await using child = startCollecting(runtime, "TemporaryFileLock", a, b);
       assert.equal(await child.readLine(), "held held");
       fs.rmSync(a);

@@ -26,18 +26,19 @@ import { LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { activeTimers } from "../support/timers.ts";
+import { at } from "../support/values.ts";
 import { observeWaits } from "../support/waits.ts";
 
 const LONG = { timeout: 60_000 };
 
 /** Creates a directory with paths, and shows which of the files are locked. */
-function files(...names: string[]) {
+function files<const Names extends string[]>(...names: Names) {
   const dir = tempDir();
   const path = (name: string) => join(dir.path, name);
   return {
     directory: dir.path,
     path,
-    paths: names.map(path),
+    paths: names.map(path) as { [I in keyof Names]: string },
     write: (content: string) =>
       names.forEach((name) => fs.writeFileSync(path(name), content)),
     read: () => names.map((name) => fs.readFileSync(path(name), "utf8")),
@@ -177,8 +178,8 @@ test("lockAll() locks a file once if several paths name it", async () => {
     const names = [link, a, relative(process.cwd(), a), pathToFileURL(a), b, b];
     const all = await lockAll(names, { timeout: 0 });
     assert.equal(all.length, 6);
-    const [first, ...others] = all;
-    for (const other of others.slice(0, 3)) assert.equal(other, first);
+    const first = at(all, 0);
+    for (const other of all.slice(1, 4)) assert.equal(other, first);
     assert.equal(first.path, link);
     assert.notEqual(all.at(4), first);
     assert.equal(all.at(4), all.at(5));
@@ -249,13 +250,14 @@ test("lockAll() waits until the last file is released", async () => {
 
 test("lockAll() has one deadline for all files", async () => {
   using dir = files("a", "b");
-  const [first, second] = dir.paths.map(lockOutsideLibrary);
+  const [a, b] = dir.paths;
+  const [first, second] = [lockOutsideLibrary(a), lockOutsideLibrary(b)];
   const timer = setTimeout(first.release, 800);
   const timeout = 1000;
   await assert.rejects(
     lockAll(dir.paths, { timeout }),
     (error: AlreadyLocked) => {
-      assert.equal(error.path, dir.paths[1]);
+      assert.equal(error.path, b);
       assert.ok(error.waited < timeout, `${error.waited}`);
       return true;
     },
@@ -297,7 +299,7 @@ test("lockAll() calls onWait for each file that it waits for", async () => {
     ...LONG,
     onWait(wait) {
       reported.push(wait);
-      held[reported.length - 1].release();
+      at(held, reported.length - 1).release();
     },
   });
   assert.deepEqual(reported.map(({ path }) => path), dir.paths);
@@ -479,7 +481,7 @@ test(
     const lists = [[a, b, c], [elsewhere, b, z], [c, b], [z, c]];
     const times = 300;
     const children = lists.map((_, i) =>
-      LockProcess.start(runtimes[i % runtimes.length])
+      LockProcess.start(at(runtimes, i % runtimes.length))
     );
     try {
       await Promise.all(

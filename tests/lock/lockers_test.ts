@@ -156,8 +156,11 @@ for (const locker of RECORDS) {
       await using child = LockProcess.start(currentRuntime);
       const there = (options: LockOptions) =>
         child.call("tryAcquire", path, options);
-      const apart = [[0, 100], [110, 1], [last, 1], [0, 1]];
-      const overlapping = [[0, 101], [109, 1], [104, 2], [0, last], [109, 500]];
+      const apart = [[0, 100], [110, 1], [last, 1], [0, 1]] as const;
+      const overlapping = [[0, 101], [109, 1], [104, 2], [0, last], [
+        109,
+        500,
+      ]] as const;
       for (const [start, length] of apart) {
         assert.equal(await there(range(start, length)), true, `${start}`);
         await child.call("release");

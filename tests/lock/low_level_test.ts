@@ -31,7 +31,8 @@ import { observeWaits, waitUntilBlocked } from "../support/waits.ts";
 function twoDescriptors() {
   const dir = tempDir();
   const path = join(dir.path, "a.lock");
-  const fds = [fs.openSync(path, "a+"), fs.openSync(path, "a+")];
+  const open = () => fs.openSync(path, "a+");
+  const fds: [number, number] = [open(), open()];
   return {
     path,
     fds,

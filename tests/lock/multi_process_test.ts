@@ -15,6 +15,7 @@ import {
 import { LockProcess, runScript } from "../support/processes.ts";
 import { sortedNames, tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
+import { at } from "../support/values.ts";
 
 test("Lock.acquire() throws AlreadyLocked while another process holds the lock", async () => {
   using dir = tempDir();
@@ -179,8 +180,10 @@ test(
     const path = join(dir.path, "counter");
     fs.writeFileSync(path, "0");
     const children = [
-      ...Array.from({ length: 7 }, (_, i) => runtimes[i % runtimes.length])
-        .map((runtime) => LockProcess.start(runtime)),
+      ...Array.from(
+        { length: 7 },
+        (_, i) => LockProcess.start(at(runtimes, i % runtimes.length)),
+      ),
       LockProcess.startPython(),
     ];
     try {

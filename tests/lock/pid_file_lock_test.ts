@@ -24,6 +24,7 @@ import {
 import { LockProcess } from "../support/processes.ts";
 import { sortedNames, tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
+import { at } from "../support/values.ts";
 import { observeWaits } from "../support/waits.ts";
 
 /** The async and the sync form, for tests of both. */
@@ -301,7 +302,7 @@ test("PidFileLock rejects LOCK_SH", () => {
 test("PidFileLock fails at once, unless it has a timeout", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.pid");
-  await using child = LockProcess.start(allRuntimes[0]);
+  await using child = LockProcess.start(at(allRuntimes, 0));
   await child.call("hold", "PidFileLock", path);
   const lock = new PidFileLock(path);
   await assert.rejects(lock.acquire(), (error: AlreadyLocked) => {
@@ -381,7 +382,7 @@ test(
 test("PidFileLock publishes the PID atomically", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.pid");
-  await using one = LockProcess.start(allRuntimes[0]);
+  await using one = LockProcess.start(at(allRuntimes, 0));
   await using two = LockProcess.start(allRuntimes.at(-1)!);
   const seen = new Set<number | null>();
   let done = false;
@@ -530,7 +531,7 @@ test("PidFileLock conflicts with a TemporaryFileLock on its lock file", async ()
 test("PidFileLock reads the PID file if the system does not report holders", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.pid");
-  await using child = LockProcess.start(allRuntimes[0]);
+  await using child = LockProcess.start(at(allRuntimes, 0));
   await child.call("hold", "PidFileLock", path);
   const { pid } = child.process;
   await withPatchedPlatform(() => ({ holders: noopOs.holders }), async () => {

@@ -18,7 +18,7 @@ import { LockProcess, runScript } from "../support/processes.ts";
 import { sortedNames, tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { disablePolling } from "../support/timers.ts";
-import { deferred } from "../support/values.ts";
+import { at, deferred, entry } from "../support/values.ts";
 import { observeWaits } from "../support/waits.ts";
 
 const SHARED = { flags: LOCK_SH | LOCK_NB };
@@ -302,7 +302,7 @@ type PlatformOpen = Platform["openSync"];
 
 test("a TemporaryFileLock that cannot be released at exit does not prevent other releases", async () => {
   using dir = tempDir();
-  const [a, b] = ["a", "b"].map((name) => join(dir.path, name));
+  const [a, b] = [join(dir.path, "a"), join(dir.path, "b")];
   const broken = () => ({
     unlock() {
       throw systemError("EIO", 5);
@@ -314,7 +314,7 @@ test("a TemporaryFileLock that cannot be released at exit does not prevent other
     () => new TemporaryFileLock(a, options).acquire(),
   );
   const other = await new TemporaryFileLock(b).acquire();
-  const [releaseAll] = process.listeners("exit").slice(-1) as (() => void)[];
+  const releaseAll = at(process.listeners("exit"), -1) as () => void;
   releaseAll();
   assert.ok(!fs.existsSync(a) && !fs.existsSync(b));
   other.closeSync();
@@ -675,8 +675,13 @@ test(
     const path = join(dir.path, "a.lock");
     const umask = process.umask(0o027);
     try {
-      for (const [creationMode, mode] of [[undefined, 0o640], [0o604, 0o600]]) {
-        const lock = new TemporaryFileLock(path, { creationMode });
+      for (
+        const [options, mode] of [
+          [{}, 0o640],
+          [{ creationMode: 0o604 }, 0o600],
+        ] as const
+      ) {
+        const lock = new TemporaryFileLock(path, options);
         await lock.acquire();
         assert.equal(fs.statSync(path).mode & 0o777, mode);
         await lock.release();
@@ -877,8 +882,8 @@ test(
             /O_WRONLY/.test(line)
           );
         assert.equal(opened.length, creates ? 2 : 1, opened.join("\n"));
-        assert.equal(/O_CREAT/.test(opened[0]), creates);
-        assert.doesNotMatch(opened.at(-1)!, /O_CREAT/);
+        assert.equal(/O_CREAT/.test(at(opened, 0)), creates);
+        assert.doesNotMatch(at(opened, -1), /O_CREAT/);
       }
     }
   },
@@ -935,10 +940,11 @@ for (const kind of ["TemporaryFileLock", "PidFileLock"]) {
   test(`a ${kind} of another process survives the exit of a process that failed to acquire`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a");
-    const { [kind]: Kind } = await import("../../mod.ts") as unknown as Record<
+    const library = await import("../../mod.ts") as unknown as Record<
       string,
       typeof TemporaryFileLock
     >;
+    const Kind = entry(library, kind);
     await using _file = await new Kind(path).acquire();
     const before = sortedNames(dir.path);
     for (const runtime of allRuntimes) {

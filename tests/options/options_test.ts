@@ -102,11 +102,9 @@ test("unknown options are rejected with a list of the known options", () => {
 
 test("undefined options have their defaults", () => {
   const { mode, exclusive, locker, creationMode, throwOnReleaseError, wait } =
-    resolveLockOptions({
-      mode: undefined,
-      timeout: undefined,
-      flags: undefined,
-    });
+    resolveLockOptions(
+      { mode: undefined, timeout: undefined, flags: undefined } as object,
+    );
   assert.deepEqual(locker, { name: "flock" });
   assert.equal(mode.name, "a");
   assert.equal(exclusive, true);

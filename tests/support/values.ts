@@ -27,3 +27,33 @@ export function at<T>(list: readonly T[], index: number): T {
   }
   return item;
 }
+
+/** A tuple of `N` items. */
+type Tuple<T, N extends number, Items extends T[] = []> =
+  Items["length"] extends N ? Items : Tuple<T, N, [...Items, T]>;
+
+/**
+ * Returns the first items of a list as a tuple.
+ *
+ * @throws {RangeError} If the list has fewer items.
+ */
+export function firstItems<T, N extends number>(
+  list: readonly T[],
+  count: N,
+): Tuple<T, N> {
+  if (list.length < count) {
+    throw new RangeError(`[${list}] does not have ${count} items`);
+  }
+  return list.slice(0, count) as Tuple<T, N>;
+}
+
+/**
+ * Returns a value of a record.
+ *
+ * @throws {RangeError} If the record does not have the key.
+ */
+export function entry<T>(record: Record<string, T>, key: string): T {
+  const value = record[key];
+  if (value === undefined) throw new RangeError(`unknown name: ${key}`);
+  return value;
+}

@@ -10,6 +10,7 @@ import { LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { disablePolling } from "../support/timers.ts";
+import { at } from "../support/values.ts";
 import { waitUntilBlocked } from "../support/waits.ts";
 
 const FORMS = ["acquire", "acquireSync"] as const;
@@ -121,7 +122,7 @@ test(
       await processHolder.call("disablePolling", 0);
       for (let i = 0; i < 320; i++) {
         const mine = await lock.acquire();
-        const theirs = processHolder.call(FORMS[i % 2], path, {
+        const theirs = processHolder.call(at(FORMS, i % 2), path, {
           timeout: 60_000,
         });
         blockThread(Math.random() * 0.4);

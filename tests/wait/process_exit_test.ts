@@ -5,6 +5,7 @@ import { runtimes, type TestRuntime } from "../support/env.ts";
 import { runScript } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
+import { at } from "../support/values.ts";
 
 /**
  * Runs `fixtures/wait_for_lock` on a runtime, through another command if one is
@@ -81,12 +82,12 @@ for (const what of ["instances", "watches"]) {
 test(
   "Deno's test sanitizers find no leak in a test that waits",
   async () => {
-    const { command: [deno], directory } = runtimes.find(({ name }) =>
+    const { command, directory } = runtimes.find(({ name }) =>
       name === "deno"
     )!;
     const script = join(directory, "tests", "fixtures", "deno_sanitizers.ts");
     const options = ["--no-check", "--sanitize-ops", "--sanitize-resources"];
-    const test = [deno, "test", "-A", ...options, script];
+    const test = [at(command, 0), "test", "-A", ...options, script];
     const { code, stdout } = await runScript(test);
     assert.equal(code, 0, stdout);
     assert.match(stdout, /2 passed/);

@@ -23,6 +23,7 @@ import {
   countBalance,
   disablePolling,
 } from "../support/timers.ts";
+import { at } from "../support/values.ts";
 import { observeWaits } from "../support/waits.ts";
 
 const SHARED = { flags: LOCK_SH | LOCK_NB };
@@ -63,7 +64,7 @@ test(
     const order: number[] = [];
     using waits = observeWaits();
     const waiting = Array.from({ length: 40 }, async (_, i) => {
-      const lock = new Lock(paths[i % 3], { timeout: 60_000 });
+      const lock = new Lock(at(paths, i % 3), { timeout: 60_000 });
       await lock.run(async () => {
         order.push(i);
         // A later waiter does not overtake earlier ones.
