@@ -38,14 +38,12 @@ type Call = (name: string, ...args: unknown[]) => Promise<unknown>;
 function forms(file: LockedFile): [string, Call][] {
   type Methods = Record<string, (...args: unknown[]) => unknown>;
   const methods = file as unknown as Methods;
-  return [
-    ["", async (name, ...args) => await entry(methods, name).apply(file, args)],
-    // deno-lint-ignore require-await -- a throw must become a rejection
-    [
-      "Sync",
-      async (name, ...args) => entry(methods, `${name}Sync`).apply(file, args),
-    ],
-  ];
+  const call: Call = async (name, ...args) =>
+    await entry(methods, name).apply(file, args);
+  return [["", call], [
+    "Sync",
+    (name, ...args) => call(`${name}Sync`, ...args),
+  ]];
 }
 
 test("LockedFile.read() reads at the position and returns null at the end", async () => {
