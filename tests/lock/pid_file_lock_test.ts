@@ -99,7 +99,9 @@ for (const [form, acquire] of FORMS) {
     using dir = tempDir();
     const path = join(dir.path, "a.pid");
     await using _file = await new PidFileLock(path).acquire();
-    const reportedPid = async (holders: { pid: number; exclusive: boolean }[]) => {
+    const reportedPid = async (
+      holders: { pid: number; exclusive: boolean }[],
+    ) => {
       let reported: unknown;
       await withPatchedPlatform(
         () => ({ holders: () => holders }),
