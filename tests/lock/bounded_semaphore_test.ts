@@ -150,8 +150,7 @@ const BAD: [maximum: unknown, options: unknown, error: string, says: RegExp][] =
     [2, { failWhenLocked: 1 }, "TypeError", /failWhenLocked/],
     [2, { creationMode: -1 }, "RangeError", /creationMode/],
     [2, { throwOnReleaseError: 1 }, "TypeError", /throwOnReleaseError/],
-    // Format specifications that Python rejects, or accepts and this library
-    // does not support.
+    // Patterns that Python rejects, or that this library does not support.
     ...[
       "{name}.lock",
       "{{number}}",

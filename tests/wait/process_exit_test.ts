@@ -13,7 +13,7 @@ import { at } from "../support/values.ts";
  */
 async function run(
   runtime: TestRuntime,
-  what: string,
+  mode: string,
   options: { env?: NodeJS.ProcessEnv; through?: string[] } = {},
 ) {
   using dir = tempDir();
@@ -23,7 +23,7 @@ async function run(
     ...through,
     ...runtime.command,
     script + runtime.extension,
-    what,
+    mode,
     join(dir.path, "a.lock"),
   ], { env: { ...process.env, ...env } });
 }
@@ -32,18 +32,18 @@ async function run(
  * Checks on every runtime that a mode of the fixture succeeds and the process
  * then exits.
  */
-async function finishes(
-  what: string,
+async function checkMode(
+  mode: string,
   options: { env?: NodeJS.ProcessEnv; through?: string[] } = {},
 ) {
   for (const runtime of runtimes) {
-    const { code, stdout, stderr } = await run(runtime, what, options);
+    const { code, stdout, stderr } = await run(runtime, mode, options);
     assert.equal(stdout, "done\n", `${runtime.name}: ${code} ${stderr}`);
     assert.equal(code, 0, runtime.name);
   }
 }
 
-test("a process exits by itself after its last wait", () => finishes("end"));
+test("a process exits by itself after its last wait", () => checkMode("end"));
 
 test("process.exit() ends a process that waits", async () => {
   for (const runtime of runtimes) {
@@ -52,19 +52,19 @@ test("process.exit() ends a process that waits", async () => {
 });
 
 test("64 waiters do not use the thread pool, even if it has one thread", () =>
-  finishes("crowd", { env: { UV_THREADPOOL_SIZE: "1" } }));
+  checkMode("many waiters", { env: { UV_THREADPOOL_SIZE: "1" } }));
 
 test("waiting workers do not use the thread pool and can be terminated", () =>
-  finishes("threads"));
+  checkMode("threads"));
 
 test("waiters poll when their inotify descriptor was closed", () =>
-  finishes("robbed"));
+  checkMode("closed descriptor"));
 
 for (const what of ["instances", "watches"]) {
   test(
     `waiters poll when the limit of inotify ${what} is reached`,
     () =>
-      finishes("limited", {
+      checkMode("one waiter", {
         through: [
           "unshare",
           "--user",
