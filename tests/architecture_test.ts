@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { posix } from "node:path";
-import { surroundings, test } from "./support/harness.ts";
+import { testEnv } from "./support/env.ts";
+import { test } from "./support/test.ts";
 
-const { root } = surroundings;
+const { root } = testEnv;
 // The library has the same file names on every system.
 const { dirname, join } = posix;
 const read = (name: string) => fs.readFileSync(join(root, name), "utf8");

@@ -16,22 +16,19 @@ import type { AtomicFile, AtomicOptions } from "../../mod.ts";
 import type { PlatformFile } from "../../ffi/types.ts";
 import { makeDirectories } from "../../src/atomic/destination.ts";
 import { runAsync, runSync } from "../../src/core/gensync.ts";
-import { leftovers, WAYS, WHOLE } from "../fixtures/atomic.ts";
-import {
-  folder,
-  openDescriptors,
-  systemError,
-  test,
-  withFiles,
-  Worker,
-} from "../support/harness.ts";
+import { leftovers, WAYS, WHOLE } from "../fixtures/atomic_writes.ts";
+import { openDescriptors } from "../support/descriptors.ts";
+import { systemError, withPatchedFiles } from "../support/platform.ts";
+import { LockProcess } from "../support/processes.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 
 const REPLACE = { replace: true } as const;
 const read = (path: string) => fs.readFileSync(path, "utf8");
 const permissions = (path: string) => fs.statSync(path).mode & 0o7777;
 
 test("atomic writing makes a file with the whole content, in every way", async () => {
-  using dir = folder();
+  using dir = tempDir();
   for (const [way, write] of WAYS) {
     const path = join(dir.path, way);
     await write(path, "grün");
@@ -48,7 +45,7 @@ test("atomic writing makes a file with the whole content, in every way", async (
 test(
   "atomic writing refuses what exists, before it makes anything",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const at = (name: string) => join(dir.path, name);
     fs.writeFileSync(at("file"), "old");
     fs.mkdirSync(at("directory"));
@@ -75,7 +72,7 @@ test(
 test(
   "what was written for a path that is taken meanwhile is kept, and said where",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a");
     const taken = (file: AtomicFile) => {
       file.writeTextSync("mine");
@@ -114,7 +111,7 @@ test(
 test(
   "writeAtomic() keeps nothing for a path that is taken meanwhile",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a");
     const appear = () => fs.writeFileSync(path, "theirs");
     const appears = {
@@ -123,7 +120,7 @@ test(
       sync: async () => appear(),
     };
     for (const [way, write] of WHOLE) {
-      const error = await withFiles(
+      const error = await withPatchedFiles(
         () => appears,
         () => write(path, "mine").then(() => null, (error) => error),
       );
@@ -139,7 +136,7 @@ test(
 test(
   "replacing keeps the permission bits and nobody reads what is being written",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "secret");
     for (const [way, write] of WAYS) {
       for (const mode of [0o600, 0o644, 0o640, 0o400, 0o4755, 0o1666]) {
@@ -152,7 +149,7 @@ test(
       }
     }
     fs.writeFileSync(path, "old", { mode: 0o600 });
-    await withFiles((file) => ({
+    await withPatchedFiles((file) => ({
       tryLock(exclusive) {
         assert.equal(file.statSync().mode! & 0o077, 0);
         return file.tryLock(exclusive);
@@ -165,7 +162,7 @@ test(
 test(
   "replacing keeps the owner and the group",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "theirs");
     for (const [way, write] of WAYS) {
       fs.writeFileSync(path, "old");
@@ -183,7 +180,7 @@ test(
 );
 
 test("replacing follows symbolic links, also one that dangles", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const at = (...names: string[]) => join(dir.path, ...names);
   fs.mkdirSync(at("far", "away"), { recursive: true });
   fs.mkdirSync(at("links"));
@@ -211,7 +208,7 @@ test("replacing follows symbolic links, also one that dangles", async () => {
 test(
   "replacing refuses what is no regular file, before it makes anything",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const at = (name: string) => join(dir.path, name);
     fs.mkdirSync(at("directory"));
     fs.symlinkSync("directory", at("link"));
@@ -245,12 +242,12 @@ test(
     ]);
   },
   "symbolic links",
-  "the names that POSIX gives to errors",
+  "POSIX error codes",
   "mkfifo(1)",
 );
 
 test("atomic writing takes the longest names", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "n".repeat(255));
   for (const [, write] of WAYS) {
     await write(path, "new");
@@ -259,10 +256,10 @@ test("atomic writing takes the longest names", async () => {
   }
   await assert.rejects(writeAtomic(`${path}n`, ""), { code: "ENAMETOOLONG" });
   assert.deepEqual(leftovers(dir.path), []);
-}, "the names that POSIX gives to errors");
+}, "POSIX error codes");
 
 test("atomic writing makes the directories that are missing", async () => {
-  using dir = folder();
+  using dir = tempDir();
   for (const [way, write] of WAYS) {
     for (const durable of [true, false]) {
       const path = join(dir.path, way, `${durable}`, "a", "b", "file");
@@ -275,10 +272,10 @@ test("atomic writing makes the directories that are missing", async () => {
     const path = join(dir.path, "file", "below", way);
     await assert.rejects(write(path, "new"), { code: "ENOTDIR" });
   }
-}, "the names that POSIX gives to errors");
+}, "POSIX error codes");
 
 test("many who make the same directories at once all write", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a", "b");
   const names = Array.from({ length: 20 }, (_, i) => `${i}`);
   await Promise.all(names.map((name) => writeAtomic(join(path, name), name)));
@@ -286,8 +283,8 @@ test("many who make the same directories at once all write", async () => {
 });
 
 test("a relative path counts from the directory that was current at the beginning", async () => {
-  using dir = folder();
-  using elsewhere = folder();
+  using dir = tempDir();
+  using elsewhere = tempDir();
   const before = process.cwd();
   process.chdir(dir.path);
   try {
@@ -304,7 +301,7 @@ test("a relative path counts from the directory that was current at the beginnin
 });
 
 test("a body that throws leaves the old file and nothing else", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a");
   fs.writeFileSync(path, "old");
   const mistake = new Error("mistake");
@@ -324,7 +321,7 @@ test("a body that throws leaves the old file and nothing else", async () => {
 });
 
 test("a body's result is handed on, and it may commit or discard by itself", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a");
   assert.equal(await openAtomic(path, undefined, () => 42), 42);
   const text = async (what: "commit" | "discardSync") => {
@@ -341,7 +338,7 @@ test("a body's result is handed on, and it may commit or discard by itself", asy
 });
 
 test("an AtomicFile that is disposed without a commit leaves nothing", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a");
   {
     await using file = await openAtomic(path);
@@ -359,7 +356,7 @@ test("an AtomicFile that is disposed without a commit leaves nothing", async () 
 });
 
 test("an AtomicFile is read and written like every open file", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a");
   await using file = await openAtomic(path);
   assert.equal(file.path, path);
@@ -374,7 +371,7 @@ test("an AtomicFile is read and written like every open file", async () => {
 });
 
 test("an AtomicFile can be committed once, and discarding it then does nothing", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a");
   const closed = (by: string) => ({
     name: "LockException",
@@ -396,7 +393,7 @@ test("an AtomicFile can be committed once, and discarding it then does nothing",
 });
 
 test("AtomicFile.commit() and discard() wait for operations under way", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a");
   let goOn = () => {};
   const slow = (file: PlatformFile): Partial<PlatformFile> => ({
@@ -405,7 +402,7 @@ test("AtomicFile.commit() and discard() wait for operations under way", async ()
       return await file.write(data);
     },
   });
-  await withFiles(slow, async () => {
+  await withPatchedFiles(slow, async () => {
     const file = await openAtomic(path);
     const writing = file.writeText("whole");
     assert.throws(() => file.commitSync(), { code: "EBUSY" });
@@ -430,29 +427,32 @@ test("AtomicFile.commit() and discard() wait for operations under way", async ()
 });
 
 test("a commit that fails closes the file, removes it and throws what went wrong", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a");
   fs.writeFileSync(path, "old");
   const broken = () => {
     throw systemError("EIO", 5);
   };
-  await withFiles(() => ({ sync: broken, syncSync: broken }), async () => {
-    for (const [way, write] of WAYS) {
-      await assert.rejects(write(path, "new", REPLACE), { code: "EIO" }, way);
-      assert.deepEqual(fs.readdirSync(dir.path), ["a"]);
-      await write(path, "new", { ...REPLACE, durable: false });
-    }
-    const file = await openAtomic(path, REPLACE);
-    await assert.rejects(file.commit(), { code: "EIO" });
-    await assert.rejects(file.commit(), { code: "EBADF" });
-    await file.discard();
-  });
+  await withPatchedFiles(
+    () => ({ sync: broken, syncSync: broken }),
+    async () => {
+      for (const [way, write] of WAYS) {
+        await assert.rejects(write(path, "new", REPLACE), { code: "EIO" }, way);
+        assert.deepEqual(fs.readdirSync(dir.path), ["a"]);
+        await write(path, "new", { ...REPLACE, durable: false });
+      }
+      const file = await openAtomic(path, REPLACE);
+      await assert.rejects(file.commit(), { code: "EIO" });
+      await assert.rejects(file.commit(), { code: "EBADF" });
+      await file.discard();
+    },
+  );
   assert.equal(openDescriptors(dir.path), 0);
 });
 
 test("atomic writing goes on after short writes", async () => {
-  using dir = folder();
-  await withFiles((file) => ({
+  using dir = tempDir();
+  await withPatchedFiles((file) => ({
     write: (data) => file.write(data.subarray(0, 3)),
     writeSync: (data) => file.writeSync(data.subarray(0, 3)),
   }), async () => {
@@ -464,13 +464,13 @@ test("atomic writing goes on after short writes", async () => {
 });
 
 test("a disk that is full while writing leaves the old file and nothing else", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a");
   fs.writeFileSync(path, "old");
   const full = () => {
     throw systemError("ENOSPC", 28);
   };
-  await withFiles(() => ({ write: full, writeSync: full }), async () => {
+  await withPatchedFiles(() => ({ write: full, writeSync: full }), async () => {
     for (const [way, write] of WAYS) {
       await assert.rejects(write(path, "new", REPLACE), { code: "ENOSPC" });
       assert.equal(read(path), "old", way);
@@ -481,7 +481,7 @@ test("a disk that is full while writing leaves the old file and nothing else", a
 });
 
 test("atomic writing refuses bad input before it makes anything", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "missing", "a");
   const typeError = (message: RegExp) => ({ name: "TypeError", message });
   const rangeError = (message: RegExp) => ({ name: "RangeError", message });
@@ -515,16 +515,16 @@ test("atomic writing refuses bad input before it makes anything", async () => {
 test(
   "Python's open_atomic refuses what was written here, and the other way round",
   async () => {
-    using dir = folder();
-    await using python = Worker.python();
+    using dir = tempDir();
+    await using python = LockProcess.startPython();
     const ours = join(dir.path, "ours");
     const theirs = join(dir.path, "theirs");
     await writeAtomic(ours, "ours");
     await assert.rejects(
-      python.ask("writeAtomic", ours, "x") as Promise<void>,
+      python.call("writeAtomic", ours, "x") as Promise<void>,
       { name: "AssertionError" },
     );
-    await python.ask("writeAtomic", theirs, "theirs");
+    await python.call("writeAtomic", theirs, "theirs");
     await assert.rejects(writeAtomic(theirs, "x"), { code: "EEXIST" });
     assert.throws(() => writeAtomicSync(theirs, "x"), { code: "EEXIST" });
     await writeAtomic(theirs, "replaced", REPLACE);

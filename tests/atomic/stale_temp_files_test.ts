@@ -6,20 +6,18 @@ import { join } from "node:path";
 import { platform } from "../../ffi/mod.ts";
 import type { OpenMode, Platform, PlatformFile } from "../../ffi/types.ts";
 import { Lock, openAtomic, writeAtomic, writeAtomicSync } from "../../mod.ts";
-import { isWhole } from "../fixtures/checked.ts";
-import { leftovers, WAYS } from "../fixtures/atomic.ts";
+import { isWhole } from "../fixtures/checksummed_content.ts";
+import { leftovers, WAYS } from "../fixtures/atomic_writes.ts";
+import { openDescriptors } from "../support/descriptors.ts";
+import { currentRuntime, runtimes } from "../support/env.ts";
 import {
-  folder,
-  openDescriptors,
-  ownCommand,
-  runtimes,
-  self,
   systemError,
-  test,
-  withFiles,
-  withNative,
-  Worker,
-} from "../support/harness.ts";
+  withPatchedFiles,
+  withPatchedPlatform,
+} from "../support/platform.ts";
+import { currentFixtureCommand, LockProcess } from "../support/processes.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 
 const REPLACE = { replace: true } as const;
 const STALE = ".portalock.0123456789abcdef.tmp";
@@ -34,17 +32,17 @@ const EXISTING = {
 
 for (const runtime of runtimes) {
   test(`a living writer on ${runtime.name} keeps its temporary file, a dead one does not`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a");
     const other = join(dir.path, "b");
     {
-      await using worker = Worker.on(runtime);
-      await worker.ask("openAtomic", path);
+      await using worker = LockProcess.start(runtime);
+      await worker.call("openAtomic", path);
       for (const [, write] of WAYS) await write(other, "", REPLACE);
       assert.equal(leftovers(dir.path).length, 1);
-      await worker.ask("commit");
+      await worker.call("commit");
       assert.equal(read(path), "begun");
-      await worker.ask("openAtomic", path, REPLACE);
+      await worker.call("openAtomic", path, REPLACE);
     }
     for (const [way, write] of WAYS) {
       const [left] = leftovers(dir.path);
@@ -60,7 +58,7 @@ for (const runtime of runtimes) {
 test(
   "cleaning leaves what is no temporary file of this package",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const at = (name: string) => join(dir.path, name);
     const names = [
       ".portalock.0123456789abcdef.kept",
@@ -88,7 +86,7 @@ test(
 );
 
 test("cleaning removes the second name that a crash leaves on a published file", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a");
   const other = join(dir.path, "b");
   fs.writeFileSync(path, "published");
@@ -121,11 +119,11 @@ for (const [way, write] of WAYS) {
   test(
     `${way}: a writer whose file is removed before it is locked takes another`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a");
       const clean = () => writeAtomicSync(join(dir.path, "b"), "", REPLACE);
       let seen = "";
-      await withFiles(
+      await withPatchedFiles(
         beforeLock((temporary) => {
           seen = temporary;
           clean();
@@ -142,14 +140,14 @@ for (const [way, write] of WAYS) {
       assert.deepEqual(leftovers(dir.path), []);
       assert.equal(openDescriptors(dir.path), 0);
     },
-    "unlinking what is open",
+    "unlinking open files",
   );
 
   test(`${way}: a writer whose file a cleaner has locked takes another`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a");
     let cleaner: PlatformFile | undefined;
-    await withFiles(
+    await withPatchedFiles(
       beforeLock((temporary) => {
         cleaner = platform().openSync(temporary, EXISTING, 0);
         assert.ok(cleaner.tryLock(true));
@@ -167,10 +165,10 @@ for (const [way, write] of WAYS) {
 test(
   "a cleaner leaves the file that took the name of the one it has locked",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, STALE);
     fs.writeFileSync(path, "stale");
-    await withFiles(
+    await withPatchedFiles(
       beforeLock(() => {
         fs.writeFileSync(join(dir.path, "new"), "new");
         fs.renameSync(join(dir.path, "new"), path);
@@ -181,7 +179,7 @@ test(
     await writeAtomic(join(dir.path, "b"), "");
     assert.deepEqual(leftovers(dir.path), []);
   },
-  "unlinking what is open",
+  "unlinking open files",
 );
 
 /** Runs a body in which cleaners open what they find in this way. */
@@ -189,7 +187,7 @@ function opening(
   change: (open: () => PlatformFile, mode: OpenMode) => PlatformFile,
   body: () => Promise<void>,
 ): Promise<void> {
-  return withNative((real) => {
+  return withPatchedPlatform((real) => {
     const openSync: Platform["openSync"] = (path, mode, creationMode) => {
       const open = () => real.openSync(path, mode, creationMode);
       return mode.create ? open() : change(open, mode);
@@ -201,7 +199,7 @@ function opening(
 test(
   "a cleaner never opens what a symbolic link names",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, STALE);
     for (const [way, write] of WAYS) {
       fs.writeFileSync(path, "stale");
@@ -221,12 +219,12 @@ test(
       fs.rmSync(path);
     }
   },
-  "descriptors",
+  "file descriptors",
   "symbolic links",
 );
 
 test("a cleaner removes what it may read but not write", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, STALE);
   for (const [way, write] of WAYS) {
     fs.writeFileSync(path, "stale");
@@ -239,25 +237,25 @@ test("a cleaner removes what it may read but not write", async () => {
 });
 
 test("a cleaner keeps the lock until the file is removed", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, STALE);
   fs.writeFileSync(path, "stale");
   const there: boolean[] = [];
-  await withFiles((file) => ({
+  await withPatchedFiles((file) => ({
     unlock() {
       there.push(fs.existsSync(path));
       file.unlock();
     },
   }), () => writeAtomic(join(dir.path, "a"), ""));
   assert.deepEqual(there, [false, false], "the cleaner's and the writer's");
-}, "unlinking what is open");
+}, "unlinking open files");
 
 test("a writer keeps the lock until its temporary name is gone", async () => {
-  using dir = folder();
+  using dir = tempDir();
   for (const [way, write] of WAYS) {
     for (const options of [{}, REPLACE]) {
       const left: number[] = [];
-      await withFiles((file) => ({
+      await withPatchedFiles((file) => ({
         unlock() {
           left.push(leftovers(dir.path).length);
           file.unlock();
@@ -270,34 +268,37 @@ test("a writer keeps the lock until its temporary name is gone", async () => {
       fs.rmSync(join(dir.path, "a"));
     }
   }
-}, "unlinking what is open");
+}, "unlinking open files");
 
 test("without locks atomic writing works and cleans nothing", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a");
   fs.writeFileSync(join(dir.path, STALE), "stale");
   for (const code of ["ENOSYS", "EOPNOTSUPP", "ENOTSUP", "ENOLCK"]) {
     const refuse = () => {
       throw systemError(code, 95);
     };
-    await withFiles(() => ({ tryLock: refuse, unlock: refuse }), async () => {
-      for (const [way, write] of WAYS) {
-        await write(path, way, REPLACE);
-        assert.equal(read(path), way);
-        assert.deepEqual(leftovers(dir.path), [STALE]);
-      }
-      await (await openAtomic(path, REPLACE)).discard();
-    });
+    await withPatchedFiles(
+      () => ({ tryLock: refuse, unlock: refuse }),
+      async () => {
+        for (const [way, write] of WAYS) {
+          await write(path, way, REPLACE);
+          assert.equal(read(path), way);
+          assert.deepEqual(leftovers(dir.path), [STALE]);
+        }
+        await (await openAtomic(path, REPLACE)).discard();
+      },
+    );
     assert.equal(openDescriptors(dir.path), 0);
   }
 });
 
 test("a lock that fails for another reason is thrown and leaves nothing", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const refuse = () => {
     throw systemError("EIO", 5);
   };
-  await withFiles(() => ({ tryLock: refuse }), async () => {
+  await withPatchedFiles(() => ({ tryLock: refuse }), async () => {
     for (const [, write] of WAYS) {
       await assert.rejects(write(join(dir.path, "a"), ""), { code: "EIO" });
     }
@@ -307,8 +308,8 @@ test("a lock that fails for another reason is thrown and leaves nothing", async 
 });
 
 test("somebody who locks every file that appears is reported, not waited for", async () => {
-  using dir = folder();
-  await withFiles(() => ({ tryLock: () => false }), async () => {
+  using dir = tempDir();
+  await withPatchedFiles(() => ({ tryLock: () => false }), async () => {
     for (const [, write] of WAYS) {
       await assert.rejects(write(join(dir.path, "a"), ""), {
         name: "LockException",
@@ -324,10 +325,10 @@ test("somebody who locks every file that appears is reported, not waited for", a
  * of Bun and two of Node, whose processes start more slowly. While one of them
  * is being killed the next one starts.
  */
-const KILLS = { deno: 120, bun: 140, node: 60 }[self.name]!;
+const KILLS = { deno: 120, bun: 140, node: 60 }[currentRuntime.name]!;
 
 test("a process that is killed while it writes or updates leaves the file whole, old or new", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a");
   let next = writer(path);
   for (let kill = 0; kill < KILLS; kill++) {
@@ -352,7 +353,7 @@ test("a process that is killed while it writes or updates leaves the file whole,
 
 /** A process that writes without end. */
 function writer(path: string) {
-  const [program, ...args] = ownCommand("atomic_writer");
+  const [program, ...args] = currentFixtureCommand("atomic_writer");
   const child = spawn(program, [...args, "endless", path]);
   return {
     child,

@@ -4,8 +4,10 @@ import * as fs from "node:fs";
 import { join, relative } from "node:path";
 import { writeAtomic } from "../../mod.ts";
 import type { AtomicOptions } from "../../mod.ts";
-import { leftovers, WAYS } from "../fixtures/atomic.ts";
-import { folder, ownCommand, runScript, test } from "../support/harness.ts";
+import { leftovers, WAYS } from "../fixtures/atomic_writes.ts";
+import { currentFixtureCommand, runScript } from "../support/processes.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 
 const REPLACE = { replace: true } as const;
 const STALE = ".portalock.0123456789abcdef.tmp";
@@ -21,7 +23,7 @@ async function writes(
 ): Promise<unknown> {
   const { code, stdout, stderr } = await runScript([
     ...under,
-    ...ownCommand("atomic_writer"),
+    ...currentFixtureCommand("atomic_writer"),
     what,
     path,
     JSON.stringify(options),
@@ -45,7 +47,7 @@ for (const what of ["once", "onceSync"]) {
       } a file ${durable ? "that outlives a crash of" : "without asking"}`;
 
       test(`${name} the disk`, async () => {
-        using dir = folder();
+        using dir = tempDir();
         const path = join(dir.path, "a");
         if (replace) fs.writeFileSync(path, "old");
         const publish = replace ? "rename" : "link";
@@ -60,7 +62,7 @@ for (const what of ["once", "onceSync"]) {
   test(
     `directories that are made outlive a crash of the disk, ${what}`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "x", "y", "a");
       assert.deepEqual(
         await callsOf(what, dir.path, path, {}),
@@ -72,7 +74,7 @@ for (const what of ["once", "onceSync"]) {
 }
 
 test("what is kept outlives a crash of the disk", async () => {
-  using dir = folder();
+  using dir = tempDir();
   assert.deepEqual(
     await callsOf("appears", dir.path, join(dir.path, "a"), {}),
     ["fsync *.tmp", "link", "rename", "fsync ."],
@@ -80,7 +82,7 @@ test("what is kept outlives a crash of the disk", async () => {
 }, "strace(1)");
 
 test("permission bits and owner are changed by descriptor", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a");
   const log = join(dir.path, "log");
   fs.writeFileSync(path, "old");
@@ -90,7 +92,7 @@ test("permission bits and owner are changed by descriptor", async () => {
   assert.deepEqual(await writes("ways", path, REPLACE, strace), WRITTEN);
   const calls = [...read(log).matchAll(/\w+(?=\()/g)].map(([call]) => call);
   assert.deepEqual([...new Set(calls)].sort(), ["fchmod", "fchown"]);
-}, ...["root", "strace(1)", "descriptors"] as const);
+}, ...["root", "strace(1)", "file descriptors"] as const);
 
 /** The calls that begin, and what they sync below a directory. */
 async function callsOf(
@@ -117,7 +119,7 @@ async function callsOf(
 test(
   "a directory that cannot be synced is no error, a disk that fails is",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     for (const what of ["once", "onceSync"]) {
       for (const code of ["EINVAL", "EPERM", "EACCES", "EBADF", "EISDIR"]) {
         const path = join(dir.path, `${what} ${code}`);
@@ -140,7 +142,7 @@ test(
 test(
   "without hard links atomic writing looks and renames",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a");
     for (const code of ["EPERM", "EOPNOTSUPP", "ENOSYS", "EMLINK"]) {
       const under = inject(`link,linkat:error=${code}`);
@@ -160,7 +162,7 @@ test(
 test(
   "a publication that fails leaves the old file and nothing else",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a");
     const link = inject("link,linkat:error=EIO");
     assert.deepEqual(
@@ -183,7 +185,7 @@ test(
 test(
   "who may not keep the owner lends nobody else's rights",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a");
     const cases: [groups: string, gid: number, mode: number, after: number][] =
       [
@@ -213,7 +215,7 @@ test(
 test(
   "permission bits that cannot be kept are an error that leaves nothing",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a");
     fs.writeFileSync(path, "old", { mode: 0o644 });
     const under = inject("chmod,fchmod,fchmodat,?fchmodat2:error=EPERM");
@@ -230,7 +232,7 @@ test(
 test(
   "a new file's permission bits are creationMode less the umask, which stays",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const under = (umask: string, ...command: string[]) => [
       ...["sh", "-c", `umask ${umask}; exec "$@"`, "sh"],
       ...command,
@@ -264,7 +266,7 @@ test(
 test(
   "writeAtomic() leaves the event loop free while the disk works",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const slow = inject("fsync:delay_enter=500000");
     const ticks = await writes("ticks", join(dir.path, "a"), {}, slow);
     // There are two syncs, so of those that come at all there would be 100.
@@ -274,7 +276,7 @@ test(
 );
 
 test("cleaning that fails does not keep anybody from writing", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a");
   fs.writeFileSync(join(dir.path, STALE), "stale");
   const faults = [
@@ -299,11 +301,16 @@ test("cleaning that fails does not keep anybody from writing", async () => {
 test(
   "atomic writing without descriptors left fails and leaves nothing",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a");
     const limit = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh"];
     type Outcome = [string, boolean];
-    const outcomes = await writes("descriptors", path, {}, limit) as Outcome[];
+    const outcomes = await writes(
+      "file descriptors",
+      path,
+      {},
+      limit,
+    ) as Outcome[];
     for (const [outcome, published] of outcomes) {
       assert.equal(outcome, published ? "written" : "EMFILE");
     }
@@ -317,7 +324,7 @@ test(
 
 /** A file system of its own. */
 function mounted(options: string): { path: string } & Disposable {
-  const dir = folder();
+  const dir = tempDir();
   execFileSync("mount", ["-t", "tmpfs", "-o", options, "none", dir.path]);
   return {
     path: dir.path,
@@ -339,7 +346,7 @@ test("a full disk leaves the old file and nothing else", async () => {
     assert.equal(read(path), "old");
     await write(path, "old", REPLACE);
   }
-}, "root that mounts");
+}, "root that can mount");
 
 test("a disk that can only be read is reported as such", async () => {
   using disk = mounted("size=64k");
@@ -355,4 +362,4 @@ test("a disk that can only be read is reported as such", async () => {
     });
   }
   assert.equal(read(path), "old");
-}, "root that mounts");
+}, "root that can mount");

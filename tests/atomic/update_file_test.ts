@@ -3,13 +3,11 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { AlreadyLocked, Lock, LockException, updateFile } from "../../mod.ts";
-import {
-  folder,
-  openDescriptors,
-  runtimes,
-  test,
-  Worker,
-} from "../support/harness.ts";
+import { openDescriptors } from "../support/descriptors.ts";
+import { runtimes } from "../support/env.ts";
+import { LockProcess } from "../support/processes.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 
 const more = (text: string) => String(Number(text) + 1);
 
@@ -37,14 +35,16 @@ async function watch(path: string, others: Promise<unknown>): Promise<number> {
 }
 
 test("updateFile() loses nothing of 8 processes on every runtime, and readers that never lock read whole files", async () => {
-  using temporary = folder();
+  using temporary = tempDir();
   const path = join(temporary.path, "count.json");
   const each = 250;
-  const workers = [...runtimes, ...runtimes].map((one) => Worker.on(one));
+  const workers = [...runtimes, ...runtimes].map((one) =>
+    LockProcess.start(one)
+  );
   try {
-    await workers[0].ask("update", path, 1);
+    await workers[0].call("update", path, 1);
     const all = Promise.all(
-      workers.map((one) => one.ask("update", path, each)),
+      workers.map((one) => one.call("update", path, each)),
     );
     const looks = await watch(path, all);
     assert.equal(look(path), 1 + each * workers.length);
@@ -61,13 +61,13 @@ test("updateFile() loses nothing of 8 processes on every runtime, and readers th
 test(
   "updateFile() and Python lose nothing of each other",
   async () => {
-    using temporary = folder();
+    using temporary = tempDir();
     const path = join(temporary.path, "count.json");
-    await using python = Worker.python();
-    await using worker = Worker.on(runtimes[0]);
-    await worker.ask("update", path, 1);
+    await using python = LockProcess.startPython();
+    await using worker = LockProcess.start(runtimes[0]);
+    await worker.call("update", path, 1);
     const all = Promise.all(
-      [python, worker].map((one) => one.ask("update", path, 200)),
+      [python, worker].map((one) => one.call("update", path, 200)),
     );
     await watch(path, all);
     assert.equal(look(path), 401);
@@ -76,7 +76,7 @@ test(
 );
 
 test("updateFile() loses nothing of 300 tasks, whose lock file is open once", async () => {
-  using temporary = folder();
+  using temporary = tempDir();
   const path = join(temporary.path, "number");
   let most = 0;
   const options = { timeout: 60_000, durable: false };
@@ -94,7 +94,7 @@ test("updateFile() loses nothing of 300 tasks, whose lock file is open once", as
 });
 
 test("updateFile() makes a new file and the directories above it", async () => {
-  using temporary = folder();
+  using temporary = tempDir();
   const path = join(temporary.path, "a", "b", "number");
   const given: string[] = [];
   await updateFile(path, (text) => (given.push(text), "1"), {
@@ -107,7 +107,7 @@ test("updateFile() makes a new file and the directories above it", async () => {
 test(
   "updateFile() leaves the file as it is when nothing changes or the function throws",
   async () => {
-    using temporary = folder();
+    using temporary = tempDir();
     const path = join(temporary.path, "number");
     fs.writeFileSync(path, "1", { mode: 0o604 });
     const { ino } = fs.statSync(path);
@@ -128,7 +128,7 @@ test(
 test(
   "updateFile() waits for the lock on the path with .lock added, of a link's target",
   async () => {
-    using temporary = folder();
+    using temporary = tempDir();
     const target = join(temporary.path, "target");
     const link = join(temporary.path, "link");
     fs.writeFileSync(target, "1");
@@ -147,7 +147,7 @@ test(
 );
 
 test("updateFile() changes bytes as they are, and refuses text that is no UTF-8", async () => {
-  using temporary = folder();
+  using temporary = tempDir();
   const path = join(temporary.path, "bytes");
   fs.writeFileSync(path, Uint8Array.of(0xef, 0xbb, 0xbf, 0xff));
   await assert.rejects(updateFile(path, (text) => text + "1"), {
@@ -167,7 +167,7 @@ test("updateFile() changes bytes as they are, and refuses text that is no UTF-8"
 });
 
 test("updateFile() checks everything before it touches anything", async () => {
-  using temporary = folder();
+  using temporary = tempDir();
   const path = join(temporary.path, "file");
   const wrong: [unknown[], { name: string; message: RegExp }][] = [
     [["", more], { name: "RangeError", message: /path/ }],
@@ -195,7 +195,7 @@ test("updateFile() checks everything before it touches anything", async () => {
 });
 
 test("updateFile() ends its wait when its signal is aborted", async () => {
-  using temporary = folder();
+  using temporary = tempDir();
   const path = join(temporary.path, "file");
   using _held = new Lock(`${path}.lock`).acquireSync();
   const controller = new AbortController();

@@ -1,6 +1,6 @@
 /*
- * Prints what the headers of this system say, a name and a number in a line:
- * the same names that the test has for what the package says.
+ * Prints the constants of this system's headers, one name and number a line.
+ * The test compares them with the constants of the package by name.
  */
 #define _GNU_SOURCE
 #include <errno.h>

@@ -1,7 +1,7 @@
 /*
- * What macOS calls its functions and how it lays out what they fill, over the
- * locks of Linux: enough to lock with. Written after the headers of XNU
- * (sys/fcntl.h, sys/stat.h, sys/mount.h, sys/errno.h), not after the package.
+ * Functions with the names and structs of macOS, implemented with the locks of
+ * Linux: as many as locking needs. The source is the headers of XNU
+ * (sys/fcntl.h, sys/stat.h, sys/mount.h, sys/errno.h), not the package.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #ifdef INTEL
-/* Before 2007 inode numbers had 32 bits, and the plain names still do so. */
+/* The plain names have 32-bit inode numbers, as before 2007. */
 #define NAMED(name) __asm__(#name "$INODE64")
 #else
 #define NAMED(name) __asm__(#name)
@@ -50,7 +50,7 @@ int *__error(void) { return &error; }
 static int done(long result) {
   if (result == 0) return 0;
   error = errno == EAGAIN ? 35 : errno == ENOLCK ? 77 : errno;
-  /* For those who read errno in C. */
+  /* For C code that reads errno. */
   errno = error;
   return -1;
 }
@@ -93,7 +93,7 @@ int apple_fcntl(int fd, int command, struct apple_flock *flock) {
   return lock(fd, command, flock);
 }
 
-/* What a program gets that asks for the plain names. */
+/* The functions that a program with the plain names calls. */
 int old_fstat(int, void *) __asm__("fstat");
 int old_fstat(int fd, void *stat) {
   (void)fd;
@@ -107,7 +107,7 @@ int old_fstatfs(int fd, void *statfs) {
   return 0;
 }
 #else
-/* The argument that is variadic comes from the stack, as the ninth does. */
+/* The variadic argument is on the stack, as a ninth argument is. */
 int apple_fcntl(int, int, long, long, long, long, long, long,
                 struct apple_flock *) __asm__("fcntl");
 int apple_fcntl(int fd, int command, long a, long b, long c, long d, long e,
@@ -136,7 +136,7 @@ int apple_fstatfs(int fd, struct apple_statfs *theirs) {
   int result = done(syscall(SYS_fstatfs, fd, &ours));
   if (result != 0) return result;
   memset(theirs, 0xff, 2168);
-  /* MNT_LOCAL, which /proc does not get. */
+  /* MNT_LOCAL, which is not set for /proc. */
   theirs->f_flags = ours.f_type == 0x9fa0 ? ~0x1000u : 0x1000u;
   return 0;
 }

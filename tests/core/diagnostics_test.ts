@@ -6,7 +6,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import { Lock, lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../mod.ts";
 import { RLock, unlock } from "../../mod.ts";
 import { publish } from "../../src/core/diagnostics.ts";
-import { folder, test } from "../support/harness.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
+import { firstItems } from "../support/values.ts";
 
 interface Event {
   name: string;
@@ -17,8 +19,8 @@ interface Event {
   held?: number;
 }
 
-/** What is published while it is not disposed. */
-function observed(): { events: Event[] } & Disposable {
+/** Collects the published events until it is disposed. */
+function recordEvents(): { events: Event[] } & Disposable {
   const events: Event[] = [];
   const listeners = ["wait", "acquire", "release"].map((name) => {
     const listen = (event: unknown) =>
@@ -32,16 +34,17 @@ function observed(): { events: Event[] } & Disposable {
   };
 }
 
-test("diagnostics tell of waits, acquisitions and releases", async () => {
-  using dir = folder();
+test("diagnostics report waits, acquisitions and releases", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
-  using all = observed();
+  using all = recordEvents();
   const holder = await new Lock(path).acquire();
   const waiting = new Lock(path, { flags: LOCK_SH | LOCK_NB }).acquire();
   await delay(40);
   await holder.close();
   (await waiting).closeSync();
-  const [first, wait, release, second, last] = all.events;
+  const events = firstItems(all.events, 5);
+  const [first, wait, release, second, last] = events;
   assert.equal(all.events.length, 5);
   for (const { path: where } of all.events) assert.equal(where, path);
   assert.equal(first.name, "acquire");
@@ -57,10 +60,10 @@ test("diagnostics tell of waits, acquisitions and releases", async () => {
   assert.equal(new Lock(path).tryAcquireSync()?.closeSync(), undefined);
 });
 
-test("diagnostics tell of a wait for another task of the same RLock", async () => {
-  using dir = folder();
+test("diagnostics report a wait for another task of the same RLock", async () => {
+  using dir = tempDir();
   const lock = new RLock(join(dir.path, "a.lock"));
-  using all = observed();
+  using all = recordEvents();
   await Promise.all([lock.run(() => delay(10)), lock.run(() => {})]);
   assert.deepEqual(
     all.events.map(({ name }) => name).sort(),
@@ -68,18 +71,19 @@ test("diagnostics tell of a wait for another task of the same RLock", async () =
   );
 });
 
-test("diagnostics tell of a wait once, and of no attempt that fails", async () => {
-  using dir = folder();
+test("diagnostics report a wait once, and no failed attempt", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new Lock(path, { timeout: 30 });
   const held = await lock.acquire();
-  using all = observed();
+  using all = recordEvents();
   await assert.rejects(lock.acquire());
   await assert.rejects(new Lock(path, { timeout: 30 }).acquire());
   assert.equal(await lock.tryAcquire(), null);
   assert.equal(new Lock(path).tryAcquireSync(), null);
   assert.deepEqual(all.events.map(({ name }) => name), ["wait", "wait"]);
-  // Behind the others of its instance first, then behind another instance.
+  // The first waits behind tasks of its own instance, then behind another
+  // instance.
   const waiting = lock.acquire({ timeout: 60_000 });
   const other = new Lock(path, { timeout: 60_000 }).acquire();
   const waits = () => all.events.filter(({ name }) => name === "wait").length;
@@ -90,17 +94,17 @@ test("diagnostics tell of a wait once, and of no attempt that fails", async () =
   assert.equal(waits(), 4);
 });
 
-test("diagnostics tell of descriptors", async () => {
-  using dir = folder();
+test("diagnostics report the descriptors of lock() and unlock()", async () => {
+  using dir = tempDir();
   const fd = fs.openSync(join(dir.path, "a.lock"), "a");
-  using all = observed();
+  using all = recordEvents();
   await lock(fd, LOCK_EX);
   unlock(fd);
   assert.deepEqual(all.events.map(({ name }) => name), ["acquire", "release"]);
   for (const event of all.events) assert.equal(event.fd, fd);
   fs.closeSync(fd);
-}, "descriptors");
+}, "file descriptors");
 
-test("diagnostics make no event that nobody wants", () => {
+test("publish() creates no event without subscribers", () => {
   publish("acquire", () => assert.fail("made"));
 });

@@ -37,19 +37,19 @@ import {
   publicFunctions,
   thrownBy,
 } from "../support/caller_line.ts";
+import { hasCapability } from "../support/capabilities.ts";
+import { currentRuntime } from "../support/env.ts";
 import {
-  can,
-  folder,
-  self,
   systemError,
-  test,
-  withFiles,
-  withNative,
-} from "../support/harness.ts";
+  withPatchedFiles,
+  withPatchedPlatform,
+} from "../support/platform.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 
 /** A folder of its own for each row. */
 class Files extends Fixture {
-  readonly directory: string = this.keep(folder()).path;
+  readonly directory: string = this.keep(tempDir()).path;
   readonly path: string = join(this.directory, "a.lock");
   /** Cannot be created, because its directory does not exist. */
   readonly missing: string = join(this.directory, "missing", "a.lock");
@@ -82,7 +82,7 @@ function failing(
   };
   return patched(
     files,
-    (body) => withFiles(() => ({ [operation]: fail }), body),
+    (body) => withPatchedFiles(() => ({ [operation]: fail }), body),
   );
 }
 
@@ -127,7 +127,7 @@ async function broken(
 async function large(files: Files): Promise<LockedFile> {
   await patched(
     files,
-    (body) => withFiles(() => ({ seek: () => 2 ** 60 }), body),
+    (body) => withPatchedFiles(() => ({ seek: () => 2 ** 60 }), body),
   );
   return await open(files);
 }
@@ -189,7 +189,7 @@ function deny(): never {
 /** A path on a runtime that cannot lock. */
 async function noLocking(files: Files): Promise<string> {
   const denied = { open: deny, openSync: deny, fromFd: deny, holders: deny };
-  await patched(files, (body) => withNative(() => denied, body));
+  await patched(files, (body) => withPatchedPlatform(() => denied, body));
   return files.path;
 }
 
@@ -471,8 +471,12 @@ table.row(
 // lock(), lockSync(), unlock(), lockHolders().
 
 /** Without FFI Deno does not lock descriptors. */
-const busyFd = can("descriptors") ? "AlreadyLocked" : "LockUnsupported";
-const badFd = can("descriptors") ? "LockException" : "LockUnsupported";
+const busyFd = hasCapability("file descriptors")
+  ? "AlreadyLocked"
+  : "LockUnsupported";
+const badFd = hasCapability("file descriptors")
+  ? "LockException"
+  : "LockUnsupported";
 const lockedFd = async (files: Files) => fdOf(files, await held(files));
 const closedFd = (files: Files) => {
   const fd = fs.openSync(files.path, "a+");
@@ -762,7 +766,7 @@ table.row("LockedFile.relockSync", "ENOTSUP", unchangeable, (file) => {
 const unconvertible = async (files: Files) => {
   let fails = false;
   await patched(files, (body) =>
-    withFiles((real) => ({
+    withPatchedFiles((real) => ({
       tryLock(exclusive) {
         if (fails) throw systemError("ENOLCK", 37);
         return real.tryLock(exclusive);
@@ -966,7 +970,7 @@ test("each public function is in the table of error stacks", () => {
 });
 
 test("errors that the caller made keep their stacks", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new Lock(path);
   const mine = () => new Error("the caller's");
@@ -1030,7 +1034,7 @@ test("errors that the caller made keep their stacks", async () => {
 });
 
 test("an error of the runtime keeps its class, its fields and its inner frames", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "missing", "a.lock");
   const error = await thrownBy(() => new Lock(path).acquireSync(), undefined);
   assert.ok(error instanceof Error);
@@ -1043,7 +1047,7 @@ test("an error of the runtime keeps its class, its fields and its inner frames",
 });
 
 test("a caller that does not await a promise is in the stack of its error", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   using _held = new Lock(path).acquireSync();
   let error: unknown;
@@ -1062,7 +1066,7 @@ test("a caller that does not await a promise is in the stack of its error", asyn
 });
 
 test("a function that returns the call is in the stack, except on Bun, which makes a tail call", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const lock = new Lock(join(dir.path, "missing", "a.lock"));
   const calls = [
     function tail() {
@@ -1074,14 +1078,14 @@ test("a function that returns the call is in the stack, except on Bun, which mak
   ];
   for (const call of calls) {
     const { stack } = await thrownBy(call, undefined) as Error;
-    const first = self.name === "bun" ? "thrownBy" : "tail";
+    const first = currentRuntime.name === "bun" ? "thrownBy" : "tail";
     const [, line] = stack!.split(/\n {4}at /);
     assert.match(line, new RegExp(`\\b${first} `));
   }
 });
 
 test("errors are thrown whatever was done to stacks", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const lock = new Lock(join(dir.path, "missing", "a.lock"));
   const call = () => {
     lock.acquireSync();

@@ -2,21 +2,19 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { join } from "node:path";
 import process from "node:process";
-import { Worker as Thread } from "node:worker_threads";
+import { Worker } from "node:worker_threads";
 import { AlreadyExists, AlreadyLocked, FileTooLarge, Lock } from "../../mod.ts";
 import { LockException, LockUnsupported, PidFileLock } from "../../mod.ts";
-import {
-  folder,
-  self,
-  systemError,
-  test,
-  withFiles,
-} from "../support/harness.ts";
+import { currentRuntime } from "../support/env.ts";
+import { systemError, withPatchedFiles } from "../support/platform.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
+import { firstItems } from "../support/values.ts";
 
-/** An error of each class, as this package throws it where it does so. */
+/** One error of each class, with the fields that the library sets. */
 async function errors(path: string): Promise<LockException[]> {
   const thrown = (code: string) =>
-    withFiles(() => ({
+    withPatchedFiles(() => ({
       tryLock() {
         throw systemError(code, 37);
       },
@@ -31,8 +29,8 @@ async function errors(path: string): Promise<LockException[]> {
   ];
 }
 
-test("errors that cannot cross a worker boundary: a clone keeps message and name", async () => {
-  using dir = folder();
+test("errors across a worker boundary: a structured clone keeps message and name", async () => {
+  using dir = tempDir();
   for (const error of await errors(join(dir.path, "a.lock"))) {
     const clone = structuredClone(error);
     assert.ok(clone instanceof Error);
@@ -42,10 +40,12 @@ test("errors that cannot cross a worker boundary: a clone keeps message and name
   }
 });
 
-test("errors that cannot cross a worker boundary: toJSON() keeps everything", async () => {
-  using dir = folder();
+test("errors across a worker boundary: toJSON() keeps every field", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
-  const [locked, failed, unsupported, ...others] = await errors(path);
+  const all = await errors(path);
+  const [locked, failed, unsupported] = firstItems(all, 3);
+  const others = all.slice(3);
   const { message } = locked;
   const known = { path, fd: undefined, errno: undefined };
   const { holderPid, waited } = locked as AlreadyLocked;
@@ -68,9 +68,9 @@ test("errors that cannot cross a worker boundary: toJSON() keeps everything", as
   assert.deepEqual(names, ["LockUnsupported", "AlreadyExists", "FileTooLarge"]);
 });
 
-test("errors that cannot cross a worker boundary: JSON and constructors make them again", async () => {
-  using dir = folder();
-  const [locked] = await errors(join(dir.path, "a.lock"));
+test("errors across a worker boundary: the constructors restore errors from JSON", async () => {
+  using dir = tempDir();
+  const [locked] = firstItems(await errors(join(dir.path, "a.lock")), 1);
   const received = JSON.parse(JSON.stringify({ locked })).locked;
   assert.equal(received.name, "AlreadyLocked");
   const again = new AlreadyLocked(received.message, received);
@@ -78,12 +78,15 @@ test("errors that cannot cross a worker boundary: JSON and constructors make the
   assert.ok(again instanceof LockException);
 });
 
-test("errors that cannot cross a worker boundary: a thread tells who holds the lock", async () => {
-  using dir = folder();
+test("errors across a worker boundary: a worker reports the holder of the lock", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.pid");
   await using _held = await new PidFileLock(path).acquire();
-  const thread = new Thread(
-    new URL(`../fixtures/failing_thread${self.extension}`, import.meta.url),
+  const thread = new Worker(
+    new URL(
+      `../fixtures/failing_lock_thread${currentRuntime.extension}`,
+      import.meta.url,
+    ),
     { workerData: path },
   );
   const [{ error, details }] = await once(thread, "message");

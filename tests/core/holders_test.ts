@@ -18,31 +18,29 @@ import {
   LOCK_SH,
   lockHolders,
 } from "../../mod.ts";
-import {
-  folder,
-  onlyShortPauses,
-  openDescriptors,
-  runtimes,
-  test,
-  withFiles,
-  withNative,
-  Worker,
-} from "../support/harness.ts";
+import { openDescriptors } from "../support/descriptors.ts";
+import { runtimes } from "../support/env.ts";
+import { withPatchedFiles, withPatchedPlatform } from "../support/platform.ts";
+import { LockProcess } from "../support/processes.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
+import { disablePolling } from "../support/timers.ts";
+import { at } from "../support/values.ts";
 
 const SHARED = { flags: LOCK_SH | LOCK_NB };
 
-/** The holder in these tests is this process. */
+/** The process ID of the holder in these tests. */
 const { pid } = process;
 
-test("lockHolders() names the processes that hold a lock", async () => {
-  using dir = folder();
+test("lockHolders() returns the processes that hold a lock", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   fs.writeFileSync(path, "");
   assert.deepEqual(await lockHolders(path), []);
   const readers = await Promise.all(runtimes.map(async (runtime) => {
-    const worker = Worker.on(runtime);
-    await worker.ask("acquire", path, SHARED);
-    return worker;
+    const child = LockProcess.start(runtime);
+    await child.call("acquire", path, SHARED);
+    return child;
   }));
   const holders = await lockHolders(pathToFileURL(path));
   for (const { process } of readers) {
@@ -53,22 +51,28 @@ test("lockHolders() names the processes that hold a lock", async () => {
   assert.equal(holders.length, readers.length);
   for (const reader of readers) await reader[Symbol.asyncDispose]();
   using _file = new Lock(path).acquireSync();
-  const [{ pid: holder, exclusive }, ...others] = await lockHolders(path);
-  assert.deepEqual([holder, exclusive, others], [pid, true, []]);
+  const own = await lockHolders(path);
+  assert.deepEqual(
+    own.map(({ pid, exclusive }) => [pid, exclusive]),
+    [[pid, true]],
+  );
 }, "inotify(7)");
 
 test(
-  "lockHolders() finds who was left the lock by a process that is gone",
+  "lockHolders() returns the process that inherited the lock of an ended process",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const command = 'exec 9> "$0"; flock 9; echo; read line';
     const shell = spawn("sh", ["-c", command, path], {
       stdio: ["pipe", "pipe", "inherit"],
     });
     await once(shell.stdout, "data");
-    const [{ pid, exclusive }, ...others] = await lockHolders(path);
-    assert.deepEqual([pid, exclusive, others], [shell.pid, true, []]);
+    const holders = await lockHolders(path);
+    assert.deepEqual(
+      holders.map(({ pid, exclusive }) => [pid, exclusive]),
+      [[shell.pid, true]],
+    );
     shell.stdin.end();
     await once(shell, "exit");
   },
@@ -77,32 +81,36 @@ test(
   "sh(1)",
 );
 
-test("lockHolders() wakes nobody and leaves nothing open", async () => {
-  using dir = folder();
-  const path = join(dir.path, "a.lock");
-  using _held = new Lock(path).acquireSync();
-  let attempts = 0;
-  await withFiles((file) => ({
-    tryLock: (exclusive) => (attempts++, file.tryLock(exclusive)),
-  }), async () => {
-    using pauses = onlyShortPauses(30);
-    const controller = new AbortController();
-    const { signal } = controller;
-    const lock = new Lock(path, { timeout: Infinity, signal });
-    const waiting = assert.rejects(lock.acquire(), { name: "AbortError" });
-    // From here on it attempts only if it is woken.
-    while (!(pauses.lengths.at(-1)! > 30)) await delay(5);
-    const before = attempts;
-    for (let i = 0; i < 50; i++) await lockHolders(path);
-    assert.equal(attempts, before);
-    assert.equal(openDescriptors(dir.path), 2);
-    controller.abort();
-    await waiting;
-  });
-}, "inotify(7)");
+test(
+  "lockHolders() wakes no waiter and leaves no descriptor open",
+  async () => {
+    using dir = tempDir();
+    const path = join(dir.path, "a.lock");
+    using _held = new Lock(path).acquireSync();
+    let attempts = 0;
+    await withPatchedFiles((file) => ({
+      tryLock: (exclusive) => (attempts++, file.tryLock(exclusive)),
+    }), async () => {
+      using polling = disablePolling(30);
+      const controller = new AbortController();
+      const { signal } = controller;
+      const lock = new Lock(path, { timeout: Infinity, signal });
+      const waiting = assert.rejects(lock.acquire(), { name: "AbortError" });
+      // From now on the waiter attempts only if it is woken.
+      while (!(polling.lengths.at(-1)! > 30)) await delay(5);
+      const before = attempts;
+      for (let i = 0; i < 50; i++) await lockHolders(path);
+      assert.equal(attempts, before);
+      assert.equal(openDescriptors(dir.path), 2);
+      controller.abort();
+      await waiting;
+    });
+  },
+  "inotify(7)",
+);
 
-test("lockHolders() of what is no file or no path is an error", async () => {
-  using dir = folder();
+test("lockHolders() rejects for a missing file and for an invalid path", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "none.lock");
   await assert.rejects(lockHolders(path), { code: "ENOENT" });
   await assert.rejects(lockHolders(7 as unknown as string), TypeError);
@@ -111,7 +119,7 @@ test("lockHolders() of what is no file or no path is an error", async () => {
 });
 
 test(
-  "holders are told by device and inode, waiters and other locks left out",
+  "holdersIn() finds holders by device and inode, and skips waiters and other locks",
   () => {
     const files: Record<string, string> = {
       "/proc/self/fdinfo/7": "pos:\t0\nflags:\t02\nmnt_id:\t41\nino:\t99\n",
@@ -135,7 +143,7 @@ test(
     const names = (path: string) =>
       new Set(
         Object.keys(files).filter((file) => file.startsWith(`${path}/`))
-          .map((file) => file.slice(path.length + 1).split("/")[0]),
+          .map((file) => at(file.slice(path.length + 1).split("/"), 0)),
       );
     const proc = {
       read: (path: string): string | undefined => files[path],
@@ -149,21 +157,21 @@ test(
     assert.deepEqual(holdersIn(proc, 7, true).slice(2), [
       { pid: 20, command: "name 20", exclusive: false },
     ]);
-    const meeting = (locker: LockerSettings) =>
+    const holderPids = (locker: LockerSettings) =>
       holdersIn(proc, 7, true, locker).map(({ pid }) => pid);
-    assert.deepEqual(meeting({ name: "flock" }), [10]);
+    assert.deepEqual(holderPids({ name: "flock" }), [10]);
     for (const name of ["ofd", "lockf"] as const) {
-      assert.deepEqual(meeting({ name }), [12, 20]);
+      assert.deepEqual(holderPids({ name }), [12, 20]);
       const range = (start: number, length: number) =>
-        meeting({ name, range: { start, length } });
+        holderPids({ name, range: { start, length } });
       assert.deepEqual(range(0, 50), [20]);
       assert.deepEqual(range(0, 51), [12, 20]);
       assert.deepEqual(range(60, 5), [12, 20]);
       assert.deepEqual(range(61, 5), [20]);
     }
-    // As before Linux 5.14.
+    // Linux before 5.14 does not have the `ino:` line.
     files["/proc/self/fdinfo/7"] = "pos:\t0\nflags:\t02\nmnt_id:\t41\n";
-    assert.deepEqual(meeting({ name: "flock" }), [10]);
+    assert.deepEqual(holderPids({ name: "flock" }), [10]);
     delete files["/proc/self/mountinfo"];
     assert.deepEqual(holdersIn(proc, 7, true), []);
   },
@@ -175,12 +183,12 @@ for (const form of ["acquire", "acquireSync"] as const) {
   test(
     `AlreadyLocked of Lock.${form}() names the process that holds the lock`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.lock");
       for (const runtime of runtimes) {
-        await using worker = Worker.on(runtime);
-        await worker.ask("acquire", path);
-        const holder = worker.process.pid!;
+        await using child = LockProcess.start(runtime);
+        await child.call("acquire", path);
+        const holder = child.process.pid!;
         const lock = new Lock(path, { timeout: 0 });
         await assert.rejects(async () => await lock[form](), (error) => {
           assert.ok(error instanceof AlreadyLocked);
@@ -199,35 +207,37 @@ for (const form of ["acquire", "acquireSync"] as const) {
     "inotify(7)",
   );
 
-  test(`Lock.${form}() calls onWait once, when the wait has lasted`, async () => {
-    using dir = folder();
+  test(`Lock.${form}() calls onWait once, after the wait has lasted 100 ms`, async () => {
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    const told: LastingWait[] = [];
-    const onWait = (wait: LastingWait) => void told.push(wait);
+    const reported: LastingWait[] = [];
+    const onWait = (wait: LastingWait) => void reported.push(wait);
     using held = new Lock(path).acquireSync();
     const short = new Lock(path, { timeout: 20, onWait });
     await assert.rejects(async () => await short[form](), (error) => {
-      // It may last on a busy machine.
-      if ((error as AlreadyLocked).waited < 100) assert.equal(told.length, 0);
+      // On a busy machine the wait may last longer than 100 ms.
+      if ((error as AlreadyLocked).waited < 100) {
+        assert.equal(reported.length, 0);
+      }
       return true;
     });
-    told.length = 0;
+    reported.length = 0;
     const long = new Lock(path, { timeout: 1000, onWait });
     await assert.rejects(async () => await long[form]());
-    assert.equal(told.length, 1);
-    const [{ path: where, waited, holders }] = told;
+    assert.equal(reported.length, 1);
+    const { path: where, waited, holders } = at(reported, 0);
     assert.equal(where, path);
     assert.ok(waited >= 100 && waited < 1000, `${waited} ms`);
-    if (holders.length > 0) assert.equal(holders[0].pid, pid);
+    if (holders.length > 0) assert.equal(at(holders, 0).pid, pid);
     held.closeSync();
     (await long[form]()).closeSync();
-    assert.equal(told.length, 1);
+    assert.equal(reported.length, 1);
   });
 
   test(
-    `what onWait throws ends the wait of Lock.${form}() and is thrown`,
+    `Lock.${form}() throws the error that onWait throws`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.lock");
       const reason = Object.assign(new Error("no"), { code: "ENOLCK" });
       const lock = new Lock(path, {
@@ -245,34 +255,34 @@ for (const form of ["acquire", "acquireSync"] as const) {
       held.closeSync();
       (await lock[form]()).closeSync();
     },
-    "descriptors",
+    "file descriptors",
   );
 }
 
-test("those who wait behind others are told too", async () => {
-  using dir = folder();
+test("onWait is called for waiters behind other waiters, too", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
-  const told: string[] = [];
+  const reported: string[] = [];
   const lock = new Lock(path);
   const held = await lock.acquire();
   const wait = (through: Lock, name: string) =>
-    through.acquire({ onWait: () => told.push(name) })
+    through.acquire({ onWait: () => reported.push(name) })
       .then((file) => file.close());
   const waiting = [
     wait(lock, "shares the instance"),
     wait(new Lock(path), "head of the queue"),
     wait(new Lock(path), "in the queue"),
   ];
-  while (told.length < 3) await delay(5);
+  while (reported.length < 3) await delay(5);
   await held.close();
   await Promise.all(waiting);
-  assert.equal(told.length, 3);
+  assert.equal(reported.length, 3);
 });
 
 test(
   "AlreadyLocked of lock() names the process that holds the lock",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     using _file = new Lock(path).acquireSync();
     const fd = fs.openSync(path, "a");
@@ -282,12 +292,12 @@ test(
   "inotify(7)",
 );
 
-test("only waits that lasted look for holders in every process", async () => {
-  using dir = folder();
+test("only waits of at least 100 ms search every process for holders", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   using _file = new Lock(path).acquireSync();
   const searched: boolean[] = [];
-  await withNative((real) => ({
+  await withPatchedPlatform((real) => ({
     holders(file, search) {
       searched.push(search);
       return real.holders(file, search);

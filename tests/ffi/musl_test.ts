@@ -2,36 +2,39 @@ import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { Lock } from "../../mod.ts";
-import { folder, surroundings, test, Worker } from "../support/harness.ts";
+import { testEnv } from "../support/env.ts";
+import { LockProcess } from "../support/processes.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 
 for (const locker of ["flock", "ofd"] as const) {
   test(
     `musl: a program with this C library and "${locker}" excludes others, waits and is woken`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.lock");
-      await using worker = Worker.on(surroundings.musl!);
-      await worker.ask("onlyShortPauses", 0);
+      await using worker = LockProcess.start(testEnv.musl!);
+      await worker.call("disablePolling", 0);
       const options = { locker, mode: "a+", timeout: 60_000 } as const;
       const lock = new Lock(path, options);
-      const pid = await worker.ask("pid");
+      const pid = await worker.call("pid");
 
       for (const form of ["acquire", "acquireSync"]) {
         const ours = await lock.acquire();
-        assert.equal(await worker.ask("tryAcquire", path, options), false);
-        const waiting = worker.ask(form, path, options);
+        assert.equal(await worker.call("tryAcquire", path, options), false);
+        const waiting = worker.call(form, path, options);
         await watched(pid as number);
         await ours.close();
         await waiting;
         assert.equal(await lock.tryAcquire(), null);
-        await worker.ask("release");
+        await worker.call("release");
       }
-      await worker.ask("acquire", path, options);
+      await worker.call("acquire", path, options);
       await worker.kill();
       await lock.run(() => {});
     },
     "a Bun for musl",
-    "descriptors",
+    "file descriptors",
   );
 }
 

@@ -6,7 +6,9 @@ import {
 import * as common from "../../ffi/posix/constants.ts";
 import * as linux from "../../ffi/linux/constants.ts";
 import { littleEndian } from "../../ffi/runtime/memory.ts";
-import { compiled, runScript, test } from "../support/harness.ts";
+import { compileC } from "../support/compile.ts";
+import { runScript } from "../support/processes.ts";
+import { test } from "../support/test.ts";
 
 type Plain = Omit<PosixConstants, "device" | "inode" | "isLocal">;
 
@@ -218,7 +220,7 @@ for (const compiler of ["cc", "musl-gcc"] as const) {
   test(
     `posix: ${compiler}(1) agrees with the numbers for this machine`,
     async () => {
-      using program = compiled("constants.c", compiler);
+      using program = compileC("constants.c", compiler);
       const { stdout } = await runScript([program.path]);
       const theirs = Object.fromEntries(
         stdout.trim().split("\n").map((line) => {

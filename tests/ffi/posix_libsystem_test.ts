@@ -4,19 +4,21 @@ import { join } from "node:path";
 import { posixConstants } from "../../ffi/posix/constants.ts";
 import { thisRuntime } from "../../ffi/mod.ts";
 import { posix } from "../../ffi/posix/posix.ts";
-import { compiled, folder, test } from "../support/harness.ts";
+import { compileC } from "../support/compile.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 
 for (const arch of ["x64", "arm64"]) {
   test(
     `posix: on an imitation of macOS ${arch} this runtime locks, and reads structs`,
     () => {
-      using dir = folder();
+      using dir = tempDir();
       const options = [
         "-shared",
         "-fPIC",
         ...arch === "x64" ? ["-DINTEL"] : [],
       ];
-      using library = compiled("libsystem.c", "cc", ...options);
+      using library = compileC("libsystem.c", "cc", ...options);
       const constants = posixConstants("darwin", arch)!;
       const system = posix(thisRuntime(), { ...constants, libc: library.path });
       const path = join(dir.path, "a.lock");
@@ -67,6 +69,6 @@ for (const arch of ["x64", "arm64"]) {
       for (const fd of [ours, theirs, proc]) fs.closeSync(fd);
     },
     "cc(1) on Linux",
-    "descriptors",
+    "file descriptors",
   );
 }

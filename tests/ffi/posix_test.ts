@@ -15,7 +15,10 @@ import type {
   OsLocks,
   Signature,
 } from "../../ffi/types.ts";
-import { folder, openDescriptors, test, untold } from "../support/harness.ts";
+import { openDescriptors } from "../support/descriptors.ts";
+import { noopOs } from "../support/platform.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 
 const linux = posixConstants("linux", "x64")!;
 
@@ -80,7 +83,7 @@ test(
     assert.throws(() => blocking.unlock(3), busy);
     assert.throws(() => system.seek(3, 0, 0), { code: "EINVAL", errno: 22 });
   },
-  "the numbers that Linux gives to errors",
+  "Linux errno values",
 );
 
 test("posix: EINTR is no answer, whatever the call", () => {
@@ -122,7 +125,7 @@ for (const name of ["ofd", "lockf"] as const) {
       assert.throws(() => blocking.lock(3, true), { code }, "no lock");
     }
     assert.throws(() => blocking.unlock(3), { code: "EWOULDBLOCK" });
-  }, "the numbers that Linux gives to errors");
+  }, "Linux errno values");
 }
 
 test("posix: record locks are taken to be there unless the system denies it", () => {
@@ -267,7 +270,7 @@ test("posix: file systems of this machine are told from those of others", () => 
 /** A system whose only answer is an inode. */
 function systemWith(inode: (fd: number) => bigint, isLocal = true): OsLocks {
   return {
-    ...untold,
+    ...noopOs,
     locker: () => assert.fail("no other locks are asked for"),
     tryLock: () => assert.fail("nothing may be locked"),
     lock: () => assert.fail("nothing may be locked"),
@@ -279,7 +282,7 @@ function systemWith(inode: (fd: number) => bigint, isLocal = true): OsLocks {
 }
 
 test("a descriptor that is not the system's is never locked", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const mode = {
     read: true,
@@ -300,7 +303,7 @@ test("a descriptor that is not the system's is never locked", async () => {
 });
 
 test("one descriptor proves the others, but standard input proves none", () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   fs.writeFileSync(path, "");
   const asked: number[] = [];
@@ -316,7 +319,7 @@ test("one descriptor proves the others, but standard input proves none", () => {
 });
 
 test("a path is opened on the thread once it is known to be of this machine", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const mode = {
     read: true,
     write: false,

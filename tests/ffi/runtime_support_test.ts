@@ -4,13 +4,10 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { DenoApi } from "../../ffi/runtime/deno_api.ts";
 import { denoPlatform } from "../../ffi/file/deno_platform.ts";
-import {
-  folder,
-  runScript,
-  runtimes,
-  surroundings,
-} from "../support/harness.ts";
-import { test, Worker } from "../support/harness.ts";
+import { runtimes, testEnv } from "../support/env.ts";
+import { LockProcess, runScript } from "../support/processes.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 
 const runtime = (name: string) =>
   runtimes.find((runtime) => runtime.name === name)!;
@@ -62,12 +59,14 @@ async function answerOf(
 test(
   "Deno without FFI says what the other lockers need, and opens nothing",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    await using worker = Worker.on(denoWith("--allow-read", "--allow-write"));
+    await using worker = LockProcess.start(
+      denoWith("--allow-read", "--allow-write"),
+    );
     for (const locker of ["ofd", "lockf"]) {
       for (const form of ["acquire", "acquireSync"]) {
-        await assert.rejects(worker.ask(form, path, { locker }), {
+        await assert.rejects(worker.call(form, path, { locker }), {
           name: "LockUnsupported",
           message:
             `Cannot lock ${JSON.stringify(path)}: the locker "${locker}" ` +
@@ -83,29 +82,29 @@ test(
 test(
   "Deno with --allow-read and --allow-write only excludes and is excluded",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    await using without = Worker.on(
+    await using without = LockProcess.start(
       denoWith("--allow-read", "--allow-write"),
     );
     for (const other of runtimes) {
-      await using worker = Worker.on(other);
-      await without.ask("acquire", path);
-      assert.equal(await worker.ask("tryAcquire", path), false, other.name);
-      await without.ask("release");
-      await worker.ask("acquire", path);
-      assert.equal(await without.ask("tryAcquire", path), false, other.name);
-      const waiting = without.ask("acquire", path);
-      await worker.ask("release");
+      await using worker = LockProcess.start(other);
+      await without.call("acquire", path);
+      assert.equal(await worker.call("tryAcquire", path), false, other.name);
+      await without.call("release");
+      await worker.call("acquire", path);
+      assert.equal(await without.call("tryAcquire", path), false, other.name);
+      const waiting = without.call("acquire", path);
+      await worker.call("release");
       await waiting;
-      await without.ask("release");
+      await without.call("release");
     }
   },
   "Deno, Bun and Node",
 );
 
 test("Deno without any permission names the one that is missing", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   for (
     const [permissions, missing] of [
@@ -129,7 +128,7 @@ test("Deno without any permission names the one that is missing", async () => {
 test(
   "Deno with --allow-write alone locks for writing, and hangs on no FIFO",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const deno = denoWith("--allow-write");
     assert.equal(await answerOf(deno, path, dir.path), "locked");
@@ -145,19 +144,19 @@ test(
 test(
   "the oldest Deno and Bun lock the same file as the newest",
   async () => {
-    using dir = folder();
-    for (const old of surroundings.oldest) {
+    using dir = tempDir();
+    for (const old of testEnv.oldest) {
       // To this Deno, node:fs descriptors are not the system's.
       const path = join(dir.path, `${old.name}.lock`);
-      await using older = Worker.on(old);
-      await using newer = Worker.on(runtime(old.name));
-      await older.ask("acquire", path);
-      assert.equal(await newer.ask("tryAcquire", path), false, old.name);
-      await older.ask("release");
-      await newer.ask("acquire", path);
-      assert.equal(await older.ask("tryAcquire", path), false, old.name);
-      const waiting = older.ask("acquireSync", path);
-      await newer.ask("release");
+      await using older = LockProcess.start(old);
+      await using newer = LockProcess.start(runtime(old.name));
+      await older.call("acquire", path);
+      assert.equal(await newer.call("tryAcquire", path), false, old.name);
+      await older.call("release");
+      await newer.call("acquire", path);
+      assert.equal(await older.call("tryAcquire", path), false, old.name);
+      const waiting = older.call("acquireSync", path);
+      await newer.call("release");
       await waiting;
     }
   },
@@ -182,7 +181,7 @@ test("Deno without FFI and without locks of its own says what to do", () => {
 test(
   "lock() and lockSync() lock a Deno.FsFile, with FFI and without",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const mod = pathToFileURL(join(runtime("deno").directory, "mod.ts")).href;
     const file = join(dir.path, "script.mjs");
     fs.writeFileSync(
@@ -220,7 +219,7 @@ test(
 );
 
 test("the first lock of a process prints no warning", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   for (const each of runtimes) {
     assert.equal(await answerOf(each, path, dir.path), "locked", each.name);
@@ -230,8 +229,8 @@ test("the first lock of a process prints no warning", async () => {
 test(
   "Node without FFI and without koffi says what to install, and opens nothing",
   async () => {
-    using dir = folder();
-    using elsewhere = folder();
+    using dir = tempDir();
+    using elsewhere = tempDir();
     const path = join(dir.path, "a.lock");
     fs.cpSync(runtime("node").directory, elsewhere.path, { recursive: true });
     fs.writeFileSync(join(elsewhere.path, "package.json"), `{"type":"module"}`);
@@ -270,7 +269,7 @@ test(
 );
 
 test("Node 26 without node:ffi uses koffi", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const node = runtime("node26");
   const command = [...node.command, "--no-experimental-ffi"];
   const without = { ...node, command };
@@ -279,8 +278,8 @@ test("Node 26 without node:ffi uses koffi", async () => {
 }, "Deno, Bun and Node");
 
 test("the oldest Deno and Bun write files atomically", async () => {
-  for (const { name, command, directory } of surroundings.oldest) {
-    using dir = folder();
+  for (const { name, command, directory } of testEnv.oldest) {
+    using dir = tempDir();
     const path = join(dir.path, "a");
     const stale = join(dir.path, ".portalock.0123456789abcdef.tmp");
     fs.writeFileSync(stale, "");

@@ -6,11 +6,13 @@ import { join } from "node:path";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 import { Lock } from "../../mod.ts";
-import { folder, openDescriptors, test } from "../support/harness.ts";
+import { openDescriptors } from "../support/descriptors.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 
 /** A mounted file system that can be made to stand still. */
 async function slowFileSystem() {
-  const dir = folder();
+  const dir = tempDir();
   const [source, path] = ["source", "mounted"].map((name) =>
     join(dir.path, name)
   );

@@ -21,7 +21,9 @@ import {
 } from "../../mod.ts";
 import { BoundedSemaphore, TemporaryFileLock, writeAtomic } from "../../mod.ts";
 import { writeAtomicSync } from "../../mod.ts";
-import { folder, test, withNative } from "../support/harness.ts";
+import { withPatchedPlatform } from "../support/platform.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 
 const MODE: OpenMode = {
   read: true,
@@ -130,7 +132,7 @@ function imitatedDeno() {
 
 /** Runs a body with two open files of that Deno. */
 function withTwo(body: (pile: Pile, a: PlatformFile, b: PlatformFile) => void) {
-  using dir = folder();
+  using dir = tempDir();
   const { pile, files } = imitatedDeno();
   const path = join(dir.path, "a.lock");
   const [one, other] = [1, 2].map(() => files.openSync(path, MODE, 0o666));
@@ -202,10 +204,10 @@ test("Windows: blocking on Deno gives up the lock of the file first", () => {
 });
 
 test("Windows: locks, semaphores and relock() work over files of Deno's", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const { pile, files } = imitatedDeno();
-  await withNative(() => files, async () => {
+  await withPatchedPlatform(() => files, async () => {
     const file = await new Lock(path, { ...NOW, mode: "a+" }).acquire();
     assert.equal(await new Lock(path, SHARED).tryAcquire(), null);
     assert.equal(await file.relock(LOCK_SH), true);
@@ -229,11 +231,11 @@ test("Windows: locks, semaphores and relock() work over files of Deno's", async 
 });
 
 test("Windows: Deno locks a file that it appends to", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   fs.writeFileSync(path, "one ");
   const { files } = imitatedDeno();
-  await withNative(() => files, async () => {
+  await withPatchedPlatform(() => files, async () => {
     const file = await new Lock(path, { ...NOW, mode: "a" }).acquire();
     file.seekSync(0);
     file.writeTextSync("two ");
@@ -248,13 +250,16 @@ test("Windows: Deno locks a file that it appends to", async () => {
 });
 
 test("Windows: Deno replaces a file of which nobody is the owner", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a");
   const { files } = imitatedDeno();
   for (const write of [writeAtomic, writeAtomicSync]) {
     fs.writeFileSync(path, "old");
     fs.chownSync(path, 12345, 12345);
-    await withNative(() => files, () => write(path, "new", { replace: true }));
+    await withPatchedPlatform(
+      () => files,
+      () => write(path, "new", { replace: true }),
+    );
     assert.equal(fs.readFileSync(path, "utf8"), "new");
     assert.equal(fs.statSync(path).uid, process.getuid!());
   }
@@ -272,7 +277,7 @@ test("Windows: Deno's own error is no advice to pass --allow-ffi", () => {
 test(
   "Windows: lockSync() and unlock() exchange the locks of a Deno.FsFile",
   () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const pile = new Pile();
     const options = { read: true, write: true, append: false, create: true };
@@ -293,7 +298,7 @@ test(
     one.close();
     other.close();
   },
-  "locks that pile up",
+  "stacked locks",
 );
 
 test("Windows: what is appended stays together, and lets others run meanwhile", async () => {

@@ -20,14 +20,11 @@ import {
 import { BoundedSemaphore, lockAll } from "../../mod.ts";
 import { openAtomic, writeAtomicSync } from "../../mod.ts";
 import { parseMode } from "../../src/options/open_mode.ts";
-import {
-  folder,
-  listing,
-  runtimes,
-  self,
-  surroundings,
-} from "../support/harness.ts";
-import { systemError, test, withNative, Worker } from "../support/harness.ts";
+import { currentRuntime, runtimes, testEnv } from "../support/env.ts";
+import { systemError, withPatchedPlatform } from "../support/platform.ts";
+import { LockProcess } from "../support/processes.ts";
+import { sortedNames, tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 
 const EXCLUSIVE = { timeout: 0 };
 const SHARED = { flags: LOCK_SH | LOCK_NB, timeout: 0 };
@@ -35,24 +32,24 @@ const SHARED = { flags: LOCK_SH | LOCK_NB, timeout: 0 };
 const PEER = "a program that locks as Python does on Windows";
 
 /** A program that locks as Python does. */
-class Peer extends Worker {
+class Peer extends LockProcess {
   constructor() {
-    super([surroundings.peer!]);
+    super([testEnv.peer!]);
   }
 
   /** `true` if it got the lock, `false` if somebody else has it. */
   async try(how: string, path: string): Promise<boolean> {
-    this.write(`${how} ${path}`);
+    this.writeLine(`${how} ${path}`);
     return await this.#answer();
   }
 
   async release(): Promise<void> {
-    this.write("release");
+    this.writeLine("release");
     assert.equal(await this.#answer(), true);
   }
 
   async #answer(): Promise<boolean> {
-    const answer = (await this.line()).trim();
+    const answer = (await this.readLine()).trim();
     assert.match(answer, /^[01]$/);
     return answer === "1";
   }
@@ -62,7 +59,7 @@ for (const [how, name] of [["pywin32", "LockFileEx"], ["msvcrt", "_locking"]]) {
   test(
     `Windows: Lock and ${name} as Python calls it by way of ${how} exclude each other`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.lock");
       await using peer = new Peer();
       for (const size of [0, 100, 200_000]) {
@@ -85,7 +82,7 @@ for (const [how, name] of [["pywin32", "LockFileEx"], ["msvcrt", "_locking"]]) {
 test(
   "Windows: Lock shares with LockFileEx as Python calls it by way of pywin32",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     await using peer = new Peer();
     const ours = await new Lock(path, SHARED).acquire();
@@ -101,7 +98,7 @@ test(
 test(
   "Windows: a killed program's LockFileEx is gone with it",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     await using peer = new Peer();
     assert.equal(await peer.try("pywin32", path), true);
@@ -116,7 +113,7 @@ test(
 test(
   "Windows: who has a lock file open, as Python does, keeps nobody from releasing",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     await using peer = new Peer();
     for (const throwOnReleaseError of [false, true]) {
@@ -142,7 +139,7 @@ test(
 test(
   "Windows: who reads a PID file, as Python does, keeps nobody from releasing",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.pid");
     await using peer = new Peer();
     const file = await new PidFileLock(path).acquire();
@@ -157,7 +154,7 @@ test(
 );
 
 test("Windows: of a PID file that is held no byte is locked", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.pid");
   await using peer = new Peer();
   await using _file = await new PidFileLock(path).acquire();
@@ -169,7 +166,7 @@ test("Windows: of a PID file that is held no byte is locked", async () => {
 test(
   "Windows: of a file that is written atomically no byte of the content is locked",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     await using peer = new Peer();
     await using file = await openAtomic(join(dir.path, "a"));
     await file.writeText("new");
@@ -183,7 +180,7 @@ test(
 );
 
 test("Windows: a lock file that is denied while it is removed is waited for", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const waits = process.platform === "win32";
   for (const form of ["acquire", "acquireSync"] as const) {
@@ -197,7 +194,7 @@ test("Windows: a lock file that is denied while it is removed is waited for", as
       const acquire = async () =>
         await (await new TemporaryFileLock(path, EXCLUSIVE)[form]()).close();
       const start = performance.now();
-      const error = await withNative(
+      const error = await withPatchedPlatform(
         (real) => ({
           open: denied(real.open),
           openSync: denied(real.openSync),
@@ -218,19 +215,19 @@ test("Windows: a lock file that is denied while it is removed is waited for", as
 test(
   "Windows: nobody has a file open that was locked and released",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     await using peer = new Peer();
     for (const runtime of runtimes) {
-      await using worker = Worker.on(runtime);
-      await worker.ask("acquire", path);
+      await using worker = LockProcess.start(runtime);
+      await worker.call("acquire", path);
       assert.equal(await peer.try("alone", path), false, runtime.name);
-      await worker.ask("release");
+      await worker.call("release");
       assert.equal(await peer.try("alone", path), true, runtime.name);
       for (let i = 0; i < 20; i++) {
         const options = i % 2 ? EXCLUSIVE : SHARED;
         using _held = await new Lock(path, options).acquire();
-        assert.equal(await worker.ask("tryAcquire", path), false);
+        assert.equal(await worker.call("tryAcquire", path), false);
         const lock = new Lock(path, { timeout: 1 });
         await assert.rejects(lock.acquire({ failWhenLocked: false }));
       }
@@ -241,24 +238,24 @@ test(
 );
 
 test("Windows: lockSync() waits until the lock is free", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
-  await using holder = Worker.on(self);
+  await using holder = LockProcess.start(currentRuntime);
   for (const runtime of runtimes) {
-    await using worker = Worker.on(runtime);
-    await holder.ask("acquire", path);
+    await using worker = LockProcess.start(runtime);
+    await holder.call("acquire", path);
     let done = false;
-    const waiting = worker.ask("lockSync", path).then(() => done = true);
+    const waiting = worker.call("lockSync", path).then(() => done = true);
     await delay(300);
     assert.equal(done, false, runtime.name);
-    await holder.ask("release");
+    await holder.call("release");
     await waiting;
     assert.equal(await new Lock(path, SHARED).tryAcquire(), null);
   }
-}, "descriptors");
+}, "file descriptors");
 
 test("Windows: a file that is open for appending alone can be locked, and appends", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   fs.writeFileSync(path, "one ");
   await using file = await new Lock(path, { mode: "a" }).acquire();
@@ -284,7 +281,7 @@ test("Windows: a file that is open for appending alone can be locked, and append
 });
 
 test("Windows: a file is not opened for appending alone", () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a");
   fs.writeFileSync(path, "one");
   const files = fdPlatform(answering({}).system);
@@ -296,7 +293,7 @@ test("Windows: a file is not opened for appending alone", () => {
 });
 
 test("Windows: the name of a released file is free, whoever has the file open", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   for (const form of ["acquire", "acquireSync"] as const) {
     const file = await new TemporaryFileLock(path, EXCLUSIVE)[form]();
@@ -311,7 +308,7 @@ test("Windows: the name of a released file is free, whoever has the file open", 
 });
 
 test("Windows: a lock lies where it lies wherever the position is", () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   fs.writeFileSync(path, "x".repeat(200 * 1024));
   const [one, other] = ["r+", "r+"].map((mode) => fs.openSync(path, mode));
@@ -326,10 +323,10 @@ test("Windows: a lock lies where it lies wherever the position is", () => {
   lockSync(other, LOCK_EX | LOCK_NB);
   fs.closeSync(one);
   fs.closeSync(other);
-}, "descriptors");
+}, "file descriptors");
 
 test("Windows: nobody is denied a file that is just being removed", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const options = { timeout: 60_000, failWhenLocked: false };
   const cycles = async (form: "acquire" | "acquireSync") => {
@@ -339,10 +336,10 @@ test("Windows: nobody is denied a file that is just being removed", async () => 
     }
   };
   const others = await Promise.all(
-    runtimes.map((runtime) => Worker.on(runtime)),
+    runtimes.map((runtime) => LockProcess.start(runtime)),
   );
   const theirs = others.map((other) =>
-    other.ask("cycleOf", "TemporaryFileLock", path, 200)
+    other.call("cycleOf", "TemporaryFileLock", path, 200)
   );
   await Promise.all([cycles("acquire"), cycles("acquire"), ...theirs]);
   await cycles("acquireSync");
@@ -351,18 +348,18 @@ test("Windows: nobody is denied a file that is just being removed", async () => 
 });
 
 test("Windows: a PID file can be read while it is locked", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.pid");
   await using _file = await new PidFileLock(path).acquire();
   assert.equal(fs.readFileSync(path, "utf8"), String(process.pid));
   for (const runtime of runtimes) {
-    await using worker = Worker.on(runtime);
-    assert.equal(await worker.ask("readPid", path), process.pid);
+    await using worker = LockProcess.start(runtime);
+    assert.equal(await worker.call("readPid", path), process.pid);
   }
 });
 
 test("Windows: an atomic write waits for readers who have the file open", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a");
   fs.writeFileSync(path, "old");
   const reader = fs.openSync(path, "r");
@@ -380,7 +377,7 @@ test("Windows: an atomic write waits for readers who have the file open", async 
 test(
   "Windows: of the bits of creationMode the owner's writing counts everywhere",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     for (const creationMode of [0o600, 0o400]) {
       const path = join(dir.path, `${creationMode}`);
       await new Lock(path, { creationMode }).run(() => {});
@@ -388,7 +385,7 @@ test(
       fs.chmodSync(path, 0o600);
     }
   },
-  "descriptors",
+  "file descriptors",
 );
 
 /** Piles locks up as LockFileEx does, for files that are numbers. */
@@ -564,7 +561,7 @@ test("Windows: WriteFile is told to write at the end", () => {
 });
 
 test("Windows: a name is free though the file cannot be removed yet", () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   fs.writeFileSync(path, "");
   renameAndUnlink(path, () => {
@@ -581,7 +578,7 @@ test("Windows: a name is free though the file cannot be removed yet", () => {
 test(
   "Windows: a symbolic link in the place of a lock file is refused",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const [path, target] = ["a.lock", "b"].map((name) => join(dir.path, name));
     fs.symlinkSync(target, path);
     const files = fdPlatform(answering({}).system);
@@ -602,37 +599,37 @@ test("Windows: there are no record locks", () => {
 });
 
 test("Windows: lockAll() knows a file by its name in capitals", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   fs.writeFileSync(path, "");
   const names = [path, path.toUpperCase()];
   await using files = await lockAll(names, EXCLUSIVE);
   assert.equal(files.at(0), files.at(1));
-}, "locks that pile up");
+}, "stacked locks");
 
 test("Windows: a path may begin with a drive's current directory", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const before = process.cwd();
   process.chdir(dir.path);
   try {
     const name = `${dir.path.slice(0, 2)}a`;
     await writeAtomic(name, "content");
     await using _ = await new TemporaryFileLock(`${name}.lock`).acquire();
-    assert.deepEqual(listing(dir.path), ["a", "a.lock"]);
+    assert.deepEqual(sortedNames(dir.path), ["a", "a.lock"]);
   } finally {
     process.chdir(before);
   }
-}, "locks that pile up");
+}, "stacked locks");
 
 test("Windows: what is read-only can be a slot, and be cleaned up", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const slot = join(dir.path, "a.00.lock");
   const left = join(dir.path, `.portalock.${"0".repeat(16)}.tmp`);
   const options = { name: "a", directory: dir.path, ...EXCLUSIVE };
   const path = join(dir.path, "b");
   for (const path of [slot, left]) fs.writeFileSync(path, "");
   // As Node and Bun say it, and Wine does not, whose root may write anything.
-  await withNative(({ openSync }) => ({
+  await withPatchedPlatform(({ openSync }) => ({
     open: (...how) => Promise.resolve().then(() => platform().openSync(...how)),
     openSync(path, mode, ...how) {
       const denied = mode.write && [slot, left].includes(path);
@@ -643,11 +640,11 @@ test("Windows: what is read-only can be a slot, and be cleaned up", async () => 
     await using _ = await new BoundedSemaphore(1, options).acquire();
     assert.equal(await new BoundedSemaphore(1, options).tryAcquire(), null);
     writeAtomicSync(path, "");
-    assert.deepEqual(listing(dir.path), ["a.00.lock", "b"]);
+    assert.deepEqual(sortedNames(dir.path), ["a.00.lock", "b"]);
     fs.writeFileSync(left, "");
     await writeAtomic(path, "", { replace: true });
   });
-  assert.deepEqual(listing(dir.path), ["a.00.lock", "b"]);
+  assert.deepEqual(sortedNames(dir.path), ["a.00.lock", "b"]);
 });
 
 test("Windows: processors of 32 bits are refused", () => {
@@ -660,4 +657,4 @@ test("Windows: processors of 32 bits are refused", () => {
     Object.defineProperty(process, "arch", { value: arch });
     setPlatformForTesting(before);
   }
-}, "locks that pile up");
+}, "stacked locks");

@@ -6,20 +6,18 @@ import { join } from "node:path";
 import { FileTooLarge, Lock, LockException, SeekMode } from "../../mod.ts";
 import type { FileInfo, FileMode, LockedFile } from "../../mod.ts";
 import type { PlatformFile } from "../../ffi/types.ts";
-import {
-  folder,
-  openDescriptors,
-  systemError,
-  test,
-} from "../support/harness.ts";
-import { withFiles } from "../support/harness.ts";
+import { openDescriptors } from "../support/descriptors.ts";
+import { systemError, withPatchedFiles } from "../support/platform.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
+import { entry, firstItems } from "../support/values.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 const text = (data: Uint8Array) => new TextDecoder().decode(data);
 
-/** A locked file in a folder that both go away together. */
+/** Returns a locked file in a temporary directory; disposing removes both. */
 async function opened(mode: FileMode, content?: string) {
-  const dir = folder();
+  const dir = tempDir();
   const path = join(dir.path, "data.txt");
   if (content !== undefined) fs.writeFileSync(path, content);
   const file = await new Lock(path, { mode }).acquire();
@@ -34,20 +32,21 @@ async function opened(mode: FileMode, content?: string) {
   };
 }
 
-/** Calls a method in both its forms, the second with `Sync` in its name. */
+/** Calls the async form of a method and the form whose name ends in `Sync`. */
 type Call = (name: string, ...args: unknown[]) => Promise<unknown>;
 
 function forms(file: LockedFile): [string, Call][] {
   type Methods = Record<string, (...args: unknown[]) => unknown>;
   const methods = file as unknown as Methods;
-  return [
-    ["", async (name, ...args) => await methods[name](...args)],
-    // deno-lint-ignore require-await -- so that it throws as the other does
-    ["Sync", async (name, ...args) => methods[`${name}Sync`](...args)],
-  ];
+  const call: Call = async (name, ...args) =>
+    await entry(methods, name).apply(file, args);
+  return [["", call], [
+    "Sync",
+    (name, ...args) => call(`${name}Sync`, ...args),
+  ]];
 }
 
-test("LockedFile.read() reads at the position, null at the end", async () => {
+test("LockedFile.read() reads at the position and returns null at the end", async () => {
   await using it = await opened("r", "hello world");
   for (const [form, call] of forms(it.file)) {
     const buffer = new Uint8Array(6);
@@ -61,10 +60,12 @@ test("LockedFile.read() reads at the position, null at the end", async () => {
   }
 });
 
-test("LockedFile.write() writes at the position, in append modes at the end", async () => {
-  for (const [mode, expected] of [["r+", "AAcdBB"], ["a+", "abcdAABB"]]) {
-    await using it = await opened(mode as FileMode, "abcd");
-    const [[, call], [, callSync]] = forms(it.file);
+test("LockedFile.write() writes at the position, or at the end in append modes", async () => {
+  for (
+    const [mode, expected] of [["r+", "AAcdBB"], ["a+", "abcdAABB"]] as const
+  ) {
+    await using it = await opened(mode, "abcd");
+    const [[, call], [, callSync]] = firstItems(forms(it.file), 2);
     assert.equal(await call("write", bytes("AA")), 2);
     if (mode === "r+") assert.equal(await call("seek", 0, SeekMode.End), 4);
     assert.equal(await callSync("write", bytes("BB")), 2);
@@ -77,7 +78,7 @@ test("LockedFile.write() writes at the position, in append modes at the end", as
   }
 });
 
-test("LockedFile.write() in append modes goes to the end, whatever moves the position meanwhile", async () => {
+test("LockedFile.write() in append modes writes at the end, no matter where the position is", async () => {
   await using it = await opened("a+", "abcd");
   for (let i = 0; i < 200; i++) {
     const writing = it.file.writeText("x");
@@ -88,7 +89,7 @@ test("LockedFile.write() in append modes goes to the end, whatever moves the pos
   assert.equal(it.content(), "abcd" + "x".repeat(200));
 });
 
-test("LockedFile's position is one for reading, writing and seeking", async () => {
+test("LockedFile uses one position for reading, writing and seeking", async () => {
   await using it = await opened("r+", "0123456789");
   for (const [, call] of forms(it.file)) {
     const digit = async () => {
@@ -113,7 +114,7 @@ test("LockedFile's position is one for reading, writing and seeking", async () =
   assert.equal(it.content(), "0123456789");
 });
 
-test("LockedFile.seek() refuses what is no offset", async () => {
+test("LockedFile.seek() rejects invalid offsets", async () => {
   await using it = await opened("r+", "x");
   for (const [, call] of forms(it.file)) {
     const refused = (...args: unknown[]) =>
@@ -133,7 +134,7 @@ test("LockedFile.seek() refuses what is no offset", async () => {
   }
 });
 
-test("LockedFile works beyond 2 GiB", async () => {
+test("LockedFile reads and writes beyond 2 GiB", async () => {
   await using it = await opened("r+", "");
   const far = 5 * 2 ** 30 + 7;
   for (const [form, call] of forms(it.file)) {
@@ -151,7 +152,7 @@ test("LockedFile works beyond 2 GiB", async () => {
   }
 });
 
-test("LockedFile.readText() and readBytes() read everything from the start", async () => {
+test("LockedFile.readText() and readBytes() read the whole file from the start", async () => {
   const content = "\uFEFFgrüße 🔒\n".repeat(10_000);
   await using it = await opened("r", content);
   for (const [, call] of forms(it.file)) {
@@ -163,7 +164,7 @@ test("LockedFile.readText() and readBytes() read everything from the start", asy
   }
 });
 
-test("LockedFile reads an empty file as nothing", async () => {
+test("LockedFile reads an empty file as empty content", async () => {
   await using it = await opened("a+");
   for (const [, call] of forms(it.file)) {
     assert.equal(await call("readText"), "");
@@ -171,7 +172,7 @@ test("LockedFile reads an empty file as nothing", async () => {
   }
 });
 
-test("LockedFile continues reads and writes that the system cuts short", async () => {
+test("LockedFile continues short reads and writes of the system", async () => {
   const short = (data: Uint8Array) => data.subarray(0, 3);
   const change = (real: PlatformFile) => ({
     read: (into: Uint8Array) => real.read(short(into)),
@@ -179,7 +180,7 @@ test("LockedFile continues reads and writes that the system cuts short", async (
     write: (data: Uint8Array) => real.write(short(data)),
     writeSync: (data: Uint8Array) => real.writeSync(short(data)),
   });
-  await withFiles(change, async () => {
+  await withPatchedFiles(change, async () => {
     await using it = await opened("w+");
     for (const [, call] of forms(it.file)) {
       await call("replaceContents", "0123456789");
@@ -200,7 +201,7 @@ test("LockedFile.writeText() writes at the position", async () => {
   }
 });
 
-test("LockedFile.replaceContents() leaves the new content and nothing else", async () => {
+test("LockedFile.replaceContents() leaves only the new content", async () => {
   for (const mode of ["r+", "a+", "w+", "a", "w"] as const) {
     await using it = await opened(mode, "a long old content");
     for (const [, call] of forms(it.file)) {
@@ -217,11 +218,11 @@ test("LockedFile.replaceContents() leaves the new content and nothing else", asy
   }
 });
 
-test("LockedFile.replaceContents() that fails at once leaves the old content", async () => {
+test("LockedFile.replaceContents() keeps the old content when the first write fails", async () => {
   const full = () => {
     throw systemError("ENOSPC", 28);
   };
-  await withFiles(() => ({ write: full, writeSync: full }), async () => {
+  await withPatchedFiles(() => ({ write: full, writeSync: full }), async () => {
     await using it = await opened("r+", "old");
     for (const [, call] of forms(it.file)) {
       await assert.rejects(call("replaceContents", "new"), { code: "ENOSPC" });
@@ -230,7 +231,7 @@ test("LockedFile.replaceContents() that fails at once leaves the old content", a
   });
 });
 
-test("LockedFile.truncate() cuts and lengthens, and keeps the position", async () => {
+test("LockedFile.truncate() shortens or extends the file and keeps the position", async () => {
   await using it = await opened("r+", "0123456789");
   for (const [, call] of forms(it.file)) {
     await call("seek", 8);
@@ -249,7 +250,7 @@ test("LockedFile.truncate() cuts and lengthens, and keeps the position", async (
   }
 });
 
-test("LockedFile.stat() tells the same on every runtime", async () => {
+test("LockedFile.stat() returns the same on every runtime", async () => {
   await using it = await opened("r", "12345");
   const expected = fs.statSync(it.path);
   for (const [, call] of forms(it.file)) {
@@ -268,7 +269,7 @@ test("LockedFile.stat() tells the same on every runtime", async () => {
   }
 });
 
-test("LockedFile.sync() and syncData() succeed", async () => {
+test("LockedFile.sync() and syncData() resolve", async () => {
   await using it = await opened("r+", "x");
   for (const [, call] of forms(it.file)) {
     assert.equal(await call("sync"), undefined);
@@ -277,7 +278,7 @@ test("LockedFile.sync() and syncData() succeed", async () => {
 });
 
 test(
-  "LockedFile.fd is the system's descriptor",
+  "LockedFile.fd is the file descriptor of the operating system",
   async () => {
     await using it = await opened("a+", "abc");
     assert.ok(it.file.fd !== null);
@@ -288,7 +289,7 @@ test(
     });
     assert.equal(shell, "abc");
   },
-  "descriptors",
+  "file descriptors",
   "sh(1)",
 );
 
@@ -304,7 +305,7 @@ test("LockedFile.readable streams from the position and leaves the file open", a
   assert.equal(await new Lock(it.path, { mode: "r" }).tryAcquire(), null);
 });
 
-test("LockedFile.readable fills the buffer that a reader brings", async () => {
+test("LockedFile.readable fills the buffer that a BYOB reader supplies", async () => {
   await using it = await opened("r", "hello");
   const reader = it.file.readable.getReader({ mode: "byob" });
   const { value } = await reader.read(new Uint8Array(3));
@@ -313,7 +314,7 @@ test("LockedFile.readable fills the buffer that a reader brings", async () => {
   assert.equal(await it.file.seek(0, SeekMode.Current), 3);
 });
 
-test("LockedFile.writable writes what is piped into it and leaves the file open", async () => {
+test("LockedFile.writable writes the piped data and leaves the file open", async () => {
   await using it = await opened("w+");
   const content = "grüße ".repeat(100_000);
   assert.ok(it.file.writable instanceof WritableStream);
@@ -326,7 +327,7 @@ test("LockedFile.writable writes what is piped into it and leaves the file open"
   assert.equal(target.content(), "copied");
 });
 
-test("LockedFile's streams report errors", async () => {
+test("LockedFile.readable and writable report errors", async () => {
   await using it = await opened("r", "x");
   const writer = it.file.writable.getWriter();
   await assert.rejects(writer.write(bytes("y")), { code: "EBADF" });
@@ -335,7 +336,7 @@ test("LockedFile's streams report errors", async () => {
   await assert.rejects(reader.read(), { code: "EBADF" });
 });
 
-test("LockedFile refuses what are no bytes and no text, and writes nothing", async () => {
+test("LockedFile rejects data that is neither bytes nor text, and writes nothing", async () => {
   await using it = await opened("a+", "old");
   for (const [, call] of forms(it.file)) {
     for (const wrong of ["x", [1], new Uint16Array(1), null, 5]) {
@@ -355,7 +356,7 @@ test("LockedFile refuses what are no bytes and no text, and writes nothing", asy
   assert.equal(it.content(), "old");
 });
 
-test("LockedFile says which mode a refused operation needs", async () => {
+test("LockedFile names the mode that a rejected operation needs", async () => {
   const about = (message: RegExp) => ({
     name: "LockException",
     code: "EBADF",
@@ -378,10 +379,11 @@ test("LockedFile says which mode a refused operation needs", async () => {
   }
 });
 
-test("LockedFile refuses every operation once it is closed", async () => {
+test("LockedFile rejects every operation after it is closed", async () => {
   const it = await opened("a+", "x");
   await it.file.close();
-  // The next file gets the same number: nothing may reach it.
+  // The next file gets the same descriptor number, and no operation of the
+  // closed file may reach it.
   const other = join(it.path, "..", "other.txt");
   const fd = fs.openSync(other, "a+");
   const calls: [string, ...unknown[]][] = [
@@ -416,7 +418,7 @@ test("LockedFile refuses every operation once it is closed", async () => {
   await it[Symbol.asyncDispose]();
 });
 
-test("LockedFile.close() waits, under the lock, for operations under way", async () => {
+test("LockedFile.close() holds the lock until pending operations have ended", async () => {
   await using it = await opened("r+", "");
   let wrote = false;
   const data = new Uint8Array(1 << 20).fill(65);
@@ -429,7 +431,7 @@ test("LockedFile.close() waits, under the lock, for operations under way", async
   assert.equal(it.content().length, data.length);
 });
 
-test("LockedFile.closeSync() leaves the lock to operations under way", async () => {
+test("LockedFile.closeSync() keeps the lock until pending operations have ended", async () => {
   await using it = await opened("r+", "");
   const data = new Uint8Array(1 << 20).fill(65);
   const writing = it.file.replaceContents(data);
@@ -442,7 +444,7 @@ test("LockedFile.closeSync() leaves the lock to operations under way", async () 
   assert.equal(openDescriptors(it.path), 0);
 });
 
-test("LockedFile.readText() refuses what no string can hold before reading it", async () => {
+test("LockedFile.readText() rejects a file that is longer than any string before it reads", async () => {
   await using it = await opened("r+", "");
   const size = 3 * constants.MAX_STRING_LENGTH + 1;
   await it.file.truncate(size);

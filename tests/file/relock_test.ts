@@ -8,30 +8,27 @@ import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../mod.ts";
 import { BoundedSemaphore, PidFileLock, TemporaryFileLock } from "../../mod.ts";
 import { LOCK_UN } from "../../mod.ts";
 import type { AcquireOptions, LockedFile, LockOptions } from "../../mod.ts";
-import {
-  folder,
-  onlyShortPauses,
-  openDescriptors,
-} from "../support/harness.ts";
-import {
-  self,
-  systemError,
-  test,
-  withFiles,
-  Worker,
-} from "../support/harness.ts";
-import { can } from "../support/harness.ts";
-import type { Capability } from "../support/harness.ts";
+import { type Capability, hasCapability } from "../support/capabilities.ts";
+import { openDescriptors } from "../support/descriptors.ts";
+import { currentRuntime } from "../support/env.ts";
+import { systemError, withPatchedFiles } from "../support/platform.ts";
+import { LockProcess } from "../support/processes.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
+import { disablePolling } from "../support/timers.ts";
+import { observeWaits } from "../support/waits.ts";
 
 type Locker = NonNullable<LockOptions["locker"]>;
 
-/** Those that exclude within a process, and what they need. */
+/**
+ * The lockers that exclude within a process, and the capabilities they need.
+ */
 const LOCKERS: [Locker, ...Capability[]][] = [
   ["flock"],
   ["ofd", "record locks"],
 ];
 
-/** Both forms of one call. */
+/** The async and the sync form of one call. */
 const FORMS: [
   string,
   (
@@ -40,16 +37,16 @@ const FORMS: [
   ) => Promise<boolean>,
 ][] = [
   ["relock()", (file, ...how) => file.relock(...how)],
-  // deno-lint-ignore require-await -- so that it throws as the other does
+  // deno-lint-ignore require-await -- a throw must become a rejection
   ["relockSync()", async (file, ...how) => file.relockSync(...how)],
 ];
 
-/** Whether nobody comes in where nobody is in the way of an upgrade. */
-const UPGRADES = can("upgrades without a gap");
+/** Whether an upgrade without other holders is atomic. */
+const ATOMIC_UPGRADE = hasCapability("atomic upgrades");
 
-/** A new file, and locks of one locker on it. */
+/** Creates a file, and locks with one locker on it. */
 function lockFile(locker: Locker) {
-  const dir = folder();
+  const dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = (flags: number, more: LockOptions = {}) =>
     new Lock(path, { mode: "a+", locker, flags: flags | LOCK_NB, ...more });
@@ -59,8 +56,8 @@ function lockFile(locker: Locker) {
     reader: (more?: LockOptions) => lock(LOCK_SH, more).acquireSync(),
     writer: (more?: LockOptions) => lock(LOCK_EX, more).acquireSync(),
     lock,
-    /** Whether a lock of that kind is to be had. */
-    admits(flags: number): boolean {
+    /** Returns whether a lock with these flags can be acquired. */
+    canLock(flags: number): boolean {
       using file = lock(flags).tryAcquireSync();
       return file !== null;
     },
@@ -71,25 +68,25 @@ function lockFile(locker: Locker) {
 for (const [locker, ...needs] of LOCKERS) {
   for (const [form, relock] of FORMS) {
     test(
-      `${form} with "${locker}" is atomic when nobody is in the way`,
+      `${form} with "${locker}" is atomic without other holders`,
       async () => {
         using it = lockFile(locker);
         await using file = it.reader();
-        assert.equal(it.admits(LOCK_SH), true);
-        assert.equal(await relock(file, LOCK_EX), UPGRADES);
-        assert.equal(it.admits(LOCK_SH), false);
+        assert.equal(it.canLock(LOCK_SH), true);
+        assert.equal(await relock(file, LOCK_EX), ATOMIC_UPGRADE);
+        assert.equal(it.canLock(LOCK_SH), false);
         assert.equal(await relock(file, LOCK_SH), true);
-        assert.equal(it.admits(LOCK_SH), true);
-        assert.equal(it.admits(LOCK_EX), false);
-        assert.equal(await relock(file, LOCK_EX | LOCK_NB), UPGRADES);
+        assert.equal(it.canLock(LOCK_SH), true);
+        assert.equal(it.canLock(LOCK_EX), false);
+        assert.equal(await relock(file, LOCK_EX | LOCK_NB), ATOMIC_UPGRADE);
         await file.close();
-        assert.equal(it.admits(LOCK_EX), true);
+        assert.equal(it.canLock(LOCK_EX), true);
       },
       ...needs,
     );
 
     test(
-      `${form} with "${locker}" to the kind that is held asks nobody`,
+      `${form} with "${locker}" to the held lock type makes no system call`,
       async () => {
         using it = lockFile(locker);
         let calls = 0;
@@ -98,7 +95,7 @@ for (const [locker, ...needs] of LOCKERS) {
           unlock: () => (calls++, file.unlock()),
           wakeWatchers: () => (calls++, file.wakeWatchers()),
         });
-        await withFiles(counts, async () => {
+        await withPatchedFiles(counts, async () => {
           for (const flags of [LOCK_SH, LOCK_EX]) {
             const file = it.lock(flags).acquireSync();
             calls = 0;
@@ -112,7 +109,7 @@ for (const [locker, ...needs] of LOCKERS) {
     );
 
     test(
-      `${form} with "${locker}" in vain throws AlreadyLocked and keeps the lock`,
+      `${form} with "${locker}" throws AlreadyLocked and keeps the lock when the timeout expires`,
       async () => {
         using it = lockFile(locker);
         await using other = it.reader();
@@ -134,17 +131,17 @@ for (const [locker, ...needs] of LOCKERS) {
               return true;
             },
           );
-          assert.equal(it.admits(LOCK_SH), true);
+          assert.equal(it.canLock(LOCK_SH), true);
         }
         await other.close();
-        assert.equal(it.admits(LOCK_EX), false);
-        assert.equal(await relock(file, LOCK_EX), UPGRADES);
+        assert.equal(it.canLock(LOCK_EX), false);
+        assert.equal(await relock(file, LOCK_EX), ATOMIC_UPGRADE);
       },
       ...needs,
     );
 
     test(
-      `${form} with "${locker}" refuses what makes no sense and changes nothing`,
+      `${form} with "${locker}" rejects invalid arguments and keeps the lock`,
       async () => {
         using it = lockFile(locker);
         const file = it.reader();
@@ -164,8 +161,8 @@ for (const [locker, ...needs] of LOCKERS) {
           relock(file, LOCK_EX, { signal }),
           (reason) => reason === "enough",
         );
-        assert.equal(it.admits(LOCK_SH), true);
-        assert.equal(it.admits(LOCK_EX), false);
+        assert.equal(it.canLock(LOCK_SH), true);
+        assert.equal(it.canLock(LOCK_EX), false);
         file.closeSync();
         await assert.rejects(relock(file, LOCK_EX), {
           name: "LockException",
@@ -177,7 +174,7 @@ for (const [locker, ...needs] of LOCKERS) {
     );
 
     test(
-      `${form} with "${locker}" reports what the system says and keeps the lock`,
+      `${form} with "${locker}" reports the system's error and keeps the lock`,
       async () => {
         using it = lockFile(locker);
         const fails = (file: PlatformFile): Partial<PlatformFile> => ({
@@ -187,17 +184,17 @@ for (const [locker, ...needs] of LOCKERS) {
             throw systemError("ENOLCK", 37);
           },
         });
-        await withFiles(fails, async () => {
+        await withPatchedFiles(fails, async () => {
           await using file = it.reader();
           await assert.rejects(relock(file, LOCK_EX), {
             name: "LockException",
             code: "ENOLCK",
             message: /^Cannot relock .*ENOLCK/,
           });
-          assert.equal(it.admits(LOCK_SH), true);
-          await using worker = Worker.on(self);
+          assert.equal(it.canLock(LOCK_SH), true);
+          await using child = LockProcess.start(currentRuntime);
           const writer = { mode: "a+", locker };
-          const free = await worker.ask("tryAcquire", it.path, writer);
+          const free = await child.call("tryAcquire", it.path, writer);
           assert.equal(free, false);
         });
       },
@@ -205,35 +202,41 @@ for (const [locker, ...needs] of LOCKERS) {
     );
   }
 
-  test(`relock() with "${locker}" waits for others to leave`, async () => {
-    using it = lockFile(locker);
-    const other = it.reader();
-    await using file = it.reader();
-    const upgrade = file.relock(LOCK_EX);
-    await delay(30);
-    other.closeSync();
-    // flock(2) gives the shared lock up before it waits.
-    assert.equal(await upgrade, locker !== "flock");
-    assert.equal(it.admits(LOCK_SH), false);
-  }, ...needs);
+  test(
+    `relock() with "${locker}" waits until other holders release`,
+    async () => {
+      using it = lockFile(locker);
+      const other = it.reader();
+      await using file = it.reader();
+      using waits = observeWaits();
+      const upgrade = file.relock(LOCK_EX);
+      await waits.begun();
+      other.closeSync();
+      // flock(2) releases the shared lock before it waits.
+      assert.equal(await upgrade, locker !== "flock");
+      assert.equal(it.canLock(LOCK_SH), false);
+    },
+    ...needs,
+  );
 
   test(
-    `a relock() that waits with "${locker}" ends when the file is closed`,
+    `relock() with "${locker}" rejects when the file is closed during the wait`,
     async () => {
       using it = lockFile(locker);
       await using _other = it.reader();
       for (const close of ["close", "closeSync"] as const) {
         const file = it.reader();
+        using waits = observeWaits();
         const upgrade = assert.rejects(
           file.relock(LOCK_EX, { timeout: Infinity }),
           { code: "EBADF", message: /^Cannot relock .*: it is being closed$/ },
         );
-        await delay(20);
+        await waits.begun();
         const start = performance.now();
         await file[close]();
         await upgrade;
         await file.close();
-        assert.ok(performance.now() - start < 5000, "nor does it wait on");
+        assert.ok(performance.now() - start < 5000, "the wait must not go on");
       }
       if (openDescriptors(it.dir) > 0) assert.equal(openDescriptors(it.dir), 1);
     },
@@ -241,29 +244,30 @@ for (const [locker, ...needs] of LOCKERS) {
   );
 
   test(
-    `a relock() that is aborted with "${locker}" keeps the lock`,
+    `relock() with "${locker}" keeps the lock when it is aborted`,
     async () => {
       using it = lockFile(locker);
       const other = it.reader();
       await using file = it.reader();
       const controller = new AbortController();
       const { signal } = controller;
+      using waits = observeWaits();
       const upgrade = assert.rejects(
         file.relock(LOCK_EX, { signal, timeout: Infinity }),
         (reason) => reason === "enough",
       );
-      await delay(20);
+      await waits.begun();
       controller.abort("enough");
       await upgrade;
       other.closeSync();
-      assert.equal(it.admits(LOCK_EX), false);
-      assert.equal(it.admits(LOCK_SH), true);
+      assert.equal(it.canLock(LOCK_EX), false);
+      assert.equal(it.canLock(LOCK_SH), true);
     },
     ...needs,
   );
 
   test(
-    `a second relock() with "${locker}" is refused while one is under way`,
+    `relock() with "${locker}" rejects while another relock() is pending`,
     async () => {
       using it = lockFile(locker);
       const other = it.reader();
@@ -280,20 +284,18 @@ for (const [locker, ...needs] of LOCKERS) {
   );
 
   test(
-    `a downgrade with "${locker}" wakes readers, here and elsewhere`,
+    `a downgrade with "${locker}" wakes readers in this and other processes`,
     async () => {
       using it = lockFile(locker);
       await using file = it.writer();
-      await using worker = Worker.on(self);
-      await worker.ask("onlyShortPauses", 2);
+      await using child = LockProcess.start(currentRuntime);
+      await child.call("disablePolling", 2);
       const options = { mode: "a+", locker, flags: LOCK_SH, timeout: 60_000 };
-      const there = worker.ask("acquire", it.path, options);
-      using _pauses = onlyShortPauses(0);
+      const there = child.call("acquire", it.path, options);
+      using polling = disablePolling(0);
       const here = it.lock(LOCK_SH, { timeout: 60_000 }).acquire();
-      while (openDescriptors(it.path, worker.process.pid) === 0) {
-        await new Promise((resolve) => setImmediate(resolve));
-      }
-      await delay(50);
+      await polling.untilAsleep();
+      await child.untilAsleep();
       assert.equal(await file.relock(LOCK_SH), true);
       await there;
       (await here).closeSync();
@@ -303,15 +305,18 @@ for (const [locker, ...needs] of LOCKERS) {
   );
 
   test(
-    `a downgrade with "${locker}" wakes readers here where nobody else tells`,
+    `a downgrade with "${locker}" wakes readers in this process without inotify(7)`,
     async () => {
       using it = lockFile(locker);
-      const untold = () => ({ watchClose: () => null, wakeWatchers() {} });
-      await withFiles(untold, async () => {
+      const withoutEvents = () => ({
+        watchClose: () => null,
+        wakeWatchers() {},
+      });
+      await withPatchedFiles(withoutEvents, async () => {
         await using file = it.writer();
-        using _pauses = onlyShortPauses(0);
+        using polling = disablePolling(0);
         const reader = it.lock(LOCK_SH, { timeout: 60_000 }).acquire();
-        await delay(20);
+        await polling.untilAsleep();
         await file.relock(LOCK_SH);
         (await reader).closeSync();
       });
@@ -320,25 +325,26 @@ for (const [locker, ...needs] of LOCKERS) {
   );
 
   test(
-    `a relock() with "${locker}" that is woken while the file is closed ends too`,
+    `relock() with "${locker}" rejects when it is woken while the file is being closed`,
     async () => {
       using it = lockFile(locker);
-      const [others, file] = [[it.reader(), it.reader()], it.reader()];
+      const [one, other, file] = [it.reader(), it.reader(), it.reader()];
+      using waits = observeWaits();
       const upgrade = assert.rejects(
         file.relock(LOCK_EX, { timeout: Infinity, checkInterval: 600_000 }),
         { code: "EBADF" },
       );
-      await delay(20);
-      others[0].closeSync();
+      await waits.begun();
+      one.closeSync();
       await file.close();
       await upgrade;
-      others[1].closeSync();
+      other.closeSync();
     },
     ...needs,
   );
 
   test(
-    `the release that follows relock() with "${locker}" tells of the present kind`,
+    `the release event after relock() with "${locker}" reports the new lock type`,
     async () => {
       using it = lockFile(locker);
       const kinds: unknown[] = [];
@@ -360,15 +366,15 @@ for (const [locker, ...needs] of LOCKERS) {
 }
 
 for (const [form, relock] of FORMS) {
-  test(`${form} with "flock" that cannot have the old lock back closes the file`, async () => {
+  test(`${form} with "flock" closes the file when it cannot restore the old lock`, async () => {
     using it = lockFile("flock");
     let lost = false;
     const fails = (file: PlatformFile): Partial<PlatformFile> => ({
-      // Another writer comes between, and stays.
+      // Another writer acquires the lock and keeps it.
       tryLock: (exclusive) => !lost && !exclusive && file.tryLock(exclusive),
       unlock: () => (lost = true, file.unlock()),
     });
-    await withFiles(fails, async () => {
+    await withPatchedFiles(fails, async () => {
       const lock = it.lock(LOCK_SH, { checkInterval: 20 });
       const file = lock.acquireSync();
       await assert.rejects(relock(file, LOCK_EX, { timeout: 10 }), {
@@ -381,7 +387,7 @@ for (const [form, relock] of FORMS) {
     assert.equal(openDescriptors(it.dir), 0);
   });
 
-  test(`${form} with "flock" waits a little to have the old lock back`, async () => {
+  test(`${form} with "flock" retries to restore the old lock`, async () => {
     using it = lockFile("flock");
     let after = 0;
     let lost = false;
@@ -392,7 +398,7 @@ for (const [form, relock] of FORMS) {
       },
       unlock: () => (lost = true, file.unlock()),
     });
-    await withFiles(fails, async () => {
+    await withPatchedFiles(fails, async () => {
       await using file = it.reader();
       await assert.rejects(relock(file, LOCK_EX, { timeout: 10 }), {
         message: /; the lock it had is back, but was not held meanwhile$/,
@@ -402,52 +408,64 @@ for (const [form, relock] of FORMS) {
     });
   });
 
-  test(`${form} refuses record locks that the mode cannot hold`, async () => {
-    using it = lockFile("ofd");
-    fs.writeFileSync(it.path, "");
-    await using reader = it.reader({ mode: "r" });
-    const words = /^mode "r" cannot write.*use mode "r\+"$/;
-    const refused = { name: "RangeError", message: words };
-    await assert.rejects(relock(reader, LOCK_EX), refused);
-    assert.equal(it.admits(LOCK_EX), false);
-    await reader.close();
-    await using writer = it.writer({ mode: "a" });
-    await assert.rejects(relock(writer, LOCK_SH), { name: "RangeError" });
-    assert.equal(it.admits(LOCK_SH), false);
-    using flock = new Lock(`${it.path}2`, { mode: "a" }).acquireSync();
-    assert.equal(await relock(flock, LOCK_SH), true);
-  }, "record locks");
+  test(
+    `${form} rejects record locks that the mode does not allow`,
+    async () => {
+      using it = lockFile("ofd");
+      fs.writeFileSync(it.path, "");
+      await using reader = it.reader({ mode: "r" });
+      const words = /^mode "r" cannot write.*use mode "r\+"$/;
+      const refused = { name: "RangeError", message: words };
+      await assert.rejects(relock(reader, LOCK_EX), refused);
+      assert.equal(it.canLock(LOCK_EX), false);
+      await reader.close();
+      await using writer = it.writer({ mode: "a" });
+      await assert.rejects(relock(writer, LOCK_SH), { name: "RangeError" });
+      assert.equal(it.canLock(LOCK_SH), false);
+      using flock = new Lock(`${it.path}2`, { mode: "a" }).acquireSync();
+      assert.equal(await relock(flock, LOCK_SH), true);
+    },
+    "record locks",
+  );
 
-  test(`${form} with "lockf" changes what other processes see`, async () => {
-    using it = lockFile("lockf");
-    await using file = it.writer();
-    await using worker = Worker.on(self);
-    const options = { mode: "a+", locker: "lockf" };
-    const admits = async (flags: number) => {
-      const how = { ...options, flags: flags | LOCK_NB };
-      const free = await worker.ask("tryAcquire", it.path, how);
-      if (free) await worker.ask("release");
-      return free;
-    };
-    assert.equal(await admits(LOCK_SH), false);
-    assert.equal(await relock(file, LOCK_SH), true);
-    assert.equal(await admits(LOCK_SH), true);
-    assert.equal(await admits(LOCK_EX), false, "telling others costs no lock");
-    assert.equal(await relock(file, LOCK_EX), true);
-    assert.equal(await admits(LOCK_SH), false);
-  }, "record locks");
+  test(
+    `${form} with "lockf" changes the lock that other processes see`,
+    async () => {
+      using it = lockFile("lockf");
+      await using file = it.writer();
+      await using child = LockProcess.start(currentRuntime);
+      const options = { mode: "a+", locker: "lockf" };
+      const canLock = async (flags: number) => {
+        const how = { ...options, flags: flags | LOCK_NB };
+        const free = await child.call("tryAcquire", it.path, how);
+        if (free) await child.call("release");
+        return free;
+      };
+      assert.equal(await canLock(LOCK_SH), false);
+      assert.equal(await relock(file, LOCK_SH), true);
+      assert.equal(await canLock(LOCK_SH), true);
+      assert.equal(
+        await canLock(LOCK_EX),
+        false,
+        "waking waiters does not release the lock",
+      );
+      assert.equal(await relock(file, LOCK_EX), true);
+      assert.equal(await canLock(LOCK_SH), false);
+    },
+    "record locks",
+  );
 }
 
 test(
-  'two readers who both upgrade with "ofd": one gives up and keeps its lock',
+  'of two readers that both upgrade with "ofd", one times out and keeps its lock',
   async () => {
     using it = lockFile("ofd");
-    await using worker = Worker.on(self);
+    await using child = LockProcess.start(currentRuntime);
     const options = { mode: "a+", locker: "ofd", flags: LOCK_SH };
-    await worker.ask("acquire", it.path, options);
+    await child.call("acquire", it.path, options);
     const file = it.reader();
-    const theirs = worker.ask("relock", LOCK_EX, { timeout: 60_000 });
-    await delay(20);
+    const theirs = child.call("relock", LOCK_EX, { timeout: 60_000 });
+    await child.untilWaiting();
     await assert.rejects(file.relock(LOCK_EX, { timeout: 50 }), AlreadyLocked);
     let done = false;
     theirs.then(() => done = true);
@@ -459,18 +477,18 @@ test(
   "record locks",
 );
 
-test('two readers who both upgrade with "flock": both get in, one after the other', async () => {
+test('two readers that both upgrade with "flock" acquire one after the other', async () => {
   using it = lockFile("flock");
   const [one, other] = [it.reader(), it.reader()];
   const first = one.relock(LOCK_EX);
-  assert.equal(await other.relock(LOCK_EX), UPGRADES);
-  assert.equal(it.admits(LOCK_SH), false);
+  assert.equal(await other.relock(LOCK_EX), ATOMIC_UPGRADE);
+  assert.equal(it.canLock(LOCK_SH), false);
   other.closeSync();
   assert.equal(await first, false);
   one.closeSync();
 });
 
-test("two readers who both upgrade where a failed attempt keeps the shared lock", async () => {
+test("two readers that both upgrade acquire one after the other even if a failed attempt keeps the shared lock", async () => {
   using it = lockFile("flock");
   let others = 2;
   const keeps = (file: PlatformFile): Partial<PlatformFile> => ({
@@ -478,11 +496,15 @@ test("two readers who both upgrade where a failed attempt keeps the shared lock"
       exclusive && others > 1 ? false : file.tryLock(exclusive),
     unlock: () => (others--, file.unlock()),
   });
-  await withFiles(keeps, async () => {
+  await withPatchedFiles(keeps, async () => {
     const [one, other] = [it.reader(), it.reader()];
+    using waits = observeWaits();
     const first = one.relock(LOCK_EX, { timeout: 60_000 });
-    await delay(20);
-    assert.equal(await other.relock(LOCK_EX, { timeout: 1000 }), UPGRADES);
+    await waits.begun();
+    assert.equal(
+      await other.relock(LOCK_EX, { timeout: 1000 }),
+      ATOMIC_UPGRADE,
+    );
     other.closeSync();
     assert.equal(await first, false);
     one.closeSync();
@@ -490,18 +512,19 @@ test("two readers who both upgrade where a failed attempt keeps the shared lock"
 });
 
 test(
-  'an upgrade with "ofd" goes ahead of writers who wait for it',
+  'an upgrade with "ofd" acquires before the waiting writers',
   async () => {
     using it = lockFile("ofd");
-    using _pauses = onlyShortPauses(0);
+    using _polling = disablePolling(0);
+    using waits = observeWaits();
     const other = it.reader();
     const file = it.reader();
     const writers = [1, 2].map(() =>
       it.lock(LOCK_EX, { timeout: 60_000 }).acquire()
     );
-    await delay(20);
+    await waits.begun(2);
     const upgrade = file.relock(LOCK_EX, { timeout: 10_000 });
-    await delay(20);
+    await waits.begun(3);
     other.closeSync();
     assert.equal(await upgrade, true);
     file.closeSync();
@@ -512,18 +535,18 @@ test(
   "inotify(7)",
 );
 
-test("a relock() that waits is told of and tells, as an acquire is", async () => {
+test("relock() publishes diagnostics and calls onWait as acquire() does", async () => {
   using it = lockFile("flock");
   await using _other = it.reader();
-  const told: string[] = [];
-  const onWait = ({ path }: { path: string }) => void told.push(path);
+  const reported: string[] = [];
+  const onWait = ({ path }: { path: string }) => void reported.push(path);
   await using file = it.reader({ onWait });
   const waits: unknown[] = [];
   const listen = (event: unknown) => void waits.push(event);
   subscribe("portalock:wait", listen);
   await assert.rejects(file.relock(LOCK_EX, { timeout: 200 }));
   unsubscribe("portalock:wait", listen);
-  assert.deepEqual(told, [it.path]);
+  assert.deepEqual(reported, [it.path]);
   assert.deepEqual(waits, [{ path: it.path, exclusive: true }]);
 });
 
@@ -531,31 +554,31 @@ test(
   "AlreadyLocked of relock() names the other holder, not this process",
   async () => {
     using it = lockFile("flock");
-    await using worker = Worker.on(self);
+    await using child = LockProcess.start(currentRuntime);
     await using file = it.reader();
-    await worker.ask("acquire", it.path, { flags: LOCK_SH });
+    await child.call("acquire", it.path, { flags: LOCK_SH });
     await assert.rejects(file.relock(LOCK_EX, { timeout: 150 }), {
-      holderPid: worker.process.pid,
+      holderPid: child.process.pid,
     });
   },
   "inotify(7)",
 );
 
 test(
-  'an upgrade with "flock" that has to wait lets in who waited before',
+  'an upgrade with "flock" that has to wait acquires after the earlier waiters',
   async () => {
     using it = lockFile("flock");
     let attempts = 0;
-    // As where a failed attempt keeps the shared lock.
+    // The first attempt fails but keeps the shared lock, as on macOS.
     const keeps = (file: PlatformFile): Partial<PlatformFile> => ({
       tryLock: (exclusive) =>
         exclusive && attempts++ === 0 ? false : file.tryLock(exclusive),
     });
     let file!: LockedFile;
-    await withFiles(keeps, () => void (file = it.reader()));
-    using _pauses = onlyShortPauses(0);
+    await withPatchedFiles(keeps, () => void (file = it.reader()));
+    using polling = disablePolling(0);
     const writer = it.lock(LOCK_EX, { timeout: 60_000 }).acquire();
-    await delay(50);
+    await polling.untilAsleep();
     const upgrade = file.relock(LOCK_EX, { timeout: 60_000 });
     (await writer).closeSync();
     assert.equal(await upgrade, false);
@@ -564,12 +587,13 @@ test(
   "inotify(7)",
 );
 
-test('the old lock is taken again with "flock" ahead of those who wait', async () => {
+test('relock() with "flock" restores the old lock before waiters acquire', async () => {
   using it = lockFile("flock");
   const other = it.reader();
   const file = it.reader();
+  using waits = observeWaits();
   const writer = it.lock(LOCK_EX, { timeout: 60_000 }).acquire();
-  await delay(20);
+  await waits.begun();
   const message = /; the lock it had is back, but was not held meanwhile$/;
   await assert.rejects(file.relock(LOCK_EX, { timeout: 20 }), { message });
   other.closeSync();
@@ -577,7 +601,7 @@ test('the old lock is taken again with "flock" ahead of those who wait', async (
   (await writer).closeSync();
 });
 
-test('closing a file takes no lost lock again with "flock"', async () => {
+test('closing a file during relock() with "flock" does not restore the lost lock', async () => {
   using it = lockFile("flock");
   const other = it.reader();
   const file = it.reader();
@@ -585,15 +609,15 @@ test('closing a file takes no lost lock again with "flock"', async () => {
     file.relock(LOCK_EX, { timeout: Infinity, checkInterval: 600_000 }),
     { code: "EBADF" },
   );
-  assert.equal(other.relockSync(LOCK_EX), UPGRADES);
+  assert.equal(other.relockSync(LOCK_EX), ATOMIC_UPGRADE);
   await file.close();
   await upgrade;
-  assert.equal(it.admits(LOCK_SH), false);
+  assert.equal(it.canLock(LOCK_SH), false);
   other.closeSync();
 });
 
-test("relock() is refused where a lock that is lost for a moment may come back to a dead file", async () => {
-  using dir = folder();
+test("relock() rejects for lock files that may be unlinked while the lock is lost", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const shared = { flags: LOCK_SH | LOCK_NB };
   const slots = { directory: dir.path };
@@ -614,13 +638,13 @@ test("relock() is refused where a lock that is lost for a moment may come back t
   }
 });
 
-test("a second relock() while the old lock is taken back closes nothing", async () => {
+test("a second relock() rejects and keeps the file open while the old lock is being restored", async () => {
   using it = lockFile("flock");
   let after = 0;
   let lost = false;
   let second: Promise<unknown> | undefined;
   let file!: LockedFile;
-  await withFiles((real) => ({
+  await withPatchedFiles((real) => ({
     tryLock(exclusive) {
       if (exclusive) return false;
       if (!lost || ++after >= 4) return real.tryLock(exclusive);
@@ -639,7 +663,7 @@ test("a second relock() while the old lock is taken back closes nothing", async 
   });
 });
 
-test("relockSync() that is told of its wait may have its file closed", async () => {
+test("relockSync() throws when its onWait closes the file", async () => {
   using it = lockFile("flock");
   const victim = join(it.dir, "victim");
   using _other = it.reader();
@@ -650,7 +674,7 @@ test("relockSync() that is told of its wait may have its file closed", async () 
     timeout: 10_000,
     onWait() {
       file.closeSync();
-      // What comes next may well get the number of what was closed.
+      // The next file may get the descriptor number of the closed file.
       next = fs.openSync(victim, "w");
     },
   };

@@ -6,7 +6,10 @@ import { join } from "node:path";
 import process from "node:process";
 import { Lock, LOCK_EX, LOCK_NB, LOCK_SH, PidFileLock } from "../../mod.ts";
 import { TemporaryFileLock } from "../../mod.ts";
-import { folder, listing, runtimes, test, Worker } from "../support/harness.ts";
+import { runtimes } from "../support/env.ts";
+import { LockProcess } from "../support/processes.ts";
+import { sortedNames, tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 
 const CLASSES = { TemporaryFileLock, PidFileLock };
 
@@ -25,13 +28,13 @@ for (const ours of KINDS) {
     test(
       `an ${ours} Lock ${outcome} a ${theirs} one of Python's portalocker`,
       async () => {
-        using dir = folder();
+        using dir = tempDir();
         const path = join(dir.path, "a.lock");
-        await using python = Worker.python();
+        await using python = LockProcess.startPython();
         await using _file = await new Lock(path, { flags: FLAGS[ours] })
           .acquire();
         const expected = together(ours, theirs);
-        assert.equal(await python.ask("tryAcquire", path, theirs), expected);
+        assert.equal(await python.call("tryAcquire", path, theirs), expected);
       },
       "Python's portalocker",
       "sh(1)",
@@ -40,10 +43,10 @@ for (const ours of KINDS) {
     test(
       `a ${theirs} lock of Python's portalocker ${outcome} an ${ours} Lock`,
       async () => {
-        using dir = folder();
+        using dir = tempDir();
         const path = join(dir.path, "a.lock");
-        await using python = Worker.python();
-        await python.ask("acquire", path, theirs);
+        await using python = LockProcess.startPython();
+        await python.call("acquire", path, theirs);
         const lock = new Lock(path, { flags: FLAGS[ours] });
         using file = lock.tryAcquireSync();
         assert.equal(file !== null, together(ours, theirs));
@@ -55,7 +58,7 @@ for (const ours of KINDS) {
     test(
       `an ${ours} Lock ${outcome} a ${theirs} flock(1)`,
       async () => {
-        using dir = folder();
+        using dir = tempDir();
         const path = join(dir.path, "a.lock");
         await using _file = await new Lock(path, { flags: FLAGS[ours] })
           .acquire();
@@ -68,7 +71,7 @@ for (const ours of KINDS) {
     test(
       `a ${theirs} flock(1) ${outcome} an ${ours} Lock`,
       async () => {
-        using dir = folder();
+        using dir = tempDir();
         const path = join(dir.path, "a.lock");
         await using _holder = await flockHolder(path, theirs);
         using file = new Lock(path, { flags: FLAGS[ours] }).tryAcquireSync();
@@ -81,25 +84,25 @@ for (const ours of KINDS) {
 }
 
 test("a Lock and Python's portalocker wait for each other", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
-  await using python = Worker.python();
+  await using python = LockProcess.startPython();
   const lock = new Lock(path, { timeout: 60_000 });
   for (let i = 0; i < 5; i++) {
-    await python.ask("acquire", path);
+    await python.call("acquire", path);
     const waiting = lock.acquire();
     assert.equal(lock.locked, false);
-    await python.ask("release");
+    await python.call("release");
     await waiting;
-    const pythonWaiting = python.ask("acquire", path);
+    const pythonWaiting = python.call("acquire", path);
     await lock.release();
     await pythonWaiting;
-    await python.ask("release");
+    await python.call("release");
   }
 }, "Python's portalocker");
 
 test("a waiting Lock acquires when a killed flock(1) held it", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const holder = await flockHolder(path, "exclusive");
   const lock = new Lock(path, { timeout: 60_000 });
@@ -116,22 +119,22 @@ for (const kind of ["TemporaryFileLock", "PidFileLock"] as const) {
   test(
     `${kind} and Python's refuse each other and leave the same files`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a");
       const lock = new CLASSES[kind](path);
-      await using python = Worker.python(true);
+      await using python = LockProcess.startPython(true);
       for (let i = 0; i < 3; i++) {
-        await python.ask("hold", kind, path);
-        assert.deepEqual(listing(dir.path), files);
+        await python.call("hold", kind, path);
+        assert.deepEqual(sortedNames(dir.path), files);
         assert.equal(await lock.tryAcquire(), null);
         assert.equal(lock.tryAcquireSync(), null);
-        await python.ask("drop");
-        assert.deepEqual(listing(dir.path), []);
+        await python.call("drop");
+        assert.deepEqual(sortedNames(dir.path), []);
         const file = i % 2 ? lock.acquireSync() : await lock.acquire();
-        assert.deepEqual(listing(dir.path), files);
-        assert.equal(await python.ask("attempt", kind, path), false);
+        assert.deepEqual(sortedNames(dir.path), files);
+        assert.equal(await python.call("attempt", kind, path), false);
         await file.close();
-        assert.deepEqual(listing(dir.path), []);
+        assert.deepEqual(sortedNames(dir.path), []);
       }
     },
     "Python's portalocker 4",
@@ -140,26 +143,26 @@ for (const kind of ["TemporaryFileLock", "PidFileLock"] as const) {
   test(
     `${kind} and Python's wait for each other, and hold what the path names`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a");
       const locked = join(dir.path, files.at(-1)!);
       const lock = new CLASSES[kind](path, { timeout: 60_000 });
-      await using python = Worker.python(true);
+      await using python = LockProcess.startPython(true);
       for (let i = 0; i < 5; i++) {
-        await python.ask("hold", kind, path, 60);
+        await python.call("hold", kind, path, 60);
         const waiting = lock.acquire();
-        await python.ask("drop");
+        await python.call("drop");
         const file = await waiting;
         const { dev, ino } = file.statSync();
         const named = fs.statSync(locked);
         assert.deepEqual([named.dev, named.ino], [dev, ino]);
-        const pythonWaiting = python.ask("hold", kind, path, 60);
+        const pythonWaiting = python.call("hold", kind, path, 60);
         await lock.release();
         await pythonWaiting;
         assert.equal(await lock.tryAcquire(), null);
-        await python.ask("drop");
+        await python.call("drop");
       }
-      assert.deepEqual(listing(dir.path), []);
+      assert.deepEqual(sortedNames(dir.path), []);
     },
     "Python's portalocker 4",
   );
@@ -167,22 +170,22 @@ for (const kind of ["TemporaryFileLock", "PidFileLock"] as const) {
   test(
     `${kind} and Python's take over what the other left when it was killed`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a");
-      const dead = Worker.python(true);
-      await dead.ask("hold", kind, path);
+      const dead = LockProcess.startPython(true);
+      await dead.call("hold", kind, path);
       await dead.kill();
-      assert.deepEqual(listing(dir.path), files);
+      assert.deepEqual(sortedNames(dir.path), files);
       await new CLASSES[kind](path).run(() => {});
-      assert.deepEqual(listing(dir.path), []);
+      assert.deepEqual(sortedNames(dir.path), []);
       for (const runtime of runtimes) {
-        await using worker = Worker.on(runtime);
-        await worker.ask("hold", kind, path);
+        await using worker = LockProcess.start(runtime);
+        await worker.call("hold", kind, path);
         await worker.kill();
-        await using python = Worker.python(true);
-        assert.equal(await python.ask("attempt", kind, path), true);
-        await python.ask("drop");
-        assert.deepEqual(listing(dir.path), []);
+        await using python = LockProcess.startPython(true);
+        assert.equal(await python.call("attempt", kind, path), true);
+        await python.call("drop");
+        assert.deepEqual(sortedNames(dir.path), []);
       }
     },
     "Python's portalocker 4",
@@ -192,23 +195,23 @@ for (const kind of ["TemporaryFileLock", "PidFileLock"] as const) {
 test(
   "PidFileLock and Python's read the same PID and name each other",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.pid");
     const lock = new PidFileLock(path);
-    await using python = Worker.python(true);
+    await using python = LockProcess.startPython(true);
     const { pid } = python.process;
-    await python.ask("hold", "PidFileLock", path);
+    await python.call("hold", "PidFileLock", path);
     assert.equal(fs.readFileSync(path, "utf8"), String(pid));
     assert.equal(await lock.readPid(), pid);
     await assert.rejects(lock.acquire(), { holderPid: pid });
-    await python.ask("drop");
+    await python.call("drop");
     await lock.acquire();
     assert.equal(fs.readFileSync(path, "utf8"), String(process.pid));
-    assert.equal(await python.ask("readPid", path), process.pid);
-    assert.equal(await python.ask("enter", path), process.pid);
+    assert.equal(await python.call("readPid", path), process.pid);
+    assert.equal(await python.call("enter", path), process.pid);
     await lock.release();
-    assert.equal(await python.ask("readPid", path), null);
-    assert.equal(await python.ask("enter", path), null);
+    assert.equal(await python.call("readPid", path), null);
+    assert.equal(await python.call("enter", path), null);
   },
   "Python's portalocker 4",
 );

@@ -17,23 +17,23 @@ import {
   NamedBoundedSemaphore,
 } from "../../mod.ts";
 import type { AcquireOptions } from "../../mod.ts";
-import {
-  folder,
-  openDescriptors,
-  runtimes,
-  systemError,
-  test,
-  withFiles,
-  Worker,
-} from "../support/harness.ts";
+import { openDescriptors } from "../support/descriptors.ts";
+import { runtimes } from "../support/env.ts";
+import { systemError, withPatchedFiles } from "../support/platform.ts";
+import { LockProcess } from "../support/processes.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
+import { at } from "../support/values.ts";
 
-/** Makes semaphores that share slots in a folder. */
-function inFolder({ path: directory }: { path: string }) {
+/**
+ * Returns a function that creates semaphores with shared slots in a directory.
+ */
+function semaphoresIn({ path: directory }: { path: string }) {
   return (maximum: number, options: BoundedSemaphoreOptions = {}) =>
     new BoundedSemaphore(maximum, { name: "s", directory, ...options });
 }
 
-/** Both forms of one acquisition, for promises that hold for both. */
+/** The async and the sync form, for tests of both. */
 const FORMS: [
   form: string,
   acquire: (
@@ -64,7 +64,7 @@ const PATTERNS: [pattern: string, name: string, ...expected: string[]][] = [
   ["{name}{number}", "{number}{{", "{number}{{0", "{number}{{9"],
 ];
 
-test("a semaphore's files are called what the pattern says", () => {
+test("a semaphore names its slot files by the pattern", () => {
   for (const [pattern, name, ...expected] of PATTERNS) {
     const { paths } = new BoundedSemaphore(101, {
       filenamePattern: pattern,
@@ -80,20 +80,20 @@ test("a semaphore's files are called what the pattern says", () => {
   }
 });
 
-test("a semaphore's files have the names that Python gives them", async () => {
-  await using python = Worker.python();
+test("a semaphore names its slot files as Python does", async () => {
+  await using python = LockProcess.startPython();
   for (const [filenamePattern, name] of PATTERNS) {
     const directory = "/somewhere";
     const options = { filenamePattern, name, directory };
     assert.deepEqual(
       new BoundedSemaphore(101, options).paths.map((path) => basename(path)),
-      await python.ask("slotNames", filenamePattern, name, 101),
+      await python.call("slotNames", filenamePattern, name, 101),
     );
   }
 }, "Python's portalocker");
 
 test(
-  "a semaphore has Python's name and directory unless it is given others",
+  "a semaphore has the default name and directory of Python's",
   () => {
     const { name, maximum, paths } = new BoundedSemaphore(2);
     assert.deepEqual([name, maximum], ["bounded_semaphore", 2]);
@@ -108,7 +108,7 @@ test(
   },
 );
 
-test("NamedBoundedSemaphore makes up a name that nobody else has", () => {
+test("NamedBoundedSemaphore generates a unique name", () => {
   const names = Array.from({ length: 100 }, () => new NamedBoundedSemaphore(1))
     .map(({ name }) => name);
   assert.equal(new Set(names).size, 100);
@@ -150,7 +150,7 @@ const BAD: [maximum: unknown, options: unknown, error: string, says: RegExp][] =
     [2, { failWhenLocked: 1 }, "TypeError", /failWhenLocked/],
     [2, { creationMode: -1 }, "RangeError", /creationMode/],
     [2, { throwOnReleaseError: 1 }, "TypeError", /throwOnReleaseError/],
-    // Fields that Python does not know, or knows and nobody needs.
+    // Patterns that Python rejects, or that this library does not support.
     ...[
       "{name}.lock",
       "{{number}}",
@@ -177,7 +177,7 @@ const BAD: [maximum: unknown, options: unknown, error: string, says: RegExp][] =
     ),
   ];
 
-test("a semaphore refuses what it cannot be made of, before it touches anything", () => {
+test("new BoundedSemaphore() rejects invalid arguments before it opens a file", () => {
   for (const [maximum, options, name, message] of BAD) {
     for (const Class of [BoundedSemaphore, NamedBoundedSemaphore]) {
       assert.throws(
@@ -187,14 +187,14 @@ test("a semaphore refuses what it cannot be made of, before it touches anything"
       );
     }
   }
-  using dir = folder();
-  inFolder(dir)(3);
+  using dir = tempDir();
+  semaphoresIn(dir)(3);
   assert.deepEqual(fs.readdirSync(dir.path), []);
 });
 
-test("BoundedSemaphore.acquire() refuses bad options before anything is opened", async () => {
-  using dir = folder();
-  const semaphore = inFolder(dir)(2);
+test("BoundedSemaphore.acquire() rejects invalid options before it opens a file", async () => {
+  using dir = tempDir();
+  const semaphore = semaphoresIn(dir)(2);
   await assert.rejects(semaphore.acquire({ timeout: -1 }), RangeError);
   assert.throws(
     () => semaphore.acquireSync({ maximum: 1 } as object),
@@ -204,9 +204,9 @@ test("BoundedSemaphore.acquire() refuses bad options before anything is opened",
 });
 
 for (const [form, acquire] of FORMS) {
-  test(`BoundedSemaphore.${form} gives each holder a slot of its own`, async () => {
-    using dir = folder();
-    const semaphore = inFolder(dir)(3);
+  test(`BoundedSemaphore.${form} returns a different slot to each holder`, async () => {
+    using dir = tempDir();
+    const semaphore = semaphoresIn(dir)(3);
     const slots = [];
     for (let i = 0; i < 3; i++) slots.push(await acquire(semaphore));
     for (const slot of slots) assert.ok(slot instanceof LockedFile);
@@ -214,27 +214,27 @@ for (const [form, acquire] of FORMS) {
     await assert.rejects(async () => await acquire(semaphore), AlreadyLocked);
     assert.equal(await semaphore.tryAcquire(), null);
     assert.equal(semaphore.tryAcquireSync(), null);
-    // Each of them is a lock that anybody can ask for.
+    // Each slot is a file that any program can lock.
     for (const path of semaphore.paths) {
       assert.equal(new Lock(path).tryAcquireSync(), null);
     }
-    await slots[1].close();
+    await at(slots, 1).close();
     const again = await acquire(semaphore);
-    assert.equal(again.path, slots[1].path, "the one that is free");
+    assert.equal(again.path, at(slots, 1).path, "the free slot");
     await semaphore[Symbol.asyncDispose]();
     assert.equal(openDescriptors(dir.path), 0);
   });
 
-  test(`BoundedSemaphore.${form} fails at once, unless it is given a time`, async () => {
-    using dir = folder();
-    const semaphore = inFolder(dir);
+  test(`BoundedSemaphore.${form} fails at once, unless it has a timeout`, async () => {
+    using dir = tempDir();
+    const semaphore = semaphoresIn(dir);
     await using _held = await semaphore(1).acquire();
     const waits = async (s: BoundedSemaphore, options?: AcquireOptions) => {
       let attempts = 0;
       const hooks = (file: PlatformFile) => ({
         tryLock: (exclusive: boolean) => (attempts++, file.tryLock(exclusive)),
       });
-      await withFiles(
+      await withPatchedFiles(
         hooks,
         () =>
           assert.rejects(async () => await acquire(s, options), AlreadyLocked),
@@ -260,15 +260,15 @@ for (const [form, acquire] of FORMS) {
     assert.equal(openDescriptors(dir.path), 1);
   });
 
-  test(`BoundedSemaphore.${form} says who has the slots`, async () => {
-    using dir = folder();
-    const semaphore = inFolder(dir);
-    await using worker = Worker.on(runtimes[0]);
+  test(`BoundedSemaphore.${form} names the holders of the slots`, async () => {
+    using dir = tempDir();
+    const semaphore = semaphoresIn(dir);
+    await using child = LockProcess.start(at(runtimes, 0));
     const options = { name: "s", directory: dir.path };
-    await worker.ask("acquireSlot", 2, options);
-    await worker.ask("acquireSlot", 2, options);
+    await child.call("acquireSlot", 2, options);
+    await child.call("acquireSlot", 2, options);
     const path = join(dir.path, "s");
-    const { pid } = worker.process;
+    const { pid } = child.process;
     const whom = new RegExp(
       `^Cannot lock ".*/s": all 2 slots are taken by process ${pid} \\([^)]+\\) \\(waited \\d+ ms\\)$`,
     );
@@ -285,11 +285,11 @@ for (const [form, acquire] of FORMS) {
         message,
       });
     await fails(semaphore(2), pid!, whom);
-    await worker.ask("releaseSlot");
+    await child.call("releaseSlot");
     await using mine = await semaphore(2).acquire();
     await fails(
       semaphore(2),
-      [pid!, process.pid][Number(mine.path.endsWith("00.lock"))],
+      mine.path.endsWith("00.lock") ? process.pid : pid!,
       / and 1 more /,
     );
     const one = semaphore(1, { name: "one" });
@@ -300,10 +300,13 @@ for (const [form, acquire] of FORMS) {
     });
   }, "inotify(7)");
 
-  test(`BoundedSemaphore.${form} throws the runtime's own error when the directory is missing`, async () => {
-    using dir = folder();
+  test(`BoundedSemaphore.${form} throws the runtime's own error when the directory does not exist`, async () => {
+    using dir = tempDir();
     for (const options of [{}, { timeout: 1000 }]) {
-      const semaphore = inFolder({ path: join(dir.path, "no") })(3, options);
+      const semaphore = semaphoresIn({ path: join(dir.path, "no") })(
+        3,
+        options,
+      );
       await assert.rejects(
         async () => await acquire(semaphore),
         (error: Error & { code: string }) => {
@@ -319,11 +322,11 @@ for (const [form, acquire] of FORMS) {
     assert.equal(openDescriptors(dir.path), 0);
   });
 
-  test(`BoundedSemaphore.${form} throws what the system says at once`, async () => {
-    using dir = folder();
-    const semaphore = inFolder(dir)(3, { timeout: 60_000 });
+  test(`BoundedSemaphore.${form} throws a system error without retrying`, async () => {
+    using dir = tempDir();
+    const semaphore = semaphoresIn(dir)(3, { timeout: 60_000 });
     let attempts = 0;
-    await withFiles((file) => ({
+    await withPatchedFiles((file) => ({
       tryLock(exclusive) {
         attempts++;
         if (attempts % 2) return file.tryLock(exclusive) && false;
@@ -343,9 +346,9 @@ for (const [form, acquire] of FORMS) {
   });
 }
 
-test("BoundedSemaphore.acquireSync() does not wait for what this same object holds", async () => {
-  using dir = folder();
-  const semaphore = inFolder(dir)(2, { timeout: 60_000 });
+test("BoundedSemaphore.acquireSync() does not wait for slots that the same object holds", async () => {
+  using dir = tempDir();
+  const semaphore = semaphoresIn(dir)(2, { timeout: 60_000 });
   const first = semaphore.acquireSync();
   semaphore.acquireSync();
   const begin = performance.now();
@@ -357,15 +360,15 @@ test("BoundedSemaphore.acquireSync() does not wait for what this same object hol
   first.closeSync();
   semaphore.acquireSync();
   await semaphore[Symbol.asyncDispose]();
-  // Whoever could not release is not counted any more.
+  // A slot that could not be released is not counted as held any more.
   await semaphore.acquire();
   semaphore.acquireSync();
   semaphore[Symbol.dispose]();
 });
 
-test("BoundedSemaphore.release() frees the latest; concurrent ones free different slots", async () => {
-  using dir = folder();
-  const semaphore = inFolder(dir)(4);
+test("BoundedSemaphore.release() releases the latest slot, and concurrent calls release different slots", async () => {
+  using dir = tempDir();
+  const semaphore = semaphoresIn(dir)(4);
   const free = () =>
     semaphore.paths.filter((path) => {
       using file = new Lock(path).tryAcquireSync();
@@ -385,16 +388,16 @@ test("BoundedSemaphore.release() frees the latest; concurrent ones free differen
   semaphore.releaseSync();
 });
 
-test("BoundedSemaphore releases different slots though closing takes its time", async () => {
-  using dir = folder();
-  const semaphore = inFolder(dir)(3);
-  await withFiles((file) => ({
+test("BoundedSemaphore.release() releases different slots while closing is slow", async () => {
+  using dir = tempDir();
+  const semaphore = semaphoresIn(dir)(3);
+  await withPatchedFiles((file) => ({
     close: () => delay(20).then(() => file.closeSync()),
   }), async () => {
     for (let i = 0; i < 3; i++) await semaphore.acquire();
     const slow = [semaphore.release(), semaphore.release()];
     semaphore.releaseSync();
-    // Unlocked, and about to be closed.
+    // All slots are unlocked. Two of them are still being closed.
     assert.equal(semaphore.locked, true);
     await Promise.all(slow);
     assert.equal(semaphore.locked, false);
@@ -403,10 +406,10 @@ test("BoundedSemaphore releases different slots though closing takes its time", 
 });
 
 for (const kind of ["asyncDispose", "dispose"] as const) {
-  test(`disposing a BoundedSemaphore frees all of its slots (${kind})`, async () => {
-    using dir = folder();
-    const other = await inFolder(dir)(5).acquire();
-    const semaphore = inFolder(dir)(5);
+  test(`disposing a BoundedSemaphore releases all of its slots (${kind})`, async () => {
+    using dir = tempDir();
+    const other = await semaphoresIn(dir)(5).acquire();
+    const semaphore = semaphoresIn(dir)(5);
     for (let i = 0; i < 4; i++) await semaphore.acquire();
     await semaphore[Symbol[kind]]();
     assert.equal(semaphore.locked, false);
@@ -415,17 +418,17 @@ for (const kind of ["asyncDispose", "dispose"] as const) {
     await semaphore[Symbol[kind]]();
   });
 
-  test(`disposing a BoundedSemaphore frees all of its slots though the system refuses (${kind})`, async () => {
-    using dir = folder();
+  test(`disposing a BoundedSemaphore releases all of its slots when the system reports an error (${kind})`, async () => {
+    using dir = tempDir();
     const broken = (file: { closeSync(): void }) => ({
       unlock() {
         throw systemError("EIO", 5);
       },
       close: () => file.closeSync(),
     });
-    await withFiles(broken, async () => {
+    await withPatchedFiles(broken, async () => {
       for (const held of [1, 3]) {
-        const loud = inFolder(dir)(3, { throwOnReleaseError: true });
+        const loud = semaphoresIn(dir)(3, { throwOnReleaseError: true });
         for (let i = 0; i < held; i++) await loud.acquire();
         await assert.rejects(
           async () => await loud[Symbol[kind]](),
@@ -441,7 +444,7 @@ for (const kind of ["asyncDispose", "dispose"] as const) {
         assert.equal(loud.locked, false);
         assert.equal(openDescriptors(dir.path), 0);
       }
-      const quiet = inFolder(dir)(3);
+      const quiet = semaphoresIn(dir)(3);
       await quiet.acquire();
       await quiet[Symbol[kind]]();
     });
@@ -449,8 +452,8 @@ for (const kind of ["asyncDispose", "dispose"] as const) {
 }
 
 test("BoundedSemaphore.run() holds a slot while its body runs", async () => {
-  using dir = folder();
-  const semaphore = inFolder(dir)(2, { timeout: 60_000 });
+  using dir = tempDir();
+  const semaphore = semaphoresIn(dir)(2, { timeout: 60_000 });
   let inside = 0;
   let meet!: () => void;
   const met = new Promise<void>((resolve) => meet = resolve);
@@ -474,33 +477,33 @@ test("BoundedSemaphore.run() holds a slot while its body runs", async () => {
 });
 
 test(
-  "BoundedSemaphore tells of a wait that lasts, and of whom it waits for",
+  "BoundedSemaphore calls onWait with the holders of the slots",
   async () => {
-    using dir = folder();
-    const semaphore = inFolder(dir)(2);
+    using dir = tempDir();
+    const semaphore = semaphoresIn(dir)(2);
     await semaphore.acquire();
     await semaphore.acquire();
-    const told: LastingWait[] = [];
+    const reported: LastingWait[] = [];
     const waiting = semaphore.acquire({
       timeout: 60_000,
-      onWait: (wait) => void told.push(wait),
+      onWait: (wait) => void reported.push(wait),
     });
-    while (told.length === 0) await delay(5);
+    while (reported.length === 0) await delay(5);
     await semaphore.release();
     await waiting;
-    const [{ path, waited, holders }, ...others] = told;
+    const { path, waited, holders } = at(reported, 0);
     assert.equal(path, join(dir.path, "s"));
     assert.ok(waited >= 100);
     assert.deepEqual(holders.map(({ pid }) => pid), [process.pid, process.pid]);
-    assert.equal(others.length, 0);
+    assert.equal(reported.length, 1);
     await semaphore[Symbol.asyncDispose]();
   },
   "inotify(7)",
 );
 
-test("diagnostics tell of a semaphore's waits, and of its slots", async () => {
-  using dir = folder();
-  const semaphore = inFolder(dir)(2, { timeout: 60_000 });
+test("diagnostics report a semaphore's waits and its slots", async () => {
+  using dir = tempDir();
+  const semaphore = semaphoresIn(dir)(2, { timeout: 60_000 });
   const events: string[] = [];
   const listeners = ["wait", "acquire", "release"].map((name) => {
     const listen = (event: unknown) => {
@@ -513,10 +516,11 @@ test("diagnostics tell of a semaphore's waits, and of its slots", async () => {
   });
   const held = [await semaphore.acquire(), await semaphore.acquire()];
   assert.equal(await semaphore.tryAcquire(), null);
-  // One waits for the slots, the other behind it and never for a slot.
+  // The first waits for the slots. The second waits behind it and never for a
+  // slot.
   const waiting = [semaphore.acquire(), semaphore.acquire()];
   const waits = () => events.filter((event) => event.startsWith("wait"));
-  while (waits().length < 2) await delay(5);
+  while (waits().length < 2) await delay(1);
   for (const slot of held) slot.closeSync();
   for (const slot of waiting) await slot;
   semaphore[Symbol.dispose]();
@@ -533,31 +537,35 @@ test("diagnostics tell of a semaphore's waits, and of its slots", async () => {
 });
 
 test(
-  "a slot that was collected instead of released is free again",
+  "a slot that is garbage-collected instead of released is free again",
   async () => {
     for (const runtime of runtimes) {
-      using dir = folder();
-      await using worker = Worker.on(runtime);
+      using dir = tempDir();
+      await using child = LockProcess.start(runtime);
       const options = { name: "s", directory: dir.path };
-      assert.equal(await worker.ask("forgetSlot", options), true, runtime.name);
+      assert.equal(
+        await child.call("forgetSlot", options),
+        true,
+        runtime.name,
+      );
     }
   },
 );
 
 test(
-  "processes of every runtime and this one see each other's slots",
+  "processes of every runtime see each other's slots",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const options = { name: "s", directory: dir.path };
-    const semaphore = inFolder(dir)(2);
+    const semaphore = semaphoresIn(dir)(2);
     for (const runtime of runtimes) {
-      await using worker = Worker.on(runtime);
-      const theirs = await worker.ask("acquireSlot", 2, options);
+      await using child = LockProcess.start(runtime);
+      const theirs = await child.call("acquireSlot", 2, options);
       const ours = await semaphore.acquire();
       assert.deepEqual([theirs, ours.path].sort(), semaphore.paths);
-      assert.equal(await worker.ask("tryAcquireSlot", 2, options), null);
+      assert.equal(await child.call("tryAcquireSlot", 2, options), null);
       assert.equal(await semaphore.tryAcquire(), null);
-      await worker.ask("releaseSlot");
+      await child.call("releaseSlot");
       assert.equal((await semaphore.acquire()).path, theirs);
       await semaphore[Symbol.asyncDispose]();
     }
@@ -570,19 +578,19 @@ for (const newer of [false, true]) {
   test(
     `a semaphore excludes ${peer}, and is excluded by it`,
     async () => {
-      using dir = folder();
-      await using python = Worker.python(newer);
-      const semaphore = inFolder(dir)(2, { timeout: 60_000 });
+      using dir = tempDir();
+      await using python = LockProcess.startPython(newer);
+      const semaphore = semaphoresIn(dir)(2, { timeout: 60_000 });
       const how = [2, "s", dir.path];
-      const theirs = await python.ask("acquireSlot", ...how);
+      const theirs = await python.call("acquireSlot", ...how);
       const ours = await semaphore.acquire();
       assert.deepEqual([theirs, ours.path].sort(), semaphore.paths);
       assert.equal(semaphore.tryAcquireSync(), null);
       const waiting = semaphore.acquire();
-      await python.ask("releaseSlot");
+      await python.call("releaseSlot");
       assert.equal((await waiting).path, theirs);
-      assert.equal(await python.ask("tryAcquireSlot", ...how), null);
-      const theirTurn = python.ask("acquireSlot", ...how);
+      assert.equal(await python.call("tryAcquireSlot", ...how), null);
+      const theirTurn = python.call("acquireSlot", ...how);
       await ours.close();
       assert.equal(await theirTurn, ours.path);
       await semaphore[Symbol.asyncDispose]();
@@ -592,32 +600,46 @@ for (const newer of [false, true]) {
 }
 
 test(
-  "there are never more holders than the maximum, in processes of every runtime and Python",
+  "a semaphore never has more holders than its maximum, in processes of every runtime and Python",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const inside = join(dir.path, "inside");
     fs.mkdirSync(inside);
     const [maximum, times] = [3, 60];
     const options = { name: "s", directory: dir.path, timeout: 60_000 };
-    const workers: Worker[] = [];
+    const children: LockProcess[] = [];
     const all: Promise<unknown>[] = [];
-    const start = (worker: Worker, ...how: unknown[]) => {
-      workers.push(worker);
-      all.push(worker.ask("enterSlots", ...how));
+    const start = (child: LockProcess, ...how: unknown[]) => {
+      children.push(child);
+      all.push(child.call("enterSlots", ...how));
     };
     for (const runtime of runtimes) {
       for (const form of ["acquire", "acquireSync"]) {
-        start(Worker.on(runtime), maximum, options, inside, times, form);
+        start(
+          LockProcess.start(runtime),
+          maximum,
+          options,
+          inside,
+          times,
+          form,
+        );
       }
     }
     for (const newer of [false, true]) {
-      start(Worker.python(newer), maximum, "s", dir.path, inside, times);
+      start(
+        LockProcess.startPython(newer),
+        maximum,
+        "s",
+        dir.path,
+        inside,
+        times,
+      );
     }
     try {
       const counts = await Promise.all(all) as number[];
       assert.ok(Math.max(...counts) <= maximum, `${counts}`);
     } finally {
-      for (const worker of workers) await worker[Symbol.asyncDispose]();
+      for (const child of children) await child[Symbol.asyncDispose]();
     }
     assert.deepEqual(fs.readdirSync(inside), []);
     assert.equal(fs.readdirSync(dir.path).length, maximum + 1);

@@ -7,74 +7,74 @@ import type { PlatformFile } from "../../ffi/types.ts";
 import { AlreadyLocked, BoundedSemaphore, Lock } from "../../mod.ts";
 import type { BoundedSemaphoreOptions, LockedFile } from "../../mod.ts";
 import {
-  activeTimers,
-  counted,
-  descriptorsLeft,
-  folder,
-  foreign,
-  onlyShortPauses,
+  countWatches,
   openDescriptors,
-  runtimes,
+  waitForDescriptors,
+} from "../support/descriptors.ts";
+import { runtimes } from "../support/env.ts";
+import {
+  lockOutsideLibrary,
   systemError,
-  test,
-  watches,
-  withFiles,
-  withNative,
-  Worker,
-} from "../support/harness.ts";
+  withPatchedFiles,
+  withPatchedPlatform,
+} from "../support/platform.ts";
+import { LockProcess } from "../support/processes.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
+import {
+  activeTimers,
+  countBalance,
+  disablePolling,
+} from "../support/timers.ts";
+import { at } from "../support/values.ts";
+import { observeWaits } from "../support/waits.ts";
 
 const FORMS = ["acquire", "acquireSync"] as const;
 
-/** As good as for ever; a JSON has no `Infinity`. */
-const LONG = 600_000;
+/** Longer than any test. JSON does not have `Infinity`. */
+const LONG_MS = 600_000;
 
-/** Long enough for a waiter to be past its first attempts, whatever the load. */
-const SETTLED = 40;
-
-/** A folder, and semaphores of one name that have their slots there. */
+/** Creates a directory, and semaphores of one name with slots there. */
 function slots() {
-  const dir = folder();
+  const dir = tempDir();
   const { path: directory } = dir;
   return {
     directory,
-    options: { name: "s", directory, timeout: LONG },
+    options: { name: "s", directory, timeout: LONG_MS },
     semaphore: (maximum: number, options: BoundedSemaphoreOptions = {}) =>
       new BoundedSemaphore(maximum, {
         name: "s",
         directory,
-        timeout: LONG,
+        timeout: LONG_MS,
         ...options,
       }),
     path: (slot: number) => join(directory, `s.0${slot}.lock`),
-    foreign: (slot: number) => foreign(join(directory, `s.0${slot}.lock`)),
+    lockOutside: (slot: number) =>
+      lockOutsideLibrary(join(directory, `s.0${slot}.lock`)),
     open: () => openDescriptors(directory),
     [Symbol.dispose]: () => dir[Symbol.dispose](),
   };
 }
 
-/** Whether a promise is fulfilled, once nothing more happens by itself. */
+/** Returns whether a promise settles within two turns of the event loop. */
 async function isSettled(promise: Promise<unknown>): Promise<boolean> {
   let settled = false;
   promise.then(() => settled = true, () => {});
-  await delay(SETTLED);
+  await setImmediate();
+  await setImmediate();
   return settled;
-}
-
-/** Waits until a worker waits for so many slots. */
-async function untilWaiting(worker: Worker, below: string, slots: number) {
-  const { pid } = worker.process;
-  while (openDescriptors(below, pid) < slots) await delay(5);
-  await delay(SETTLED);
 }
 
 test("a waiter is woken by the release of any slot", async () => {
   using dir = slots();
-  using _pauses = onlyShortPauses(0);
+  using polling = disablePolling(0);
   for (const which of [0, 1, 2]) {
-    const held = [0, 1, 2].map(dir.foreign);
+    const held = [0, 1, 2].map(dir.lockOutside);
+    const { sleeps } = polling;
     const waiting = dir.semaphore(3).acquire();
+    await polling.untilAsleep(sleeps + 1);
     assert.equal(await isSettled(waiting), false);
-    held[which].release();
+    at(held, which).release();
     const slot = await waiting;
     assert.equal(slot.path, dir.path(which));
     await slot.close();
@@ -84,16 +84,18 @@ test("a waiter is woken by the release of any slot", async () => {
 }, "inotify(7)");
 
 test(
-  "a waiter is woken by a release in its own thread, though the system tells nobody",
+  "a waiter is woken by a release in its own thread without inotify(7)",
   async () => {
     using dir = slots();
-    using _pauses = onlyShortPauses(0);
-    await withFiles(() => ({ watchClose: () => null }), async () => {
+    using polling = disablePolling(0);
+    await withPatchedFiles(() => ({ watchClose: () => null }), async () => {
       const [holder, other] = [dir.semaphore(2), dir.semaphore(2)];
       for (const waiter of [holder, other]) {
         await holder.acquire();
         const slot = await holder.acquire();
+        const { sleeps } = polling;
         const waiting = waiter.acquire();
+        await polling.untilAsleep(sleeps + 1);
         assert.equal(await isSettled(waiting), false);
         await slot.close();
         await waiting;
@@ -102,24 +104,24 @@ test(
       }
     });
   },
-  "descriptors",
+  "file descriptors",
 );
 
 for (const form of FORMS) {
   const command = form === "acquire" ? "acquireSlot" : "acquireSlotSync";
 
   test(
-    `a process that waits is woken by another one's release of any slot (${form})`,
+    `a waiting process is woken when another process releases any slot (${form})`,
     async () => {
       for (const [i, runtime] of runtimes.entries()) {
         using dir = slots();
-        await using worker = Worker.on(runtime);
-        await worker.ask("onlyShortPauses", 0);
-        const held = [0, 1, 2].map(dir.foreign);
-        const waiting = worker.ask(command, 3, dir.options);
-        await untilWaiting(worker, dir.directory, 3);
+        await using child = LockProcess.start(runtime);
+        await child.call("disablePolling", 0);
+        const held = [0, 1, 2].map(dir.lockOutside);
+        const waiting = child.call(command, 3, dir.options);
+        await child.untilAsleep();
         const which = i % 3;
-        held[which].release();
+        at(held, which).release();
         assert.equal(await waiting, dir.path(which), runtime.name);
         for (const holder of held) holder.release();
       }
@@ -128,17 +130,19 @@ for (const form of FORMS) {
   );
 
   test(
-    `a process that waits is woken when the holder is killed (${form})`,
+    `a waiting process is woken when the holder of a slot is killed (${form})`,
     async () => {
       for (const [i, runtime] of runtimes.entries()) {
         using dir = slots();
-        await using holder = Worker.on(runtimes[(i + 1) % runtimes.length]);
-        await using waiter = Worker.on(runtime);
-        await waiter.ask("onlyShortPauses", 0);
-        await holder.ask("acquireSlot", 2, dir.options);
-        await holder.ask("acquireSlot", 2, dir.options);
-        const waiting = waiter.ask(command, 2, dir.options);
-        await untilWaiting(waiter, dir.directory, 2);
+        await using holder = LockProcess.start(
+          at(runtimes, (i + 1) % runtimes.length),
+        );
+        await using waiter = LockProcess.start(runtime);
+        await waiter.call("disablePolling", 0);
+        await holder.call("acquireSlot", 2, dir.options);
+        await holder.call("acquireSlot", 2, dir.options);
+        const waiting = waiter.call(command, 2, dir.options);
+        await waiter.untilAsleep();
         holder.process.kill("SIGKILL");
         await waiting;
       }
@@ -147,12 +151,12 @@ for (const form of FORMS) {
   );
 
   test(
-    `no release of a slot is missed between attempt and wait (${form})`,
+    `a waiter misses no release of a slot between attempt and sleep (${form})`,
     async () => {
       using dir = slots();
-      using _pauses = onlyShortPauses(0);
+      using _polling = disablePolling(0);
       for (const moment of [3, 4, 6, 7, 9]) {
-        const held = [0, 1, 2].map(dir.foreign);
+        const held = [0, 1, 2].map(dir.lockOutside);
         let attempts = 0;
         const hooks = (file: PlatformFile) => ({
           tryLock(exclusive: boolean) {
@@ -163,7 +167,7 @@ for (const form of FORMS) {
             return locked;
           },
         });
-        await withFiles(hooks, async () => {
+        await withPatchedFiles(hooks, async () => {
           await (await dir.semaphore(3)[form]()).close();
         });
         assert.ok(attempts > moment || moment === 9, "released too late");
@@ -179,20 +183,20 @@ test(
   "two semaphores of one thread are both woken",
   async () => {
     using dir = slots();
-    using _pauses = onlyShortPauses(0);
-    const held = [0, 1].map(dir.foreign);
+    using polling = disablePolling(0);
+    const held = [0, 1].map(dir.lockOutside);
     const all = [dir.semaphore(2), dir.semaphore(2)];
     const waiting = all.map((semaphore) => semaphore.acquire());
-    await delay(SETTLED);
-    held[1].release();
+    await polling.untilAsleep(2);
+    at(held, 1).release();
     const first = await Promise.race(waiting);
     assert.equal(first.path, dir.path(1));
     assert.equal(all.filter(({ locked }) => locked).length, 1);
-    held[0].release();
+    at(held, 0).release();
     for (const slot of waiting) await (await slot).close();
     assert.equal(dir.open(), 0);
     await setImmediate();
-    assert.equal(watches(), 0);
+    assert.equal(countWatches(), 0);
   },
   "inotify(7)",
   "/proc",
@@ -200,27 +204,27 @@ test(
 
 for (const order of [[2, 3], [3, 2]]) {
   test(
-    `semaphores of one thread that disagree about the maximum are both woken (${order})`,
+    `semaphores of one thread with different maximums are both woken (${order})`,
     async () => {
       using dir = slots();
-      using _pauses = onlyShortPauses(0);
-      const held = [0, 1, 2].map(dir.foreign);
+      using polling = disablePolling(0);
+      const held = [0, 1, 2].map(dir.lockOutside);
       const waiting = new Map<number, Promise<LockedFile>>();
       for (const maximum of order) {
         waiting.set(maximum, dir.semaphore(maximum).acquire());
       }
-      const lock = new Lock(dir.path(0), { timeout: LONG }).acquire();
-      await delay(SETTLED);
-      held[2].release();
+      const lock = new Lock(dir.path(0), { timeout: LONG_MS }).acquire();
+      await polling.untilAsleep(3);
+      at(held, 2).release();
       assert.equal((await waiting.get(3)!).path, dir.path(2));
-      held[1].release();
+      at(held, 1).release();
       assert.equal((await waiting.get(2)!).path, dir.path(1));
-      held[0].release();
+      at(held, 0).release();
       await (await lock).close();
       for (const slot of waiting.values()) await (await slot).close();
       assert.equal(dir.open(), 0);
       await setImmediate();
-      assert.equal(watches(), 0);
+      assert.equal(countWatches(), 0);
     },
     "inotify(7)",
     "/proc",
@@ -228,27 +232,27 @@ for (const order of [[2, 3], [3, 2]]) {
 }
 
 test(
-  "two slots that are released at once wake two waiters",
+  "two slots that are released together wake two waiters",
   async () => {
     using dir = slots();
-    using _pauses = onlyShortPauses(0);
-    const held = [0, 1].map(dir.foreign);
+    using polling = disablePolling(0);
+    const held = [0, 1].map(dir.lockOutside);
     const semaphore = dir.semaphore(2);
     const tasks = [semaphore.acquire(), semaphore.acquire()];
-    await delay(SETTLED);
+    await polling.untilAsleep(2);
     for (const holder of held) holder.release();
     for (const slot of await Promise.all(tasks)) await slot.close();
-    // And two processes.
+    // Two processes are woken, too.
     for (const holder of runtimes) {
-      await using worker = Worker.on(holder);
-      await using waiter = Worker.on(runtimes[0]);
-      await waiter.ask("onlyShortPauses", 0);
-      await worker.ask("acquireSlot", 2, dir.options);
-      await worker.ask("acquireSlot", 2, dir.options);
+      await using child = LockProcess.start(holder);
+      await using waiter = LockProcess.start(at(runtimes, 0));
+      await waiter.call("disablePolling", 0);
+      await child.call("acquireSlot", 2, dir.options);
+      await child.call("acquireSlot", 2, dir.options);
       const ours = semaphore.acquire();
-      const theirs = waiter.ask("acquireSlot", 2, dir.options);
-      await untilWaiting(waiter, dir.directory, 2);
-      await worker.ask("releaseSlots");
+      const theirs = waiter.call("acquireSlot", 2, dir.options);
+      await waiter.untilAsleep();
+      await child.call("releaseSlots");
       assert.notEqual((await ours).path, await theirs, holder.name);
       await semaphore.release();
     }
@@ -258,21 +262,22 @@ test(
 );
 
 test(
-  "tasks of one semaphore are served in the order of their arrival",
+  "tasks of one semaphore acquire in FIFO order",
   async () => {
     using dir = slots();
     const semaphore = dir.semaphore(3);
-    const held = [0, 1, 2].map(dir.foreign);
+    const held = [0, 1, 2].map(dir.lockOutside);
     const order: number[] = [];
+    using waits = observeWaits();
     const waiting = Array.from({ length: 30 }, async (_, i) => {
       const slot = await semaphore.acquire();
       order.push(i);
-      // Whoever comes while others wait does not overtake them.
+      // A later waiter does not overtake earlier ones.
       if (i < 3) waiting.push(semaphore.run(() => void order.push(100 + i)));
       await setImmediate();
       await slot.close();
     });
-    await delay(SETTLED);
+    await waits.begun(30);
     for (const holder of held) holder.release();
     for (const one of waiting) await one;
     assert.deepEqual(order, [
@@ -284,27 +289,30 @@ test(
 );
 
 test(
-  "BoundedSemaphore.acquireSync() goes ahead of asynchronous waiters, and leaves them their wake-up",
+  "BoundedSemaphore.acquireSync() acquires before asynchronous waiters, which are woken later",
   async () => {
     using dir = slots();
-    using _pauses = onlyShortPauses(0);
-    const held = [0, 1].map(dir.foreign);
+    using polling = disablePolling(0);
+    const held = [0, 1].map(dir.lockOutside);
     const semaphore = dir.semaphore(2);
     const waiting = semaphore.acquire();
+    await polling.untilAsleep();
     assert.equal(await isSettled(waiting), false);
     let attempts = 0;
     const hooks = (file: PlatformFile) => ({
       tryLock(exclusive: boolean) {
-        // The thread is blocked from now on; so nobody but the kernel can tell.
-        if (++attempts === 6) held[0].release();
+        // The thread is blocked from now on, so only the kernel can wake it.
+        if (++attempts === 6) at(held, 0).release();
         return file.tryLock(exclusive);
       },
     });
-    await withFiles(hooks, () => {
+    await withPatchedFiles(hooks, () => {
       assert.equal(semaphore.acquireSync().path, dir.path(0));
     });
+    // The release has woken the asynchronous waiter, too.
+    await polling.untilAsleep(polling.sleeps + 1);
     assert.equal(await isSettled(waiting), false);
-    held[1].release();
+    at(held, 1).release();
     assert.equal((await waiting).path, dir.path(1));
     await semaphore[Symbol.asyncDispose]();
     assert.equal(dir.open(), 0);
@@ -312,10 +320,10 @@ test(
   "inotify(7)",
 );
 
-test("aborts and timeouts leave the queue of a semaphore whole", async () => {
+test("aborts and timeouts keep the order of a semaphore's other waiters", async () => {
   using dir = slots();
   using timers = activeTimers();
-  const held = [0, 1].map(dir.foreign);
+  const held = [0, 1].map(dir.lockOutside);
   const semaphore = dir.semaphore(2);
   const order: string[] = [];
   const inside: LockedFile[] = [];
@@ -328,17 +336,17 @@ test("aborts and timeouts leave the queue of a semaphore whole", async () => {
     new AbortController()
   );
   const [head, middle, last] = controllers.map(({ signal }) => signal);
-  const gone = [assert.rejects(enter("head", { signal: head }))];
+  const rejected = [assert.rejects(enter("head", { signal: head }))];
   const first = enter("first");
-  gone.push(assert.rejects(enter("middle", { signal: middle })));
-  gone.push(assert.rejects(enter("late", { timeout: 20 }), AlreadyLocked));
+  rejected.push(assert.rejects(enter("middle", { signal: middle })));
+  rejected.push(assert.rejects(enter("late", { timeout: 20 }), AlreadyLocked));
   const second = enter("second");
-  gone.push(assert.rejects(enter("last", { signal: last })));
+  rejected.push(assert.rejects(enter("last", { signal: last })));
   for (const controller of controllers.reverse()) controller.abort("enough");
-  await Promise.all(gone);
-  // Who has come to be the head by now has its slots open, nobody else.
-  while (dir.open() < 4) await delay(5);
-  await delay(SETTLED);
+  await Promise.all(rejected);
+  // Only the new head of the queue has its slots open.
+  while (dir.open() < 4) await delay(1);
+  await isSettled(first);
   assert.equal(dir.open(), 4);
   for (const holder of held) holder.release();
   await Promise.all([first, second]);
@@ -347,11 +355,11 @@ test("aborts and timeouts leave the queue of a semaphore whole", async () => {
   assert.equal(dir.open(), 0);
   assert.equal(timers.size, 0);
   await setImmediate();
-  assert.equal(watches(), 0);
+  assert.equal(countWatches(), 0);
 });
 
 test(
-  "waits for slots that end at random moments, 3,000 of them, leave nothing behind",
+  "3,000 waits for slots that end at random moments leave no listener, timer or descriptor",
   async () => {
     using dir = slots();
     using timers = activeTimers();
@@ -363,12 +371,16 @@ test(
     const attempt = async (i: number) => {
       const controller = new AbortController();
       const { signal } = controller;
-      const heard = counted(signal, "addEventListener", "removeEventListener");
+      const listenerBalance = countBalance(
+        signal,
+        "addEventListener",
+        "removeEventListener",
+      );
       const semaphore = i % 3 ? shared : dir.semaphore(3);
       const moment = Math.random() * 4;
       const timer = i % 2 ? setTimeout(() => controller.abort(i), moment) : 0;
       try {
-        const timeout = timer ? LONG : moment;
+        const timeout = timer ? LONG_MS : moment;
         const slot = await semaphore.acquire({ timeout, signal });
         assert.ok(++inside <= 3);
         acquired++;
@@ -380,8 +392,8 @@ test(
         assert.ok(error === i || error instanceof AlreadyLocked, `${error}`);
       } finally {
         clearTimeout(timer);
-        // What an abort has called is forgotten by itself.
-        if (!signal.aborted) listeners += heard.left();
+        // An abort removes its own listener.
+        if (!signal.aborted) listeners += listenerBalance.left();
       }
     };
     for (let i = 0; ended < 3000; i += 60) {
@@ -390,29 +402,29 @@ test(
     assert.ok(acquired > 0);
     assert.equal(listeners, 0);
     assert.equal(timers.size, 0);
-    await descriptorsLeft(dir.directory, 0);
+    await waitForDescriptors(dir.directory, 0);
     await setImmediate();
-    assert.equal(watches(), 0);
+    assert.equal(countWatches(), 0);
     for (let i = 0; i < 3; i++) assert.ok(shared.tryAcquireSync());
     shared[Symbol.dispose]();
   },
 );
 
-test("100 tasks that wait for 10 slots have no more than 10 files open", async () => {
+test("100 tasks that wait for 10 slots have at most 10 files open", async () => {
   using dir = slots();
   const semaphore = dir.semaphore(10);
   for (let i = 0; i < 10; i++) await semaphore.acquire();
   assert.equal(dir.open(), 10);
+  using waits = observeWaits();
   const waiting = Array.from({ length: 100 }, () => semaphore.run(() => {}));
-  while (dir.open() < 20) await delay(5);
-  await delay(SETTLED);
+  await waits.begun(100);
   assert.equal(dir.open(), 20);
   await semaphore[Symbol.asyncDispose]();
   await Promise.all(waiting);
   assert.equal(dir.open(), 0);
 });
 
-test("an attempt that does not wait has no more than one file open", async () => {
+test("an attempt that does not wait has at most one file open", async () => {
   using dir = slots();
   const holder = dir.semaphore(10);
   for (let i = 0; i < 10; i++) await holder.acquire();
@@ -424,7 +436,7 @@ test("an attempt that does not wait has no more than one file open", async () =>
       closeSync: () => (open--, file.closeSync()),
     };
   };
-  await withFiles(hooks, async () => {
+  await withPatchedFiles(hooks, async () => {
     const impatient = dir.semaphore(10, { timeout: 0 });
     assert.equal(await impatient.tryAcquire(), null);
     assert.equal(impatient.tryAcquireSync(), null);
@@ -434,16 +446,16 @@ test("an attempt that does not wait has no more than one file open", async () =>
   await holder[Symbol.asyncDispose]();
 });
 
-/** Every way to acquire, and what it gives while all slots are taken. */
-const WAYS: [string, (s: BoundedSemaphore) => unknown][] = [
+/** The methods that acquire a slot. */
+const METHODS: [string, (s: BoundedSemaphore) => unknown][] = [
   ["acquire()", (semaphore) => semaphore.acquire()],
   ["acquireSync()", (semaphore) => semaphore.acquireSync()],
   ["tryAcquire()", (semaphore) => semaphore.tryAcquire()],
   ["tryAcquireSync()", (semaphore) => semaphore.tryAcquireSync()],
 ];
 
-/** Does something before the first file of all is locked. */
-const before = (happens: () => void) => {
+/** Returns hooks that call a function before the first attempt to lock. */
+const beforeFirstAttempt = (happens: () => void) => {
   let happened = false;
   return (file: PlatformFile) => ({
     tryLock(exclusive: boolean) {
@@ -454,8 +466,8 @@ const before = (happens: () => void) => {
   });
 };
 
-for (const [way, acquire] of WAYS) {
-  test(`BoundedSemaphore.${way} holds no slot whose file was removed before it was locked`, async () => {
+for (const [way, acquire] of METHODS) {
+  test(`BoundedSemaphore.${way} does not hold a slot whose file was removed before it was locked`, async () => {
     for (const maximum of [1, 3]) {
       using dir = slots();
       const remove = () => {
@@ -464,8 +476,8 @@ for (const [way, acquire] of WAYS) {
         }
       };
       const semaphore = dir.semaphore(maximum);
-      const slot = await withFiles(
-        before(remove),
+      const slot = await withPatchedFiles(
+        beforeFirstAttempt(remove),
         () => acquire(semaphore),
       ) as LockedFile;
       assert.equal(slot.statSync().ino, fs.statSync(slot.path).ino);
@@ -475,18 +487,18 @@ for (const [way, acquire] of WAYS) {
   });
 
   test(
-    `BoundedSemaphore.${way} does not hold a slot beside whoever has replaced its file`,
+    `BoundedSemaphore.${way} does not hold a slot whose file was replaced by another holder`,
     async () => {
       using dir = slots();
       let holder: { release(): void } | undefined;
       const replace = () => {
         const path = dir.path(0);
         fs.writeFileSync(`${path}.new`, "");
-        holder = foreign(`${path}.new`);
+        holder = lockOutsideLibrary(`${path}.new`);
         fs.renameSync(`${path}.new`, path);
       };
       const semaphore = dir.semaphore(1, { timeout: 30 });
-      await withFiles(before(replace), async () => {
+      await withPatchedFiles(beforeFirstAttempt(replace), async () => {
         if (way.startsWith("try")) {
           assert.equal(await acquire(semaphore), null);
         } else {
@@ -500,28 +512,30 @@ for (const [way, acquire] of WAYS) {
       assert.ok(await acquire(semaphore));
       semaphore[Symbol.dispose]();
     },
-    "replacing what is open",
+    "replacing open files",
   );
 }
 
 test(
-  "a waiter is not let in on a slot that was replaced while it waited, and is woken by the one in its place",
+  "a waiter does not acquire a slot file that was replaced during the wait, and is woken by the new file",
   async () => {
     using dir = slots();
-    using _pauses = onlyShortPauses(0);
-    const old = [0, 1].map(dir.foreign);
+    using polling = disablePolling(0);
+    const old = [0, 1].map(dir.lockOutside);
     const waiting = dir.semaphore(2).acquire();
-    await delay(SETTLED);
+    await polling.untilAsleep();
     fs.unlinkSync(dir.path(1));
-    const replacement = dir.foreign(1);
-    old[1].release();
+    const replacement = dir.lockOutside(1);
+    const { sleeps } = polling;
+    at(old, 1).release();
+    await polling.untilAsleep(sleeps + 1);
     assert.equal(await isSettled(waiting), false);
     replacement.release();
     const slot = await waiting;
     assert.equal(slot.path, dir.path(1));
     assert.equal(slot.statSync().ino, fs.statSync(slot.path).ino);
     await slot.close();
-    old[0].release();
+    at(old, 0).release();
     assert.equal(dir.open(), 0);
   },
   "inotify(7)",
@@ -529,11 +543,11 @@ test(
 
 for (const form of FORMS) {
   test(
-    `BoundedSemaphore.${form}() does not go on for ever where files are never in their place`,
+    `BoundedSemaphore.${form}() gives up if every slot file is replaced again and again`,
     async () => {
       using dir = slots();
       const nowhere = () => ({ isStillAt: () => false });
-      const failing = withFiles(
+      const failing = withPatchedFiles(
         nowhere,
         async () => await dir.semaphore(1)[form](),
       );
@@ -546,14 +560,15 @@ for (const form of FORMS) {
     },
   );
 
-  test(`BoundedSemaphore.${form}() leaves no slot locked whose place cannot be looked up`, async () => {
+  test(`BoundedSemaphore.${form}() unlocks a slot whose path cannot be checked`, async () => {
     using dir = slots();
     const error = systemError("EIO", 5);
-    const failing = withFiles(() => ({
+    const failing = withPatchedFiles(() => ({
       isStillAt() {
         throw error;
       },
-      // Somebody has a copy of the descriptor: closing alone unlocks nothing.
+      // A copy of the descriptor stays open, so that closing alone does not
+      // unlock.
       closeSync() {},
       close() {},
     }), async () => await dir.semaphore(1)[form]());
@@ -563,7 +578,7 @@ for (const form of FORMS) {
   });
 
   test(
-    `BoundedSemaphore.${form}() refuses a symbolic link in the place of a slot`,
+    `BoundedSemaphore.${form}() rejects a symbolic link at the path of a slot`,
     async () => {
       for (const content of ["precious", null]) {
         using dir = slots();
@@ -585,7 +600,7 @@ for (const form of FORMS) {
   );
 
   test(
-    `BoundedSemaphore.${form}() takes part in slots of another user, if that user lets it`,
+    `BoundedSemaphore.${form}() acquires slots of another user if the permissions allow it`,
     async () => {
       using dir = slots();
       for (const slot of [0, 1]) {
@@ -593,7 +608,7 @@ for (const form of FORMS) {
       }
       fs.writeFileSync(join(dir.directory, "t.00.lock"), "", { mode: 0o600 });
       fs.chmodSync(dir.directory, 0o755);
-      const root = dir.foreign(0);
+      const root = dir.lockOutside(0);
       process.seteuid!(65534);
       try {
         const [semaphore, other] = [dir.semaphore(2), dir.semaphore(2)];
@@ -632,28 +647,34 @@ test(
         using dir = slots();
         const holder = dir.semaphore(20);
         for (let i = 0; i < 20; i++) holder.acquireSync();
-        const script = join(directory, "tests", "fixtures", "worker") +
+        const script = join(directory, "tests", "fixtures", "lock_process") +
           extension;
-        await using worker = new Worker(
+        await using child = new LockProcess(
           ["sh", "-c", LIMIT, "sh", ...command, script],
         );
-        const { pid } = worker.process;
-        // Whatever the runtime opens for its first work is open by now.
-        assert.equal(await worker.ask("tryAcquireSlot", 20, dir.options), null);
-        // Deno reads source maps for its first error from a module, and panics
-        // if it cannot.
+        const { pid } = child.process;
+        // This call opens the descriptors that the runtime itself needs.
+        assert.equal(
+          await child.call("tryAcquireSlot", 20, dir.options),
+          null,
+        );
+        // Deno reads source maps for the first error of a module, and panics if
+        // it cannot.
         const nowhere = { ...dir.options, directory: `${dir.directory}/none` };
-        const fails = worker.ask("acquireSlotSync", 20, nowhere);
+        const fails = child.call("acquireSlotSync", 20, nowhere);
         await assert.rejects(fails, { code: "ENOENT" });
-        await worker.ask("exhaust", 5);
-        const failing = worker.ask(form, 20, dir.options);
+        await child.call("exhaust", 5);
+        const failing = child.call(form, 20, dir.options);
         await assert.rejects(failing, { code: "EMFILE" });
         assert.equal(openDescriptors(dir.directory, pid), 0);
-        // Enough for one slot after the other.
-        assert.equal(await worker.ask("tryAcquireSlot", 20, dir.options), null);
-        await worker.ask("relax");
-        const waiting = worker.ask(form, 20, dir.options);
-        await untilWaiting(worker, dir.directory, 20);
+        // The descriptors suffice for one slot at a time.
+        assert.equal(
+          await child.call("tryAcquireSlot", 20, dir.options),
+          null,
+        );
+        await child.call("relax");
+        const waiting = child.call(form, 20, dir.options);
+        await child.untilWaiting();
         holder[Symbol.dispose]();
         await waiting;
         assert.equal(openDescriptors(dir.directory, pid), 1);
@@ -665,36 +686,39 @@ test(
 );
 
 test(
-  "10,000 contended acquisitions leave memory and descriptors as they were",
+  "10,000 contended acquisitions leak neither memory nor descriptors",
   async () => {
     for (const runtime of runtimes) {
       using dir = slots();
-      await using worker = Worker.on(runtime);
-      const { pid } = worker.process;
-      const grown = await worker.ask("contend", 3, dir.options, 14_000);
+      await using child = LockProcess.start(runtime);
+      const { pid } = child.process;
+      const grown = await child.call("contend", 3, dir.options, 14_000);
       assert.ok(grown as number < 80, `${runtime.name}: ${grown} MB`);
       assert.equal(openDescriptors(dir.directory, pid), 0);
-      const told = openDescriptors("anon_inode:inotify", pid);
-      assert.ok(told <= 1, `${runtime.name}: told ${told} times`);
+      const reported = openDescriptors("anon_inode:inotify", pid);
+      assert.ok(
+        reported <= 1,
+        `${runtime.name}: ${reported} inotify descriptors`,
+      );
     }
   },
   "/proc",
 );
 
 test(
-  "semaphores of different names do not take each other's wake-ups",
+  "semaphores of different names do not consume each other's wakeups",
   async () => {
     using dir = slots();
-    using _pauses = onlyShortPauses(0);
+    using polling = disablePolling(0);
     const names = ["s", "t"];
     const held = names.map((name) =>
-      foreign(join(dir.directory, `${name}.00.lock`))
+      lockOutsideLibrary(join(dir.directory, `${name}.00.lock`))
     );
     const waiting = names.map((name) => dir.semaphore(1, { name }).acquire());
-    await delay(SETTLED);
+    await polling.untilAsleep(2);
     for (const which of [1, 0]) {
-      held[which].release();
-      await (await waiting[which]).close();
+      at(held, which).release();
+      await (await at(waiting, which)).close();
     }
     assert.equal(dir.open(), 0);
   },
@@ -702,11 +726,11 @@ test(
 );
 
 for (const form of FORMS) {
-  test(`BoundedSemaphore.${form}() gets in although nobody tells of the release`, async () => {
+  test(`BoundedSemaphore.${form}() acquires by polling if nothing reports the release`, async () => {
     using dir = slots();
-    const held = dir.foreign(0);
+    const held = dir.lockOutside(0);
     let attempts = 0;
-    await withFiles((file) => ({
+    await withPatchedFiles((file) => ({
       watchClose: () => null,
       tryLock(exclusive) {
         if (++attempts === 5) held.release();
@@ -718,13 +742,13 @@ for (const form of FORMS) {
     assert.equal(dir.open(), 0);
   });
 
-  test(`BoundedSemaphore.${form}() gets in although a slot that it did not get cannot be unlocked`, async () => {
+  test(`BoundedSemaphore.${form}() acquires although another slot cannot be unlocked`, async () => {
     using dir = slots();
-    const held = [0, 1].map(dir.foreign);
+    const held = [0, 1].map(dir.lockOutside);
     let attempts = 0;
-    await withFiles((file) => ({
+    await withPatchedFiles((file) => ({
       tryLock(exclusive) {
-        if (++attempts === 5) held[0].release();
+        if (++attempts === 5) at(held, 0).release();
         return file.tryLock(exclusive);
       },
       unlock() {
@@ -735,12 +759,12 @@ for (const form of FORMS) {
       assert.equal(dir.open(), 2);
       await slot.close();
     });
-    held[1].release();
+    at(held, 1).release();
     assert.equal(dir.open(), 0);
   });
 
   test(
-    `BoundedSemaphore.${form}() refuses a directory in the place of a slot`,
+    `BoundedSemaphore.${form}() rejects a directory at the path of a slot`,
     async () => {
       using dir = slots();
       fs.mkdirSync(dir.path(0));
@@ -748,11 +772,11 @@ for (const form of FORMS) {
       await assert.rejects(failing, { code: "EISDIR" });
       assert.equal(dir.open(), 0);
     },
-    "the names that POSIX gives to errors",
+    "POSIX error codes",
   );
 
   test(
-    `BoundedSemaphore.${form}() refuses a symbolic link that appears while it tries to open a slot`,
+    `BoundedSemaphore.${form}() rejects a symbolic link that appears while it opens a slot`,
     async () => {
       using dir = slots();
       const victim = join(dir.directory, "victim");
@@ -762,7 +786,7 @@ for (const form of FORMS) {
         return systemError("EACCES", 13);
       };
       let opened = 0;
-      await withNative((real) => ({
+      await withPatchedPlatform((real) => ({
         open: (...how) =>
           opened++ ? real.open(...how) : Promise.reject(denied()),
         openSync(...how) {
@@ -780,10 +804,10 @@ for (const form of FORMS) {
   );
 }
 
-test("a release of a slot that fails wakes the next all the same", async () => {
+test("a release of a slot that fails wakes the next waiter", async () => {
   using dir = slots();
-  using _pauses = onlyShortPauses(0);
-  await withFiles((file) => ({
+  using polling = disablePolling(0);
+  await withPatchedFiles((file) => ({
     watchClose: () => null,
     unlock() {
       file.unlock();
@@ -793,13 +817,14 @@ test("a release of a slot that fails wakes the next all the same", async () => {
     const semaphore = dir.semaphore(1, { throwOnReleaseError: true });
     const slot = await semaphore.acquire();
     const waiting = dir.semaphore(1).acquire();
+    await polling.untilAsleep();
     assert.equal(await isSettled(waiting), false);
     await assert.rejects(slot.close(), { code: "EIO" });
     await (await waiting).close();
   });
-}, "descriptors");
+}, "file descriptors");
 
-test("holders of a semaphore do not all begin with the same slot", async () => {
+test("holders of a semaphore do not all try the same slot first", async () => {
   using dir = slots();
   const paths = new Set<string>();
   for (let i = 0; i < 100; i++) {
@@ -809,17 +834,17 @@ test("holders of a semaphore do not all begin with the same slot", async () => {
 });
 
 test(
-  "an attempt that does not wait asks the system, whoever else waits",
+  "an attempt that does not wait asks the kernel, even if others wait",
   async () => {
     using dir = slots();
-    using _pauses = onlyShortPauses(0);
-    await withFiles(() => ({ watchClose: () => null }), async () => {
-      const held = dir.foreign(0);
+    using polling = disablePolling(0);
+    await withPatchedFiles(() => ({ watchClose: () => null }), async () => {
+      const held = dir.lockOutside(0);
       const semaphore = dir.semaphore(1);
       const waiting = semaphore.acquire();
-      await delay(SETTLED);
+      await polling.untilAsleep();
       assert.equal(await semaphore.tryAcquire(), null);
-      // Nobody is told.
+      // The release notifies no waiter.
       held.release();
       const slot = await semaphore.tryAcquire();
       assert.ok(slot);
@@ -828,5 +853,5 @@ test(
     });
     assert.equal(dir.open(), 0);
   },
-  "descriptors",
+  "file descriptors",
 );

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { join, relative } from "node:path";
 import process from "node:process";
-import { setTimeout as delay } from "node:timers/promises";
+import { setImmediate, setTimeout as delay } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import {
   AlreadyLocked,
@@ -14,29 +14,31 @@ import {
   lockAll,
   LockedFiles,
 } from "../../mod.ts";
+import { openDescriptors } from "../support/descriptors.ts";
+import { runtimes } from "../support/env.ts";
 import {
-  activeTimers,
-  folder,
-  foreign,
-  openDescriptors,
-  runtimes,
+  lockOutsideLibrary,
   systemError,
-  test,
-  withFiles,
-  withNative,
-  Worker,
-} from "../support/harness.ts";
+  withPatchedFiles,
+  withPatchedPlatform,
+} from "../support/platform.ts";
+import { LockProcess } from "../support/processes.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
+import { activeTimers } from "../support/timers.ts";
+import { at } from "../support/values.ts";
+import { observeWaits } from "../support/waits.ts";
 
 const LONG = { timeout: 60_000 };
 
-/** A folder, paths in it, and what is locked there. */
-function files(...names: string[]) {
-  const dir = folder();
+/** Creates a directory with paths, and shows which of the files are locked. */
+function files<const Names extends string[]>(...names: Names) {
+  const dir = tempDir();
   const path = (name: string) => join(dir.path, name);
   return {
     directory: dir.path,
     path,
-    paths: names.map(path),
+    paths: names.map(path) as { [I in keyof Names]: string },
     write: (content: string) =>
       names.forEach((name) => fs.writeFileSync(path(name), content)),
     read: () => names.map((name) => fs.readFileSync(path(name), "utf8")),
@@ -52,17 +54,17 @@ function files(...names: string[]) {
   };
 }
 
-/** Runs a body; returns the paths that were opened meanwhile, in their order. */
-async function opened(body: () => unknown): Promise<string[]> {
+/** Runs a body and returns the paths that it opens, in order. */
+async function openedPaths(body: () => unknown): Promise<string[]> {
   const paths: string[] = [];
-  await withNative((real) => ({
+  await withPatchedPlatform((real) => ({
     open: (...how) => (paths.push(how[0]), real.open(...how)),
   }), async () => void await body());
   return paths;
 }
 
 test(
-  "lockAll() gives the locked files in the order of their paths",
+  "lockAll() returns the locked files in the order of the given paths",
   async () => {
     using dir = files("a", "b", "c");
     const [a, b, c] = dir.paths;
@@ -85,7 +87,7 @@ test(
   },
 );
 
-test("LockedFiles can be disposed", async () => {
+test("disposing LockedFiles releases them", async () => {
   using dir = files("a", "b");
   {
     await using _all = await lockAll(dir.paths);
@@ -100,7 +102,7 @@ test("LockedFiles can be disposed", async () => {
   assert.equal(dir.open(), 0);
 });
 
-test("lockAll() of one file that was released early keeps the others", async () => {
+test("LockedFiles keeps the other locks when one file is closed early", async () => {
   using dir = files("a", "b");
   const all = await lockAll(dir.paths);
   await all.at(0)!.close();
@@ -109,14 +111,14 @@ test("lockAll() of one file that was released early keeps the others", async () 
   assert.equal(dir.free(), "ab");
 });
 
-test("lockAll() of nothing locks nothing", async () => {
+test("lockAll() of no paths locks nothing", async () => {
   const all = await lockAll([]);
   assert.deepEqual([all.length, [...all]], [0, []]);
   await all.close();
 });
 
 test(
-  "lockAll() locks in the order of the real paths, whatever they are called",
+  "lockAll() locks in the order of the real paths",
   async () => {
     using dir = files("a", "b", "c");
     const [a, b, c] = dir.paths;
@@ -127,22 +129,24 @@ test(
     const there = join(dir.path("there"), "b");
     for (const paths of [[c, b, a], [b, a, c], [a, c, b]]) {
       assert.deepEqual(
-        await opened(async () => (await lockAll(paths)).closeSync()),
+        await openedPaths(async () => (await lockAll(paths)).closeSync()),
         [a, b, c],
       );
     }
     const [one, z] = [dir.path("1"), dir.path("z")];
     assert.deepEqual(
-      await opened(async () => (await lockAll([one, there, z])).closeSync()),
+      await openedPaths(async () =>
+        (await lockAll([one, there, z])).closeSync()
+      ),
       [z, there, one],
     );
   },
   "symbolic links",
 );
 
-// Without FFI Deno opens no link that leads nowhere.
+// Deno without FFI does not open a dangling symbolic link.
 test(
-  "lockAll() knows the order of files that links are about to make",
+  "lockAll() orders files that symbolic links are about to create",
   async () => {
     using dir = files("a");
     const [a] = dir.paths;
@@ -151,7 +155,7 @@ test(
     fs.symlinkSync("there/e", dir.path("0"));
     const made = [dir.path("there/b"), dir.path("0"), dir.path("2"), a];
     assert.deepEqual(
-      await opened(async () => (await lockAll(made)).closeSync()),
+      await openedPaths(async () => (await lockAll(made)).closeSync()),
       [a, dir.path("there/b"), dir.path("2"), dir.path("0")],
     );
     assert.equal(dir.list(), "0 2 a b d e there");
@@ -160,11 +164,11 @@ test(
     assert.equal(all.at(0), all.at(1));
     await all.close();
   },
-  "descriptors",
+  "file descriptors",
   "symbolic links",
 );
 
-test("lockAll() locks a file once that is named several times", async () => {
+test("lockAll() locks a file once if several paths name it", async () => {
   using dir = files("a", "b");
   const [a, b] = dir.paths;
   const link = dir.path("link");
@@ -175,6 +179,7 @@ test("lockAll() locks a file once that is named several times", async () => {
     const all = await lockAll(names, { timeout: 0 });
     assert.equal(all.length, 6);
     const [first, ...others] = all;
+    assert.ok(first);
     for (const other of others.slice(0, 3)) assert.equal(other, first);
     assert.equal(first.path, link);
     assert.notEqual(all.at(4), first);
@@ -186,7 +191,7 @@ test("lockAll() locks a file once that is named several times", async () => {
   }
 }, "symbolic links");
 
-test("lockAll() does not follow links for ever", async () => {
+test("lockAll() rejects a circle of symbolic links", async () => {
   using dir = files("a");
   fs.symlinkSync("2", dir.path("1"));
   fs.symlinkSync("1", dir.path("2"));
@@ -197,10 +202,10 @@ test("lockAll() does not follow links for ever", async () => {
   assert.equal(dir.open(), 0);
 }, "symbolic links");
 
-test("lockAll() gives back what it has when one file cannot be had", async () => {
+test("lockAll() releases its locks when it cannot acquire one file", async () => {
   using dir = files("a", "b", "c");
   const [a, b, c] = dir.paths;
-  const held = foreign(b);
+  const held = lockOutsideLibrary(b);
   for (const options of [{ timeout: 0 }, { failWhenLocked: true }]) {
     await assert.rejects(
       lockAll([c, b, a], options),
@@ -211,7 +216,7 @@ test("lockAll() gives back what it has when one file cannot be had", async () =>
       },
     );
     assert.equal(dir.free(), "a");
-    assert.equal(dir.list(), "a b", "c was not even opened");
+    assert.equal(dir.list(), "a b", "c must not be created");
     assert.equal(dir.open(), 1);
   }
   const waiting = lockAll([a, b, c], { timeout: 500 });
@@ -232,10 +237,12 @@ test("lockAll() gives back what it has when one file cannot be had", async () =>
 
 test("lockAll() waits until the last file is released", async () => {
   using dir = files("a", "b", "c");
-  const held = dir.paths.map(foreign);
+  const held = dir.paths.map(lockOutsideLibrary);
+  using waits = observeWaits();
   const waiting = lockAll(dir.paths, { flags: LOCK_EX });
+  await waits.begun();
   for (const { release } of held.reverse()) {
-    await delay(20);
+    await setImmediate();
     release();
   }
   await (await waiting).close();
@@ -244,13 +251,14 @@ test("lockAll() waits until the last file is released", async () => {
 
 test("lockAll() has one deadline for all files", async () => {
   using dir = files("a", "b");
-  const [first, second] = dir.paths.map(foreign);
+  const [a, b] = dir.paths;
+  const [first, second] = [lockOutsideLibrary(a), lockOutsideLibrary(b)];
   const timer = setTimeout(first.release, 800);
   const timeout = 1000;
   await assert.rejects(
     lockAll(dir.paths, { timeout }),
     (error: AlreadyLocked) => {
-      assert.equal(error.path, dir.paths[1]);
+      assert.equal(error.path, b);
       assert.ok(error.waited < timeout, `${error.waited}`);
       return true;
     },
@@ -260,23 +268,22 @@ test("lockAll() has one deadline for all files", async () => {
   assert.equal(dir.open(), 0);
 });
 
-test("lockAll() that is aborted lets go of everything", async () => {
+test("lockAll() releases its locks when it is aborted", async () => {
   using dir = files("a", "b");
   using timers = activeTimers();
-  const held = foreign(dir.paths[1]);
+  const held = lockOutsideLibrary(dir.paths[1]);
   const controller = new AbortController();
   const { signal } = controller;
+  using waits = observeWaits();
   const waiting = lockAll(dir.paths, { signal, ...LONG });
-  while (dir.open() < 3) await delay(1);
-  // The last has been opened; let its opener know.
-  await delay(20);
+  await waits.begun();
   controller.abort("enough");
   await assert.rejects(waiting, (reason) => reason === "enough");
   assert.equal(dir.free(), "a");
   assert.equal(dir.open(), 1);
   assert.equal(timers.size, 0);
   held.release();
-  const paths = await opened(() =>
+  const paths = await openedPaths(() =>
     assert.rejects(
       lockAll(dir.paths, { signal }),
       (reason) => reason === "enough",
@@ -285,27 +292,27 @@ test("lockAll() that is aborted lets go of everything", async () => {
   assert.deepEqual(paths, []);
 });
 
-test("lockAll() tells of each file for which it waits long", async () => {
+test("lockAll() calls onWait for each file that it waits for", async () => {
   using dir = files("a", "b");
-  const held = dir.paths.map(foreign);
-  const told: LastingWait[] = [];
+  const held = dir.paths.map(lockOutsideLibrary);
+  const reported: LastingWait[] = [];
   const all = await lockAll(dir.paths, {
     ...LONG,
     onWait(wait) {
-      told.push(wait);
-      held[told.length - 1].release();
+      reported.push(wait);
+      at(held, reported.length - 1).release();
     },
   });
-  assert.deepEqual(told.map(({ path }) => path), dir.paths);
-  for (const { waited } of told) assert.ok(waited >= 100);
+  assert.deepEqual(reported.map(({ path }) => path), dir.paths);
+  for (const { waited } of reported) assert.ok(waited >= 100);
   await all.close();
 });
 
-test("lockAll() empties files once all of them are locked, and not before", async () => {
+test("lockAll() truncates files only after all of them are locked", async () => {
   using dir = files("a", "b");
   for (const mode of ["w", "w+"] as const) {
     dir.write("old");
-    const held = foreign(dir.paths[1]);
+    const held = lockOutsideLibrary(dir.paths[1]);
     await assert.rejects(lockAll(dir.paths, { mode, timeout: 0 }));
     const waiting = lockAll(dir.paths, { mode, ...LONG });
     while (dir.free() !== "") await delay(1);
@@ -319,7 +326,7 @@ test("lockAll() empties files once all of them are locked, and not before", asyn
   }
   dir.write("old");
   const error = new Error("no space");
-  await withFiles(() => ({
+  await withPatchedFiles(() => ({
     truncate: () => Promise.reject(error),
     truncateSync() {
       throw error;
@@ -332,7 +339,7 @@ test("lockAll() empties files once all of them are locked, and not before", asyn
   assert.equal(dir.open(), 0);
 });
 
-test("lockAll() makes new files with mode x, or none if one exists", async () => {
+test("lockAll() with mode x creates all files, or none if one exists", async () => {
   using dir = files("a", "b", "c");
   const [a, b, c] = dir.paths;
   fs.writeFileSync(b, "there");
@@ -342,11 +349,11 @@ test("lockAll() makes new files with mode x, or none if one exists", async () =>
   assert.equal(dir.list(), "a b c");
   assert.equal(dir.free(), "b");
   await all.close();
-  // One that was there may be gone by the time it is opened.
+  // A file that existed may be unlinked before it is opened.
   fs.unlinkSync(a);
   fs.unlinkSync(c);
   let gone = false;
-  await withNative((real) => ({
+  await withPatchedPlatform((real) => ({
     open(...how) {
       if (!gone) fs.unlinkSync(b);
       gone = true;
@@ -357,7 +364,7 @@ test("lockAll() makes new files with mode x, or none if one exists", async () =>
   assert.equal(dir.open(), 0);
 });
 
-test("lockAll() shares with LOCK_SH", async () => {
+test("lockAll() with LOCK_SH shares with readers", async () => {
   using dir = files("a", "b");
   const options = { flags: LOCK_SH | LOCK_NB, timeout: 0 };
   const one = await lockAll(dir.paths, options);
@@ -371,7 +378,7 @@ test("lockAll() shares with LOCK_SH", async () => {
   await assert.rejects(emptying, RangeError);
 });
 
-test("lockAll() refuses bad input before anything is opened", async () => {
+test("lockAll() rejects invalid arguments before it opens a file", async () => {
   using dir = files("a");
   const [a] = dir.paths;
   const bad: [paths: unknown, error: string, says: RegExp, options?: object][] =
@@ -394,7 +401,7 @@ test("lockAll() refuses bad input before anything is opened", async () => {
       [[a], "RangeError", /mode/, { mode: "q" }],
       [[], "RangeError", /timeout/, { timeout: -1 }],
     ];
-  const paths = await opened(async () => {
+  const paths = await openedPaths(async () => {
     for (const [paths, name, message, options] of bad) {
       const failing = lockAll(paths as string[], options);
       await assert.rejects(failing, { name, message });
@@ -405,7 +412,7 @@ test("lockAll() refuses bad input before anything is opened", async () => {
 });
 
 for (const close of ["close", "closeSync"] as const) {
-  test(`LockedFiles.${close}() tells of all errors, only with throwOnReleaseError`, async () => {
+  test(`LockedFiles.${close}() reports all errors, but only with throwOnReleaseError`, async () => {
     using dir = files("a", "b", "c");
     const [a, b, c] = dir.paths;
     const refusing = (file: { closeSync(): void; fd: number | null }) => ({
@@ -414,7 +421,7 @@ for (const close of ["close", "closeSync"] as const) {
       },
       close: () => file.closeSync(),
     });
-    await withFiles(refusing, async () => {
+    await withPatchedFiles(refusing, async () => {
       const quiet = await lockAll([a, b]);
       await quiet[close]();
       const loud = await lockAll([b, a, b, c], { throwOnReleaseError: true });
@@ -432,8 +439,8 @@ for (const close of ["close", "closeSync"] as const) {
           return true;
         },
       );
-      // What keeps the files from being locked counts more.
-      const held = foreign(c);
+      // An error of the acquisition takes precedence.
+      const held = lockOutsideLibrary(c);
       const failing = lockAll([a, b, c], {
         throwOnReleaseError: true,
         timeout: 0,
@@ -446,7 +453,7 @@ for (const close of ["close", "closeSync"] as const) {
   });
 }
 
-test("tasks that name the same files in opposite order do not wait for ever", async () => {
+test("tasks that name the same files in opposite order do not deadlock", async () => {
   using dir = files("a", "b", "c");
   const [a, b, c] = dir.paths;
   let inside = 0;
@@ -463,44 +470,44 @@ test("tasks that name the same files in opposite order do not wait for ever", as
 });
 
 test(
-  "processes that name the same files in different orders do not wait for ever",
+  "processes that name the same files in different orders do not deadlock",
   async () => {
     using dir = files("a", "b", "c");
     const [a, b, c] = dir.paths;
     dir.write("0");
-    // By these names the order would be another.
+    // Sorted by these names, the order would be different.
     fs.symlinkSync(dir.directory, dir.path("1"));
     fs.symlinkSync("a", dir.path("z"));
     const [elsewhere, z] = [join(dir.path("1"), "c"), dir.path("z")];
     const lists = [[a, b, c], [elsewhere, b, z], [c, b], [z, c]];
     const times = 300;
-    const workers = lists.map((_, i) =>
-      Worker.on(runtimes[i % runtimes.length])
+    const children = lists.map((_, i) =>
+      LockProcess.start(at(runtimes, i % runtimes.length))
     );
     try {
       await Promise.all(
-        workers.map((worker, i) => worker.ask("countAll", lists[i], times)),
+        children.map((child, i) => child.call("countAll", lists[i], times)),
       );
     } finally {
-      for (const worker of workers) await worker[Symbol.asyncDispose]();
+      for (const child of children) await child[Symbol.asyncDispose]();
     }
     assert.deepEqual(dir.read().map(Number), [3, 3, 4].map((n) => n * times));
   },
   "symbolic links",
 );
 
-test("lockAll() in another process excludes, and frees all when it is killed", async () => {
+test("lockAll() in another process excludes this process, until that process is killed", async () => {
   for (const runtime of runtimes) {
     using dir = files("a", "b");
     const [a, b] = dir.paths;
-    await using worker = Worker.on(runtime);
-    await worker.ask("lockAll", [b, a]);
+    await using child = LockProcess.start(runtime);
+    await child.call("lockAll", [b, a]);
     assert.equal(dir.free(), "");
-    await worker.ask("unlockAll");
+    await child.call("unlockAll");
     assert.equal(dir.free(), "ab");
-    await worker.ask("lockAll", [a, b]);
+    await child.call("lockAll", [a, b]);
     const waiting = lockAll([b, a], LONG);
-    worker.process.kill("SIGKILL");
+    child.process.kill("SIGKILL");
     await (await waiting).close();
     assert.equal(dir.open(), 0);
   }

@@ -5,25 +5,28 @@ import { setTimeout as delay } from "node:timers/promises";
 import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../mod.ts";
 import { LockedFile, LockException, LockUnsupported } from "../../mod.ts";
 import { TemporaryFileLock } from "../../mod.ts";
+import { openDescriptors, waitForDescriptors } from "../support/descriptors.ts";
 import {
-  descriptorsLeft,
-  folder,
-  openDescriptors,
-  test,
-} from "../support/harness.ts";
-import { systemError, withFiles, withNative } from "../support/harness.ts";
+  systemError,
+  withPatchedFiles,
+  withPatchedPlatform,
+} from "../support/platform.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
+import { deferred } from "../support/values.ts";
+import { observeWaits } from "../support/waits.ts";
 
 const SHARED = LOCK_SH | LOCK_NB;
 
-/** Both forms of one acquisition, for promises that hold for both. */
+/** The async and the sync form, for tests of both. */
 const FORMS: [string, (lock: Lock) => LockedFile | Promise<LockedFile>][] = [
   ["acquire()", (lock) => lock.acquire()],
   ["acquireSync()", (lock) => lock.acquireSync()],
 ];
 
 for (const [form, acquire] of FORMS) {
-  test(`Lock.${form} gives the open, locked file`, async () => {
-    using dir = folder();
+  test(`Lock.${form} returns the open, locked file`, async () => {
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const lock = new Lock(path);
     const file = await acquire(lock);
@@ -39,8 +42,8 @@ for (const [form, acquire] of FORMS) {
     other.closeSync();
   });
 
-  test(`Lock.${form} throws AlreadyLocked when the wait is over`, async () => {
-    using dir = folder();
+  test(`Lock.${form} throws AlreadyLocked when the timeout expires`, async () => {
+    using dir = tempDir();
     const path = join(dir.path, "a b.lock");
     await using _held = await new Lock(path).acquire();
     const begin = performance.now();
@@ -63,9 +66,9 @@ for (const [form, acquire] of FORMS) {
   });
 
   test(`Lock.${form} waits for a release`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    // The releaser must not need the thread that acquireSync() blocks.
+    // The release must not depend on the thread that acquireSync() blocks.
     const holder = new Lock(path, { mode: "a+" });
     await holder.acquire();
     let attempts = 0;
@@ -75,23 +78,23 @@ for (const [form, acquire] of FORMS) {
         return real.tryLock(exclusive);
       },
     });
-    await withFiles(change, async () => {
+    await withPatchedFiles(change, async () => {
       const file = await acquire(new Lock(path, { timeout: 10_000 }));
       await file.close();
     });
     assert.equal(attempts, 4);
   });
 
-  test(`Lock.${form} with failWhenLocked gives up at once`, async () => {
-    using dir = folder();
+  test(`Lock.${form} with failWhenLocked throws AlreadyLocked at once`, async () => {
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     await using _held = await new Lock(path).acquire();
     const lock = new Lock(path, { failWhenLocked: true, timeout: Infinity });
     await assert.rejects(async () => await acquire(lock), AlreadyLocked);
   });
 
-  test(`Lock.${form} after an abort throws its reason and opens nothing`, async () => {
-    using dir = folder();
+  test(`Lock.${form} with an aborted signal throws its reason and opens no file`, async () => {
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const reason = new Error("enough");
     const lock = new Lock(path, { signal: AbortSignal.abort(reason) });
@@ -103,8 +106,8 @@ for (const [form, acquire] of FORMS) {
     assert.equal(lock.locked, false);
   });
 
-  test(`Lock.${form} reports what the system says at once`, async () => {
-    using dir = folder();
+  test(`Lock.${form} throws a system error without retrying`, async () => {
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     let attempts = 0;
     const failing = (code: string, errno: number) => () => ({
@@ -116,7 +119,7 @@ for (const [form, acquire] of FORMS) {
     const attempt = async () =>
       await acquire(new Lock(path, { timeout: Infinity }));
     for (const [code, errno] of [["ENOLCK", 37], ["EBADF", 9]] as const) {
-      await withFiles(
+      await withPatchedFiles(
         failing(code, errno),
         () =>
           assert.rejects(attempt, (error: LockException) => {
@@ -131,7 +134,7 @@ for (const [form, acquire] of FORMS) {
       );
     }
     for (const code of ["ENOSYS", "EOPNOTSUPP"]) {
-      await withFiles(
+      await withPatchedFiles(
         failing(code, 1),
         () =>
           assert.rejects(attempt, (error: LockException) => {
@@ -148,11 +151,11 @@ for (const [form, acquire] of FORMS) {
 }
 
 test("Lock.acquire() with timeout 0 makes one attempt", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   await using _held = await new Lock(path).acquire();
   let attempts = 0;
-  await withFiles((real) => ({
+  await withPatchedFiles((real) => ({
     tryLock: (exclusive: boolean) => (attempts++, real.tryLock(exclusive)),
   }), async () => {
     await assert.rejects(new Lock(path, { timeout: 0 }).acquire());
@@ -162,19 +165,22 @@ test("Lock.acquire() with timeout 0 makes one attempt", async () => {
   });
 });
 
-test("Lock.acquire() can say otherwise than the lock's options", async () => {
-  using dir = folder();
+test("Lock.acquire() options override the options of the lock", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const holder = new Lock(path);
   await holder.acquire();
   const lock = new Lock(path, { failWhenLocked: true });
-  setTimeout(() => holder.releaseSync(), 30);
-  await using file = await lock.acquire({ failWhenLocked: false });
+  using waits = observeWaits();
+  const waiting = lock.acquire({ failWhenLocked: false });
+  await waits.begun();
+  holder.releaseSync();
+  await using file = await waiting;
   assert.ok(file);
 });
 
-test("Lock shares with LOCK_SH and excludes LOCK_EX", async () => {
-  using dir = folder();
+test("Lock with LOCK_SH shares with readers and excludes writers", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const reader = () => new Lock(path, { flags: SHARED, timeout: 0 });
   const writer = new Lock(path, { timeout: 0 });
@@ -187,8 +193,8 @@ test("Lock shares with LOCK_SH and excludes LOCK_EX", async () => {
   assert.equal(await reader().tryAcquire(), null);
 });
 
-test("Lock shared by 100 tasks lets them in one by one, in order of arrival", async () => {
-  using dir = folder();
+test("Lock shared by 100 tasks serves them one by one in FIFO order", async () => {
+  using dir = tempDir();
   const lock = new Lock(join(dir.path, "a.lock"));
   let inside = 0;
   const order: number[] = [];
@@ -203,8 +209,8 @@ test("Lock shared by 100 tasks lets them in one by one, in order of arrival", as
   assert.equal(lock.locked, false);
 });
 
-test("Lock tells a task that waits for itself that it does", async () => {
-  using dir = folder();
+test("AlreadyLocked of Lock says that the same object holds the lock", async () => {
+  using dir = tempDir();
   const lock = new Lock(join(dir.path, "a.lock"), { timeout: 20 });
   await using _file = await lock.acquire();
   const itself = /already locked through this same object/;
@@ -214,8 +220,8 @@ test("Lock tells a task that waits for itself that it does", async () => {
   assert.equal(lock.tryAcquireSync(), null);
 });
 
-test("Lock tells a task that waits behind another one that it does", async () => {
-  using dir = folder();
+test("AlreadyLocked of Lock says that another task waits for the same object", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const elsewhere = await new Lock(path).acquire();
   const lock = new Lock(path);
@@ -227,8 +233,8 @@ test("Lock tells a task that waits behind another one that it does", async () =>
   await (await first).close();
 });
 
-test("Lock queue stays whole when waiters time out or abort", async () => {
-  using dir = folder();
+test("Lock keeps the order of the other waiters when waiters time out or abort", async () => {
+  using dir = tempDir();
   const lock = new Lock(join(dir.path, "a.lock"));
   const file = await lock.acquire();
   const controller = new AbortController();
@@ -247,17 +253,17 @@ test("Lock queue stays whole when waiters time out or abort", async () => {
     enter("c", { signal: controller.signal }),
     enter("d", {}),
   ];
-  await delay(40);
+  while (order.length < 1) await delay(1);
   controller.abort();
-  await delay(1);
+  while (order.length < 2) await delay(1);
   await file.close();
   await Promise.all(all);
   assert.deepEqual(order, ["not a", "not c", "b", "d"]);
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("Lock.acquire() after an abort does not even queue", async () => {
-  using dir = folder();
+test("Lock.acquire() with an aborted signal does not queue", async () => {
+  using dir = tempDir();
   const lock = new Lock(join(dir.path, "a.lock"));
   await using _file = await lock.acquire();
   const signal = AbortSignal.abort("early");
@@ -266,49 +272,51 @@ test("Lock.acquire() after an abort does not even queue", async () => {
   assert.throws(() => lock.acquireSync({ signal }), early);
 });
 
-test("Lock.acquire() aborted as its turn comes passes the turn on", async () => {
-  using dir = folder();
+test("Lock.acquire() aborted at its turn passes the turn to the next task", async () => {
+  using dir = tempDir();
   const lock = new Lock(join(dir.path, "a.lock"));
   const first = await lock.acquire();
   const controller = new AbortController();
+  using waits = observeWaits();
   const aborted = lock.acquire({ signal: controller.signal });
   const next = lock.acquire();
-  await delay(1);
+  await waits.begun(2);
   first.closeSync();
   controller.abort("late");
   await assert.rejects(aborted, (reason) => reason === "late");
   await (await next).close();
 });
 
-test("Lock.acquire() aborted while waiting leaves nothing behind", async () => {
-  using dir = folder();
+test("Lock.acquire() aborted while waiting holds no lock and leaves no descriptor open", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const holder = new Lock(path);
   await holder.acquire();
   const controller = new AbortController();
+  using waits = observeWaits();
   const waiting = new Lock(path).acquire({ signal: controller.signal });
   const begin = performance.now();
-  setTimeout(() => controller.abort(), 30);
+  await waits.begun();
+  controller.abort();
   await assert.rejects(waiting, { name: "AbortError" });
   assert.ok(performance.now() - begin < 4000);
-  await descriptorsLeft(dir.path, 1);
+  await waitForDescriptors(dir.path, 1);
   await holder.release();
   await delay(20);
   const contender = await new Lock(path).tryAcquire();
-  assert.ok(contender, "the abandoned wait must not have acquired later");
+  assert.ok(contender, "the aborted wait must not acquire later");
   await contender.close();
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("Lock.acquire() aborted while the file opens closes it afterwards", async () => {
-  using dir = folder();
+test("Lock.acquire() aborted while the file opens closes the file afterwards", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
-  let opened!: () => void;
-  const slow = new Promise<void>((resolve) => opened = resolve);
+  const opened = deferred();
   const done = deferred();
-  await withNative((real) => ({
+  await withPatchedPlatform((real) => ({
     async open(...how) {
-      await slow;
+      await opened.promise;
       const file = await real.open(...how);
       done.resolve();
       return file;
@@ -320,27 +328,21 @@ test("Lock.acquire() aborted while the file opens closes it afterwards", async (
     setTimeout(() => controller.abort("no longer"), 10);
     await assert.rejects(acquiring, (reason) => reason === "no longer");
     assert.equal(lock.locked, false);
-    opened();
+    opened.resolve();
     await done.promise;
   });
-  await descriptorsLeft(dir.path, 0);
+  await waitForDescriptors(dir.path, 0);
   assert.ok(await new Lock(path).run(() => true));
 });
 
-function deferred() {
-  let resolve!: () => void;
-  const promise = new Promise<void>((settle) => resolve = settle);
-  return { promise, resolve };
-}
-
-test("Lock.acquire() aborted in the moment its file opens keeps or closes it, never both", async () => {
-  using dir = folder();
+test("Lock.acquire() aborted at the moment its file opens either returns or closes the file", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const controller = new AbortController();
-  await withNative((real) => ({
+  await withPatchedPlatform((real) => ({
     open(...how) {
       const opening = Promise.resolve(real.open(...how));
-      // Runs right after whatever Lock itself does with the file.
+      // Runs right after Lock's own callback for the opened file.
       queueMicrotask(() => opening.then(() => controller.abort("now")));
       return opening;
     },
@@ -353,11 +355,11 @@ test("Lock.acquire() aborted in the moment its file opens keeps or closes it, ne
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("Lock.acquire() tells a system error from an abort that comes with it", async () => {
-  using dir = folder();
+test("Lock.acquire() throws a system error even if the signal is aborted during the attempt", async () => {
+  using dir = tempDir();
   const controller = new AbortController();
   const lock = new Lock(join(dir.path, "a.lock"));
-  await withFiles(() => ({
+  await withPatchedFiles(() => ({
     tryLock() {
       controller.abort("now");
       throw systemError("ENOLCK", 37);
@@ -369,8 +371,8 @@ test("Lock.acquire() tells a system error from an abort that comes with it", asy
     }));
 });
 
-test("Lock.tryAcquire() is null only for contention", async () => {
-  using dir = folder();
+test("Lock.tryAcquire() returns null only for contention", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   using _held = new Lock(path).acquireSync();
   assert.equal(await new Lock(path).tryAcquire(), null);
@@ -380,8 +382,8 @@ test("Lock.tryAcquire() is null only for contention", async () => {
   assert.throws(() => nowhere.tryAcquireSync(), { code: "ENOENT" });
 });
 
-test("Lock.release() and closing end the acquisition, and do no harm again", async () => {
-  using dir = folder();
+test("Lock.release() and LockedFile.close() release the lock once and can be repeated", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new Lock(path);
   await lock.release();
@@ -400,8 +402,8 @@ test("Lock.release() and closing end the acquisition, and do no harm again", asy
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("Lock can be disposed", async () => {
-  using dir = folder();
+test("disposing a Lock releases it", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   {
     await using lock = new Lock(path);
@@ -414,8 +416,8 @@ test("Lock can be disposed", async () => {
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("Lock.run() returns what its body returns and releases", async () => {
-  using dir = folder();
+test("Lock.run() returns the result of its body and releases", async () => {
+  using dir = tempDir();
   const lock = new Lock(join(dir.path, "a.lock"));
   const result = await lock.run((file) => {
     assert.ok(lock.locked);
@@ -430,8 +432,8 @@ test("Lock.run() returns what its body returns and releases", async () => {
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("Lock tells of errors while releasing only with throwOnReleaseError", async () => {
-  using dir = folder();
+test("Lock reports errors of a release only with throwOnReleaseError", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const failing = (real: { closeSync(): void }) => ({
     unlock() {
@@ -442,21 +444,21 @@ test("Lock tells of errors while releasing only with throwOnReleaseError", async
     },
   });
   const body = new Error("from the body");
-  await withFiles(failing, async () => {
+  await withPatchedFiles(failing, async () => {
     const quiet = new Lock(path);
     await quiet.run(() => {});
     quiet.acquireSync().closeSync();
     const loud = new Lock(path, { throwOnReleaseError: true });
-    const told = {
+    const reported = {
       name: "LockException",
       code: "EIO",
       path,
       message: `Cannot release ${JSON.stringify(path)}: injected EIO (EIO)`,
     };
-    await assert.rejects(loud.run(() => {}), told);
-    assert.throws(() => loud.acquireSync().closeSync(), told);
+    await assert.rejects(loud.run(() => {}), reported);
+    assert.throws(() => loud.acquireSync().closeSync(), reported);
     await loud.acquire();
-    await assert.rejects(loud.release(), told);
+    await assert.rejects(loud.release(), reported);
     const both = loud.run(() => Promise.reject(body));
     await assert.rejects(both, (error) => error === body);
     assert.equal(loud.locked, false);
@@ -466,37 +468,37 @@ test("Lock tells of errors while releasing only with throwOnReleaseError", async
 });
 
 test("Lock opens a file once and keeps it open while it waits", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   await using _held = await new Lock(path).acquire();
   let opened = 0;
-  await withNative((real) => ({
+  await withPatchedPlatform((real) => ({
     open: (...how) => (opened++, real.open(...how)),
   }), () => assert.rejects(new Lock(path, { timeout: 30 }).acquire()));
   assert.equal(opened, 1);
 });
 
-test("Lock in a tight loop does not starve the event loop", async () => {
-  using dir = folder();
+test("Lock.acquire() in a tight loop does not starve the event loop", async () => {
+  using dir = tempDir();
   const lock = new Lock(join(dir.path, "a.lock"));
   let over = false;
   setTimeout(() => over = true, 20);
   const end = performance.now() + 10_000;
   while (!over) {
     await lock.run(() => {});
-    assert.ok(performance.now() < end, "the timer never came");
+    assert.ok(performance.now() < end, "the timer did not fire");
   }
 });
 
 test(
-  "Lock on another file system opens and closes in the thread pool",
+  "Lock opens and closes a file in the thread pool until its file system is known to be local",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    // What a path is known to be after a first acquisition, and not before.
+    // The library learns the file system of a path with the first acquisition.
     let asked = 0;
     const blocking: string[] = [];
-    await withNative((real) => ({
+    await withPatchedPlatform((real) => ({
       open(...how) {
         const opening = real.open(...how);
         if (!(opening instanceof Promise)) blocking.push("open");
@@ -505,17 +507,25 @@ test(
       },
     }), async () => {
       await new Lock(path).run(() => {});
-      assert.deepEqual(blocking, [], "an unknown path may be slow");
+      assert.deepEqual(
+        blocking,
+        [],
+        "a path that is not known to be local opens in the pool",
+      );
       await new Lock(path).run(() => {});
-      assert.deepEqual(blocking, ["open"], "a known one costs no thread");
+      assert.deepEqual(
+        blocking,
+        ["open"],
+        "a path that is known to be local opens at once",
+      );
     });
     assert.equal(asked, 2);
   },
-  "descriptors",
+  "file descriptors",
 );
 
 test("Lock keeps a lock file and its content", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   fs.writeFileSync(path, "kept");
   await new Lock(path).run(() => {});
@@ -523,27 +533,28 @@ test("Lock keeps a lock file and its content", async () => {
   assert.equal(fs.readFileSync(path, "utf8"), "kept");
 });
 
-test("Lock is made without touching anything", () => {
-  using dir = folder();
+test("new Lock() opens no file", () => {
+  using dir = tempDir();
   const path = join(dir.path, "no", "such", "folder", "a.lock");
   assert.equal(new Lock(path).locked, false);
   assert.deepEqual(fs.readdirSync(dir.path), []);
 });
 
-test("a file that does not tell what it is is released all the same", async () => {
-  using dir = folder();
+test("a file without a lock key is released", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const other = join(dir.path, "b.lock");
   let stale = false;
-  await withFiles((real) => ({
+  await withPatchedFiles((real) => ({
     lockKey() {
       if (stale) throw systemError("ESTALE", 116);
       return real.lockKey();
     },
   }), async () => {
     const held = new Lock(other).acquireSync();
+    using waits = observeWaits();
     const waiting = new Lock(other).acquire();
-    await delay(20);
+    await waits.begun();
     for (const form of ["close", "closeSync"] as const) {
       const file = await new Lock(path).acquire();
       stale = true;
@@ -556,13 +567,13 @@ test("a file that does not tell what it is is released all the same", async () =
   });
 });
 
-test("Lock.acquire() throws any reason, also while the file is being opened", async () => {
-  using dir = folder();
+test("Lock.acquire() throws any abort reason, even while the file is being opened", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   for (const reason of [null, "enough", { code: "EACCES", message: "mine" }]) {
     for (const Kind of [Lock, TemporaryFileLock]) {
       const controller = new AbortController();
-      await withNative(({ openSync }) => ({
+      await withPatchedPlatform(({ openSync }) => ({
         open: (...how) =>
           new Promise((resolve) => {
             setTimeout(() => controller.abort(reason), 10);
@@ -577,7 +588,7 @@ test("Lock.acquire() throws any reason, also while the file is being opened", as
         assert.equal(error, reason);
         await delay(60);
       });
-      await descriptorsLeft(dir.path, 0);
+      await waitForDescriptors(dir.path, 0);
     }
   }
 });

@@ -14,21 +14,25 @@ import {
   lockSync,
   unlock,
 } from "../../mod.ts";
+import { hasCapability } from "../support/capabilities.ts";
+import { descriptorTargets } from "../support/descriptors.ts";
+import { currentRuntime } from "../support/env.ts";
 import {
-  can,
-  descriptorTargets,
-  folder,
+  noopOs,
   systemError,
-  test,
-  untold,
-} from "../support/harness.ts";
-import { self, withNative, Worker } from "../support/harness.ts";
+  withPatchedPlatform,
+} from "../support/platform.ts";
+import { LockProcess } from "../support/processes.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
+import { observeWaits, waitUntilBlocked } from "../support/waits.ts";
 
-/** Two descriptors of one new file. */
+/** Creates a file and opens two descriptors of it. */
 function twoDescriptors() {
-  const dir = folder();
+  const dir = tempDir();
   const path = join(dir.path, "a.lock");
-  const fds = [fs.openSync(path, "a+"), fs.openSync(path, "a+")];
+  const open = () => fs.openSync(path, "a+");
+  const fds: [number, number] = [open(), open()];
   return {
     path,
     fds,
@@ -39,14 +43,14 @@ function twoDescriptors() {
   };
 }
 
-/** Both forms of one call. */
+/** The async and the sync form of one call. */
 const FORMS: [string, (...args: Parameters<typeof lock>) => Promise<void>][] = [
   ["lock()", lock],
-  // deno-lint-ignore require-await -- so that it throws as the other does
+  // deno-lint-ignore require-await -- a throw must become a rejection
   ["lockSync()", async (file, flags) => lockSync(file, flags)],
 ];
 
-test("LockFlags are Python's names for the constants", () => {
+test("LockFlags has Python's names for the constants", () => {
   assert.deepEqual(
     { ...LockFlags },
     {
@@ -74,7 +78,7 @@ for (const [form, call] of FORMS) {
           error.message,
           new RegExp(
             `^Cannot lock descriptor ${two}: already locked` +
-              (can("names of lock holders") ? " by this" : ""),
+              (hasCapability("names of lock holders") ? " by this" : ""),
           ),
         );
         return true;
@@ -87,10 +91,10 @@ for (const [form, call] of FORMS) {
       await call(one, LOCK_EX | LOCK_NB);
       await call(one, LOCK_UN | LOCK_NB);
     },
-    "descriptors",
+    "file descriptors",
   );
 
-  test(`${form} takes objects that have a descriptor`, async () => {
+  test(`${form} accepts objects that have a descriptor`, async () => {
     using it = twoDescriptors();
     const handle = await open(it.path, "a+");
     await call(handle, LOCK_EX);
@@ -99,10 +103,10 @@ for (const [form, call] of FORMS) {
     await handle.close();
     await call(contender, LOCK_EX | LOCK_NB);
     unlock(contender);
-  }, "descriptors");
+  }, "file descriptors");
 
   test(
-    `${form} takes a file that locks itself, as Deno.FsFile does`,
+    `${form} accepts a file that locks itself, as Deno.FsFile does`,
     async () => {
       const calls: unknown[] = [];
       const file = {
@@ -127,10 +131,10 @@ for (const [form, call] of FORMS) {
         "unlock",
       ]);
     },
-    "locks of which a file has one",
+    "one lock per open file",
   );
 
-  test(`${form} refuses what is no file and flags that make no sense`, async () => {
+  test(`${form} rejects values that are not files, and invalid flags`, async () => {
     const refuses = (file: unknown, flags: unknown, name: string) =>
       assert.rejects(call(file as number, flags as number), { name });
     for (const file of ["3", null, undefined, {}, { fd: null }, 3n, Symbol()]) {
@@ -146,7 +150,7 @@ for (const [form, call] of FORMS) {
     await refuses(0, undefined, "TypeError");
   });
 
-  test(`${form} on a descriptor that is not open throws EBADF`, async () => {
+  test(`${form} of a descriptor that is not open throws EBADF`, async () => {
     await assert.rejects(call(54_321, LOCK_EX), (error: LockException) => {
       assert.ok(error instanceof LockException);
       assert.equal(error.name, "LockException");
@@ -157,9 +161,9 @@ for (const [form, call] of FORMS) {
       return true;
     });
     assert.throws(() => unlock(54_321), { code: "EBADF" });
-  }, "descriptors");
+  }, "file descriptors");
 
-  test(`${form} changes the kind of a lock that is held`, async () => {
+  test(`${form} changes the type of a held lock`, async () => {
     using it = twoDescriptors();
     const [one, two] = it.fds;
     await call(one, LOCK_EX);
@@ -168,9 +172,9 @@ for (const [form, call] of FORMS) {
     await assert.rejects(call(one, LOCK_EX | LOCK_NB), AlreadyLocked);
     unlock(two);
     await call(one, LOCK_EX | LOCK_NB);
-  }, "descriptors");
+  }, "file descriptors");
 
-  test(`${form} on a Deno.FsFile that is closed throws EBADF`, async () => {
+  test(`${form} of a closed Deno.FsFile throws EBADF`, async () => {
     const fails = () => {
       const error = new Error("Bad resource ID");
       throw Object.assign(error, { name: "BadResource" });
@@ -186,10 +190,10 @@ for (const [form, call] of FORMS) {
     assert.throws(() => unlock(file), closed);
   });
 
-  test(`${form} tells contention from errors`, async () => {
-    await withNative(() => ({
+  test(`${form} distinguishes contention from errors`, async () => {
+    await withPatchedPlatform(() => ({
       fromFd: () => ({
-        ...untold,
+        ...noopOs,
         tryLock() {
           throw systemError("ENOLCK", 37);
         },
@@ -216,60 +220,71 @@ test("lock() waits without blocking the event loop", async () => {
   using it = twoDescriptors();
   const [one, two] = it.fds;
   lockSync(one, LOCK_EX);
-  setTimeout(() => unlock(one), 30);
-  await lock(two, LOCK_EX);
+  using waits = observeWaits();
+  const waiting = lock(two, LOCK_EX);
+  await waits.begun();
+  unlock(one);
+  await waiting;
   await assert.rejects(lock(one, LOCK_SH | LOCK_NB), AlreadyLocked);
-}, "descriptors");
+}, "file descriptors");
 
 for (
   const [what, had, wanted] of [
-    ["takes what it has again", LOCK_EX, LOCK_EX],
-    ["shares what it has alone", LOCK_EX, LOCK_SH],
-    ["takes alone what it shares", LOCK_SH, LOCK_EX],
+    ["relocks a held exclusive lock", LOCK_EX, LOCK_EX],
+    ["downgrades a held lock", LOCK_EX, LOCK_SH],
+    ["upgrades a held lock", LOCK_SH, LOCK_EX],
   ] as const
 ) {
-  test(`lock() ${what} before those who wait for it`, async () => {
+  test(`lock() ${what} before other waiters`, async () => {
     using it = twoDescriptors();
     const [one, two] = it.fds;
     await lock(one, had);
+    using waits = observeWaits();
     const waiting = lock(two, LOCK_EX);
-    await delay(20);
+    await waits.begun();
     await lock(one, wanted, { signal: AbortSignal.timeout(10_000) });
     unlock(one);
     await waiting;
     unlock(two);
-  }, "descriptors");
+  }, "file descriptors");
 }
 
-test("lock() that must wait for others gives them what it has", async () => {
-  using it = twoDescriptors();
-  const [one, two] = it.fds;
-  const three = fs.openSync(it.path, "r");
-  try {
-    await lock(one, LOCK_SH);
-    await lock(three, LOCK_SH);
-    const waiting = lock(two, LOCK_EX);
-    await delay(20);
-    const upgrade = lock(one, LOCK_EX, { signal: AbortSignal.timeout(10_000) });
-    await delay(20);
-    unlock(three);
-    await waiting;
-    unlock(two);
-    await upgrade;
-  } finally {
-    fs.closeSync(three);
-  }
-}, "descriptors");
+test(
+  "lock() that upgrades and waits releases its shared lock to waiters",
+  async () => {
+    using it = twoDescriptors();
+    const [one, two] = it.fds;
+    const three = fs.openSync(it.path, "r");
+    try {
+      await lock(one, LOCK_SH);
+      await lock(three, LOCK_SH);
+      using waits = observeWaits();
+      const waiting = lock(two, LOCK_EX);
+      await waits.begun();
+      const upgrade = lock(one, LOCK_EX, {
+        signal: AbortSignal.timeout(10_000),
+      });
+      await waits.begun(2);
+      unlock(three);
+      await waiting;
+      unlock(two);
+      await upgrade;
+    } finally {
+      fs.closeSync(three);
+    }
+  },
+  "file descriptors",
+);
 
 test(
-  "lock() twice at once lets one after the other have it alone, as on macOS",
+  "two concurrent lock() upgrades succeed one after the other, as on macOS",
   async () => {
     using it = twoDescriptors();
     const stays = ({ fromFd: descriptor }: Platform): Partial<Platform> => ({
       fromFd(fd) {
         const real = descriptor(fd);
         return Object.assign(Object.create(real) as typeof real, {
-          // Where flock(2) leaves a shared lock that cannot become exclusive.
+          // On macOS, flock(2) keeps a shared lock whose upgrade fails.
           tryLock(exclusive: boolean) {
             const locked = real.tryLock(exclusive);
             if (!locked && exclusive && shared.has(fd)) real.tryLock(false);
@@ -286,7 +301,7 @@ test(
       },
     });
     const shared = new Set(it.fds);
-    await withNative(stays, async () => {
+    await withPatchedPlatform(stays, async () => {
       for (const fd of it.fds) await lock(fd, LOCK_SH);
       const signal = AbortSignal.timeout(10_000);
       await Promise.all(it.fds.map(async (fd) => {
@@ -295,10 +310,10 @@ test(
       }));
     });
   },
-  "descriptors",
+  "file descriptors",
 );
 
-test("lock() of what was unlocked queues behind those who wait", async () => {
+test("lock() after unlock() queues behind other waiters", async () => {
   using it = twoDescriptors();
   const [one, two] = it.fds;
   const three = fs.openSync(it.path, "r");
@@ -312,17 +327,18 @@ test("lock() of what was unlocked queues behind those who wait", async () => {
     await lock(one, LOCK_EX);
     unlock(one);
     await lock(two, LOCK_EX);
+    using waits = observeWaits();
     const first = take("first", three);
-    await delay(20);
+    await waits.begun();
     unlock(two);
     await Promise.all([take("second", one), first]);
     assert.deepEqual(order, ["first", "second"]);
   } finally {
     fs.closeSync(three);
   }
-}, "descriptors");
+}, "file descriptors");
 
-test("lock() has no option but signal", async () => {
+test("lock() rejects options other than signal", async () => {
   using it = twoDescriptors();
   const options = { timeout: 5 } as { signal?: AbortSignal };
   await assert.rejects(lock(it.fds[0], LOCK_EX, options), {
@@ -330,66 +346,70 @@ test("lock() has no option but signal", async () => {
     message: 'unknown option "timeout" (expected one of signal)',
   });
   await lock(it.fds[1], LOCK_EX | LOCK_NB);
-}, "descriptors");
+}, "file descriptors");
 
-test("lock() ends with the signal's reason and without the lock", async () => {
-  using it = twoDescriptors();
-  const [one, two] = it.fds;
-  await assert.rejects(
-    lock(one, LOCK_EX, { signal: AbortSignal.abort("early") }),
-    (reason) => reason === "early",
-  );
-  lockSync(one, LOCK_EX);
-  const controller = new AbortController();
-  setTimeout(() => controller.abort("late"), 20);
-  await assert.rejects(
-    lock(two, LOCK_EX, { signal: controller.signal }),
-    (reason) => reason === "late",
-  );
-  unlock(one);
-  await delay(10);
-  lockSync(one, LOCK_EX | LOCK_NB);
-}, "descriptors");
+test(
+  "lock() rejects with the signal's reason and does not hold the lock",
+  async () => {
+    using it = twoDescriptors();
+    const [one, two] = it.fds;
+    await assert.rejects(
+      lock(one, LOCK_EX, { signal: AbortSignal.abort("early") }),
+      (reason) => reason === "early",
+    );
+    lockSync(one, LOCK_EX);
+    const controller = new AbortController();
+    using waits = observeWaits();
+    const waiting = lock(two, LOCK_EX, { signal: controller.signal });
+    await waits.begun();
+    controller.abort("late");
+    await assert.rejects(waiting, (reason) => reason === "late");
+    unlock(one);
+    await delay(10);
+    lockSync(one, LOCK_EX | LOCK_NB);
+  },
+  "file descriptors",
+);
 
-test("unlock() of what is not locked is no error", () => {
+test("unlock() of an unlocked descriptor succeeds", () => {
   using it = twoDescriptors();
   unlock(it.fds[0]);
   lockSync(it.fds[0], LOCK_EX);
   unlock(it.fds[0]);
   unlock(it.fds[0]);
-}, "descriptors");
+}, "file descriptors");
 
 test(
-  "lockSync() blocks until the lock is free, whatever signals arrive",
+  "lockSync() blocks until the lock is free, even if signals arrive",
   async () => {
     using it = twoDescriptors();
     const [one, two] = it.fds;
     lockSync(one, LOCK_EX);
-    await using worker = Worker.on(self);
-    assert.equal(await worker.ask("listenToSignals"), null);
-    const locked = worker.ask("lockSync", it.path);
-    const pid = worker.process.pid!;
+    await using child = LockProcess.start(currentRuntime);
+    assert.equal(await child.call("listenToSignals"), null);
+    const locked = child.call("lockSync", it.path);
+    const pid = child.process.pid!;
     while (!descriptorTargets(pid).includes(it.path)) await delay(5);
     for (let i = 0; i < 20; i++) {
-      // Deno's ChildProcess.kill() also ends the child's standard input.
+      // Deno's ChildProcess.kill() also closes the child's standard input.
       process.kill(pid, "SIGUSR2");
       await delay(5);
     }
     let done = false;
     locked.then(() => done = true);
-    await delay(20);
+    await waitUntilBlocked(child);
     assert.equal(done, false);
     unlock(one);
     await locked;
     assert.throws(() => lockSync(two, LOCK_SH | LOCK_NB), AlreadyLocked);
   },
-  "descriptors",
+  "file descriptors",
   "signals",
   "/proc",
 );
 
 test(
-  "100,000 contended attempts under garbage collection are all told busy",
+  "100,000 contended attempts during garbage collection all report contention",
   () => {
     using it = twoDescriptors();
     const [one, two] = it.fds;
@@ -407,5 +427,5 @@ test(
       assert.equal(contender.tryLock(true), false);
     }
   },
-  "descriptors",
+  "file descriptors",
 );

@@ -6,9 +6,13 @@ import process from "node:process";
 import { Lock, type LockOptions } from "../../mod.ts";
 import { platform } from "../../ffi/mod.ts";
 import { parseMode } from "../../src/options/open_mode.ts";
-import { folder, openDescriptors, test } from "../support/harness.ts";
+import { openDescriptors } from "../support/descriptors.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 
-/** Acquires in both forms, both of which must do the same. */
+/**
+ * Acquires in the async and the sync form, and checks that both behave alike.
+ */
 async function bothForms(
   path: string,
   options: LockOptions | undefined,
@@ -37,55 +41,57 @@ for (
   const name of ["with spaces", `"quotes' and \`ticks\``, "line\nbreak", "🔒é"]
 ) {
   test(
-    `Lock locks a file called ${JSON.stringify(name)}`,
+    `Lock locks a file named ${JSON.stringify(name)}`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       await succeeds(join(dir.path, name));
       assert.deepEqual(fs.readdirSync(dir.path), [name]);
     },
-    ...(/["\n]/.test(name) ? ["line breaks and quotes in names" as const] : []),
+    ...(/["\n]/.test(name)
+      ? ["line breaks and quotes in file names" as const]
+      : []),
   );
 }
 
-test("Lock in a directory that is missing fails with ENOENT and makes none", async () => {
-  using dir = folder();
+test("Lock in a missing directory fails with ENOENT and does not create it", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "no", "a.lock");
   await fails(path, { code: "ENOENT", message: /No such file|no such file/ });
   assert.deepEqual(fs.readdirSync(dir.path), []);
 });
 
-test("Lock on a name that is too long fails with ENAMETOOLONG", async () => {
-  using dir = folder();
+test("Lock with a name that is too long fails with ENAMETOOLONG", async () => {
+  using dir = tempDir();
   await fails(join(dir.path, "a".repeat(300)), { code: "ENAMETOOLONG" });
-}, "the names that POSIX gives to errors");
+}, "POSIX error codes");
 
 test(
-  "Lock on a directory fails with EISDIR, and locks it with mode r",
+  "Lock on a directory fails with EISDIR, but with mode r locks it",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     await fails(dir.path, { code: "EISDIR", message: /^((?!belongs).)*$/ });
     await succeeds(dir.path, { mode: "r" });
     await using _held = await new Lock(dir.path, { mode: "r" }).acquire();
     assert.equal(new Lock(dir.path, { mode: "r" }).tryAcquireSync(), null);
   },
-  "the names that POSIX gives to errors",
+  "POSIX error codes",
 );
 
-test("Lock below a file fails with ENOTDIR", async () => {
-  using dir = folder();
+test("Lock with a path below a file fails with ENOTDIR", async () => {
+  using dir = tempDir();
   fs.writeFileSync(join(dir.path, "file"), "");
   await fails(join(dir.path, "file", "a.lock"), { code: "ENOTDIR" });
-}, "the names that POSIX gives to errors");
+}, "POSIX error codes");
 
-test("Lock on a symlink that leads in a circle fails with ELOOP", async () => {
-  using dir = folder();
+test("Lock on a circle of symbolic links fails with ELOOP", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "circle");
   fs.symlinkSync("circle", path);
   await fails(path, { code: "ELOOP" });
 }, "symbolic links");
 
-test("Lock locks the target of a symlink", async () => {
-  using dir = folder();
+test("Lock on a symbolic link locks its target", async () => {
+  using dir = tempDir();
   const target = join(dir.path, "target");
   const link = join(dir.path, "link");
   fs.writeFileSync(target, "");
@@ -95,12 +101,12 @@ test("Lock locks the target of a symlink", async () => {
 }, "symbolic links");
 
 test(
-  "Lock on a read-only file fails for writing and locks it with mode r",
+  "Lock on a read-only file fails with a writing mode, but with mode r locks it",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.txt");
     fs.writeFileSync(path, "x", { mode: 0o444 });
-    await asSomebodyElse(dir.path, async () => {
+    await asOtherUser(dir.path, async () => {
       await fails(path, { code: "EACCES" });
       await succeeds(path, { mode: "r" });
       await using _held = await new Lock(path, { mode: "r" }).acquire();
@@ -114,18 +120,21 @@ test(
 test(
   "Lock without permission for the directory fails with EACCES",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const closed = join(dir.path, "closed");
     fs.mkdirSync(closed, { mode: 0o700 });
-    await asSomebodyElse(dir.path, async () => {
+    await asOtherUser(dir.path, async () => {
       await fails(join(closed, "a.lock"), { code: "EACCES" });
     });
   },
   "root",
 );
 
-/** The effective user is what the system asks for permissions. */
-async function asSomebodyElse(dir: string, body: () => Promise<void>) {
+/**
+ * Runs a body as the effective user `nobody`, whose permissions the kernel
+ * checks.
+ */
+async function asOtherUser(dir: string, body: () => Promise<void>) {
   fs.chmodSync(dir, 0o755);
   process.seteuid!(65534);
   try {
@@ -136,9 +145,9 @@ async function asSomebodyElse(dir: string, body: () => Promise<void>) {
 }
 
 test(
-  "a new file is made at once where another one was made on this machine",
+  "Lock creates a file without the thread pool in a directory known to be local",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const mode = { ...parseMode("x+"), noFollow: true };
     assert.ok(!platform().isLocalDirectory(dir.path));
     const first = platform().open(join(dir.path, "a"), mode, 0o600);
@@ -149,11 +158,11 @@ test(
     assert.ok(!(second instanceof Promise));
     second.closeSync();
   },
-  "descriptors",
+  "file descriptors",
 );
 
 test("Lock on a FIFO does not hang", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "fifo");
   execFileSync("mkfifo", [path]);
   await fails(path, { message: /ENXIO|FIFO/ });
@@ -163,25 +172,25 @@ test("Lock on a FIFO does not hang", async () => {
 test(
   "Lock on a FIFO that can be opened locks it",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "fifo");
     execFileSync("mkfifo", [path]);
     for (const mode of ["r", "r+", "w+", "a+"] as const) {
       await succeeds(path, { mode });
     }
   },
-  "descriptors",
+  "file descriptors",
   "mkfifo(1)",
 );
 
 test("Lock locks a device", async () => {
   await succeeds("/dev/null");
   await succeeds("/dev/null", { mode: "w+" });
-}, "devices that can be locked");
+}, "lockable devices");
 
-test("Lock's modes create, keep and empty as fopen(3) does, under the lock", async () => {
+test("Lock's modes create, keep and truncate as fopen(3) does, under the lock", async () => {
   const table = {
-    // mode: [makes a missing file, content of an existing one afterwards]
+    // mode: [creates a missing file, content of an existing file afterwards]
     r: [false, "old"],
     "r+": [false, "old"],
     w: [true, ""],
@@ -192,7 +201,7 @@ test("Lock's modes create, keep and empty as fopen(3) does, under the lock", asy
     "x+": [true, null],
   } as const;
   for (const [mode, [creates, content]] of Object.entries(table)) {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "file");
     const options = { mode: mode as keyof typeof table, timeout: 0 };
     if (creates) await new Lock(path, options).run(() => {});
@@ -215,8 +224,8 @@ test("Lock's modes create, keep and empty as fopen(3) does, under the lock", asy
   }
 });
 
-test("Lock creates files with creationMode less the umask", async () => {
-  using dir = folder();
+test("Lock creates files with creationMode minus the umask", async () => {
+  using dir = tempDir();
   const mode = (name: string) => fs.statSync(join(dir.path, name)).mode & 0o777;
   const umask = process.umask();
   await succeeds(join(dir.path, "default"));
@@ -224,5 +233,5 @@ test("Lock creates files with creationMode less the umask", async () => {
   assert.equal(mode("default"), 0o666 & ~umask);
   assert.equal(mode("private"), 0o600);
   await succeeds(join(dir.path, "private"), { creationMode: 0o644 });
-  assert.equal(mode("private"), 0o600, "an existing file keeps its own");
+  assert.equal(mode("private"), 0o600, "an existing file keeps its mode");
 }, "permission bits");

@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
-import { setImmediate, setTimeout as delay } from "node:timers/promises";
+import { setImmediate } from "node:timers/promises";
 import {
   AlreadyLocked,
   Lock,
@@ -13,22 +13,21 @@ import {
 } from "../../mod.ts";
 import { TemporaryFileLock } from "../../mod.ts";
 import type { LockedFile } from "../../mod.ts";
+import { openDescriptors } from "../support/descriptors.ts";
+import { allRuntimes } from "../support/env.ts";
 import {
-  everyRuntime,
-  folder,
-  listing,
-  openDescriptors,
-  test,
-} from "../support/harness.ts";
-import {
+  noopOs,
   systemError,
-  untold,
-  withFiles,
-  withNative,
-} from "../support/harness.ts";
-import { Worker } from "../support/harness.ts";
+  withPatchedFiles,
+  withPatchedPlatform,
+} from "../support/platform.ts";
+import { LockProcess } from "../support/processes.ts";
+import { sortedNames, tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
+import { at } from "../support/values.ts";
+import { observeWaits } from "../support/waits.ts";
 
-/** Both forms of one acquisition, for promises that hold for both. */
+/** The async and the sync form, for tests of both. */
 const FORMS: [
   string,
   (lock: PidFileLock) => LockedFile | Promise<LockedFile>,
@@ -37,22 +36,22 @@ const FORMS: [
   ["acquireSync()", (lock) => lock.acquireSync()],
 ];
 
-/** Both forms of reading, which must agree. */
+/** Reads the PID in both forms and checks that they agree. */
 async function readPid(lock: PidFileLock): Promise<number | null> {
   const pid = await lock.readPid();
   assert.equal(lock.readPidSync(), pid);
   return pid;
 }
 
-/** Nothing is left, neither a file in the folder nor a descriptor. */
+/** Asserts that no file in the directory and no descriptor is left. */
 function assertNothingLeft(dir: string, ...but: string[]) {
-  assert.deepEqual(listing(dir), but);
+  assert.deepEqual(sortedNames(dir), but);
   assert.equal(openDescriptors(dir), 0);
 }
 
 for (const [form, acquire] of FORMS) {
-  test(`PidFileLock.${form} leaves the PID beside its lock while it is held`, async () => {
-    using dir = folder();
+  test(`PidFileLock.${form} writes the PID beside the lock file while it is held`, async () => {
+    using dir = tempDir();
     const path = join(dir.path, "a.pid");
     const lock = new PidFileLock(path);
     assert.equal(lock.path, path);
@@ -60,7 +59,7 @@ for (const [form, acquire] of FORMS) {
     for (let i = 0; i < 3; i++) {
       const file = await acquire(lock);
       assert.equal(file.path, `${path}.lock`);
-      assert.deepEqual(listing(dir.path), ["a.pid", "a.pid.lock"]);
+      assert.deepEqual(sortedNames(dir.path), ["a.pid", "a.pid.lock"]);
       assert.equal(fs.readFileSync(path, "utf8"), String(process.pid));
       assert.equal(await readPid(lock), process.pid);
       assert.equal(await new Lock(`${path}.lock`).tryAcquire(), null);
@@ -72,12 +71,12 @@ for (const [form, acquire] of FORMS) {
   });
 
   test(`PidFileLock.${form} throws AlreadyLocked with the holder's PID`, async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.pid");
-    for (const runtime of everyRuntime) {
-      await using worker = Worker.on(runtime);
-      await worker.ask("hold", "PidFileLock", path);
-      const { pid } = worker.process;
+    for (const runtime of allRuntimes) {
+      await using child = LockProcess.start(runtime);
+      await child.call("hold", "PidFileLock", path);
+      const { pid } = child.process;
       for (const options of [{}, { timeout: 20 }]) {
         const lock = new PidFileLock(path, options);
         assert.equal(await readPid(lock), pid);
@@ -91,47 +90,49 @@ for (const [form, acquire] of FORMS) {
           },
         );
       }
-      await worker.ask("drop");
+      await child.call("drop");
       assertNothingLeft(dir.path);
     }
   });
 
-  test(`PidFileLock.${form} believes the system before the file`, async () => {
-    using dir = folder();
+  test(`PidFileLock.${form} prefers the kernel's holder to the PID file`, async () => {
+    using dir = tempDir();
     const path = join(dir.path, "a.pid");
     await using _file = await new PidFileLock(path).acquire();
-    const told = async (holders: { pid: number; exclusive: boolean }[]) => {
-      let told: unknown;
-      await withNative(
+    const reportedPid = async (
+      holders: { pid: number; exclusive: boolean }[],
+    ) => {
+      let reported: unknown;
+      await withPatchedPlatform(
         () => ({ holders: () => holders }),
         () =>
           assert.rejects(
             async () => await acquire(new PidFileLock(path)),
-            (error: AlreadyLocked) => (told = error.holderPid, true),
+            (error: AlreadyLocked) => (reported = error.holderPid, true),
           ),
       );
-      return told;
+      return reported;
     };
     fs.writeFileSync(path, "4711");
-    assert.equal(await told([{ pid: 17, exclusive: true }]), 17);
-    assert.equal(await told([]), 4711);
+    assert.equal(await reportedPid([{ pid: 17, exclusive: true }]), 17);
+    assert.equal(await reportedPid([]), 4711);
     fs.writeFileSync(path, "junk");
-    assert.equal(await told([]), null);
+    assert.equal(await reportedPid([]), null);
     fs.rmSync(path);
-    assert.equal(await told([]), null);
+    assert.equal(await reportedPid([]), null);
     fs.mkdirSync(path);
-    assert.equal(await told([]), null);
+    assert.equal(await reportedPid([]), null);
     fs.rmdirSync(path);
   });
 
-  test(`PidFileLock.${form} takes over what a killed process left`, async () => {
-    using dir = folder();
+  test(`PidFileLock.${form} takes over the files of a killed process`, async () => {
+    using dir = tempDir();
     const path = join(dir.path, "a.pid");
-    for (const runtime of everyRuntime) {
-      await using worker = Worker.on(runtime);
-      await worker.ask("hold", "PidFileLock", path);
-      const { pid } = worker.process;
-      await worker.kill();
+    for (const runtime of allRuntimes) {
+      await using child = LockProcess.start(runtime);
+      await child.call("hold", "PidFileLock", path);
+      const { pid } = child.process;
+      await child.kill();
       const lock = new PidFileLock(path);
       assert.equal(await readPid(lock), pid, "a stale PID");
       await using _file = await acquire(lock);
@@ -141,13 +142,14 @@ for (const [form, acquire] of FORMS) {
   });
 
   test(
-    `PidFileLock.${form} whose PID cannot be published gives the lock back`,
+    `PidFileLock.${form} releases the lock when the PID file cannot be published`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.pid");
       const lock = new PidFileLock(path);
       fs.mkdirSync(path);
-      // Windows denies it, after a while in which somebody may let go of it.
+      // Windows denies the access after a time in which the other process could
+      // close the file.
       const code = process.platform === "win32" ? "EPERM" : "EISDIR";
       await assert.rejects(async () => await acquire(lock), { code });
       assert.equal(lock.locked, false);
@@ -165,9 +167,9 @@ for (const [form, acquire] of FORMS) {
   );
 
   test(
-    `PidFileLock.${form} on a full disk gives the lock back`,
+    `PidFileLock.${form} on a full disk releases the lock`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const disk = join(dir.path, "disk");
       fs.mkdirSync(disk);
       mount("-t", "tmpfs", "-o", "size=8k", "none", disk);
@@ -194,9 +196,9 @@ for (const [form, acquire] of FORMS) {
   );
 
   test(
-    `PidFileLock.${form}: planted symlink in a shared directory`,
+    `PidFileLock.${form}: planted symlink in a shared directory is rejected`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.pid");
       const victim = join(dir.path, "victim");
       const lock = new PidFileLock(path);
@@ -228,14 +230,14 @@ for (const [form, acquire] of FORMS) {
     "symbolic links",
   );
 
-  test(`PidFileLock.${form}: a third acquires between our opening and locking`, async () => {
-    using dir = folder();
+  test(`PidFileLock.${form}: another process acquires between open and lock`, async () => {
+    using dir = tempDir();
     const path = join(dir.path, "a.pid");
     const holder = new PidFileLock(path);
     const third = new PidFileLock(path);
     await holder.acquire();
     let attempts = 0;
-    await withFiles((real) => ({
+    await withPatchedFiles((real) => ({
       tryLock(exclusive) {
         if (++attempts === 1) {
           holder.releaseSync();
@@ -249,7 +251,7 @@ for (const [form, acquire] of FORMS) {
         AlreadyLocked,
       ));
     assert.equal(await readPid(third), process.pid);
-    assert.deepEqual(listing(dir.path), ["a.pid", "a.pid.lock"]);
+    assert.deepEqual(sortedNames(dir.path), ["a.pid", "a.pid.lock"]);
     await third.release();
     assertNothingLeft(dir.path);
   });
@@ -260,19 +262,20 @@ function mount(...args: string[]) {
   assert.equal(status, 0, stderr);
 }
 
-test("PidFileLock is called .pid unless it is called otherwise", () => {
+test("PidFileLock has the default path .pid", () => {
   assert.equal(new PidFileLock().path, ".pid");
 });
 
-test("PidFileLock keeps its files together wherever the process goes", async () => {
-  using dir = folder();
-  using elsewhere = folder();
+test("PidFileLock keeps its paths when the working directory changes", async () => {
+  using dir = tempDir();
+  using elsewhere = tempDir();
   const before = process.cwd();
   const held = new Lock(join(dir.path, "a.pid.lock")).acquireSync();
   try {
     process.chdir(dir.path);
+    using waits = observeWaits();
     const waiting = new PidFileLock("a.pid", { timeout: 60_000 }).acquire();
-    await delay(20);
+    await waits.begun();
     process.chdir(elsewhere.path);
     held.closeSync();
     const file = await waiting;
@@ -282,12 +285,12 @@ test("PidFileLock keeps its files together wherever the process goes", async () 
   } finally {
     process.chdir(before);
   }
-  assert.deepEqual(listing(dir.path), []);
-  assert.deepEqual(listing(elsewhere.path), []);
+  assert.deepEqual(sortedNames(dir.path), []);
+  assert.deepEqual(sortedNames(elsewhere.path), []);
 });
 
-test("PidFileLock cannot be shared", () => {
-  using dir = folder();
+test("PidFileLock rejects LOCK_SH", () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.pid");
   for (const flags of [LOCK_SH, LOCK_SH | LOCK_NB]) {
     assert.throws(
@@ -298,11 +301,11 @@ test("PidFileLock cannot be shared", () => {
   assertNothingLeft(dir.path);
 });
 
-test("PidFileLock fails at once unless it is told to wait", async () => {
-  using dir = folder();
+test("PidFileLock fails at once, unless it has a timeout", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.pid");
-  await using worker = Worker.on(everyRuntime[0]);
-  await worker.ask("hold", "PidFileLock", path);
+  await using child = LockProcess.start(at(allRuntimes, 0));
+  await child.call("hold", "PidFileLock", path);
   const lock = new PidFileLock(path);
   await assert.rejects(lock.acquire(), (error: AlreadyLocked) => {
     assert.ok(error.waited < 4000);
@@ -311,17 +314,17 @@ test("PidFileLock fails at once unless it is told to wait", async () => {
   assert.equal(await lock.tryAcquire(), null);
   assert.equal(lock.tryAcquireSync(), null);
   const waiting = lock.acquire({ timeout: 60_000 });
-  await worker.ask("drop");
+  await child.call("drop");
   await waiting;
-  assert.equal(await worker.ask("readPid", path), process.pid);
+  assert.equal(await child.call("readPid", path), process.pid);
   await lock.release();
   assertNothingLeft(dir.path);
 });
 
 test(
-  "PidFileLock.readPid() is null for everything but a PID",
+  "PidFileLock.readPid() returns null for every content except a PID",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.pid");
     const lock = new PidFileLock(path);
     const contents: [string | Uint8Array, number | null][] = [
@@ -352,7 +355,7 @@ test(
       fs.writeFileSync(path, content);
       assert.equal(await readPid(lock), pid, String(content).slice(0, 20));
     }
-    // What has no end, or would take all memory.
+    // A file that is larger than the memory.
     fs.truncateSync(path, 2 ** 40);
     assert.equal(await readPid(lock), null);
     fs.rmSync(path);
@@ -361,7 +364,7 @@ test(
     assert.equal(await readPid(lock), null);
     fs.rmdirSync(path);
     spawnSync("mkfifo", [path]);
-    assert.equal(await readPid(lock), null, "a FIFO is not waited for");
+    assert.equal(await readPid(lock), null, "a FIFO must not block");
     fs.rmSync(path);
     fs.writeFileSync(`${path}.other`, "12");
     fs.symlinkSync(`${path}.other`, path);
@@ -378,15 +381,15 @@ test(
   "mkfifo(1)",
 );
 
-test("PidFileLock never shows half a PID", async () => {
-  using dir = folder();
+test("PidFileLock publishes the PID atomically", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.pid");
-  await using one = Worker.on(everyRuntime[0]);
-  await using two = Worker.on(everyRuntime.at(-1)!);
+  await using one = LockProcess.start(at(allRuntimes, 0));
+  await using two = LockProcess.start(allRuntimes.at(-1)!);
   const seen = new Set<number | null>();
   let done = false;
   const cycling = Promise.all(
-    [one, two].map((worker) => worker.ask("cycleOf", "PidFileLock", path, 300)),
+    [one, two].map((child) => child.call("cycleOf", "PidFileLock", path, 300)),
   ).finally(() => done = true);
   const lock = new PidFileLock(path);
   while (!done) {
@@ -397,7 +400,7 @@ test("PidFileLock never shows half a PID", async () => {
     await setImmediate();
   }
   await cycling;
-  const pids = [one, two].map((worker) => worker.process.pid);
+  const pids = [one, two].map((child) => child.process.pid);
   for (const pid of seen) assert.ok(pid === null || pids.includes(pid));
   assert.ok(seen.size > 1);
   assertNothingLeft(dir.path);
@@ -411,8 +414,8 @@ function readIfThere(path: string): string | null {
   }
 }
 
-test("PidFileLock leaves alone the PID of another process", async () => {
-  using dir = folder();
+test("PidFileLock keeps the PID file of another process", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.pid");
   const lock = new PidFileLock(path);
   for (const content of ["4711", "junk", ""]) {
@@ -429,29 +432,29 @@ test("PidFileLock leaves alone the PID of another process", async () => {
 });
 
 test(
-  "PidFileLock leaves alone what belongs to whoever replaced its lock",
+  "PidFileLock keeps the files of a process that replaced its lock file",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.pid");
     const lock = new PidFileLock(path);
     await lock.acquire();
     fs.rmSync(`${path}.lock`);
-    // This process again, so the PID does not tell them apart.
+    // Both holders are this process, so the PID does not distinguish them.
     const other = new PidFileLock(path);
     await other.acquire();
     await lock.release();
-    assert.deepEqual(listing(dir.path), ["a.pid", "a.pid.lock"]);
+    assert.deepEqual(sortedNames(dir.path), ["a.pid", "a.pid.lock"]);
     assert.equal(await new PidFileLock(path).tryAcquire(), null);
     await other.release();
     assertNothingLeft(dir.path);
   },
-  "unlinking what is open",
+  "unlinking open files",
 );
 
 test(
-  "PidFileLock that cannot remove its PID still removes its lock, and tells if asked",
+  "PidFileLock that cannot remove its PID file removes its lock file, and reports the error if requested",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.pid");
     const target = join(dir.path, "b.pid");
     for (const throwOnReleaseError of [false, true]) {
@@ -478,9 +481,9 @@ test(
 );
 
 test(
-  "PidFileLock makes its files with the mode that it is given, less the umask",
+  "PidFileLock creates its files with creationMode minus the umask",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.pid");
     const umask = process.umask(0o027);
     try {
@@ -497,14 +500,14 @@ test(
 );
 
 test(
-  "PidFileLock whose PID file cannot be read says that it is locked",
+  "PidFileLock throws AlreadyLocked although the PID file cannot be read",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.pid");
     await using _held = await new PidFileLock(path).acquire();
     fs.unlinkSync(path);
     fs.symlinkSync(path, path);
-    await withNative(() => ({ holders: () => [] }), async () => {
+    await withPatchedPlatform(() => ({ holders: () => [] }), async () => {
       const refused = { name: "AlreadyLocked", holderPid: null };
       await assert.rejects(new PidFileLock(path).acquire(), refused);
     });
@@ -514,12 +517,12 @@ test(
 );
 
 test("PidFileLock conflicts with a TemporaryFileLock on its lock file", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.pid");
   const temporary = new TemporaryFileLock(`${path}.lock`);
   await temporary.run(async () => {
     assert.equal(await new PidFileLock(path).tryAcquire(), null);
-    assert.deepEqual(listing(dir.path), ["a.pid.lock"]);
+    assert.deepEqual(sortedNames(dir.path), ["a.pid.lock"]);
   });
   await new PidFileLock(path).run(async () => {
     assert.equal(await temporary.tryAcquire(), null);
@@ -527,24 +530,24 @@ test("PidFileLock conflicts with a TemporaryFileLock on its lock file", async ()
   assertNothingLeft(dir.path);
 });
 
-test("PidFileLock of a system that names no holders reads the file", async () => {
-  using dir = folder();
+test("PidFileLock reads the PID file if the system does not report holders", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.pid");
-  await using worker = Worker.on(everyRuntime[0]);
-  await worker.ask("hold", "PidFileLock", path);
-  const { pid } = worker.process;
-  await withNative(() => ({ holders: untold.holders }), async () => {
+  await using child = LockProcess.start(at(allRuntimes, 0));
+  await child.call("hold", "PidFileLock", path);
+  const { pid } = child.process;
+  await withPatchedPlatform(() => ({ holders: noopOs.holders }), async () => {
     await assert.rejects(new PidFileLock(path).acquire(), { holderPid: pid });
     const lock = new PidFileLock(path, { timeout: 10 });
     assert.throws(() => lock.acquireSync(), { holderPid: pid });
   });
 });
 
-test("PidFileLock that cannot empty its lock file publishes nothing", async () => {
-  using dir = folder();
+test("PidFileLock that cannot truncate its lock file publishes no PID", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.pid");
   fs.writeFileSync(`${path}.lock`, "stale");
-  await withFiles(
+  await withPatchedFiles(
     () => ({
       truncateSync() {
         throw systemError("EIO", 5);

@@ -4,43 +4,34 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../mod.ts";
 import { LockException, RLock } from "../../mod.ts";
-import {
-  descriptorsLeft,
-  everyRuntime,
-  folder,
-  openDescriptors,
-} from "../support/harness.ts";
-import {
-  runScript,
-  runtimes,
-  scriptOn,
-  test,
-  withFiles,
-} from "../support/harness.ts";
-import { withNative, Worker } from "../support/harness.ts";
+import { openDescriptors, waitForDescriptors } from "../support/descriptors.ts";
+import { allRuntimes, fixtureCommand, runtimes } from "../support/env.ts";
+import { withPatchedFiles, withPatchedPlatform } from "../support/platform.ts";
+import { LockProcess, runScript } from "../support/processes.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
+import { deferred, firstItems } from "../support/values.ts";
+import { observeWaits } from "../support/waits.ts";
 
 const SHARED = LOCK_SH | LOCK_NB;
 
-/** Blocks the thread so long that the next `acquire` lets others go first. */
-function standStill() {
+/**
+ * Blocks the thread for so long that the next `acquire` yields to the event
+ * loop.
+ */
+function blockThread() {
   const end = performance.now() + 20;
   while (performance.now() < end);
 }
 
-function deferred<T = void>() {
-  let resolve!: (value: T) => void;
-  const promise = new Promise<T>((settle) => resolve = settle);
-  return { promise, resolve };
-}
-
-/** Whether nobody holds the lock, asked for without a promise. */
+/** Returns whether the lock is free, without a promise. */
 function isFree(path: string): boolean {
   using file = new Lock(path).tryAcquireSync();
   return file !== null;
 }
 
-test("RLock is held until it was released as often as acquired", async () => {
-  using dir = folder();
+test("RLock is held until it is released as often as it was acquired", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path);
   await lock.acquire();
@@ -59,8 +50,8 @@ test("RLock is held until it was released as often as acquired", async () => {
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("RLock counts each LockedFile once, closed in any order and repeatedly", async () => {
-  using dir = folder();
+test("RLock counts each LockedFile once, even if it is closed repeatedly", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path, { mode: "a+" });
   const first = await lock.acquire();
@@ -78,13 +69,14 @@ test("RLock counts each LockedFile once, closed in any order and repeatedly", as
   assert.ok(isFree(path));
 });
 
-test("RLock that two tasks wait for is shared by both once it is free", async () => {
-  using dir = folder();
+test("RLock that two tasks wait for is shared by both tasks", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path, { timeout: 3000 });
   const holder = await new Lock(path).acquire();
-  const both = [lock.acquire(), lock.acquire()];
-  await delay(20);
+  using waits = observeWaits();
+  const both = [lock.acquire(), lock.acquire()] as const;
+  await waits.begun(2);
   await holder.close();
   const [first, second] = await Promise.all(both);
   await first.close();
@@ -93,8 +85,8 @@ test("RLock that two tasks wait for is shared by both once it is free", async ()
   assert.ok(isFree(path));
 });
 
-test("RLock.release() once too often throws LockException", async () => {
-  using dir = folder();
+test("RLock.release() without an acquisition throws LockException", async () => {
+  using dir = tempDir();
   const lock = new RLock(join(dir.path, "a.lock"));
   const refused = {
     name: "LockException",
@@ -113,14 +105,14 @@ test("RLock.release() once too often throws LockException", async () => {
   await assert.rejects(lock.release(), LockException);
 });
 
-test("RLock.release() releases what is not being released already", async () => {
-  using dir = folder();
+test("RLock.release() skips acquisitions that are already being released", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path, { mode: "r+" });
   fs.writeFileSync(path, "x");
   let read!: () => void;
   const slow = new Promise<void>((resolve) => read = resolve);
-  await withFiles(() => ({
+  await withPatchedFiles(() => ({
     read: () => slow.then(() => 0),
   }), async () => {
     const first = await lock.acquire();
@@ -139,16 +131,16 @@ test("RLock.release() releases what is not being released already", async () => 
   assert.ok(isFree(path));
 });
 
-test("reentrant reacquire unlocks or conflicts with itself", async () => {
-  using dir = folder();
+test("RLock.acquire() of a held lock neither unlocks it nor conflicts with it", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path, { timeout: 0 });
   const calls: string[] = [];
-  await withNative((real) => ({
+  await withPatchedPlatform((real) => ({
     open: (...how) => (calls.push("open"), real.open(...how)),
     openSync: (...how) => (calls.push("openSync"), real.openSync(...how)),
   }), () =>
-    withFiles((real) => ({
+    withPatchedFiles((real) => ({
       tryLock: (exclusive) => (calls.push("tryLock"), real.tryLock(exclusive)),
       unlock: () => (calls.push("unlock"), real.unlock()),
     }), async () => {
@@ -168,21 +160,22 @@ test("reentrant reacquire unlocks or conflicts with itself", async () => {
 });
 
 test(
-  "reentrant reacquire makes no system call that concerns a lock",
+  "RLock.acquire() of a held lock makes no system call for a lock",
   async () => {
     for (const runtime of runtimes) {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.lock");
       const trace = join(dir.path, "trace");
       const strace = ["strace", "-f", "-o", trace, "-e", "trace=flock,%file"];
       const { code, stderr } = await runScript([
         ...strace,
-        ...scriptOn(runtime, "reacquiring"),
+        ...fixtureCommand(runtime, "reacquire"),
         path,
       ]);
       assert.equal(code, 0, stderr);
       const calls = fs.readFileSync(trace, "utf8");
-      const [before, within, after] = calls.split(/^.*reacquiring-mark.*$/m);
+      const parts = calls.split(/^.*reacquiring-mark.*$/m);
+      const [before, within, after] = firstItems(parts, 3);
       const concerned = (part: string) =>
         part.split("\n").filter((line) => /flock\(|a\.lock/.test(line));
       assert.notDeepEqual(concerned(before), [], runtime.name);
@@ -193,8 +186,8 @@ test(
   "strace(1)",
 );
 
-test("RLock.run() goes on at once inside of itself, however deep", async () => {
-  using dir = folder();
+test("RLock.run() starts at once inside another run, at any depth", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path, { timeout: 0 });
   const nested = async (depth: number): Promise<number> => {
@@ -213,8 +206,8 @@ test("RLock.run() goes on at once inside of itself, however deep", async () => {
   assert.ok(isFree(path));
 });
 
-test("RLock.run() of other tasks waits its turn, in order of arrival", async () => {
-  using dir = folder();
+test("RLock.run() of other tasks waits in FIFO order", async () => {
+  using dir = tempDir();
   const lock = new RLock(join(dir.path, "a.lock"));
   let inside = 0;
   const order: number[] = [];
@@ -230,8 +223,8 @@ test("RLock.run() of other tasks waits its turn, in order of arrival", async () 
   assert.equal(lock.locked, false);
 });
 
-test("RLock.run() within a run that it outlives keeps the lock", async () => {
-  using dir = folder();
+test("RLock.run() that outlives its outer run keeps the lock", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path);
   for (const still of [false, true]) {
@@ -239,13 +232,13 @@ test("RLock.run() within a run that it outlives keeps the lock", async () => {
     let nested!: Promise<void>;
     let isIn = false;
     await lock.run(() => {
-      if (still) standStill();
+      if (still) blockThread();
       nested = lock.run(() => end.promise);
     });
     assert.equal(isFree(path), false);
     const other = lock.run(() => isIn = true);
     await delay(10);
-    assert.equal(isIn, false, "another task came in between");
+    assert.equal(isIn, false, "another task ran in between");
     assert.equal(isFree(path), false);
     end.resolve();
     await nested;
@@ -255,8 +248,8 @@ test("RLock.run() within a run that it outlives keeps the lock", async () => {
   }
 });
 
-test("RLock.run() by what is left of an ended run waits its turn", async () => {
-  using dir = folder();
+test("RLock.run() called by the rest of an ended run waits its turn", async () => {
+  using dir = tempDir();
   const lock = new RLock(join(dir.path, "a.lock"));
   const ended = deferred();
   let late!: Promise<string>;
@@ -278,8 +271,8 @@ test("RLock.run() by what is left of an ended run waits its turn", async () => {
   assert.deepEqual(order, ["other", "late"]);
 });
 
-test("RLock.run() whose body throws gives back what it took, and no more", async () => {
-  using dir = folder();
+test("RLock.run() whose body throws releases its own acquisition only", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path);
   const error = new Error("from the body");
@@ -299,8 +292,8 @@ test("RLock.run() whose body throws gives back what it took, and no more", async
   await lock.run(() => {});
 });
 
-test("RLock.run() with the lock released by its body releases nothing else", async () => {
-  using dir = folder();
+test("RLock.run() releases nothing else when its body has released the lock", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path);
   await lock.acquire();
@@ -313,8 +306,8 @@ test("RLock.run() with the lock released by its body releases nothing else", asy
   assert.ok(isFree(path));
 });
 
-test("RLock.acquire() shares what a run of another task holds", async () => {
-  using dir = folder();
+test("RLock.acquire() shares the lock with a run of another task", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path, { timeout: 0 });
   const end = deferred();
@@ -329,8 +322,8 @@ test("RLock.acquire() shares what a run of another task holds", async () => {
   assert.ok(isFree(path));
 });
 
-test("RLock that somebody else holds gives up as Lock does", async () => {
-  using dir = folder();
+test("RLock throws as Lock does when another process holds the lock", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path);
   const aborted = (reason: unknown) => reason === "enough";
@@ -344,8 +337,9 @@ test("RLock that somebody else holds gives up as Lock does", async () => {
     assert.equal(lock.tryAcquireSync(), null);
     const controller = new AbortController();
     const { signal } = controller;
+    using waits = observeWaits();
     const waiting = [lock.acquire({ signal }), lock.run(() => {}, { signal })];
-    await delay(5);
+    await waits.begun(2);
     const behind = /already locked, and waited for through this same object/;
     await assert.rejects(lock.acquire({ timeout: 0 }), behind);
     assert.throws(() => lock.acquireSync(), behind);
@@ -353,14 +347,14 @@ test("RLock that somebody else holds gives up as Lock does", async () => {
     controller.abort("enough");
     for (const each of waiting) await assert.rejects(each, aborted);
     assert.equal(lock.locked, false);
-    await descriptorsLeft(dir.path, 1);
+    await waitForDescriptors(dir.path, 1);
   }
   await lock.run(() => lock.acquireSync().closeSync());
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("RLock that a task holds turns other tasks away, and not that one", async () => {
-  using dir = folder();
+test("RLock rejects attempts of other tasks, but not of the holder", async () => {
+  using dir = tempDir();
   const lock = new RLock(join(dir.path, "a.lock"));
   const end = deferred();
   const signal = AbortSignal.abort("enough");
@@ -384,8 +378,8 @@ test("RLock that a task holds turns other tasks away, and not that one", async (
   await lock.run(() => {});
 });
 
-test("RLock.run() queue stays whole when waiters time out or abort", async () => {
-  using dir = folder();
+test("RLock.run() keeps the order of the other waiters when waiters time out or abort", async () => {
+  using dir = tempDir();
   const lock = new RLock(join(dir.path, "a.lock"));
   const end = deferred();
   const controller = new AbortController();
@@ -404,9 +398,9 @@ test("RLock.run() queue stays whole when waiters time out or abort", async () =>
     enter("c", { signal: controller.signal }),
     enter("d", {}),
   ];
-  await delay(40);
+  while (order.length < 1) await delay(1);
   controller.abort();
-  await delay(1);
+  while (order.length < 2) await delay(1);
   end.resolve();
   await first;
   await Promise.all(all);
@@ -414,16 +408,17 @@ test("RLock.run() queue stays whole when waiters time out or abort", async () =>
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("RLock.run() aborted as its turn comes passes the turn on", async () => {
-  using dir = folder();
+test("RLock.run() aborted at its turn passes the turn to the next task", async () => {
+  using dir = tempDir();
   const lock = new RLock(join(dir.path, "a.lock"));
   const end = deferred();
   const first = lock.run(() => end.promise);
   const controller = new AbortController();
   const { signal } = controller;
+  using waits = observeWaits();
   const aborted = lock.run(() => controller.abort("late"), { signal });
   const next = lock.run(() => "in");
-  await delay(1);
+  await waits.begun(2);
   end.resolve();
   await first;
   controller.abort("late");
@@ -431,8 +426,8 @@ test("RLock.run() aborted as its turn comes passes the turn on", async () => {
   assert.equal(await next, "in");
 });
 
-test("RLock.run() that cannot have the lock lets the next task try", async () => {
-  using dir = folder();
+test("RLock.run() that fails to acquire lets the next task try", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path);
   const elsewhere = await new Lock(path).acquire();
@@ -444,7 +439,7 @@ test("RLock.run() that cannot have the lock lets the next task try", async () =>
 });
 
 test("RLock that cannot open its file holds nothing", async () => {
-  using dir = folder();
+  using dir = tempDir();
   const lock = new RLock(join(dir.path, "no", "a.lock"));
   for (let i = 0; i < 2; i++) {
     await assert.rejects(lock.run(() => {}), { code: "ENOENT" });
@@ -454,8 +449,8 @@ test("RLock that cannot open its file holds nothing", async () => {
   assert.equal(lock.locked, false);
 });
 
-test("RLock disposed releases every count", async () => {
-  using dir = folder();
+test("disposing an RLock releases every acquisition", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   {
     await using lock = new RLock(path);
@@ -472,8 +467,8 @@ test("RLock disposed releases every count", async () => {
   await using _unused = new RLock(path);
 });
 
-test("RLock with LOCK_SH shares with readers, and counts", async () => {
-  using dir = folder();
+test("RLock with LOCK_SH shares with readers and counts", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path, { flags: SHARED });
   await lock.run(async () => {
@@ -487,24 +482,24 @@ test("RLock with LOCK_SH shares with readers, and counts", async () => {
 });
 
 test("RLock excludes other processes until its last release", async () => {
-  for (const runtime of everyRuntime) {
-    using dir = folder();
+  for (const runtime of allRuntimes) {
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    await using worker = Worker.on(runtime);
-    for (let i = 0; i < 3; i++) await worker.ask("hold", "RLock", path);
+    await using child = LockProcess.start(runtime);
+    for (let i = 0; i < 3; i++) await child.call("hold", "RLock", path);
     for (let i = 0; i < 3; i++) {
       assert.equal(await new RLock(path).tryAcquire(), null);
-      await worker.ask("drop");
+      await child.call("drop");
     }
     await new RLock(path).run(async () => {
-      assert.equal(await worker.ask("attempt", "RLock", path), false);
+      assert.equal(await child.call("attempt", "RLock", path), false);
     });
-    assert.equal(await worker.ask("attempt", "RLock", path), true);
+    assert.equal(await child.call("attempt", "RLock", path), true);
   }
 });
 
-test("RLock that is acquired more than once keeps its kind", async () => {
-  using dir = folder();
+test("RLock that is acquired more than once rejects relock()", async () => {
+  using dir = tempDir();
   const lock = new RLock(join(dir.path, "a.lock"), { flags: SHARED });
   const one = await lock.acquire();
   const two = await lock.acquire();
@@ -518,18 +513,19 @@ test("RLock that is acquired more than once keeps its kind", async () => {
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("RLock whose kind is being changed is waited for, and then shared", async () => {
-  using dir = folder();
+test("RLock.acquire() waits during relock(), then shares the lock", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const reader = new Lock(path, { flags: SHARED }).acquireSync();
   const lock = new RLock(path, { flags: SHARED });
   const file = await lock.acquire();
+  using waits = observeWaits();
   const upgrade = file.relock(LOCK_EX, { timeout: 10_000 });
-  await delay(20);
+  await waits.begun();
   assert.equal(await lock.tryAcquire(), null);
   assert.throws(() => lock.acquireSync(), AlreadyLocked);
   const waiting = lock.acquire({ timeout: 10_000 });
-  await delay(20);
+  await waits.begun(2);
   reader.closeSync();
   await upgrade;
   const again = await waiting;
@@ -542,11 +538,11 @@ test("RLock whose kind is being changed is waited for, and then shared", async (
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("RLock that is lost while its kind is changed is taken anew", async () => {
-  using dir = folder();
+test("RLock is acquired again when relock() has lost the lock", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   let lost = false;
-  await withFiles((real) => ({
+  await withPatchedFiles((real) => ({
     tryLock: (exclusive) => !lost && !exclusive && real.tryLock(exclusive),
     unlock: () => (lost = true, real.unlock()),
   }), async () => {

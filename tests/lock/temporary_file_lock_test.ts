@@ -7,31 +7,24 @@ import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../mod.ts";
 import { LockUnsupported, TemporaryFileLock } from "../../mod.ts";
 import type { LockedFile } from "../../mod.ts";
 import type { Platform, PlatformFile } from "../../ffi/types.ts";
+import { openDescriptors, waitForDescriptors } from "../support/descriptors.ts";
+import { allRuntimes, fixtureCommand, runtimes } from "../support/env.ts";
 import {
-  descriptorsLeft,
-  everyRuntime,
-  folder,
-  listing,
-} from "../support/harness.ts";
-import {
-  onlyShortPauses,
-  openDescriptors,
-  runScript,
-  runtimes,
-} from "../support/harness.ts";
-import {
-  scriptOn,
   systemError,
-  test,
-  withFiles,
-  withNative,
-} from "../support/harness.ts";
-import { Worker } from "../support/harness.ts";
+  withPatchedFiles,
+  withPatchedPlatform,
+} from "../support/platform.ts";
+import { LockProcess, runScript } from "../support/processes.ts";
+import { sortedNames, tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
+import { disablePolling } from "../support/timers.ts";
+import { at, deferred, entry } from "../support/values.ts";
+import { observeWaits } from "../support/waits.ts";
 
 const SHARED = { flags: LOCK_SH | LOCK_NB };
 const NOBODY = 65534;
 
-/** Both forms of one acquisition, for promises that hold for both. */
+/** The async and the sync form, for tests of both. */
 const FORMS: [
   string,
   (lock: TemporaryFileLock) => LockedFile | Promise<LockedFile>,
@@ -50,22 +43,22 @@ function inodeOf(file: LockedFile): string {
   return `${dev}:${ino}`;
 }
 
-/** Nothing is left of a lock, neither its file nor a descriptor. */
+/** Asserts that neither the file of a lock nor a descriptor is left. */
 function assertNothingLeft(path: string) {
   assert.equal(fs.existsSync(path), false, "the file is left");
   assert.equal(openDescriptors(path), 0, "a descriptor is left");
   assert.equal(exitListeners(), 0);
 }
 
-/** Test runners listen, too. */
+/** Test runners add listeners, too. */
 function exitListeners(): number {
   return process.listeners("exit").filter(({ name }) => name === "releaseAll")
     .length;
 }
 
 for (const [form, acquire] of FORMS) {
-  test(`TemporaryFileLock.${form} makes a file that exists while it is held`, async () => {
-    using dir = folder();
+  test(`TemporaryFileLock.${form} creates a file that exists while the lock is held`, async () => {
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const lock = new TemporaryFileLock(path);
     assert.equal(fs.existsSync(path), false);
@@ -85,8 +78,8 @@ for (const [form, acquire] of FORMS) {
     }
   });
 
-  test(`TemporaryFileLock.${form} fails at once unless it is told to wait`, async () => {
-    using dir = folder();
+  test(`TemporaryFileLock.${form} fails at once, unless it has a timeout`, async () => {
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     await using held = await new TemporaryFileLock(path).acquire();
     const begin = performance.now();
@@ -115,12 +108,12 @@ for (const [form, acquire] of FORMS) {
     assert.equal(openDescriptors(path), 1);
   });
 
-  test(`TemporaryFileLock.${form}: unlink split-brain: the holder releases after we opened`, async () => {
-    using dir = folder();
+  test(`TemporaryFileLock.${form}: unlink split-brain: the holder releases after this process has opened the file`, async () => {
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const holder = new TemporaryFileLock(path);
     await holder.acquire();
-    // Only the first file that is opened meets the one that is unlinked.
+    // Only the first file that opens is the one that the holder unlinks.
     let attempts = 0;
     const change = (real: PlatformFile): Partial<PlatformFile> => ({
       tryLock(exclusive) {
@@ -128,7 +121,7 @@ for (const [form, acquire] of FORMS) {
         return real.tryLock(exclusive);
       },
     });
-    await withFiles(change, async () => {
+    await withPatchedFiles(change, async () => {
       const file = await acquire(new TemporaryFileLock(path));
       assert.equal(attempts, 2);
       assert.equal(inode(path), inodeOf(file));
@@ -138,8 +131,8 @@ for (const [form, acquire] of FORMS) {
     assertNothingLeft(path);
   });
 
-  test(`TemporaryFileLock.${form}: unlink split-brain: a third acquires before we lock`, async () => {
-    using dir = folder();
+  test(`TemporaryFileLock.${form}: unlink split-brain: a third process acquires before this process locks`, async () => {
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const holder = new TemporaryFileLock(path);
     const third = new TemporaryFileLock(path);
@@ -154,7 +147,7 @@ for (const [form, acquire] of FORMS) {
         return real.tryLock(exclusive);
       },
     });
-    await withFiles(change, async () => {
+    await withPatchedFiles(change, async () => {
       await assert.rejects(
         async () => await acquire(new TemporaryFileLock(path)),
         AlreadyLocked,
@@ -166,8 +159,8 @@ for (const [form, acquire] of FORMS) {
     assertNothingLeft(path);
   });
 
-  test(`TemporaryFileLock.${form}: unlink split-brain: a third acquires while we wait`, async () => {
-    using dir = folder();
+  test(`TemporaryFileLock.${form}: unlink split-brain: a third process acquires while this process waits`, async () => {
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const holder = new TemporaryFileLock(path);
     const third = new TemporaryFileLock(path);
@@ -180,12 +173,12 @@ for (const [form, acquire] of FORMS) {
           holder.releaseSync();
           third.acquireSync();
         }
-        // Two attempts later, on the file of the third.
+        // Two attempts later, on the file of the third process.
         if (attempts === 6) third.releaseSync();
         return real.tryLock(exclusive);
       },
     });
-    await withFiles(change, async () => {
+    await withPatchedFiles(change, async () => {
       const waiter = new TemporaryFileLock(path, { timeout: 60_000 });
       const file = await acquire(waiter);
       assert.equal(third.locked, false);
@@ -195,14 +188,14 @@ for (const [form, acquire] of FORMS) {
     assertNothingLeft(path);
   });
 
-  test(`TemporaryFileLock.${form} takes over the file of a killed process, emptied`, async () => {
-    using dir = folder();
+  test(`TemporaryFileLock.${form} takes over and truncates the file of a killed process`, async () => {
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    for (const runtime of everyRuntime) {
-      await using worker = Worker.on(runtime);
-      await worker.ask("hold", "TemporaryFileLock", path);
-      fs.writeFileSync(path, "of the dead");
-      await worker.kill();
+    for (const runtime of allRuntimes) {
+      await using child = LockProcess.start(runtime);
+      await child.call("hold", "TemporaryFileLock", path);
+      fs.writeFileSync(path, "of a killed process");
+      await child.kill();
       assert.ok(fs.existsSync(path), runtime.name);
       const file = await acquire(new TemporaryFileLock(path));
       assert.equal(file.readTextSync(), "");
@@ -212,9 +205,9 @@ for (const [form, acquire] of FORMS) {
   });
 
   test(
-    `TemporaryFileLock.${form}: planted symlink in a shared directory`,
+    `TemporaryFileLock.${form}: planted symlink in a shared directory is rejected`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.lock");
       const victim = join(dir.path, "victim");
       for (
@@ -228,7 +221,7 @@ for (const [form, acquire] of FORMS) {
         });
         assert.equal(fs.existsSync(victim), exists, "no file is created");
         if (exists) assert.equal(fs.readFileSync(victim, "utf8"), "intact");
-        assert.ok(fs.lstatSync(path).isSymbolicLink(), "nor removed");
+        assert.ok(fs.lstatSync(path).isSymbolicLink(), "no file is removed");
         fs.rmSync(path);
         fs.rmSync(victim, { force: true });
       }
@@ -237,12 +230,13 @@ for (const [form, acquire] of FORMS) {
     "symbolic links",
   );
 
-  test(`TemporaryFileLock.${form}: planted symlink that takes the file's place as it is opened`, async () => {
-    using dir = folder();
+  test(`TemporaryFileLock.${form}: planted symlink that replaces the file while it is opened is rejected`, async () => {
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const victim = join(dir.path, "victim");
     fs.writeFileSync(victim, "intact");
-    // What a runtime does that cannot refuse links while it opens.
+    // The first open follows the link, as in a runtime that cannot reject
+    // links.
     let opened = 0;
     const followOnce = (how: Parameters<typeof realOpen>) => {
       const [, mode, ...rest] = how;
@@ -250,8 +244,8 @@ for (const [form, acquire] of FORMS) {
         ? realOpen(victim, { ...mode, noFollow: false }, ...rest)
         : realOpen(...how);
     };
-    let realOpen!: (...how: Parameters<NativeOpen>) => PlatformFile;
-    await withNative((real) => {
+    let realOpen!: (...how: Parameters<PlatformOpen>) => PlatformFile;
+    await withPatchedPlatform((real) => {
       realOpen = real.openSync;
       return {
         open: (...how) => followOnce(how),
@@ -267,8 +261,8 @@ for (const [form, acquire] of FORMS) {
     assert.equal(openDescriptors(victim), 0);
   });
 
-  test(`TemporaryFileLock.${form} empties the file only once it is held`, async () => {
-    using dir = folder();
+  test(`TemporaryFileLock.${form} truncates the file only after it is locked`, async () => {
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const held = await new TemporaryFileLock(path).acquire();
     await held.writeText("the holder's");
@@ -282,15 +276,15 @@ for (const [form, acquire] of FORMS) {
     assertNothingLeft(path);
   });
 
-  test(`TemporaryFileLock.${form} that cannot empty its file gives it back`, async () => {
-    using dir = folder();
+  test(`TemporaryFileLock.${form} that cannot truncate its file releases the lock`, async () => {
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     fs.writeFileSync(path, "stale");
     const lock = new TemporaryFileLock(path);
     const fail = () => {
       throw systemError("EIO", 5);
     };
-    await withFiles(
+    await withPatchedFiles(
       () => ({ truncate: async () => await fail(), truncateSync: fail }),
       () =>
         assert.rejects(async () => await acquire(lock), {
@@ -304,29 +298,32 @@ for (const [form, acquire] of FORMS) {
   });
 }
 
-type NativeOpen = Platform["openSync"];
+type PlatformOpen = Platform["openSync"];
 
-test("a TemporaryFileLock that cannot be released at exit keeps no other", async () => {
-  using dir = folder();
-  const [a, b] = ["a", "b"].map((name) => join(dir.path, name));
+test("a TemporaryFileLock that cannot be released at exit does not prevent other releases", async () => {
+  using dir = tempDir();
+  const [a, b] = [join(dir.path, "a"), join(dir.path, "b")];
   const broken = () => ({
     unlock() {
       throw systemError("EIO", 5);
     },
   });
   const options = { throwOnReleaseError: true };
-  await withFiles(broken, () => new TemporaryFileLock(a, options).acquire());
+  await withPatchedFiles(
+    broken,
+    () => new TemporaryFileLock(a, options).acquire(),
+  );
   const other = await new TemporaryFileLock(b).acquire();
-  const [releaseAll] = process.listeners("exit").slice(-1) as (() => void)[];
+  const releaseAll = at(process.listeners("exit"), -1) as () => void;
   releaseAll();
   assert.ok(!fs.existsSync(a) && !fs.existsSync(b));
   other.closeSync();
 });
 
 for (const [form, acquire] of FORMS) {
-  test(`TemporaryFileLock.${form} removes its file wherever the process went`, async () => {
-    using dir = folder();
-    using elsewhere = folder();
+  test(`TemporaryFileLock.${form} removes its file after the working directory has changed`, async () => {
+    using dir = tempDir();
+    using elsewhere = tempDir();
     const before = process.cwd();
     try {
       process.chdir(dir.path);
@@ -336,7 +333,7 @@ for (const [form, acquire] of FORMS) {
       process.chdir(elsewhere.path);
       file.closeSync();
       assertNothingLeft(join(dir.path, "a.lock"));
-      // Where it is now counts.
+      // acquire() uses the current working directory.
       using _ = await acquire(lock);
       assert.ok(fs.existsSync(join(elsewhere.path, "a.lock")));
     } finally {
@@ -346,21 +343,22 @@ for (const [form, acquire] of FORMS) {
   });
 }
 
-test("TemporaryFileLock is called .lock unless it is called otherwise", () => {
+test("TemporaryFileLock has the default path .lock", () => {
   assert.equal(new TemporaryFileLock().path, ".lock");
   const options = { mode: "a" } as object;
   assert.throws(() => new TemporaryFileLock("a.lock", options), TypeError);
 });
 
-test("TemporaryFileLock.acquire() can say otherwise than the lock's options", async () => {
-  using dir = folder();
+test("TemporaryFileLock.acquire() options override the options of the lock", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const holder = new TemporaryFileLock(path);
   const lock = new TemporaryFileLock(path);
   for (const options of [{ failWhenLocked: false }, { timeout: 60_000 }]) {
     await holder.acquire();
+    using waits = observeWaits();
     const waiting = lock.acquire(options);
-    await delay(10);
+    await waits.begun();
     await holder.release();
     await (await waiting).close();
   }
@@ -374,12 +372,13 @@ test("TemporaryFileLock.acquire() can say otherwise than the lock's options", as
   assertNothingLeft(path);
 });
 
-test("TemporaryFileLock with flags that wait waits as long as it takes", async () => {
-  using dir = folder();
+test("TemporaryFileLock with flags without LOCK_NB waits without a limit", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const holder = await new TemporaryFileLock(path).acquire();
+  using waits = observeWaits();
   const waiting = new TemporaryFileLock(path, { flags: LOCK_EX }).acquire();
-  await delay(20);
+  await waits.begun();
   await holder.close();
   await (await waiting).close();
   assertNothingLeft(path);
@@ -388,17 +387,17 @@ test("TemporaryFileLock with flags that wait waits as long as it takes", async (
 test(
   "TemporaryFileLock is woken by the release",
   async () => {
-    for (const runtime of everyRuntime) {
+    for (const runtime of allRuntimes) {
       if (runtime.name === "deno without FFI") continue;
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.lock");
-      await using worker = Worker.on(runtime);
-      await worker.ask("hold", "TemporaryFileLock", path);
-      using _pauses = onlyShortPauses(30);
+      await using child = LockProcess.start(runtime);
+      await child.call("hold", "TemporaryFileLock", path);
+      using polling = disablePolling(30);
       const options = { timeout: Infinity, checkInterval: 60_000 };
       const waiting = new TemporaryFileLock(path, options).acquire();
-      await delay(100);
-      await worker.ask("drop");
+      await polling.untilAsleep();
+      await child.call("drop");
       const file = await waiting;
       assert.equal(inode(path), inodeOf(file));
       await file.close();
@@ -407,16 +406,16 @@ test(
   "inotify(7)",
 );
 
-test("TemporaryFileLock tells whom a wait is for", async () => {
-  using dir = folder();
+test("TemporaryFileLock calls onWait with the holder", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const holder = new TemporaryFileLock(path);
   await holder.acquire();
-  let told = 0;
+  let reported = 0;
   const lock = new TemporaryFileLock(path, {
     timeout: 60_000,
     onWait(wait) {
-      told++;
+      reported++;
       assert.equal(wait.path, path);
       assert.ok(wait.waited >= 100);
       for (const { pid } of wait.holders) assert.equal(pid, process.pid);
@@ -424,22 +423,23 @@ test("TemporaryFileLock tells whom a wait is for", async () => {
     },
   });
   await (await lock.acquire()).close();
-  assert.equal(told, 1);
+  assert.equal(reported, 1);
   assertNothingLeft(path);
 });
 
-test("TemporaryFileLock.acquire() aborted while waiting leaves nothing behind", async () => {
-  using dir = folder();
+test("TemporaryFileLock.acquire() aborted while waiting leaves no file and no descriptor", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const holder = await new TemporaryFileLock(path).acquire();
   const controller = new AbortController();
   const { signal } = controller;
   const lock = new TemporaryFileLock(path, { timeout: 60_000, signal });
+  using waits = observeWaits();
   const waiting = lock.acquire();
-  await delay(10);
+  await waits.begun();
   controller.abort("enough");
   await assert.rejects(waiting, (reason) => reason === "enough");
-  await descriptorsLeft(path, 1);
+  await waitForDescriptors(path, 1);
   assert.equal(inode(path), inodeOf(holder));
   await holder.close();
   await assert.rejects(lock.acquire(), (reason) => reason === "enough");
@@ -447,19 +447,17 @@ test("TemporaryFileLock.acquire() aborted while waiting leaves nothing behind", 
 });
 
 test(
-  "TemporaryFileLock.acquire() aborted while its file is made removes it, unless it is others'",
+  "TemporaryFileLock.acquire() aborted while its file is created removes it, unless another process holds it",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     for (const fate of ["free", "held", "replaced"]) {
-      let opened!: () => void;
-      const slow = new Promise<void>((resolve) => opened = resolve);
-      let closed!: () => void;
-      const end = new Promise<void>((resolve) => closed = resolve);
+      const opened = deferred();
+      const closed = deferred();
       const controller = new AbortController();
-      await withNative((real) => ({
+      await withPatchedPlatform((real) => ({
         async open(...how) {
-          await slow;
+          await opened.promise;
           const file = real.openSync(...how);
           if (fate === "replaced") {
             fs.writeFileSync(`${path}.other`, "another's");
@@ -467,8 +465,8 @@ test(
           }
           return {
             ...file,
-            ...bound(file),
-            close: () => (file.closeSync(), closed()),
+            ...bindMethods(file),
+            close: () => (file.closeSync(), closed.resolve()),
           };
         },
       }), async () => {
@@ -480,8 +478,8 @@ test(
         using holder = fate === "held"
           ? new TemporaryFileLock(path).acquireSync()
           : null;
-        opened();
-        await end;
+        opened.resolve();
+        await closed.promise;
         assert.equal(fs.existsSync(path), fate !== "free");
         if (fate === "replaced") fs.unlinkSync(path);
         if (holder) assert.equal(inode(path), inodeOf(holder));
@@ -489,11 +487,11 @@ test(
       assertNothingLeft(path);
     }
   },
-  "replacing what is open",
+  "replacing open files",
 );
 
-/** The methods of a file that have to be called on it. */
-function bound(file: PlatformFile): PlatformFile {
+/** Binds the methods of a file to the file. */
+function bindMethods(file: PlatformFile): PlatformFile {
   return new Proxy(file, {
     ownKeys: () => ["tryLock", "unlock", "isStillAt", "unlink", "closeSync"],
     getOwnPropertyDescriptor: () => ({ enumerable: true, configurable: true }),
@@ -504,8 +502,8 @@ function bound(file: PlatformFile): PlatformFile {
   });
 }
 
-test("a shared TemporaryFileLock unlinks under its fellow readers", async () => {
-  using dir = folder();
+test("a shared TemporaryFileLock keeps its file while other readers hold it", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   for (const form of ["close", "closeSync"] as const) {
     const one = await new TemporaryFileLock(path, SHARED).acquire();
@@ -519,32 +517,32 @@ test("a shared TemporaryFileLock unlinks under its fellow readers", async () => 
   }
 });
 
-test("a shared TemporaryFileLock of the last reader is removed, whoever is last", async () => {
-  for (const runtime of everyRuntime) {
-    using dir = folder();
+test("the last reader of a shared TemporaryFileLock removes its file", async () => {
+  for (const runtime of allRuntimes) {
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    await using worker = Worker.on(runtime);
+    await using child = LockProcess.start(runtime);
     for (const last of ["we", "they"]) {
-      await worker.ask("hold", "TemporaryFileLock", path, SHARED);
+      await child.call("hold", "TemporaryFileLock", path, SHARED);
       const file = await new TemporaryFileLock(path, SHARED).acquire();
       if (last === "they") await file.close();
-      else await worker.ask("drop");
+      else await child.call("drop");
       assert.ok(fs.existsSync(path));
       const writer = new TemporaryFileLock(path);
       assert.equal(await writer.tryAcquire(), null);
-      if (last === "they") await worker.ask("drop");
+      if (last === "they") await child.call("drop");
       else await file.close();
       assertNothingLeft(path);
     }
   }
 });
 
-test("a shared TemporaryFileLock is removed by two who leave together, as on macOS", async () => {
-  using dir = folder();
+test("a shared TemporaryFileLock is removed when two readers release together, as on macOS", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   let meanwhile = () => {};
   const stays = (file: PlatformFile): Partial<PlatformFile> => ({
-    // Where flock(2) leaves a shared lock that cannot become exclusive.
+    // On macOS, flock(2) keeps a shared lock whose upgrade fails.
     tryLock(exclusive) {
       if (file.tryLock(exclusive)) return true;
       if (exclusive) file.tryLock(false);
@@ -554,7 +552,7 @@ test("a shared TemporaryFileLock is removed by two who leave together, as on mac
       return false;
     },
   });
-  await withFiles(stays, async () => {
+  await withPatchedFiles(stays, async () => {
     const one = await new TemporaryFileLock(path, SHARED).acquire();
     const two = new TemporaryFileLock(path, SHARED).acquireSync();
     meanwhile = () => two.closeSync();
@@ -563,8 +561,8 @@ test("a shared TemporaryFileLock is removed by two who leave together, as on mac
   assertNothingLeft(path);
 });
 
-test("a shared TemporaryFileLock keeps what is in the file", async () => {
-  using dir = folder();
+test("a shared TemporaryFileLock keeps the content of the file", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   fs.writeFileSync(path, "kept");
   await using file = await new TemporaryFileLock(path, SHARED).acquire();
@@ -572,9 +570,9 @@ test("a shared TemporaryFileLock keeps what is in the file", async () => {
 });
 
 test(
-  "TemporaryFileLock leaves alone what somebody else has put in its place",
+  "TemporaryFileLock keeps a file that another process has put in its place",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     for (const options of [{}, SHARED]) {
       const lock = new TemporaryFileLock(path, options);
@@ -601,11 +599,11 @@ test(
   "symbolic links",
 );
 
-test("TemporaryFileLock whose file never stays in place says so", async () => {
-  using dir = folder();
+test("TemporaryFileLock reports a file that is replaced again and again", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new TemporaryFileLock(path, { timeout: Infinity });
-  await withFiles(() => ({ isStillAt: () => false }), async () => {
+  await withPatchedFiles(() => ({ isStillAt: () => false }), async () => {
     await assert.rejects(lock.acquire(), LockUnsupported);
     assert.throws(() => lock.acquireSync(), LockUnsupported);
   });
@@ -613,17 +611,18 @@ test("TemporaryFileLock whose file never stays in place says so", async () => {
   await lock.run(() => {});
 });
 
-test("TemporaryFileLock goes on however often others were faster", async () => {
-  using dir = folder();
+test("TemporaryFileLock retries if other processes lock the file first", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new TemporaryFileLock(path, { timeout: 60_000 });
   let files = 0;
   let attempts = 0;
-  await withFiles((real) => {
+  await withPatchedFiles((real) => {
     files++;
     let first = true;
     return {
-      // Each was locked when it was opened, and unlinked when it was free.
+      // Each file was locked when it was opened and unlinked when it became
+      // free.
       tryLock(exclusive) {
         attempts++;
         if (files > 20_000 || !first) return real.tryLock(exclusive);
@@ -638,11 +637,11 @@ test("TemporaryFileLock goes on however often others were faster", async () => {
   assertNothingLeft(path);
 });
 
-test("TemporaryFileLock that cannot look at its path holds nothing", async () => {
-  using dir = folder();
+test("TemporaryFileLock that cannot check its path holds nothing", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new TemporaryFileLock(path);
-  await withFiles(() => ({
+  await withPatchedFiles(() => ({
     isStillAt() {
       throw systemError("EIO", 5);
     },
@@ -656,11 +655,11 @@ test("TemporaryFileLock that cannot look at its path holds nothing", async () =>
   assertNothingLeft(path);
 });
 
-test("TemporaryFileLock that can have no locks holds nothing", async () => {
-  using dir = folder();
+test("TemporaryFileLock on a file system without locks holds nothing", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new TemporaryFileLock(path, { timeout: Infinity });
-  await withFiles(() => ({
+  await withPatchedFiles(() => ({
     tryLock() {
       throw systemError("ENOSYS", 38);
     },
@@ -670,14 +669,19 @@ test("TemporaryFileLock that can have no locks holds nothing", async () => {
 });
 
 test(
-  "TemporaryFileLock makes its file with the mode that it is given, less the umask",
+  "TemporaryFileLock creates its file with creationMode minus the umask",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const umask = process.umask(0o027);
     try {
-      for (const [creationMode, mode] of [[undefined, 0o640], [0o604, 0o600]]) {
-        const lock = new TemporaryFileLock(path, { creationMode });
+      for (
+        const [options, mode] of [
+          [{}, 0o640],
+          [{ creationMode: 0o604 }, 0o600],
+        ] as const
+      ) {
+        const lock = new TemporaryFileLock(path, options);
         await lock.acquire();
         assert.equal(fs.statSync(path).mode & 0o777, mode);
         await lock.release();
@@ -689,7 +693,7 @@ test(
       assert.equal(
         fs.statSync(path).mode & 0o777,
         0o640,
-        "and the umask stays",
+        "the umask must not change",
       );
     } finally {
       process.umask(umask);
@@ -698,8 +702,8 @@ test(
   "permission bits",
 );
 
-test("TemporaryFileLock shared by 100 tasks lets them in one by one, in order of arrival", async () => {
-  using dir = folder();
+test("TemporaryFileLock shared by 100 tasks serves them one by one in FIFO order", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new TemporaryFileLock(path, { timeout: 60_000 });
   let inside = 0;
@@ -716,8 +720,8 @@ test("TemporaryFileLock shared by 100 tasks lets them in one by one, in order of
   assertNothingLeft(path);
 });
 
-test("TemporaryFileLock of 100 objects lets one in at a time", async () => {
-  using dir = folder();
+test("TemporaryFileLock with 100 objects has one holder at a time", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   let inside = 0;
   await Promise.all(
@@ -735,49 +739,52 @@ test("TemporaryFileLock of 100 objects lets one in at a time", async () => {
   assertNothingLeft(path);
 });
 
-test("TemporaryFileLock excludes the processes of every runtime", async () => {
-  for (const runtime of everyRuntime) {
-    using dir = folder();
+test("TemporaryFileLock excludes processes of every runtime", async () => {
+  for (const runtime of allRuntimes) {
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    await using worker = Worker.on(runtime);
-    await worker.ask("hold", "TemporaryFileLock", path);
+    await using child = LockProcess.start(runtime);
+    await child.call("hold", "TemporaryFileLock", path);
     const lock = new TemporaryFileLock(path);
     assert.equal(await lock.tryAcquire(), null);
     assert.equal(await new Lock(path).tryAcquire(), null);
     const waiting = lock.acquire({ timeout: 60_000 });
-    await worker.ask("drop");
+    await child.call("drop");
     const file = await waiting;
     assert.equal(inode(path), inodeOf(file));
-    assert.equal(await worker.ask("attempt", "TemporaryFileLock", path), false);
+    assert.equal(
+      await child.call("attempt", "TemporaryFileLock", path),
+      false,
+    );
     await file.close();
     assertNothingLeft(path);
   }
 });
 
 test(
-  "TemporaryFileLock that cannot remove its file is released, and tells if asked",
+  "TemporaryFileLock that cannot remove its file is released, and reports the error if requested",
   async () => {
     for (const runtime of runtimes) {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "sub", "a.lock");
       fs.mkdirSync(join(dir.path, "sub"));
       fs.chownSync(join(dir.path, "sub"), NOBODY, NOBODY);
       fs.chmodSync(dir.path, 0o755);
-      await using worker = Worker.on(runtime);
-      await worker.ask("attempt", "Lock", join(dir.path, "loaded"));
-      await worker.ask("become", NOBODY);
+      await using child = LockProcess.start(runtime);
+      await child.call("attempt", "Lock", join(dir.path, "loaded"));
+      await child.call("become", NOBODY);
       for (const throwOnReleaseError of [false, true]) {
         fs.chmodSync(join(dir.path, "sub"), 0o755);
         fs.rmSync(path, { force: true });
         const options = { throwOnReleaseError };
-        // One of its own for each, since an object keeps its options.
+        // Each form gets its own object, because an object keeps its options.
         const name = throwOnReleaseError ? `${dir.path}/sub/./a.lock` : path;
-        await worker.ask("hold", "TemporaryFileLock", name, options);
+        await child.call("hold", "TemporaryFileLock", name, options);
         fs.chmodSync(join(dir.path, "sub"), 0o555);
-        const dropping = worker.ask("drop");
+        const dropping = child.call("drop");
         if (throwOnReleaseError) {
-          const told = { name: "LockException", code: "EACCES" };
-          await assert.rejects(dropping, told);
+          const reported = { name: "LockException", code: "EACCES" };
+          await assert.rejects(dropping, reported);
         } else {
           await dropping;
         }
@@ -791,23 +798,23 @@ test(
 );
 
 test(
-  "a lock file that another user owns is named as such",
+  "an error about a lock file of another user names the owner",
   async () => {
     for (const runtime of runtimes) {
-      using dir = folder();
+      using dir = tempDir();
       fs.chmodSync(dir.path, 0o1777);
       const path = join(dir.path, "a.lock");
       fs.writeFileSync(path, "", { mode: 0o600 });
-      await using worker = Worker.on(runtime);
-      await worker.ask("attempt", "Lock", join(dir.path, "loaded"));
-      await worker.ask("become", NOBODY);
+      await using child = LockProcess.start(runtime);
+      await child.call("attempt", "Lock", join(dir.path, "loaded"));
+      await child.call("become", NOBODY);
       for (const kind of ["Lock", "RLock", "TemporaryFileLock"]) {
         const named = {
           code: "EACCES",
           message: /EACCES.*owned by user 0\)|denied.*owned by user 0\)/,
         };
-        await assert.rejects(worker.ask("hold", kind, path), named);
-        await assert.rejects(worker.ask("holdSync", kind, path), named);
+        await assert.rejects(child.call("hold", kind, path), named);
+        await assert.rejects(child.call("holdSync", kind, path), named);
       }
     }
   },
@@ -815,43 +822,46 @@ test(
   "permission bits",
 );
 
-test("the error of a lock file that may not be opened names its owner", async () => {
+test("an error about a lock file without permissions names the owner", async () => {
   const refused = () => {
     const error = systemError("EACCES", 13);
     assert.match(error.stack!, /injected EACCES/);
     throw error;
   };
-  using dir = folder();
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   fs.writeFileSync(path, "");
   const { uid } = fs.statSync(path);
   const named = new RegExp(`^injected EACCES \\(owned by user ${uid}\\)$`);
-  await withNative(() => ({ open: refused, openSync: refused }), async () => {
-    for (const [, acquire] of FORMS) {
-      await assert.rejects(
-        async () => await acquire(new TemporaryFileLock(path)),
-        (error: Error) => {
-          assert.match(error.message, named);
-          assert.match(error.stack!, /injected EACCES \(owned by/);
-          return true;
-        },
-      );
-    }
-    const nowhere = new Lock(`${path}.missing`);
-    await assert.rejects(nowhere.acquire(), { message: "injected EACCES" });
-  });
+  await withPatchedPlatform(
+    () => ({ open: refused, openSync: refused }),
+    async () => {
+      for (const [, acquire] of FORMS) {
+        await assert.rejects(
+          async () => await acquire(new TemporaryFileLock(path)),
+          (error: Error) => {
+            assert.match(error.message, named);
+            assert.match(error.stack!, /injected EACCES \(owned by/);
+            return true;
+          },
+        );
+      }
+      const nowhere = new Lock(`${path}.missing`);
+      await assert.rejects(nowhere.acquire(), { message: "injected EACCES" });
+    },
+  );
 });
 
 test(
-  "sticky /tmp with protected_regular: what exists is opened without O_CREAT",
+  "sticky /tmp with protected_regular: an existing file is opened without O_CREAT",
   async () => {
-    for (const runtime of everyRuntime) {
+    for (const runtime of allRuntimes) {
       for (const kind of ["Lock", "TemporaryFileLock"]) {
-        using dir = folder();
+        using dir = tempDir();
         const path = join(dir.path, "a.lock");
         fs.writeFileSync(path, "");
         const trace = join(dir.path, "trace");
-        // The kernel's answer to the first attempt, if that has O_CREAT.
+        // The kernel's result of the first attempt, if that has O_CREAT.
         const strace = ["strace", "-f", "-o", trace, "-P", path];
         const inject = ["-e", "inject=open,openat:error=EACCES:when=1"];
         const creates = runtime.name !== "deno without FFI";
@@ -859,7 +869,7 @@ test(
           ...strace,
           ...["-e", "trace=open,openat"],
           ...creates ? inject : [],
-          ...scriptOn(runtime, "ending"),
+          ...fixtureCommand(runtime, "end_with_lock"),
           "acquireOnce",
           kind,
           path,
@@ -872,8 +882,8 @@ test(
             /O_WRONLY/.test(line)
           );
         assert.equal(opened.length, creates ? 2 : 1, opened.join("\n"));
-        assert.equal(/O_CREAT/.test(opened[0]), creates);
-        assert.doesNotMatch(opened.at(-1)!, /O_CREAT/);
+        assert.equal(/O_CREAT/.test(at(opened, 0)), creates);
+        assert.doesNotMatch(at(opened, -1), /O_CREAT/);
       }
     }
   },
@@ -881,9 +891,9 @@ test(
 );
 
 test(
-  "sticky /tmp with protected_regular: the kernel lets a file of another user be locked",
+  "sticky /tmp with protected_regular: the kernel allows locking a file of another user",
   () => {
-    using dir = folder();
+    using dir = tempDir();
     fs.chmodSync(dir.path, 0o1777);
     for (const kind of [Lock, TemporaryFileLock]) {
       const path = join(dir.path, `${kind.name}.lock`);
@@ -902,7 +912,7 @@ test(
   "permission bits",
 );
 
-/** How a process ends, and its status. */
+/** How a process ends, and its exit code. */
 const ENDS: [how: string, code: number][] = [
   ["end", 0],
   ["exit", 7],
@@ -913,51 +923,57 @@ const ENDS: [how: string, code: number][] = [
 
 for (const kind of ["TemporaryFileLock", "PidFileLock"]) {
   for (const [how, expected] of ENDS) {
-    test(`a ${kind} that is still held is released when the process ends: ${how}`, async () => {
-      for (const runtime of everyRuntime) {
-        using dir = folder();
-        const command = scriptOn(runtime, "ending");
+    test(`a ${kind} that is still held is released when its process or thread ends: ${how}`, async () => {
+      for (const runtime of allRuntimes) {
+        using dir = tempDir();
+        const command = fixtureCommand(runtime, "end_with_lock");
         const { code, stdout, stderr } = await runScript(
           [...command, how, kind, join(dir.path, "a")],
         );
         assert.equal(stdout, "held\n", `${runtime.name}: ${stderr}`);
         assert.equal(code, expected, `${runtime.name}: ${stderr}`);
-        assert.deepEqual(listing(dir.path), [], runtime.name);
+        assert.deepEqual(sortedNames(dir.path), [], runtime.name);
       }
     });
   }
 
-  test(`a ${kind} of others survives the loser's exit`, async () => {
-    using dir = folder();
+  test(`a ${kind} of another process survives the exit of a process that failed to acquire`, async () => {
+    using dir = tempDir();
     const path = join(dir.path, "a");
-    const { [kind]: Kind } = await import("../../mod.ts") as unknown as Record<
+    const library = await import("../../mod.ts") as unknown as Record<
       string,
       typeof TemporaryFileLock
     >;
+    const Kind = entry(library, kind);
     await using _file = await new Kind(path).acquire();
-    const before = listing(dir.path);
-    for (const runtime of everyRuntime) {
+    const before = sortedNames(dir.path);
+    for (const runtime of allRuntimes) {
       for (const how of ["end", "exit", "thread ends", "thread exits"]) {
-        const command = scriptOn(runtime, "ending");
+        const command = fixtureCommand(runtime, "end_with_lock");
         const { stdout } = await runScript([...command, how, kind, path]);
         assert.equal(stdout, "refused\n");
-        assert.deepEqual(listing(dir.path), before, runtime.name);
+        assert.deepEqual(sortedNames(dir.path), before, runtime.name);
         assert.equal(await new Kind(path).tryAcquire(), null);
       }
     }
   });
 }
 
-test("a TemporaryFileLock is released by an uncaught error, where the runtime tells of it", async () => {
-  for (const runtime of everyRuntime) {
-    using dir = folder();
+test("a TemporaryFileLock is released by an uncaught error, if the runtime emits an exit event", async () => {
+  for (const runtime of allRuntimes) {
+    using dir = tempDir();
     const path = join(dir.path, "a");
     const { code, stdout } = await runScript(
-      [...scriptOn(runtime, "ending"), "throw", "TemporaryFileLock", path],
+      [
+        ...fixtureCommand(runtime, "end_with_lock"),
+        "throw",
+        "TemporaryFileLock",
+        path,
+      ],
     );
     assert.equal(stdout, "held\n");
     assert.equal(code, 1);
-    // Deno ends without an exit event: the file stays, and is free.
+    // Deno ends without an exit event: the file stays, but is not locked.
     const untold = runtime.name.startsWith("deno");
     assert.equal(fs.existsSync(path), untold, runtime.name);
     await new TemporaryFileLock(path).run(() => {});
@@ -965,17 +981,17 @@ test("a TemporaryFileLock is released by an uncaught error, where the runtime te
   }
 });
 
-test("a lock that the exit has released can be closed again, and closes nothing else", async () => {
-  for (const runtime of everyRuntime) {
-    using dir = folder();
+test("a lock that was released at exit can be closed again, which closes no other file", async () => {
+  for (const runtime of allRuntimes) {
+    using dir = tempDir();
     const { code, stdout, stderr } = await runScript([
-      ...scriptOn(runtime, "ending"),
+      ...fixtureCommand(runtime, "end_with_lock"),
       "closes at exit",
       "TemporaryFileLock",
       join(dir.path, "a"),
     ]);
     assert.equal(code, 0, stderr);
     assert.equal(stdout, "held\nstill open\n", runtime.name);
-    assert.deepEqual(listing(dir.path), ["other"]);
+    assert.deepEqual(sortedNames(dir.path), ["other"]);
   }
 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import process from "node:process";
-import { test } from "../support/harness.ts";
+import { test } from "../support/test.ts";
 import { CONFIGURATIONS } from "./redis/configurations.ts";
 import { type Exploration, explore, type Violation } from "./redis/explorer.ts";
 import { LARGE } from "./redis/large.ts";

@@ -1,6 +1,7 @@
 /*
- * What Debian's libstdc++ and libgcc want of glibc and musl does not have, so
- * that a program for musl finds both. In a system with musl both are its own.
+ * Functions of glibc that Debian's libstdc++ and libgcc need and musl does not
+ * have. So a program for musl can load both libraries. A system with musl has
+ * its own builds of them.
  */
 #define _GNU_SOURCE
 #include <locale.h>
@@ -15,7 +16,7 @@ unsigned __cpu_model[4], __cpu_features2[4];
 
 int __cpu_indicator_init(void) { return 0; }
 
-/* Found none: the unwinder looks in the way that musl knows. */
+/* Finds no object, so that the unwinder searches as it does with musl. */
 int _dl_find_object(void *address, void *result) {
   (void)address, (void)result;
   return -1;
@@ -32,7 +33,7 @@ uint32_t arc4random(void) {
   return number;
 }
 
-/* Destructors of a thread, the last first. */
+/* Runs the destructors of a thread in reverse order. */
 struct ending {
   void (*end)(void *);
   void *object;

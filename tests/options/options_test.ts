@@ -5,7 +5,8 @@ import { pathToFileURL } from "node:url";
 import { Lock, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "../../mod.ts";
 import type { FileMode } from "../../mod.ts";
 import { resolveLockOptions } from "../../src/options/lock_options.ts";
-import { folder, test } from "../support/harness.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 
 type Bad = [option: string, value: unknown, error: "TypeError" | "RangeError"];
 
@@ -58,7 +59,7 @@ const BAD_LOCKS: Bad[] = [
 ];
 
 for (const [option, value, name] of BAD_LOCKS) {
-  test(`new Lock() refuses ${option}: ${describe(value)} by name`, () => {
+  test(`new Lock() rejects ${option}: ${describe(value)} and names the option`, () => {
     assert.throws(
       () => new Lock("never.lock", { [option]: value }),
       { name, message: new RegExp(`\\b${option}\\b`) },
@@ -66,8 +67,8 @@ for (const [option, value, name] of BAD_LOCKS) {
   });
 }
 
-test("Lock.acquire() refuses bad options before anything is opened", async () => {
-  using dir = folder();
+test("Lock.acquire() rejects invalid options before it opens a file", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new Lock(path);
   for (const [option, value, name] of BAD_WAITS) {
@@ -85,7 +86,7 @@ test("Lock.acquire() refuses bad options before anything is opened", async () =>
   assert.equal(lock.locked, false);
 });
 
-test("options that do not exist are refused, those that do are named", () => {
+test("unknown options are rejected with a list of the known options", () => {
   const unknown = {
     name: "TypeError",
     message: /check_interval.*checkInterval/,
@@ -99,13 +100,11 @@ test("options that do not exist are refused, those that do are named", () => {
   });
 });
 
-test("options that are undefined have their defaults", () => {
+test("undefined options have their defaults", () => {
   const { mode, exclusive, locker, creationMode, throwOnReleaseError, wait } =
-    resolveLockOptions({
-      mode: undefined,
-      timeout: undefined,
-      flags: undefined,
-    });
+    resolveLockOptions(
+      { mode: undefined, timeout: undefined, flags: undefined } as object,
+    );
   assert.deepEqual(locker, { name: "flock" });
   assert.equal(mode.name, "a");
   assert.equal(exclusive, true);
@@ -121,7 +120,7 @@ test("options that are undefined have their defaults", () => {
   });
 });
 
-test("flags without LOCK_NB wait as long as it takes, unless timeout is given", () => {
+test("flags without LOCK_NB wait without a limit, unless timeout is given", () => {
   assert.equal(resolveLockOptions({ flags: LOCK_EX }).wait.timeout, Infinity);
   assert.equal(resolveLockOptions({ flags: LOCK_SH }).wait.timeout, Infinity);
   assert.equal(
@@ -154,7 +153,7 @@ for (
     ],
   ] as const
 ) {
-  test(`new Lock() refuses the range ${JSON.stringify(range, shown)}`, () => {
+  test(`new Lock() rejects the range ${JSON.stringify(range, shown)}`, () => {
     for (const locker of ["ofd", "lockf"] as const) {
       const options = { locker, range } as object;
       assert.throws(() => new Lock("never.lock", options), { name, message });
@@ -162,7 +161,7 @@ for (
   });
 }
 
-test("record locks are refused where the mode cannot hold them", () => {
+test("record locks are rejected if the mode does not allow them", () => {
   for (const locker of ["ofd", "lockf"] as const) {
     const refused = (mode: FileMode, flags: number, message: RegExp) =>
       assert.throws(() => new Lock("never.lock", { locker, mode, flags }), {
@@ -189,8 +188,8 @@ test("record locks are refused where the mode cannot hold them", () => {
   }
 });
 
-test("LOCK_SH with a mode that empties the file is refused, the content intact", () => {
-  using dir = folder();
+test("LOCK_SH with a mode that truncates the file is rejected and keeps the content", () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.txt");
   fs.writeFileSync(path, "precious");
   for (const mode of ["w", "w+"] as const) {
@@ -213,20 +212,20 @@ for (
     [new URL("https://example.com/a.lock"), "TypeError"],
   ] as const
 ) {
-  test(`new Lock() refuses the path ${describe(value)}`, () => {
+  test(`new Lock() rejects the path ${describe(value)}`, () => {
     assert.throws(() => new Lock(value as string), { name });
   });
 }
 
-test("new Lock() takes a file: URL", async () => {
-  using dir = folder();
+test("new Lock() accepts a file: URL", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "ä b%.lock");
   const lock = new Lock(pathToFileURL(path));
   assert.equal(lock.path, path);
   await lock.run(() => assert.ok(fs.existsSync(path)));
 });
 
-/** For JSON, which has no such numbers. */
+/** Replaces the numbers that JSON cannot represent. */
 function shown(_key: string, value: unknown): unknown {
   return value === Infinity || typeof value === "bigint"
     ? String(value)

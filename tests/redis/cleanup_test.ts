@@ -6,21 +6,27 @@ import { createClient, createClientPool } from "redis";
 import { LOCK_SH } from "../../mod.ts";
 import { RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
 import type { RedisLease } from "../../src/redis/mod.ts";
-import { runtimes, scriptOn, self, test, Worker } from "../support/harness.ts";
-import type { TestRuntime } from "../support/harness.ts";
-import { RedisCluster } from "./support/cluster.ts";
-import { until } from "./support/binaries.ts";
 import {
-  alone,
-  clients,
-  meetTheDead,
-  noSessions,
-  sessions,
-  suiteOf,
-  waiting,
+  currentRuntime,
+  fixtureCommand,
+  runtimes,
+  type TestRuntime,
+} from "../support/env.ts";
+import { LockProcess } from "../support/processes.ts";
+import { test } from "../support/test.ts";
+import { RedisCluster } from "./support/cluster.ts";
+import { waitUntil } from "./support/binaries.ts";
+import {
+  listClients,
+  lockConnections,
+  redisSuite,
+  removeDeadHolders,
+  unsharedOptions,
+  waitForNoConnections,
+  waitForQueueLength,
 } from "./support/inspect.ts";
 
-const suite = suiteOf("tidy locks in Redis", meetTheDead);
+const suite = redisSuite("tidy locks in Redis", removeDeadHolders);
 
 /** What a user may know of a client. */
 function seen(client: object): object {
@@ -36,7 +42,7 @@ suite("a user's client stays as it was", async (server) => {
   const client = await createClient({ url, name: "mine", database: 3 })
     .on("error", () => {}).connect();
   const looks = async () => {
-    const all = await clients(server);
+    const all = await listClients(server);
     const { name, db, sub, psub, resp } = all.find(({ name }) =>
       name === "mine"
     )!;
@@ -46,15 +52,18 @@ suite("a user's client stays as it was", async (server) => {
   const lock = new RedisLock("client", { client });
   for (let i = 0; i < 3; i++) {
     const lease = await lock.acquire();
-    assert.equal((await sessions(server)).length, 1);
+    assert.equal((await lockConnections(server)).length, 1);
     assert.deepEqual(await looks(), before);
-    const other = new RedisLock("client", alone(server, { timeout: 20 }));
+    const other = new RedisLock(
+      "client",
+      unsharedOptions(server, { timeout: 20 }),
+    );
     await assert.rejects(other.acquire());
     await other[Symbol.asyncDispose]();
     await lease.release();
   }
   await lock[Symbol.asyncDispose]();
-  await noSessions(server);
+  await waitForNoConnections(server);
   assert.deepEqual(await looks(), before);
   assert.equal(client.isOpen, true);
   assert.equal(await client.ping(), "PONG");
@@ -67,14 +76,14 @@ suite("a user's pool stays as it was", async (server) => {
   const before = seen(pool);
   await using lock = new RedisLock("pool", { client: pool });
   await Promise.all(Array.from({ length: 10 }, () => lock.run(() => {})));
-  assert.equal((await sessions(server)).length, 1);
+  assert.equal((await lockConnections(server)).length, 1);
   assert.deepEqual(seen(pool), before);
   assert.equal(pool.clientsInUse, 0);
   pool.destroy();
 });
 
 suite("a thousand locks have one connection", async (server) => {
-  await noSessions(server);
+  await waitForNoConnections(server);
   const client = await createClient({ url: server.url })
     .on("error", () => {}).connect();
   const leases = await Promise.all(
@@ -83,21 +92,21 @@ suite("a thousand locks have one connection", async (server) => {
       (_, i) => new RedisLock(`thousand ${i}`, { client }).acquire(),
     ),
   );
-  assert.equal((await sessions(server)).length, 1);
-  assert.equal((await clients(server)).length, 2);
+  assert.equal((await lockConnections(server)).length, 1);
+  assert.equal((await listClients(server)).length, 2);
   await Promise.all(leases.map((lease) => lease.release()));
   client.destroy();
 });
 
 suite("readers and writers of one channel have one", async (server) => {
-  await noSessions(server);
+  await waitForNoConnections(server);
   const { url } = server;
   let inside = 0;
   await Promise.all(Array.from({ length: 100 }, (_, i) => {
     const flags = i % 3 ? LOCK_SH : undefined;
     return new RedisLock("all", { url, flags }).run(async () => {
       if (!flags) assert.equal(++inside, 1);
-      if (i === 50) assert.equal((await sessions(server)).length, 1);
+      if (i === 50) assert.equal((await lockConnections(server)).length, 1);
       if (!flags) inside--;
     });
   }));
@@ -117,21 +126,21 @@ suite("ten thousand channels leave nothing", async (server) => {
 });
 
 suite("an idle session is closed in a moment", async (server) => {
-  await noSessions(server);
-  const lock = new RedisLock("idle", alone(server));
+  await waitForNoConnections(server);
+  const lock = new RedisLock("idle", unsharedOptions(server));
   await lock.run(() => {});
   const start = performance.now();
-  const [{ id }] = await sessions(server);
+  const [{ id }] = await lockConnections(server);
   await lock.run(() => {});
-  assert.equal((await sessions(server))[0].id, id);
-  await noSessions(server);
+  assert.equal((await lockConnections(server))[0].id, id);
+  await waitForNoConnections(server);
   const lasted = performance.now() - start;
   assert.ok(lasted > 800 && lasted < 10_000, `${lasted} ms`);
 });
 
 suite("a disposed lock closes it at once", async (server) => {
-  await noSessions(server);
-  const options = alone(server);
+  await waitForNoConnections(server);
+  const options = unsharedOptions(server);
   const other = new RedisLock("other", options);
   const closed: number[] = [];
   // An idle one stays for a second. A busy machine may take as long for this,
@@ -143,7 +152,7 @@ suite("a disposed lock closes it at once", async (server) => {
       await using _ = await other.acquire();
     }
     const start = performance.now();
-    await noSessions(server);
+    await waitForNoConnections(server);
     closed.push(performance.now() - start);
   }
   assert.ok(closed.at(-1)! < 700, `${closed} ms`);
@@ -154,18 +163,21 @@ suite("a disposed lock closes it at once", async (server) => {
     await lock.acquire();
   }
   assert.equal(lease.held, true);
-  assert.equal((await sessions(server)).length, 1);
+  assert.equal((await lockConnections(server)).length, 1);
   await lease.release();
   await other.run(() => {});
 });
 
 suite("a disposed lock leaves another's release alone", async (server) => {
-  const options = alone(server);
+  const options = unsharedOptions(server);
   // Whoever looks so seldom is told by the release, or not at all.
-  const never = alone(server, { checkInterval: 60_000, timeout: 60_000 });
+  const never = unsharedOptions(server, {
+    checkInterval: 60_000,
+    timeout: 60_000,
+  });
   const lease = await new RedisLock("released", options).acquire();
   const wait = new RedisLock("released", never).acquire();
-  await waiting(server, "released", 1);
+  await waitForQueueLength(server, "released", 1);
   const start = performance.now();
   const released = lease.release();
   await new RedisLock("disposed", options)[Symbol.asyncDispose]();
@@ -180,7 +192,7 @@ suite("databases mean nothing", async (server) => {
   const lease = await one.acquire();
   assert.equal(await three.tryAcquire(), null);
   const wait = three.acquire({ checkInterval: 60_000 });
-  await waiting(server, "db", 1);
+  await waitForQueueLength(server, "db", 1);
   await lease.release();
   await (await wait).release();
 });
@@ -200,10 +212,14 @@ suite("observers are told", async (server) => {
     return () => unsubscribe(`portalock:${name}`, listen);
   });
   try {
-    const lease = await new RedisLock("told", alone(server)).acquire();
-    const shared = alone(server, { flags: LOCK_SH });
+    const lease = await new RedisLock("told", unsharedOptions(server))
+      .acquire();
+    const shared = unsharedOptions(server, { flags: LOCK_SH });
     const wait = new RedisLock("told", shared).acquire();
-    await until(() => Promise.resolve(events.length === 2), () => "the wait");
+    await waitUntil(
+      () => Promise.resolve(events.length === 2),
+      () => "the wait",
+    );
     await lease.release();
     await (await wait).release();
   } finally {
@@ -222,7 +238,10 @@ suite("observers are told", async (server) => {
 suite("threads exclude each other", async (server) => {
   const thread = () =>
     new Thread(
-      new URL(`../fixtures/redis_ending${self.extension}`, import.meta.url),
+      new URL(
+        `../fixtures/redis_end_with_lock${currentRuntime.extension}`,
+        import.meta.url,
+      ),
       { workerData: ["thread", server.url] },
     );
   const [first, second] = [thread(), thread()];
@@ -230,26 +249,26 @@ suite("threads exclude each other", async (server) => {
     [first, second].map((thread) => once(thread, "message")),
   );
   assert.deepEqual(answers.flat().sort(), [false, true]);
-  const lock = new RedisLock("thread", alone(server));
+  const lock = new RedisLock("thread", unsharedOptions(server));
   assert.equal(await lock.tryAcquire(), null);
   await Promise.all([first.terminate(), second.terminate()]);
   await lock.run(() => {}, { timeout: 30_000 });
 });
 
-/** Starts `tests/fixtures/redis_ending` where it may collect when it likes. */
-function ending(runtime: TestRuntime, ...args: string[]): Worker {
-  const script = scriptOn(runtime, "redis_ending");
+/** Starts `tests/fixtures/redis_end_with_lock` where it may collect when it likes. */
+function ending(runtime: TestRuntime, ...args: string[]): LockProcess {
+  const script = fixtureCommand(runtime, "redis_end_with_lock");
   const at = script.length - 1;
   const flag = runtime.name === "deno"
     ? "--v8-flags=--expose-gc"
     : runtime.name === "bun"
     ? "--smol"
     : "--expose-gc";
-  return new Worker([...script.slice(0, at), flag, script[at], ...args]);
+  return new LockProcess([...script.slice(0, at), flag, script[at], ...args]);
 }
 
 /** It ends in good order, soon after what it said last. */
-async function assertEnds(worker: Worker, what: string): Promise<void> {
+async function assertEnds(worker: LockProcess, what: string): Promise<void> {
   const start = performance.now();
   const { code, stderr } = await worker.ended;
   assert.deepEqual({ code, stderr }, { code: 0, stderr: "" }, what);
@@ -269,28 +288,30 @@ for (const runtime of runtimes) {
   const { name } = runtime;
 
   suite(`a finished program ends by itself, on ${name}`, async (server) => {
-    await using _ = await new RedisLock("taken", alone(server)).acquire();
+    await using _ = await new RedisLock("taken", unsharedOptions(server))
+      .acquire();
     await Promise.all(ENDS.map(async ([how, said]) => {
       await using worker = ending(runtime, how, server.url);
-      assert.equal(await worker.line(), said, how);
+      assert.equal(await worker.readLine(), said, how);
       await assertEnds(worker, `${name}: ${how}`);
     }));
   });
 
   suite(`a program that waits goes on, on ${name}`, async (server) => {
-    const lease = await new RedisLock("taken", alone(server)).acquire();
+    const lease = await new RedisLock("taken", unsharedOptions(server))
+      .acquire();
     await using worker = ending(runtime, "once it has the lock", server.url);
-    assert.equal(await worker.line(), "waits");
-    await waiting(server, "taken", 1);
+    assert.equal(await worker.readLine(), "waits");
+    await waitForQueueLength(server, "taken", 1);
     await new Promise((resolve) => setTimeout(resolve, 300));
     await lease.release();
-    assert.equal(await worker.line(), "held");
+    assert.equal(await worker.readLine(), "held");
     await assertEnds(worker, name);
   });
 
   suite(`what is collected is released, on ${name}`, async (server) => {
     await using worker = ending(runtime, "which is collected", server.url);
-    const warnings = JSON.parse(await worker.line());
+    const warnings = JSON.parse(await worker.readLine());
     assert.equal(warnings.length, 1, `${warnings}`);
     assert.match(
       warnings[0],
@@ -301,17 +322,18 @@ for (const runtime of runtimes) {
 }
 
 suite("memory stays as it was", async (server) => {
-  await using _ = await new RedisLock("taken", alone(server)).acquire();
-  await using worker = ending(self, "after many locks", server.url);
-  const grown = Number(await worker.line());
+  await using _ = await new RedisLock("taken", unsharedOptions(server))
+    .acquire();
+  await using worker = ending(currentRuntime, "after many locks", server.url);
+  const grown = Number(await worker.readLine());
   // One that remembered each would have grown by more.
   assert.ok(grown < 10_000 * 100, `${grown} bytes`);
   await worker.ended;
 });
 
 suite("a semaphore has one connection and leaves nothing", async (server) => {
-  await noSessions(server);
-  const options = alone(server);
+  await waitForNoConnections(server);
+  const options = unsharedOptions(server);
   const leases: RedisLease[] = [];
   for (let i = 0; i < 20; i++) {
     leases.push(await new RedisSemaphore("places", 20, options).acquire());
@@ -320,7 +342,7 @@ suite("a semaphore has one connection and leaves nothing", async (server) => {
     await new RedisSemaphore("places", 20, options).tryAcquire(),
     null,
   );
-  assert.equal((await sessions(server)).length, 1);
+  assert.equal((await lockConnections(server)).length, 1);
   for (const lease of leases) await lease.release();
 });
 

@@ -4,30 +4,31 @@ import { createCluster, createSentinel } from "redis";
 import { AlreadyLocked, LockException } from "../../mod.ts";
 import { RedisLock } from "../../src/redis/mod.ts";
 import type { RedisLease, RedisLockOptions } from "../../src/redis/mod.ts";
-import { runtimes, test } from "../support/harness.ts";
+import { runtimes } from "../support/env.ts";
+import { test } from "../support/test.ts";
 import { RedisCluster } from "./support/cluster.ts";
-import { until } from "./support/binaries.ts";
+import { waitUntil } from "./support/binaries.ts";
 import { RedisSentinel } from "./support/sentinel.ts";
 import type { RedisServer } from "./support/server.ts";
 import {
-  aborted,
-  alone,
+  abortReason,
   assertNothingLeft,
-  holders,
-  killSessions,
-  meetTheDead,
-  noSessions,
-  sessionOf,
-  sessions,
-  suiteOf,
-  waiting,
-  workerOn,
+  connectionIdOf,
+  holderCount,
+  killLockConnections,
+  lockConnections,
+  redisSuite,
+  removeDeadHolders,
+  startRedisProcess,
+  unsharedOptions,
+  waitForNoConnections,
+  waitForQueueLength,
 } from "./support/inspect.ts";
 
-const suite = suiteOf("a lost lock in Redis", meetTheDead);
+const suite = redisSuite("a lost lock in Redis", removeDeadHolders);
 
 async function assertLost(lease: RedisLease, why: RegExp): Promise<void> {
-  const reason = await aborted(lease.signal);
+  const reason = await abortReason(lease.signal);
   assert.ok(reason instanceof LockException);
   assert.match(reason.message, /^Lost the lock on /);
   assert.match(reason.message, why);
@@ -36,10 +37,10 @@ async function assertLost(lease: RedisLease, why: RegExp): Promise<void> {
 }
 
 suite("its holder knows, and can acquire it anew", async (server) => {
-  const lock = new RedisLock("jobs", alone(server));
+  const lock = new RedisLock("jobs", unsharedOptions(server));
   const lease = await lock.acquire();
   const { signal } = lease;
-  await killSessions(server);
+  await killLockConnections(server);
   await assertLost(lease, /closed|ended/i);
   assert.equal(lease.signal, signal);
   assert.equal(lock.locked, false);
@@ -53,57 +54,57 @@ suite("its holder knows, and can acquire it anew", async (server) => {
 });
 
 suite("every lease of the session is, asked or not", async (server) => {
-  const options = alone(server);
+  const options = unsharedOptions(server);
   const leases: RedisLease[] = [];
   for (const channel of ["a", "b", "c"]) {
     leases.push(await new RedisLock(channel, options).acquire());
   }
-  await aborted(await kill(server, leases[0]));
+  await abortReason(await kill(server, leases[0]));
   for (const lease of leases) await assertLost(lease, /closed|ended/i);
 });
 
 suite("nobody subscribes again by itself", async (server) => {
-  await noSessions(server);
-  const options = alone(server);
+  await waitForNoConnections(server);
+  const options = unsharedOptions(server);
   const lease = await new RedisLock("silent", options).acquire();
-  await aborted(await kill(server, lease));
+  await abortReason(await kill(server, lease));
   // Another lock has a session again, which knows nothing of the lost one.
   await using _ = await new RedisLock("other", options).acquire();
   await sleep(100);
   const found = await server.command("PUBSUB", "NUMSUB", "silent");
   assert.deepEqual(found, ["silent", 0]);
-  assert.equal((await sessions(server)).length, 1);
+  assert.equal((await lockConnections(server)).length, 1);
   await lease.release();
 });
 
 suite("who waited has it", async (server) => {
   const [lock, other] = ["x", "y"].map(() =>
-    new RedisLock("next", alone(server, { checkInterval: 50 }))
+    new RedisLock("next", unsharedOptions(server, { checkInterval: 50 }))
   );
   const lease = await lock.acquire();
   const wait = other.acquire({ timeout: 60_000 });
-  await waiting(server, "next", 1);
+  await waitForQueueLength(server, "next", 1);
   await kill(server, lease);
   const next = await wait;
   await assertLost(lease, /closed|ended/i);
   assert.equal(await lock.tryAcquire(), null);
   await lease.release();
   assert.equal(next.held, true);
-  assert.equal(await holders(server, "next"), 1);
+  assert.equal(await holderCount(server, "next"), 1);
   await next.release();
 });
 
 suite("a waiter whose connection ended waits on", async (server) => {
-  const lease = await new RedisLock("wait", alone(server)).acquire();
-  const wait = new RedisLock("wait", alone(server)).acquire();
-  await waiting(server, "wait", 1);
+  const lease = await new RedisLock("wait", unsharedOptions(server)).acquire();
+  const wait = new RedisLock("wait", unsharedOptions(server)).acquire();
+  await waitForQueueLength(server, "wait", 1);
   const queue = () => server.command("LRANGE", "portalock:{wait}:queue", 0, 9);
   const before = String(await queue());
-  const mine = await sessionOf(server, lease);
-  for (const { id } of await sessions(server)) {
+  const mine = await connectionIdOf(server, lease);
+  for (const { id } of await lockConnections(server)) {
     if (id !== mine) await server.command("CLIENT", "KILL", "ID", id);
   }
-  await until(
+  await waitUntil(
     async () => !["", before].includes(String(await queue())),
     () => "a new entry in the queue",
   );
@@ -112,10 +113,10 @@ suite("a waiter whose connection ended waits on", async (server) => {
 });
 
 suite("run() says so, even if the work was done", async (server) => {
-  const lock = new RedisLock("work", alone(server));
+  const lock = new RedisLock("work", unsharedOptions(server));
   let done = false;
   const work = lock.run(async (lease) => {
-    await aborted(await kill(server, lease));
+    await abortReason(await kill(server, lease));
     done = true;
   });
   await assert.rejects(work, (error) => {
@@ -128,11 +129,14 @@ suite("run() says so, even if the work was done", async (server) => {
 
 suite("a flushed server is noticed", async (server) => {
   const options = { unavailableTimeout: 1000 };
-  const lock = new RedisLock("flushed", alone(server, options));
+  const lock = new RedisLock("flushed", unsharedOptions(server, options));
   const lease = await lock.acquire();
-  const other = new RedisLock("flushed", alone(server, { checkInterval: 50 }));
+  const other = new RedisLock(
+    "flushed",
+    unsharedOptions(server, { checkInterval: 50 }),
+  );
   const wait = other.acquire();
-  await waiting(server, "flushed", 1);
+  await waitForQueueLength(server, "flushed", 1);
   await server.command("FLUSHALL");
   await assertLost(lease, /lost the record/);
   await (await wait).release();
@@ -141,23 +145,24 @@ suite("a flushed server is noticed", async (server) => {
 
 suite("the waiters of a flushed server get in", async (server) => {
   const options = { checkInterval: 20 };
-  const lease = await new RedisLock("line", alone(server, options)).acquire();
+  const lease = await new RedisLock("line", unsharedOptions(server, options))
+    .acquire();
   const tasks = Array.from(
     { length: 5 },
-    () => new RedisLock("line", alone(server, options)).run(() => {}),
+    () => new RedisLock("line", unsharedOptions(server, options)).run(() => {}),
   );
-  await waiting(server, "line", 5);
+  await waitForQueueLength(server, "line", 5);
   await server.command("DEL", "portalock:{line}:queue");
   await lease.release();
   await Promise.all(tasks);
 });
 
 suite("a server that dies and comes back", async (server) => {
-  const lock = new RedisLock("dies", alone(server));
+  const lock = new RedisLock("dies", unsharedOptions(server));
   const lease = await lock.acquire();
-  const other = new RedisLock("dies", alone(server));
+  const other = new RedisLock("dies", unsharedOptions(server));
   const wait = other.acquire({ timeout: 60_000 });
-  await waiting(server, "dies", 1);
+  await waitForQueueLength(server, "dies", 1);
   await server.stop();
   await assertLost(lease, /closed|ended|ECONNRESET/i);
   await lease.release();
@@ -170,9 +175,11 @@ suite("a server that dies and comes back", async (server) => {
 });
 
 suite("a server that dies while it is waited for", async (server) => {
-  const lease = await new RedisLock("gone", alone(server)).acquire();
-  const wait = new RedisLock("gone", alone(server)).acquire({ timeout: 3000 });
-  await waiting(server, "gone", 1);
+  const lease = await new RedisLock("gone", unsharedOptions(server)).acquire();
+  const wait = new RedisLock("gone", unsharedOptions(server)).acquire({
+    timeout: 3000,
+  });
+  await waitForQueueLength(server, "gone", 1);
   await server.stop();
   await assert.rejects(wait, (error) => {
     assert.ok(error instanceof LockException);
@@ -186,7 +193,7 @@ suite("a server that dies while it is waited for", async (server) => {
 });
 
 suite("an attempt during it says why it failed", async (server) => {
-  const lock = new RedisLock("why", alone(server));
+  const lock = new RedisLock("why", unsharedOptions(server));
   await lock.run(() => {});
   await server.signal("SIGSTOP");
   const attempt = lock.tryAcquire();
@@ -200,7 +207,7 @@ suite("an attempt during it says why it failed", async (server) => {
 });
 
 suite("a release while the server is gone is harmless", async (server) => {
-  const lock = new RedisLock("release", alone(server));
+  const lock = new RedisLock("release", unsharedOptions(server));
   const lease = await lock.acquire();
   await server.signal("SIGKILL");
   await Promise.all([lease.release(), lease.release(), lock.release()]);
@@ -210,7 +217,7 @@ suite("a release while the server is gone is harmless", async (server) => {
 });
 
 suite("a server that stops is noticed in time", async (server) => {
-  const options = alone(server, { unavailableTimeout: 200 });
+  const options = unsharedOptions(server, { unavailableTimeout: 200 });
   const lease = await new RedisLock("stops", options).acquire();
   const released = await new RedisLock("also", options).acquire();
   await server.signal("SIGSTOP");
@@ -230,21 +237,22 @@ suite("a server that stops is noticed in time", async (server) => {
 });
 
 suite("a wait outlasts a server that stops", async (server) => {
-  await noSessions(server);
+  await waitForNoConnections(server);
   const options: RedisLockOptions = { unavailableTimeout: 200 };
-  const lease = await new RedisLock("on", alone(server)).acquire();
-  const lock = new RedisLock("on", alone(server, options));
+  const lease = await new RedisLock("on", unsharedOptions(server)).acquire();
+  const lock = new RedisLock("on", unsharedOptions(server, options));
   const wait = lock.acquire({ timeout: Infinity });
-  await waiting(server, "on", 1);
-  const [{ id }] = (await sessions(server)).filter(({ name }) =>
+  await waitForQueueLength(server, "on", 1);
+  const [{ id }] = (await lockConnections(server)).filter(({ name }) =>
     !name.includes(lease.holderId.split("-")[0])
   );
   await server.signal("SIGSTOP");
   // Not at once: it is the turns of the event loop that count.
   for (let i = 0; i < 14; i++) await sleep(50);
   await server.signal("SIGCONT");
-  await until(
-    async () => !(await sessions(server)).some((other) => other.id === id),
+  await waitUntil(
+    async () =>
+      !(await lockConnections(server)).some((other) => other.id === id),
     () => "the end of the waiter's first session",
   );
   await lease.release();
@@ -255,31 +263,31 @@ for (const runtime of runtimes) {
   const { name } = runtime;
 
   suite(`a blocked event loop is none, on ${name}`, async (server) => {
-    await using worker = workerOn(runtime);
+    await using worker = startRedisProcess(runtime);
     const options = { url: server.url, unavailableTimeout: 200 };
-    await worker.ask("acquire", "block", options);
+    await worker.call("acquire", "block", options);
     for (let i = 0; i < 2; i++) {
-      await worker.ask("block", 650);
-      await worker.ask("pause", 240);
+      await worker.call("block", 650);
+      await worker.call("pause", 240);
     }
-    assert.equal(await worker.ask("held", "block"), true);
-    assert.equal(await holders(server, "block"), 1);
-    await worker.ask("release", "block");
+    assert.equal(await worker.call("held", "block"), true);
+    assert.equal(await holderCount(server, "block"), 1);
+    await worker.call("release", "block");
   });
 
   suite(`one during a blocked event loop, on ${name}`, async (server) => {
-    await using worker = workerOn(runtime);
+    await using worker = startRedisProcess(runtime);
     const options = { url: server.url, unavailableTimeout: 100 };
-    await worker.ask("acquire", "killed", options);
-    const blocked = worker.ask("block", 500);
+    await worker.call("acquire", "killed", options);
+    const blocked = worker.call("block", 500);
     await sleep(200);
-    await killSessions(server);
+    await killLockConnections(server);
     await blocked;
-    const { name, message } = await worker.ask("lost", "killed") as Error;
+    const { name, message } = await worker.call("lost", "killed") as Error;
     assert.equal(name, "LockException");
     assert.match(message, /Lost the lock on killed/);
-    await worker.ask("acquire", "killed", options);
-    await worker.ask("release", "killed");
+    await worker.call("acquire", "killed", options);
+    await worker.call("release", "killed");
   });
 }
 
@@ -295,15 +303,15 @@ test("a lost lock in Redis: its slot moves to another node", async () => {
     const wait = new RedisLock("slot", { client }).acquire({ timeout: 60_000 });
     const slot = await cluster.slotOf("{slot}");
     const from = await cluster.nodeOf(slot);
-    await waiting(from, "slot", 1);
+    await waitForQueueLength(from, "slot", 1);
     const to = cluster.nodes.find((node) => node !== from)!;
     await cluster.migrate(slot, to);
-    await aborted(lease.signal);
+    await abortReason(lease.signal);
     assert.equal(lease.held, false);
     await lease.release();
     const next = await wait;
     assert.equal(next.held, true);
-    assert.equal(await holders(to, "slot"), 1);
+    assert.equal(await holderCount(to, "slot"), 1);
     assert.equal(await lock.tryAcquire(), null);
     await next.release();
     await lock.run(() => {});
@@ -324,12 +332,12 @@ test("a lost lock in Redis: sentinels have another master", async () => {
     const lease = await lock.acquire();
     const other = new RedisLock("fails over", { client });
     const wait = other.acquire({ timeout: 60_000 });
-    await waiting(group.master, "fails over", 1);
+    await waitForQueueLength(group.master, "fails over", 1);
     await group.failover();
-    await aborted(lease.signal);
+    await abortReason(lease.signal);
     await lease.release();
     const next = await wait;
-    assert.equal(await holders(group.master, "fails over"), 1);
+    assert.equal(await holderCount(group.master, "fails over"), 1);
     assert.equal(await lock.tryAcquire(), null);
     await next.release();
     await lock.run(() => {});
@@ -343,6 +351,11 @@ async function kill(
   server: RedisServer,
   lease: RedisLease,
 ): Promise<AbortSignal> {
-  await server.command("CLIENT", "KILL", "ID", await sessionOf(server, lease));
+  await server.command(
+    "CLIENT",
+    "KILL",
+    "ID",
+    await connectionIdOf(server, lease),
+  );
   return lease.signal;
 }

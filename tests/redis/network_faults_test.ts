@@ -11,18 +11,19 @@ import type {
   RedisLockOptions,
   RedisSemaphoreOptions,
 } from "../../src/redis/mod.ts";
-import { can, test } from "../support/harness.ts";
+import { hasCapability } from "../support/capabilities.ts";
+import { test } from "../support/test.ts";
 import { RedisCluster } from "./support/cluster.ts";
-import { freePort, until } from "./support/binaries.ts";
+import { freePort, waitUntil } from "./support/binaries.ts";
 import { RedisSentinel } from "./support/sentinel.ts";
 import { RedisServer } from "./support/server.ts";
 import {
-  alone,
   assertNothingLeft,
-  clients,
-  noSessions,
-  sessions,
-  waiting,
+  listClients,
+  lockConnections,
+  unsharedOptions,
+  waitForNoConnections,
+  waitForQueueLength,
 } from "./support/inspect.ts";
 
 /** More than any refusal takes on a loaded machine, in milliseconds. */
@@ -83,10 +84,13 @@ async function impostor(answer: (data: string) => string) {
     options: { url: `redis://127.0.0.1:${port}` },
     /** Waits until somebody has been connected. */
     visited: () =>
-      until(() => Promise.resolve(visits > 0), () => "the first socket"),
+      waitUntil(() => Promise.resolve(visits > 0), () => "the first socket"),
     /** Waits until nobody is connected. */
     deserted: () =>
-      until(() => Promise.resolve(sockets.size === 0), () => "the last socket"),
+      waitUntil(
+        () => Promise.resolve(sockets.size === 0),
+        () => "the last socket",
+      ),
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy();
       await new Promise((resolve) => server.close(resolve));
@@ -101,10 +105,9 @@ const each = (reply: string) => (data: string) =>
 test("bad weather in Redis: nobody listens on the port", async () => {
   const url = `redis://127.0.0.1:${await freePort()}`;
   // Bun has another name for it under Wine.
-  const code =
-    process.versions.bun && !can("the names that POSIX gives to errors")
-      ? "ECONNRESET"
-      : "ECONNREFUSED";
+  const code = process.versions.bun && !hasCapability("POSIX error codes")
+    ? "ECONNRESET"
+    : "ECONNREFUSED";
   await assertRefused({ url }, {
     message: new RegExp(code),
     code,
@@ -267,8 +270,8 @@ suite("the password is wrong or missing", async (server) => {
     message: /NOAUTH.*\(pass a password\)/,
     code: "NOAUTH",
   });
-  await noSessions(server);
-  assert.deepEqual(await clients(server), []);
+  await waitForNoConnections(server);
+  assert.deepEqual(await listClients(server), []);
 });
 
 const EVERYTHING = "on >p ~* &* +@all";
@@ -309,7 +312,8 @@ for (
         await assertNothingLeft(server);
       }
     }
-    await using _ = await new RedisLock("weather", alone(server)).acquire();
+    await using _ = await new RedisLock("weather", unsharedOptions(server))
+      .acquire();
   });
 }
 
@@ -326,7 +330,7 @@ suite("a permission is taken away from who holds", async (server) => {
   await server.command("ACL", "SETUSER", "rich", "-evalsha", "-eval");
   await lease.release();
   // Whatever became of the session, the lock is not held for ever.
-  await new RedisLock("weather", alone(server)).run(() => {});
+  await new RedisLock("weather", unsharedOptions(server)).run(() => {});
   await new RedisLock("keeps the session", { url: server.url }).run(() => {});
 });
 
@@ -337,33 +341,34 @@ suite("a waiter that is refused leaves no ghost", async (server) => {
     url: `redis://rich:p@127.0.0.1:${server.port}`,
     checkInterval: 20,
   };
-  const lease = await new RedisLock("weather", alone(server)).acquire();
+  const lease = await new RedisLock("weather", unsharedOptions(server))
+    .acquire();
   await using _ = await new RedisLock("keeps the session", options).acquire();
   const wait = new RedisLock("weather", options).acquire();
   wait.catch(() => {});
-  await waiting(server, "weather", 1);
+  await waitForQueueLength(server, "weather", 1);
   await server.command("ACL", "SETUSER", "rich", "-evalsha", "-eval");
   await assert.rejects(wait, /NOPERM/);
   await lease.release();
-  await new RedisLock("weather", alone(server)).run(() => {});
+  await new RedisLock("weather", unsharedOptions(server)).run(() => {});
   await new RedisLock("keeps the session", { url: server.url }).run(() => {});
 });
 
 suite("a server that cannot write keeps no lock", async (server) => {
-  const options = alone(server, { unavailableTimeout: 400 });
+  const options = unsharedOptions(server, { unavailableTimeout: 400 });
   await using _ = await new RedisLock("keeps the session", options).acquire();
   const lease = await new RedisLock("weather", options).acquire();
   await server.command("CONFIG", "SET", "min-replicas-to-write", "1");
   try {
     await lease.release();
     await assert.rejects(
-      new RedisLock("fresh", alone(server)).acquire(),
+      new RedisLock("fresh", unsharedOptions(server)).acquire(),
       /NOREPLICAS/,
     );
   } finally {
     await server.command("CONFIG", "SET", "min-replicas-to-write", "0");
   }
-  await new RedisLock("weather", alone(server)).run(() => {});
+  await new RedisLock("weather", unsharedOptions(server)).run(() => {});
   await new RedisLock("keeps the session", { url: server.url }).run(() => {});
 });
 
@@ -424,7 +429,7 @@ suite("scripts are forgotten between any two steps", async (server) => {
   })();
   let inside = 0;
   const work = Array.from({ length: 6 }, async (_, i) => {
-    const options = alone(server, { checkInterval: 1 + i });
+    const options = unsharedOptions(server, { checkInterval: 1 + i });
     for (let n = 0; n < 60; n++) {
       const flags = n % 7 === 0 ? LOCK_SH : undefined;
       const lock = new RedisLock("weather", { ...options, flags });
@@ -448,21 +453,22 @@ suite("scripts are forgotten between any two steps", async (server) => {
 });
 
 suite("an aborted waiter whose scripts are forgotten", async (server) => {
-  const options = alone(server, { checkInterval: 1 });
+  const options = unsharedOptions(server, { checkInterval: 1 });
   await using keeps = await new RedisLock("keeps", options).acquire();
   for (let i = 0; i < 100; i++) {
-    const lease = await new RedisLock("weather", alone(server)).acquire();
+    const lease = await new RedisLock("weather", unsharedOptions(server))
+      .acquire();
     const controller = new AbortController();
     const { signal } = controller;
     const wait = new RedisLock("weather", options).acquire({ signal });
-    await waiting(server, "weather", 1);
+    await waitForQueueLength(server, "weather", 1);
     const flush = server.command("SCRIPT", "FLUSH");
     controller.abort();
     await assert.rejects(wait);
     await flush;
     await lease.release();
     // A ghost would be let in, and stay as long as the session.
-    await until(
+    await waitUntil(
       async () => !await server.command("EXISTS", "portalock:{weather}"),
       () => "the end of a ghost",
     );
@@ -477,7 +483,7 @@ test("bad weather in Redis: the server is a replica", async () => {
     code: "READONLY",
     lasting: true,
   });
-  await noSessions(group.replica);
+  await waitForNoConnections(group.replica);
   assert.deepEqual(
     await group.replica.command("PUBSUB", "CHANNELS", "*weather*"),
     [],
@@ -486,7 +492,7 @@ test("bad weather in Redis: the server is a replica", async () => {
   await assertRefused({ url: sentinel.url }, {
     message: /the server is a sentinel; pass a client from createSentinel/,
   });
-  await noSessions(sentinel);
+  await waitForNoConnections(sentinel);
 }, "redis-server");
 
 test("bad weather in Redis: a cluster, or none, is taken for one", async () => {
@@ -498,7 +504,7 @@ test("bad weather in Redis: a cluster, or none, is taken for one", async () => {
       message:
         /the server is part of a cluster; pass a client from createCluster/,
     });
-    await noSessions(cluster.nodes[0]);
+    await waitForNoConnections(cluster.nodes[0]);
   } finally {
     client.destroy();
   }
@@ -514,5 +520,5 @@ test("bad weather in Redis: a cluster, or none, is taken for one", async () => {
   } finally {
     none.destroy();
   }
-  assert.deepEqual(await sessions(server), []);
+  assert.deepEqual(await lockConnections(server), []);
 }, "redis-server");

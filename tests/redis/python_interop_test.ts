@@ -4,9 +4,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { AlreadyLocked, LOCK_SH } from "../../mod.ts";
 import { RedisLock } from "../../src/redis/mod.ts";
 import type { RedisLockOptions } from "../../src/redis/mod.ts";
-import { scriptOn, self, test, Worker } from "../support/harness.ts";
-import type { Capability } from "../support/harness.ts";
-import { detour } from "./support/fake_python.ts";
+import type { Capability } from "../support/capabilities.ts";
+import { currentRuntime, fixtureCommand } from "../support/env.ts";
+import { LockProcess } from "../support/processes.ts";
+import { test } from "../support/test.ts";
+import { slowProxy } from "./support/fake_python.ts";
 import { RedisServer } from "./support/server.ts";
 
 const NEEDS: Capability[] = ["redis-server", "Python's RedisLock"];
@@ -14,21 +16,22 @@ const NEWER: Capability[] = [...NEEDS, "Python's portalocker 4"];
 
 let starting: Promise<RedisServer> | undefined;
 const serving = () => starting ??= RedisServer.start();
-const pythons = new Map<boolean, Worker>();
+const pythons = new Map<boolean, LockProcess>();
 after(async () => {
   for (const python of pythons.values()) await python.kill();
   await (await starting)?.[Symbol.asyncDispose]();
 });
 
 /** One process of each kind serves all tests, but those that kill it. */
-function python(newer: boolean): Worker {
-  const known = pythons.get(newer) ?? Worker.redisPython(newer);
+function python(newer: boolean): LockProcess {
+  const known = pythons.get(newer) ?? LockProcess.startRedisPython(newer);
   pythons.set(newer, known);
   return known;
 }
 
 /** A process of this package's, on the runtime of the test. */
-const ours = () => new Worker(scriptOn(self, "redis_holder"));
+const ours = () =>
+  new LockProcess(fixtureCommand(currentRuntime, "redis_holder_process"));
 
 /** Whether something has not happened after so many milliseconds. */
 async function waits(work: Promise<unknown>, milliseconds = 300) {
@@ -55,12 +58,12 @@ function lockOf(
 
 /** Python tries for so many seconds, in vain. */
 async function givesUp(
-  peer: Worker,
+  peer: LockProcess,
   { port }: RedisServer,
   channel: string,
   timeout: number,
 ) {
-  const trying = peer.ask("acquire", port, channel, "exclusive", { timeout });
+  const trying = peer.call("acquire", port, channel, "exclusive", { timeout });
   await assert.rejects(trying, { name: "AlreadyLocked" });
 }
 
@@ -75,21 +78,21 @@ for (const newer of [false, true]) {
     const peer = python(newer);
     await using lock = lockOf(server, "a");
     const lease = await lock.acquire();
-    assert.equal(await peer.ask("tryAcquire", server.port, "a"), false);
-    const acquiring = peer.ask("acquire", server.port, "a");
+    assert.equal(await peer.call("tryAcquire", server.port, "a"), false);
+    const acquiring = peer.call("acquire", server.port, "a");
     assert.equal(await waits(acquiring), true);
     assert.equal(lease.signal.aborted, false);
     await lease.release();
     await acquiring;
     assert.equal(await lock.tryAcquire(), null);
-    await peer.ask("release", "a");
+    await peer.call("release", "a");
     await (await lock.acquire()).release();
   }, ...needs);
 
   test(`Redis and ${name}: this package waits for it`, async () => {
     const server = await serving();
     const peer = python(newer);
-    await peer.ask("acquire", server.port, "b");
+    await peer.call("acquire", server.port, "b");
     await using lock = lockOf(server, "b");
     assert.equal(await lock.tryAcquire(), null);
     await assert.rejects(lock.acquire({ timeout: 500 }), (error) => {
@@ -102,19 +105,19 @@ for (const newer of [false, true]) {
     });
     const acquiring = lock.acquire({ checkInterval: 200 });
     assert.equal(await waits(acquiring), true);
-    await peer.ask("release", "b");
+    await peer.call("release", "b");
     const start = performance.now();
     const lease = await acquiring;
     const took = performance.now() - start;
     assert.ok(took < 5000, `${took} ms with a checkInterval of 200`);
-    assert.equal(await peer.ask("tryAcquire", server.port, "b"), false);
+    assert.equal(await peer.call("tryAcquire", server.port, "b"), false);
     await lease.release();
   }, ...needs);
 
   test(`Redis and ${name}: a killed holder holds no more`, async () => {
     const server = await serving();
-    await using victim = Worker.redisPython(newer);
-    await victim.ask("acquire", server.port, "c");
+    await using victim = LockProcess.startRedisPython(newer);
+    await victim.call("acquire", server.port, "c");
     await using lock = lockOf(server, "c");
     const acquiring = lock.acquire({ checkInterval: 200 });
     assert.equal(await waits(acquiring), true);
@@ -123,12 +126,12 @@ for (const newer of [false, true]) {
     await (await acquiring).release();
     assert.ok(performance.now() < start + 4000);
     await using other = ours();
-    await other.ask("acquire", server.port, "c");
+    await other.call("acquire", server.port, "c");
     const peer = python(newer);
-    assert.equal(await peer.ask("tryAcquire", server.port, "c"), false);
+    assert.equal(await peer.call("tryAcquire", server.port, "c"), false);
     await other.kill();
-    await peer.ask("acquire", server.port, "c");
-    await peer.ask("release", "c");
+    await peer.call("acquire", server.port, "c");
+    await peer.call("release", "c");
   }, ...needs);
 
   test(`Redis and ${name}: it kills nobody whose thread is busy`, async () => {
@@ -137,19 +140,19 @@ for (const newer of [false, true]) {
     await using worker = ours();
     const channels = ["d", "d-lock-b", `d-lock-${"0".repeat(32)}`];
     for (const channel of channels) {
-      await worker.ask("acquire", server.port, channel);
+      await worker.call("acquire", server.port, channel);
     }
     const before = await connections(server, /^portalock-/);
-    const blocked = worker.ask("block", 4000);
+    const blocked = worker.call("block", 4000);
     await sleep(100);
     await givesUp(peer, server, "d", 3);
     await blocked;
     await sleep(100);
     for (const channel of channels) {
-      assert.equal(await worker.ask("lost", channel), false);
+      assert.equal(await worker.call("lost", channel), false);
     }
     assert.deepEqual(await connections(server, /^portalock-/), before);
-    assert.equal(await peer.ask("tryAcquire", server.port, "d"), false);
+    assert.equal(await peer.call("tryAcquire", server.port, "d"), false);
   }, ...needs);
 
   test(`Redis and ${name}: names that look alike are others`, async () => {
@@ -158,22 +161,22 @@ for (const newer of [false, true]) {
     await using a = lockOf(server, "e");
     await using b = lockOf(server, "e-lock-b");
     const leases = [await a.acquire(), await b.acquire()];
-    await peer.ask("acquire", server.port, "e-lock-c");
-    await peer.ask("acquire", server.port, "e-lock");
+    await peer.call("acquire", server.port, "e-lock-c");
+    await peer.call("acquire", server.port, "e-lock");
     for (const channel of ["e", "e-lock-b"]) {
-      assert.equal(await peer.ask("tryAcquire", server.port, channel), false);
+      assert.equal(await peer.call("tryAcquire", server.port, channel), false);
     }
     for (const channel of ["e-lock-c", "e-lock"]) {
       assert.equal(await lockOf(server, channel).tryAcquire(), null);
-      await peer.ask("release", channel);
+      await peer.call("release", channel);
     }
     assert.ok(leases.every(({ signal }) => !signal.aborted));
   }, ...needs);
 
   test(`Redis and ${name}: late subscriptions let nobody in`, async () => {
     const server = await serving();
-    await using slow = await detour(server.port, 150);
-    await using slower = await detour(server.port, 20);
+    await using slow = await slowProxy(server.port, 150);
+    await using slower = await slowProxy(server.port, 20);
     const peer = python(newer);
     let inside = 0, most = 0;
     const section = async () => {
@@ -189,9 +192,9 @@ for (const newer of [false, true]) {
       await Promise.all([
         ...locks.map((lock) => lock.run(section)),
         (async () => {
-          await peer.ask("acquire", slower.port, "f");
+          await peer.call("acquire", slower.port, "f");
           await section();
-          await peer.ask("release", "f");
+          await peer.call("release", "f");
         })(),
       ]);
     }
@@ -209,7 +212,7 @@ test("Redis and portalocker 4: readers share, both ways", async () => {
   await using writer = lockOf(server, "g");
   // Beside a reader of ours, Python's.
   const first = await reader.acquire();
-  assert.equal(await peer.ask("tryAcquire", port, "g", "shared"), true);
+  assert.equal(await peer.call("tryAcquire", port, "g", "shared"), true);
   assert.equal(await writer.tryAcquire(), null);
   // Beside a reader of Python's, ours.
   const second = await other.tryAcquire();
@@ -217,15 +220,15 @@ test("Redis and portalocker 4: readers share, both ways", async () => {
   await first.release();
   await second.release();
   const third = await reader.acquire();
-  assert.equal(await peer.ask("tryAcquire", port, "g", "shared"), true);
+  assert.equal(await peer.call("tryAcquire", port, "g", "shared"), true);
   await third.release();
   const writing = writer.acquire({ checkInterval: 100 });
   assert.equal(await waits(writing), true);
-  await peer.ask("release", "g");
+  await peer.call("release", "g");
   assert.equal(await waits(writing), true);
-  await peer.ask("release", "g");
+  await peer.call("release", "g");
   const lease = await writing;
-  assert.equal(await peer.ask("tryAcquire", port, "g", "shared"), false);
+  assert.equal(await peer.call("tryAcquire", port, "g", "shared"), false);
   await lease.release();
 }, ...NEWER);
 
@@ -235,15 +238,15 @@ test("Redis and portalocker 4: its writer waits for readers", async () => {
   await using reader = lockOf(server, "h", shared);
   await using other = lockOf(server, "h", shared);
   const leases = [await reader.acquire(), await other.acquire()];
-  assert.equal(await peer.ask("tryAcquire", server.port, "h"), false);
-  const writing = peer.ask("acquire", server.port, "h");
+  assert.equal(await peer.call("tryAcquire", server.port, "h"), false);
+  const writing = peer.call("acquire", server.port, "h");
   for (const lease of leases) {
     assert.equal(await waits(writing), true);
     await lease.release();
   }
   await writing;
   assert.equal(await reader.tryAcquire(), null);
-  await peer.ask("release", "h");
+  await peer.call("release", "h");
   await (await reader.acquire()).release();
 }, ...NEWER);
 
@@ -255,20 +258,20 @@ test("Redis and portalocker 2: it shares with no reader", async () => {
     unavailableTimeout: 500,
   });
   const lease = await reader.acquire();
-  assert.equal(await peer.ask("tryAcquire", server.port, "i"), false);
+  assert.equal(await peer.call("tryAcquire", server.port, "i"), false);
   await lease.release();
-  await peer.ask("acquire", server.port, "i");
+  await peer.call("acquire", server.port, "i");
   assert.equal(await reader.tryAcquire(), null);
   const reading = reader.acquire({ checkInterval: 100 });
   assert.equal(await waits(reading), true);
-  await peer.ask("release", "i");
+  await peer.call("release", "i");
   await (await reading).release();
 }, ...NEEDS);
 
 test("Redis and portalocker 4: it understands who is there", async () => {
   const server = await serving();
   const peer = python(true);
-  const probe = () => peer.ask("probe", server.port, "j");
+  const probe = () => peer.call("probe", server.port, "j");
   assert.deepEqual(await probe(), []);
   for (
     const [options, mode] of [[{}, "exclusive"], [shared, "shared"]] as const

@@ -5,9 +5,9 @@ import { LOCK_SH } from "../../mod.ts";
 import { RedisLock } from "../../src/redis/mod.ts";
 import { PollSchedule } from "../../src/redis/python/poll_schedule.ts";
 import type { RedisLockOptions } from "../../src/redis/mod.ts";
-import { test } from "../support/harness.ts";
-import { detour, Peer, record } from "./support/fake_python.ts";
-import { until } from "./support/binaries.ts";
+import { test } from "../support/test.ts";
+import { FakePython, holderRecord, slowProxy } from "./support/fake_python.ts";
+import { waitUntil } from "./support/binaries.ts";
 import { RedisServer } from "./support/server.ts";
 
 let starting: Promise<RedisServer> | undefined;
@@ -38,41 +38,44 @@ async function lockOf(
 
 /** What each of the foreigners answers, and whether a reader may join them. */
 const ANSWERS: [title: string, answers: string[][], joins: boolean][] = [
-  ["shared", [[record(ONE, "shared")]], true],
-  ["shared, twice", [[record(ONE, "shared"), record(ONE, "shared")]], true],
+  ["shared", [[holderRecord(ONE, "shared")]], true],
+  ["shared, twice", [[
+    holderRecord(ONE, "shared"),
+    holderRecord(ONE, "shared"),
+  ]], true],
   [
     "shared, both of two",
-    [[record(ONE, "shared")], [record(OTHER, "shared")]],
+    [[holderRecord(ONE, "shared")], [holderRecord(OTHER, "shared")]],
     true,
   ],
   [
     "shared, twice, beside one that is silent",
-    [[record(ONE, "shared"), record(ONE, "shared")], []],
+    [[holderRecord(ONE, "shared"), holderRecord(ONE, "shared")], []],
     false,
   ],
   [
     "shared, two of one name",
-    [[record(ONE, "shared")], [record(ONE, "shared")]],
+    [[holderRecord(ONE, "shared")], [holderRecord(ONE, "shared")]],
     false,
   ],
-  ["exclusive", [[record(ONE, "exclusive")]], false],
-  ["pending", [[record(ONE, "pending")]], false],
+  ["exclusive", [[holderRecord(ONE, "exclusive")]], false],
+  ["pending", [[holderRecord(ONE, "pending")]], false],
   [
     "shared and exclusive",
-    [[record(ONE, "shared")], [record(OTHER, "exclusive")]],
+    [[holderRecord(ONE, "shared")], [holderRecord(OTHER, "exclusive")]],
     false,
   ],
   [
     "shared and pending",
-    [[record(ONE, "shared")], [record(OTHER, "pending")]],
+    [[holderRecord(ONE, "shared")], [holderRecord(OTHER, "pending")]],
     false,
   ],
   ["a number, as 2.x and 3.x do", [["1700000000.123"]], false],
   ["no JSON", [["{"]], false],
   ["nothing in particular", [["null"]], false],
-  ["another protocol", [[record(ONE, "shared", 2)]], false],
-  ["another mode", [[record(ONE, "elected")]], false],
-  ["the name of a session", [[record(`!${ONE}`, "shared")]], false],
+  ["another protocol", [[holderRecord(ONE, "shared", 2)]], false],
+  ["another mode", [[holderRecord(ONE, "elected")]], false],
+  ["the name of a session", [[holderRecord(`!${ONE}`, "shared")]], false],
   ["silence", [[]], false],
 ];
 
@@ -80,8 +83,10 @@ for (const [title, answers, joins] of ANSWERS) {
   test(`Redis, a foreigner answers: ${title}`, async () => {
     const { url } = await serving();
     const channel = `answers ${++channels}`;
-    const peers: Peer[] = [];
-    for (const own of answers) peers.push(await Peer.join(url, channel, own));
+    const peers: FakePython[] = [];
+    for (const own of answers) {
+      peers.push(await FakePython.start(url, channel, own));
+    }
     await using reader = await lockOf(channel, url, { flags: LOCK_SH });
     await using writer = await lockOf(channel, url);
     const lease = await reader.tryAcquire();
@@ -91,7 +96,7 @@ for (const [title, answers, joins] of ANSWERS) {
     const waiting = reader.acquire();
     if (joins) await waiting;
     else assert.equal(await Promise.race([waiting, sleep(600, null)]), null);
-    for (const peer of peers) peer.leave();
+    for (const peer of peers) peer.disconnect();
     await (await waiting).release();
     const writing = await writer.acquire();
     assert.equal(writing.signal.aborted, false);
@@ -102,7 +107,9 @@ test("Redis: a session says who it is", async () => {
   const { url } = await serving();
   const channel = "who";
   const asked = async (expected = 0) =>
-    (await Peer.ask(url, channel, expected)).map((text) => JSON.parse(text));
+    (await FakePython.ping(url, channel, expected)).map((text) =>
+      JSON.parse(text)
+    );
   await using writer = await lockOf(channel, url);
   await using reader = await lockOf(channel, url, { flags: LOCK_SH });
   const is = (holderId: string, mode: string) => ({
@@ -114,7 +121,7 @@ test("Redis: a session says who it is", async () => {
   assert.deepEqual(await asked(1), [is(writing.holderId, "exclusive")]);
   const waiting = reader.acquire();
   let both = await asked();
-  await until(
+  await waitUntil(
     async () => (both = await asked()).length === 2,
     () => "the reader to wait",
   );
@@ -135,7 +142,9 @@ test("Redis: one answer speaks for all entries of a session", async () => {
   const channel = "several";
   const options = { url, clientOptions: {}, flags: LOCK_SH };
   const modes = async () =>
-    (await Peer.ask(url, channel, 1)).map((text) => JSON.parse(text).mode);
+    (await FakePython.ping(url, channel, 1)).map((text) =>
+      JSON.parse(text).mode
+    );
   const one = await new RedisLock(channel, options).acquire();
   const two = await new RedisLock(channel, options).acquire();
   assert.deepEqual(await modes(), ["shared"]);
@@ -144,7 +153,7 @@ test("Redis: one answer speaks for all entries of a session", async () => {
     clientOptions: options.clientOptions,
   });
   const writing = writer.acquire();
-  await until(
+  await waitUntil(
     async () => (await modes())[0] === "pending",
     () => "the writer to wait",
   );
@@ -173,7 +182,7 @@ test("Redis: what is no question is not answered", async () => {
   ) {
     await server.command("PUBLISH", "noise", noise);
   }
-  assert.equal((await Peer.ask(server.url, "noise", 1)).length, 1);
+  assert.equal((await FakePython.ping(server.url, "noise", 1)).length, 1);
   assert.equal(lease.signal.aborted, false);
 }, "redis-server");
 
@@ -201,11 +210,11 @@ test("Redis: a foreigner that leaves is waited for no longer", async () => {
   const { url } = await serving();
   const deadline = { unavailableTimeout: 10_000, flags: LOCK_SH };
   await using reader = await lockOf("left", url, deadline);
-  const peer = await Peer.join(url, "left", []);
+  const peer = await FakePython.start(url, "left", []);
   const start = performance.now();
   const trying = reader.tryAcquire();
   await sleep(200);
-  peer.leave();
+  peer.disconnect();
   const lease = await trying;
   const took = performance.now() - start;
   assert.ok(took < 9000, `${took} ms`);
@@ -215,9 +224,11 @@ test("Redis: a foreigner that leaves is waited for no longer", async () => {
 
 test("Redis: a reader far away joins others", async () => {
   const { port, url } = await serving();
-  await using _ = await Peer.join(url, "far", [record(ONE, "shared")]);
+  await using _ = await FakePython.start(url, "far", [
+    holderRecord(ONE, "shared"),
+  ]);
   // The others have always answered while a look is under way.
-  await using way = await detour(port, 150);
+  await using way = await slowProxy(port, 150);
   await using reader = await lockOf("far", `redis://127.0.0.1:${way.port}`, {
     flags: LOCK_SH,
     checkInterval: 200,
@@ -231,9 +242,11 @@ test(
   "Redis: a reader that asks for longer than timers can asks on",
   async () => {
     const { port, url } = await serving();
-    await using way = await detour(port, 50);
+    await using way = await slowProxy(port, 50);
     const far = `redis://127.0.0.1:${way.port}`;
-    await using _ = await Peer.join(far, "long", [record(ONE, "shared")]);
+    await using _ = await FakePython.start(far, "long", [
+      holderRecord(ONE, "shared"),
+    ]);
     await using reader = await lockOf("long", url, {
       flags: LOCK_SH,
       unavailableTimeout: 2 ** 40,
@@ -255,7 +268,7 @@ test("Redis: who gives up asks nobody any more", async () => {
   };
   // Or its channels would soon be gone with the session.
   await using kept = await new RedisLock("kept", options).acquire();
-  await using _ = await Peer.join(url, "enough", []);
+  await using _ = await FakePython.start(url, "enough", []);
   const reader = new RedisLock("enough", options);
   // A session hears the answers on a channel of its own.
   const asking = async () => {
@@ -268,10 +281,13 @@ test("Redis: who gives up asks nobody any more", async () => {
     const controller = new AbortController();
     const { signal } = controller;
     const wait = reader.acquire({ timeout: 60_000, ...how, signal });
-    await until(asking, () => "a question");
+    await waitUntil(asking, () => "a question");
     controller.abort();
     await assert.rejects(wait, { name: "AbortError" });
-    await until(async () => !await asking(), () => "the end of the question");
+    await waitUntil(
+      async () => !await asking(),
+      () => "the end of the question",
+    );
   }
   assert.equal(kept.held, true);
 }, "redis-server");

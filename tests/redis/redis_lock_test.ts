@@ -3,24 +3,24 @@ import { after } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { AlreadyLocked, LOCK_EX, LOCK_SH } from "../../mod.ts";
 import { RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
-import { test } from "../support/harness.ts";
-import { BACKENDS } from "./support/topologies.ts";
-import type { Backend } from "./support/topologies.ts";
-import { assertNone } from "./support/inspect.ts";
+import { test } from "../support/test.ts";
+import { TOPOLOGIES } from "./support/topologies.ts";
+import type { Topology } from "./support/topologies.ts";
+import { assertEventuallyEmpty } from "./support/inspect.ts";
 
 /** Two holders that cannot be told apart by one object. */
 const two = (...args: ConstructorParameters<typeof RedisLock>) =>
   [new RedisLock(...args), new RedisLock(...args)] as const;
 
-for (const { name, needs, start } of BACKENDS) {
-  let backend: Backend | undefined;
+for (const { name, needs, start } of TOPOLOGIES) {
+  let backend: Topology | undefined;
   after(() => backend?.[Symbol.asyncDispose]());
 
-  const suite = (promise: string, body: (backend: Backend) => Promise<void>) =>
+  const suite = (promise: string, body: (backend: Topology) => Promise<void>) =>
     test(`RedisLock by ${name}: ${promise}`, async () => {
       backend ??= await start();
       await body(backend);
-      await assertNone(() => backend!.left());
+      await assertEventuallyEmpty(() => backend!.remaining());
     }, needs);
 
   suite("excludes others until it is released", async ({ options }) => {

@@ -3,7 +3,7 @@ import { inspect } from "node:util";
 import { createClient } from "redis";
 import { LOCK_EX, LOCK_NB, LOCK_SH, LockException } from "../../mod.ts";
 import { RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
-import { test } from "../support/harness.ts";
+import { test } from "../support/test.ts";
 
 type Make = (...args: unknown[]) => unknown;
 

@@ -8,13 +8,17 @@ import { ChannelSubscription } from "../../src/redis/acquisition/subscription.ts
 import type { Subscriber } from "../../src/redis/acquisition/subscription.ts";
 import type { LockConnection } from "../../src/redis/connection/connection.ts";
 import { Deadline } from "../../src/wait/deadline.ts";
-import { test } from "../support/harness.ts";
-import { Gate } from "./support/delay_proxy.ts";
-import { until } from "./support/binaries.ts";
+import { test } from "../support/test.ts";
+import { DelayProxy } from "./support/delay_proxy.ts";
+import { waitUntil } from "./support/binaries.ts";
 import type { RedisServer } from "./support/server.ts";
-import { holders, noSessions, suiteOf } from "./support/inspect.ts";
+import {
+  holderCount,
+  redisSuite,
+  waitForNoConnections,
+} from "./support/inspect.ts";
 
-const suite = suiteOf("late answers in Redis");
+const suite = redisSuite("late answers in Redis");
 
 /** How many are subscribed to both channels of a lock. */
 async function subscribed(server: RedisServer, channel: string) {
@@ -26,25 +30,25 @@ async function subscribed(server: RedisServer, channel: string) {
 
 /** Waits until so many hold a lock, whoever knows by then. */
 const held = (server: RedisServer, channel: string, count: number) =>
-  until(
-    async () => await holders(server, channel) === count,
+  waitUntil(
+    async () => await holderCount(server, channel) === count,
     () => `${count} who hold ${channel}`,
   );
 
 /** Waits until all that was sent has been answered, if not read. */
-const executed = (gate: Gate) =>
-  until(async () => {
-    const { kept } = gate;
+const executed = (gate: DelayProxy) =>
+  waitUntil(async () => {
+    const { heldReplies } = gate;
     await sleep(30);
-    return gate.kept === kept;
+    return gate.heldReplies === heldReplies;
   }, () => "the last answer");
 
 /** Locks through a session that stays, and whose answers a gate may keep. */
 async function through(
   server: RedisServer,
-  body: (gate: Gate, lock: () => RedisLock) => Promise<void>,
+  body: (gate: DelayProxy, lock: () => RedisLock) => Promise<void>,
 ): Promise<void> {
-  await using gate = await Gate.to(server.port);
+  await using gate = await DelayProxy.start(server.port);
   const options = { url: gate.url, clientOptions: {} };
   const lock = () => new RedisLock("late", options);
   await using other = new RedisLock("other", options);
@@ -59,35 +63,35 @@ for (const when of ["before", "after"]) {
     await through(server, async (gate, lock) => {
       const controller = new AbortController();
       const { signal } = controller;
-      gate.close();
+      gate.holdReplies();
       const first = lock().acquire({ signal });
       first.catch(() => {});
       await held(server, "late", 1);
-      const { kept } = gate;
+      const { heldReplies } = gate;
       controller.abort();
       await held(server, "late", 0);
       await executed(gate);
       if (when === "after") {
         // What answers the first, but not what it sent last.
-        gate.pass(kept);
+        gate.deliver(heldReplies);
         await sleep(50);
       }
       const second = lock().acquire();
       await held(server, "late", 1);
-      gate.open();
+      gate.deliverAll();
       await assert.rejects(first, { name: "AbortError" });
       const lease = await second;
       assert.deepEqual(await subscribed(server, "late"), [1, 1]);
       await lease.release();
     });
-    await noSessions(server);
+    await waitForNoConnections(server);
   });
 }
 
 suite("who gives up after a release", async (server) => {
   await through(server, async (gate, lock) => {
     const lease = await lock().acquire();
-    gate.close();
+    gate.holdReplies();
     const released = lease.release();
     await held(server, "late", 0);
     await executed(gate);
@@ -98,29 +102,29 @@ suite("who gives up after a release", async (server) => {
     await held(server, "late", 1);
     controller.abort();
     await held(server, "late", 0);
-    gate.open();
+    gate.deliverAll();
     await released;
     await assert.rejects(second, { name: "AbortError" });
-    await until(
+    await waitUntil(
       async () => String(await subscribed(server, "late")) === "0,0",
       () => "the end of the subscription",
     );
   });
-  await noSessions(server);
+  await waitForNoConnections(server);
 });
 
 suite("many who come and give up together", async (server) => {
   await through(server, async (gate, lock) => {
-    gate.close();
+    gate.holdReplies();
     const controllers = [1, 2, 3].map(() => new AbortController());
     const tries = controllers.map(({ signal }) => lock().acquire({ signal }));
     for (const one of tries) one.catch(() => {});
     await held(server, "late", 1);
     for (const controller of controllers) controller.abort();
     await held(server, "late", 0);
-    gate.open();
+    gate.deliverAll();
     for (const one of tries) await assert.rejects(one, { name: "AbortError" });
-    await until(
+    await waitUntil(
       async () => String(await subscribed(server, "late")) === "0,0",
       () => "the end of the subscription",
     );
@@ -129,7 +133,7 @@ suite("many who come and give up together", async (server) => {
     await lease.release();
     assert.deepEqual(await subscribed(server, "late"), [0, 0]);
   });
-  await noSessions(server);
+  await waitForNoConnections(server);
 });
 
 test("late answers in Redis: those who leave together unsubscribe once", async () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { LOCK_SCRIPT } from "../../src/redis/protocol/scripts.ts";
 import type { Operation } from "../../src/redis/protocol/scripts.ts";
-import { test } from "../support/harness.ts";
+import { test } from "../support/test.ts";
 import { RedisServer } from "./support/server.ts";
 
 const KEYS = ["portalock:{jobs}", "portalock:{jobs}:queue"];

@@ -4,16 +4,13 @@ import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { createClient, createCluster, createSentinel } from "redis";
-import {
-  can,
-  folder,
-  scriptOn,
-  self,
-  test,
-  Worker,
-} from "../support/harness.ts";
+import { hasCapability } from "../support/capabilities.ts";
+import { currentRuntime, fixtureCommand } from "../support/env.ts";
+import { LockProcess } from "../support/processes.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 import { RedisCluster } from "./support/cluster.ts";
-import { until } from "./support/binaries.ts";
+import { waitUntil } from "./support/binaries.ts";
 import { RedisSentinel } from "./support/sentinel.ts";
 import { RedisServer, SERVERS } from "./support/server.ts";
 
@@ -45,11 +42,11 @@ for (const program of SERVERS) {
       assert.equal(await server.command("GET", "ä"), "ü\r\n");
       assert.deepEqual(await server.command("MGET", "ä", "b"), ["ü\r\n", null]);
       await assert.rejects(server.command("INCR", "ä"), /not an integer/);
-      if (can("/proc")) assert.notEqual(processesIn(folder), "");
+      if (hasCapability("/proc")) assert.notEqual(processesIn(folder), "");
       await server[Symbol.asyncDispose]();
       assert.equal(exists(pid), false);
-      if (can("/proc")) {
-        await until(
+      if (hasCapability("/proc")) {
+        await waitUntil(
           () => Promise.resolve(processesIn(folder) === ""),
           () => `the end of ${processesIn(folder)}`,
         );
@@ -76,11 +73,13 @@ for (const program of SERVERS) {
 }
 
 test("a test server: ends with a process that is killed", async () => {
-  await using starter = new Worker(scriptOn(self, "redis_starter"));
-  const { pid, folder } = JSON.parse(await starter.line());
+  await using starter = new LockProcess(
+    fixtureCommand(currentRuntime, "start_redis_server"),
+  );
+  const { pid, folder } = JSON.parse(await starter.readLine());
   assert.equal(exists(pid), true);
   await starter.kill();
-  await until(
+  await waitUntil(
     () => Promise.resolve(!exists(pid) && !existsSync(folder)),
     () => `${pid} to end`,
   );
@@ -177,11 +176,11 @@ test("a test cluster: a replica takes over from a master", async () => {
   const master = await cluster.nodeOf(slot);
   await master.stop();
   const replica = cluster.nodes[cluster.nodes.indexOf(master) + 3];
-  await until(
+  await waitUntil(
     async () => await cluster.nodeOf(slot) === replica,
     () => "the replica to take over",
   );
-  await cluster.fine();
+  await cluster.waitUntilReady();
   assert.equal(await replica.command("SET", "a", "b"), "OK");
   assert.ok((await cluster.masters()).includes(replica));
 }, "redis-server");
@@ -197,7 +196,7 @@ for (const [how, sentinels] of [["kill", 3], ["order", 1]] as const) {
     await client.connect();
     try {
       await client.set("a", "before");
-      await until(
+      await waitUntil(
         async () => await group.replica.command("GET", "a") === "before",
         () => "replication",
       );
@@ -205,7 +204,7 @@ for (const [how, sentinels] of [["kill", 3], ["order", 1]] as const) {
       assert.equal(await group.failover(how), next);
       assert.equal(group.master, next);
       assert.equal(await next.command("SET", "a", "after"), "OK");
-      await until(
+      await waitUntil(
         async () => await client.get("a").catch(() => null) === "after",
         () => "node-redis to see the new master",
       );
@@ -221,16 +220,16 @@ for (const [first, second] of [[false, true], [true, false]]) {
     `a test server: portalocker ${name(first)} excludes ${name(second)}`,
     async () => {
       await using server = await RedisServer.start();
-      await using one = Worker.redisPython(first);
-      await using other = Worker.redisPython(second);
-      await one.ask("acquire", server.port, "a");
-      assert.equal(await other.ask("tryAcquire", server.port, "a"), false);
-      assert.equal(await other.ask("tryAcquire", server.port, "b"), true);
-      await one.ask("release", "a");
-      assert.equal(await other.ask("tryAcquire", server.port, "a"), true);
-      assert.equal(await one.ask("tryAcquire", server.port, "a"), false);
+      await using one = LockProcess.startRedisPython(first);
+      await using other = LockProcess.startRedisPython(second);
+      await one.call("acquire", server.port, "a");
+      assert.equal(await other.call("tryAcquire", server.port, "a"), false);
+      assert.equal(await other.call("tryAcquire", server.port, "b"), true);
+      await one.call("release", "a");
+      assert.equal(await other.call("tryAcquire", server.port, "a"), true);
+      assert.equal(await one.call("tryAcquire", server.port, "a"), false);
       await other.kill();
-      await one.ask("acquire", server.port, "a");
+      await one.call("acquire", server.port, "a");
     },
     "redis-server",
     ...PYTHON,
@@ -241,15 +240,15 @@ test(
   "a test server: readers of portalocker 4 share, writers do not",
   async () => {
     await using server = await RedisServer.start();
-    await using one = Worker.redisPython(true);
-    await using other = Worker.redisPython(true);
-    await one.ask("acquire", server.port, "a", "shared");
+    await using one = LockProcess.startRedisPython(true);
+    await using other = LockProcess.startRedisPython(true);
+    await one.call("acquire", server.port, "a", "shared");
     assert.equal(
-      await other.ask("tryAcquire", server.port, "a", "shared"),
+      await other.call("tryAcquire", server.port, "a", "shared"),
       true,
     );
-    await other.ask("release", "a");
-    assert.equal(await other.ask("tryAcquire", server.port, "a"), false);
+    await other.call("release", "a");
+    assert.equal(await other.call("tryAcquire", server.port, "a"), false);
   },
   "redis-server",
   ...PYTHON,
@@ -259,12 +258,12 @@ test(
   "a test server: portalocker 4 says that it lost its lock",
   async () => {
     await using server = await RedisServer.start();
-    await using python = Worker.redisPython(true);
-    await python.ask("acquire", server.port, "a");
-    assert.equal(await python.ask("lost", "a"), false);
+    await using python = LockProcess.startRedisPython(true);
+    await python.call("acquire", server.port, "a");
+    assert.equal(await python.call("lost", "a"), false);
     await server.stop();
-    await until(
-      async () => await python.ask("lost", "a") === true,
+    await waitUntil(
+      async () => await python.call("lost", "a") === true,
       () => "the loss",
     );
   },
@@ -275,15 +274,15 @@ test(
 test(
   "a test server: one of two Pythons is inside at a time",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     for (const name of ["inside", "doomed"]) mkdirSync(join(dir.path, name));
     await using server = await RedisServer.start();
-    await using one = Worker.redisPython();
-    await using two = Worker.redisPython(true);
+    await using one = LockProcess.startRedisPython();
+    await using two = LockProcess.startRedisPython(true);
     // Three of theirs can let each other in.
     const sections = await Promise.all(
       [one, two].map((python) =>
-        python.ask("soak", server.port, "a", dir.path, 2)
+        python.call("soak", server.port, "a", dir.path, 2)
       ),
     );
     assert.ok(sections.every((count) => Number(count) > 0), String(sections));

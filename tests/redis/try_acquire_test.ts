@@ -17,21 +17,24 @@ import {
   closeIdle,
 } from "../../src/redis/connection/pool.ts";
 import { Deadline } from "../../src/wait/deadline.ts";
-import { runtimes, test } from "../support/harness.ts";
+import { runtimes } from "../support/env.ts";
+import { test } from "../support/test.ts";
 import type { RedisServer } from "./support/server.ts";
 import {
-  alone,
-  noSessions,
-  sessions,
-  suiteOf,
-  waiting,
-  workerOn,
+  lockConnections,
+  redisSuite,
+  startRedisProcess,
+  unsharedOptions,
+  waitForNoConnections,
+  waitForQueueLength,
 } from "./support/inspect.ts";
 
-const suite = suiteOf("an attempt in Redis");
+const suite = redisSuite("an attempt in Redis");
 
 suite("of two that start together one succeeds", async (server) => {
-  const locks = [1, 2].map(() => new RedisLock("pair", alone(server)));
+  const locks = [1, 2].map(() =>
+    new RedisLock("pair", unsharedOptions(server))
+  );
   for (let i = 0; i < 1000; i++) {
     const leases = await Promise.all(locks.map((lock) => lock.tryAcquire()));
     const [lease, other] = leases.filter((lease) => lease !== null);
@@ -43,17 +46,19 @@ suite("of two that start together one succeeds", async (server) => {
 
 suite("of two sessions that begin with it one succeeds", async (server) => {
   for (let i = 0; i < 50; i++) {
-    const locks = [1, 2].map(() => new RedisLock("new", alone(server)));
+    const locks = [1, 2].map(() =>
+      new RedisLock("new", unsharedOptions(server))
+    );
     const leases = await Promise.all(locks.map((lock) => lock.tryAcquire()));
     assert.equal(leases.filter((lease) => lease).length, 1);
     for (const lock of locks) await lock[Symbol.asyncDispose]();
   }
-  await noSessions(server);
+  await waitForNoConnections(server);
 });
 
 suite("of two processes one succeeds", async (server) => {
   const two = [runtimes[0], runtimes.at(-1)!].map((runtime) =>
-    workerOn(runtime)
+    startRedisProcess(runtime)
   );
   try {
     // A busy machine may take too long for all of them.
@@ -61,11 +66,11 @@ suite("of two processes one succeeds", async (server) => {
     for (let i = 0; i < 1000 && performance.now() < end; i++) {
       const answers = await Promise.all(
         two.map((worker) =>
-          worker.ask("tryAcquire", "processes", { url: server.url })
+          worker.call("tryAcquire", "processes", { url: server.url })
         ),
       );
       assert.deepEqual([...answers].sort(), [false, true]);
-      await two[answers.indexOf(true)].ask("release", "processes");
+      await two[answers.indexOf(true)].call("release", "processes");
     }
   } finally {
     for (const worker of two) await worker.kill();
@@ -73,18 +78,21 @@ suite("of two processes one succeeds", async (server) => {
 });
 
 suite("is refused while others wait", async (server) => {
-  const shared = alone(server, { flags: LOCK_SH });
+  const shared = unsharedOptions(server, { flags: LOCK_SH });
   const reader = await new RedisLock("queue", shared).acquire();
-  const wait = new RedisLock("queue", alone(server)).acquire();
-  await waiting(server, "queue", 1);
+  const wait = new RedisLock("queue", unsharedOptions(server)).acquire();
+  await waitForQueueLength(server, "queue", 1);
   assert.equal(await new RedisLock("queue", shared).tryAcquire(), null);
   await reader.release();
   await (await wait).release();
 });
 
 suite("waits for nobody", async (server) => {
-  await using _ = await new RedisLock("now", alone(server)).acquire();
-  const lock = new RedisLock("now", alone(server, { timeout: Infinity }));
+  await using _ = await new RedisLock("now", unsharedOptions(server)).acquire();
+  const lock = new RedisLock(
+    "now",
+    unsharedOptions(server, { timeout: Infinity }),
+  );
   for (const options of [{ timeout: 0 }, { failWhenLocked: true }]) {
     await assert.rejects(lock.acquire(options), (error) => {
       assert.ok(error instanceof AlreadyLocked);
@@ -92,13 +100,16 @@ suite("waits for nobody", async (server) => {
       return true;
     });
   }
-  const failing = new RedisLock("now", alone(server, { failWhenLocked: true }));
+  const failing = new RedisLock(
+    "now",
+    unsharedOptions(server, { failWhenLocked: true }),
+  );
   await assert.rejects(failing.acquire(), AlreadyLocked);
   await assert.rejects(failing.run(() => {}), AlreadyLocked);
 });
 
 suite("through one object, one succeeds", async (server) => {
-  const lock = new RedisLock("object", alone(server));
+  const lock = new RedisLock("object", unsharedOptions(server));
   const leases = await Promise.all([lock.tryAcquire(), lock.tryAcquire()]);
   assert.equal(leases.filter((lease) => lease).length, 1);
   await assert.rejects(lock.acquire({ timeout: 0 }), /this same object/);
@@ -106,14 +117,14 @@ suite("through one object, one succeeds", async (server) => {
 });
 
 suite("is not made once the signal is aborted", async (server) => {
-  await noSessions(server);
-  const lock = new RedisLock("aborted", alone(server));
+  await waitForNoConnections(server);
+  const lock = new RedisLock("aborted", unsharedOptions(server));
   const reason = new Error("enough");
   await assert.rejects(
     lock.acquire({ signal: AbortSignal.abort(reason) }),
     (error) => error === reason,
   );
-  assert.deepEqual(await sessions(server), []);
+  assert.deepEqual(await lockConnections(server), []);
 });
 
 /** Begins again and again, and gives up at any moment. */
@@ -122,13 +133,13 @@ async function giveUp(
   rounds: number,
   attempt: (lock: RedisLock, moment: number) => Promise<void>,
 ): Promise<void> {
-  const holder = new RedisLock("given up", alone(server));
+  const holder = new RedisLock("given up", unsharedOptions(server));
   let held = await holder.acquire();
   for (let i = 0; i < rounds; i++) {
     // Each connects anew now and then, and finds the lock free now and then.
     if (i % 10 === 0) await held.release();
     if (i % 10 === 5) held = await holder.acquire();
-    const lock = new RedisLock("given up", alone(server));
+    const lock = new RedisLock("given up", unsharedOptions(server));
     await attempt(lock, Math.random() * 8);
     await attempt(lock, Math.random() * 4);
     await lock[Symbol.asyncDispose]();
@@ -165,12 +176,13 @@ suite("may be too late at any moment", async (server) => {
 });
 
 suite("an abort does not wait for a silent server", async (server) => {
-  const options = alone(server, { checkInterval: 60_000 });
-  const holder = await new RedisLock("abort", alone(server)).acquire();
+  const options = unsharedOptions(server, { checkInterval: 60_000 });
+  const holder = await new RedisLock("abort", unsharedOptions(server))
+    .acquire();
   const controller = new AbortController();
   const { signal } = controller;
   const wait = new RedisLock("abort", options).acquire({ signal });
-  await waiting(server, "abort", 1);
+  await waitForQueueLength(server, "abort", 1);
   await server.signal("SIGSTOP");
   try {
     const start = performance.now();
@@ -181,13 +193,16 @@ suite("an abort does not wait for a silent server", async (server) => {
     await server.signal("SIGCONT");
   }
   await holder.release();
-  await new RedisLock("abort", alone(server)).run(() => {});
+  await new RedisLock("abort", unsharedOptions(server)).run(() => {});
 });
 
 suite("a timeout does not wait for a silent server", async (server) => {
   const lock = new RedisLock(
     "late",
-    alone(server, { checkInterval: 60_000, unavailableTimeout: 60_000 }),
+    unsharedOptions(server, {
+      checkInterval: 60_000,
+      unavailableTimeout: 60_000,
+    }),
   );
   await lock.run(() => {});
   await server.signal("SIGSTOP");

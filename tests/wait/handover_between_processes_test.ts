@@ -3,52 +3,53 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { platform } from "../../ffi/mod.ts";
 import { Lock, LOCK_EX, lockSync } from "../../mod.ts";
-import {
-  folder,
-  onlyShortPauses,
-  openDescriptors,
-  runtimes,
-  self,
-  test,
-  Worker,
-} from "../support/harness.ts";
+import { currentRuntime, runtimes } from "../support/env.ts";
+import { LockProcess } from "../support/processes.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
+import { disablePolling } from "../support/timers.ts";
+import { at } from "../support/values.ts";
+import { waitUntilBlocked } from "../support/waits.ts";
 
 const FORMS = ["acquire", "acquireSync"] as const;
 
-/** Long enough for a waiter to be past its first attempts. */
-const SETTLED = 40;
-/** What a process that is killed may need between two steps of its end. */
-const SHORT = 5;
+/**
+ * The longest delay of a waiter that still polls, in milliseconds. A killed
+ * process closes its files a moment before the kernel releases its locks.
+ */
+const MAX_POLL_MS = 5;
 
-/** On each of the four runtimes that run the suite. */
+/** The number of hand-overs in each of the four runs of the suite. */
 const HAND_OVERS = 2_500;
 
-/** Somebody who can hold a lock and let it go. */
+/** A program that can acquire and release a lock. */
 interface Holder extends AsyncDisposable {
   acquire(path: string): Promise<unknown>;
   release(): Promise<unknown>;
 }
 
-function worker(start: () => Worker, kill = false): () => Holder {
+function processHolder(start: () => LockProcess, kill = false): () => Holder {
   return () => {
-    const worker = start();
+    const processHolder = start();
     return {
-      acquire: (path) => worker.ask("acquire", path),
+      acquire: (path) => processHolder.call("acquire", path),
       release() {
-        if (!kill) return worker.ask("release");
-        worker.process.kill("SIGKILL");
-        return worker.ended;
+        if (!kill) return processHolder.call("release");
+        processHolder.process.kill("SIGKILL");
+        return processHolder.ended;
       },
-      [Symbol.asyncDispose]: () => worker[Symbol.asyncDispose](),
+      [Symbol.asyncDispose]: () => processHolder[Symbol.asyncDispose](),
     };
   };
 }
 
-/** flock(1) while `cat` reads, and both end when there is nothing to read. */
-function flock(): Holder {
+/**
+ * Returns a holder that runs flock(1) until the standard input of its `cat`
+ * ends.
+ */
+function flockHolder(): Holder {
   let child: ReturnType<typeof spawn> | undefined;
   const release = async () => {
     if (!child || child.exitCode !== null) return;
@@ -67,26 +68,23 @@ function flock(): Holder {
   };
 }
 
-const wakes = (name: string, holder: () => Holder, ...needs: Needs[]) =>
+const testWakeup = (name: string, holder: () => Holder, ...needs: Need[]) =>
   test(
-    `the release of ${name} wakes waiters on every runtime`,
+    `a release by ${name} wakes waiters on every runtime`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.lock");
       for (const runtime of runtimes) {
-        await using waiter = Worker.on(runtime);
-        await waiter.ask("onlyShortPauses", SHORT);
+        await using waiter = LockProcess.start(runtime);
+        await waiter.call("disablePolling", MAX_POLL_MS);
         for (const form of FORMS) {
           await using other = holder();
           await other.acquire(path);
-          const waiting = waiter.ask(form, path, { timeout: 60_000 });
-          while (openDescriptors(path, waiter.process.pid) === 0) {
-            await delay(5);
-          }
-          await delay(SETTLED);
+          const waiting = waiter.call(form, path, { timeout: 60_000 });
+          await waiter.untilAsleep();
           await other.release();
           await waiting;
-          await waiter.ask("release");
+          await waiter.call("release");
         }
       }
     },
@@ -95,32 +93,44 @@ const wakes = (name: string, holder: () => Holder, ...needs: Needs[]) =>
     "/proc",
   );
 
-type Needs = "Python's portalocker" | "flock(1)";
+type Need = "Python's portalocker" | "flock(1)";
 
-wakes("a process of this package", worker(() => Worker.on(self)));
-wakes("a process that is killed", worker(() => Worker.on(self), true));
-wakes("Python's portalocker", worker(Worker.python), "Python's portalocker");
-wakes("flock(1)", flock, "flock(1)");
+testWakeup(
+  "a process of this package",
+  processHolder(() => LockProcess.start(currentRuntime)),
+);
+testWakeup(
+  "a process that is killed",
+  processHolder(() => LockProcess.start(currentRuntime), true),
+);
+testWakeup(
+  "Python's portalocker",
+  processHolder(LockProcess.startPython),
+  "Python's portalocker",
+);
+testWakeup("flock(1)", flockHolder, "flock(1)");
 
 test(
-  "no release is missed, at whatever moment it comes",
+  "a waiter misses no release, no matter when it comes",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    using _pauses = onlyShortPauses(0);
+    using _polling = disablePolling(0);
     const lock = new Lock(path, { timeout: Infinity });
     for (const runtime of runtimes) {
-      await using worker = Worker.on(runtime);
-      await worker.ask("onlyShortPauses", 0);
+      await using processHolder = LockProcess.start(runtime);
+      await processHolder.call("disablePolling", 0);
       for (let i = 0; i < 320; i++) {
         const mine = await lock.acquire();
-        const theirs = worker.ask(FORMS[i % 2], path, { timeout: 60_000 });
-        spin(Math.random() * 0.4);
+        const theirs = processHolder.call(at(FORMS, i % 2), path, {
+          timeout: 60_000,
+        });
+        blockThread(Math.random() * 0.4);
         await mine.close();
         await theirs;
         const again = lock.acquire();
-        spin(Math.random() * 0.4);
-        await worker.ask("release");
+        blockThread(Math.random() * 0.4);
+        await processHolder.call("release");
         await (await again).close();
       }
     }
@@ -129,54 +139,64 @@ test(
 );
 
 test(
-  "thousands of hand-overs between Deno, Bun, Node and Python, and the lock never lies free while somebody waits",
+  "thousands of hand-overs between Deno, Bun, Node and Python leave no waiter beside a free lock",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "turns");
     fs.writeFileSync(path, `0 ${Date.now()} 0`);
-    const workers = [...runtimes.map(Worker.on), Worker.python()];
+    const children = [
+      ...runtimes.map(LockProcess.start),
+      LockProcess.startPython(),
+    ];
     try {
       const gaps = await Promise.all(
-        workers.map((worker) => worker.ask("takeTurns", path, HAND_OVERS)),
+        children.map((processHolder) =>
+          processHolder.call("takeTurns", path, HAND_OVERS)
+        ),
       ) as number[][];
-      // Python does not tell; a busy machine may stand still once or twice.
+      // The Python process does not measure. A busy machine may stall once or
+      // twice.
       const ours = gaps.slice(0, -1).flat();
-      assert.ok(ours.length < 3, `the lock lay free for ${ours} ms`);
+      assert.ok(ours.length < 3, `the lock was free for ${ours} ms`);
     } finally {
-      await Promise.all(workers.map((worker) => worker[Symbol.asyncDispose]()));
+      await Promise.all(
+        children.map((processHolder) => processHolder[Symbol.asyncDispose]()),
+      );
     }
   },
   "Python's portalocker",
   "Deno, Bun and Node",
 );
 
-/** Passes time without letting go of the thread. */
-function spin(milliseconds: number): void {
+/** Blocks the thread for a time. */
+function blockThread(milliseconds: number): void {
   const end = performance.now() + milliseconds;
   while (performance.now() < end);
 }
 
 test(
-  "acquireSync() without an end is woken by the kernel, of whom nobody tells",
+  "acquireSync() without a timeout is woken by the kernel when no file is closed",
   async () => {
     for (const runtime of runtimes) {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.lock");
       const fd = fs.openSync(path, "a+");
       lockSync(fd, LOCK_EX);
-      await using worker = Worker.on(runtime);
-      await worker.ask("onlyShortPauses", 30);
-      const waiting = worker.ask("acquireSync", path, { flags: LOCK_EX });
-      await delay(300);
+      await using processHolder = LockProcess.start(runtime);
+      await processHolder.call("disablePolling", 30);
+      const waiting = processHolder.call("acquireSync", path, {
+        flags: LOCK_EX,
+      });
+      await waitUntilBlocked(processHolder);
       assert.equal(await new Lock(path, { timeout: 0 }).tryAcquire(), null);
-      // The file stays open, and no attempt follows.
+      // The file stays open, and the waiter makes no further attempt.
       platform().fromFd(fd).unlock();
       await waiting;
       assert.equal(await new Lock(path, { timeout: 0 }).tryAcquire(), null);
       fs.closeSync(fd);
-      await worker.ask("release");
+      await processHolder.call("release");
       await new Lock(path, { timeout: 0 }).run(() => {});
     }
   },
-  "descriptors",
+  "file descriptors",
 );

@@ -8,44 +8,41 @@ import { platform } from "../../ffi/mod.ts";
 import type { PlatformFile } from "../../ffi/types.ts";
 import { Lock, lock, LOCK_EX, LOCK_SH, lockSync, unlock } from "../../mod.ts";
 import {
+  countWatches,
   descriptorTargets,
-  folder,
-  foreign,
-  onlyShortPauses,
   openDescriptors,
-  test,
-  watches,
-  withFiles,
-} from "../support/harness.ts";
+} from "../support/descriptors.ts";
+import { lockOutsideLibrary, withPatchedFiles } from "../support/platform.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
+import { type DisabledPolling, disablePolling } from "../support/timers.ts";
+import { at } from "../support/values.ts";
 
 const FORMS = ["acquire", "acquireSync"] as const;
 
-/** Long enough for a waiter to be past its first attempts, whatever the load. */
-const SETTLED = 40;
+/** Longer than any test, but not infinite: that wait may block in the kernel. */
+const LONG_MS = 1e9;
 
-/** Too long for any test, but not endless: such a wait may be the system's. */
-const AGES = 1e9;
+/** Returns a lock that waits until it is woken. */
+const patient = (path: string) => new Lock(path, { timeout: LONG_MS });
 
-/** A wait that ends when the lock is released, or never. */
-const patient = (path: string) => new Lock(path, { timeout: AGES });
-
-/** Does something with a lock file while no pause ends by itself. */
-async function withoutPauses(
-  body: (path: string) => Promise<void>,
+/** Runs a body with a lock file while waiters do not poll. */
+async function withoutPolling(
+  body: (path: string, polling: DisabledPolling) => Promise<void>,
 ): Promise<void> {
-  using dir = folder();
-  using _pauses = onlyShortPauses(0);
-  await body(join(dir.path, "a.lock"));
+  using dir = tempDir();
+  using polling = disablePolling(0);
+  await body(join(dir.path, "a.lock"), polling);
   assert.equal(openDescriptors(dir.path), 0);
 }
 
 test(
   "Lock.acquire() is woken by a release",
   () =>
-    withoutPauses(async (path) => {
-      const holder = foreign(path);
+    withoutPolling(async (path, polling) => {
+      const holder = lockOutsideLibrary(path);
       const waiting = patient(path).acquire();
-      await delay(SETTLED);
+      await polling.untilAsleep();
       holder.release();
       await (await waiting).close();
     }),
@@ -53,16 +50,16 @@ test(
 );
 
 for (const form of FORMS) {
-  const misses = (
+  const testRelease = (
     moment: string,
     hooks: (file: PlatformFile, release: () => void) => Partial<PlatformFile>,
   ) =>
     test(
       `Lock.${form}() misses no release ${moment}`,
       () =>
-        withoutPauses(async (path) => {
-          const { release } = foreign(path);
-          await withFiles((file) => hooks(file, release), async () => {
+        withoutPolling(async (path) => {
+          const { release } = lockOutsideLibrary(path);
+          await withPatchedFiles((file) => hooks(file, release), async () => {
             await (await patient(path)[form]()).close();
           });
           assert.notEqual(new Lock(path).tryAcquireSync()?.closeSync(), null);
@@ -70,14 +67,14 @@ for (const form of FORMS) {
       "inotify(7)",
     );
 
-  misses("between the first attempt and the watch", (file, release) => ({
+  testRelease("between the first attempt and the watch", (file, release) => ({
     watchClose(closed) {
       release();
       return file.watchClose(closed);
     },
   }));
 
-  misses("between the watch and the next attempt", (file, release) => ({
+  testRelease("between the watch and the next attempt", (file, release) => ({
     watchClose(closed) {
       const watch = file.watchClose(closed);
       release();
@@ -85,7 +82,7 @@ for (const form of FORMS) {
     },
   }));
 
-  misses("between the last attempt and the wait", (file, release) => {
+  testRelease("between the last attempt and the sleep", (file, release) => {
     let attempts = 0;
     return {
       tryLock(exclusive) {
@@ -96,7 +93,7 @@ for (const form of FORMS) {
     };
   });
 
-  misses("of a file whose path names another by now", (file, release) => {
+  testRelease("of a file whose path names another file", (file, release) => {
     let attempts = 0;
     return {
       tryLock(exclusive) {
@@ -115,9 +112,9 @@ for (const form of FORMS) {
   });
 
   test(
-    `Lock.${form}() tries again at once when told of a release too early`,
+    `Lock.${form}() retries soon when the event precedes the release`,
     async () => {
-      using dir = folder();
+      using dir = tempDir();
       const path = join(dir.path, "a.lock");
       const fd = fs.openSync(path, "a+");
       lockSync(fd, LOCK_EX);
@@ -125,22 +122,22 @@ for (const form of FORMS) {
       const hooks = (file: PlatformFile) => ({
         tryLock(exclusive: boolean) {
           const locked = file.tryLock(exclusive);
-          // When pauses are long already: told, but not released yet.
+          // The delays are long by now: an event without a release.
           if (++attempts === 13) fs.closeSync(fs.openSync(path, "r"));
-          // Released, and nobody is told.
+          // A release without an event.
           if (attempts === 14) platform().fromFd(fd).unlock();
           return locked;
         },
       });
-      await withFiles(hooks, async () => {
-        using pauses = onlyShortPauses(Infinity);
-        const lock = new Lock(path, { timeout: AGES, checkInterval: 200 });
+      await withPatchedFiles(hooks, async () => {
+        using polling = disablePolling(Infinity);
+        const lock = new Lock(path, { timeout: LONG_MS, checkInterval: 200 });
         await (await lock[form]()).close();
-        // A timer is set for what is left of the pause of 88 to 176 ms. Those
-        // that are early are set again.
-        const { lengths } = pauses;
+        // The waiter sets a timer for the rest of the delay of 88 to 176 ms. It
+        // sets another timer if that one fires early.
+        const { lengths } = polling;
         const long = lengths.findLastIndex((length) => length > 1);
-        assert.ok(lengths[long] >= 80, `${lengths}`);
+        assert.ok(at(lengths, long) >= 80, `${lengths}`);
         assert.ok(lengths.length > long + 1, `${lengths}`);
       });
       assert.equal(attempts, 15);
@@ -150,7 +147,7 @@ for (const form of FORMS) {
   );
 }
 
-/** Hooks that do something after an attempt of that number. */
+/** Returns hooks that call a function after the attempt with that number. */
 const after = (done: Record<number, () => void>) => {
   let attempts = 0;
   return (file: PlatformFile) => ({
@@ -163,13 +160,16 @@ const after = (done: Record<number, () => void>) => {
 };
 
 test(
-  "acquireSync() does not take away what wakes an asynchronous waiter",
+  "acquireSync() leaves the events of an asynchronous waiter in place",
   () =>
-    withoutPauses(async (path) => {
-      const [one, two] = [foreign(path), foreign(`${path}2`)];
+    withoutPolling(async (path, polling) => {
+      const [one, two] = [
+        lockOutsideLibrary(path),
+        lockOutsideLibrary(`${path}2`),
+      ];
       const waiting = patient(path).acquire();
-      await delay(SETTLED);
-      await withFiles(
+      await polling.untilAsleep();
+      await withPatchedFiles(
         after({ 2: one.release, 3: two.release }),
         () => patient(`${path}2`).acquireSync().closeSync(),
       );
@@ -179,15 +179,16 @@ test(
 );
 
 test(
-  "acquireSync() goes ahead of asynchronous waiters, who cannot move",
+  "acquireSync() acquires before asynchronous waiters, because it blocks their thread",
   () =>
-    withoutPauses(async (path) => {
-      const holder = foreign(path);
+    withoutPolling(async (path, polling) => {
+      const holder = lockOutsideLibrary(path);
       const waiting = patient(path).acquire();
-      await delay(SETTLED);
-      await withFiles(after({ 2: holder.release }), async () => {
+      await polling.untilAsleep();
+      await withPatchedFiles(after({ 2: holder.release }), async () => {
         const file = patient(path).acquireSync();
-        await delay(SETTLED);
+        // The release has woken the asynchronous waiter, too.
+        await polling.untilAsleep(polling.sleeps + 1);
         await file.close();
       });
       await (await waiting).close();
@@ -195,31 +196,34 @@ test(
   "inotify(7)",
 );
 
-test("a wait that follows another one at once is woken too", async () => {
-  using dir = folder();
+test("a wait that begins right after another wait is woken", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
-  const holder = foreign(path);
+  const holder = lockOutsideLibrary(path);
   assert.throws(() => new Lock(path, { timeout: 1 }).acquireSync());
-  using _pauses = onlyShortPauses(0);
+  using polling = disablePolling(0);
   const waiting = patient(path).acquire();
-  await delay(SETTLED);
+  await polling.untilAsleep();
   holder.release();
   await (await waiting).close();
 }, "inotify(7)");
 
 test(
-  "a release is not missed when there were too many events to keep",
+  "a release wakes waiters although the event queue has overflowed",
   () =>
-    withoutPauses(async (path) => {
-      const [holder, busy] = [foreign(path), foreign(`${path}2`)];
+    withoutPolling(async (path, polling) => {
+      const [holder, busy] = [
+        lockOutsideLibrary(path),
+        lockOutsideLibrary(`${path}2`),
+      ];
       const waiting = patient(path).acquire();
       const other = patient(`${path}2`).acquire();
-      await delay(SETTLED);
+      await polling.untilAsleep(2);
       const limit = "/proc/sys/fs/inotify/max_queued_events";
       const most = Number(
         spawnSync("cat", [limit], { encoding: "utf8" }).stdout,
       );
-      // Two of a kind in a row would be kept as one.
+      // The kernel merges equal consecutive events into one.
       for (let i = 0; i <= most; i++) {
         fs.closeSync(fs.openSync(`${path}2`, i % 2 ? "r" : "a"));
       }
@@ -235,13 +239,14 @@ test(
 test(
   "unlock() wakes waiters although the file stays open",
   () =>
-    withoutPauses(async (path) => {
+    withoutPolling(async (path, polling) => {
       const fd = fs.openSync(path, "a+");
       for (const flags of [LOCK_EX, LOCK_SH]) {
         lockSync(fd, LOCK_EX);
+        const { sleeps } = polling;
         const waiting = new Lock(path, { flags }).acquire();
-        await delay(SETTLED);
-        // Readers are let in when a writer becomes one of them.
+        await polling.untilAsleep(sleeps + 1);
+        // A downgrade of the writer wakes readers.
         if (flags === LOCK_SH) lockSync(fd, LOCK_SH);
         else unlock(fd);
         await (await waiting).close();
@@ -251,33 +256,36 @@ test(
   "inotify(7)",
 );
 
-test("unlock() opens no device again to wake waiters", () => {
-  using dir = folder();
+test("unlock() does not reopen a device to wake waiters", () => {
+  using dir = tempDir();
   const regular = join(dir.path, "a.lock");
-  const ringsOf = (path: string, flags: string) => {
+  const countEvents = (path: string, flags: string) => {
     const fd = fs.openSync(path, flags);
-    let rings = 0;
-    const watch = platform().fromFd(fd).watchClose(() => rings++)!;
+    let events = 0;
+    const watch = platform().fromFd(fd).watchClose(() => events++)!;
     unlock(fd);
     watch.block(20);
     watch.end();
     fs.closeSync(fd);
-    return rings;
+    return events;
   };
-  assert.equal(ringsOf(regular, "a"), 1);
-  // Any process of the machine may close the device just then.
-  const device = Array.from({ length: 20 }, () => ringsOf("/dev/null", "r"));
+  assert.equal(countEvents(regular, "a"), 1);
+  // Another process may close the device at the same moment.
+  const device = Array.from(
+    { length: 20 },
+    () => countEvents("/dev/null", "r"),
+  );
   assert.ok(device.includes(0), `${device}`);
 }, "inotify(7)");
 
 test(
-  "lock() of a descriptor is woken like Lock",
+  "lock() of a descriptor is woken by a release",
   () =>
-    withoutPauses(async (path) => {
-      const holder = foreign(path);
+    withoutPolling(async (path, polling) => {
+      const holder = lockOutsideLibrary(path);
       const fd = fs.openSync(path, "a+");
       const waiting = lock(fd, LOCK_EX);
-      await delay(SETTLED);
+      await polling.untilAsleep();
       holder.release();
       await waiting;
       fs.closeSync(fd);
@@ -286,9 +294,9 @@ test(
 );
 
 test(
-  "nothing is watched once nobody waits any more",
+  "the last waiter of a file removes its inotify watch",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     using _held = new Lock(path).acquireSync();
     const controller = new AbortController();
@@ -298,15 +306,15 @@ test(
       new Lock(path, { signal }).acquire(),
       new Lock(path, { timeout: Infinity, signal }).acquire(),
     ].map((end) => assert.rejects(end));
-    while (watches() === 0) await delay(1);
+    while (countWatches() === 0) await delay(1);
     controller.abort();
     await Promise.all(ends);
-    // The event loop turns once.
+    // The watch is removed in the next turn of the event loop.
     await setImmediate();
-    assert.equal(watches(), 0);
+    assert.equal(countWatches(), 0);
     assert.throws(() => new Lock(path, { timeout: 10 }).acquireSync());
     await setImmediate();
-    assert.equal(watches(), 0);
+    assert.equal(countWatches(), 0);
   },
   "inotify(7)",
   "/proc",

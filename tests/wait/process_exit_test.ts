@@ -1,61 +1,70 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import process from "node:process";
-import { folder, runScript, runtimes, test } from "../support/harness.ts";
-import type { TestRuntime } from "../support/harness.ts";
+import { runtimes, type TestRuntime } from "../support/env.ts";
+import { runScript } from "../support/processes.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
+import { at } from "../support/values.ts";
 
-/** Runs `fixtures/waiting` on a runtime, perhaps by way of a command. */
+/**
+ * Runs `fixtures/wait_for_lock` on a runtime, through another command if one is
+ * given.
+ */
 async function run(
   runtime: TestRuntime,
-  what: string,
+  mode: string,
   options: { env?: NodeJS.ProcessEnv; through?: string[] } = {},
 ) {
-  using dir = folder();
-  const script = join(runtime.directory, "tests", "fixtures", "waiting");
+  using dir = tempDir();
+  const script = join(runtime.directory, "tests", "fixtures", "wait_for_lock");
   const { through = [], env } = options;
   return await runScript([
     ...through,
     ...runtime.command,
     script + runtime.extension,
-    what,
+    mode,
     join(dir.path, "a.lock"),
   ], { env: { ...process.env, ...env } });
 }
 
-/** On every runtime, what must be done and leave the process nothing to do. */
-async function finishes(
-  what: string,
+/**
+ * Checks on every runtime that a mode of the fixture succeeds and the process
+ * then exits.
+ */
+async function checkMode(
+  mode: string,
   options: { env?: NodeJS.ProcessEnv; through?: string[] } = {},
 ) {
   for (const runtime of runtimes) {
-    const { code, stdout, stderr } = await run(runtime, what, options);
+    const { code, stdout, stderr } = await run(runtime, mode, options);
     assert.equal(stdout, "done\n", `${runtime.name}: ${code} ${stderr}`);
     assert.equal(code, 0, runtime.name);
   }
 }
 
-test("a process ends by itself once it no longer waits", () => finishes("end"));
+test("a process exits by itself after its last wait", () => checkMode("end"));
 
-test("a process that waits can be ended by process.exit()", async () => {
+test("process.exit() ends a process that waits", async () => {
   for (const runtime of runtimes) {
     assert.equal((await run(runtime, "exit")).code, 7, runtime.name);
   }
 });
 
-test("64 waiters leave the runtime's thread pool alone, however small it is", () =>
-  finishes("crowd", { env: { UV_THREADPOOL_SIZE: "1" } }));
+test("64 waiters do not use the thread pool, even if it has one thread", () =>
+  checkMode("many waiters", { env: { UV_THREADPOOL_SIZE: "1" } }));
 
-test("waiting threads leave the process's thread pool alone, and may be terminated", () =>
-  finishes("threads"));
+test("waiting workers do not use the thread pool and can be terminated", () =>
+  checkMode("threads"));
 
-test("waiters attempt by themselves when somebody closed their notifications", () =>
-  finishes("robbed"));
+test("waiters poll when their inotify descriptor was closed", () =>
+  checkMode("closed descriptor"));
 
 for (const what of ["instances", "watches"]) {
   test(
-    `waiters attempt by themselves when there are no inotify ${what} left`,
+    `waiters poll when the limit of inotify ${what} is reached`,
     () =>
-      finishes("limited", {
+      checkMode("one waiter", {
         through: [
           "unshare",
           "--user",
@@ -71,14 +80,14 @@ for (const what of ["instances", "watches"]) {
 }
 
 test(
-  "Deno's test runner finds no leak in a test that waits",
+  "Deno's test sanitizers find no leak in a test that waits",
   async () => {
-    const { command: [deno], directory } = runtimes.find(({ name }) =>
+    const { command, directory } = runtimes.find(({ name }) =>
       name === "deno"
     )!;
-    const script = join(directory, "tests", "fixtures", "sanitized.ts");
+    const script = join(directory, "tests", "fixtures", "deno_sanitizers.ts");
     const options = ["--no-check", "--sanitize-ops", "--sanitize-resources"];
-    const test = [deno, "test", "-A", ...options, script];
+    const test = [at(command, 0), "test", "-A", ...options, script];
     const { code, stdout } = await runScript(test);
     assert.equal(code, 0, stdout);
     assert.match(stdout, /2 passed/);

@@ -7,14 +7,20 @@ import { op, runAsync, runSync } from "../../src/core/gensync.ts";
 import { Deadline, now } from "../../src/wait/deadline.ts";
 import { FifoMutex } from "../../src/wait/fifo_mutex.ts";
 import { backoff, lockBeforeDeadline } from "../../src/wait/wait_loop.ts";
-import { activeTimers, counted, test, untold } from "../support/harness.ts";
+import { noopOs } from "../support/platform.ts";
+import { test } from "../support/test.ts";
+import { activeTimers, countBalance } from "../support/timers.ts";
+import { at } from "../support/values.ts";
 
 const deadline = (options: Partial<WaitSettings> = {}) =>
   new Deadline({ ...WAIT_FOREVER, timeout: 5000, ...options });
 
-/** A file that nobody tells of, and what attempts to lock it come to. */
+/**
+ * Returns a file without notifications whose attempts to lock return the given
+ * results.
+ */
 const file = (tryLock: () => boolean): Lockable => ({
-  ...untold,
+  ...noopOs,
   tryLock,
   lock() {},
   unlock() {},
@@ -26,23 +32,23 @@ const waiting = (tryLock: () => boolean, options: Partial<WaitSettings>) =>
     deadline: deadline(options),
   });
 
-test("pauses begin within a millisecond and grow up to checkInterval", () => {
+test("backoff() yields delays that grow from at most 1 ms to checkInterval", () => {
   const some: number[] = [];
   for (const pause of backoff(deadline({ checkInterval: 40 }))) {
     some.push(pause);
     if (some.length === 1000) break;
   }
-  assert.ok(some[0] <= 1);
+  assert.ok(at(some, 0) <= 1);
   assert.ok(some.every((pause) => pause > 0 && pause <= 40));
   assert.ok(some.slice(20).every((pause) => pause >= 36));
-  assert.ok(new Set(some.slice(20)).size > 900, "they are jittered");
+  assert.ok(new Set(some.slice(20)).size > 900, "the delays have jitter");
   for (const pause of backoff(deadline({ checkInterval: 0.1 }))) {
     assert.ok(pause <= 0.1);
     break;
   }
 });
 
-test("a pause wakes the process up once", async () => {
+test("Deadline.sleepUntilWoken() sets one timer", async () => {
   const { setTimeout } = globalThis;
   let timers = 0;
   const counting = (...args: Parameters<typeof setTimeout>) => {
@@ -51,17 +57,17 @@ test("a pause wakes the process up once", async () => {
   };
   globalThis.setTimeout = Object.assign(counting, setTimeout);
   try {
-    const { sleepUntilWoken: untilWoken } = Deadline.prototype;
-    const sleep = untilWoken.bind(deadline());
+    const { sleepUntilWoken } = Deadline.prototype;
+    const sleep = sleepUntilWoken.bind(deadline());
     for (let i = 0; i < 20; i++) await sleep(10.5, () => () => {});
   } finally {
     globalThis.setTimeout = setTimeout;
   }
-  // Now and then a timer is early.
+  // A timer that fires early is set again.
   assert.ok(timers < 30, `${timers} timers`);
 });
 
-test("pauses end with the wait, the last one at its very end", () => {
+test("backoff() ends its last delay at the deadline", () => {
   const start = now();
   const wait = deadline({ timeout: 20, checkInterval: 1000 });
   const all = backoff(wait);
@@ -70,7 +76,7 @@ test("pauses end with the wait, the last one at its very end", () => {
     !(next = all.next()).done;
     { remaining: left } = wait
   ) {
-    assert.ok(next.value <= left, "no pause reaches beyond the end");
+    assert.ok(next.value <= left, "no delay ends after the deadline");
     const end = now() + next.value;
     while (now() < end);
   }
@@ -79,21 +85,25 @@ test("pauses end with the wait, the last one at its very end", () => {
   assert.deepEqual([...backoff(deadline({ failWhenLocked: true }))], []);
 });
 
-test("waitFor() attempts once more when the time is over", async () => {
-  for (const carryOut of [runAsync, runSync]) {
+test("lockBeforeDeadline() makes a last attempt at the deadline", async () => {
+  for (const run of [runAsync, runSync]) {
     const start = now();
     let last = 0;
     const attempt = () => (last = now(), false);
-    assert.equal(await carryOut(waiting(attempt, { timeout: 30 })), false);
+    assert.equal(await run(waiting(attempt, { timeout: 30 })), false);
     assert.ok(last - start >= 30);
   }
 });
 
-test("waitFor() leaves no listener and no timer behind", async () => {
+test("lockBeforeDeadline() removes its listeners and timers", async () => {
   const controller = new AbortController();
   const { signal } = controller;
-  const listeners = counted(signal, "addEventListener", "removeEventListener");
-  const timers = counted(globalThis, "setTimeout", "clearTimeout");
+  const listeners = countBalance(
+    signal,
+    "addEventListener",
+    "removeEventListener",
+  );
+  const timers = countBalance(globalThis, "setTimeout", "clearTimeout");
   try {
     let left = 5;
     const attempt = () => --left === 0;
@@ -103,14 +113,14 @@ test("waitFor() leaves no listener and no timer behind", async () => {
     const abort = () => (queueMicrotask(() => controller.abort("now")), false);
     const ended = async () => await runAsync(waiting(abort, { signal }));
     await assert.rejects(ended, (reason) => reason === "now");
-    assert.equal(timers.left(), before, "an aborted pause has no timer");
+    assert.equal(timers.left(), before, "an abort clears the timer");
   } finally {
     listeners.restore();
     timers.restore();
   }
 });
 
-test("waitFor() ends when the signal is aborted during an attempt", async () => {
+test("lockBeforeDeadline() rejects when the signal is aborted during an attempt", async () => {
   const controller = new AbortController();
   const { signal } = controller;
   let attempts = 0;
@@ -120,11 +130,11 @@ test("waitFor() ends when the signal is aborted during an attempt", async () => 
   assert.equal(attempts, 1);
 });
 
-test("who is told of the wait may end it, and nothing is left", async () => {
+test("onWait can abort the wait, which leaves no timer", async () => {
   const controller = new AbortController();
   const { signal } = controller;
   const wait = { ...WAIT_FOREVER, signal, timeout: 5000 };
-  const told = new Deadline(wait, {
+  const withOnWait = new Deadline(wait, {
     onWait: () => controller.abort("enough"),
   });
   using timers = activeTimers();
@@ -132,67 +142,67 @@ test("who is told of the wait may end it, and nothing is left", async () => {
     await runAsync(
       lockBeforeDeadline(file(() => false), {
         exclusive: true,
-        deadline: told,
+        deadline: withOnWait,
       }),
     );
   await assert.rejects(ended, (reason) => reason === "enough");
   assert.equal(timers.size, 0);
 });
 
-/** A file that the system blocks the thread for, and what was asked of it. */
+/** Returns a file that the kernel can block on, and the list of its calls. */
 function blocking(code?: string) {
-  const asked: string[] = [];
+  const calls: string[] = [];
   const it: Lockable = {
-    ...file(() => asked.push("attempt") === 3),
+    ...file(() => calls.push("attempt") === 3),
     lock(exclusive) {
-      asked.push(exclusive ? "exclusive" : "shared");
+      calls.push(exclusive ? "exclusive" : "shared");
       if (code) throw Object.assign(new Error(code), { code });
     },
   };
-  return { it, asked };
+  return { it, calls };
 }
 
-test("a wait that blocks the thread and has no end is the system's", () => {
+test("lockBeforeDeadline() blocks in the kernel if the sync wait does not have a deadline", () => {
   for (const exclusive of [true, false]) {
-    const { it, asked } = blocking();
+    const { it, calls } = blocking();
     const endless = deadline({ timeout: Infinity });
     assert.ok(
       runSync(lockBeforeDeadline(it, { exclusive, deadline: endless })),
     );
-    assert.deepEqual(asked, ["attempt", exclusive ? "exclusive" : "shared"]);
+    assert.deepEqual(calls, ["attempt", exclusive ? "exclusive" : "shared"]);
   }
 });
 
-test("a wait with an end or somebody to tell is by attempts", async () => {
-  const told = new Deadline(
+test("lockBeforeDeadline() polls if the wait has a deadline or an onWait, or is async", async () => {
+  const withOnWait = new Deadline(
     { ...WAIT_FOREVER, timeout: Infinity },
     { onWait: () => {} },
   );
   const attempts = ["attempt", "attempt", "attempt"];
-  for (const wait of [told, deadline({ timeout: 1e9 })]) {
-    const { it, asked } = blocking();
+  for (const wait of [withOnWait, deadline({ timeout: 1e9 })]) {
+    const { it, calls } = blocking();
     assert.ok(
       runSync(lockBeforeDeadline(it, { exclusive: true, deadline: wait })),
     );
-    assert.deepEqual(asked, attempts);
+    assert.deepEqual(calls, attempts);
   }
-  const { it, asked } = blocking();
+  const { it, calls } = blocking();
   const endless = deadline({ timeout: Infinity });
   assert.ok(
     await runAsync(
       lockBeforeDeadline(it, { exclusive: true, deadline: endless }),
     ),
   );
-  assert.deepEqual(asked, attempts, "it does not block the thread");
+  assert.deepEqual(calls, attempts, "it does not block the thread");
 });
 
-test("what the system takes for a deadlock is waited for by attempts", () => {
-  const { it, asked } = blocking("EDEADLK");
+test("lockBeforeDeadline() polls after EDEADLK", () => {
+  const { it, calls } = blocking("EDEADLK");
   const endless = () => deadline({ timeout: Infinity });
   assert.ok(
     runSync(lockBeforeDeadline(it, { exclusive: true, deadline: endless() })),
   );
-  assert.deepEqual(asked, ["attempt", "exclusive", "attempt"]);
+  assert.deepEqual(calls, ["attempt", "exclusive", "attempt"]);
   const { it: broken } = blocking("ENOLCK");
   const failing = lockBeforeDeadline(broken, {
     exclusive: true,
@@ -202,9 +212,9 @@ test("what the system takes for a deadlock is waited for by attempts", () => {
 });
 
 test(
-  "recipes run the same steps in both ways and can handle their errors",
+  "runAsync() and runSync() run the same generator, which can catch errors",
   async () => {
-    function* recipe() {
+    function* operation() {
       const results: unknown[] = [];
       results.push(
         yield* op({
@@ -225,50 +235,54 @@ test(
       }
       return results;
     }
-    assert.deepEqual(await runAsync(recipe()), ["waited", 1, "no"]);
-    assert.deepEqual(runSync(recipe()), ["blocked", 1, "no"]);
+    assert.deepEqual(await runAsync(operation()), ["waited", 1, "no"]);
+    assert.deepEqual(runSync(operation()), ["blocked", 1, "no"]);
   },
 );
 
-test("Turns pass in order of arrival and nobody overtakes", async () => {
-  const turns = new FifoMutex();
-  assert.equal(turns.tryAcquire(), true);
-  assert.equal(turns.tryAcquire(), false);
+test("FifoMutex serves waiters in FIFO order", async () => {
+  const mutex = new FifoMutex();
+  assert.equal(mutex.tryAcquire(), true);
+  assert.equal(mutex.tryAcquire(), false);
   const order: number[] = [];
   const all = [1, 2, 3].map(async (i) => {
-    assert.equal(await turns.acquire(deadline()), true);
+    assert.equal(await mutex.acquire(deadline()), true);
     order.push(i);
   });
   for (let i = 0; i < 3; i++) {
-    turns.release();
-    assert.equal(turns.tryAcquire(), false, "the turn is passed on, not free");
+    mutex.release();
+    assert.equal(
+      mutex.tryAcquire(),
+      false,
+      "release() passes the mutex to the next waiter",
+    );
     await delay(1);
   }
   await Promise.all(all);
   assert.deepEqual(order, [1, 2, 3]);
-  turns.release();
-  assert.equal(turns.tryAcquire(), true);
+  mutex.release();
+  assert.equal(mutex.tryAcquire(), true);
 });
 
-test("Turns.take() gives up at the end of the wait or when aborted", async () => {
-  const turns = new FifoMutex();
-  turns.tryAcquire();
-  const take = (options: Partial<WaitSettings>) =>
-    turns.acquire(deadline(options));
-  assert.equal(await take({ timeout: 0 }), false);
-  assert.equal(await take({ failWhenLocked: true }), false);
-  assert.equal(await take({ timeout: 15 }), false);
+test("FifoMutex.acquire() resolves to false at the deadline and rejects when aborted", async () => {
+  const mutex = new FifoMutex();
+  mutex.tryAcquire();
+  const acquire = (options: Partial<WaitSettings>) =>
+    mutex.acquire(deadline(options));
+  assert.equal(await acquire({ timeout: 0 }), false);
+  assert.equal(await acquire({ failWhenLocked: true }), false);
+  assert.equal(await acquire({ timeout: 15 }), false);
   await assert.rejects(
-    async () => await take({ signal: AbortSignal.abort("before") }),
+    async () => await acquire({ signal: AbortSignal.abort("before") }),
     (reason) => reason === "before",
   );
   const controller = new AbortController();
-  const waiting = take({ signal: controller.signal, timeout: Infinity });
+  const waiting = acquire({ signal: controller.signal, timeout: Infinity });
   controller.abort("enough");
   await assert.rejects(
     Promise.resolve(waiting),
     (reason) => reason === "enough",
   );
-  turns.release();
-  assert.equal(turns.tryAcquire(), true, "nobody is left in the queue");
+  mutex.release();
+  assert.equal(mutex.tryAcquire(), true, "the queue is empty");
 });

@@ -14,21 +14,22 @@ import {
   type LockedFile,
   unlock,
 } from "../../mod.ts";
+import { openDescriptors, waitForDescriptors } from "../support/descriptors.ts";
+import { withPatchedFiles } from "../support/platform.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
 import {
   activeTimers,
-  counted,
-  descriptorsLeft,
-  folder,
-  onlyShortPauses,
-  openDescriptors,
-  test,
-  withFiles,
-} from "../support/harness.ts";
+  countBalance,
+  disablePolling,
+} from "../support/timers.ts";
+import { at } from "../support/values.ts";
+import { observeWaits } from "../support/waits.ts";
 
 const SHARED = { flags: LOCK_SH | LOCK_NB };
 
-/** Waiters for one file, each through a `Lock` of its own, in their order. */
-function crowd(path: string) {
+/** Waiters for one file, each with its own `Lock` object, and their order. */
+function namedWaiters(path: string) {
   const order: string[] = [];
   const inside = new Map<string, LockedFile>();
   const join = (name: string, options: object = {}) =>
@@ -44,33 +45,34 @@ function crowd(path: string) {
   return { order, inside, join, leave };
 }
 
-/** Nothing more happens without something from outside. */
+/** Passes the time in which a waiter would acquire that must not. */
 const settled = () => delay(15);
 
 test(
-  "waiters of one process are served in the order of their arrival",
+  "waiters of one process acquire in FIFO order",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    // The same file by other names.
+    // Other names of the same file.
     fs.writeFileSync(path, "");
     fs.linkSync(path, `${path}2`);
     fs.symlinkSync(path, `${path}3`);
-    // Paths that are known are opened at once.
+    // The library opens known paths without the thread pool.
     const paths = [path, `${path}2`, `${path}3`];
     for (const path of paths) await new Lock(path).run(() => {});
     const holder = await new Lock(path).acquire();
     const order: number[] = [];
+    using waits = observeWaits();
     const waiting = Array.from({ length: 40 }, async (_, i) => {
-      const lock = new Lock(paths[i % 3], { timeout: 60_000 });
+      const lock = new Lock(at(paths, i % 3), { timeout: 60_000 });
       await lock.run(async () => {
         order.push(i);
-        // Whoever comes while others wait does not overtake them.
+        // A later waiter does not overtake earlier ones.
         if (i < 5) waiting.push(lock.run(() => void order.push(100 + i)));
         if (i % 4 === 0) await delay(1);
       });
     });
-    await settled();
+    await waits.begun(40);
     await holder.close();
     for (const one of waiting) await one;
     assert.deepEqual(order, [
@@ -79,22 +81,23 @@ test(
     ]);
     assert.equal(openDescriptors(dir.path), 0);
   },
-  "descriptors",
+  "file descriptors",
   "symbolic links",
 );
 
 test(
-  "neighbouring readers of one process enter together, and wait behind a writer",
+  "adjacent readers of one process acquire together, but not before an earlier writer",
   async () => {
-    using dir = folder();
-    using _pauses = onlyShortPauses(0);
+    using dir = tempDir();
+    using _polling = disablePolling(0);
+    using waits = observeWaits();
     const path = join(dir.path, "a.lock");
-    const { order, join: enter, leave } = crowd(path);
+    const { order, join: enter, leave } = namedWaiters(path);
     await enter("holder");
     for (const name of ["r1", "r2", "r3"]) enter(name, SHARED);
     enter("w1");
     enter("r4", SHARED);
-    await settled();
+    await waits.begun(5);
     await leave("holder");
     assert.deepEqual(order, ["holder", "r1", "r2", "r3"]);
     await leave("r1");
@@ -109,73 +112,76 @@ test(
   "inotify(7)",
 );
 
-test("aborts and timeouts leave the queue whole", async () => {
-  using dir = folder();
+test("aborts and timeouts keep the order of the other waiters", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
-  const { order, join: enter, leave } = crowd(path);
+  const { order, join: enter, leave } = namedWaiters(path);
   await enter("holder");
   const head = new AbortController();
   const middle = new AbortController();
   const last = new AbortController();
-  const gone = [assert.rejects(enter("head", { signal: head.signal }))];
+  const rejected = [assert.rejects(enter("head", { signal: head.signal }))];
   enter("first");
-  gone.push(assert.rejects(enter("middle", { signal: middle.signal })));
-  gone.push(assert.rejects(enter("late", { timeout: 20 }), AlreadyLocked));
+  rejected.push(assert.rejects(enter("middle", { signal: middle.signal })));
+  rejected.push(assert.rejects(enter("late", { timeout: 20 }), AlreadyLocked));
   enter("second");
-  gone.push(assert.rejects(enter("last", { signal: last.signal })));
+  rejected.push(assert.rejects(enter("last", { signal: last.signal })));
   middle.abort();
   last.abort();
-  await delay(25);
+  // The head gives up last.
+  await Promise.all(rejected.slice(1));
   head.abort();
-  await Promise.all(gone);
+  await Promise.all(rejected);
   await leave("holder");
   assert.deepEqual(order, ["holder", "first"]);
   await leave("first");
   assert.deepEqual(order, ["holder", "first", "second"]);
   await leave("second");
   assert.equal(openDescriptors(dir.path), 0);
-}, "descriptors");
+}, "file descriptors");
 
-test("a reader is let in when the writer before it gives up", async () => {
-  using dir = folder();
-  using _pauses = onlyShortPauses(0);
+test("a reader acquires when the writer before it gives up", async () => {
+  using dir = tempDir();
+  using _polling = disablePolling(0);
+  using waits = observeWaits();
   const path = join(dir.path, "a.lock");
-  const { order, join: enter, leave } = crowd(path);
+  const { order, join: enter, leave } = namedWaiters(path);
   await enter("reader", SHARED);
   const writer = new AbortController();
-  const gone = assert.rejects(enter("writer", { signal: writer.signal }));
-  enter("next", SHARED);
-  await settled();
+  const rejected = assert.rejects(enter("writer", { signal: writer.signal }));
+  const next = enter("next", SHARED);
+  await waits.begun(2);
   assert.deepEqual(order, ["reader"]);
   writer.abort();
-  await gone;
-  await settled();
+  await rejected;
+  await next;
   assert.deepEqual(order, ["reader", "next"]);
   await leave("reader");
   await leave("next");
 }, "inotify(7)");
 
-test("a release that fails wakes the next all the same", async () => {
-  using dir = folder();
+test("a release that fails wakes the next waiter", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
-  const { join: enter, leave } = crowd(path);
+  const { join: enter, leave } = namedWaiters(path);
+  using waits = observeWaits();
   await enter("holder");
-  await withFiles((file) => ({
+  await withPatchedFiles((file) => ({
     unlock() {
       file.unlock();
-      throw new Error("the system refuses");
+      throw new Error("the system reports an error");
     },
   }), async () => {
     const next = enter("next");
-    await settled();
+    await waits.begun();
     await leave("holder");
     await next;
     await leave("next");
   });
 });
 
-test("only the head of the queue competes, and not in vain", async () => {
-  using dir = folder();
+test("only the head of the queue attempts to lock, at most 1.5 times per hand-over", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const TASKS = 200;
   let attempts = 0;
@@ -185,13 +191,14 @@ test("only the head of the queue competes, and not in vain", async () => {
       return file.tryLock(exclusive);
     },
   });
-  await withFiles(count, async () => {
+  await withPatchedFiles(count, async () => {
+    using waits = observeWaits();
     const holder = await new Lock(path).acquire();
     const lock = () => new Lock(path, { timeout: Infinity }).run(() => {});
     const waiting = Array.from({ length: TASKS }, lock);
-    await settled();
+    await waits.begun(TASKS);
     const before = attempts;
-    // The head makes its first attempts, and nobody else any.
+    // Only the head of the queue has made attempts.
     assert.ok(before < TASKS / 2, `${before} attempts before`);
     await holder.close();
     await Promise.all(waiting);
@@ -201,25 +208,26 @@ test("only the head of the queue competes, and not in vain", async () => {
 });
 
 test(
-  "a release in the same thread wakes whoever is next, though the system tells nobody",
+  "a release in the same thread wakes the next waiter without inotify(7)",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    const { order, join: enter, leave } = crowd(path);
+    const { order, join: enter, leave } = namedWaiters(path);
     fs.writeFileSync(path, "content");
     const failing = new Error("no space");
-    await withFiles(() => ({
+    await withPatchedFiles(() => ({
       watchClose: () => null,
       truncate: () => Promise.reject(failing),
     }), async () => {
-      using _pauses = onlyShortPauses(0);
+      using _polling = disablePolling(0);
+      using waits = observeWaits();
       await enter("holder");
       const first = assert.rejects(
         enter("first", { mode: "w" }),
         (error) => error === failing,
       );
       const second = enter("second");
-      await settled();
+      await waits.begun(2);
       await leave("holder");
       await first;
       await second;
@@ -227,39 +235,40 @@ test(
     });
     assert.deepEqual(order, ["holder", "second"]);
   },
-  "descriptors",
+  "file descriptors",
 );
 
 test(
-  "unlock() wakes whoever is next, though the system tells nobody",
+  "unlock() wakes the next waiter of its thread without inotify(7)",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const fd = fs.openSync(path, "a");
     await lock(fd, LOCK_EX);
-    await withFiles(() => ({ watchClose: () => null }), async () => {
-      using _pauses = onlyShortPauses(0);
+    await withPatchedFiles(() => ({ watchClose: () => null }), async () => {
+      using polling = disablePolling(0);
       const waiting = new Lock(path, { timeout: Infinity }).acquire();
-      await settled();
+      await polling.untilAsleep();
       unlock(fd);
       await (await waiting).close();
     });
     fs.closeSync(fd);
   },
-  "descriptors",
+  "file descriptors",
 );
 
 test(
-  "whoever is next attempts although nobody at all tells of the release",
+  "the next waiter polls if nothing reports the release",
   async () => {
-    using dir = folder();
+    using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    const { inside, order, join: enter, leave } = crowd(path);
-    await withFiles(() => ({ watchClose: () => null }), async () => {
+    const { inside, order, join: enter, leave } = namedWaiters(path);
+    await withPatchedFiles(() => ({ watchClose: () => null }), async () => {
+      using waits = observeWaits();
       await enter("holder");
       enter("first");
       const second = enter("second");
-      await settled();
+      await waits.begun(2);
       await leave("holder");
       platform().fromFd(inside.get("first")!.fd!).unlock();
       await second;
@@ -268,28 +277,29 @@ test(
       await leave("second");
     });
   },
-  "descriptors",
+  "file descriptors",
 );
 
-test("lock() and Lock stand in one queue", async () => {
-  using dir = folder();
+test("lock() and Lock share one queue", async () => {
+  using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const holder = await new Lock(path).acquire();
   const order: string[] = [];
+  using waits = observeWaits();
   const fd = fs.openSync(path, "a+");
   const first = lock(fd, LOCK_EX).then(() => {
     order.push("lock");
     fs.closeSync(fd);
   });
   const second = new Lock(path).run(() => void order.push("Lock"));
-  await settled();
+  await waits.begun(2);
   await holder.close();
   await Promise.all([first, second]);
   assert.deepEqual(order, ["lock", "Lock"]);
-}, "descriptors");
+}, "file descriptors");
 
-test("aborts and timeouts at random moments, 10,000 of them, leave nothing behind", async () => {
-  using dir = folder();
+test("10,000 aborts and timeouts at random moments leave no listener, timer or descriptor", async () => {
+  using dir = tempDir();
   using timers = activeTimers();
   const path = join(dir.path, "a.lock");
   const shared = new Lock(path);
@@ -300,7 +310,11 @@ test("aborts and timeouts at random moments, 10,000 of them, leave nothing behin
   const attempt = async (i: number) => {
     const controller = new AbortController();
     const { signal } = controller;
-    const heard = counted(signal, "addEventListener", "removeEventListener");
+    const listenerBalance = countBalance(
+      signal,
+      "addEventListener",
+      "removeEventListener",
+    );
     const lock = i % 3 ? shared : new Lock(path);
     const moment = Math.random() * 4;
     const timer = i % 2 ? setTimeout(() => controller.abort(i), moment) : 0;
@@ -317,8 +331,8 @@ test("aborts and timeouts at random moments, 10,000 of them, leave nothing behin
       assert.ok(error === i || error instanceof AlreadyLocked, `${error}`);
     } finally {
       clearTimeout(timer);
-      // What an abort has called is forgotten by itself.
-      if (!signal.aborted) listeners += heard.left();
+      // An abort removes its own listener.
+      if (!signal.aborted) listeners += listenerBalance.left();
     }
   };
   for (let i = 0; ended < 10_000; i += 50) {
@@ -327,7 +341,7 @@ test("aborts and timeouts at random moments, 10,000 of them, leave nothing behin
   assert.ok(acquired > 0);
   assert.equal(listeners, 0);
   assert.equal(timers.size, 0);
-  await descriptorsLeft(dir.path, 0);
+  await waitForDescriptors(dir.path, 0);
   using file = new Lock(path).tryAcquireSync();
   assert.notEqual(file, null);
 });

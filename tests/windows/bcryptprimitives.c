@@ -1,4 +1,4 @@
-/* What Bun takes random numbers from and Wine 8 does not have. */
+/* The source of Bun's random numbers, which Wine 8 does not have. */
 
 #include <windows.h>
 

@@ -1,9 +1,10 @@
 /*
- * Locks as Python's portalocker does on Windows. Commands come by lines on
+ * Locks as Python's portalocker does on Windows. Reads one command a line from
  * standard input: "pywin32 PATH" and "msvcrt PATH" lock exclusively, "shared
- * PATH" shares by way of pywin32, "open PATH" locks nothing, "release" lets go.
- * "alone PATH" asks whether nobody has a file open. Each is answered with "1",
- * with "0" if somebody else is in the way, or with an error's number.
+ * PATH" locks as pywin32 does for readers, "open PATH" only opens the file,
+ * "release" closes it. "alone PATH" checks whether no other process has the
+ * file open. The result of each command is "1" for success, "0" for a conflict
+ * with another process, or an error code.
  */
 
 #include <fcntl.h>
@@ -17,9 +18,9 @@
 
 #include <errno.h>
 
-/* pywin32 takes the two halves of a length: 0 and -0x10000. */
+/* portalocker passes the two halves of a length to pywin32: 0, -0x10000. */
 static const DWORD LOW = 0, HIGH = (DWORD) -0x10000;
-/* The bytes that portalocker locks by way of msvcrt. */
+/* The number of bytes that portalocker locks with msvcrt.locking(). */
 static const long FIRST = 0x10000;
 
 static int fd = -1;

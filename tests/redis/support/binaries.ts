@@ -2,7 +2,7 @@
 
 import { createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Capability } from "../../support/harness.ts";
+import type { Capability } from "../../support/capabilities.ts";
 
 /** A program that serves as Redis does. */
 export interface ServerProgram {
@@ -26,14 +26,14 @@ const VALKEY: ServerProgram = {
 export const SERVERS: ServerProgram[] = [REDIS, VALKEY];
 
 /** Milliseconds in which anything that a server does has to happen. */
-const LONGEST = 60_000;
+const MAX_WAIT_MS = 60_000;
 
 /** Looks again and again until something has come true. */
-export async function until(
+export async function waitUntil(
   condition: () => Promise<boolean>,
   what: () => string,
 ): Promise<void> {
-  const end = Date.now() + LONGEST;
+  const end = Date.now() + MAX_WAIT_MS;
   while (!await condition()) {
     if (Date.now() > end) throw new Error(`in vain waited for ${what()}`);
     await sleep(10);

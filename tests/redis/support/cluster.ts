@@ -1,13 +1,13 @@
 /** A cluster of Redis servers, made by commands as `redis-cli` makes one. */
 
-import { freePort, until } from "./binaries.ts";
+import { freePort, waitUntil } from "./binaries.ts";
 import { RedisServer, type ServerProgram } from "./server.ts";
 
 const SLOTS = 16_384;
 const MASTERS = 3;
 
 /** Milliseconds for moving some keys. */
-const LONGEST_MOVE = 10_000;
+const MOVE_TIMEOUT_MS = 10_000;
 
 export interface RedisClusterOptions {
   /** Whether each master has a replica. */
@@ -25,7 +25,7 @@ export class RedisCluster implements AsyncDisposable {
   static async start(options: RedisClusterOptions = {}): Promise<RedisCluster> {
     const cluster = new RedisCluster();
     try {
-      await cluster.#begin(options);
+      await cluster.#start(options);
       return cluster;
     } catch (error) {
       await cluster[Symbol.asyncDispose]();
@@ -39,14 +39,14 @@ export class RedisCluster implements AsyncDisposable {
 
   /** The slot of a key or of a sharded channel. */
   async slotOf(key: string): Promise<number> {
-    const [node] = this.#running();
+    const [node] = this.#runningNodes();
     return Number(await node.command("CLUSTER", "KEYSLOT", key));
   }
 
   /** The master of a slot, as one node sees it. */
   async nodeOf(
     slot: number,
-    seenBy: RedisServer = this.#running()[0],
+    seenBy: RedisServer = this.#runningNodes()[0],
   ): Promise<RedisServer> {
     const ranges = await seenBy.command("CLUSTER", "SLOTS") as [
       number,
@@ -61,7 +61,7 @@ export class RedisCluster implements AsyncDisposable {
 
   /** The nodes that are masters now. */
   async masters(): Promise<RedisServer[]> {
-    const nodes = this.#running();
+    const nodes = this.#runningNodes();
     const roles = await Promise.all(nodes.map((node) => node.command("ROLE")));
     return nodes.filter((_, i) => (roles[i] as string[])[0] === "master");
   }
@@ -88,13 +88,13 @@ export class RedisCluster implements AsyncDisposable {
     for (const node of [to, from, ...others]) {
       await node.command("CLUSTER", "SETSLOT", slot, "NODE", target);
     }
-    await this.#agree(slot, to, masters);
+    await this.#waitForMaster(slot, to, masters);
   }
 
   /** Waits until every running node says that the cluster works. */
-  async fine(): Promise<void> {
-    const nodes = this.#running();
-    await until(async () => {
+  async waitUntilReady(): Promise<void> {
+    const nodes = this.#runningNodes();
+    await waitUntil(async () => {
       const states = await Promise.all(
         nodes.map((node) => node.info("CLUSTER", "INFO")),
       );
@@ -110,7 +110,7 @@ export class RedisCluster implements AsyncDisposable {
     await Promise.all(this.nodes.map((node) => node[Symbol.asyncDispose]()));
   }
 
-  async #begin({ replicas, config, program }: RedisClusterOptions) {
+  async #start({ replicas, config, program }: RedisClusterOptions) {
     const count = replicas ? 2 * MASTERS : MASTERS;
     const buses: number[] = [];
     for (let i = 0; i < count; i++) {
@@ -136,11 +136,11 @@ export class RedisCluster implements AsyncDisposable {
       await this.nodes[i].command("CLUSTER", "ADDSLOTSRANGE", first, next - 1);
     }
     await this.#meet(buses);
-    await this.fine();
+    await this.waitUntilReady();
     for (const [i, replica] of this.nodes.slice(MASTERS).entries()) {
-      await follow(replica, this.nodes[i]);
+      await replicate(replica, this.nodes[i]);
     }
-    if (replicas) await this.#replicated();
+    if (replicas) await this.#waitForReplicas();
   }
 
   /** Everybody meets everybody: gossip alone would take seconds. */
@@ -154,8 +154,8 @@ export class RedisCluster implements AsyncDisposable {
   }
 
   /** Every node knows of all replicas, and these have what their masters do. */
-  async #replicated(): Promise<void> {
-    await until(async () => {
+  async #waitForReplicas(): Promise<void> {
+    await waitUntil(async () => {
       const all = await Promise.all(this.nodes.map(async (node, i) => {
         const slots = await node.command("CLUSTER", "SLOTS") as unknown[][];
         const { master_link_status } = await node.info();
@@ -166,8 +166,8 @@ export class RedisCluster implements AsyncDisposable {
     }, () => "replicas");
   }
 
-  async #agree(slot: number, on: RedisServer, nodes: RedisServer[]) {
-    await until(async () => {
+  async #waitForMaster(slot: number, on: RedisServer, nodes: RedisServer[]) {
+    await waitUntil(async () => {
       const seen = await Promise.all(
         nodes.map((node) => this.nodeOf(slot, node)),
       );
@@ -175,7 +175,7 @@ export class RedisCluster implements AsyncDisposable {
     }, () => `everybody to know of slot ${slot}`);
   }
 
-  #running(): RedisServer[] {
+  #runningNodes(): RedisServer[] {
     return this.nodes.filter(({ running }) => running);
   }
 }
@@ -184,7 +184,7 @@ async function idOf(node: RedisServer): Promise<string> {
   return String(await node.command("CLUSTER", "MYID"));
 }
 
-async function follow(replica: RedisServer, master: RedisServer) {
+async function replicate(replica: RedisServer, master: RedisServer) {
   await replica.command("CLUSTER", "REPLICATE", await idOf(master));
 }
 
@@ -193,7 +193,7 @@ async function moveKeys(slot: number, from: RedisServer, to: RedisServer) {
     const keys = await from.command("CLUSTER", "GETKEYSINSLOT", slot, 100);
     const names = keys as string[];
     if (names.length === 0) return;
-    const there = ["127.0.0.1", to.port, "", 0, LONGEST_MOVE];
+    const there = ["127.0.0.1", to.port, "", 0, MOVE_TIMEOUT_MS];
     await from.command("MIGRATE", ...there, "KEYS", ...names);
   }
 }

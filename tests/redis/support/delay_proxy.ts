@@ -4,21 +4,21 @@ import { connect, createServer } from "node:net";
 import type { AddressInfo, Socket } from "node:net";
 
 /** One answer, or several that came together. */
-type Answer = () => void;
+type Delivery = () => void;
 
-export class Gate implements AsyncDisposable {
-  readonly #server = createServer((socket) => this.#connected(socket));
+export class DelayProxy implements AsyncDisposable {
+  readonly #server = createServer((socket) => this.#onConnection(socket));
   readonly #target: number;
   readonly #sockets = new Set<Socket>();
-  readonly #kept: Answer[] = [];
-  #closed = false;
+  readonly #heldReplies: Delivery[] = [];
+  #holding = false;
 
   private constructor(target: number) {
     this.#target = target;
   }
 
-  static async to(target: number): Promise<Gate> {
-    const gate = new Gate(target);
+  static async start(target: number): Promise<DelayProxy> {
+    const gate = new DelayProxy(target);
     await new Promise<void>((resolve) =>
       gate.#server.listen(0, "127.0.0.1", resolve)
     );
@@ -31,37 +31,37 @@ export class Gate implements AsyncDisposable {
   }
 
   /** How many answers it keeps; some of them may be together. */
-  get kept(): number {
-    return this.#kept.length;
+  get heldReplies(): number {
+    return this.#heldReplies.length;
   }
 
   /** Keeps all answers from now on. */
-  close(): void {
-    this.#closed = true;
+  holdReplies(): void {
+    this.#holding = true;
   }
 
   /** Lets the first answers arrive. */
-  pass(count: number): void {
-    for (const answer of this.#kept.splice(0, count)) answer();
+  deliver(count: number): void {
+    for (const answer of this.#heldReplies.splice(0, count)) answer();
   }
 
   /** Lets all answers arrive, now and from now on. */
-  open(): void {
-    this.#closed = false;
-    this.pass(this.#kept.length);
+  deliverAll(): void {
+    this.#holding = false;
+    this.deliver(this.#heldReplies.length);
   }
 
-  #connected(socket: Socket): void {
-    const onwards = connect(this.#target, "127.0.0.1");
-    for (const [one, other] of [[socket, onwards], [onwards, socket]]) {
+  #onConnection(socket: Socket): void {
+    const upstream = connect(this.#target, "127.0.0.1");
+    for (const [one, other] of [[socket, upstream], [upstream, socket]]) {
       this.#sockets.add(one);
       one.setNoDelay(true);
       one.on("error", () => {});
       one.on("close", () => other.destroy());
     }
-    socket.on("data", (data) => void onwards.write(data));
-    onwards.on("data", (data) => {
-      if (this.#closed) this.#kept.push(() => void socket.write(data));
+    socket.on("data", (data) => void upstream.write(data));
+    upstream.on("data", (data) => {
+      if (this.#holding) this.#heldReplies.push(() => void socket.write(data));
       else socket.write(data);
     });
   }

@@ -4,14 +4,14 @@ import { createClient } from "redis";
 import { connect as connectTo, createServer } from "node:net";
 import type { AddressInfo, Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { until } from "./binaries.ts";
+import { waitUntil } from "./binaries.ts";
 
 /** A record as Python's portalocker 4 writes it. */
-export function record(id: string, mode: string, protocol = 1): string {
+export function holderRecord(id: string, mode: string, protocol = 1): string {
   return JSON.stringify({ holder_id: id, mode, protocol, elected: false });
 }
 
-export class Peer implements AsyncDisposable {
+export class FakePython implements AsyncDisposable {
   readonly channel: string;
   readonly #client;
 
@@ -21,12 +21,12 @@ export class Peer implements AsyncDisposable {
   }
 
   /** Subscribes, and gives all these answers to each question. */
-  static async join(
+  static async start(
     url: string,
     channel: string,
     answers: readonly string[],
-  ): Promise<Peer> {
-    const peer = new Peer(url, channel);
+  ): Promise<FakePython> {
+    const peer = new FakePython(url, channel);
     const client = peer.#client;
     await client.connect();
     await client.subscribe(channel, async (message) => {
@@ -39,7 +39,7 @@ export class Peer implements AsyncDisposable {
   }
 
   /** Asks who is there; waits for so many answers, and a while for others. */
-  static async ask(
+  static async ping(
     url: string,
     channel: string,
     expected = 0,
@@ -53,7 +53,7 @@ export class Peer implements AsyncDisposable {
       channel,
       JSON.stringify({ message: "ping", response_channel: responses }),
     );
-    await until(
+    await waitUntil(
       () => Promise.resolve(answers.length >= expected),
       () => `${expected} answers, not ${answers.length}`,
     );
@@ -63,25 +63,25 @@ export class Peer implements AsyncDisposable {
   }
 
   /** Leaves, as the dead do. */
-  leave(): void {
+  disconnect(): void {
     if (this.#client.isOpen) this.#client.destroy();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    this.leave();
+    this.disconnect();
     return Promise.resolve();
   }
 }
 
 /** A way to a server that takes so many milliseconds longer. */
-export async function detour(
+export async function slowProxy(
   port: number,
   milliseconds: number,
 ): Promise<{ port: number } & AsyncDisposable> {
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
-    const onwards = connectTo(port, "127.0.0.1");
-    for (const [from, to] of [[socket, onwards], [onwards, socket]]) {
+    const upstream = connectTo(port, "127.0.0.1");
+    for (const [from, to] of [[socket, upstream], [upstream, socket]]) {
       sockets.add(from);
       from.setNoDelay(true);
       from.on("error", () => {});

@@ -5,16 +5,18 @@ import { after } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { RedisLock, RedisSemaphore } from "../../../src/redis/mod.ts";
 import type { RedisLease, RedisLockOptions } from "../../../src/redis/mod.ts";
-import { scriptOn, test, Worker } from "../../support/harness.ts";
-import type { Capability, TestRuntime } from "../../support/harness.ts";
-import { until } from "./binaries.ts";
+import type { Capability } from "../../support/capabilities.ts";
+import { fixtureCommand, type TestRuntime } from "../../support/env.ts";
+import { LockProcess } from "../../support/processes.ts";
+import { test } from "../../support/test.ts";
+import { waitUntil } from "./binaries.ts";
 import { RedisServer } from "./server.ts";
 
 /** A connection as `CLIENT LIST` shows it. */
-export type Client = Record<string, string>;
+export type ClientInfo = Record<string, string>;
 
 /** All connections but the one that asks; the server turns its list around. */
-export async function clients(server: RedisServer): Promise<Client[]> {
+export async function listClients(server: RedisServer): Promise<ClientInfo[]> {
   const list = String(await server.command("CLIENT", "LIST"));
   return list.trim().split("\n")
     .map((line) =>
@@ -27,31 +29,33 @@ export async function clients(server: RedisServer): Promise<Client[]> {
 }
 
 /** The connections of sessions. */
-export async function sessions(server: RedisServer): Promise<Client[]> {
-  return (await clients(server)).filter(({ name }) =>
+export async function lockConnections(
+  server: RedisServer,
+): Promise<ClientInfo[]> {
+  return (await listClients(server)).filter(({ name }) =>
     /^portalock-[0-9a-f]{32}$/.test(name)
   );
 }
 
 /** The number of the connection through which a lease is held. */
-export async function sessionOf(
+export async function connectionIdOf(
   server: RedisServer,
   lease: RedisLease,
 ): Promise<string> {
   const [id] = lease.holderId.split("-");
-  const all = await sessions(server);
+  const all = await lockConnections(server);
   return all.find(({ name }) => name === `portalock-${id}`)!.id;
 }
 
 /** Ends the connections of all sessions. */
-export async function killSessions(server: RedisServer): Promise<void> {
-  for (const { id } of await sessions(server)) {
+export async function killLockConnections(server: RedisServer): Promise<void> {
+  for (const { id } of await lockConnections(server)) {
     await server.command("CLIENT", "KILL", "ID", id);
   }
 }
 
 /** How many hold a lock, as its record says. */
-export async function holders(
+export async function holderCount(
   server: RedisServer,
   channel: string,
 ): Promise<number> {
@@ -59,12 +63,12 @@ export async function holders(
 }
 
 /** Waits until so many wait for a lock. */
-export function waiting(
+export function waitForQueueLength(
   server: RedisServer,
   channel: string,
   count: number,
 ): Promise<void> {
-  return until(
+  return waitUntil(
     async () =>
       await server.command("LLEN", `portalock:{${channel}}:queue`) === count,
     () => `${count} who wait for ${channel}`,
@@ -72,15 +76,15 @@ export function waiting(
 }
 
 /** Waits until a server has no session any more. */
-export function noSessions(server: RedisServer): Promise<void> {
-  return until(
-    async () => (await sessions(server)).length === 0,
+export function waitForNoConnections(server: RedisServer): Promise<void> {
+  return waitUntil(
+    async () => (await lockConnections(server)).length === 0,
     () => "the end of all sessions",
   );
 }
 
 /** Keys, and channels somebody is subscribed to; sessions' own are fine. */
-export async function left(server: RedisServer): Promise<unknown[]> {
+export async function remainingNames(server: RedisServer): Promise<unknown[]> {
   const keys = await server.command("KEYS", "*") as unknown[];
   const channels = await server.command("PUBSUB", "CHANNELS") as unknown[];
   return [...keys, ...channels].filter((name) =>
@@ -93,11 +97,11 @@ export async function left(server: RedisServer): Promise<unknown[]> {
  * up once it is there.
  */
 export function assertNothingLeft(server: RedisServer): Promise<void> {
-  return assertNone(() => left(server));
+  return assertEventuallyEmpty(() => remainingNames(server));
 }
 
 /** Nothing is there, or soon will be. */
-export async function assertNone(
+export async function assertEventuallyEmpty(
   look: () => Promise<unknown[]>,
 ): Promise<void> {
   const end = performance.now() + 10_000;
@@ -110,7 +114,7 @@ export async function assertNone(
 }
 
 /** What the dead had is removed by whoever meets it. */
-export async function meetTheDead(server: RedisServer): Promise<void> {
+export async function removeDeadHolders(server: RedisServer): Promise<void> {
   for (const key of await server.command("KEYS", "portalock:*") as string[]) {
     const [, semaphore, channel] =
       /^portalock:(semaphore:)?\{(.*)\}$/.exec(key) ?? [];
@@ -125,7 +129,7 @@ export async function meetTheDead(server: RedisServer): Promise<void> {
 }
 
 /** Options that nobody shares a session with. */
-export function alone(
+export function unsharedOptions(
   server: RedisServer,
   options: RedisLockOptions = {},
 ): RedisLockOptions {
@@ -133,12 +137,12 @@ export function alone(
 }
 
 /** A process that locks what it is told to. */
-export function workerOn(runtime: TestRuntime): Worker {
-  return new Worker(scriptOn(runtime, "redis_worker"));
+export function startRedisProcess(runtime: TestRuntime): LockProcess {
+  return new LockProcess(fixtureCommand(runtime, "redis_lock_process"));
 }
 
 /** The reason of a signal, once it is aborted. */
-export async function aborted(signal: AbortSignal): Promise<unknown> {
+export async function abortReason(signal: AbortSignal): Promise<unknown> {
   if (!signal.aborted) {
     await new Promise((resolve) =>
       signal.addEventListener("abort", resolve, { once: true })
@@ -151,7 +155,7 @@ export async function aborted(signal: AbortSignal): Promise<unknown> {
  * Tests with a server that they may use, and must leave as it was, once
  * `tidied` has put away what they may leave.
  */
-export function suiteOf(
+export function redisSuite(
   what: string,
   tidied: (server: RedisServer) => Promise<void> = () => Promise.resolve(),
 ): (

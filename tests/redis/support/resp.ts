@@ -17,12 +17,12 @@ export class Connection {
   #socket: Socket;
   #pending: Pending[] = [];
   #received: Buffer = Buffer.alloc(0);
-  #end: Error | null = null;
+  #endedWith: Error | null = null;
 
   private constructor(port: number) {
     this.#socket = connect({ port, host: "127.0.0.1" });
     this.#socket.setNoDelay(true);
-    this.#socket.on("data", (data: Buffer) => this.#take(data));
+    this.#socket.on("data", (data: Buffer) => this.#onData(data));
     this.#socket.on("error", (error) => this.#fail(error));
     this.#socket.on("close", () => this.#fail(new Error("connection ended")));
   }
@@ -35,12 +35,12 @@ export class Connection {
   }
 
   get ended(): boolean {
-    return this.#end !== null;
+    return this.#endedWith !== null;
   }
 
   /** Sends a command; rejects with the server's error, if it answers one. */
   command(...args: (string | number)[]): Promise<Reply> {
-    if (this.#end) return Promise.reject(this.#end);
+    if (this.#endedWith) return Promise.reject(this.#endedWith);
     const parts = args.map((arg) =>
       `$${Buffer.byteLength(String(arg))}\r\n${arg}\r\n`
     );
@@ -55,7 +55,7 @@ export class Connection {
     this.#fail(new Error("connection closed"));
   }
 
-  #take(data: Buffer): void {
+  #onData(data: Buffer): void {
     this.#received = Buffer.concat([this.#received, data]);
     for (;;) {
       const parsed = parse(this.#received, 0);
@@ -69,7 +69,7 @@ export class Connection {
   }
 
   #fail(error: Error): void {
-    this.#end ??= error;
+    this.#endedWith ??= error;
     for (const { reject } of this.#pending.splice(0)) reject(error);
   }
 }

@@ -1,6 +1,6 @@
 /** A master, its replica, and sentinels that put one in the other's place. */
 
-import { until } from "./binaries.ts";
+import { waitUntil } from "./binaries.ts";
 import { RedisServer, type ServerProgram } from "./server.ts";
 import type { Reply } from "./resp.ts";
 
@@ -13,7 +13,7 @@ export interface RedisSentinelOptions {
 }
 
 /** Milliseconds of silence after which a master counts as down. */
-const DOWN_AFTER = 500;
+const DOWN_AFTER_MS = 500;
 
 export class RedisSentinel implements AsyncDisposable {
   /** What the sentinels call the master. */
@@ -29,7 +29,7 @@ export class RedisSentinel implements AsyncDisposable {
   ): Promise<RedisSentinel> {
     const group = new RedisSentinel();
     try {
-      await group.#begin(options);
+      await group.#start(options);
       return group;
     } catch (error) {
       await group[Symbol.asyncDispose]();
@@ -60,15 +60,15 @@ export class RedisSentinel implements AsyncDisposable {
    */
   async failover(how: "kill" | "order" = "kill"): Promise<RedisServer> {
     const [old, next] = [this.master, this.replica];
-    await this.#ready();
+    await this.#waitUntilReady();
     if (how === "kill") await old.stop();
     else await this.sentinels[0].command("SENTINEL", "FAILOVER", this.name);
-    await until(async () => {
+    await waitUntil(async () => {
       const ports = await Promise.all(
         this.sentinels.map((sentinel) => this.#masterPort(sentinel)),
       );
       return ports.every((port) => port === next.port) &&
-        await is(next, "role", "master");
+        await infoEquals(next, "role", "master");
     }, () => `a failover:\n${this.sentinels[0].log()}`);
     this.#master = 1 - this.#master;
     return next;
@@ -79,7 +79,7 @@ export class RedisSentinel implements AsyncDisposable {
     await Promise.all(all.map((server) => server[Symbol.asyncDispose]()));
   }
 
-  async #begin(options: RedisSentinelOptions): Promise<void> {
+  async #start(options: RedisSentinelOptions): Promise<void> {
     const { sentinels = 1, config = [], program } = options;
     const master = await RedisServer.start({ program, config });
     this.servers.push(master);
@@ -88,12 +88,12 @@ export class RedisSentinel implements AsyncDisposable {
       await RedisServer.start({ program, config: [following, ...config] }),
     );
     // Sentinels look for replicas at once, and then every ten seconds.
-    await this.#linked();
+    await this.#waitForReplica();
     const quorum = Math.floor(sentinels / 2) + 1;
     for (let i = 0; i < sentinels; i++) {
       this.sentinels.push(await this.#sentinel(quorum, program));
     }
-    await this.#ready();
+    await this.#waitUntilReady();
   }
 
   #sentinel(quorum: number, program?: ServerProgram): Promise<RedisServer> {
@@ -103,22 +103,22 @@ export class RedisSentinel implements AsyncDisposable {
       args: ["--sentinel"],
       config: [
         `sentinel monitor ${name} 127.0.0.1 ${master.port} ${quorum}`,
-        `sentinel down-after-milliseconds ${name} ${DOWN_AFTER}`,
+        `sentinel down-after-milliseconds ${name} ${DOWN_AFTER_MS}`,
         `sentinel failover-timeout ${name} 5000`,
       ],
     });
   }
 
-  async #linked(): Promise<void> {
-    await until(
-      () => is(this.replica, "master_link_status", "up"),
+  async #waitForReplica(): Promise<void> {
+    await waitUntil(
+      () => infoEquals(this.replica, "master_link_status", "up"),
       () => `replication:\n${this.replica.log()}`,
     );
   }
 
   /** Whether the sentinels could do a failover now. */
-  async #ready(): Promise<void> {
-    await until(async () => {
+  async #waitUntilReady(): Promise<void> {
+    await waitUntil(async () => {
       const all = await Promise.all(
         this.sentinels.map((sentinel) => this.#view(sentinel)),
       );
@@ -133,10 +133,10 @@ export class RedisSentinel implements AsyncDisposable {
   /** What a sentinel knows of the master and of the replica that runs. */
   async #view(sentinel: RedisServer) {
     const ask = (what: string) => sentinel.command("SENTINEL", what, this.name);
-    const replicas = (await ask("REPLICAS") as Reply[]).map(pairs);
+    const replicas = (await ask("REPLICAS") as Reply[]).map(toRecord);
     const port = String(this.replica.port);
     return {
-      master: pairs(await ask("MASTER")),
+      master: toRecord(await ask("MASTER")),
       replica: replicas.find((replica) => replica.port === port) ?? {},
     };
   }
@@ -149,13 +149,13 @@ export class RedisSentinel implements AsyncDisposable {
 }
 
 /** What a server says of itself; a sentinel that changes it hangs up for it. */
-async function is(server: RedisServer, name: string, value: string) {
+async function infoEquals(server: RedisServer, name: string, value: string) {
   const info = await server.info().catch(() => null);
   return info?.[name] === value;
 }
 
 /** A flat list of names and values. */
-function pairs(words: Reply): Record<string, string> {
+function toRecord(words: Reply): Record<string, string> {
   const list = words as string[];
   return Object.fromEntries(
     list.flatMap((word, i) => i % 2 === 0 ? [[word, list[i + 1]]] : []),

@@ -2,10 +2,10 @@
 
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { folder } from "../../support/harness.ts";
+import { tempDir } from "../../support/temp_dir.ts";
 import { startServer } from "./server_process.ts";
 import type { ServerProcess, Signal } from "./server_process.ts";
-import { freePort, REDIS, until } from "./binaries.ts";
+import { freePort, REDIS, waitUntil } from "./binaries.ts";
 import type { ServerProgram } from "./binaries.ts";
 import { Connection } from "./resp.ts";
 import type { Reply } from "./resp.ts";
@@ -32,14 +32,14 @@ export class RedisServer implements AsyncDisposable {
   readonly folder: string;
   #program: string;
   #args: string[];
-  #made = folder();
+  #dir = tempDir();
   #process: ServerProcess | null = null;
-  #exit: Promise<void> = Promise.resolve();
+  #exited: Promise<void> = Promise.resolve();
   #control: Promise<Connection> | null = null;
 
   private constructor(port: number, options: RedisServerOptions) {
     const { config = [], args = [], password, program = REDIS } = options;
-    this.folder = this.#made.path;
+    this.folder = this.#dir.path;
     this.port = port;
     this.password = password;
     this.#program = program.command;
@@ -130,7 +130,7 @@ export class RedisServer implements AsyncDisposable {
   /** Ends the process, by SIGKILL unless told otherwise, and waits for it. */
   async stop(signal: "SIGKILL" | "SIGTERM" = "SIGKILL"): Promise<void> {
     if (this.#process) await this.signal(signal);
-    await this.#exit;
+    await this.#exited;
   }
 
   /** Ends the process if there is one and starts another on the same port. */
@@ -139,18 +139,21 @@ export class RedisServer implements AsyncDisposable {
     const command = [this.#program, ...this.#args];
     const process = await startServer(command, this.folder);
     this.#process = process;
-    this.#exit = process.ended.then(() => {
+    this.#exited = process.ended.then(() => {
       this.#process = null;
-      this.#hangUp();
+      this.#closeControl();
     });
-    await until(() => this.#answers(process), () => `a start:\n${this.log()}`);
+    await waitUntil(
+      () => this.#answers(process),
+      () => `a start:\n${this.log()}`,
+    );
   }
 
   /** Kills the server and removes all that it left. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
-    this.#hangUp();
-    this.#made[Symbol.dispose]();
+    this.#closeControl();
+    this.#dir[Symbol.dispose]();
   }
 
   /** Whether it is this process, and no other, that answers on the port. */
@@ -160,7 +163,7 @@ export class RedisServer implements AsyncDisposable {
     return info?.process_id === String(process.pid) && info.loading !== "1";
   }
 
-  #hangUp(): void {
+  #closeControl(): void {
     this.#control?.then((connection) => connection.close(), () => {});
     this.#control = null;
   }

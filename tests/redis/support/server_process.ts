@@ -4,8 +4,7 @@ import { spawn } from "node:child_process";
 import { connect } from "node:net";
 import process from "node:process";
 import { createInterface } from "node:readline";
-import { surroundings } from "../../support/harness.ts";
-import type { Host } from "../../support/harness.ts";
+import { type ServerHost, testEnv } from "../../support/env.ts";
 
 export type Signal = "SIGSTOP" | "SIGCONT" | "SIGKILL" | "SIGTERM";
 
@@ -31,11 +30,13 @@ export async function startServer(
   folder: string,
 ): Promise<ServerProcess> {
   const args = ["-c", START, "sh", ...command];
-  const { host } = surroundings;
-  return host ? await startOn(host, args, folder) : startHere(args, folder);
+  const { host } = testEnv;
+  return host
+    ? await startOnHost(host, args, folder)
+    : startLocally(args, folder);
 }
 
-function startHere(args: string[], folder: string): ServerProcess {
+function startLocally(args: string[], folder: string): ServerProcess {
   const child = spawn("sh", args, {
     cwd: folder,
     stdio: ["pipe", "ignore", "ignore"],
@@ -61,8 +62,8 @@ function startHere(args: string[], folder: string): ServerProcess {
 }
 
 /** There the end of the connection is the end of standard input. */
-async function startOn(
-  { port, secret }: Host,
+async function startOnHost(
+  { port, secret }: ServerHost,
   args: string[],
   folder: string,
 ): Promise<ServerProcess> {

@@ -6,26 +6,26 @@ import type { RedisSemaphoreOptions } from "../../../src/redis/mod.ts";
 import { RedisCluster } from "./cluster.ts";
 import { RedisSentinel } from "./sentinel.ts";
 import { RedisServer, SERVERS } from "./server.ts";
-import type { Capability } from "../../support/harness.ts";
+import type { Capability } from "../../support/capabilities.ts";
 
 /** A server, or several, that tests may use. */
-export interface Backend extends AsyncDisposable {
+export interface Topology extends AsyncDisposable {
   /** What tells a lock to be there. */
   options: RedisSemaphoreOptions;
   /** The servers that could have keys. */
   servers: RedisServer[];
   /** What is left on all of them. */
-  left(): Promise<unknown[]>;
+  remaining(): Promise<unknown[]>;
 }
 
-interface Kind {
+interface TopologyFactory {
   name: string;
   needs: Capability;
-  start(): Promise<Backend>;
+  start(): Promise<Topology>;
 }
 
 /** Names of keys, and of channels somebody is subscribed to. */
-async function left(servers: RedisServer[]): Promise<unknown[]> {
+async function remainingNames(servers: RedisServer[]): Promise<unknown[]> {
   const found: unknown[] = [];
   for (const server of servers) {
     for (
@@ -43,16 +43,16 @@ async function left(servers: RedisServer[]): Promise<unknown[]> {
   );
 }
 
-async function standalone(
+async function startSingleServer(
   client: (url: string) => Promise<{ destroy(): void } | undefined>,
   start: Parameters<typeof RedisServer.start>[0] = {},
-): Promise<Backend> {
+): Promise<Topology> {
   const server = await RedisServer.start(start);
   const made = await client(server.url);
   return {
     options: { client: made as never },
     servers: [server],
-    left: () => left([server]),
+    remaining: () => remainingNames([server]),
     async [Symbol.asyncDispose]() {
       made?.destroy();
       await server[Symbol.asyncDispose]();
@@ -61,12 +61,12 @@ async function standalone(
 }
 
 /** Clients are the user's: they report errors and are closed by the user. */
-export const BACKENDS: Kind[] = [
-  ...SERVERS.map((program): Kind => ({
+export const TOPOLOGIES: TopologyFactory[] = [
+  ...SERVERS.map((program): TopologyFactory => ({
     name: `a client of ${program.name}`,
     needs: program.needs,
     start: () =>
-      standalone(
+      startSingleServer(
         (url) => createClient({ url }).on("error", () => {}).connect(),
         { program },
       ),
@@ -75,7 +75,7 @@ export const BACKENDS: Kind[] = [
     name: "a client of RESP2",
     needs: "redis-server",
     start: () =>
-      standalone((url) =>
+      startSingleServer((url) =>
         createClient({ url, RESP: 2 }).on("error", () => {}).connect()
       ),
   },
@@ -83,7 +83,7 @@ export const BACKENDS: Kind[] = [
     name: "a pool",
     needs: "redis-server",
     start: () =>
-      standalone((url) =>
+      startSingleServer((url) =>
         createClientPool({ url }).on("error", () => {}).connect()
       ),
   },
@@ -95,7 +95,7 @@ export const BACKENDS: Kind[] = [
       return {
         options: { url: server.url },
         servers: [server],
-        left: () => left([server]),
+        remaining: () => remainingNames([server]),
         [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
       };
     },
@@ -112,7 +112,7 @@ export const BACKENDS: Kind[] = [
       return {
         options: { client },
         servers: cluster.nodes,
-        left: () => left(cluster.nodes),
+        remaining: () => remainingNames(cluster.nodes),
         async [Symbol.asyncDispose]() {
           await client.destroy();
           await cluster[Symbol.asyncDispose]();
@@ -132,7 +132,7 @@ export const BACKENDS: Kind[] = [
       return {
         options: { client },
         servers: [sentinel.master],
-        left: () => left([sentinel.master]),
+        remaining: () => remainingNames([sentinel.master]),
         async [Symbol.asyncDispose]() {
           await client.destroy();
           await sentinel[Symbol.asyncDispose]();
