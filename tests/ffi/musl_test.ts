@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import * as fs from "node:fs";
 import { join } from "node:path";
 import { Lock } from "../../mod.ts";
 import { testEnv } from "../support/env.ts";
@@ -9,7 +8,7 @@ import { test } from "../support/test.ts";
 
 for (const locker of ["flock", "ofd"] as const) {
   test(
-    `musl: a program with this C library and "${locker}" excludes others, waits and is woken`,
+    `musl: a program for this C library excludes others, waits and is woken, with "${locker}"`,
     async () => {
       using dir = tempDir();
       const path = join(dir.path, "a.lock");
@@ -17,14 +16,13 @@ for (const locker of ["flock", "ofd"] as const) {
       await worker.call("disablePolling", 0);
       const options = { locker, mode: "a+", timeout: 60_000 } as const;
       const lock = new Lock(path, options);
-      const pid = await worker.call("pid");
 
       for (const form of ["acquire", "acquireSync"]) {
-        const ours = await lock.acquire();
+        const file = await lock.acquire();
         assert.equal(await worker.call("tryAcquire", path, options), false);
         const waiting = worker.call(form, path, options);
-        await watched(pid as number);
-        await ours.close();
+        await worker.untilAsleep();
+        await file.close();
         await waiting;
         assert.equal(await lock.tryAcquire(), null);
         await worker.call("release");
@@ -36,19 +34,4 @@ for (const locker of ["flock", "ofd"] as const) {
     "a Bun for musl",
     "file descriptors",
   );
-}
-
-/** Settles when a process watches a file for being closed. */
-async function watched(pid: number): Promise<void> {
-  for (;;) {
-    for (const fd of fs.readdirSync(`/proc/${pid}/fdinfo`)) {
-      try {
-        const info = fs.readFileSync(`/proc/${pid}/fdinfo/${fd}`, "utf8");
-        if (/^inotify wd:/m.test(info)) return;
-      } catch {
-        // It has been closed in between.
-      }
-    }
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 }
