@@ -101,7 +101,9 @@ async function run(
     }
   }
   if (isWhole) problems.push(...missingTests(names));
-  if (names.length === 0) problems.push("no test was found");
+  if (names.length === 0 && problems.length === 0) {
+    problems.push("no test was found");
+  }
   printProblems(problems);
   const { passed, skipped } = count(finished);
   // A problem that is not a failed test counts as one.

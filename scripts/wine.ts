@@ -56,6 +56,24 @@ interface WineResult extends FileResult {
 
 const running = new Set<ChildProcess>();
 
+/** How each runtime runs one test file and writes a report as JUnit does. */
+const ARGUMENTS: Record<string, (file: string, report: string) => string[]> = {
+  node: (file, report) => [
+    "--test-reporter=spec",
+    "--test-reporter-destination=stdout",
+    "--test-reporter=junit",
+    `--test-reporter-destination=${report}`,
+    file,
+  ],
+  bun: (file, report) => [
+    "test",
+    "--timeout=120000",
+    "--reporter=junit",
+    `--reporter-outfile=${report}`,
+    `./${file}`,
+  ],
+};
+
 await command(
   "wine",
   { USAGE, parseOptions: parseTestOptions },
@@ -130,24 +148,6 @@ function killOnSignal(): void {
     });
   }
 }
-
-/** How each runtime runs one test file and writes a report as JUnit does. */
-const ARGUMENTS: Record<string, (file: string, report: string) => string[]> = {
-  node: (file, report) => [
-    "--test-reporter=spec",
-    "--test-reporter-destination=stdout",
-    "--test-reporter=junit",
-    `--test-reporter-destination=${report}`,
-    file,
-  ],
-  bun: (file, report) => [
-    "test",
-    "--timeout=120000",
-    "--reporter=junit",
-    `--reporter-outfile=${report}`,
-    `./${file}`,
-  ],
-};
 
 async function runSuite(
   runtime: Runtime,
