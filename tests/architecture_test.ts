@@ -29,7 +29,7 @@ const codeOf = (file: string) =>
 /** Returns the specifiers that a file imports or exports from. */
 function imports(file: string): string[] {
   return [...codeOf(file).matchAll(/(?:from|import)\s*\(?\s*"([^"]+)"/g)]
-    .map(([, specifier]) => specifier);
+    .flatMap(([, specifier]) => specifier ?? []);
 }
 
 /**

@@ -136,7 +136,7 @@ async function lockPaths(
   try {
     for (const path of lockOrder(real, settings)) {
       const timeout = Math.max(0, end - now());
-      const name = names[real.indexOf(path)];
+      const name = names[real.indexOf(path)] ?? path;
       held.set(path, await new MemberLock(name, settings).acquire({ timeout }));
     }
     if (settings.mode.truncate) {

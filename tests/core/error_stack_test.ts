@@ -46,6 +46,7 @@ import {
 } from "../support/platform.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
+import { at, entry } from "../support/values.ts";
 
 /** A folder of its own for each row. */
 class Files extends Fixture {
@@ -620,26 +621,31 @@ const unwritable = (files: Files) => {
   return open(files, "r");
 };
 for (const name of ["read", "readText", "readBytes"]) {
-  table.row(`OpenFile.${name}`, "EBADF", unreadable, OPERATIONS[name]);
+  table.row(`OpenFile.${name}`, "EBADF", unreadable, entry(OPERATIONS, name));
   table.row(
     `OpenFile.${name}Sync`,
     "EBADF",
     unreadable,
-    OPERATIONS[`${name}Sync`],
+    entry(OPERATIONS, `${name}Sync`),
   );
 }
 for (const name of ["write", "writeText", "replaceContents", "truncate"]) {
-  table.row(`OpenFile.${name}`, "EBADF", unwritable, OPERATIONS[name]);
+  table.row(`OpenFile.${name}`, "EBADF", unwritable, entry(OPERATIONS, name));
   table.row(
     `OpenFile.${name}Sync`,
     "EBADF",
     unwritable,
-    OPERATIONS[`${name}Sync`],
+    entry(OPERATIONS, `${name}Sync`),
   );
 }
 for (const name of ["readText", "readBytes"]) {
-  table.row(`OpenFile.${name}`, "EFBIG", large, OPERATIONS[name]);
-  table.row(`OpenFile.${name}Sync`, "EFBIG", large, OPERATIONS[`${name}Sync`]);
+  table.row(`OpenFile.${name}`, "EFBIG", large, entry(OPERATIONS, name));
+  table.row(
+    `OpenFile.${name}Sync`,
+    "EFBIG",
+    large,
+    entry(OPERATIONS, `${name}Sync`),
+  );
 }
 table.row(
   "OpenFile.read",
@@ -1079,7 +1085,7 @@ test("a function that returns the call is in the stack, except on Bun, which mak
   for (const call of calls) {
     const { stack } = await thrownBy(call, undefined) as Error;
     const first = currentRuntime.name === "bun" ? "thrownBy" : "tail";
-    const [, line] = stack!.split(/\n {4}at /);
+    const line = at(stack!.split(/\n {4}at /), 1);
     assert.match(line, new RegExp(`\\b${first} `));
   }
 });
