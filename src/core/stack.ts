@@ -122,7 +122,7 @@ export function anchor(error: unknown, caller: Caller): unknown {
   try {
     const frames = String(caller.stack);
     const first = frames.search(FIRST_FRAME);
-    // There are none if the user set `Error.stackTraceLimit` to 0, or an
+    // Frames are missing if the user set `Error.stackTraceLimit` to 0, or an
     // `Error.prepareStackTrace` that does not return text.
     if (first < 0) return error;
     const { stack } = error;
