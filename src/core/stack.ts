@@ -1,14 +1,17 @@
 /**
  * Makes the stack of an error begin with the line that called the library.
  *
- * Each public function runs its work in {@linkcode atEdge}. If the work throws,
- * the frames of the library are removed from the stack of the error. They stay
- * in its `cause`, together with the frames of the runtime.
+ * Each public function ends with `return atEdge(…)` or `return atEdgeAsync(…)`,
+ * which run its work. If the work throws, the frames of the library are removed
+ * from the stack. An error that the runtime made keeps them in its `cause`.
  *
  * The frames of the caller are captured only for an error or before a wait,
  * because capturing them takes 1 to 4 µs, which is as long as locking a file.
  * They are captured before the first `await`. So they are there on every
  * runtime, also if the caller does not await the promise.
+ *
+ * On Bun, a function of the caller that ends with `return lock.acquire()` is not
+ * in the stack, because JavaScriptCore makes proper tail calls.
  *
  * @module
  */
@@ -122,7 +125,7 @@ export function anchor(error: unknown, caller: Caller): unknown {
   try {
     const frames = String(caller.stack);
     const first = frames.search(FIRST_FRAME);
-    // Frames are missing if the user set `Error.stackTraceLimit` to 0, or an
+    // The user may have set `Error.stackTraceLimit` to 0, or an
     // `Error.prepareStackTrace` that does not return text.
     if (first < 0) return error;
     const { stack } = error;

@@ -1,5 +1,6 @@
 /** `RedisLock`: a lock that is held as long as a connection lives. */
 
+import { atEdge } from "../core/stack.ts";
 import { FifoMutex } from "../wait/fifo_mutex.ts";
 import { checkChannel, resolveRedisLockOptions } from "./options.ts";
 import type { RedisLockOptions } from "./options.ts";
@@ -39,8 +40,11 @@ export class RedisLock extends RedisLockBase {
    * @throws {RangeError} If an option has a value that is not allowed.
    */
   constructor(channel: string, options?: RedisLockOptions) {
-    const settings = resolveRedisLockOptions(options);
-    const keys = lockKeys(checkChannel(channel), settings.source.sharded);
+    const { keys, settings } = atEdge(RedisLock, () => {
+      const settings = resolveRedisLockOptions(options);
+      const keys = lockKeys(checkChannel(channel), settings.source.sharded);
+      return { keys, settings };
+    });
     super(keys, settings.exclusive ? "x" : "s", settings, new FifoMutex());
   }
 }

@@ -1,5 +1,6 @@
 /** `RedisSemaphore`: a lock that several holders can have at a time. */
 
+import { atEdge } from "../core/stack.ts";
 import { checkMaximum } from "../options/validate.ts";
 import { checkChannel, resolveRedisOptions } from "./options.ts";
 import type { RedisSemaphoreOptions } from "./options.ts";
@@ -48,9 +49,13 @@ export class RedisSemaphore extends RedisLockBase {
     maximum: number,
     options?: RedisSemaphoreOptions,
   ) {
-    const settings = resolveRedisOptions(options);
-    const keys = semaphoreKeys(checkChannel(channel), settings.source.sharded);
-    super(keys, `${checkMaximum(maximum)}`, settings);
+    const { keys, settings } = atEdge(RedisSemaphore, () => {
+      checkMaximum(maximum);
+      const settings = resolveRedisOptions(options);
+      const { sharded } = settings.source;
+      return { settings, keys: semaphoreKeys(checkChannel(channel), sharded) };
+    });
+    super(keys, `${maximum}`, settings);
     this.maximum = maximum;
   }
 }

@@ -164,7 +164,7 @@ async function atomic(files: Files): Promise<AtomicFile> {
   return files.keep(await openAtomic(files.path));
 }
 
-/** Another process has created the file. */
+/** Another program has created the file meanwhile. */
 async function overtaken(files: Files): Promise<AtomicFile> {
   const file = await atomic(files);
   fs.writeFileSync(files.path, "");
