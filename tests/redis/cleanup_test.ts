@@ -26,10 +26,10 @@ import {
   waitForQueueLength,
 } from "./support/inspect.ts";
 
-const suite = redisSuite("tidy locks in Redis", removeDeadHolders);
+const it = redisSuite("Redis cleanup", removeDeadHolders);
 
-/** What a user may know of a client. */
-function seen(client: object): object {
+/** Counts the listeners of each event of a client. */
+function listenerCounts(client: object): object {
   const { eventNames, listenerCount } = client as NodeJS.EventEmitter;
   const names = eventNames.call(client);
   return Object.fromEntries(
@@ -37,23 +37,23 @@ function seen(client: object): object {
   );
 }
 
-suite("a user's client stays as it was", async (server) => {
+it("a lock leaves the client of the caller unchanged", async (server) => {
   const { url } = server;
   const client = await createClient({ url, name: "mine", database: 3 })
     .on("error", () => {}).connect();
-  const looks = async () => {
+  const inspect = async () => {
     const all = await listClients(server);
     const { name, db, sub, psub, resp } = all.find(({ name }) =>
       name === "mine"
     )!;
-    return { name, db, sub, psub, resp, events: seen(client) };
+    return { name, db, sub, psub, resp, events: listenerCounts(client) };
   };
-  const before = await looks();
+  const before = await inspect();
   const lock = new RedisLock("client", { client });
   for (let i = 0; i < 3; i++) {
     const lease = await lock.acquire();
     assert.equal((await lockConnections(server)).length, 1);
-    assert.deepEqual(await looks(), before);
+    assert.deepEqual(await inspect(), before);
     const other = new RedisLock(
       "client",
       unsharedOptions(server, { timeout: 20 }),
@@ -64,25 +64,25 @@ suite("a user's client stays as it was", async (server) => {
   }
   await lock[Symbol.asyncDispose]();
   await waitForNoConnections(server);
-  assert.deepEqual(await looks(), before);
+  assert.deepEqual(await inspect(), before);
   assert.equal(client.isOpen, true);
   assert.equal(await client.ping(), "PONG");
   client.destroy();
 });
 
-suite("a user's pool stays as it was", async (server) => {
+it("a lock leaves the pool of the caller unchanged", async (server) => {
   const pool = createClientPool({ url: server.url }).on("error", () => {});
   await pool.connect();
-  const before = seen(pool);
+  const before = listenerCounts(pool);
   await using lock = new RedisLock("pool", { client: pool });
   await Promise.all(Array.from({ length: 10 }, () => lock.run(() => {})));
   assert.equal((await lockConnections(server)).length, 1);
-  assert.deepEqual(seen(pool), before);
+  assert.deepEqual(listenerCounts(pool), before);
   assert.equal(pool.clientsInUse, 0);
   pool.destroy();
 });
 
-suite("a thousand locks have one connection", async (server) => {
+it("a thousand locks share one connection", async (server) => {
   await waitForNoConnections(server);
   const client = await createClient({ url: server.url })
     .on("error", () => {}).connect();
@@ -98,7 +98,7 @@ suite("a thousand locks have one connection", async (server) => {
   client.destroy();
 });
 
-suite("readers and writers of one channel have one", async (server) => {
+it("readers and writers of one lock share one connection", async (server) => {
   await waitForNoConnections(server);
   const { url } = server;
   let inside = 0;
@@ -112,7 +112,7 @@ suite("readers and writers of one channel have one", async (server) => {
   }));
 });
 
-suite("ten thousand channels leave nothing", async (server) => {
+it("ten thousand lock names leave no key after their release", async (server) => {
   const { url } = server;
   for (let i = 0; i < 10; i++) {
     await Promise.all(
@@ -125,7 +125,7 @@ suite("ten thousand channels leave nothing", async (server) => {
   assert.equal(await server.command("DBSIZE"), 0);
 });
 
-suite("an idle session is closed in a moment", async (server) => {
+it("an idle connection is closed after about a second", async (server) => {
   await waitForNoConnections(server);
   const lock = new RedisLock("idle", unsharedOptions(server));
   await lock.run(() => {});
@@ -138,13 +138,13 @@ suite("an idle session is closed in a moment", async (server) => {
   assert.ok(lasted > 800 && lasted < 10_000, `${lasted} ms`);
 });
 
-suite("a disposed lock closes it at once", async (server) => {
+it("disposing a lock closes its idle connection immediately", async (server) => {
   await waitForNoConnections(server);
   const options = unsharedOptions(server);
   const other = new RedisLock("other", options);
   const closed: number[] = [];
-  // An idle one stays for a second. A busy machine may take as long for this,
-  // but not each time.
+  // An idle connection stays open for a second. On a busy machine, closing may
+  // also take that long, but not every time.
   for (let i = 0; i < 5 && !(closed.at(-1)! < 700); i++) {
     {
       await using lock = new RedisLock("disposed", options);
@@ -156,7 +156,7 @@ suite("a disposed lock closes it at once", async (server) => {
     closed.push(performance.now() - start);
   }
   assert.ok(closed.at(-1)! < 700, `${closed} ms`);
-  // One that others use stays.
+  // A connection that another lock uses stays open.
   const lease = await other.acquire();
   {
     await using lock = new RedisLock("disposed", options);
@@ -168,15 +168,15 @@ suite("a disposed lock closes it at once", async (server) => {
   await other.run(() => {});
 });
 
-suite("a disposed lock leaves another's release alone", async (server) => {
+it("disposing a lock does not interrupt the release of another lock", async (server) => {
   const options = unsharedOptions(server);
-  // Whoever looks so seldom is told by the release, or not at all.
-  const never = unsharedOptions(server, {
+  // With this interval, only the message of the release wakes the waiter.
+  const rarely = unsharedOptions(server, {
     checkInterval: 60_000,
     timeout: 60_000,
   });
   const lease = await new RedisLock("released", options).acquire();
-  const wait = new RedisLock("released", never).acquire();
+  const wait = new RedisLock("released", rarely).acquire();
   await waitForQueueLength(server, "released", 1);
   const start = performance.now();
   const released = lease.release();
@@ -186,7 +186,7 @@ suite("a disposed lock leaves another's release alone", async (server) => {
   assert.ok(performance.now() - start < 30_000);
 });
 
-suite("databases mean nothing", async (server) => {
+it("a lock is the same in every database of the server", async (server) => {
   const one = new RedisLock("db", { url: `${server.url}/0` });
   const three = new RedisLock("db", { url: `${server.url}/3` });
   const lease = await one.acquire();
@@ -197,7 +197,7 @@ suite("databases mean nothing", async (server) => {
   await (await wait).release();
 });
 
-suite("observers are told", async (server) => {
+it("diagnostics channels report the wait, acquisitions and releases", async (server) => {
   const events: object[] = [];
   const listeners = ["wait", "acquire", "release"].map((name) => {
     const listen = (event: unknown) => {
@@ -212,10 +212,10 @@ suite("observers are told", async (server) => {
     return () => unsubscribe(`portalock:${name}`, listen);
   });
   try {
-    const lease = await new RedisLock("told", unsharedOptions(server))
+    const lease = await new RedisLock("observed", unsharedOptions(server))
       .acquire();
     const shared = unsharedOptions(server, { flags: LOCK_SH });
-    const wait = new RedisLock("told", shared).acquire();
+    const wait = new RedisLock("observed", shared).acquire();
     await waitUntil(
       () => Promise.resolve(events.length === 2),
       () => "the wait",
@@ -223,19 +223,19 @@ suite("observers are told", async (server) => {
     await lease.release();
     await (await wait).release();
   } finally {
-    for (const forget of listeners) forget();
+    for (const unlisten of listeners) unlisten();
   }
   const [number, none] = ["number", "undefined"];
   assert.deepEqual(events, [
-    ["acquire", "told", true, number, none],
-    ["wait", "told", false, none, none],
-    ["release", "told", true, none, number],
-    ["acquire", "told", false, number, none],
-    ["release", "told", false, none, number],
+    ["acquire", "observed", true, number, none],
+    ["wait", "observed", false, none, none],
+    ["release", "observed", true, none, number],
+    ["acquire", "observed", false, number, none],
+    ["release", "observed", false, none, number],
   ]);
 });
 
-suite("threads exclude each other", async (server) => {
+it("threads of one process exclude each other", async (server) => {
   const thread = () =>
     new Thread(
       new URL(
@@ -255,8 +255,8 @@ suite("threads exclude each other", async (server) => {
   await lock.run(() => {}, { timeout: 30_000 });
 });
 
-/** Starts `tests/fixtures/redis_end_with_lock` where it may collect when it likes. */
-function ending(runtime: TestRuntime, ...args: string[]): LockProcess {
+/** Starts `tests/fixtures/redis_end_with_lock` with access to the collector. */
+function startEnding(runtime: TestRuntime, ...args: string[]): LockProcess {
   const script = fixtureCommand(runtime, "redis_end_with_lock");
   const at = script.length - 1;
   const flag = runtime.name === "deno"
@@ -267,19 +267,20 @@ function ending(runtime: TestRuntime, ...args: string[]): LockProcess {
   return new LockProcess([...script.slice(0, at), flag, script[at], ...args]);
 }
 
-/** It ends in good order, soon after what it said last. */
+/** Asserts that a process exits by itself, with code 0 and without errors. */
 async function assertEnds(worker: LockProcess, what: string): Promise<void> {
   const start = performance.now();
   const { code, stderr } = await worker.ended;
   assert.deepEqual({ code, stderr }, { code: 0, stderr: "" }, what);
-  assert.ok(performance.now() - start < 30_000, `${what}: too late`);
+  assert.ok(performance.now() - start < 30_000, `${what}: exited too late`);
 }
 
+/** Commands of the fixture, and the line that it prints last. */
 const ENDS: [how: string, said: string][] = [
   ["while it holds", "held"],
-  ["with an idle session", "held"],
+  ["with an idle connection", "held"],
   ["after it was refused", "refused"],
-  ["after it waited in vain", "AlreadyLocked"],
+  ["after its wait timed out", "AlreadyLocked"],
   ["after it was aborted", "TimeoutError"],
   ["after the connection was refused", "LockException"],
 ];
@@ -287,20 +288,24 @@ const ENDS: [how: string, said: string][] = [
 for (const runtime of runtimes) {
   const { name } = runtime;
 
-  suite(`a finished program ends by itself, on ${name}`, async (server) => {
+  it(`a finished program exits by itself, on ${name}`, async (server) => {
     await using _ = await new RedisLock("taken", unsharedOptions(server))
       .acquire();
     await Promise.all(ENDS.map(async ([how, said]) => {
-      await using worker = ending(runtime, how, server.url);
+      await using worker = startEnding(runtime, how, server.url);
       assert.equal(await worker.readLine(), said, how);
       await assertEnds(worker, `${name}: ${how}`);
     }));
   });
 
-  suite(`a program that waits goes on, on ${name}`, async (server) => {
+  it(`a waiting program does not exit before it acquires, on ${name}`, async (server) => {
     const lease = await new RedisLock("taken", unsharedOptions(server))
       .acquire();
-    await using worker = ending(runtime, "once it has the lock", server.url);
+    await using worker = startEnding(
+      runtime,
+      "once it has the lock",
+      server.url,
+    );
     assert.equal(await worker.readLine(), "waits");
     await waitForQueueLength(server, "taken", 1);
     await new Promise((resolve) => setTimeout(resolve, 300));
@@ -309,8 +314,8 @@ for (const runtime of runtimes) {
     await assertEnds(worker, name);
   });
 
-  suite(`what is collected is released, on ${name}`, async (server) => {
-    await using worker = ending(runtime, "which is collected", server.url);
+  it(`a garbage-collected lease is released with one warning, on ${name}`, async (server) => {
+    await using worker = startEnding(runtime, "which is collected", server.url);
     const warnings = JSON.parse(await worker.readLine());
     assert.equal(warnings.length, 1, `${warnings}`);
     assert.match(
@@ -321,17 +326,21 @@ for (const runtime of runtimes) {
   });
 }
 
-suite("memory stays as it was", async (server) => {
+it("ten thousand acquisitions do not grow memory", async (server) => {
   await using _ = await new RedisLock("taken", unsharedOptions(server))
     .acquire();
-  await using worker = ending(currentRuntime, "after many locks", server.url);
+  await using worker = startEnding(
+    currentRuntime,
+    "after many locks",
+    server.url,
+  );
   const grown = Number(await worker.readLine());
-  // One that remembered each would have grown by more.
+  // If each acquisition were remembered, the growth would be larger.
   assert.ok(grown < 10_000 * 100, `${grown} bytes`);
   await worker.ended;
 });
 
-suite("a semaphore has one connection and leaves nothing", async (server) => {
+it("a semaphore uses one connection and leaves no key", async (server) => {
   await waitForNoConnections(server);
   const options = unsharedOptions(server);
   const leases: RedisLease[] = [];
@@ -347,7 +356,7 @@ suite("a semaphore has one connection and leaves nothing", async (server) => {
 });
 
 test(
-  "tidy locks in Redis: in a cluster all of a lock has one slot",
+  "Redis cleanup: all keys and channels of a lock are in one slot of a cluster",
   async () => {
     const { lockKeys: lockNames, semaphoreKeys: semaphoreNames } = await import(
       "../../src/redis/protocol/keys.ts"
@@ -364,7 +373,7 @@ test(
         slots.add(found[0]);
       }
     }
-    // Others may have others.
+    // Different locks may have different slots.
     assert.ok(slots.size > 3);
   },
   "redis-server",

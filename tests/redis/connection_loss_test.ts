@@ -25,8 +25,9 @@ import {
   waitForQueueLength,
 } from "./support/inspect.ts";
 
-const suite = redisSuite("a lost lock in Redis", removeDeadHolders);
+const it = redisSuite("Redis connection loss", removeDeadHolders);
 
+/** Asserts that a lease aborts its signal with a reason that matches. */
 async function assertLost(lease: RedisLease, why: RegExp): Promise<void> {
   const reason = await abortReason(lease.signal);
   assert.ok(reason instanceof LockException);
@@ -36,7 +37,7 @@ async function assertLost(lease: RedisLease, why: RegExp): Promise<void> {
   assert.equal(lease.held, false);
 }
 
-suite("its holder knows, and can acquire it anew", async (server) => {
+it("the signal of the lease aborts, and the holder can acquire again", async (server) => {
   const lock = new RedisLock("jobs", unsharedOptions(server));
   const lease = await lock.acquire();
   const { signal } = lease;
@@ -53,7 +54,7 @@ suite("its holder knows, and can acquire it anew", async (server) => {
   await again.release();
 });
 
-suite("every lease of the session is, asked or not", async (server) => {
+it("the signals of all leases of the connection abort", async (server) => {
   const options = unsharedOptions(server);
   const leases: RedisLease[] = [];
   for (const channel of ["a", "b", "c"]) {
@@ -63,12 +64,12 @@ suite("every lease of the session is, asked or not", async (server) => {
   for (const lease of leases) await assertLost(lease, /closed|ended/i);
 });
 
-suite("nobody subscribes again by itself", async (server) => {
+it("a connection never resubscribes by itself", async (server) => {
   await waitForNoConnections(server);
   const options = unsharedOptions(server);
   const lease = await new RedisLock("silent", options).acquire();
   await abortReason(await kill(server, lease));
-  // Another lock has a session again, which knows nothing of the lost one.
+  // Another lock opens a new connection, which does not restore the lost lock.
   await using _ = await new RedisLock("other", options).acquire();
   await sleep(100);
   const found = await server.command("PUBSUB", "NUMSUB", "silent");
@@ -77,7 +78,7 @@ suite("nobody subscribes again by itself", async (server) => {
   await lease.release();
 });
 
-suite("who waited has it", async (server) => {
+it("the next waiter acquires the lost lock", async (server) => {
   const [lock, other] = ["x", "y"].map(() =>
     new RedisLock("next", unsharedOptions(server, { checkInterval: 50 }))
   );
@@ -94,15 +95,15 @@ suite("who waited has it", async (server) => {
   await next.release();
 });
 
-suite("a waiter whose connection ended waits on", async (server) => {
+it("a waiter whose connection ended continues to wait", async (server) => {
   const lease = await new RedisLock("wait", unsharedOptions(server)).acquire();
   const wait = new RedisLock("wait", unsharedOptions(server)).acquire();
   await waitForQueueLength(server, "wait", 1);
   const queue = () => server.command("LRANGE", "portalock:{wait}:queue", 0, 9);
   const before = String(await queue());
-  const mine = await connectionIdOf(server, lease);
+  const holderId = await connectionIdOf(server, lease);
   for (const { id } of await lockConnections(server)) {
-    if (id !== mine) await server.command("CLIENT", "KILL", "ID", id);
+    if (id !== holderId) await server.command("CLIENT", "KILL", "ID", id);
   }
   await waitUntil(
     async () => !["", before].includes(String(await queue())),
@@ -112,7 +113,7 @@ suite("a waiter whose connection ended waits on", async (server) => {
   await (await wait).release();
 });
 
-suite("run() says so, even if the work was done", async (server) => {
+it("run() rejects with the loss even if the function completes", async (server) => {
   const lock = new RedisLock("work", unsharedOptions(server));
   let done = false;
   const work = lock.run(async (lease) => {
@@ -127,7 +128,7 @@ suite("run() says so, even if the work was done", async (server) => {
   await lock.run(() => {});
 });
 
-suite("a flushed server is noticed", async (server) => {
+it("a holder detects that the server lost its data", async (server) => {
   const options = { unavailableTimeout: 1000 };
   const lock = new RedisLock("flushed", unsharedOptions(server, options));
   const lease = await lock.acquire();
@@ -143,7 +144,7 @@ suite("a flushed server is noticed", async (server) => {
   await lock.run(() => {});
 });
 
-suite("the waiters of a flushed server get in", async (server) => {
+it("waiters acquire after the server lost the queue", async (server) => {
   const options = { checkInterval: 20 };
   const lease = await new RedisLock("line", unsharedOptions(server, options))
     .acquire();
@@ -157,7 +158,7 @@ suite("the waiters of a flushed server get in", async (server) => {
   await Promise.all(tasks);
 });
 
-suite("a server that dies and comes back", async (server) => {
+it("a waiter acquires after the server is restarted", async (server) => {
   const lock = new RedisLock("dies", unsharedOptions(server));
   const lease = await lock.acquire();
   const other = new RedisLock("dies", unsharedOptions(server));
@@ -174,7 +175,7 @@ suite("a server that dies and comes back", async (server) => {
   await lock.run(() => {});
 });
 
-suite("a server that dies while it is waited for", async (server) => {
+it("a waiter rejects with the reason when the server stays down", async (server) => {
   const lease = await new RedisLock("gone", unsharedOptions(server)).acquire();
   const wait = new RedisLock("gone", unsharedOptions(server)).acquire({
     timeout: 3000,
@@ -192,13 +193,13 @@ suite("a server that dies while it is waited for", async (server) => {
   await server.restart();
 });
 
-suite("an attempt during it says why it failed", async (server) => {
+it("tryAcquire() rejects with the reason when the server is killed", async (server) => {
   const lock = new RedisLock("why", unsharedOptions(server));
   await lock.run(() => {});
   await server.signal("SIGSTOP");
   const attempt = lock.tryAcquire();
   attempt.catch(() => {});
-  // It is sent by then, through the session that was idle.
+  // By then, the attempt is sent over the connection that was idle.
   await sleep(50);
   await server.signal("SIGKILL");
   await assert.rejects(attempt, /Cannot lock why: .*(closed|ECONNRESET)/);
@@ -206,7 +207,7 @@ suite("an attempt during it says why it failed", async (server) => {
   await lock.run(() => {});
 });
 
-suite("a release while the server is gone is harmless", async (server) => {
+it("release() resolves while the server is down", async (server) => {
   const lock = new RedisLock("release", unsharedOptions(server));
   const lease = await lock.acquire();
   await server.signal("SIGKILL");
@@ -216,7 +217,7 @@ suite("a release while the server is gone is harmless", async (server) => {
   await lock.run(() => {});
 });
 
-suite("a server that stops is noticed in time", async (server) => {
+it("a holder detects a stopped server within unavailableTimeout", async (server) => {
   const options = unsharedOptions(server, { unavailableTimeout: 200 });
   const lease = await new RedisLock("stops", options).acquire();
   const released = await new RedisLock("also", options).acquire();
@@ -236,7 +237,7 @@ suite("a server that stops is noticed in time", async (server) => {
   await new RedisLock("also", options).run(() => {});
 });
 
-suite("a wait outlasts a server that stops", async (server) => {
+it("a wait continues after the server was stopped", async (server) => {
   await waitForNoConnections(server);
   const options: RedisLockOptions = { unavailableTimeout: 200 };
   const lease = await new RedisLock("on", unsharedOptions(server)).acquire();
@@ -247,13 +248,13 @@ suite("a wait outlasts a server that stops", async (server) => {
     !name.includes(lease.holderId.split("-")[0])
   );
   await server.signal("SIGSTOP");
-  // Not at once: it is the turns of the event loop that count.
+  // Several short sleeps, because turns of the event loop count as silence.
   for (let i = 0; i < 14; i++) await sleep(50);
   await server.signal("SIGCONT");
   await waitUntil(
     async () =>
       !(await lockConnections(server)).some((other) => other.id === id),
-    () => "the end of the waiter's first session",
+    () => "the end of the first connection of the waiter",
   );
   await lease.release();
   await (await wait).release();
@@ -262,7 +263,7 @@ suite("a wait outlasts a server that stops", async (server) => {
 for (const runtime of runtimes) {
   const { name } = runtime;
 
-  suite(`a blocked event loop is none, on ${name}`, async (server) => {
+  it(`a blocked event loop does not lose the lock, on ${name}`, async (server) => {
     await using worker = startRedisProcess(runtime);
     const options = { url: server.url, unavailableTimeout: 200 };
     await worker.call("acquire", "block", options);
@@ -275,7 +276,7 @@ for (const runtime of runtimes) {
     await worker.call("release", "block");
   });
 
-  suite(`one during a blocked event loop, on ${name}`, async (server) => {
+  it(`a loss during a blocked event loop aborts the signal, on ${name}`, async (server) => {
     await using worker = startRedisProcess(runtime);
     const options = { url: server.url, unavailableTimeout: 100 };
     await worker.call("acquire", "killed", options);
@@ -291,7 +292,7 @@ for (const runtime of runtimes) {
   });
 }
 
-test("a lost lock in Redis: its slot moves to another node", async () => {
+test("Redis connection loss: a waiter follows a moved slot", async () => {
   await using cluster = await RedisCluster.start();
   const client = createCluster({
     rootNodes: cluster.urls.map((url) => ({ url })),
@@ -321,7 +322,7 @@ test("a lost lock in Redis: its slot moves to another node", async () => {
   }
 }, "redis-server");
 
-test("a lost lock in Redis: sentinels have another master", async () => {
+test("Redis connection loss: a waiter survives a failover", async () => {
   await using group = await RedisSentinel.start();
   const client = await createSentinel({
     name: group.name,
@@ -346,7 +347,7 @@ test("a lost lock in Redis: sentinels have another master", async () => {
   }
 }, "redis-server");
 
-/** Ends the connection through which a lease is held; gives its signal. */
+/** Kills the connection of a lease, and returns the signal of the lease. */
 async function kill(
   server: RedisServer,
   lease: RedisLease,

@@ -26,25 +26,26 @@ import {
   waitForQueueLength,
 } from "./support/inspect.ts";
 
-/** More than any refusal takes on a loaded machine, in milliseconds. */
-const AT_ONCE = 8000;
+/** More than any rejection takes on a loaded machine. */
+const MAX_REJECTION_MS = 8000;
 
-interface Refusal {
+/** The error that a fault causes. */
+interface ExpectedError {
   message: RegExp;
   code?: string;
-  /** Whether it is tried again until the wait is over. */
-  lasting?: boolean;
+  /** Whether the acquisition is retried until the timeout expires. */
+  retried?: boolean;
 }
 
-/** Nobody gets a lock there, and everybody is told why. */
-async function assertRefused(
+/** Asserts that every way to acquire rejects with the expected error. */
+async function assertRejected(
   options: RedisSemaphoreOptions,
-  { message, code, lasting = false }: Refusal,
+  { message, code, retried = false }: ExpectedError,
 ): Promise<void> {
-  const explained = (error: unknown) => {
+  const isExpected = (error: unknown) => {
     assert.ok(error instanceof LockException, String(error));
     assert.ok(!(error instanceof AlreadyLocked), String(error));
-    assert.match(error.message, /^Cannot lock weather: .*\(waited \d+ ms\)$/);
+    assert.match(error.message, /^Cannot lock faulty: .*\(waited \d+ ms\)$/);
     assert.match(error.message, message);
     assert.equal(error.code, code);
     assert.ok(error.cause instanceof Error);
@@ -52,28 +53,28 @@ async function assertRefused(
   };
   const start = performance.now();
   const short = { unavailableTimeout: 500, ...options };
-  const lock = new RedisLock("weather", short);
-  await assert.rejects(lock.tryAcquire(), explained);
-  await assert.rejects(lock.acquire({ timeout: 0 }), explained);
-  // What cannot become better is not tried again.
-  const timeout = lasting ? 1000 : Infinity;
-  await assert.rejects(lock.acquire({ timeout }), explained);
-  const semaphore = new RedisSemaphore("weather", 2, short);
-  await assert.rejects(semaphore.acquire({ timeout: 0 }), explained);
+  const lock = new RedisLock("faulty", short);
+  await assert.rejects(lock.tryAcquire(), isExpected);
+  await assert.rejects(lock.acquire({ timeout: 0 }), isExpected);
+  // An error that lasts is not retried.
+  const timeout = retried ? 1000 : Infinity;
+  await assert.rejects(lock.acquire({ timeout }), isExpected);
+  const semaphore = new RedisSemaphore("faulty", 2, short);
+  await assert.rejects(semaphore.acquire({ timeout: 0 }), isExpected);
   assert.equal(lock.locked, false);
-  assert.ok(performance.now() - start < AT_ONCE);
+  assert.ok(performance.now() - start < MAX_REJECTION_MS);
 }
 
-/** A server that answers each piece of data by itself. */
-async function impostor(answer: (data: string) => string) {
+/** Starts a fake server that replies to each chunk of data by itself. */
+async function fakeServer(reply: (data: string) => string) {
   const sockets = new Set<Socket>();
-  let visits = 0;
+  let connections = 0;
   const server = createServer((socket) => {
-    visits++;
+    connections++;
     sockets.add(socket);
     socket.on("error", () => {});
     socket.on("close", () => sockets.delete(socket));
-    socket.on("data", (data) => void socket.write(answer(String(data))));
+    socket.on("data", (data) => void socket.write(reply(String(data))));
   });
   await new Promise<void>((resolve) =>
     server.listen(0, "127.0.0.1", () => resolve())
@@ -82,14 +83,17 @@ async function impostor(answer: (data: string) => string) {
   return {
     port,
     options: { url: `redis://127.0.0.1:${port}` },
-    /** Waits until somebody has been connected. */
-    visited: () =>
-      waitUntil(() => Promise.resolve(visits > 0), () => "the first socket"),
-    /** Waits until nobody is connected. */
-    deserted: () =>
+    /** Waits until a client has connected. */
+    waitForClient: () =>
+      waitUntil(
+        () => Promise.resolve(connections > 0),
+        () => "the first client",
+      ),
+    /** Waits until the last client has disconnected. */
+    waitForNoClients: () =>
       waitUntil(
         () => Promise.resolve(sockets.size === 0),
-        () => "the last socket",
+        () => "the end of the last client",
       ),
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy();
@@ -98,24 +102,24 @@ async function impostor(answer: (data: string) => string) {
   };
 }
 
-/** Answers each command of a piece of data, of which it knows the number. */
-const each = (reply: string) => (data: string) =>
+/** Returns a function that replies in the same way to each command. */
+const replyToEach = (reply: string) => (data: string) =>
   reply.repeat(data.match(/^\*\d+\r\n\$/gm)?.length ?? 0);
 
-test("bad weather in Redis: nobody listens on the port", async () => {
+test("Redis faults: acquire() rejects with ECONNREFUSED when the port is closed", async () => {
   const url = `redis://127.0.0.1:${await freePort()}`;
-  // Bun has another name for it under Wine.
+  // Under Wine, Bun reports another code.
   const code = process.versions.bun && !hasCapability("POSIX error codes")
     ? "ECONNRESET"
     : "ECONNREFUSED";
-  await assertRefused({ url }, {
+  await assertRejected({ url }, {
     message: new RegExp(code),
     code,
-    lasting: true,
+    retried: true,
   });
 });
 
-test("bad weather in Redis: it is tried until the wait is over", async () => {
+test("Redis faults: acquire() retries a refused connection until the timeout expires", async () => {
   const url = `redis://127.0.0.1:${await freePort()}`;
   for (const timeout of [200, 600]) {
     const start = performance.now();
@@ -125,34 +129,34 @@ test("bad weather in Redis: it is tried until the wait is over", async () => {
   }
 });
 
-test("bad weather in Redis: the host does not exist", async () => {
-  // Whoever is to know takes as long as they take, or may be out of reach.
-  const lock = new RedisLock("weather", {
+test("Redis faults: tryAcquire() rejects with the name of a host that does not exist", async () => {
+  // A name server may be slow, or not reachable.
+  const lock = new RedisLock("faulty", {
     url: "redis://nowhere.invalid",
     unavailableTimeout: 60_000,
   });
   await assert.rejects(lock.tryAcquire(), (error) => {
     assert.ok(error instanceof LockException);
-    assert.match(error.message, /^Cannot lock weather: .*nowhere\.invalid/);
+    assert.match(error.message, /^Cannot lock faulty: .*nowhere\.invalid/);
     assert.match(String(error.code), /^(ENOTFOUND|EAI_AGAIN)$/);
     return true;
   });
 });
 
-test("bad weather in Redis: the server never answers", async () => {
-  await using silent = await impostor(() => "");
-  await assertRefused(silent.options, {
+test("Redis faults: acquire() rejects when the server never replies", async () => {
+  await using silent = await fakeServer(() => "");
+  await assertRejected(silent.options, {
     message: /the server does not answer/,
-    lasting: true,
+    retried: true,
   });
-  await silent.deserted();
+  await silent.waitForNoClients();
 });
 
-test("bad weather in Redis: who gives up while it connects is connected no more", async () => {
-  await using silent = await impostor(() => "");
+test("Redis faults: an abort during the connect leaves no connection", async () => {
+  await using silent = await fakeServer(() => "");
   const controller = new AbortController();
   const { signal } = controller;
-  /** As if the server were far away. */
+  // Resolves the host name after a delay, as for a remote server.
   const lookup = (
     _host: string,
     { all }: { all?: boolean },
@@ -166,49 +170,49 @@ test("bad weather in Redis: who gives up while it connects is connected no more"
     }, 200);
   };
   const socket = { host: "far.away", port: silent.port, lookup };
-  const lock = new RedisLock("weather", { clientOptions: { socket } });
+  const lock = new RedisLock("faulty", { clientOptions: { socket } });
   const acquiring = lock.acquire({ timeout: 60_000, signal });
   await assert.rejects(acquiring, { name: "AbortError" });
-  await silent.visited();
-  await silent.deserted();
+  await silent.waitForClient();
+  await silent.waitForNoClients();
 });
 
-test("bad weather in Redis: the server loads its data", async () => {
-  await using loading = await impostor(
-    each("-LOADING Redis is loading the dataset in memory\r\n"),
+test("Redis faults: acquire() rejects with LOADING while the server loads its data", async () => {
+  await using loading = await fakeServer(
+    replyToEach("-LOADING Redis is loading the dataset in memory\r\n"),
   );
-  await assertRefused(loading.options, {
+  await assertRejected(loading.options, {
     message: /LOADING .* \(the server is still loading its data\)/,
     code: "LOADING",
-    lasting: true,
+    retried: true,
   });
-  await loading.deserted();
+  await loading.waitForNoClients();
 });
 
-test("bad weather in Redis: the server speaks no RESP3", async () => {
-  await using old = await impostor(
-    each("-ERR unknown command 'HELLO'\r\n"),
+test("Redis faults: acquire() rejects when the server does not support RESP3", async () => {
+  await using old = await fakeServer(
+    replyToEach("-ERR unknown command 'HELLO'\r\n"),
   );
-  await assertRefused(old.options, { message: /Redis 6/, code: "ERR" });
-  await old.deserted();
-  await using proxy = await impostor(
-    each("-NOPROTO unsupported protocol version\r\n"),
+  await assertRejected(old.options, { message: /Redis 6/, code: "ERR" });
+  await old.waitForNoClients();
+  await using proxy = await fakeServer(
+    replyToEach("-NOPROTO unsupported protocol version\r\n"),
   );
-  await assertRefused(proxy.options, { message: /Redis 6/, code: "NOPROTO" });
-  await proxy.deserted();
+  await assertRejected(proxy.options, { message: /Redis 6/, code: "NOPROTO" });
+  await proxy.waitForNoClients();
 });
 
-test("bad weather in Redis: the server speaks something else", async () => {
-  await using web = await impostor(() => "HTTP/1.1 400 Bad Request\r\n\r\n");
+test("Redis faults: acquire() rejects when the server speaks another protocol", async () => {
+  await using web = await fakeServer(() => "HTTP/1.1 400 Bad Request\r\n\r\n");
   await assert.rejects(
-    new RedisLock("weather", web.options).acquire({ timeout: 300 }),
+    new RedisLock("faulty", web.options).acquire({ timeout: 300 }),
     LockException,
   );
-  await web.deserted();
+  await web.waitForNoClients();
 });
 
-/** What a node of a cluster says that has no slots any more. */
-function movedAway(data: string): string {
+/** Replies as a node of a cluster that no longer has the slot. */
+function replyMoved(data: string): string {
   const hello = "%3\r\n+proto\r\n:3\r\n+id\r\n:7\r\n+mode\r\n+cluster\r\n";
   const words = data.match(/^[A-Z]+(?=\r$)/gim) ?? [];
   return words.map((word) =>
@@ -222,15 +226,15 @@ function movedAway(data: string): string {
   ).join("");
 }
 
-test("bad weather in Redis: the slot has moved, nobody knows where", async () => {
-  await using node = await impostor(movedAway);
+test("Redis faults: acquire() rejects with MOVED when no node reports the slot", async () => {
+  await using node = await fakeServer(replyMoved);
   const client = {
     getNodeClientForKey: () => Promise.resolve(createClient(node.options)),
-    // As when no node answers.
+    // As if no node replied.
     sendCommand: () => new Promise<never>(() => {}),
   };
   const lock = (unavailableTimeout?: number) =>
-    new RedisLock("weather", { client, unavailableTimeout });
+    new RedisLock("faulty", { client, unavailableTimeout });
   const moved = { name: "LockException", code: "MOVED" };
   const late = () => sleep(30_000, undefined, { ref: false });
   const ends: [Promise<unknown>, object][] = [
@@ -246,27 +250,27 @@ test("bad weather in Redis: the slot has moved, nobody knows where", async () =>
       assert.rejects(Promise.race([end, late()]), error)
     ),
   );
-  await node.deserted();
+  await node.waitForNoClients();
 });
 
 let server: RedisServer | undefined;
 after(() => server?.[Symbol.asyncDispose]());
 
-/** A test with a server that it must leave as it was. */
-const suite = (promise: string, body: (server: RedisServer) => Promise<void>) =>
-  test(`bad weather in Redis: ${promise}`, async () => {
+/** Defines a test with a server. Afterwards, no lock may be left there. */
+const it = (promise: string, body: (server: RedisServer) => Promise<void>) =>
+  test(`Redis faults: ${promise}`, async () => {
     server ??= await RedisServer.start({ password: "s e c" });
     await body(server);
     await assertNothingLeft(server);
   }, "redis-server");
 
-suite("the password is wrong or missing", async (server) => {
+it("acquire() rejects with the reason when the password is wrong or missing", async (server) => {
   const host = `127.0.0.1:${server.port}`;
-  await assertRefused({ url: `redis://:wrong@${host}` }, {
+  await assertRejected({ url: `redis://:wrong@${host}` }, {
     message: /the user name or the password is wrong/,
     code: "WRONGPASS",
   });
-  await assertRefused({ url: `redis://${host}` }, {
+  await assertRejected({ url: `redis://${host}` }, {
     message: /NOAUTH.*\(pass a password\)/,
     code: "NOAUTH",
   });
@@ -274,7 +278,7 @@ suite("the password is wrong or missing", async (server) => {
   assert.deepEqual(await listClients(server), []);
 });
 
-const EVERYTHING = "on >p ~* &* +@all";
+const ALL_PERMISSIONS = "on >p ~* &* +@all";
 
 for (
   const [without, rules] of Object.entries({
@@ -288,18 +292,18 @@ for (
     "HELLO's client name": "-client",
   })
 ) {
-  suite(`the user may not use ${without}`, async (server) => {
-    const all = EVERYTHING.split(" ");
-    // One of its own, lest an idle session of another be used.
+  it(`a user without permission for ${without} leaves nothing`, async (server) => {
+    const all = ALL_PERMISSIONS.split(" ");
+    // A user of its own, so that no idle connection of another test is used.
     const user = rules.replaceAll(/\W/g, "");
     await server.command("SCRIPT", "FLUSH");
     await server.command(
       ...["ACL", "SETUSER", user, ...all, ...rules.split(" ")],
     );
     const url = `redis://${user}:p@127.0.0.1:${server.port}`;
-    const lock = new RedisLock("weather", { url });
+    const lock = new RedisLock("faulty", { url });
     if (without === "HELLO's client name") {
-      // Which is said by HELLO, so nothing is missing.
+      // HELLO sets the name, so nothing is missing.
       await lock.run(() => {});
     } else {
       for (const attempt of [() => lock.tryAcquire(), () => lock.acquire()]) {
@@ -312,52 +316,71 @@ for (
         await assertNothingLeft(server);
       }
     }
-    await using _ = await new RedisLock("weather", unsharedOptions(server))
+    await using _ = await new RedisLock("faulty", unsharedOptions(server))
       .acquire();
   });
 }
 
-suite("a permission is taken away from who holds", async (server) => {
-  const user = ["ACL", "SETUSER", "rich", "reset", ...EVERYTHING.split(" ")];
+it("a holder that loses its permissions does not keep the lock", async (server) => {
+  const user = [
+    "ACL",
+    "SETUSER",
+    "revoked",
+    "reset",
+    ...ALL_PERMISSIONS.split(" "),
+  ];
   await server.command(...user);
   const options: RedisLockOptions = {
-    url: `redis://rich:p@127.0.0.1:${server.port}`,
+    url: `redis://revoked:p@127.0.0.1:${server.port}`,
     unavailableTimeout: 400,
   };
-  const lock = new RedisLock("weather", options);
-  await using _ = await new RedisLock("keeps the session", options).acquire();
+  const lock = new RedisLock("faulty", options);
+  await using _ = await new RedisLock("keeps the connection", options)
+    .acquire();
   const lease = await lock.acquire();
-  await server.command("ACL", "SETUSER", "rich", "-evalsha", "-eval");
+  await server.command("ACL", "SETUSER", "revoked", "-evalsha", "-eval");
   await lease.release();
-  // Whatever became of the session, the lock is not held for ever.
-  await new RedisLock("weather", unsharedOptions(server)).run(() => {});
-  await new RedisLock("keeps the session", { url: server.url }).run(() => {});
+  // The lock is free, no matter what happened to the connection.
+  await new RedisLock("faulty", unsharedOptions(server)).run(() => {});
+  await new RedisLock("keeps the connection", { url: server.url }).run(
+    () => {},
+  );
 });
 
-suite("a waiter that is refused leaves no ghost", async (server) => {
-  const user = ["ACL", "SETUSER", "rich", "reset", ...EVERYTHING.split(" ")];
+it("a waiter that loses its permissions leaves the queue", async (server) => {
+  const user = [
+    "ACL",
+    "SETUSER",
+    "revoked",
+    "reset",
+    ...ALL_PERMISSIONS.split(" "),
+  ];
   await server.command(...user);
   const options: RedisLockOptions = {
-    url: `redis://rich:p@127.0.0.1:${server.port}`,
+    url: `redis://revoked:p@127.0.0.1:${server.port}`,
     checkInterval: 20,
   };
-  const lease = await new RedisLock("weather", unsharedOptions(server))
+  const lease = await new RedisLock("faulty", unsharedOptions(server))
     .acquire();
-  await using _ = await new RedisLock("keeps the session", options).acquire();
-  const wait = new RedisLock("weather", options).acquire();
+  await using _ = await new RedisLock("keeps the connection", options)
+    .acquire();
+  const wait = new RedisLock("faulty", options).acquire();
   wait.catch(() => {});
-  await waitForQueueLength(server, "weather", 1);
-  await server.command("ACL", "SETUSER", "rich", "-evalsha", "-eval");
+  await waitForQueueLength(server, "faulty", 1);
+  await server.command("ACL", "SETUSER", "revoked", "-evalsha", "-eval");
   await assert.rejects(wait, /NOPERM/);
   await lease.release();
-  await new RedisLock("weather", unsharedOptions(server)).run(() => {});
-  await new RedisLock("keeps the session", { url: server.url }).run(() => {});
+  await new RedisLock("faulty", unsharedOptions(server)).run(() => {});
+  await new RedisLock("keeps the connection", { url: server.url }).run(
+    () => {},
+  );
 });
 
-suite("a server that cannot write keeps no lock", async (server) => {
+it("a lock is released even if the server rejects writes", async (server) => {
   const options = unsharedOptions(server, { unavailableTimeout: 400 });
-  await using _ = await new RedisLock("keeps the session", options).acquire();
-  const lease = await new RedisLock("weather", options).acquire();
+  await using _ = await new RedisLock("keeps the connection", options)
+    .acquire();
+  const lease = await new RedisLock("faulty", options).acquire();
   await server.command("CONFIG", "SET", "min-replicas-to-write", "1");
   try {
     await lease.release();
@@ -368,15 +391,17 @@ suite("a server that cannot write keeps no lock", async (server) => {
   } finally {
     await server.command("CONFIG", "SET", "min-replicas-to-write", "0");
   }
-  await new RedisLock("weather", unsharedOptions(server)).run(() => {});
-  await new RedisLock("keeps the session", { url: server.url }).run(() => {});
+  await new RedisLock("faulty", unsharedOptions(server)).run(() => {});
+  await new RedisLock("keeps the connection", { url: server.url }).run(
+    () => {},
+  );
 });
 
 const KEYS = "resetkeys ~portalock:{kept}*";
 const CHANNELS = "resetchannels &portalock:* &kept*";
 
-/** What makes a server refuse one lock and not the other, and ends that. */
-const REFUSALS: Record<
+/** How to make a server reject one lock but not the other, and how to stop. */
+const REJECTIONS: Record<
   string,
   { rules?: string; begin?: string; end: string }
 > = {
@@ -385,33 +410,33 @@ const REFUSALS: Record<
     end: "CONFIG SET min-replicas-to-write 0",
   },
   WRONGTYPE: {
-    begin: "SET portalock:{weather} x",
-    end: "DEL portalock:{weather}",
+    begin: "SET portalock:{faulty} x",
+    end: "DEL portalock:{faulty}",
   },
-  "NOPERM, its keys": { rules: KEYS, end: "ACL SETUSER picky ~*" },
-  "NOPERM, its channel": { rules: CHANNELS, end: "ACL SETUSER picky &*" },
+  "NOPERM, its keys": { rules: KEYS, end: "ACL SETUSER limited ~*" },
+  "NOPERM, its channel": { rules: CHANNELS, end: "ACL SETUSER limited &*" },
   "NOPERM, its keys and its channel": {
     rules: `${KEYS} ${CHANNELS}`,
-    end: "ACL SETUSER picky ~* &*",
+    end: "ACL SETUSER limited ~* &*",
   },
 };
 
-for (const [why, { rules = "", begin, end }] of Object.entries(REFUSALS)) {
-  suite(`who is refused costs nobody a lock: ${why}`, async (server) => {
-    const user = `ACL SETUSER picky reset ${EVERYTHING} ${rules}`.trim();
+for (const [why, { rules = "", begin, end }] of Object.entries(REJECTIONS)) {
+  it(`a rejected acquisition does not lose other locks: ${why}`, async (server) => {
+    const user = `ACL SETUSER limited reset ${ALL_PERMISSIONS} ${rules}`.trim();
     await server.command(...user.split(" "));
     const options: RedisLockOptions = {
-      url: `redis://picky:p@127.0.0.1:${server.port}`,
+      url: `redis://limited:p@127.0.0.1:${server.port}`,
       clientOptions: {},
     };
     await using kept = await new RedisLock("kept", options).acquire();
-    const lock = new RedisLock("weather", options);
+    const lock = new RedisLock("faulty", options);
     if (begin) await server.command(...begin.split(" "));
     try {
       for (const attempt of [() => lock.tryAcquire(), () => lock.acquire()]) {
         await assert.rejects(attempt, new RegExp(why.split(",")[0]));
       }
-      // Had the session been lost, its holders would know by now.
+      // If the connection had ended, its holders would know by now.
       await sleep(50);
       assert.equal(kept.signal.aborted, false);
     } finally {
@@ -422,7 +447,7 @@ for (const [why, { rules = "", begin, end }] of Object.entries(REFUSALS)) {
   });
 }
 
-suite("scripts are forgotten between any two steps", async (server) => {
+it("locks exclude each other while SCRIPT FLUSH runs between any two steps", async (server) => {
   let flushing = true;
   const flush = (async () => {
     while (flushing) await server.command("SCRIPT", "FLUSH");
@@ -432,7 +457,7 @@ suite("scripts are forgotten between any two steps", async (server) => {
     const options = unsharedOptions(server, { checkInterval: 1 + i });
     for (let n = 0; n < 60; n++) {
       const flags = n % 7 === 0 ? LOCK_SH : undefined;
-      const lock = new RedisLock("weather", { ...options, flags });
+      const lock = new RedisLock("faulty", { ...options, flags });
       const timeout = n % 3 === 0 ? Math.random() * 5 : 60_000;
       try {
         await lock.run(() => {
@@ -452,55 +477,56 @@ suite("scripts are forgotten between any two steps", async (server) => {
   await flush;
 });
 
-suite("an aborted waiter whose scripts are forgotten", async (server) => {
+it("a waiter that is aborted during SCRIPT FLUSH leaves the queue", async (server) => {
   const options = unsharedOptions(server, { checkInterval: 1 });
-  await using keeps = await new RedisLock("keeps", options).acquire();
+  await using kept = await new RedisLock("kept", options).acquire();
   for (let i = 0; i < 100; i++) {
-    const lease = await new RedisLock("weather", unsharedOptions(server))
+    const lease = await new RedisLock("faulty", unsharedOptions(server))
       .acquire();
     const controller = new AbortController();
     const { signal } = controller;
-    const wait = new RedisLock("weather", options).acquire({ signal });
-    await waitForQueueLength(server, "weather", 1);
+    const wait = new RedisLock("faulty", options).acquire({ signal });
+    await waitForQueueLength(server, "faulty", 1);
     const flush = server.command("SCRIPT", "FLUSH");
     controller.abort();
     await assert.rejects(wait);
     await flush;
     await lease.release();
-    // A ghost would be let in, and stay as long as the session.
+    // A member that stayed in the queue would now hold the lock until the
+    // connection ends.
     await waitUntil(
-      async () => !await server.command("EXISTS", "portalock:{weather}"),
-      () => "the end of a ghost",
+      async () => !await server.command("EXISTS", "portalock:{faulty}"),
+      () => "the end of the holders",
     );
   }
-  assert.equal(keeps.held, true);
+  assert.equal(kept.held, true);
 });
 
-test("bad weather in Redis: the server is a replica", async () => {
+test("Redis faults: acquire() rejects on a replica or a sentinel", async () => {
   await using group = await RedisSentinel.start();
-  await assertRefused({ url: group.replica.url }, {
+  await assertRejected({ url: group.replica.url }, {
     message: /READONLY .* \(the server is a replica; connect to its master\)/,
     code: "READONLY",
-    lasting: true,
+    retried: true,
   });
   await waitForNoConnections(group.replica);
   assert.deepEqual(
-    await group.replica.command("PUBSUB", "CHANNELS", "*weather*"),
+    await group.replica.command("PUBSUB", "CHANNELS", "*faulty*"),
     [],
   );
   const [sentinel] = group.sentinels;
-  await assertRefused({ url: sentinel.url }, {
+  await assertRejected({ url: sentinel.url }, {
     message: /the server is a sentinel; pass a client from createSentinel/,
   });
   await waitForNoConnections(sentinel);
 }, "redis-server");
 
-test("bad weather in Redis: a cluster, or none, is taken for one", async () => {
+test("Redis faults: acquire() rejects a client of the wrong type", async () => {
   await using cluster = await RedisCluster.start();
   const client = createClient({ url: cluster.urls[0] });
   await client.on("error", () => {}).connect();
   try {
-    await assertRefused({ client }, {
+    await assertRejected({ client }, {
       message:
         /the server is part of a cluster; pass a client from createCluster/,
     });
@@ -510,15 +536,17 @@ test("bad weather in Redis: a cluster, or none, is taken for one", async () => {
   }
   await using server = await RedisServer.start();
   const rootNodes = [{ url: server.url }];
-  const none = createCluster({ rootNodes }).on("error", () => {});
-  await none.connect().catch(() => {});
+  const clusterClient = createCluster({ rootNodes }).on("error", () => {});
+  await clusterClient.connect().catch(() => {});
   try {
     await assert.rejects(
-      new RedisLock("weather", { client: none }).acquire({ timeout: 300 }),
+      new RedisLock("faulty", { client: clusterClient }).acquire({
+        timeout: 300,
+      }),
       LockException,
     );
   } finally {
-    none.destroy();
+    clusterClient.destroy();
   }
   assert.deepEqual(await lockConnections(server), []);
 }, "redis-server");

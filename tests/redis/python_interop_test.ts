@@ -15,39 +15,40 @@ const NEEDS: Capability[] = ["redis-server", "Python's RedisLock"];
 const NEWER: Capability[] = [...NEEDS, "Python's portalocker 4"];
 
 let starting: Promise<RedisServer> | undefined;
-const serving = () => starting ??= RedisServer.start();
+const sharedServer = () => starting ??= RedisServer.start();
 const pythons = new Map<boolean, LockProcess>();
 after(async () => {
   for (const python of pythons.values()) await python.kill();
   await (await starting)?.[Symbol.asyncDispose]();
 });
 
-/** One process of each kind serves all tests, but those that kill it. */
+/** Returns the process of one portalocker, which tests share unless they kill it. */
 function python(newer: boolean): LockProcess {
   const known = pythons.get(newer) ?? LockProcess.startRedisPython(newer);
   pythons.set(newer, known);
   return known;
 }
 
-/** A process of this package's, on the runtime of the test. */
-const ours = () =>
+/** Starts a process that locks with this package, on the current runtime. */
+const startHolder = () =>
   new LockProcess(fixtureCommand(currentRuntime, "redis_holder_process"));
 
-/** Whether something has not happened after so many milliseconds. */
-async function waits(work: Promise<unknown>, milliseconds = 300) {
-  const still = Symbol();
-  const first = await Promise.race([work, sleep(milliseconds, still)]);
-  return first === still;
+/** Returns whether a promise is still pending after a time. */
+async function isPending(work: Promise<unknown>, milliseconds = 300) {
+  const pending = Symbol();
+  const first = await Promise.race([work, sleep(milliseconds, pending)]);
+  return first === pending;
 }
 
-/** Identifiers of all connections that are called so. */
-async function connections(server: RedisServer, name: RegExp) {
+/** Returns the sorted identifiers of the connections whose name matches. */
+async function connectionIds(server: RedisServer, name: RegExp) {
   const list = String(await server.command("CLIENT", "LIST"));
   return [...list.matchAll(/^id=(\d+) .* name=(\S*) /gm)]
-    .filter(([, , called]) => name.test(called)).map(([, id]) => id).sort();
+    .filter(([, , clientName]) => name.test(clientName)).map(([, id]) => id)
+    .sort();
 }
 
-/** A lock, and others like it, each through a connection of its own. */
+/** Creates a lock with a connection of its own. */
 function lockOf(
   { url }: { url: string },
   channel: string,
@@ -56,8 +57,8 @@ function lockOf(
   return new RedisLock(channel, { url, clientOptions: {}, ...options });
 }
 
-/** Python tries for so many seconds, in vain. */
-async function givesUp(
+/** Asserts that Python times out after that many seconds. */
+async function assertTimesOut(
   peer: LockProcess,
   { port }: RedisServer,
   channel: string,
@@ -73,14 +74,14 @@ for (const newer of [false, true]) {
   const name = `portalocker ${newer ? "4" : "2"}`;
   const needs = newer ? NEWER : NEEDS;
 
-  test(`Redis and ${name}: it waits for this package`, async () => {
-    const server = await serving();
+  test(`Redis and ${name}: Python waits for this package`, async () => {
+    const server = await sharedServer();
     const peer = python(newer);
     await using lock = lockOf(server, "a");
     const lease = await lock.acquire();
     assert.equal(await peer.call("tryAcquire", server.port, "a"), false);
     const acquiring = peer.call("acquire", server.port, "a");
-    assert.equal(await waits(acquiring), true);
+    assert.equal(await isPending(acquiring), true);
     assert.equal(lease.signal.aborted, false);
     await lease.release();
     await acquiring;
@@ -89,8 +90,8 @@ for (const newer of [false, true]) {
     await (await lock.acquire()).release();
   }, ...needs);
 
-  test(`Redis and ${name}: this package waits for it`, async () => {
-    const server = await serving();
+  test(`Redis and ${name}: this package waits for Python`, async () => {
+    const server = await sharedServer();
     const peer = python(newer);
     await peer.call("acquire", server.port, "b");
     await using lock = lockOf(server, "b");
@@ -104,7 +105,7 @@ for (const newer of [false, true]) {
       return true;
     });
     const acquiring = lock.acquire({ checkInterval: 200 });
-    assert.equal(await waits(acquiring), true);
+    assert.equal(await isPending(acquiring), true);
     await peer.call("release", "b");
     const start = performance.now();
     const lease = await acquiring;
@@ -114,18 +115,18 @@ for (const newer of [false, true]) {
     await lease.release();
   }, ...needs);
 
-  test(`Redis and ${name}: a killed holder holds no more`, async () => {
-    const server = await serving();
+  test(`Redis and ${name}: the lock of a killed holder is free`, async () => {
+    const server = await sharedServer();
     await using victim = LockProcess.startRedisPython(newer);
     await victim.call("acquire", server.port, "c");
     await using lock = lockOf(server, "c");
     const acquiring = lock.acquire({ checkInterval: 200 });
-    assert.equal(await waits(acquiring), true);
+    assert.equal(await isPending(acquiring), true);
     await victim.kill();
     const start = performance.now();
     await (await acquiring).release();
     assert.ok(performance.now() < start + 4000);
-    await using other = ours();
+    await using other = startHolder();
     await other.call("acquire", server.port, "c");
     const peer = python(newer);
     assert.equal(await peer.call("tryAcquire", server.port, "c"), false);
@@ -134,29 +135,29 @@ for (const newer of [false, true]) {
     await peer.call("release", "c");
   }, ...needs);
 
-  test(`Redis and ${name}: it kills nobody whose thread is busy`, async () => {
-    const server = await serving();
+  test(`Redis and ${name}: Python does not kill a blocked holder`, async () => {
+    const server = await sharedServer();
     const peer = python(newer);
-    await using worker = ours();
+    await using worker = startHolder();
     const channels = ["d", "d-lock-b", `d-lock-${"0".repeat(32)}`];
     for (const channel of channels) {
       await worker.call("acquire", server.port, channel);
     }
-    const before = await connections(server, /^portalock-/);
+    const before = await connectionIds(server, /^portalock-/);
     const blocked = worker.call("block", 4000);
     await sleep(100);
-    await givesUp(peer, server, "d", 3);
+    await assertTimesOut(peer, server, "d", 3);
     await blocked;
     await sleep(100);
     for (const channel of channels) {
       assert.equal(await worker.call("lost", channel), false);
     }
-    assert.deepEqual(await connections(server, /^portalock-/), before);
+    assert.deepEqual(await connectionIds(server, /^portalock-/), before);
     assert.equal(await peer.call("tryAcquire", server.port, "d"), false);
   }, ...needs);
 
-  test(`Redis and ${name}: names that look alike are others`, async () => {
-    const server = await serving();
+  test(`Redis and ${name}: similar lock names do not conflict`, async () => {
+    const server = await sharedServer();
     const peer = python(newer);
     await using a = lockOf(server, "e");
     await using b = lockOf(server, "e-lock-b");
@@ -173,8 +174,8 @@ for (const newer of [false, true]) {
     assert.ok(leases.every(({ signal }) => !signal.aborted));
   }, ...needs);
 
-  test(`Redis and ${name}: late subscriptions let nobody in`, async () => {
-    const server = await serving();
+  test(`Redis and ${name}: slow clients exclude each other`, async () => {
+    const server = await sharedServer();
     await using slow = await slowProxy(server.port, 150);
     await using slower = await slowProxy(server.port, 20);
     const peer = python(newer);
@@ -203,18 +204,18 @@ for (const newer of [false, true]) {
   }, ...needs);
 }
 
-test("Redis and portalocker 4: readers share, both ways", async () => {
-  const server = await serving();
+test("Redis and portalocker 4: readers of both share the lock", async () => {
+  const server = await sharedServer();
   const peer = python(true);
   const { port } = server;
   await using reader = lockOf(server, "g", shared);
   await using other = lockOf(server, "g", shared);
   await using writer = lockOf(server, "g");
-  // Beside a reader of ours, Python's.
+  // A reader of Python joins a reader of this package.
   const first = await reader.acquire();
   assert.equal(await peer.call("tryAcquire", port, "g", "shared"), true);
   assert.equal(await writer.tryAcquire(), null);
-  // Beside a reader of Python's, ours.
+  // A reader of this package joins a reader of Python.
   const second = await other.tryAcquire();
   assert.ok(second);
   await first.release();
@@ -223,17 +224,17 @@ test("Redis and portalocker 4: readers share, both ways", async () => {
   assert.equal(await peer.call("tryAcquire", port, "g", "shared"), true);
   await third.release();
   const writing = writer.acquire({ checkInterval: 100 });
-  assert.equal(await waits(writing), true);
+  assert.equal(await isPending(writing), true);
   await peer.call("release", "g");
-  assert.equal(await waits(writing), true);
+  assert.equal(await isPending(writing), true);
   await peer.call("release", "g");
   const lease = await writing;
   assert.equal(await peer.call("tryAcquire", port, "g", "shared"), false);
   await lease.release();
 }, ...NEWER);
 
-test("Redis and portalocker 4: its writer waits for readers", async () => {
-  const server = await serving();
+test("Redis and portalocker 4: a Python writer waits for readers", async () => {
+  const server = await sharedServer();
   const peer = python(true);
   await using reader = lockOf(server, "h", shared);
   await using other = lockOf(server, "h", shared);
@@ -241,7 +242,7 @@ test("Redis and portalocker 4: its writer waits for readers", async () => {
   assert.equal(await peer.call("tryAcquire", server.port, "h"), false);
   const writing = peer.call("acquire", server.port, "h");
   for (const lease of leases) {
-    assert.equal(await waits(writing), true);
+    assert.equal(await isPending(writing), true);
     await lease.release();
   }
   await writing;
@@ -250,8 +251,8 @@ test("Redis and portalocker 4: its writer waits for readers", async () => {
   await (await reader.acquire()).release();
 }, ...NEWER);
 
-test("Redis and portalocker 2: it shares with no reader", async () => {
-  const server = await serving();
+test("Redis and portalocker 2: Python excludes readers", async () => {
+  const server = await sharedServer();
   const peer = python(false);
   await using reader = lockOf(server, "i", {
     ...shared,
@@ -263,13 +264,13 @@ test("Redis and portalocker 2: it shares with no reader", async () => {
   await peer.call("acquire", server.port, "i");
   assert.equal(await reader.tryAcquire(), null);
   const reading = reader.acquire({ checkInterval: 100 });
-  assert.equal(await waits(reading), true);
+  assert.equal(await isPending(reading), true);
   await peer.call("release", "i");
   await (await reading).release();
 }, ...NEEDS);
 
-test("Redis and portalocker 4: it understands who is there", async () => {
-  const server = await serving();
+test("Redis and portalocker 4: probe() returns the holder", async () => {
+  const server = await sharedServer();
   const peer = python(true);
   const probe = () => peer.call("probe", server.port, "j");
   assert.deepEqual(await probe(), []);
@@ -284,9 +285,9 @@ test("Redis and portalocker 4: it understands who is there", async () => {
 }, ...NEWER);
 
 test(
-  "Redis and portalocker 4: it and a writer kill none of 50 readers",
+  "Redis and portalocker 4: Python and a writer do not disconnect 50 readers",
   async () => {
-    const server = await serving();
+    const server = await sharedServer();
     const peer = python(true);
     const deadline = { unavailableTimeout: 400, checkInterval: 50 };
     const readers = Array.from(
@@ -295,15 +296,15 @@ test(
     );
     const leases = [];
     for (const lock of readers) leases.push(await lock.acquire());
-    const before = await connections(server, /^portalock-/);
+    const before = await connectionIds(server, /^portalock-/);
     assert.equal(before.length, 50);
     await using writer = lockOf(server, "k", deadline);
     const writing = writer.acquire({ timeout: 60_000 });
-    await givesUp(peer, server, "k", 2);
-    const now = await connections(server, /^portalock-/);
+    await assertTimesOut(peer, server, "k", 2);
+    const now = await connectionIds(server, /^portalock-/);
     assert.deepEqual(before.filter((id) => !now.includes(id)), []);
     assert.ok(leases.every(({ signal }) => !signal.aborted));
-    assert.equal(await waits(writing, 10), true);
+    assert.equal(await isPending(writing, 10), true);
     for (const lock of readers) await lock[Symbol.asyncDispose]();
     await (await writing).release();
   },

@@ -11,7 +11,7 @@ import { waitUntil } from "./support/binaries.ts";
 import { RedisServer } from "./support/server.ts";
 
 let starting: Promise<RedisServer> | undefined;
-const serving = () => starting ??= RedisServer.start();
+const sharedServer = () => starting ??= RedisServer.start();
 after(async () => await (await starting)?.[Symbol.asyncDispose]());
 
 const ONE = "0".repeat(32);
@@ -19,7 +19,7 @@ const OTHER = "f".repeat(32);
 
 let channels = 0;
 
-/** A lock through a connection of its own, which is open. */
+/** Creates a lock with a connection of its own, which is open. */
 async function lockOf(
   channel: string,
   url: string,
@@ -36,25 +36,25 @@ async function lockOf(
   });
 }
 
-/** What each of the foreigners answers, and whether a reader may join them. */
-const ANSWERS: [title: string, answers: string[][], joins: boolean][] = [
+/** The replies of each Python client, and whether a reader may join them. */
+const REPLIES: [title: string, replies: string[][], joins: boolean][] = [
   ["shared", [[holderRecord(ONE, "shared")]], true],
   ["shared, twice", [[
     holderRecord(ONE, "shared"),
     holderRecord(ONE, "shared"),
   ]], true],
   [
-    "shared, both of two",
+    "shared, two clients",
     [[holderRecord(ONE, "shared")], [holderRecord(OTHER, "shared")]],
     true,
   ],
   [
-    "shared, twice, beside one that is silent",
+    "shared, twice, beside a silent client",
     [[holderRecord(ONE, "shared"), holderRecord(ONE, "shared")], []],
     false,
   ],
   [
-    "shared, two of one name",
+    "shared, two clients with one name",
     [[holderRecord(ONE, "shared")], [holderRecord(ONE, "shared")]],
     false,
   ],
@@ -71,20 +71,20 @@ const ANSWERS: [title: string, answers: string[][], joins: boolean][] = [
     false,
   ],
   ["a number, as 2.x and 3.x do", [["1700000000.123"]], false],
-  ["no JSON", [["{"]], false],
-  ["nothing in particular", [["null"]], false],
-  ["another protocol", [[holderRecord(ONE, "shared", 2)]], false],
+  ["invalid JSON", [["{"]], false],
+  ["null", [["null"]], false],
+  ["another protocol version", [[holderRecord(ONE, "shared", 2)]], false],
   ["another mode", [[holderRecord(ONE, "elected")]], false],
-  ["the name of a session", [[holderRecord(`!${ONE}`, "shared")]], false],
-  ["silence", [[]], false],
+  ["the name of a connection", [[holderRecord(`!${ONE}`, "shared")]], false],
+  ["no reply", [[]], false],
 ];
 
-for (const [title, answers, joins] of ANSWERS) {
-  test(`Redis, a foreigner answers: ${title}`, async () => {
-    const { url } = await serving();
-    const channel = `answers ${++channels}`;
+for (const [title, replies, joins] of REPLIES) {
+  test(`Redis and Python, the replies are: ${title}`, async () => {
+    const { url } = await sharedServer();
+    const channel = `replies ${++channels}`;
     const peers: FakePython[] = [];
-    for (const own of answers) {
+    for (const own of replies) {
       peers.push(await FakePython.start(url, channel, own));
     }
     await using reader = await lockOf(channel, url, { flags: LOCK_SH });
@@ -103,26 +103,26 @@ for (const [title, answers, joins] of ANSWERS) {
   }, "redis-server");
 }
 
-test("Redis: a session says who it is", async () => {
-  const { url } = await serving();
-  const channel = "who";
-  const asked = async (expected = 0) =>
+test("Redis and Python: a connection replies to a ping", async () => {
+  const { url } = await sharedServer();
+  const channel = "ping";
+  const pongs = async (expected = 0) =>
     (await FakePython.ping(url, channel, expected)).map((text) =>
       JSON.parse(text)
     );
   await using writer = await lockOf(channel, url);
   await using reader = await lockOf(channel, url, { flags: LOCK_SH });
-  const is = (holderId: string, mode: string) => ({
+  const pong = (holderId: string, mode: string) => ({
     holder_id: `!${holderId.split("-")[0]}`,
     mode,
     protocol: 1,
   });
   const writing = await writer.acquire();
-  assert.deepEqual(await asked(1), [is(writing.holderId, "exclusive")]);
+  assert.deepEqual(await pongs(1), [pong(writing.holderId, "exclusive")]);
   const waiting = reader.acquire();
-  let both = await asked();
+  let both = await pongs();
   await waitUntil(
-    async () => (both = await asked()).length === 2,
+    async () => (both = await pongs()).length === 2,
     () => "the reader to wait",
   );
   assert.deepEqual(both.map(({ mode }) => mode).sort(), [
@@ -132,13 +132,13 @@ test("Redis: a session says who it is", async () => {
   assert.ok(both.every(({ holder_id }) => /^![0-9a-f]{32}$/.test(holder_id)));
   await writing.release();
   const reading = await waiting;
-  assert.deepEqual(await asked(1), [is(reading.holderId, "shared")]);
+  assert.deepEqual(await pongs(1), [pong(reading.holderId, "shared")]);
   await reading.release();
-  assert.deepEqual(await asked(), []);
+  assert.deepEqual(await pongs(), []);
 }, "redis-server");
 
-test("Redis: one answer speaks for all entries of a session", async () => {
-  const { url } = await serving();
+test("Redis and Python: one reply covers every acquisition", async () => {
+  const { url } = await sharedServer();
   const channel = "several";
   const options = { url, clientOptions: {}, flags: LOCK_SH };
   const modes = async () =>
@@ -163,8 +163,8 @@ test("Redis: one answer speaks for all entries of a session", async () => {
   assert.deepEqual(await modes(), ["exclusive"]);
 }, "redis-server");
 
-test("Redis: what is no question is not answered", async () => {
-  const server = await serving();
+test("Redis and Python: a connection ignores other messages", async () => {
+  const server = await sharedServer();
   await using lock = await lockOf("noise", server.url);
   const lease = await lock.acquire();
   for (
@@ -186,28 +186,28 @@ test("Redis: what is no question is not answered", async () => {
   assert.equal(lease.signal.aborted, false);
 }, "redis-server");
 
-test("Redis: however many ask, no look is put off", async () => {
-  // Timers are late, so a look is meant to be somewhat sooner.
+test("Redis and Python: PollSchedule does not delay a poll, however many pings arrive", async () => {
+  // Timers are late, so a poll is scheduled somewhat earlier.
   const prompt = new PollSchedule(250).remaining;
   assert.ok(prompt > 0 && prompt <= 245, `${prompt}`);
-  const pacing = new PollSchedule(60_000);
+  const schedule = new PollSchedule(60_000);
   const start = performance.now();
-  assert.equal(pacing.onPing(), true);
-  while (performance.now() < start + 10) assert.equal(pacing.onPing(), false);
-  assert.equal(pacing.remaining, 0);
-  // It goes on looking, while who asked may still be there.
+  assert.equal(schedule.onPing(), true);
+  while (performance.now() < start + 10) assert.equal(schedule.onPing(), false);
+  assert.equal(schedule.remaining, 0);
+  // Polls stay frequent while the client that sent the ping may be connected.
   for (let i = 0; i < 20; i++) {
-    pacing.onPoll();
-    assert.ok(pacing.remaining <= 60, `${pacing.remaining}`);
+    schedule.onPoll();
+    assert.ok(schedule.remaining <= 60, `${schedule.remaining}`);
   }
   // Timers may be early.
   await sleep(2100);
-  for (let i = 0; i < 20; i++) pacing.onPoll();
-  assert.ok(pacing.remaining > 59_000, `${pacing.remaining}`);
+  for (let i = 0; i < 20; i++) schedule.onPoll();
+  assert.ok(schedule.remaining > 59_000, `${schedule.remaining}`);
 });
 
-test("Redis: a foreigner that leaves is waited for no longer", async () => {
-  const { url } = await serving();
+test("Redis and Python: a reader joins after a peer disconnects", async () => {
+  const { url } = await sharedServer();
   const deadline = { unavailableTimeout: 10_000, flags: LOCK_SH };
   await using reader = await lockOf("left", url, deadline);
   const peer = await FakePython.start(url, "left", []);
@@ -222,14 +222,14 @@ test("Redis: a foreigner that leaves is waited for no longer", async () => {
   await lease.release();
 }, "redis-server");
 
-test("Redis: a reader far away joins others", async () => {
-  const { port, url } = await serving();
+test("Redis and Python: a reader joins over a slow connection", async () => {
+  const { port, url } = await sharedServer();
   await using _ = await FakePython.start(url, "far", [
     holderRecord(ONE, "shared"),
   ]);
-  // The others have always answered while a look is under way.
-  await using way = await slowProxy(port, 150);
-  await using reader = await lockOf("far", `redis://127.0.0.1:${way.port}`, {
+  // Each reply arrives while a poll is pending.
+  await using proxy = await slowProxy(port, 150);
+  await using reader = await lockOf("far", `redis://127.0.0.1:${proxy.port}`, {
     flags: LOCK_SH,
     checkInterval: 200,
     unavailableTimeout: 5000,
@@ -239,11 +239,11 @@ test("Redis: a reader far away joins others", async () => {
 }, "redis-server");
 
 test(
-  "Redis: a reader that asks for longer than timers can asks on",
+  "Redis and Python: a reader joins even if unavailableTimeout exceeds the range of timers",
   async () => {
-    const { port, url } = await serving();
-    await using way = await slowProxy(port, 50);
-    const far = `redis://127.0.0.1:${way.port}`;
+    const { port, url } = await sharedServer();
+    await using proxy = await slowProxy(port, 50);
+    const far = `redis://127.0.0.1:${proxy.port}`;
     await using _ = await FakePython.start(far, "long", [
       holderRecord(ONE, "shared"),
     ]);
@@ -257,8 +257,8 @@ test(
   "redis-server",
 );
 
-test("Redis: who gives up asks nobody any more", async () => {
-  const server = await serving();
+test("Redis and Python: an aborted reader stops its ping", async () => {
+  const server = await sharedServer();
   const { url } = server;
   const options = {
     url,
@@ -266,12 +266,12 @@ test("Redis: who gives up asks nobody any more", async () => {
     unavailableTimeout: 120_000,
     flags: LOCK_SH,
   };
-  // Or its channels would soon be gone with the session.
+  // Keeps the connection open, which would otherwise end with its channels.
   await using kept = await new RedisLock("kept", options).acquire();
   await using _ = await FakePython.start(url, "enough", []);
   const reader = new RedisLock("enough", options);
-  // A session hears the answers on a channel of its own.
-  const asking = async () => {
+  // A connection receives the replies on a channel of its own.
+  const isPinging = async () => {
     const found = await server.command(
       ...["PUBSUB", "CHANNELS", "portalock:session:*:*"],
     );
@@ -281,12 +281,12 @@ test("Redis: who gives up asks nobody any more", async () => {
     const controller = new AbortController();
     const { signal } = controller;
     const wait = reader.acquire({ timeout: 60_000, ...how, signal });
-    await waitUntil(asking, () => "a question");
+    await waitUntil(isPinging, () => "a ping");
     controller.abort();
     await assert.rejects(wait, { name: "AbortError" });
     await waitUntil(
-      async () => !await asking(),
-      () => "the end of the question",
+      async () => !await isPinging(),
+      () => "the end of the ping",
     );
   }
   assert.equal(kept.held, true);

@@ -8,23 +8,23 @@ import { TOPOLOGIES } from "./support/topologies.ts";
 import type { Topology } from "./support/topologies.ts";
 import { assertEventuallyEmpty } from "./support/inspect.ts";
 
-/** Two holders that cannot be told apart by one object. */
-const two = (...args: ConstructorParameters<typeof RedisLock>) =>
+/** Creates two locks of one name. */
+const twoLocks = (...args: ConstructorParameters<typeof RedisLock>) =>
   [new RedisLock(...args), new RedisLock(...args)] as const;
 
 for (const { name, needs, start } of TOPOLOGIES) {
-  let backend: Topology | undefined;
-  after(() => backend?.[Symbol.asyncDispose]());
+  let topology: Topology | undefined;
+  after(() => topology?.[Symbol.asyncDispose]());
 
-  const suite = (promise: string, body: (backend: Topology) => Promise<void>) =>
+  const it = (promise: string, body: (topology: Topology) => Promise<void>) =>
     test(`RedisLock by ${name}: ${promise}`, async () => {
-      backend ??= await start();
-      await body(backend);
-      await assertEventuallyEmpty(() => backend!.remaining());
+      topology ??= await start();
+      await body(topology);
+      await assertEventuallyEmpty(() => topology!.remaining());
     }, needs);
 
-  suite("excludes others until it is released", async ({ options }) => {
-    const [lock, other] = two("jobs", options);
+  it("acquire() excludes other locks until release()", async ({ options }) => {
+    const [lock, other] = twoLocks("jobs", options);
     const lease = await lock.acquire();
     assert.equal(lock.locked, true);
     assert.equal(await other.tryAcquire(), null);
@@ -40,7 +40,7 @@ for (const { name, needs, start } of TOPOLOGIES) {
     assert.ok(again);
   });
 
-  suite("is handed over to whoever waits first", async ({ options }) => {
+  it("release() grants the lock to waiters in order of arrival", async ({ options }) => {
     const locks = Array.from({ length: 10 }, () => new RedisLock("q", options));
     const first = await locks[0].acquire();
     const order: number[] = [];
@@ -55,15 +55,15 @@ for (const { name, needs, start } of TOPOLOGIES) {
     assert.deepEqual(order, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
   });
 
-  suite("is shared by readers, not by a writer", async ({ options }) => {
+  it("readers share the lock, and a writer excludes them", async ({ options }) => {
     const read = { ...options, flags: LOCK_SH };
-    const [one, other] = two("rw", read);
+    const [one, other] = twoLocks("rw", read);
     const writer = new RedisLock("rw", { ...options, flags: LOCK_EX });
     const leases = [await one.acquire(), await other.acquire()];
     assert.equal(await writer.tryAcquire(), null);
     const writing = writer.acquire({ checkInterval: 60_000 });
     await sleep(50);
-    // Whoever comes after a waiting writer waits.
+    // A reader that arrives after a waiting writer waits.
     assert.equal(await new RedisLock("rw", read).tryAcquire(), null);
     const entered: string[] = [];
     const reading = [1, 2].map(async () => {
@@ -81,8 +81,8 @@ for (const { name, needs, start } of TOPOLOGIES) {
     assert.deepEqual(entered, ["writer", "reader", "reader"]);
   });
 
-  suite("gives larger and larger fencing tokens", async ({ options }) => {
-    const [one, other] = two("tokens", options);
+  it("fencing tokens increase", async ({ options }) => {
+    const [one, other] = twoLocks("tokens", options);
     const tokens: bigint[] = [];
     const work = [one, other].map(async (lock) => {
       for (let i = 0; i < 50; i++) {
@@ -97,8 +97,8 @@ for (const { name, needs, start } of TOPOLOGIES) {
     });
   });
 
-  suite("a semaphore has so many places", async ({ options }) => {
-    const semaphore = new RedisSemaphore("places", 3, options);
+  it("a semaphore admits at most its maximum of holders", async ({ options }) => {
+    const semaphore = new RedisSemaphore("semaphore", 3, options);
     let inside = 0, most = 0;
     const tasks = Array.from({ length: 20 }, () =>
       semaphore.run(async () => {
@@ -111,21 +111,21 @@ for (const { name, needs, start } of TOPOLOGIES) {
     const leases = [1, 2, 3].map(() => semaphore.acquire());
     await Promise.all(leases);
     assert.equal(await semaphore.tryAcquire(), null);
-    // It has nothing to do with the lock of the same name.
-    await new RedisLock("places", options).run(() => {});
+    // The lock of the same name is independent.
+    await new RedisLock("semaphore", options).run(() => {});
     await semaphore.release();
-    await using again = await new RedisSemaphore("places", 3, options)
+    await using again = await new RedisSemaphore("semaphore", 3, options)
       .tryAcquire();
     assert.ok(again);
     await semaphore[Symbol.asyncDispose]();
     assert.equal(semaphore.locked, false);
   });
 
-  suite("names of any kind are taken as they are", async ({ options }) => {
+  it("a lock name may contain any characters", async ({ options }) => {
     for (
       const channel of ["ä ö", "a:b", "{a}", "a}b{c", "%7B", "x".repeat(999)]
     ) {
-      const [lock, other] = two(channel, options);
+      const [lock, other] = twoLocks(channel, options);
       await using lease = await lock.acquire();
       assert.equal(lease.channel, channel);
       assert.equal(await other.tryAcquire(), null);
@@ -135,8 +135,8 @@ for (const { name, needs, start } of TOPOLOGIES) {
     assert.ok(other);
   });
 
-  suite("an aborted wait leaves nothing", async ({ options }) => {
-    const [lock, other] = two("aborted", options);
+  it("an aborted wait leaves no key", async ({ options }) => {
+    const [lock, other] = twoLocks("aborted", options);
     const lease = await lock.acquire();
     const controller = new AbortController();
     const waiting = other.acquire({ signal: controller.signal });
@@ -149,7 +149,7 @@ for (const { name, needs, start } of TOPOLOGIES) {
     assert.ok(again);
   });
 
-  suite("one object is a mutex among tasks", async ({ options }) => {
+  it("one RedisLock excludes tasks from each other, in FIFO order", async ({ options }) => {
     const lock = new RedisLock("tasks", options);
     const order: number[] = [];
     let inside = 0;

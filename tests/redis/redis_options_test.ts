@@ -12,7 +12,7 @@ const lock: Make = (...args) =>
 const semaphore: Make = (channel, options) =>
   new RedisSemaphore(channel as string, 2, options as object);
 
-/** Arguments, the class of the error, and what it says. */
+/** Invalid arguments, the class of the error, and its message. */
 const BAD: [unknown[], typeof TypeError | typeof RangeError, RegExp][] = [
   [[""], RangeError, /^channel must not be empty/],
   [[undefined], TypeError, /^channel must be a string, not undefined/],
@@ -63,7 +63,7 @@ const BAD: [unknown[], typeof TypeError | typeof RangeError, RegExp][] = [
 
 for (const [name, make] of Object.entries({ lock, semaphore })) {
   for (const [args, Kind, message] of BAD) {
-    test(`options in Redis: a ${name} refuses ${inspect(args)}`, () => {
+    test(`Redis options: a ${name} rejects ${inspect(args)}`, () => {
       assert.throws(() => make(...args), (error) => {
         assert.ok(error instanceof Kind, String(error));
         assert.match(error.message, message);
@@ -74,11 +74,11 @@ for (const [name, make] of Object.entries({ lock, semaphore })) {
   }
 }
 
-test("options in Redis: run() refuses what is no function, and asks no server", async () => {
+test("Redis options: run() rejects a body that is not a function, without a connection", async () => {
   const url = "redis://127.0.0.1:1";
-  for (const one of [lock("a", { url }), semaphore("a", { url })]) {
-    const { run } = one as { run(body: unknown): Promise<unknown> };
-    await assert.rejects(run.call(one, undefined), {
+  for (const target of [lock("a", { url }), semaphore("a", { url })]) {
+    const { run } = target as { run(body: unknown): Promise<unknown> };
+    await assert.rejects(run.call(target, undefined), {
       name: "TypeError",
       message: /^body must be a function, not undefined/,
     });
@@ -88,7 +88,7 @@ test("options in Redis: run() refuses what is no function, and asks no server", 
 for (
   const flags of [LOCK_EX | LOCK_NB, LOCK_SH | LOCK_NB, LOCK_NB, 0, 8, "ex"]
 ) {
-  test(`options in Redis: the flags ${inspect(flags)} are refused`, () => {
+  test(`Redis options: a lock rejects flags ${inspect(flags)}`, () => {
     assert.throws(() => lock("a", { flags }), (error) => {
       assert.ok(error instanceof RangeError);
       assert.match(error.message, /^flags must be LOCK_EX or LOCK_SH, not /);
@@ -97,14 +97,14 @@ for (
   });
 }
 
-test("options in Redis: a semaphore has no flags", () => {
+test("Redis options: a semaphore does not accept flags", () => {
   assert.throws(
     () => semaphore("a", { flags: LOCK_EX }),
     /unknown option "fla/,
   );
 });
 
-test("options in Redis: a maximum is a number of places", () => {
+test("Redis options: a semaphore rejects a maximum that is not a positive integer", () => {
   for (const maximum of [0, -1, 1.5, NaN, Infinity, "2", undefined]) {
     assert.throws(
       () => new RedisSemaphore("a", maximum as number),
@@ -113,7 +113,7 @@ test("options in Redis: a maximum is a number of places", () => {
   }
 });
 
-test("options in Redis: client and url exclude each other", () => {
+test("Redis options: a lock rejects client together with url", () => {
   const client = createClient();
   assert.throws(
     () => new RedisLock("a", { client, url: "redis://x:geheim@a" }),
@@ -124,7 +124,7 @@ test("options in Redis: client and url exclude each other", () => {
   );
 });
 
-test("options in Redis: acquire() refuses what it does not know", async () => {
+test("Redis options: acquire() rejects unknown and invalid options", async () => {
   const lock = new RedisLock("a", { url: "redis://127.0.0.1:1" });
   const options = { flags: LOCK_SH } as object;
   await assert.rejects(lock.acquire(options), {
@@ -136,7 +136,7 @@ test("options in Redis: acquire() refuses what it does not know", async () => {
   assert.equal(lock.locked, false);
 });
 
-test("options in Redis: these are taken", () => {
+test("Redis options: a lock accepts valid options", () => {
   const urls = [
     "redis://localhost",
     "rediss://user:geheim@localhost:6380/3",
@@ -151,7 +151,7 @@ test("options in Redis: these are taken", () => {
   lock("a", { clientOptions: { socket: { port: 1 } }, flags: LOCK_SH });
 });
 
-test("options in Redis: no error of a connection shows a password", async () => {
+test("Redis options: an error of a connection does not contain the password", async () => {
   const url = "redis://user:geheim@127.0.0.1:1";
   await assert.rejects(new RedisLock("a", { url }).tryAcquire(), (error) => {
     assert.ok(error instanceof LockException);

@@ -18,125 +18,129 @@ import {
   waitForNoConnections,
 } from "./support/inspect.ts";
 
-const suite = redisSuite("late answers in Redis");
+const it = redisSuite("late replies in Redis");
 
-/** How many are subscribed to both channels of a lock. */
-async function subscribed(server: RedisServer, channel: string) {
+/** Returns the numbers of subscribers of both channels of a lock. */
+async function subscriberCounts(server: RedisServer, channel: string) {
   const found = await server.command(
     ...["PUBSUB", "NUMSUB", channel, `portalock:{${channel}}`],
   ) as [string, number, string, number];
   return [found[1], found[3]];
 }
 
-/** Waits until so many hold a lock, whoever knows by then. */
-const held = (server: RedisServer, channel: string, count: number) =>
+/** Waits until the server has recorded that many holders of a lock. */
+const waitForHolders = (server: RedisServer, channel: string, count: number) =>
   waitUntil(
     async () => await holderCount(server, channel) === count,
-    () => `${count} who hold ${channel}`,
+    () => `${count} holders of ${channel}`,
   );
 
-/** Waits until all that was sent has been answered, if not read. */
-const executed = (gate: DelayProxy) =>
+/** Waits until the server has replied to every command. */
+const waitForReplies = (proxy: DelayProxy) =>
   waitUntil(async () => {
-    const { heldReplies } = gate;
+    const { heldReplies } = proxy;
     await sleep(30);
-    return gate.heldReplies === heldReplies;
-  }, () => "the last answer");
+    return proxy.heldReplies === heldReplies;
+  }, () => "the last reply");
 
-/** Locks through a session that stays, and whose answers a gate may keep. */
-async function through(
+/** Runs `body` with locks on a connection whose replies a proxy can hold. */
+async function withDelayProxy(
   server: RedisServer,
-  body: (gate: DelayProxy, lock: () => RedisLock) => Promise<void>,
+  body: (proxy: DelayProxy, lock: () => RedisLock) => Promise<void>,
 ): Promise<void> {
-  await using gate = await DelayProxy.start(server.port);
-  const options = { url: gate.url, clientOptions: {} };
+  await using proxy = await DelayProxy.start(server.port);
+  const options = { url: proxy.url, clientOptions: {} };
   const lock = () => new RedisLock("late", options);
   await using other = new RedisLock("other", options);
-  // To load node-redis takes a while.
+  // Loading node-redis takes some time.
   await other.acquire({ timeout: 60_000 });
-  await body(gate, lock);
+  await body(proxy, lock);
   assert.equal(other.locked, true);
 }
 
 for (const when of ["before", "after"]) {
-  suite(`who comes ${when} the answer to who gave up`, async (server) => {
-    await through(server, async (gate, lock) => {
+  it(`acquire() ${when} the reply to an aborted acquire() resolves`, async (server) => {
+    await withDelayProxy(server, async (proxy, lock) => {
       const controller = new AbortController();
       const { signal } = controller;
-      gate.holdReplies();
+      proxy.holdReplies();
       const first = lock().acquire({ signal });
       first.catch(() => {});
-      await held(server, "late", 1);
-      const { heldReplies } = gate;
+      await waitForHolders(server, "late", 1);
+      const { heldReplies } = proxy;
       controller.abort();
-      await held(server, "late", 0);
-      await executed(gate);
+      await waitForHolders(server, "late", 0);
+      await waitForReplies(proxy);
       if (when === "after") {
-        // What answers the first, but not what it sent last.
-        gate.deliver(heldReplies);
+        // The replies to the first commands, but not to the last one.
+        proxy.deliver(heldReplies);
         await sleep(50);
       }
       const second = lock().acquire();
-      await held(server, "late", 1);
-      gate.deliverAll();
+      await waitForHolders(server, "late", 1);
+      proxy.deliverAll();
       await assert.rejects(first, { name: "AbortError" });
       const lease = await second;
-      assert.deepEqual(await subscribed(server, "late"), [1, 1]);
+      assert.deepEqual(await subscriberCounts(server, "late"), [1, 1]);
       await lease.release();
     });
     await waitForNoConnections(server);
   });
 }
 
-suite("who gives up after a release", async (server) => {
-  await through(server, async (gate, lock) => {
+it("an abort after a pending release unsubscribes", async (server) => {
+  await withDelayProxy(server, async (proxy, lock) => {
     const lease = await lock().acquire();
-    gate.holdReplies();
+    proxy.holdReplies();
     const released = lease.release();
-    await held(server, "late", 0);
-    await executed(gate);
+    await waitForHolders(server, "late", 0);
+    await waitForReplies(proxy);
     const controller = new AbortController();
     const { signal } = controller;
     const second = lock().acquire({ signal });
     second.catch(() => {});
-    await held(server, "late", 1);
+    await waitForHolders(server, "late", 1);
     controller.abort();
-    await held(server, "late", 0);
-    gate.deliverAll();
+    await waitForHolders(server, "late", 0);
+    proxy.deliverAll();
     await released;
     await assert.rejects(second, { name: "AbortError" });
     await waitUntil(
-      async () => String(await subscribed(server, "late")) === "0,0",
+      async () => String(await subscriberCounts(server, "late")) === "0,0",
       () => "the end of the subscription",
     );
   });
   await waitForNoConnections(server);
 });
 
-suite("many who come and give up together", async (server) => {
-  await through(server, async (gate, lock) => {
-    gate.holdReplies();
+it("simultaneous aborts unsubscribe, and a later acquire() resolves", async (server) => {
+  await withDelayProxy(server, async (proxy, lock) => {
+    proxy.holdReplies();
     const controllers = [1, 2, 3].map(() => new AbortController());
-    const tries = controllers.map(({ signal }) => lock().acquire({ signal }));
-    for (const one of tries) one.catch(() => {});
-    await held(server, "late", 1);
+    const attempts = controllers.map(({ signal }) =>
+      lock().acquire({ signal })
+    );
+    for (const attempt of attempts) attempt.catch(() => {});
+    await waitForHolders(server, "late", 1);
     for (const controller of controllers) controller.abort();
-    await held(server, "late", 0);
-    gate.deliverAll();
-    for (const one of tries) await assert.rejects(one, { name: "AbortError" });
+    await waitForHolders(server, "late", 0);
+    proxy.deliverAll();
+    for (const attempt of attempts) {
+      await assert.rejects(attempt, { name: "AbortError" });
+    }
     await waitUntil(
-      async () => String(await subscribed(server, "late")) === "0,0",
+      async () => String(await subscriberCounts(server, "late")) === "0,0",
       () => "the end of the subscription",
     );
     const lease = await lock().acquire();
-    assert.deepEqual(await subscribed(server, "late"), [1, 1]);
+    assert.deepEqual(await subscriberCounts(server, "late"), [1, 1]);
     await lease.release();
-    assert.deepEqual(await subscribed(server, "late"), [0, 0]);
+    assert.deepEqual(await subscriberCounts(server, "late"), [0, 0]);
   });
   await waitForNoConnections(server);
 });
 
-test("late answers in Redis: those who leave together unsubscribe once", async () => {
+test("late replies in Redis: simultaneous releases unsubscribe once", async () => {
   let answer = () => {};
   let unsubscribed = 0;
   const connection = {
@@ -160,7 +164,7 @@ test("late answers in Redis: those who leave together unsubscribe once", async (
   assert.deepEqual([ended, unsubscribed], [1, 1]);
 });
 
-test("late answers in Redis: a wait that is over ends at once, without a warning", async () => {
+test("late replies in Redis: a wait that is over ends at once, without a warning", async () => {
   const warnings: string[] = [];
   const warned = ({ name }: Error) => warnings.push(name);
   process.on("warning", warned);

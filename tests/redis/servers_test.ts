@@ -16,13 +16,13 @@ import { RedisServer, SERVERS } from "./support/server.ts";
 
 const PYTHON = ["Python's RedisLock", "Python's portalocker 4"] as const;
 
-/** Whether there is a process of this number, one that ended included. */
+/** Returns whether a process with this PID exists, even as a zombie. */
 const exists = (pid: number) =>
   process.platform === "win32"
     ? existsSync(`Z:\\proc\\${pid}`)
     : spawnSync("ps", ["-p", String(pid)]).status === 0;
 
-/** The processes that work in a folder: a server and what guards it. */
+/** Returns the processes whose working directory this is: a server, its guard. */
 const processesIn = (path: string) =>
   spawnSync("sh", [
     "-c",
@@ -34,7 +34,7 @@ for (const program of SERVERS) {
   const { name, needs } = program;
 
   test(
-    `a test server: ${name} answers, and leaves neither process nor file`,
+    `a test server: ${name} replies, and leaves neither a process nor a file`,
     async () => {
       const server = await RedisServer.start({ program });
       const { pid, folder } = server;
@@ -72,7 +72,7 @@ for (const program of SERVERS) {
   );
 }
 
-test("a test server: ends with a process that is killed", async () => {
+test("a test server: exits when its parent process is killed", async () => {
   await using starter = new LockProcess(
     fixtureCommand(currentRuntime, "start_redis_server"),
   );
@@ -86,23 +86,23 @@ test("a test server: ends with a process that is killed", async () => {
 }, "redis-server");
 
 test(
-  "a test server: can be stopped and goes on where it was",
+  "a test server: continues after SIGSTOP and SIGCONT",
   async () => {
     await using server = await RedisServer.start();
     await server.command("SET", "a", "b");
     await server.signal("SIGSTOP");
-    let answered = false;
-    const answer = server.command("GET", "a").finally(() => answered = true);
+    let replied = false;
+    const reply = server.command("GET", "a").finally(() => replied = true);
     await new Promise((resolve) => setTimeout(resolve, 100));
-    assert.equal(answered, false);
+    assert.equal(replied, false);
     await server.signal("SIGCONT");
-    assert.equal(await answer, "b");
+    assert.equal(await reply, "b");
   },
   "redis-server",
 );
 
 test(
-  "a test server: one that is stopped can be disposed of",
+  "a test server: disposing a stopped server kills it",
   async () => {
     const server = await RedisServer.start();
     const { pid } = server;
@@ -113,7 +113,7 @@ test(
   "redis-server",
 );
 
-test("a test server: its commands fail while it is down", async () => {
+test("a test server: command() rejects while the server is down", async () => {
   await using server = await RedisServer.start();
   await server.stop();
   await assert.rejects(server.command("PING"));
@@ -121,7 +121,7 @@ test("a test server: its commands fail while it is down", async () => {
   assert.equal(await server.command("PING"), "PONG");
 }, "redis-server");
 
-test("a test server: wants its password, from node-redis too", async () => {
+test("a test server: requires its password, also from node-redis", async () => {
   const password = "p @ss/wörd";
   await using server = await RedisServer.start({ password });
   assert.equal(await server.command("PING"), "PONG");
@@ -129,20 +129,22 @@ test("a test server: wants its password, from node-redis too", async () => {
   await client.connect();
   assert.equal(await client.ping(), "PONG");
   client.destroy();
-  const stranger = createClient({ url: `redis://127.0.0.1:${server.port}` });
+  const unauthenticated = createClient({
+    url: `redis://127.0.0.1:${server.port}`,
+  });
   await assert.rejects(async () => {
-    await stranger.connect();
-    await stranger.ping();
+    await unauthenticated.connect();
+    await unauthenticated.ping();
   }, /NOAUTH/);
-  stranger.destroy();
+  unauthenticated.destroy();
 }, "redis-server");
 
-test("a test server: says why it does not start", async () => {
+test("a test server: start() rejects with the log", async () => {
   const start = RedisServer.start({ config: ["no-such-setting 1"] });
   await assert.rejects(start, /no-such-setting/);
 }, "redis-server");
 
-test("a test cluster: takes keys on all masters and moves slots", async () => {
+test("a test cluster: stores keys and migrates slots", async () => {
   await using cluster = await RedisCluster.start();
   const client = createCluster({ rootNodes: [{ url: cluster.urls[0] }] });
   await client.connect();
@@ -170,7 +172,7 @@ test("a test cluster: takes keys on all masters and moves slots", async () => {
   }
 }, "redis-server");
 
-test("a test cluster: a replica takes over from a master", async () => {
+test("a test cluster: a replica replaces a stopped master", async () => {
   await using cluster = await RedisCluster.start({ replicas: true });
   const slot = await cluster.slotOf("a");
   const master = await cluster.nodeOf(slot);
@@ -178,7 +180,7 @@ test("a test cluster: a replica takes over from a master", async () => {
   const replica = cluster.nodes[cluster.nodes.indexOf(master) + 3];
   await waitUntil(
     async () => await cluster.nodeOf(slot) === replica,
-    () => "the replica to take over",
+    () => "the failover to the replica",
   );
   await cluster.waitUntilReady();
   assert.equal(await replica.command("SET", "a", "b"), "OK");
@@ -186,7 +188,7 @@ test("a test cluster: a replica takes over from a master", async () => {
 }, "redis-server");
 
 for (const [how, sentinels] of [["kill", 3], ["order", 1]] as const) {
-  test(`a test sentinel: ${sentinels}, a failover by ${how}`, async () => {
+  test(`a test sentinel: ${sentinels}, failover by ${how}`, async () => {
     await using group = await RedisSentinel.start({ sentinels });
     const client = createSentinel({
       name: group.name,
@@ -237,7 +239,7 @@ for (const [first, second] of [[false, true], [true, false]]) {
 }
 
 test(
-  "a test server: readers of portalocker 4 share, writers do not",
+  "a test server: readers of portalocker 4 share a lock, and writers do not",
   async () => {
     await using server = await RedisServer.start();
     await using one = LockProcess.startRedisPython(true);
@@ -255,7 +257,7 @@ test(
 );
 
 test(
-  "a test server: portalocker 4 says that it lost its lock",
+  "a test server: portalocker 4 reports the loss of its lock",
   async () => {
     await using server = await RedisServer.start();
     await using python = LockProcess.startRedisPython(true);
@@ -272,14 +274,14 @@ test(
 );
 
 test(
-  "a test server: one of two Pythons is inside at a time",
+  "a test server: two Python processes exclude each other",
   async () => {
     using dir = tempDir();
     for (const name of ["inside", "doomed"]) mkdirSync(join(dir.path, name));
     await using server = await RedisServer.start();
     await using one = LockProcess.startRedisPython();
     await using two = LockProcess.startRedisPython(true);
-    // Three of theirs can let each other in.
+    // Only two processes, because three can acquire at the same time.
     const sections = await Promise.all(
       [one, two].map((python) =>
         python.call("soak", server.port, "a", dir.path, 2)

@@ -29,9 +29,9 @@ import {
   waitForQueueLength,
 } from "./support/inspect.ts";
 
-const suite = redisSuite("an attempt in Redis");
+const it = redisSuite("Redis attempts");
 
-suite("of two that start together one succeeds", async (server) => {
+it("one of two simultaneous tryAcquire() succeeds", async (server) => {
   const locks = [1, 2].map(() =>
     new RedisLock("pair", unsharedOptions(server))
   );
@@ -44,7 +44,7 @@ suite("of two that start together one succeeds", async (server) => {
   }
 });
 
-suite("of two sessions that begin with it one succeeds", async (server) => {
+it("one of two tryAcquire() over new connections succeeds", async (server) => {
   for (let i = 0; i < 50; i++) {
     const locks = [1, 2].map(() =>
       new RedisLock("new", unsharedOptions(server))
@@ -56,12 +56,12 @@ suite("of two sessions that begin with it one succeeds", async (server) => {
   await waitForNoConnections(server);
 });
 
-suite("of two processes one succeeds", async (server) => {
+it("one of two processes that call tryAcquire() succeeds", async (server) => {
   const two = [runtimes[0], runtimes.at(-1)!].map((runtime) =>
     startRedisProcess(runtime)
   );
   try {
-    // A busy machine may take too long for all of them.
+    // A busy machine may be too slow for all rounds.
     const end = performance.now() + 60_000;
     for (let i = 0; i < 1000 && performance.now() < end; i++) {
       const answers = await Promise.all(
@@ -77,7 +77,7 @@ suite("of two processes one succeeds", async (server) => {
   }
 });
 
-suite("is refused while others wait", async (server) => {
+it("tryAcquire() returns null while a writer waits", async (server) => {
   const shared = unsharedOptions(server, { flags: LOCK_SH });
   const reader = await new RedisLock("queue", shared).acquire();
   const wait = new RedisLock("queue", unsharedOptions(server)).acquire();
@@ -87,7 +87,7 @@ suite("is refused while others wait", async (server) => {
   await (await wait).release();
 });
 
-suite("waits for nobody", async (server) => {
+it("acquire() with timeout 0 or failWhenLocked does not wait", async (server) => {
   await using _ = await new RedisLock("now", unsharedOptions(server)).acquire();
   const lock = new RedisLock(
     "now",
@@ -108,7 +108,7 @@ suite("waits for nobody", async (server) => {
   await assert.rejects(failing.run(() => {}), AlreadyLocked);
 });
 
-suite("through one object, one succeeds", async (server) => {
+it("one of two tryAcquire() of one object succeeds", async (server) => {
   const lock = new RedisLock("object", unsharedOptions(server));
   const leases = await Promise.all([lock.tryAcquire(), lock.tryAcquire()]);
   assert.equal(leases.filter((lease) => lease).length, 1);
@@ -116,7 +116,7 @@ suite("through one object, one succeeds", async (server) => {
   await lock.release();
 });
 
-suite("is not made once the signal is aborted", async (server) => {
+it("acquire() with an aborted signal does not connect", async (server) => {
   await waitForNoConnections(server);
   const lock = new RedisLock("aborted", unsharedOptions(server));
   const reason = new Error("enough");
@@ -127,19 +127,19 @@ suite("is not made once the signal is aborted", async (server) => {
   assert.deepEqual(await lockConnections(server), []);
 });
 
-/** Begins again and again, and gives up at any moment. */
-async function giveUp(
+/** Repeats attempts that are canceled at a random moment. */
+async function cancelAtRandomMoments(
   server: RedisServer,
   rounds: number,
   attempt: (lock: RedisLock, moment: number) => Promise<void>,
 ): Promise<void> {
-  const holder = new RedisLock("given up", unsharedOptions(server));
+  const holder = new RedisLock("canceled", unsharedOptions(server));
   let held = await holder.acquire();
   for (let i = 0; i < rounds; i++) {
-    // Each connects anew now and then, and finds the lock free now and then.
+    // Some attempts open a new connection, and some find the lock free.
     if (i % 10 === 0) await held.release();
     if (i % 10 === 5) held = await holder.acquire();
-    const lock = new RedisLock("given up", unsharedOptions(server));
+    const lock = new RedisLock("canceled", unsharedOptions(server));
     await attempt(lock, Math.random() * 8);
     await attempt(lock, Math.random() * 4);
     await lock[Symbol.asyncDispose]();
@@ -149,9 +149,9 @@ async function giveUp(
   assert.ok(free);
 }
 
-suite("may be aborted at any moment", async (server) => {
+it("acquire() aborted at a random moment leaves nothing", async (server) => {
   const reason = new Error("enough");
-  await giveUp(server, 500, async (lock, moment) => {
+  await cancelAtRandomMoments(server, 500, async (lock, moment) => {
     const controller = new AbortController();
     const abort = moment < 1 ? Promise.resolve() : sleep(moment).then(() => {});
     const work = lock.acquire({ signal: controller.signal });
@@ -165,8 +165,8 @@ suite("may be aborted at any moment", async (server) => {
   });
 });
 
-suite("may be too late at any moment", async (server) => {
-  await giveUp(server, 500, async (lock, timeout) => {
+it("acquire() that times out at a random moment leaves nothing", async (server) => {
+  await cancelAtRandomMoments(server, 500, async (lock, timeout) => {
     const lease = await lock.acquire({ timeout }).catch((error) => {
       assert.ok(error instanceof LockException, String(error));
     });
@@ -175,7 +175,7 @@ suite("may be too late at any moment", async (server) => {
   });
 });
 
-suite("an abort does not wait for a silent server", async (server) => {
+it("an abort does not wait for a stopped server", async (server) => {
   const options = unsharedOptions(server, { checkInterval: 60_000 });
   const holder = await new RedisLock("abort", unsharedOptions(server))
     .acquire();
@@ -196,7 +196,7 @@ suite("an abort does not wait for a silent server", async (server) => {
   await new RedisLock("abort", unsharedOptions(server)).run(() => {});
 });
 
-suite("a timeout does not wait for a silent server", async (server) => {
+it("a timeout does not wait for a stopped server", async (server) => {
   const lock = new RedisLock(
     "late",
     unsharedOptions(server, {
@@ -215,7 +215,7 @@ suite("a timeout does not wait for a silent server", async (server) => {
   }
 });
 
-test("an attempt in Redis: what fails after its wait has ended is nobody's error", async () => {
+test("Redis attempts: a rejection after the end of the wait is not reported as unhandled", async () => {
   const signal = AbortSignal.abort("enough");
   const deadline = new Deadline({ ...WAIT_FOREVER, signal });
   const late = sleep(10).then(() => Promise.reject(new Error("late")));
@@ -225,7 +225,7 @@ test("an attempt in Redis: what fails after its wait has ended is nobody's error
   await sleep(50);
 });
 
-suite("loading node-redis is no silence of the server", async (server) => {
+it("loading node-redis does not count as silence of the server", async (server) => {
   const source = {
     ...fromUrl({}, { url: server.url }),
     load: () => sleep(1200),
@@ -237,15 +237,15 @@ suite("loading node-redis is no silence of the server", async (server) => {
   const once = { failWhenLocked: true };
   (await opened(once)).release();
   (await opened({})).release();
-  // But it takes of what a wait may last, and ends with it.
+  // But it counts toward the timeout, and ends with the wait.
   await assert.rejects(opened({ timeout: 50 }), /is being loaded/);
   const signal = AbortSignal.timeout(50);
   await assert.rejects(opened({ ...once, signal }), /TimeoutError/);
   closeIdle(source);
 });
 
-/** A lock whose server is found by a test. */
-class LockOf extends RedisLockBase {
+/** A lock with a source of the test. */
+class LockWithSource extends RedisLockBase {
   constructor(source: RedisSource) {
     const wait = WAIT_FOREVER;
     const settings = { source, wait, unavailableTimeout: 60_000 };
@@ -253,14 +253,14 @@ class LockOf extends RedisLockBase {
   }
 }
 
-test("an attempt in Redis: loading node-redis is a part of the wait", async () => {
+test("Redis attempts: loading node-redis counts toward the timeout", async () => {
   const { now } = performance;
   const start = now.call(performance);
   let later = 0;
   performance.now = () => now.call(performance) + later;
-  const lock = new LockOf({
+  const lock = new LockWithSource({
     ...fromUrl({}, {}),
-    // It takes a minute, but not of the test's time.
+    // Takes a minute on the fake clock.
     load: () => Promise.resolve(later += 60_000),
     locate: () => new Promise(() => {}),
   });

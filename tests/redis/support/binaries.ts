@@ -1,10 +1,10 @@
-/** The programs that serve as Redis, and what starting them takes. */
+/** The server programs, free ports, and waiting until a condition holds. */
 
 import { createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Capability } from "../../support/capabilities.ts";
 
-/** A program that serves as Redis does. */
+/** A program that speaks the protocol of Redis. */
 export interface ServerProgram {
   name: string;
   command: string;
@@ -22,27 +22,27 @@ const VALKEY: ServerProgram = {
   needs: "valkey-server",
 };
 
-/** What locks are tried with, where it is installed. */
+/** The programs to test with, if they are installed. */
 export const SERVERS: ServerProgram[] = [REDIS, VALKEY];
 
-/** Milliseconds in which anything that a server does has to happen. */
+/** The time limit of any action of a server. */
 const MAX_WAIT_MS = 60_000;
 
-/** Looks again and again until something has come true. */
+/** Polls until a condition holds. */
 export async function waitUntil(
   condition: () => Promise<boolean>,
   what: () => string,
 ): Promise<void> {
   const end = Date.now() + MAX_WAIT_MS;
   while (!await condition()) {
-    if (Date.now() > end) throw new Error(`in vain waited for ${what()}`);
+    if (Date.now() > end) throw new Error(`timed out waiting for ${what()}`);
     await sleep(10);
   }
 }
 
 /**
- * A free port below those that the system gives to clients: one that connects
- * again and again to such a port while nobody listens can meet itself.
+ * Returns a free port below the range of ephemeral ports. A client that retries
+ * to connect to an unused ephemeral port can connect to itself.
  */
 export async function freePort(): Promise<number> {
   for (;;) {

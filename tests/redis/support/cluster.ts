@@ -1,4 +1,4 @@
-/** A cluster of Redis servers, made by commands as `redis-cli` makes one. */
+/** A cluster of Redis servers, created by the commands of `redis-cli`. */
 
 import { freePort, waitUntil } from "./binaries.ts";
 import { RedisServer, type ServerProgram } from "./server.ts";
@@ -6,22 +6,22 @@ import { RedisServer, type ServerProgram } from "./server.ts";
 const SLOTS = 16_384;
 const MASTERS = 3;
 
-/** Milliseconds for moving some keys. */
+/** The timeout of `MIGRATE`. */
 const MOVE_TIMEOUT_MS = 10_000;
 
 export interface RedisClusterOptions {
   /** Whether each master has a replica. */
   replicas?: boolean;
-  /** More lines of each `redis.conf`. */
+  /** Additional lines of each `redis.conf`. */
   config?: string[];
   program?: ServerProgram;
 }
 
 export class RedisCluster implements AsyncDisposable {
-  /** The masters in the order of their slots, then their replicas, so begun. */
+  /** The initial masters in the order of their slots, then their replicas. */
   readonly nodes: RedisServer[] = [];
 
-  /** Starts three masters that share the slots; returns once all are fine. */
+  /** Starts three masters that share the slots, and waits until they are ready. */
   static async start(options: RedisClusterOptions = {}): Promise<RedisCluster> {
     const cluster = new RedisCluster();
     try {
@@ -37,13 +37,13 @@ export class RedisCluster implements AsyncDisposable {
     return this.nodes.map(({ url }) => url);
   }
 
-  /** The slot of a key or of a sharded channel. */
+  /** Returns the slot of a key or of a sharded channel. */
   async slotOf(key: string): Promise<number> {
     const [node] = this.#runningNodes();
     return Number(await node.command("CLUSTER", "KEYSLOT", key));
   }
 
-  /** The master of a slot, as one node sees it. */
+  /** Returns the master of a slot, as one node reports it. */
   async nodeOf(
     slot: number,
     seenBy: RedisServer = this.#runningNodes()[0],
@@ -55,11 +55,11 @@ export class RedisCluster implements AsyncDisposable {
     ][];
     const range = ranges.find(([first, last]) => first <= slot && slot <= last);
     const node = this.nodes.find(({ port }) => port === range?.[2][1]);
-    if (!node) throw new Error(`slot ${slot} has no master`);
+    if (!node) throw new Error(`slot ${slot} does not have a master`);
     return node;
   }
 
-  /** The nodes that are masters now. */
+  /** Returns the nodes that are masters now. */
   async masters(): Promise<RedisServer[]> {
     const nodes = this.#runningNodes();
     const roles = await Promise.all(nodes.map((node) => node.command("ROLE")));
@@ -67,8 +67,8 @@ export class RedisCluster implements AsyncDisposable {
   }
 
   /**
-   * Moves a slot and its keys to another master; `between` is called when the
-   * keys have moved and the slot has not. Returns when every master knows.
+   * Moves a slot and its keys to another master, and waits until every master
+   * reports it. Calls `between` when the keys have moved and the slot has not.
    */
   async migrate(
     slot: number,
@@ -91,7 +91,7 @@ export class RedisCluster implements AsyncDisposable {
     await this.#waitForMaster(slot, to, masters);
   }
 
-  /** Waits until every running node says that the cluster works. */
+  /** Waits until every running node reports that the cluster is ready. */
   async waitUntilReady(): Promise<void> {
     const nodes = this.#runningNodes();
     await waitUntil(async () => {
@@ -103,7 +103,7 @@ export class RedisCluster implements AsyncDisposable {
         Number(state.cluster_known_nodes) === this.nodes.length &&
         Number(state.cluster_slots_ok) === SLOTS
       );
-    }, () => "a cluster that is fine");
+    }, () => "a cluster that is ready");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -143,7 +143,7 @@ export class RedisCluster implements AsyncDisposable {
     if (replicas) await this.#waitForReplicas();
   }
 
-  /** Everybody meets everybody: gossip alone would take seconds. */
+  /** Introduces every node to every other, because gossip takes seconds. */
   async #meet(buses: number[]): Promise<void> {
     for (const node of this.nodes) {
       for (const [i, { port }] of this.nodes.entries()) {
@@ -153,7 +153,7 @@ export class RedisCluster implements AsyncDisposable {
     }
   }
 
-  /** Every node knows of all replicas, and these have what their masters do. */
+  /** Waits until every node knows all replicas, and these are synchronized. */
   async #waitForReplicas(): Promise<void> {
     await waitUntil(async () => {
       const all = await Promise.all(this.nodes.map(async (node, i) => {
@@ -172,7 +172,7 @@ export class RedisCluster implements AsyncDisposable {
         nodes.map((node) => this.nodeOf(slot, node)),
       );
       return seen.every((node) => node === on);
-    }, () => `everybody to know of slot ${slot}`);
+    }, () => `every node to report the master of slot ${slot}`);
   }
 
   #runningNodes(): RedisServer[] {

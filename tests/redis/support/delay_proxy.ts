@@ -1,9 +1,9 @@
-/** A way to a server on which a test decides when answers arrive. */
+/** A TCP proxy that holds the replies of a server until a test delivers them. */
 
 import { connect, createServer } from "node:net";
 import type { AddressInfo, Socket } from "node:net";
 
-/** One answer, or several that came together. */
+/** Delivers one chunk of data, with one reply or several. */
 type Delivery = () => void;
 
 export class DelayProxy implements AsyncDisposable {
@@ -18,11 +18,11 @@ export class DelayProxy implements AsyncDisposable {
   }
 
   static async start(target: number): Promise<DelayProxy> {
-    const gate = new DelayProxy(target);
+    const proxy = new DelayProxy(target);
     await new Promise<void>((resolve) =>
-      gate.#server.listen(0, "127.0.0.1", resolve)
+      proxy.#server.listen(0, "127.0.0.1", resolve)
     );
-    return gate;
+    return proxy;
   }
 
   get url(): string {
@@ -30,22 +30,22 @@ export class DelayProxy implements AsyncDisposable {
     return `redis://127.0.0.1:${port}`;
   }
 
-  /** How many answers it keeps; some of them may be together. */
+  /** How many chunks of replies are held. */
   get heldReplies(): number {
     return this.#heldReplies.length;
   }
 
-  /** Keeps all answers from now on. */
+  /** Holds all replies from now on. */
   holdReplies(): void {
     this.#holding = true;
   }
 
-  /** Lets the first answers arrive. */
+  /** Delivers the first chunks. */
   deliver(count: number): void {
-    for (const answer of this.#heldReplies.splice(0, count)) answer();
+    for (const delivery of this.#heldReplies.splice(0, count)) delivery();
   }
 
-  /** Lets all answers arrive, now and from now on. */
+  /** Delivers all chunks, now and from now on. */
   deliverAll(): void {
     this.#holding = false;
     this.deliver(this.#heldReplies.length);

@@ -1,4 +1,4 @@
-/** A participant of a lock that answers what a test wants it to. */
+/** A fake Python client that sends the replies of a test. */
 
 import { createClient } from "redis";
 import { connect as connectTo, createServer } from "node:net";
@@ -20,25 +20,25 @@ export class FakePython implements AsyncDisposable {
     this.#client = createClient({ url, RESP: 3 }).on("error", () => {});
   }
 
-  /** Subscribes, and gives all these answers to each question. */
+  /** Subscribes, and sends all these replies to each ping. */
   static async start(
     url: string,
     channel: string,
-    answers: readonly string[],
+    replies: readonly string[],
   ): Promise<FakePython> {
     const peer = new FakePython(url, channel);
     const client = peer.#client;
     await client.connect();
     await client.subscribe(channel, async (message) => {
       const { response_channel: to } = JSON.parse(message);
-      for (const answer of answers) {
-        await client.publish(to, answer).catch(() => {});
+      for (const reply of replies) {
+        await client.publish(to, reply).catch(() => {});
       }
     });
     return peer;
   }
 
-  /** Asks who is there; waits for so many answers, and a while for others. */
+  /** Sends a ping. Waits for the expected number of replies, then 200 ms more. */
   static async ping(
     url: string,
     channel: string,
@@ -46,23 +46,23 @@ export class FakePython implements AsyncDisposable {
   ): Promise<string[]> {
     const client = createClient({ url, RESP: 3 }).on("error", () => {});
     await client.connect();
-    const answers: string[] = [];
-    const responses = `${channel}-0.123`;
-    await client.subscribe(responses, (message) => answers.push(message));
+    const replies: string[] = [];
+    const replyChannel = `${channel}-0.123`;
+    await client.subscribe(replyChannel, (message) => replies.push(message));
     await client.publish(
       channel,
-      JSON.stringify({ message: "ping", response_channel: responses }),
+      JSON.stringify({ message: "ping", response_channel: replyChannel }),
     );
     await waitUntil(
-      () => Promise.resolve(answers.length >= expected),
-      () => `${expected} answers, not ${answers.length}`,
+      () => Promise.resolve(replies.length >= expected),
+      () => `${expected} replies, not ${replies.length}`,
     );
     await sleep(200);
     client.destroy();
-    return answers;
+    return replies;
   }
 
-  /** Leaves, as the dead do. */
+  /** Ends the connection without unsubscribing, as a killed process does. */
   disconnect(): void {
     if (this.#client.isOpen) this.#client.destroy();
   }
@@ -73,7 +73,7 @@ export class FakePython implements AsyncDisposable {
   }
 }
 
-/** A way to a server that takes so many milliseconds longer. */
+/** Starts a TCP proxy that delays what the client sends. */
 export async function slowProxy(
   port: number,
   milliseconds: number,
@@ -86,7 +86,7 @@ export async function slowProxy(
       from.setNoDelay(true);
       from.on("error", () => {});
       from.on("close", () => to.destroy());
-      // Only what is said to the server is late.
+      // Replies of the server are not delayed.
       const late = from === socket ? milliseconds : 0;
       from.on("data", (data) => setTimeout(() => to.write(data), late));
     }

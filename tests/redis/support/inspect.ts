@@ -1,4 +1,4 @@
-/** What tests see of sessions and locks by asking the server. */
+/** Inspects connections and locks by commands to the server. */
 
 import assert from "node:assert/strict";
 import { after } from "node:test";
@@ -15,7 +15,7 @@ import { RedisServer } from "./server.ts";
 /** A connection as `CLIENT LIST` shows it. */
 export type ClientInfo = Record<string, string>;
 
-/** All connections but the one that asks; the server turns its list around. */
+/** Lists all other connections in the order of their identifiers. */
 export async function listClients(server: RedisServer): Promise<ClientInfo[]> {
   const list = String(await server.command("CLIENT", "LIST"));
   return list.trim().split("\n")
@@ -28,7 +28,7 @@ export async function listClients(server: RedisServer): Promise<ClientInfo[]> {
     .sort((a, b) => Number(a.id) - Number(b.id));
 }
 
-/** The connections of sessions. */
+/** Lists the connections of this package. */
 export async function lockConnections(
   server: RedisServer,
 ): Promise<ClientInfo[]> {
@@ -37,7 +37,7 @@ export async function lockConnections(
   );
 }
 
-/** The number of the connection through which a lease is held. */
+/** Returns the identifier of the connection of a lease. */
 export async function connectionIdOf(
   server: RedisServer,
   lease: RedisLease,
@@ -47,14 +47,14 @@ export async function connectionIdOf(
   return all.find(({ name }) => name === `portalock-${id}`)!.id;
 }
 
-/** Ends the connections of all sessions. */
+/** Kills all connections of this package. */
 export async function killLockConnections(server: RedisServer): Promise<void> {
   for (const { id } of await lockConnections(server)) {
     await server.command("CLIENT", "KILL", "ID", id);
   }
 }
 
-/** How many hold a lock, as its record says. */
+/** Returns the number of holders in the record of a lock. */
 export async function holderCount(
   server: RedisServer,
   channel: string,
@@ -62,7 +62,7 @@ export async function holderCount(
   return Number(await server.command("HLEN", `portalock:{${channel}}`));
 }
 
-/** Waits until so many wait for a lock. */
+/** Waits until the queue of a lock has that many waiters. */
 export function waitForQueueLength(
   server: RedisServer,
   channel: string,
@@ -71,19 +71,19 @@ export function waitForQueueLength(
   return waitUntil(
     async () =>
       await server.command("LLEN", `portalock:{${channel}}:queue`) === count,
-    () => `${count} who wait for ${channel}`,
+    () => `${count} waiters for ${channel}`,
   );
 }
 
-/** Waits until a server has no session any more. */
+/** Waits until all connections of this package are closed. */
 export function waitForNoConnections(server: RedisServer): Promise<void> {
   return waitUntil(
     async () => (await lockConnections(server)).length === 0,
-    () => "the end of all sessions",
+    () => "the end of all connections",
   );
 }
 
-/** Keys, and channels somebody is subscribed to; sessions' own are fine. */
+/** Lists keys, and channels with subscribers except those of connections. */
 export async function remainingNames(server: RedisServer): Promise<unknown[]> {
   const keys = await server.command("KEYS", "*") as unknown[];
   const channels = await server.command("PUBSUB", "CHANNELS") as unknown[];
@@ -93,33 +93,33 @@ export async function remainingNames(server: RedisServer): Promise<unknown[]> {
 }
 
 /**
- * Nothing is left of any lock. Who gave up while an answer was under way tidies
- * up once it is there.
+ * Asserts that no lock has left a key or a channel. An acquisition that was
+ * canceled before a reply cleans up after the reply.
  */
 export function assertNothingLeft(server: RedisServer): Promise<void> {
   return assertEventuallyEmpty(() => remainingNames(server));
 }
 
-/** Nothing is there, or soon will be. */
+/** Asserts that a list is empty within ten seconds. */
 export async function assertEventuallyEmpty(
-  look: () => Promise<unknown[]>,
+  list: () => Promise<unknown[]>,
 ): Promise<void> {
   const end = performance.now() + 10_000;
-  let found = await look();
+  let found = await list();
   while (found.length > 0 && performance.now() < end) {
     await sleep(10);
-    found = await look();
+    found = await list();
   }
   assert.deepEqual(found, []);
 }
 
-/** What the dead had is removed by whoever meets it. */
+/** Removes the records of dead connections, as the next acquisition does. */
 export async function removeDeadHolders(server: RedisServer): Promise<void> {
   for (const key of await server.command("KEYS", "portalock:*") as string[]) {
     const [, semaphore, channel] =
       /^portalock:(semaphore:)?\{(.*)\}$/.exec(key) ?? [];
     if (channel === undefined) continue;
-    // Or Wine's server, which may keep a connection, would take too long.
+    // A short timeout, because a connection may stay open under Wine.
     const options = { url: server.url, unavailableTimeout: 500 };
     const lock = semaphore
       ? new RedisSemaphore(channel, 1, options)
@@ -128,7 +128,7 @@ export async function removeDeadHolders(server: RedisServer): Promise<void> {
   }
 }
 
-/** Options that nobody shares a session with. */
+/** Returns options whose connection no other options share. */
 export function unsharedOptions(
   server: RedisServer,
   options: RedisLockOptions = {},
@@ -136,12 +136,12 @@ export function unsharedOptions(
   return { url: server.url, clientOptions: {}, ...options };
 }
 
-/** A process that locks what it is told to. */
+/** Starts a process that locks in Redis on command. */
 export function startRedisProcess(runtime: TestRuntime): LockProcess {
   return new LockProcess(fixtureCommand(runtime, "redis_lock_process"));
 }
 
-/** The reason of a signal, once it is aborted. */
+/** Waits until a signal is aborted, and returns the reason. */
 export async function abortReason(signal: AbortSignal): Promise<unknown> {
   if (!signal.aborted) {
     await new Promise((resolve) =>
@@ -152,12 +152,12 @@ export async function abortReason(signal: AbortSignal): Promise<unknown> {
 }
 
 /**
- * Tests with a server that they may use, and must leave as it was, once
- * `tidied` has put away what they may leave.
+ * Returns a function that defines tests with a shared server. After each test
+ * and `cleanUp`, no lock may be left on the server.
  */
 export function redisSuite(
   what: string,
-  tidied: (server: RedisServer) => Promise<void> = () => Promise.resolve(),
+  cleanUp: (server: RedisServer) => Promise<void> = () => Promise.resolve(),
 ): (
   promise: string,
   body: (server: RedisServer) => Promise<void>,
@@ -171,7 +171,7 @@ export function redisSuite(
       async () => {
         server ??= await RedisServer.start();
         await body(server);
-        await tidied(server);
+        await cleanUp(server);
         await assertNothingLeft(server);
       },
       "redis-server",

@@ -1,10 +1,10 @@
-/** As much of Redis' protocol, RESP2, as tests need to command a server. */
+/** A client for RESP2, the protocol of Redis, that sends commands. */
 
 import { Buffer } from "node:buffer";
 import { connect } from "node:net";
 import type { Socket } from "node:net";
 
-/** What a server answers; an error inside of an array is a value. */
+/** The reply of a server. An error inside an array is a value. */
 export type Reply = string | number | null | Error | Reply[];
 
 interface Pending {
@@ -12,7 +12,7 @@ interface Pending {
   reject(error: Error): void;
 }
 
-/** One connection: commands go in order, and so come the replies. */
+/** One connection. Replies arrive in the order of the commands. */
 export class Connection {
   #socket: Socket;
   #pending: Pending[] = [];
@@ -27,7 +27,7 @@ export class Connection {
     this.#socket.on("close", () => this.#fail(new Error("connection ended")));
   }
 
-  /** Connects to a server of this machine, and says its password. */
+  /** Connects to a server on this machine, and sends the password. */
   static async open(port: number, password?: string): Promise<Connection> {
     const connection = new Connection(port);
     if (password !== undefined) await connection.command("AUTH", password);
@@ -38,7 +38,11 @@ export class Connection {
     return this.#endedWith !== null;
   }
 
-  /** Sends a command; rejects with the server's error, if it answers one. */
+  /**
+   * Sends a command and returns the reply.
+   *
+   * @throws {Error} If the server replies with an error.
+   */
   command(...args: (string | number)[]): Promise<Reply> {
     if (this.#endedWith) return Promise.reject(this.#endedWith);
     const parts = args.map((arg) =>
@@ -74,7 +78,7 @@ export class Connection {
   }
 }
 
-/** The reply that begins there and where it ends; `null` if it is not whole. */
+/** Returns the reply at an offset and its end, or `null` if it is incomplete. */
 function parse(data: Buffer, start: number): [Reply, number] | null {
   const line = data.indexOf("\r\n", start);
   if (line < 0) return null;
@@ -92,7 +96,7 @@ function parse(data: Buffer, start: number): [Reply, number] | null {
     case "*":
       return parseArray(data, next, Number(text));
     default:
-      throw new Error(`no RESP2: ${data.toString("utf8", start, line)}`);
+      throw new Error(`not RESP2: ${data.toString("utf8", start, line)}`);
   }
 }
 

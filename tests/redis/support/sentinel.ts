@@ -1,29 +1,33 @@
-/** A master, its replica, and sentinels that put one in the other's place. */
+/** A master, its replica, and the sentinels that fail over between them. */
 
 import { waitUntil } from "./binaries.ts";
 import { RedisServer, type ServerProgram } from "./server.ts";
 import type { Reply } from "./resp.ts";
 
 export interface RedisSentinelOptions {
-  /** How many sentinels, one unless given; most of them are the quorum. */
+  /**
+   * The number of sentinels. The quorum is their majority.
+   *
+   * @default 1
+   */
   sentinels?: number;
-  /** More lines of the `redis.conf` of master and replica. */
+  /** Additional lines of the `redis.conf` of master and replica. */
   config?: string[];
   program?: ServerProgram;
 }
 
-/** Milliseconds of silence after which a master counts as down. */
+/** The time of silence after which a master counts as down. */
 const DOWN_AFTER_MS = 500;
 
 export class RedisSentinel implements AsyncDisposable {
-  /** What the sentinels call the master. */
+  /** The name of the master in the sentinels. */
   readonly name = "portalock";
-  /** The master and the replica, so begun. */
+  /** The initial master and the initial replica. */
   readonly servers: RedisServer[] = [];
   readonly sentinels: RedisServer[] = [];
   #master = 0;
 
-  /** Returns once the sentinels know the replica and each other. */
+  /** Starts a group, and waits until the sentinels know the replica and each other. */
   static async start(
     options: RedisSentinelOptions = {},
   ): Promise<RedisSentinel> {
@@ -37,26 +41,26 @@ export class RedisSentinel implements AsyncDisposable {
     }
   }
 
-  /** The master, as this object knows it from its last failover. */
+  /** The master since the last failover by this object. */
   get master(): RedisServer {
     return this.servers[this.#master];
   }
 
-  /** Who becomes the master next. */
+  /** The server that becomes the master at the next failover. */
   get replica(): RedisServer {
     return this.servers[1 - this.#master];
   }
 
-  /** For `sentinelRootNodes` of node-redis. */
+  /** The addresses for `sentinelRootNodes` of node-redis. */
   get roots(): { host: string; port: number }[] {
     return this.sentinels.map(({ port }) => ({ host: "127.0.0.1", port }));
   }
 
   /**
-   * Has the replica take over: the master is killed, or with `"order"` lives
-   * on. Returns the new master, once every sentinel names it and it says itself
-   * that it is one. Who was master before goes on as such for eight seconds,
-   * if it lives; then a sentinel makes it a replica and ends its connections.
+   * Makes the replica the master, and returns it when every sentinel and the
+   * server itself report it. With `"kill"`, the old master is killed. With
+   * `"order"`, it stays a master for eight more seconds. Then a sentinel makes
+   * it a replica and ends its connections.
    */
   async failover(how: "kill" | "order" = "kill"): Promise<RedisServer> {
     const [old, next] = [this.master, this.replica];
@@ -83,11 +87,11 @@ export class RedisSentinel implements AsyncDisposable {
     const { sentinels = 1, config = [], program } = options;
     const master = await RedisServer.start({ program, config });
     this.servers.push(master);
-    const following = `replicaof 127.0.0.1 ${master.port}`;
+    const replication = `replicaof 127.0.0.1 ${master.port}`;
     this.servers.push(
-      await RedisServer.start({ program, config: [following, ...config] }),
+      await RedisServer.start({ program, config: [replication, ...config] }),
     );
-    // Sentinels look for replicas at once, and then every ten seconds.
+    // Sentinels look for replicas at their start, and then every ten seconds.
     await this.#waitForReplica();
     const quorum = Math.floor(sentinels / 2) + 1;
     for (let i = 0; i < sentinels; i++) {
@@ -116,7 +120,7 @@ export class RedisSentinel implements AsyncDisposable {
     );
   }
 
-  /** Whether the sentinels could do a failover now. */
+  /** Waits until the sentinels can fail over. */
   async #waitUntilReady(): Promise<void> {
     await waitUntil(async () => {
       const all = await Promise.all(
@@ -130,13 +134,14 @@ export class RedisSentinel implements AsyncDisposable {
     }, () => `the sentinels:\n${this.sentinels[0].log()}`);
   }
 
-  /** What a sentinel knows of the master and of the replica that runs. */
+  /** Returns what a sentinel reports about the master and the running replica. */
   async #view(sentinel: RedisServer) {
-    const ask = (what: string) => sentinel.command("SENTINEL", what, this.name);
-    const replicas = (await ask("REPLICAS") as Reply[]).map(toRecord);
+    const query = (what: string) =>
+      sentinel.command("SENTINEL", what, this.name);
+    const replicas = (await query("REPLICAS") as Reply[]).map(toRecord);
     const port = String(this.replica.port);
     return {
-      master: toRecord(await ask("MASTER")),
+      master: toRecord(await query("MASTER")),
       replica: replicas.find((replica) => replica.port === port) ?? {},
     };
   }
@@ -148,13 +153,16 @@ export class RedisSentinel implements AsyncDisposable {
   }
 }
 
-/** What a server says of itself; a sentinel that changes it hangs up for it. */
+/**
+ * Returns whether a line of `INFO` has this value. A sentinel that reconfigures
+ * a server ends its connections, which counts as `false`.
+ */
 async function infoEquals(server: RedisServer, name: string, value: string) {
   const info = await server.info().catch(() => null);
   return info?.[name] === value;
 }
 
-/** A flat list of names and values. */
+/** Converts a flat list of names and values. */
 function toRecord(words: Reply): Record<string, string> {
   const list = words as string[];
   return Object.fromEntries(

@@ -1,4 +1,4 @@
-/** Redis servers of a test's own, which end with it however it ends. */
+/** Redis servers of a test. They exit with its process, however it ends. */
 
 import * as fs from "node:fs";
 import { join } from "node:path";
@@ -14,21 +14,21 @@ export { SERVERS } from "./binaries.ts";
 export type { ServerProgram } from "./binaries.ts";
 
 export interface RedisServerOptions {
-  /** More lines of `redis.conf`. */
+  /** Additional lines of `redis.conf`. */
   config?: string[];
-  /** One that is free, if it is not given. */
+  /** A free port by default. */
   port?: number;
   password?: string;
-  /** One of {@linkcode SERVERS}; Redis if it is not given. */
+  /** One of {@linkcode SERVERS}, Redis by default. */
   program?: ServerProgram;
-  /** More arguments of the command. */
+  /** Additional arguments of the command. */
   args?: string[];
 }
 
 export class RedisServer implements AsyncDisposable {
   readonly port: number;
   readonly password: string | undefined;
-  /** Where it works and writes its log. */
+  /** The working directory, which contains the log. */
   readonly folder: string;
   #program: string;
   #args: string[];
@@ -63,7 +63,7 @@ export class RedisServer implements AsyncDisposable {
     );
   }
 
-  /** Starts a server that keeps nothing on disk, and waits until it answers. */
+  /** Starts a server without persistence, and waits until it replies. */
   static async start(options: RedisServerOptions = {}): Promise<RedisServer> {
     for (let attempt = 1;; attempt++) {
       const port = options.port ?? await freePort();
@@ -72,14 +72,14 @@ export class RedisServer implements AsyncDisposable {
         await server.restart();
         return server;
       } catch (error) {
-        const taken = /in use/.test(server.log());
+        const portInUse = /in use/.test(server.log());
         await server[Symbol.asyncDispose]();
-        if (options.port || !taken || attempt === 5) throw error;
+        if (options.port || !portInUse || attempt === 5) throw error;
       }
     }
   }
 
-  /** Where clients connect to. */
+  /** The URL for clients, with the password. */
   get url(): string {
     const secret = this.password === undefined
       ? ""
@@ -87,9 +87,9 @@ export class RedisServer implements AsyncDisposable {
     return `redis://${secret}127.0.0.1:${this.port}`;
   }
 
-  /** The process; it is another one after a restart. */
+  /** The PID, which changes at each restart. */
   get pid(): number {
-    if (!this.#process) throw new Error("the server does not run");
+    if (!this.#process) throw new Error("the server is not running");
     return this.#process.pid;
   }
 
@@ -97,21 +97,21 @@ export class RedisServer implements AsyncDisposable {
     return this.#process !== null;
   }
 
-  /** What the server has written to its log. */
+  /** Returns the content of the log. */
   log(): string {
     return fs.readFileSync(join(this.folder, "log"), "utf8");
   }
 
-  /** Sends a command on a connection of its own, the same for all. */
+  /** Sends a command on the control connection. */
   async command(...args: (string | number)[]): Promise<Reply> {
-    const open = await this.#control?.catch(() => null);
-    if (!open || open.ended) {
+    const control = await this.#control?.catch(() => null);
+    if (!control || control.ended) {
       this.#control = Connection.open(this.port, this.password);
     }
     return (await this.#control!).command(...args);
   }
 
-  /** The lines `name:value` of INFO or CLUSTER INFO. */
+  /** Returns the lines `name:value` of `INFO` or `CLUSTER INFO`. */
   async info(...command: string[]): Promise<Record<string, string>> {
     const text = await this.command(...(command.length ? command : ["INFO"]));
     return Object.fromEntries(
@@ -121,19 +121,19 @@ export class RedisServer implements AsyncDisposable {
     );
   }
 
-  /** Sends a signal. Only what {@linkcode stop} sends is waited for. */
+  /** Sends a signal. {@linkcode stop} also waits for the end of the process. */
   async signal(name: Signal): Promise<void> {
-    if (!this.#process) throw new Error("the server does not run");
+    if (!this.#process) throw new Error("the server is not running");
     await this.#process.signal(name);
   }
 
-  /** Ends the process, by SIGKILL unless told otherwise, and waits for it. */
+  /** Kills the process with a signal, and waits for its end. */
   async stop(signal: "SIGKILL" | "SIGTERM" = "SIGKILL"): Promise<void> {
     if (this.#process) await this.signal(signal);
     await this.#exited;
   }
 
-  /** Ends the process if there is one and starts another on the same port. */
+  /** Stops the process if it runs, and starts another one on the same port. */
   async restart(): Promise<void> {
     await this.stop();
     const command = [this.#program, ...this.#args];
@@ -145,20 +145,22 @@ export class RedisServer implements AsyncDisposable {
     });
     await waitUntil(
       () => this.#answers(process),
-      () => `a start:\n${this.log()}`,
+      () => `the start of the server:\n${this.log()}`,
     );
   }
 
-  /** Kills the server and removes all that it left. */
+  /** Kills the server and removes its directory. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
     this.#closeControl();
     this.#dir[Symbol.dispose]();
   }
 
-  /** Whether it is this process, and no other, that answers on the port. */
+  /** Returns whether this process, and not another one, replies on the port. */
   async #answers(process: ServerProcess): Promise<boolean> {
-    if (this.#process !== process) throw new Error(`it ended:\n${this.log()}`);
+    if (this.#process !== process) {
+      throw new Error(`the server exited:\n${this.log()}`);
+    }
     const info = await this.info().catch(() => null);
     return info?.process_id === String(process.pid) && info.loading !== "1";
   }

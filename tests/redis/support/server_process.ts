@@ -1,4 +1,4 @@
-/** The process of a server, which ends with whoever started it. */
+/** The process of a server, which is killed when its parent process ends. */
 
 import { spawn } from "node:child_process";
 import { connect } from "node:net";
@@ -10,21 +10,22 @@ export type Signal = "SIGSTOP" | "SIGCONT" | "SIGKILL" | "SIGTERM";
 
 export interface ServerProcess {
   pid: number;
-  /** Settles when the process has ended. */
+  /** Resolves when the process has ended. */
   ended: Promise<void>;
-  /** Returns when the signal is sent, not when it has had its effect. */
+  /** Resolves when the signal is sent, not when it takes effect. */
   signal(name: Signal): Promise<void>;
 }
 
 /**
- * Becomes the server, beside a guard that kills it at the end of standard input
- * and removes its folder: so both go with whoever started it, even by SIGKILL.
+ * Starts a guard, and replaces the shell by the server. At the end of standard
+ * input, the guard kills the server and removes its directory. The parent
+ * process closes that input when it ends, even by SIGKILL.
  */
 const START =
   'exec 3<&0; { read -r _; kill -9 $$ && rm -rf "$PWD"; } <&3 >/dev/null 2>&1 & ' +
   'exec "$@" </dev/null 3<&- >>log 2>&1';
 
-/** Starts a program in a folder, where it writes its log. */
+/** Starts a program in a directory, where it writes its log. */
 export async function startServer(
   command: string[],
   folder: string,
@@ -44,7 +45,7 @@ function startLocally(args: string[], folder: string): ServerProcess {
   child.stdin.on("error", () => {});
   const ended = new Promise<void>((resolve) =>
     child.on("exit", () => {
-      // The guard need not wait any more, and finds nothing to kill.
+      // The guard exits, because the process to kill has ended.
       child.stdin.end();
       resolve();
     })
@@ -54,14 +55,14 @@ function startLocally(args: string[], folder: string): ServerProcess {
     pid,
     ended,
     signal(name) {
-      // Deno's ChildProcess.kill() closes standard input, which kills anyway.
+      // Deno's ChildProcess.kill() closes standard input, which always kills.
       process.kill(pid, name);
       return Promise.resolve();
     },
   };
 }
 
-/** There the end of the connection is the end of standard input. */
+/** Starts the server on the host, where the connection is standard input. */
 async function startOnHost(
   { port, secret }: ServerHost,
   args: string[],
@@ -72,11 +73,11 @@ async function startOnHost(
   const ended = new Promise<void>((resolve) =>
     socket.on("error", () => {}).on("close", () => resolve())
   );
-  const answers = createInterface(socket)[Symbol.asyncIterator]();
-  const ask = async (question: unknown) => {
-    socket.write(`${JSON.stringify(question)}\n`);
-    return (await answers.next()).value;
+  const replies = createInterface(socket)[Symbol.asyncIterator]();
+  const send = async (request: unknown) => {
+    socket.write(`${JSON.stringify(request)}\n`);
+    return (await replies.next()).value;
   };
-  const pid = Number(await ask({ secret, args, folder }));
-  return { pid, ended, signal: async (name) => void await ask(name) };
+  const pid = Number(await send({ secret, args, folder }));
+  return { pid, ended, signal: async (name) => void await send(name) };
 }

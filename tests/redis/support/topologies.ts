@@ -1,4 +1,4 @@
-/** Everything that a lock in Redis can be given as its client. */
+/** Every kind of client and server that a lock in Redis supports. */
 
 import { createClient, createClientPool, createCluster } from "redis";
 import { createSentinel } from "redis";
@@ -8,13 +8,13 @@ import { RedisSentinel } from "./sentinel.ts";
 import { RedisServer, SERVERS } from "./server.ts";
 import type { Capability } from "../../support/capabilities.ts";
 
-/** A server, or several, that tests may use. */
+/** One or more servers for tests. */
 export interface Topology extends AsyncDisposable {
-  /** What tells a lock to be there. */
+  /** Options of a lock on these servers. */
   options: RedisSemaphoreOptions;
-  /** The servers that could have keys. */
+  /** The servers that may contain keys. */
   servers: RedisServer[];
-  /** What is left on all of them. */
+  /** Lists the keys and channels that are left on the servers. */
   remaining(): Promise<unknown[]>;
 }
 
@@ -24,7 +24,7 @@ interface TopologyFactory {
   start(): Promise<Topology>;
 }
 
-/** Names of keys, and of channels somebody is subscribed to. */
+/** Lists keys, and channels with subscribers. */
 async function remainingNames(servers: RedisServer[]): Promise<unknown[]> {
   const found: unknown[] = [];
   for (const server of servers) {
@@ -37,7 +37,7 @@ async function remainingNames(servers: RedisServer[]): Promise<unknown[]> {
       found.push(...await server.command(...command) as unknown[]);
     }
   }
-  // A session that nobody uses stays for a moment; sentinels talk, too.
+  // An idle connection stays open for a second. Sentinels have a channel, too.
   return found.filter((name) =>
     !/^(portalock:session:|__sentinel__)/.test(String(name))
   );
@@ -48,19 +48,19 @@ async function startSingleServer(
   start: Parameters<typeof RedisServer.start>[0] = {},
 ): Promise<Topology> {
   const server = await RedisServer.start(start);
-  const made = await client(server.url);
+  const connected = await client(server.url);
   return {
-    options: { client: made as never },
+    options: { client: connected as never },
     servers: [server],
     remaining: () => remainingNames([server]),
     async [Symbol.asyncDispose]() {
-      made?.destroy();
+      connected?.destroy();
       await server[Symbol.asyncDispose]();
     },
   };
 }
 
-/** Clients are the user's: they report errors and are closed by the user. */
+/** Every topology. The tests close the clients and handle their errors. */
 export const TOPOLOGIES: TopologyFactory[] = [
   ...SERVERS.map((program): TopologyFactory => ({
     name: `a client of ${program.name}`,
