@@ -27,7 +27,7 @@ const REPLACE = { replace: true } as const;
 const read = (path: string) => fs.readFileSync(path, "utf8");
 const permissions = (path: string) => fs.statSync(path).mode & 0o7777;
 
-test("atomic writing makes a file with the whole content, in every way", async () => {
+test("every way of atomic writing creates a file with the whole content", async () => {
   using dir = tempDir();
   for (const [way, write] of WAYS) {
     const path = join(dir.path, way);
@@ -43,7 +43,7 @@ test("atomic writing makes a file with the whole content, in every way", async (
 });
 
 test(
-  "atomic writing refuses what exists, before it makes anything",
+  "atomic writing rejects an existing path, before it creates anything",
   async () => {
     using dir = tempDir();
     const at = (name: string) => join(dir.path, name);
@@ -70,7 +70,7 @@ test(
 );
 
 test(
-  "what was written for a path that is taken meanwhile is kept, and said where",
+  "commit() keeps the new content and reports its path if the path is created meanwhile",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a");
@@ -99,7 +99,11 @@ test(
       assert.ok(error.message.includes(preservedPath!.replace(dir.path, "")));
       assert.equal(read(path), "theirs");
       await writeAtomic(path, "again", REPLACE);
-      assert.equal(read(preservedPath!), "mine", "cleaning leaves it");
+      assert.equal(
+        read(preservedPath!),
+        "mine",
+        "the next writer does not remove it",
+      );
       fs.rmSync(path);
       fs.rmSync(preservedPath!);
     }
@@ -109,14 +113,14 @@ test(
 );
 
 test(
-  "writeAtomic() keeps nothing for a path that is taken meanwhile",
+  "writeAtomic() keeps nothing if the path is created meanwhile",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a");
     const appear = () => fs.writeFileSync(path, "theirs");
     const appears = {
       syncSync: appear,
-      // deno-lint-ignore require-await -- as the real one
+      // deno-lint-ignore require-await -- like the real one
       sync: async () => appear(),
     };
     for (const [way, write] of WHOLE) {
@@ -134,7 +138,7 @@ test(
 );
 
 test(
-  "replacing keeps the permission bits and nobody reads what is being written",
+  "replacing keeps the permission bits, and other users cannot read unfinished content",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "secret");
@@ -179,7 +183,7 @@ test(
   "permission bits",
 );
 
-test("replacing follows symbolic links, also one that dangles", async () => {
+test("replacing follows symbolic links, even dangling ones", async () => {
   using dir = tempDir();
   const at = (...names: string[]) => join(dir.path, ...names);
   fs.mkdirSync(at("far", "away"), { recursive: true });
@@ -206,30 +210,30 @@ test("replacing follows symbolic links, also one that dangles", async () => {
 }, "symbolic links");
 
 test(
-  "replacing refuses what is no regular file, before it makes anything",
+  "replacing rejects a path that is not a regular file, before it creates anything",
   async () => {
     using dir = tempDir();
     const at = (name: string) => join(dir.path, name);
     fs.mkdirSync(at("directory"));
     fs.symlinkSync("directory", at("link"));
     fs.symlinkSync("missing/", at("slash"));
-    // No device: without the guard, root would replace it.
+    // A FIFO, not a device, because root would replace it without the check.
     execFileSync("mkfifo", [at("fifo")]);
     for (const [way, write] of WAYS) {
-      const refused = (path: string, code: string) =>
+      const rejects = (path: string, code: string) =>
         assert.rejects(write(path, "new", REPLACE), (error) => {
           assert.ok(error instanceof LockException, way);
           assert.equal(error.code, code, path);
           assert.equal(error.path, path);
           return true;
         });
-      await refused(at("directory"), "EISDIR");
-      await refused(at("link"), "EISDIR");
-      await refused(at("slash"), "EISDIR");
-      await refused(`${dir.path}/missing/`, "EISDIR");
-      await refused(`${dir.path}/missing/.`, "EISDIR");
-      await refused(`${dir.path}/missing/..`, "EISDIR");
-      await refused(at("fifo"), "EINVAL");
+      await rejects(at("directory"), "EISDIR");
+      await rejects(at("link"), "EISDIR");
+      await rejects(at("slash"), "EISDIR");
+      await rejects(`${dir.path}/missing/`, "EISDIR");
+      await rejects(`${dir.path}/missing/.`, "EISDIR");
+      await rejects(`${dir.path}/missing/..`, "EISDIR");
+      await rejects(at("fifo"), "EINVAL");
       await assert.rejects(write(`${dir.path}/missing/`, "new"), {
         code: "EISDIR",
       });
@@ -246,7 +250,7 @@ test(
   "mkfifo(1)",
 );
 
-test("atomic writing takes the longest names", async () => {
+test("atomic writing accepts the longest file names", async () => {
   using dir = tempDir();
   const path = join(dir.path, "n".repeat(255));
   for (const [, write] of WAYS) {
@@ -258,7 +262,7 @@ test("atomic writing takes the longest names", async () => {
   assert.deepEqual(leftovers(dir.path), []);
 }, "POSIX error codes");
 
-test("atomic writing makes the directories that are missing", async () => {
+test("atomic writing creates missing directories", async () => {
   using dir = tempDir();
   for (const [way, write] of WAYS) {
     for (const durable of [true, false]) {
@@ -274,7 +278,7 @@ test("atomic writing makes the directories that are missing", async () => {
   }
 }, "POSIX error codes");
 
-test("many who make the same directories at once all write", async () => {
+test("simultaneous writers that create the same directories all succeed", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a", "b");
   const names = Array.from({ length: 20 }, (_, i) => `${i}`);
@@ -282,7 +286,7 @@ test("many who make the same directories at once all write", async () => {
   assert.deepEqual(fs.readdirSync(path).sort(), names.sort());
 });
 
-test("a relative path counts from the directory that was current at the beginning", async () => {
+test("a relative path is resolved in the working directory at the start", async () => {
   using dir = tempDir();
   using elsewhere = tempDir();
   const before = process.cwd();
@@ -300,7 +304,7 @@ test("a relative path counts from the directory that was current at the beginnin
   assert.deepEqual(fs.readdirSync(join(dir.path, "b")), ["c"]);
 });
 
-test("a body that throws leaves the old file and nothing else", async () => {
+test("openAtomic() leaves the old file and nothing else if the body throws", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a");
   fs.writeFileSync(path, "old");
@@ -320,14 +324,14 @@ test("a body that throws leaves the old file and nothing else", async () => {
   }
 });
 
-test("a body's result is handed on, and it may commit or discard by itself", async () => {
+test("openAtomic() returns the result of the body, which may commit or discard by itself", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a");
   assert.equal(await openAtomic(path, undefined, () => 42), 42);
   const text = async (what: "commit" | "discardSync") => {
     await openAtomic(path, REPLACE, (file) => {
       file.writeTextSync(what);
-      // Not awaited: openAtomic waits.
+      // Not awaited, because openAtomic() waits for it.
       file[what]();
     });
     return read(path);
@@ -337,7 +341,7 @@ test("a body's result is handed on, and it may commit or discard by itself", asy
   assert.deepEqual(leftovers(dir.path), []);
 });
 
-test("an AtomicFile that is disposed without a commit leaves nothing", async () => {
+test("disposing an AtomicFile without a commit leaves nothing", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a");
   {
@@ -355,7 +359,7 @@ test("an AtomicFile that is disposed without a commit leaves nothing", async () 
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("an AtomicFile is read and written like every open file", async () => {
+test("an AtomicFile can be read and written like any open file", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a");
   await using file = await openAtomic(path);
@@ -370,7 +374,7 @@ test("an AtomicFile is read and written like every open file", async () => {
   assert.equal(read(path), "0123");
 });
 
-test("an AtomicFile can be committed once, and discarding it then does nothing", async () => {
+test("an AtomicFile can be committed once, and discard() then does nothing", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a");
   const closed = (by: string) => ({
@@ -392,13 +396,13 @@ test("an AtomicFile can be committed once, and discarding it then does nothing",
   }
 });
 
-test("AtomicFile.commit() and discard() wait for operations under way", async () => {
+test("AtomicFile.commit() and discard() wait for pending operations", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a");
-  let goOn = () => {};
+  let resume = () => {};
   const slow = (file: PlatformFile): Partial<PlatformFile> => ({
     async write(data) {
-      await new Promise<void>((resolve) => goOn = resolve);
+      await new Promise<void>((resolve) => resume = resolve);
       return await file.write(data);
     },
   });
@@ -408,7 +412,7 @@ test("AtomicFile.commit() and discard() wait for operations under way", async ()
     assert.throws(() => file.commitSync(), { code: "EBUSY" });
     const committing = file.commit();
     await assert.rejects(file.writeText("late"), { code: "EBADF" });
-    goOn();
+    resume();
     await committing;
     await writing;
     assert.equal(read(path), "whole");
@@ -417,7 +421,7 @@ test("AtomicFile.commit() and discard() wait for operations under way", async ()
       const again = other.writeText("gone");
       other[discard]();
       assert.equal(leftovers(dir.path).length, 1, "still in use");
-      goOn();
+      resume();
       await again;
       await other.discard();
       assert.deepEqual(fs.readdirSync(dir.path), ["a"]);
@@ -426,7 +430,7 @@ test("AtomicFile.commit() and discard() wait for operations under way", async ()
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("a commit that fails closes the file, removes it and throws what went wrong", async () => {
+test("a commit that fails closes and removes the file, and throws the error", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a");
   fs.writeFileSync(path, "old");
@@ -450,7 +454,7 @@ test("a commit that fails closes the file, removes it and throws what went wrong
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("atomic writing goes on after short writes", async () => {
+test("atomic writing continues after short writes", async () => {
   using dir = tempDir();
   await withPatchedFiles((file) => ({
     write: (data) => file.write(data.subarray(0, 3)),
@@ -463,7 +467,7 @@ test("atomic writing goes on after short writes", async () => {
   });
 });
 
-test("a disk that is full while writing leaves the old file and nothing else", async () => {
+test("ENOSPC during the write leaves the old file and nothing else", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a");
   fs.writeFileSync(path, "old");
@@ -480,7 +484,7 @@ test("a disk that is full while writing leaves the old file and nothing else", a
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("atomic writing refuses bad input before it makes anything", async () => {
+test("atomic writing rejects invalid arguments before it creates anything", async () => {
   using dir = tempDir();
   const path = join(dir.path, "missing", "a");
   const typeError = (message: RegExp) => ({ name: "TypeError", message });
@@ -513,7 +517,7 @@ test("atomic writing refuses bad input before it makes anything", async () => {
 });
 
 test(
-  "Python's open_atomic refuses what was written here, and the other way round",
+  "writeAtomic() and open_atomic() of Python reject the files of each other",
   async () => {
     using dir = tempDir();
     await using python = LockProcess.startPython();
@@ -534,7 +538,7 @@ test(
   "Python's portalocker",
 );
 
-test("atomic writing finds that a root is there", async () => {
+test("makeDirectories() accepts the root directory", async () => {
   const { root } = parse(process.cwd());
   for (const durable of [false, true]) {
     await runAsync(makeDirectories(root, durable));

@@ -31,7 +31,7 @@ const EXISTING = {
 };
 
 for (const runtime of runtimes) {
-  test(`a living writer on ${runtime.name} keeps its temporary file, a dead one does not`, async () => {
+  test(`cleaning removes the temporary file of a dead writer, not of a live one, on ${runtime.name}`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a");
     const other = join(dir.path, "b");
@@ -56,7 +56,7 @@ for (const runtime of runtimes) {
 }
 
 test(
-  "cleaning leaves what is no temporary file of this package",
+  "cleaning removes only temporary files of this package",
   async () => {
     using dir = tempDir();
     const at = (name: string) => join(dir.path, name);
@@ -85,7 +85,7 @@ test(
   "mkfifo(1)",
 );
 
-test("cleaning removes the second name that a crash leaves on a published file", async () => {
+test("cleaning removes the second link that a crash left on a published file", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a");
   const other = join(dir.path, "b");
@@ -94,14 +94,14 @@ test("cleaning removes the second name that a crash leaves on a published file",
   {
     using _file = new Lock(path, { mode: "r+" }).acquireSync();
     await writeAtomic(other, "", REPLACE);
-    assert.deepEqual(leftovers(dir.path), [STALE], "its user's lock counts");
+    assert.deepEqual(leftovers(dir.path), [STALE], "the file is locked");
   }
   await writeAtomic(other, "", REPLACE);
   assert.deepEqual(leftovers(dir.path), []);
   assert.equal(read(path), "published");
 });
 
-/** Does something before the first attempt to lock of somebody's. */
+/** Runs an action before the first attempt to lock a file. */
 function beforeLock(action: (path: string) => void, dir: string) {
   let done = false;
   return (file: PlatformFile): Partial<PlatformFile> => ({
@@ -117,7 +117,7 @@ function beforeLock(action: (path: string) => void, dir: string) {
 
 for (const [way, write] of WAYS) {
   test(
-    `${way}: a writer whose file is removed before it is locked takes another`,
+    `${way}: a writer creates another file if its file is removed before it is locked`,
     async () => {
       using dir = tempDir();
       const path = join(dir.path, "a");
@@ -143,7 +143,7 @@ for (const [way, write] of WAYS) {
     "unlinking open files",
   );
 
-  test(`${way}: a writer whose file a cleaner has locked takes another`, async () => {
+  test(`${way}: a writer creates another file if a cleaner has locked its file`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a");
     let cleaner: PlatformFile | undefined;
@@ -154,16 +154,20 @@ for (const [way, write] of WAYS) {
       }, dir.path),
       () => write(path, "whole"),
     );
-    // Only now comes the cleaner to remove what it has locked.
+    // The cleaner has locked the file, but not removed it yet.
     assert.equal(read(path), "whole");
-    assert.equal(cleaner!.statSync().size, 0, "not what was published");
+    assert.equal(
+      cleaner!.statSync().size,
+      0,
+      "the locked file is not the published one",
+    );
     cleaner!.closeSync();
     assert.deepEqual(leftovers(dir.path), []);
   });
 }
 
 test(
-  "a cleaner leaves the file that took the name of the one it has locked",
+  "a cleaner does not remove a file that replaced the one it has locked",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, STALE);
@@ -182,8 +186,8 @@ test(
   "unlinking open files",
 );
 
-/** Runs a body in which cleaners open what they find in this way. */
-function opening(
+/** Runs a body with a patched function that opens existing files. */
+function withPatchedOpen(
   change: (open: () => PlatformFile, mode: OpenMode) => PlatformFile,
   body: () => Promise<void>,
 ): Promise<void> {
@@ -197,24 +201,24 @@ function opening(
 }
 
 test(
-  "a cleaner never opens what a symbolic link names",
+  "a cleaner never opens the target of a symbolic link",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, STALE);
     for (const [way, write] of WAYS) {
       fs.writeFileSync(path, "stale");
-      let refused = "";
-      await opening((open) => {
+      let code = "";
+      await withPatchedOpen((open) => {
         fs.rmSync(path);
         fs.symlinkSync("a", path);
         try {
           return open();
         } catch (error) {
-          refused = (error as { code: string }).code;
+          code = (error as { code: string }).code;
           throw error;
         }
       }, () => write(join(dir.path, "a"), "", REPLACE));
-      assert.equal(refused, "ELOOP", way);
+      assert.equal(code, "ELOOP", way);
       assert.ok(fs.lstatSync(path).isSymbolicLink());
       fs.rmSync(path);
     }
@@ -223,12 +227,12 @@ test(
   "symbolic links",
 );
 
-test("a cleaner removes what it may read but not write", async () => {
+test("a cleaner removes a file that it may read but not write", async () => {
   using dir = tempDir();
   const path = join(dir.path, STALE);
   for (const [way, write] of WAYS) {
     fs.writeFileSync(path, "stale");
-    await opening((open, mode) => {
+    await withPatchedOpen((open, mode) => {
       if (mode.write) throw systemError("EACCES", 13);
       return open();
     }, () => write(join(dir.path, "a"), "", REPLACE));
@@ -240,17 +244,21 @@ test("a cleaner keeps the lock until the file is removed", async () => {
   using dir = tempDir();
   const path = join(dir.path, STALE);
   fs.writeFileSync(path, "stale");
-  const there: boolean[] = [];
+  const existed: boolean[] = [];
   await withPatchedFiles((file) => ({
     unlock() {
-      there.push(fs.existsSync(path));
+      existed.push(fs.existsSync(path));
       file.unlock();
     },
   }), () => writeAtomic(join(dir.path, "a"), ""));
-  assert.deepEqual(there, [false, false], "the cleaner's and the writer's");
+  assert.deepEqual(
+    existed,
+    [false, false],
+    "for the cleaner and for the writer",
+  );
 }, "unlinking open files");
 
-test("a writer keeps the lock until its temporary name is gone", async () => {
+test("a writer locks its temporary file until it is removed", async () => {
   using dir = tempDir();
   for (const [way, write] of WAYS) {
     for (const options of [{}, REPLACE]) {
@@ -270,16 +278,16 @@ test("a writer keeps the lock until its temporary name is gone", async () => {
   }
 }, "unlinking open files");
 
-test("without locks atomic writing works and cleans nothing", async () => {
+test("atomic writing works and cleans nothing if the file system does not support locks", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a");
   fs.writeFileSync(join(dir.path, STALE), "stale");
   for (const code of ["ENOSYS", "EOPNOTSUPP", "ENOTSUP", "ENOLCK"]) {
-    const refuse = () => {
+    const fail = () => {
       throw systemError(code, 95);
     };
     await withPatchedFiles(
-      () => ({ tryLock: refuse, unlock: refuse }),
+      () => ({ tryLock: fail, unlock: fail }),
       async () => {
         for (const [way, write] of WAYS) {
           await write(path, way, REPLACE);
@@ -293,12 +301,12 @@ test("without locks atomic writing works and cleans nothing", async () => {
   }
 });
 
-test("a lock that fails for another reason is thrown and leaves nothing", async () => {
+test("atomic writing throws any other lock error and leaves nothing", async () => {
   using dir = tempDir();
-  const refuse = () => {
+  const fail = () => {
     throw systemError("EIO", 5);
   };
-  await withPatchedFiles(() => ({ tryLock: refuse }), async () => {
+  await withPatchedFiles(() => ({ tryLock: fail }), async () => {
     for (const [, write] of WAYS) {
       await assert.rejects(write(join(dir.path, "a"), ""), { code: "EIO" });
     }
@@ -307,7 +315,7 @@ test("a lock that fails for another reason is thrown and leaves nothing", async 
   assert.equal(openDescriptors(dir.path), 0);
 });
 
-test("somebody who locks every file that appears is reported, not waited for", async () => {
+test("atomic writing rejects if another process locks every new file", async () => {
   using dir = tempDir();
   await withPatchedFiles(() => ({ tryLock: () => false }), async () => {
     for (const [, write] of WAYS) {
@@ -321,28 +329,27 @@ test("somebody who locks every file that appears is reported, not waited for", a
 });
 
 /**
- * Each suite kills processes of its own runtime, 500 in all: two of Deno, one
- * of Bun and two of Node, whose processes start more slowly. While one of them
- * is being killed the next one starts.
+ * How many processes to kill. Processes of Node start more slowly. The next
+ * process starts while one is being killed.
  */
 const KILLS = { deno: 120, bun: 140, node: 60 }[currentRuntime.name]!;
 
-test("a process that is killed while it writes or updates leaves the file whole, old or new", async () => {
+test("a process that is killed while it writes or updates leaves the whole old or new file", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a");
-  let next = writer(path);
+  let next = startWriter(path);
   for (let kill = 0; kill < KILLS; kill++) {
     const victim = next;
     await victim.writing;
     await new Promise((resolve) => setTimeout(resolve, Math.random() * 15));
-    if (kill + 1 < KILLS) next = writer(path);
+    if (kill + 1 < KILLS) next = startWriter(path);
     victim.child.kill("SIGKILL");
     await victim.closed;
     for (const name of fs.readdirSync(dir.path)) {
       if (name.startsWith(".")) continue;
-      // Those of the next one come and go.
-      const its = name.includes(`.${victim.child.pid}.`);
-      if (its || name === "a" || name === "a.updated") {
+      // The next process creates and removes files of its own.
+      const ofVictim = name.includes(`.${victim.child.pid}.`);
+      if (ofVictim || name === "a" || name === "a.updated") {
         assert.ok(isWhole(read(join(dir.path, name))), name);
       }
     }
@@ -351,8 +358,8 @@ test("a process that is killed while it writes or updates leaves the file whole,
   assert.deepEqual(leftovers(dir.path), []);
 });
 
-/** A process that writes without end. */
-function writer(path: string) {
+/** Starts a process that writes until it is killed. */
+function startWriter(path: string) {
   const [program, ...args] = currentFixtureCommand("atomic_writer");
   const child = spawn(program, [...args, "endless", path]);
   return {

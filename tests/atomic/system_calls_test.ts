@@ -14,8 +14,8 @@ const STALE = ".portalock.0123456789abcdef.tmp";
 const WRITTEN = WAYS.map(() => "written");
 const read = (path: string) => fs.readFileSync(path, "utf8");
 
-/** Runs the writer, perhaps under another command, and returns its answer. */
-async function writes(
+/** Runs the writer, optionally under another command, and returns its result. */
+async function runWriter(
   what: string,
   path: string,
   options: AtomicOptions = {},
@@ -32,7 +32,7 @@ async function writes(
   return JSON.parse(stdout);
 }
 
-/** Lets system calls of the writer fail: what strace(1) takes for `inject`. */
+/** Returns the command of strace(1) that injects faults into system calls. */
 const inject = (...faults: string[]) => [
   "strace",
   ...["-f", "-qq", "-o", "/dev/null"],
@@ -43,16 +43,18 @@ for (const what of ["once", "onceSync"]) {
   for (const durable of [true, false]) {
     for (const replace of [true, false]) {
       const name = `${what === "once" ? "writeAtomic" : "writeAtomicSync"}() ${
-        replace ? "replaces" : "makes"
-      } a file ${durable ? "that outlives a crash of" : "without asking"}`;
+        replace ? "replaces" : "creates"
+      } a file ${
+        durable ? "that survives a system crash" : "without fsync(2)"
+      }`;
 
-      test(`${name} the disk`, async () => {
+      test(name, async () => {
         using dir = tempDir();
         const path = join(dir.path, "a");
         if (replace) fs.writeFileSync(path, "old");
         const publish = replace ? "rename" : "link";
         assert.deepEqual(
-          await callsOf(what, dir.path, path, { durable, replace }),
+          await tracedCalls(what, dir.path, path, { durable, replace }),
           durable ? ["fsync *.tmp", publish, "fsync ."] : [publish],
         );
       }, "strace(1)");
@@ -60,12 +62,12 @@ for (const what of ["once", "onceSync"]) {
   }
 
   test(
-    `directories that are made outlive a crash of the disk, ${what}`,
+    `created directories survive a system crash, ${what}`,
     async () => {
       using dir = tempDir();
       const path = join(dir.path, "x", "y", "a");
       assert.deepEqual(
-        await callsOf(what, dir.path, path, {}),
+        await tracedCalls(what, dir.path, path, {}),
         ["fsync .", "fsync x", "fsync *.tmp", "link", "fsync x/y"],
       );
     },
@@ -73,15 +75,15 @@ for (const what of ["once", "onceSync"]) {
   );
 }
 
-test("what is kept outlives a crash of the disk", async () => {
+test("content that is kept aside survives a system crash", async () => {
   using dir = tempDir();
   assert.deepEqual(
-    await callsOf("appears", dir.path, join(dir.path, "a"), {}),
+    await tracedCalls("appears", dir.path, join(dir.path, "a"), {}),
     ["fsync *.tmp", "link", "rename", "fsync ."],
   );
 }, "strace(1)");
 
-test("permission bits and owner are changed by descriptor", async () => {
+test("permission bits and owner are changed by file descriptor", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a");
   const log = join(dir.path, "log");
@@ -89,13 +91,13 @@ test("permission bits and owner are changed by descriptor", async () => {
   fs.chownSync(path, 1234, 2345);
   const trace = "trace=/^(f|l)?ch(mod|own)(at2?)?$";
   const strace = ["strace", "-f", "-qq", "-o", log, "-e", trace];
-  assert.deepEqual(await writes("ways", path, REPLACE, strace), WRITTEN);
+  assert.deepEqual(await runWriter("ways", path, REPLACE, strace), WRITTEN);
   const calls = [...read(log).matchAll(/\w+(?=\()/g)].map(([call]) => call);
   assert.deepEqual([...new Set(calls)].sort(), ["fchmod", "fchown"]);
 }, ...["root", "strace(1)", "file descriptors"] as const);
 
-/** The calls that begin, and what they sync below a directory. */
-async function callsOf(
+/** Returns the traced system calls below a directory, with the synced names. */
+async function tracedCalls(
   what: string,
   directory: string,
   path: string,
@@ -105,7 +107,7 @@ async function callsOf(
   const calls = "fsync,fdatasync,link,linkat,rename,renameat,renameat2";
   const strace = ["strace", "-f", "-qq", "-y", "-o", log];
   const under = [...strace, "-e", `trace=${calls}`];
-  const outcome = await writes(what, path, options, under);
+  const outcome = await runWriter(what, path, options, under);
   assert.equal(outcome, what === "appears" ? "EEXIST" : "written");
   return read(log).split("\n").flatMap((line) => {
     const [, call, rest] = /(fsync|link|rename)\w*\((.*)/.exec(line) ?? [];
@@ -117,21 +119,21 @@ async function callsOf(
 }
 
 test(
-  "a directory that cannot be synced is no error, a disk that fails is",
+  "fsync(2) of a directory may be unsupported, but any other failure is thrown",
   async () => {
     using dir = tempDir();
     for (const what of ["once", "onceSync"]) {
       for (const code of ["EINVAL", "EPERM", "EACCES", "EBADF", "EISDIR"]) {
         const path = join(dir.path, `${what} ${code}`);
         const under = [...inject(`fsync:error=${code}`), "-P", dir.path];
-        assert.equal(await writes(what, path, {}, under), "written", code);
+        assert.equal(await runWriter(what, path, {}, under), "written", code);
         assert.equal(read(path), "new");
       }
       for (const code of ["EIO", "ENOSPC"]) {
         const path = join(dir.path, `${what} ${code}`);
         const under = [...inject(`fsync:error=${code}`), "-P", dir.path];
-        assert.equal(await writes(what, path, {}, under), code);
-        assert.equal(read(path), "new", "it is published all the same");
+        assert.equal(await runWriter(what, path, {}, under), code);
+        assert.equal(read(path), "new", "the file is published");
       }
     }
     assert.deepEqual(leftovers(dir.path), []);
@@ -140,15 +142,15 @@ test(
 );
 
 test(
-  "without hard links atomic writing looks and renames",
+  "atomic writing checks the path and renames if hard links are not supported",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a");
     for (const code of ["EPERM", "EOPNOTSUPP", "ENOSYS", "EMLINK"]) {
       const under = inject(`link,linkat:error=${code}`);
-      assert.deepEqual(await writes("ways", path, {}, under), WRITTEN, code);
+      assert.deepEqual(await runWriter("ways", path, {}, under), WRITTEN, code);
       assert.deepEqual(leftovers(dir.path), []);
-      assert.equal(await writes("appears", path, {}, under), "EEXIST");
+      assert.equal(await runWriter("appears", path, {}, under), "EEXIST");
       assert.equal(read(path), "theirs");
       const [kept] = leftovers(dir.path);
       assert.equal(read(join(dir.path, kept)), "mine");
@@ -160,20 +162,20 @@ test(
 );
 
 test(
-  "a publication that fails leaves the old file and nothing else",
+  "a failed link(2) or rename(2) leaves the old file and nothing else",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a");
     const link = inject("link,linkat:error=EIO");
     assert.deepEqual(
-      await writes("ways", path, {}, link),
+      await runWriter("ways", path, {}, link),
       WAYS.map(() => "EIO"),
     );
     assert.deepEqual(fs.readdirSync(dir.path), []);
     fs.writeFileSync(path, "old");
     const rename = inject("rename,renameat,renameat2:error=EBUSY");
     assert.deepEqual(
-      await writes("ways", path, REPLACE, rename),
+      await runWriter("ways", path, REPLACE, rename),
       WAYS.map(() => "EBUSY"),
     );
     assert.deepEqual(fs.readdirSync(dir.path), ["a"]);
@@ -183,7 +185,7 @@ test(
 );
 
 test(
-  "who may not keep the owner lends nobody else's rights",
+  "a process that may not change the owner clears the permissions of other owners",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a");
@@ -199,7 +201,7 @@ test(
         fs.chownSync(path, 1234, gid);
         fs.chmodSync(path, 0o6754);
         const under = ["setpriv", "--bounding-set=-chown", groups];
-        assert.equal(await writes(what, path, REPLACE, under), "written");
+        assert.equal(await runWriter(what, path, REPLACE, under), "written");
         const after = fs.statSync(path);
         assert.equal(after.mode & 0o7777, mode, `${groups} ${gid}`);
         assert.deepEqual([after.uid, after.gid], [0, gidAfter]);
@@ -213,14 +215,14 @@ test(
 );
 
 test(
-  "permission bits that cannot be kept are an error that leaves nothing",
+  "atomic writing rejects and leaves nothing if it cannot keep the permission bits",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a");
     fs.writeFileSync(path, "old", { mode: 0o644 });
     const under = inject("chmod,fchmod,fchmodat,?fchmodat2:error=EPERM");
     assert.deepEqual(
-      await writes("ways", path, REPLACE, under),
+      await runWriter("ways", path, REPLACE, under),
       WAYS.map(() => "EPERM"),
     );
     assert.deepEqual(fs.readdirSync(dir.path), ["a"]);
@@ -230,7 +232,7 @@ test(
 );
 
 test(
-  "a new file's permission bits are creationMode less the umask, which stays",
+  "a new file has the permission bits of creationMode less the umask, which stays unchanged",
   async () => {
     using dir = tempDir();
     const under = (umask: string, ...command: string[]) => [
@@ -247,7 +249,7 @@ test(
       for (const [umask, options, mode] of cases) {
         const path = join(dir.path, what + umask);
         assert.equal(
-          await writes(what, path, options, under(umask)),
+          await runWriter(what, path, options, under(umask)),
           "written",
         );
         assert.equal(fs.statSync(path).mode & 0o7777, mode, umask);
@@ -255,7 +257,7 @@ test(
     }
     const log = join(dir.path, "log");
     const strace = ["strace", "-f", "-qq", "-o", log, "-e", "trace=umask"];
-    await writes("ways", join(dir.path, "traced"), {}, strace);
+    await runWriter("ways", join(dir.path, "traced"), {}, strace);
     assert.doesNotMatch(read(log), /umask\(/);
   },
   "strace(1)",
@@ -268,14 +270,14 @@ test(
   async () => {
     using dir = tempDir();
     const slow = inject("fsync:delay_enter=500000");
-    const ticks = await writes("ticks", join(dir.path, "a"), {}, slow);
-    // There are two syncs, so of those that come at all there would be 100.
+    const ticks = await runWriter("ticks", join(dir.path, "a"), {}, slow);
+    // Two calls of 500 ms leave time for 100 ticks.
     assert.ok(ticks as number > 20, `${ticks} ticks`);
   },
   "strace(1)",
 );
 
-test("cleaning that fails does not keep anybody from writing", async () => {
+test("a failed cleaning does not prevent a write", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a");
   fs.writeFileSync(join(dir.path, STALE), "stale");
@@ -288,7 +290,7 @@ test("cleaning that fails does not keep anybody from writing", async () => {
   for (const fault of faults) {
     const under = [...inject(), ...fault];
     assert.deepEqual(
-      await writes("ways", path, REPLACE, under),
+      await runWriter("ways", path, REPLACE, under),
       WRITTEN,
       fault.join(" "),
     );
@@ -299,13 +301,13 @@ test("cleaning that fails does not keep anybody from writing", async () => {
 }, "strace(1)");
 
 test(
-  "atomic writing without descriptors left fails and leaves nothing",
+  "atomic writing rejects with EMFILE and leaves nothing",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a");
     const limit = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh"];
     type Outcome = [string, boolean];
-    const outcomes = await writes(
+    const outcomes = await runWriter(
       "file descriptors",
       path,
       {},
@@ -322,8 +324,8 @@ test(
   "sh(1)",
 );
 
-/** A file system of its own. */
-function mounted(options: string): { path: string } & Disposable {
+/** Mounts a tmpfs of its own. */
+function mountTmpfs(options: string): { path: string } & Disposable {
   const dir = tempDir();
   execFileSync("mount", ["-t", "tmpfs", "-o", options, "none", dir.path]);
   return {
@@ -335,8 +337,8 @@ function mounted(options: string): { path: string } & Disposable {
   };
 }
 
-test("a full disk leaves the old file and nothing else", async () => {
-  using disk = mounted("size=64k");
+test("a full file system leaves the old file and nothing else", async () => {
+  using disk = mountTmpfs("size=64k");
   const path = join(disk.path, "a");
   fs.writeFileSync(path, "old");
   const data = new Uint8Array(1 << 20);
@@ -348,8 +350,8 @@ test("a full disk leaves the old file and nothing else", async () => {
   }
 }, "root that can mount");
 
-test("a disk that can only be read is reported as such", async () => {
-  using disk = mounted("size=64k");
+test("atomic writing rejects with EROFS on a read-only disk", async () => {
+  using disk = mountTmpfs("size=64k");
   const path = join(disk.path, "a");
   fs.writeFileSync(path, "old");
   fs.writeFileSync(join(disk.path, STALE), "stale");

@@ -9,32 +9,35 @@ import { LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 
-const more = (text: string) => String(Number(text) + 1);
+const increment = (text: string) => String(Number(text) + 1);
 
-/** The file must be whole whenever it is looked at. */
-function look(path: string): number {
+/** Reads the count, and asserts that the file is whole. */
+function readCount(path: string): number {
   const { count, pad, again } = JSON.parse(fs.readFileSync(path, "utf8"));
   assert.equal(count, again);
   assert.equal(pad.length, 5000);
   return count;
 }
 
-/** Reads without a lock until the others are done. */
-async function watch(path: string, others: Promise<unknown>): Promise<number> {
+/** Reads without a lock until the writers have ended. */
+async function readUntilDone(
+  path: string,
+  writers: Promise<unknown>,
+): Promise<number> {
   let done = false;
-  const ended = others.finally(() => done = true);
-  let looks = 0;
-  for (let last = 0; !done; looks++) {
-    const count = look(path);
-    assert.ok(count >= last, "nothing that was seen is taken back");
+  const ended = writers.finally(() => done = true);
+  let reads = 0;
+  for (let last = 0; !done; reads++) {
+    const count = readCount(path);
+    assert.ok(count >= last, "no update is reverted");
     last = count;
     await setImmediate();
   }
   await ended;
-  return looks;
+  return reads;
 }
 
-test("updateFile() loses nothing of 8 processes on every runtime, and readers that never lock read whole files", async () => {
+test("updateFile() loses no update of 8 processes on every runtime, and readers without a lock read whole files", async () => {
   using temporary = tempDir();
   const path = join(temporary.path, "count.json");
   const each = 250;
@@ -46,9 +49,9 @@ test("updateFile() loses nothing of 8 processes on every runtime, and readers th
     const all = Promise.all(
       workers.map((one) => one.call("update", path, each)),
     );
-    const looks = await watch(path, all);
-    assert.equal(look(path), 1 + each * workers.length);
-    assert.ok(looks > 10);
+    const reads = await readUntilDone(path, all);
+    assert.equal(readCount(path), 1 + each * workers.length);
+    assert.ok(reads > 10);
     assert.deepEqual(fs.readdirSync(temporary.path).sort(), [
       "count.json",
       "count.json.lock",
@@ -59,7 +62,7 @@ test("updateFile() loses nothing of 8 processes on every runtime, and readers th
 });
 
 test(
-  "updateFile() and Python lose nothing of each other",
+  "updateFile() and Python lose no update of each other",
   async () => {
     using temporary = tempDir();
     const path = join(temporary.path, "count.json");
@@ -69,13 +72,13 @@ test(
     const all = Promise.all(
       [python, worker].map((one) => one.call("update", path, 200)),
     );
-    await watch(path, all);
-    assert.equal(look(path), 401);
+    await readUntilDone(path, all);
+    assert.equal(readCount(path), 401);
   },
   "Python's portalocker",
 );
 
-test("updateFile() loses nothing of 300 tasks, whose lock file is open once", async () => {
+test("updateFile() loses no update of 300 tasks, which open the lock file once", async () => {
   using temporary = tempDir();
   const path = join(temporary.path, "number");
   let most = 0;
@@ -86,14 +89,14 @@ test("updateFile() loses nothing of 300 tasks, whose lock file is open once", as
         if (i % 100 === 50) {
           most = Math.max(most, openDescriptors(temporary.path));
         }
-        return more(text);
+        return increment(text);
       }, options)),
   );
   assert.equal(fs.readFileSync(path, "utf8"), "300");
   assert.ok(most <= 2, `${most} descriptors`);
 });
 
-test("updateFile() makes a new file and the directories above it", async () => {
+test("updateFile() creates the file and missing directories", async () => {
   using temporary = tempDir();
   const path = join(temporary.path, "a", "b", "number");
   const given: string[] = [];
@@ -105,7 +108,7 @@ test("updateFile() makes a new file and the directories above it", async () => {
 }, "permission bits");
 
 test(
-  "updateFile() leaves the file as it is when nothing changes or the function throws",
+  "updateFile() does not write if the function returns the old content or throws",
   async () => {
     using temporary = tempDir();
     const path = join(temporary.path, "number");
@@ -116,7 +119,7 @@ test(
     const fails = updateFile(path, () => Promise.reject(failure));
     await assert.rejects(fails, (error) => error === failure);
     assert.equal(fs.statSync(path).ino, ino);
-    await updateFile(path, more);
+    await updateFile(path, increment);
     assert.notEqual(fs.statSync(path).ino, ino, "it is another file");
     assert.equal(fs.statSync(path).mode & 0o777, 0o604);
     assert.equal(fs.readFileSync(path, "utf8"), "2");
@@ -126,7 +129,7 @@ test(
 );
 
 test(
-  "updateFile() waits for the lock on the path with .lock added, of a link's target",
+  "updateFile() waits for the lock on the path plus .lock, of the target of a symbolic link",
   async () => {
     using temporary = tempDir();
     const target = join(temporary.path, "target");
@@ -135,18 +138,18 @@ test(
     fs.symlinkSync("target", link);
     {
       using _held = new Lock(`${target}.lock`).acquireSync();
-      const ended = updateFile(link, more, { timeout: 20 });
+      const ended = updateFile(link, increment, { timeout: 20 });
       await assert.rejects(ended, AlreadyLocked);
       assert.equal(fs.readFileSync(target, "utf8"), "1");
     }
-    await updateFile(link, more);
+    await updateFile(link, increment);
     assert.equal(fs.readFileSync(target, "utf8"), "2");
     assert.equal(fs.readlinkSync(link), "target");
   },
   "symbolic links",
 );
 
-test("updateFile() changes bytes as they are, and refuses text that is no UTF-8", async () => {
+test("updateFile() passes bytes unchanged, and rejects text that is not valid UTF-8", async () => {
   using temporary = tempDir();
   const path = join(temporary.path, "bytes");
   fs.writeFileSync(path, Uint8Array.of(0xef, 0xbb, 0xbf, 0xff));
@@ -166,22 +169,28 @@ test("updateFile() changes bytes as they are, and refuses text that is no UTF-8"
   );
 });
 
-test("updateFile() checks everything before it touches anything", async () => {
+test("updateFile() checks its arguments before it accesses the file", async () => {
   using temporary = tempDir();
   const path = join(temporary.path, "file");
   const wrong: [unknown[], { name: string; message: RegExp }][] = [
-    [["", more], { name: "RangeError", message: /path/ }],
+    [["", increment], { name: "RangeError", message: /path/ }],
     [[path], { name: "TypeError", message: /change must be a function/ }],
-    [[path, more, { wait: 1 }], {
+    [[path, increment, { wait: 1 }], {
       name: "TypeError",
       message: /unknown option "wait" .*encoding/,
     }],
-    [[path, more, { encoding: "latin1" }], {
+    [[path, increment, { encoding: "latin1" }], {
       name: "RangeError",
       message: /encoding/,
     }],
-    [[path, more, { timeout: -1 }], { name: "RangeError", message: /timeout/ }],
-    [[path, more, { durable: 1 }], { name: "TypeError", message: /durable/ }],
+    [[path, increment, { timeout: -1 }], {
+      name: "RangeError",
+      message: /timeout/,
+    }],
+    [[path, increment, { durable: 1 }], {
+      name: "TypeError",
+      message: /durable/,
+    }],
   ];
   for (const [args, expected] of wrong) {
     const call = updateFile as (...args: unknown[]) => Promise<void>;
@@ -191,16 +200,16 @@ test("updateFile() checks everything before it touches anything", async () => {
   const returns = updateFile(path, (() => 1) as never);
   await assert.rejects(returns, { name: "TypeError", message: /must return/ });
   assert.ok(!fs.existsSync(path));
-  await assert.rejects(updateFile(temporary.path, more), LockException);
+  await assert.rejects(updateFile(temporary.path, increment), LockException);
 });
 
-test("updateFile() ends its wait when its signal is aborted", async () => {
+test("updateFile() rejects when its signal is aborted during the wait", async () => {
   using temporary = tempDir();
   const path = join(temporary.path, "file");
   using _held = new Lock(`${path}.lock`).acquireSync();
   const controller = new AbortController();
   const { signal } = controller;
-  const ended = updateFile(path, more, { signal });
+  const ended = updateFile(path, increment, { signal });
   controller.abort("enough");
   await assert.rejects(ended, (reason) => reason === "enough");
 });

@@ -9,7 +9,7 @@ import { test } from "../support/test.ts";
 
 for (const locker of ["flock", "ofd"] as const) {
   test(
-    `musl: a program with this C library and "${locker}" excludes others, waits and is woken`,
+    `musl: a program for this C library excludes others, waits and is woken, with "${locker}"`,
     async () => {
       using dir = tempDir();
       const path = join(dir.path, "a.lock");
@@ -20,11 +20,11 @@ for (const locker of ["flock", "ofd"] as const) {
       const pid = await worker.call("pid");
 
       for (const form of ["acquire", "acquireSync"]) {
-        const ours = await lock.acquire();
+        const file = await lock.acquire();
         assert.equal(await worker.call("tryAcquire", path, options), false);
         const waiting = worker.call(form, path, options);
-        await watched(pid as number);
-        await ours.close();
+        await waitForInotify(pid as number);
+        await file.close();
         await waiting;
         assert.equal(await lock.tryAcquire(), null);
         await worker.call("release");
@@ -38,15 +38,15 @@ for (const locker of ["flock", "ofd"] as const) {
   );
 }
 
-/** Settles when a process watches a file for being closed. */
-async function watched(pid: number): Promise<void> {
+/** Resolves when a process watches a file with inotify(7). */
+async function waitForInotify(pid: number): Promise<void> {
   for (;;) {
     for (const fd of fs.readdirSync(`/proc/${pid}/fdinfo`)) {
       try {
         const info = fs.readFileSync(`/proc/${pid}/fdinfo/${fd}`, "utf8");
         if (/^inotify wd:/m.test(info)) return;
       } catch {
-        // It has been closed in between.
+        // The file descriptor was closed meanwhile.
       }
     }
     await new Promise((resolve) => setTimeout(resolve, 5));

@@ -12,7 +12,7 @@ import { test } from "../support/test.ts";
 
 type Plain = Omit<PosixConstants, "device" | "inode" | "isLocal">;
 
-/** errno.h, fcntl.h and the names in the C library of Linux. */
+/** From errno.h, fcntl.h and the symbols of the C library of Linux. */
 const LINUX: Plain = {
   libc: "libc.so.6",
   errnoLocation: "__errno_location",
@@ -35,9 +35,9 @@ const LINUX: Plain = {
 };
 
 /**
- * sys/errno.h, sys/fcntl.h and sys/cdefs.h of XNU. Apple's calling convention
- * for arm64 has the variadic argument of fcntl(2) on the stack, so it is the
- * ninth.
+ * From sys/errno.h, sys/fcntl.h and sys/cdefs.h of XNU. Apple's calling
+ * convention for arm64 passes the variadic argument of fcntl(2) on the stack,
+ * as it does for a ninth argument.
  */
 const APPLE: Plain = {
   libc: "/usr/lib/libSystem.B.dylib",
@@ -60,7 +60,7 @@ const APPLE: Plain = {
   linux: false,
 };
 
-/** Intel's calling convention has the third argument in a register. */
+/** The calling convention for x64 passes the third argument in a register. */
 const INTEL_MAC: Plain = {
   ...APPLE,
   fstat: "fstat$INODE64",
@@ -68,7 +68,7 @@ const INTEL_MAC: Plain = {
   variadicPadding: 0,
 };
 
-/** sys/stat.h and sys/mount.h of XNU: fields, and the bytes of each. */
+/** From sys/stat.h and sys/mount.h of XNU: each field and its size in bytes. */
 const APPLE_STRUCTS = {
   flock: "l_start:8 l_len:8 l_pid:4 l_type:2 l_whence:2",
   stat: "st_dev:4 st_mode:2 st_nlink:2 st_ino:8 st_uid:4 st_gid:4 st_rdev:4 " +
@@ -77,7 +77,7 @@ const APPLE_STRUCTS = {
     "f_ffree:8 f_fsid:4 f_fsid_high:4 f_owner:4 f_type:4 f_flags:4",
 };
 
-/** asm-generic/fcntl.h, asm/stat.h and asm-generic/statfs.h. */
+/** From asm-generic/fcntl.h, asm/stat.h and asm-generic/statfs.h. */
 const LINUX_STRUCTS = {
   flock: "l_type:2 l_whence:2 l_start:8 l_len:8 l_pid:4",
   stat: "st_dev:8 st_ino:8 st_nlink:8 st_mode:4 st_uid:4 st_gid:4",
@@ -94,33 +94,33 @@ const SYSTEMS = {
   "darwin arm64": [APPLE, APPLE_STRUCTS],
 } as const;
 
-/** Where C puts the fields: each at a multiple of its own size. */
+/** Returns the offsets of the fields: each is a multiple of the size. */
 function layout(fields: string): Map<string, { at: number; size: number }> {
-  const places = new Map<string, { at: number; size: number }>();
+  const fieldsByName = new Map<string, { at: number; size: number }>();
   let end = 0;
   for (const field of fields.split(" ")) {
     const [name, bytes] = field.split(":");
     const size = Number(bytes);
     const at = Math.ceil(end / size) * size;
-    places.set(name, { at, size });
+    fieldsByName.set(name, { at, size });
     end = at + size;
   }
-  return places;
+  return fieldsByName;
 }
 
-/** A struct of which no two bytes are equal, and the number in each field. */
-function filled(fields: string) {
+/** Creates a struct whose bytes all differ, to read and write its fields. */
+function fakeStruct(fields: string) {
   const bytes = new Uint8Array(256).map((_, i) => i + 1);
   const view = new DataView(bytes.buffer);
-  const places = layout(fields);
+  const fieldsByName = layout(fields);
   const value = (name: string) => {
-    const { at, size } = places.get(name)!;
+    const { at, size } = fieldsByName.get(name)!;
     return size === 8
       ? view.getBigUint64(at, littleEndian)
       : BigInt(view.getUint32(at, littleEndian));
   };
   const set = (name: string, number: number) =>
-    view.setUint32(places.get(name)!.at, number, littleEndian);
+    view.setUint32(fieldsByName.get(name)!.at, number, littleEndian);
   return { view, value, set };
 }
 
@@ -128,23 +128,23 @@ for (const [name, [expected, structs]] of Object.entries(SYSTEMS)) {
   const [platform, arch] = name.split(" ");
   const constants = posixConstants(platform, arch)!;
 
-  test(`posix: the constants of ${name} are those of its headers`, () => {
+  test(`posix: the constants of ${name} equal those of its headers`, () => {
     const { device: _d, inode: _i, isLocal: _l, ...plain } = constants;
     assert.deepEqual(plain, expected);
   });
 
-  test(`posix: the structs of ${name} are read where its headers put them`, () => {
+  test(`posix: the structs of ${name} are read at the offsets of its headers`, () => {
     const { type, whence, start, length } = constants.recordLocks.offsets;
     const flock = layout(structs.flock);
     assert.deepEqual(
       [type, whence, start, length],
       ["l_type", "l_whence", "l_start", "l_len"].map((f) => flock.get(f)!.at),
     );
-    const stat = filled(structs.stat);
+    const stat = fakeStruct(structs.stat);
     assert.equal(constants.device(stat.view), stat.value("st_dev"));
     assert.equal(constants.inode(stat.view), stat.value("st_ino"));
-    const local = filled(structs.statfs);
-    const remote = filled(structs.statfs);
+    const local = fakeStruct(structs.statfs);
+    const remote = fakeStruct(structs.statfs);
     if (platform === "linux") {
       local.set("f_type", 0xef53);
       remote.set("f_type", 0x6969);
@@ -157,8 +157,8 @@ for (const [name, [expected, structs]] of Object.entries(SYSTEMS)) {
   });
 }
 
-/** What the package says, by the names that `c/constants.c` prints. */
-function ours(): Record<string, number> {
+/** Returns the constants of the package, by the names that `c/constants.c` prints. */
+function packageConstants(): Record<string, number> {
   const { recordLocks: records, ...system } = posixConstants()!;
   const { offsets } = records;
   const numbers = {
@@ -197,10 +197,10 @@ function ours(): Record<string, number> {
       MNT_LOCAL: 0x1000,
     };
   }
-  const { INOTIFY_EVENT: event, ...beyond } = linux;
+  const { INOTIFY_EVENT: event, ...extras } = linux;
   return {
     ...numbers,
-    ...beyond,
+    ...extras,
     "stat.st_dev": 0,
     "stat.st_dev size": 8,
     "stat.st_ino": 8,
@@ -218,7 +218,7 @@ function ours(): Record<string, number> {
 
 for (const compiler of ["cc", "musl-gcc"] as const) {
   test(
-    `posix: ${compiler}(1) agrees with the numbers for this machine`,
+    `posix: the constants for this machine equal those of ${compiler}(1)`,
     async () => {
       using program = compileC("constants.c", compiler);
       const { stdout } = await runScript([program.path]);
@@ -228,10 +228,10 @@ for (const compiler of ["cc", "musl-gcc"] as const) {
           return [line.slice(0, space), Number(line.slice(space))];
         }),
       );
-      const mine = ours();
-      const same = Object.keys(mine).map((name) => [name, theirs[name]]);
-      assert.deepEqual(Object.fromEntries(same), mine);
-      // Larger is the memory that they are given.
+      const ours = packageConstants();
+      const same = Object.keys(ours).map((name) => [name, theirs[name]]);
+      assert.deepEqual(Object.fromEntries(same), ours);
+      // The package allocates this much memory for each.
       assert.ok(theirs["struct flock size"] <= 64);
       assert.ok(theirs["struct stat size"] <= 4096);
       assert.ok(theirs["struct statfs size"] <= 4096);

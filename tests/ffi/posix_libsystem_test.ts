@@ -10,7 +10,7 @@ import { test } from "../support/test.ts";
 
 for (const arch of ["x64", "arm64"]) {
   test(
-    `posix: on an imitation of macOS ${arch} this runtime locks, and reads structs`,
+    `posix: this runtime locks and reads structs on an imitation of macOS ${arch}`,
     () => {
       using dir = tempDir();
       const options = [
@@ -33,7 +33,7 @@ for (const arch of ["x64", "arm64"]) {
         assert.equal(locker.tryLock(theirs, true), false, name);
         assert.equal(locker.tryLock(theirs, false), false, name);
         locker.lock(ours, false);
-        assert.equal(locker.tryLock(theirs, false), true, "shared by both");
+        assert.equal(locker.tryLock(theirs, false), true, "both share");
         assert.equal(locker.tryLock(theirs, true), false, name);
         locker.unlock(ours);
         locker.lock(theirs, true);
@@ -48,7 +48,11 @@ for (const arch of ["x64", "arm64"]) {
       assert.equal(bytes(7, 1).tryLock(theirs, true), false);
       assert.equal(bytes(8, 1).tryLock(theirs, true), true);
       const process = system.locker({ name: "lockf", range });
-      assert.equal(process.tryLock(ours, true), false, "the open file has it");
+      assert.equal(
+        process.tryLock(ours, true),
+        false,
+        "the open file description holds it",
+      );
       bytes(0, 9).unlock(ours);
       bytes(0, 9).unlock(theirs);
       assert.equal(process.tryLock(ours, true), true);

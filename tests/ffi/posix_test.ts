@@ -22,12 +22,12 @@ import { test } from "../support/test.ts";
 
 const linux = posixConstants("linux", "x64")!;
 
-/** A C library whose locks fail with each of these numbers in turn. */
-function failing(...errnos: number[]) {
+/** Creates a fake C library whose locks fail with each of these errno values. */
+function failingLibc(...errnos: number[]) {
   const calls: CValue[][] = [];
   let errno = 0;
   const fail = (...values: CValue[]) => {
-    // The struct as it was, whatever comes of its memory.
+    // A copy, because the memory of the struct is reused.
     calls.push(values.map((v) => typeof v === "object" ? v.slice() : v));
     errno = errnos.shift() ?? 0;
     return errno === 0 ? 0 : -1;
@@ -56,9 +56,9 @@ function failing(...errnos: number[]) {
 }
 
 test(
-  "posix: a busy lock is a value, anything else an error with name and words",
+  "posix: tryLock() returns false for a busy lock, and throws any other error with code and message",
   () => {
-    const { system } = failing(11, 9, 37, 38, 95, 9999);
+    const { system } = failingLibc(11, 9, 37, 38, 95, 9999);
     assert.equal(system.tryLock(3, true), false);
     for (
       const [errno, code] of [
@@ -77,17 +77,21 @@ test(
       });
     }
     assert.equal(system.tryLock(3, true), true);
-    const blocking = failing(11, 11).system;
+    const blocking = failingLibc(11, 11).system;
     const busy = { code: "EWOULDBLOCK" };
-    assert.throws(() => blocking.lock(3, true), busy, "no lock, so no success");
+    assert.throws(
+      () => blocking.lock(3, true),
+      busy,
+      "lock() does not return without the lock",
+    );
     assert.throws(() => blocking.unlock(3), busy);
     assert.throws(() => system.seek(3, 0, 0), { code: "EINVAL", errno: 22 });
   },
   "Linux errno values",
 );
 
-test("posix: EINTR is no answer, whatever the call", () => {
-  const { system, calls } = failing(4, 4, 0, 4, 11, 4, 0, 4, 0);
+test("posix: every call is repeated after EINTR", () => {
+  const { system, calls } = failingLibc(4, 4, 0, 4, 11, 4, 0, 4, 0);
   assert.equal(system.tryLock(3, true), true);
   assert.equal(system.tryLock(3, false), false);
   system.lock(3, true);
@@ -99,8 +103,8 @@ test("posix: EINTR is no answer, whatever the call", () => {
 });
 
 for (const name of ["ofd", "lockf"] as const) {
-  test(`posix: ${name} tells busy from broken, and EINTR is no answer`, () => {
-    const { system, calls } = failing(11, 13, 4, 11, 4, 0, 37, 9, 22);
+  test(`posix: ${name} returns false if busy, and repeats EINTR`, () => {
+    const { system, calls } = failingLibc(11, 13, 4, 11, 4, 0, 37, 9, 22);
     const locker = system.locker({ name });
     assert.equal(locker.tryLock(3, true), false, "EAGAIN");
     assert.equal(locker.tryLock(3, true), false, "EACCES");
@@ -118,38 +122,40 @@ for (const name of ["ofd", "lockf"] as const) {
       };
       assert.throws(() => locker.tryLock(3, true), error);
     }
-    const blocking = failing(4, 4, 0, 35, 11, 13, 11).system.locker({ name });
+    const blocking = failingLibc(4, 4, 0, 35, 11, 13, 11).system.locker({
+      name,
+    });
     blocking.lock(3, false);
     assert.throws(() => blocking.lock(3, true), { code: /^EDEADL/ });
     for (const code of ["EWOULDBLOCK", "EACCES"]) {
-      assert.throws(() => blocking.lock(3, true), { code }, "no lock");
+      assert.throws(() => blocking.lock(3, true), { code }, "not locked");
     }
     assert.throws(() => blocking.unlock(3), { code: "EWOULDBLOCK" });
   }, "Linux errno values");
 }
 
-test("posix: record locks are taken to be there unless the system denies it", () => {
+test("posix: record locks are assumed to exist unless the system reports none", () => {
   const { F_UNLCK, F_RDLCK, F_WRLCK } = linux.recordLocks;
-  const answers: [number, number, boolean][] = [
+  const queries: [number, number, boolean][] = [
     [0, F_UNLCK, false],
     [0, F_RDLCK, true],
     [0, F_WRLCK, true],
     [22, F_UNLCK, true],
   ];
-  for (const [errno, kind, expected] of answers) {
+  for (const [errno, kind, expected] of queries) {
     const fcntl = (...values: CValue[]) => {
       const { buffer } = values.at(-1) as Uint8Array;
       new Int16Array(buffer)[0] = kind;
       return errno === 0 ? 0 : -1;
     };
     const runtime = { bind: () => ({ fcntl }) } as unknown as FfiRuntime;
-    const fail = () => assert.fail("to ask is no reason to fail");
+    const fail = () => assert.fail("a failed query must not throw");
     const records = recordLocks(runtime, linux, () => errno, fail);
     assert.equal(records.present(3), expected, `${errno} ${kind}`);
   }
 });
 
-/** The documented layouts, and the numbers that go into them. */
+/** The documented layouts, and the constants for them. */
 const LAYOUTS = {
   linux: {
     commands: { ofd: [37, 38], lockf: [6, 7], query: 36 },
@@ -164,8 +170,8 @@ const LAYOUTS = {
 };
 
 for (const [platform, { commands, kinds, struct }] of Object.entries(LAYOUTS)) {
-  test(`posix: fcntl(2) is called as the headers of ${platform} say`, () => {
-    const { on, calls } = failing();
+  test(`posix: fcntl(2) is called with the constants and structs of ${platform}`, () => {
+    const { on, calls } = failingLibc();
     const system = on(posixConstants(platform, "x64")!);
     for (const name of ["ofd", "lockf"] as const) {
       for (const range of [undefined, { start: 2 ** 40, length: 7 }]) {
@@ -195,9 +201,9 @@ for (const [platform, { commands, kinds, struct }] of Object.entries(LAYOUTS)) {
   });
 }
 
-test("posix: Apple's arm64 gets the variadic argument of fcntl(2) on the stack", () => {
+test("posix: the variadic argument of fcntl(2) is passed on the stack on Apple arm64", () => {
   const signature = (platform: string, arch: string) => {
-    const { on, calls, types } = failing();
+    const { on, calls, types } = failingLibc();
     const system = on(posixConstants(platform, arch)!);
     system.locker({ name: "ofd" }).tryLock(3, true);
     const [values] = calls;
@@ -206,7 +212,7 @@ test("posix: Apple's arm64 gets the variadic argument of fcntl(2) on the stack",
     assert.ok(values.at(-1) instanceof Uint8Array);
     return parameters;
   };
-  // Eight registers for arguments, so the ninth argument is the first there.
+  // There are eight registers, so the ninth argument is the first on the stack.
   const fill = Array(6).fill("i64");
   const padded = ["i32", "i32", ...fill, "buffer"];
   assert.deepEqual(signature("darwin", "arm64"), padded);
@@ -220,14 +226,14 @@ test("posix: Apple's arm64 gets the variadic argument of fcntl(2) on the stack",
   }
 });
 
-test("posix: the inode is found where an old glibc exports no fstat", () => {
-  const asked: string[] = [];
+test("posix: the inode is read by __fxstat if an old glibc does not export fstat", () => {
+  const calls: string[] = [];
   const runtime: FfiRuntime = {
     bind: (_, functions) => {
       const names = Object.keys(functions);
       if (names.includes("fstat")) throw new Error("undefined symbol: fstat");
       return Object.fromEntries(names.map((name) => [name, (...values) => {
-        asked.push(name);
+        calls.push(name);
         const stat = values.at(-1) as Uint8Array;
         new BigUint64Array(stat.buffer)[1] = 4711n;
         return 0;
@@ -236,10 +242,10 @@ test("posix: the inode is found where an old glibc exports no fstat", () => {
     errno: () => () => 0,
   };
   assert.equal(posix(runtime, linux).inode!(7), 4711n);
-  assert.deepEqual(asked, ["__fxstat"]);
+  assert.deepEqual(calls, ["__fxstat"]);
 });
 
-test("posix: constants exist for 64-bit Linux and macOS and for nothing else", () => {
+test("posix: constants exist only for 64-bit Linux and macOS", () => {
   for (const arch of ["x64", "arm64", "riscv64"]) {
     assert.equal(posixConstants("linux", arch)?.EWOULDBLOCK, 11);
     assert.equal(posixConstants("darwin", arch)?.EWOULDBLOCK, 35);
@@ -251,10 +257,10 @@ test("posix: constants exist for 64-bit Linux and macOS and for nothing else", (
   assert.equal(posixConstants("sunos", "x64"), null);
 });
 
-test("posix: file systems of this machine are told from those of others", () => {
+test("posix: isLocal() distinguishes local from network file systems", () => {
   const statfs = (magic: number) => {
     const view = new DataView(new ArrayBuffer(128));
-    // As the machine has them, which is what the constants read.
+    // In the byte order of this machine, as the constants read it.
     new Uint32Array(view.buffer)[0] = magic;
     return view;
   };
@@ -267,13 +273,13 @@ test("posix: file systems of this machine are told from those of others", () => 
   }
 });
 
-/** A system whose only answer is an inode. */
+/** Creates a fake operating system that only returns inodes. */
 function systemWith(inode: (fd: number) => bigint, isLocal = true): OsLocks {
   return {
     ...noopOs,
-    locker: () => assert.fail("no other locks are asked for"),
-    tryLock: () => assert.fail("nothing may be locked"),
-    lock: () => assert.fail("nothing may be locked"),
+    locker: () => assert.fail("another locker must not be requested"),
+    tryLock: () => assert.fail("no file must be locked"),
+    lock: () => assert.fail("no file must be locked"),
     unlock: () => {},
     seek: () => 0,
     isLocal: () => isLocal,
@@ -281,7 +287,7 @@ function systemWith(inode: (fd: number) => bigint, isLocal = true): OsLocks {
   };
 }
 
-test("a descriptor that is not the system's is never locked", async () => {
+test("a file descriptor that is not that of the system is never locked", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const mode = {
@@ -291,34 +297,34 @@ test("a descriptor that is not the system's is never locked", async () => {
     create: true,
     exclusive: false,
   };
-  const native = fdPlatform(systemWith(() => 1n));
-  assert.throws(() => native.openSync(path, mode, 0o600), Unsupported);
-  await assert.rejects(async () => await native.open(path, mode, 0o600), {
+  const files = fdPlatform(systemWith(() => 1n));
+  assert.throws(() => files.openSync(path, mode, 0o600), Unsupported);
+  await assert.rejects(async () => await files.open(path, mode, 0o600), {
     name: "Unsupported",
   });
-  assert.equal(openDescriptors(dir.path), 0, "the file is closed again");
+  assert.equal(openDescriptors(dir.path), 0, "the file is closed");
   const fd = fs.openSync(path, "r");
-  assert.throws(() => native.fromFd(fd), Unsupported);
+  assert.throws(() => files.fromFd(fd), Unsupported);
   fs.closeSync(fd);
 });
 
-test("one descriptor proves the others, but standard input proves none", () => {
+test("one verified file descriptor suffices, unless it is standard input", () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   fs.writeFileSync(path, "");
-  const asked: number[] = [];
+  const verified: number[] = [];
   const inode = (fd: number) => {
-    asked.push(fd);
+    verified.push(fd);
     return fs.fstatSync(fd, { bigint: true }).ino;
   };
-  const native = fdPlatform(systemWith(inode));
+  const files = fdPlatform(systemWith(inode));
   const fd = fs.openSync(path, "r");
-  for (const each of [0, 0, fd, fd, 0]) native.fromFd(each);
-  assert.deepEqual(asked, [0, 0, fd]);
+  for (const each of [0, 0, fd, fd, 0]) files.fromFd(each);
+  assert.deepEqual(verified, [0, 0, fd]);
   fs.closeSync(fd);
 });
 
-test("a path is opened on the thread once it is known to be of this machine", async () => {
+test("a path is opened on the thread after it is known to be local", async () => {
   using dir = tempDir();
   const mode = {
     read: true,
@@ -330,13 +336,13 @@ test("a path is opened on the thread once it is known to be of this machine", as
   for (const isLocal of [true, false]) {
     const path = join(dir.path, `local ${isLocal}`);
     const inode = (fd: number) => fs.fstatSync(fd, { bigint: true }).ino;
-    const native = fdPlatform(systemWith(inode, isLocal));
-    const first = native.open(path, mode, 0o600);
+    const files = fdPlatform(systemWith(inode, isLocal));
+    const first = files.open(path, mode, 0o600);
     assert.ok(first instanceof Promise, "unknown paths may be slow");
     const closing = (await first).close();
     assert.equal(closing instanceof Promise, !isLocal);
     await closing;
-    const second = native.open(path, mode, 0o600);
+    const second = files.open(path, mode, 0o600);
     assert.equal(second instanceof Promise, !isLocal);
     await (await second).close();
   }

@@ -12,7 +12,7 @@ import { test } from "../support/test.ts";
 const runtime = (name: string) =>
   runtimes.find((runtime) => runtime.name === name)!;
 
-/** Deno with other permissions than all. */
+/** Returns Deno with these permissions only. */
 function denoWith(...permissions: string[]) {
   const deno = runtime("deno");
   const command = [
@@ -23,28 +23,28 @@ function denoWith(...permissions: string[]) {
   return { ...deno, command };
 }
 
-/** Locks a file and prints what comes of it, as JSON. */
+/** The source of a program that locks a file and prints the result as JSON. */
 const script = (mod: string, path: string) => `
   const { Lock, openAtomic, updateFile, writeAtomic } = await import(${
   JSON.stringify(pathToFileURL(mod).href)
 });
   const path = ${JSON.stringify(path)};
-  let answer;
+  let result;
   try {
-    answer = await new Lock(path).run(() => "locked");
+    result = await new Lock(path).run(() => "locked");
   } catch ({ name, message, code }) {
-    answer = { name, message, code };
-    answer.writers = await Promise.all([
+    result = { name, message, code };
+    result.writers = await Promise.all([
       openAtomic(path),
       writeAtomic(path, ""),
       updateFile(path, (text) => text),
     ].map((writing) => writing.then(() => "written", ({ name }) => name)));
   }
-  console.log(JSON.stringify(answer));
+  console.log(JSON.stringify(result));
 `;
 
-/** What {@linkcode script} prints in a runtime, which must print nothing else. */
-async function answerOf(
+/** Runs {@linkcode script}, and asserts that the runtime prints nothing else. */
+async function resultOf(
   { command, directory, extension }: typeof runtimes[number],
   path: string,
   dir: string,
@@ -57,7 +57,7 @@ async function answerOf(
 }
 
 test(
-  "Deno without FFI says what the other lockers need, and opens nothing",
+  "Deno without FFI rejects other lockers with what they need, and opens nothing",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
@@ -80,7 +80,7 @@ test(
 );
 
 test(
-  "Deno with --allow-read and --allow-write only excludes and is excluded",
+  "Deno with only --allow-read and --allow-write excludes other runtimes, and they exclude it",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
@@ -103,7 +103,7 @@ test(
   "Deno, Bun and Node",
 );
 
-test("Deno without any permission names the one that is missing", async () => {
+test("Deno without permissions names the missing permission", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   for (
@@ -114,10 +114,10 @@ test("Deno without any permission names the one that is missing", async () => {
   ) {
     const deno = denoWith(
       ...permissions,
-      // To read the package itself.
+      // Allows to read the package itself.
       `--allow-read=${runtime("deno").directory}`,
     );
-    const { name, message } = await answerOf(deno, path, dir.path);
+    const { name, message } = await resultOf(deno, path, dir.path);
     assert.equal(name, "NotCapable");
     assert.match(message, new RegExp(missing));
     assert.ok(message.includes(path));
@@ -126,15 +126,15 @@ test("Deno without any permission names the one that is missing", async () => {
 }, "Deno, Bun and Node");
 
 test(
-  "Deno with --allow-write alone locks for writing, and hangs on no FIFO",
+  "Deno with only --allow-write locks for writing, and does not block on a FIFO",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
     const deno = denoWith("--allow-write");
-    assert.equal(await answerOf(deno, path, dir.path), "locked");
+    assert.equal(await resultOf(deno, path, dir.path), "locked");
     const fifo = join(dir.path, "fifo");
     await runScript(["mkfifo", fifo]);
-    const { code } = await answerOf(deno, fifo, dir.path);
+    const { code } = await resultOf(deno, fifo, dir.path);
     assert.equal(code, "ENXIO");
   },
   "Deno, Bun and Node",
@@ -146,7 +146,7 @@ test(
   async () => {
     using dir = tempDir();
     for (const old of testEnv.oldest) {
-      // To this Deno, node:fs descriptors are not the system's.
+      // In this Deno, the descriptors of node:fs are not those of the system.
       const path = join(dir.path, `${old.name}.lock`);
       await using older = LockProcess.start(old);
       await using newer = LockProcess.start(runtime(old.name));
@@ -164,14 +164,14 @@ test(
   "the oldest Deno and Bun",
 );
 
-test("Deno without FFI and without locks of its own says what to do", () => {
+test("Deno without FFI and without built-in file locks rejects with the remedy", () => {
   const deno = { version: { deno: "2.6.0" }, FsFile: { prototype: {} } };
   const api = deno as unknown as DenoApi;
   assert.throws(() => denoPlatform(api, false), {
     name: "Unsupported",
     message: /2\.6\.0.*--allow-ffi.*update/,
   });
-  // On Windows FFI is of no use to it.
+  // On Windows, FFI does not help.
   assert.throws(() => denoPlatform(api, true), {
     name: "Unsupported",
     message: /2\.6\.0((?!--allow-ffi).)*update/,
@@ -179,7 +179,7 @@ test("Deno without FFI and without locks of its own says what to do", () => {
 });
 
 test(
-  "lock() and lockSync() lock a Deno.FsFile, with FFI and without",
+  "lock() and lockSync() lock a Deno.FsFile with and without FFI",
   async () => {
     using dir = tempDir();
     const mod = pathToFileURL(join(runtime("deno").directory, "mod.ts")).href;
@@ -222,12 +222,12 @@ test("the first lock of a process prints no warning", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   for (const each of runtimes) {
-    assert.equal(await answerOf(each, path, dir.path), "locked", each.name);
+    assert.equal(await resultOf(each, path, dir.path), "locked", each.name);
   }
 });
 
 test(
-  "Node without FFI and without koffi says what to install, and opens nothing",
+  "Node without FFI and without koffi rejects with what to install, and opens nothing",
   async () => {
     using dir = tempDir();
     using elsewhere = tempDir();
@@ -257,11 +257,11 @@ test(
         directory: elsewhere.path,
         extension: ".js" as const,
       };
-      const answer = await answerOf(bare, path, elsewhere.path);
-      assert.equal(answer.name, "LockUnsupported");
-      assert.deepEqual(answer.writers, Array(3).fill("LockUnsupported"));
-      assert.match(answer.message, message);
-      assert.match(answer.message, /^Cannot lock ".*a\.lock": /);
+      const result = await resultOf(bare, path, elsewhere.path);
+      assert.equal(result.name, "LockUnsupported");
+      assert.deepEqual(result.writers, Array(3).fill("LockUnsupported"));
+      assert.match(result.message, message);
+      assert.match(result.message, /^Cannot lock ".*a\.lock": /);
       assert.equal(fs.existsSync(path), false);
     }
   },
@@ -274,7 +274,7 @@ test("Node 26 without node:ffi uses koffi", async () => {
   const command = [...node.command, "--no-experimental-ffi"];
   const without = { ...node, command };
   const path = join(dir.path, "a.lock");
-  assert.equal(await answerOf(without, path, dir.path), "locked");
+  assert.equal(await resultOf(without, path, dir.path), "locked");
 }, "Deno, Bun and Node");
 
 test("the oldest Deno and Bun write files atomically", async () => {

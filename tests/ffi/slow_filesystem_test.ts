@@ -10,7 +10,7 @@ import { openDescriptors } from "../support/descriptors.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 
-/** A mounted file system that can be made to stand still. */
+/** Mounts a file system that can be stopped and resumed. */
 async function slowFileSystem() {
   const dir = tempDir();
   const [source, path] = ["source", "mounted"].map((name) =>
@@ -22,13 +22,13 @@ async function slowFileSystem() {
   const server = spawn("bindfs", ["-f", source, path], { stdio: "ignore" });
   const signal = (name: string) => process.kill(server.pid!, name);
   while (fs.statSync(path).dev === dev) {
-    assert.equal(server.exitCode, null, "bindfs could not mount");
+    assert.equal(server.exitCode, null, "bindfs(1) failed to mount");
     await delay(5);
   }
   return {
     path,
     stop: () => signal("SIGSTOP"),
-    go: () => signal("SIGCONT"),
+    resume: () => signal("SIGCONT"),
     async [Symbol.asyncDispose]() {
       signal("SIGCONT");
       const ended = once(server, "exit");
@@ -40,11 +40,11 @@ async function slowFileSystem() {
 }
 
 test(
-  "Lock.acquire() leaves the event loop free while a file system stands still",
+  "Lock.acquire() does not block the event loop while the file system blocks",
   async () => {
     await using slow = await slowFileSystem();
     const path = join(slow.path, "a.lock");
-    // First the path is not known, then it is.
+    // The second time, the path is known to the package.
     for (let i = 0; i < 2; i++) {
       const lock = new Lock(path);
       slow.stop();
@@ -54,10 +54,10 @@ test(
         if (++ticks === 10) controller.abort("enough");
       }, 5);
       const acquiring = lock.acquire({ signal: controller.signal });
-      // If the event loop stood still nothing would end this.
+      // The abort comes from the event loop, which must not block.
       await assert.rejects(acquiring, (reason) => reason === "enough");
       clearInterval(timer);
-      slow.go();
+      slow.resume();
       while (openDescriptors(slow.path) > 0) await delay(5);
       await lock.run(() => {});
     }

@@ -35,41 +35,41 @@ const MODE: OpenMode = {
 const NOW = { timeout: 0 };
 const SHARED = { flags: LOCK_SH | LOCK_NB, timeout: 0 };
 
-/** An error as Rust words it. */
+/** Returns an error with the message of Rust. */
 const osError = (number: number) => new Error(`Words. (os error ${number})`);
 
-/** The locks of files as `LockFileEx` piles them up. */
-class Pile {
-  readonly locks: [file: object, id: string, exclusive: boolean][] = [];
+/** Fake locks that stack on a file, as those of `LockFileEx` do. */
+class FakeLocks {
+  readonly held: [file: object, id: string, exclusive: boolean][] = [];
   log: string[] = [];
 
-  take(file: object, id: string, exclusive: boolean): void {
-    const denied = this.locks.some(([owner, other, kind]) =>
+  lock(file: object, id: string, exclusive: boolean): void {
+    const denied = this.held.some(([owner, other, kind]) =>
       other === id && (exclusive || kind && owner !== file)
     );
     this.log.push(`${exclusive ? "X" : "S"}${denied ? " denied" : ""}`);
     if (denied) throw osError(33);
-    this.locks.push([file, id, exclusive]);
+    this.held.push([file, id, exclusive]);
   }
 
-  drop(file: object): void {
-    this.log.push("drop");
-    const mine = this.locks.filter(([owner]) => owner === file);
+  unlock(file: object): void {
+    this.log.push("unlock");
+    const mine = this.held.filter(([owner]) => owner === file);
     const gone = mine.find(([, , exclusive]) => exclusive) ?? mine[0];
     if (!gone) throw osError(158);
-    this.locks.splice(this.locks.indexOf(gone), 1);
+    this.held.splice(this.held.indexOf(gone), 1);
   }
 
-  dropAll(file: object): void {
-    while (this.locks.some(([owner]) => owner === file)) this.drop(file);
+  unlockAll(file: object): void {
+    while (this.held.some(([owner]) => owner === file)) this.unlock(file);
   }
 }
 
-/** An open file of a Deno for Windows. */
-function imitatedFile(
+/** Opens a fake file of Deno for Windows. */
+function openFakeFile(
   path: string,
   options: DenoOpenOptions,
-  pile: Pile,
+  locks: FakeLocks,
 ): DenoFile {
   const { create, createNew, write, append } = options;
   const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR } = fs.constants;
@@ -83,11 +83,11 @@ function imitatedFile(
   const file = {
     tryLockSync(exclusive: boolean) {
       if (append) throw osError(5);
-      pile.take(file, `${dev}:${ino}`, exclusive);
+      locks.lock(file, `${dev}:${ino}`, exclusive);
       return true;
     },
     lockSync: (exclusive: boolean) => void file.tryLockSync(exclusive),
-    unlockSync: () => pile.drop(file),
+    unlockSync: () => locks.unlock(file),
     seekSync(offset: number, whence: number) {
       const from = [0, position, fs.fstatSync(real).size][whence];
       return position = from + offset;
@@ -101,22 +101,22 @@ function imitatedFile(
     truncateSync: (length: number) => fs.ftruncateSync(real, length),
     syncSync: () => fs.fsyncSync(real),
     sync: async () => await file.syncSync(),
-    // What Deno for Windows tells of nobody, and cannot give to anybody.
+    // Deno for Windows neither reports nor changes the owner.
     statSync: () => ({ ...fs.fstatSync(real), dev, ino, uid: null, gid: null }),
     stat: () => Promise.resolve(file.statSync()),
     close() {
-      pile.dropAll(file);
+      locks.unlockAll(file);
       fs.closeSync(real);
     },
   };
   return file as unknown as DenoFile;
 }
 
-/** A Deno for Windows: its locks, and what the library makes of it. */
-function imitatedDeno() {
-  const pile = new Pile();
+/** Creates a fake Deno for Windows, and the platform on top of it. */
+function fakeDeno() {
+  const locks = new FakeLocks();
   const openSync = (path: string, options: DenoOpenOptions) =>
-    imitatedFile(path, options, pile);
+    openFakeFile(path, options, locks);
   const deno = {
     version: { deno: "2.9.5" },
     errors: { NotCapable: class extends Error {} },
@@ -127,24 +127,26 @@ function imitatedDeno() {
     open: async (path: string, options: DenoOpenOptions) =>
       await openSync(path, options),
   } as unknown as DenoApi;
-  return { pile, files: denoPlatform(deno, true) };
+  return { locks, files: denoPlatform(deno, true) };
 }
 
-/** Runs a body with two open files of that Deno. */
-function withTwo(body: (pile: Pile, a: PlatformFile, b: PlatformFile) => void) {
+/** Runs a body with two open files of the fake Deno. */
+function withTwo(
+  body: (locks: FakeLocks, a: PlatformFile, b: PlatformFile) => void,
+) {
   using dir = tempDir();
-  const { pile, files } = imitatedDeno();
+  const { locks, files } = fakeDeno();
   const path = join(dir.path, "a.lock");
   const [one, other] = [1, 2].map(() => files.openSync(path, MODE, 0o666));
-  body(pile, one, other);
+  body(locks, one, other);
   one.closeSync();
   other.closeSync();
 }
 
-test("Windows: a file of Deno's has one lock at a time", () => {
+test("Windows: a file of Deno has one lock at a time", () => {
   for (const first of [true, false]) {
     for (const second of [true, false]) {
-      withTwo((pile, one, other) => {
+      withTwo((locks, one, other) => {
         assert.equal(one.tryLock(first), true);
         assert.equal(one.tryLock(second), true);
         assert.equal(other.tryLock(false), !second);
@@ -152,14 +154,14 @@ test("Windows: a file of Deno's has one lock at a time", () => {
         one.unlock();
         assert.equal(other.tryLock(true), true);
         other.unlock();
-        assert.deepEqual(pile.locks, []);
+        assert.deepEqual(locks.held, []);
       });
     }
   }
 });
 
-test("Windows: a file of Deno's that is not locked is unlocked without an error", () => {
-  withTwo((_pile, one) => {
+test("Windows: unlock() of an unlocked file of Deno succeeds", () => {
+  withTwo((_locks, one) => {
     one.unlock();
     one.tryLock(true);
     one.unlock();
@@ -167,8 +169,8 @@ test("Windows: a file of Deno's that is not locked is unlocked without an error"
   });
 });
 
-test("Windows: a lock that others have is no error on Deno, anything else is one", () => {
-  withTwo((_pile, one, other) => {
+test("Windows: tryLock() on Deno returns false for a busy lock, and throws any other error", () => {
+  withTwo((_locks, one, other) => {
     one.tryLock(true);
     assert.equal(other.tryLock(true), false);
     assert.equal(other.tryLock(false), false);
@@ -185,28 +187,28 @@ test("Windows: a lock that others have is no error on Deno, anything else is one
   assert.throws(() => locks.unlock(), /os error 5/);
 });
 
-test("Windows: blocking on Deno gives up the lock of the file first", () => {
-  withTwo((pile, one, other) => {
+test("Windows: lock() on Deno releases the old lock of the file before it blocks", () => {
+  withTwo((locks, one, other) => {
     one.tryLock(false);
     other.tryLock(false);
-    pile.log = [];
-    // The imitation throws where Windows would wait.
+    locks.log = [];
+    // The fake locks throw instead of blocking.
     assert.throws(() => one.lock(true), /os error 33/);
-    assert.deepEqual(pile.log, [
+    assert.deepEqual(locks.log, [
       "X denied",
-      "drop",
-      "drop",
+      "unlock",
+      "unlock",
       "X denied",
       "X denied",
     ]);
-    assert.equal(pile.locks.length, 1);
+    assert.equal(locks.held.length, 1);
   });
 });
 
-test("Windows: locks, semaphores and relock() work over files of Deno's", async () => {
+test("Windows: locks, semaphores and relock() work with files of Deno", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
-  const { pile, files } = imitatedDeno();
+  const { locks, files } = fakeDeno();
   await withPatchedPlatform(() => files, async () => {
     const file = await new Lock(path, { ...NOW, mode: "a+" }).acquire();
     assert.equal(await new Lock(path, SHARED).tryAcquire(), null);
@@ -216,7 +218,11 @@ test("Windows: locks, semaphores and relock() work over files of Deno's", async 
       name: "AlreadyLocked",
     });
     await reader.close();
-    assert.equal(await file.relock(LOCK_EX), false, "somebody may come in");
+    assert.equal(
+      await file.relock(LOCK_EX),
+      false,
+      "the upgrade is not atomic",
+    );
     await file.close();
     const temporary = join(dir.path, "b.lock");
     new TemporaryFileLock(temporary).acquireSync().closeSync();
@@ -225,16 +231,16 @@ test("Windows: locks, semaphores and relock() work over files of Deno's", async 
     const slot = await one.acquire();
     assert.equal(await two.tryAcquire(), null);
     await slot.close();
-    assert.deepEqual(pile.locks, []);
+    assert.deepEqual(locks.held, []);
   });
   assert.ok(!fs.existsSync(join(dir.path, "b.lock")));
 });
 
-test("Windows: Deno locks a file that it appends to", async () => {
+test("Windows: Deno locks a file in append mode", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   fs.writeFileSync(path, "one ");
-  const { files } = imitatedDeno();
+  const { files } = fakeDeno();
   await withPatchedPlatform(() => files, async () => {
     const file = await new Lock(path, { ...NOW, mode: "a" }).acquire();
     file.seekSync(0);
@@ -249,10 +255,10 @@ test("Windows: Deno locks a file that it appends to", async () => {
   assert.equal(fs.readFileSync(path, "utf8"), "one two three four");
 });
 
-test("Windows: Deno replaces a file of which nobody is the owner", async () => {
+test("Windows: Deno replaces a file whose owner is not reported", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a");
-  const { files } = imitatedDeno();
+  const { files } = fakeDeno();
   for (const write of [writeAtomic, writeAtomicSync]) {
     fs.writeFileSync(path, "old");
     fs.chownSync(path, 12345, 12345);
@@ -265,8 +271,8 @@ test("Windows: Deno replaces a file of which nobody is the owner", async () => {
   }
 }, "root");
 
-test("Windows: Deno's own error is no advice to pass --allow-ffi", () => {
-  const { files } = imitatedDeno();
+test("Windows: the error of Deno for a file descriptor does not advise --allow-ffi", () => {
+  const { files } = fakeDeno();
   assert.throws(
     () => files.fromFd(3),
     (error: Error) =>
@@ -275,14 +281,14 @@ test("Windows: Deno's own error is no advice to pass --allow-ffi", () => {
 });
 
 test(
-  "Windows: lockSync() and unlock() exchange the locks of a Deno.FsFile",
+  "Windows: lockSync() and unlock() replace the lock of a Deno.FsFile",
   () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    const pile = new Pile();
+    const locks = new FakeLocks();
     const options = { read: true, write: true, append: false, create: true };
     const [one, other] = [1, 2].map(() =>
-      imitatedFile(path, { ...options, createNew: false }, pile)
+      openFakeFile(path, { ...options, createNew: false }, locks)
     );
     unlock(one);
     lockSync(one, LOCK_EX | LOCK_NB);
@@ -294,35 +300,35 @@ test(
     unlock(one);
     lockSync(other, LOCK_EX | LOCK_NB);
     unlock(other);
-    assert.deepEqual(pile.locks, []);
+    assert.deepEqual(locks.held, []);
     one.close();
     other.close();
   },
   "stacked locks",
 );
 
-test("Windows: what is appended stays together, and lets others run meanwhile", async () => {
+test("Windows: an append is not interleaved, and other work runs between its chunks", async () => {
   const log: string[] = [];
-  const piece = 2 ** 16;
-  let room = 3;
+  const chunk = 2 ** 16;
+  let writesLeft = 3;
   const write = serializeAppends((data) => {
-    if (room-- === 0) throw new Error("full");
+    if (writesLeft-- === 0) throw new Error("full");
     log.push(`${data[0]}: ${data.length}`);
     return data.length;
   });
-  let turns = 0;
-  const turning = setInterval(() => turns++);
-  const first = write(new Uint8Array(2 * piece + 1).fill(1));
+  let ticks = 0;
+  const timer = setInterval(() => ticks++);
+  const first = write(new Uint8Array(2 * chunk + 1).fill(1));
   const second = write(Uint8Array.of(2));
   await assert.rejects(second, /full/);
-  assert.equal(await first, 2 * piece + 1);
-  assert.deepEqual(log, [`1: ${piece}`, `1: ${piece}`, "1: 1"]);
-  // What fails halfway says how far it came; the next one fails.
-  room = 1;
-  assert.equal(await write(new Uint8Array(2 * piece)), piece);
-  room = Infinity;
+  assert.equal(await first, 2 * chunk + 1);
+  assert.deepEqual(log, [`1: ${chunk}`, `1: ${chunk}`, "1: 1"]);
+  // A write that fails halfway returns the length. The next write fails.
+  writesLeft = 1;
+  assert.equal(await write(new Uint8Array(2 * chunk)), chunk);
+  writesLeft = Infinity;
   assert.equal(await write(new Uint8Array()), 0);
-  assert.equal(await write(new Uint8Array(200 * piece)), 200 * piece);
-  clearInterval(turning);
-  assert.ok(turns > 0);
+  assert.equal(await write(new Uint8Array(200 * chunk)), 200 * chunk);
+  clearInterval(timer);
+  assert.ok(ticks > 0);
 });

@@ -31,42 +31,42 @@ const SHARED = { flags: LOCK_SH | LOCK_NB, timeout: 0 };
 
 const PEER = "a program that locks as Python does on Windows";
 
-/** A program that locks as Python does. */
+/** A child process that locks as Python does on Windows. */
 class Peer extends LockProcess {
   constructor() {
     super([testEnv.peer!]);
   }
 
-  /** `true` if it got the lock, `false` if somebody else has it. */
+  /** Returns whether it acquired the lock. */
   async try(how: string, path: string): Promise<boolean> {
     this.writeLine(`${how} ${path}`);
-    return await this.#answer();
+    return await this.#result();
   }
 
   async release(): Promise<void> {
     this.writeLine("release");
-    assert.equal(await this.#answer(), true);
+    assert.equal(await this.#result(), true);
   }
 
-  async #answer(): Promise<boolean> {
-    const answer = (await this.readLine()).trim();
-    assert.match(answer, /^[01]$/);
-    return answer === "1";
+  async #result(): Promise<boolean> {
+    const line = (await this.readLine()).trim();
+    assert.match(line, /^[01]$/);
+    return line === "1";
   }
 }
 
 for (const [how, name] of [["pywin32", "LockFileEx"], ["msvcrt", "_locking"]]) {
   test(
-    `Windows: Lock and ${name} as Python calls it by way of ${how} exclude each other`,
+    `Windows: Lock and ${name}, called as by ${how} of Python, exclude each other`,
     async () => {
       using dir = tempDir();
       const path = join(dir.path, "a.lock");
       await using peer = new Peer();
       for (const size of [0, 100, 200_000]) {
         fs.writeFileSync(path, "x".repeat(size));
-        const ours = await new Lock(path, EXCLUSIVE).acquire();
+        const file = await new Lock(path, EXCLUSIVE).acquire();
         assert.equal(await peer.try(how, path), false);
-        await ours.close();
+        await file.close();
         assert.equal(await peer.try(how, path), true);
         assert.equal(await new Lock(path, EXCLUSIVE).tryAcquire(), null);
         assert.equal(await new Lock(path, SHARED).tryAcquire(), null);
@@ -80,23 +80,23 @@ for (const [how, name] of [["pywin32", "LockFileEx"], ["msvcrt", "_locking"]]) {
 }
 
 test(
-  "Windows: Lock shares with LockFileEx as Python calls it by way of pywin32",
+  "Windows: Lock shares with LockFileEx, called as by pywin32 of Python",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
     await using peer = new Peer();
-    const ours = await new Lock(path, SHARED).acquire();
+    const file = await new Lock(path, SHARED).acquire();
     assert.equal(await peer.try("shared", path), true);
     assert.equal(await new Lock(path, EXCLUSIVE).tryAcquire(), null);
     await peer.release();
-    await ours.close();
+    await file.close();
     await new Lock(path, EXCLUSIVE).run(() => {});
   },
   PEER,
 );
 
 test(
-  "Windows: a killed program's LockFileEx is gone with it",
+  "Windows: the LockFileEx of a killed program is released",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
@@ -111,7 +111,7 @@ test(
 );
 
 test(
-  "Windows: who has a lock file open, as Python does, keeps nobody from releasing",
+  "Windows: a program that has a lock file open, as Python does, does not prevent a release",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
@@ -137,7 +137,7 @@ test(
 );
 
 test(
-  "Windows: who reads a PID file, as Python does, keeps nobody from releasing",
+  "Windows: a program that reads a PID file, as Python does, does not prevent a release",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.pid");
@@ -153,7 +153,7 @@ test(
   PEER,
 );
 
-test("Windows: of a PID file that is held no byte is locked", async () => {
+test("Windows: no byte of a held PID file is locked", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.pid");
   await using peer = new Peer();
@@ -164,7 +164,7 @@ test("Windows: of a PID file that is held no byte is locked", async () => {
 }, PEER);
 
 test(
-  "Windows: of a file that is written atomically no byte of the content is locked",
+  "Windows: no byte of the content of an atomic write is locked",
   async () => {
     using dir = tempDir();
     await using peer = new Peer();
@@ -172,17 +172,17 @@ test(
     await file.writeText("new");
     const [name] = fs.readdirSync(dir.path);
     const path = join(dir.path, name);
-    assert.equal(await peer.try("pywin32", path), false, "but it is locked");
+    assert.equal(await peer.try("pywin32", path), false, "the file is locked");
     assert.equal(await peer.try("msvcrt", path), true);
     await peer.release();
   },
   PEER,
 );
 
-test("Windows: a lock file that is denied while it is removed is waited for", async () => {
+test("Windows: opening a lock file that is being removed is retried", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
-  const waits = process.platform === "win32";
+  const retries = process.platform === "win32";
   for (const form of ["acquire", "acquireSync"] as const) {
     for (const denials of [3, Infinity]) {
       let opened = 0;
@@ -201,11 +201,11 @@ test("Windows: a lock file that is denied while it is removed is waited for", as
         }),
         () => acquire().then(() => null, (error) => error),
       );
-      if (waits && denials === 3) {
+      if (retries && denials === 3) {
         assert.equal(error, null);
       } else {
         assert.equal(error.code, "EPERM");
-        assert.equal(opened > 3, waits);
+        assert.equal(opened > 3, retries);
         assert.ok(performance.now() - start < 5000);
       }
     }
@@ -213,7 +213,7 @@ test("Windows: a lock file that is denied while it is removed is waited for", as
 });
 
 test(
-  "Windows: nobody has a file open that was locked and released",
+  "Windows: no process has a file open after the release of its lock",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
@@ -237,7 +237,7 @@ test(
   PEER,
 );
 
-test("Windows: lockSync() waits until the lock is free", async () => {
+test("Windows: lockSync() blocks until the lock is released", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   await using holder = LockProcess.start(currentRuntime);
@@ -254,7 +254,7 @@ test("Windows: lockSync() waits until the lock is free", async () => {
   }
 }, "file descriptors");
 
-test("Windows: a file that is open for appending alone can be locked, and appends", async () => {
+test("Windows: a file in append mode can be locked and appended to", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   fs.writeFileSync(path, "one ");
@@ -280,19 +280,19 @@ test("Windows: a file that is open for appending alone can be locked, and append
   );
 });
 
-test("Windows: a file is not opened for appending alone", () => {
+test("Windows: a file in append mode is opened for writing", () => {
   using dir = tempDir();
   const path = join(dir.path, "a");
   fs.writeFileSync(path, "one");
-  const files = fdPlatform(answering({}).system);
+  const files = fdPlatform(fakeWindows({}).system);
   const file = files.openSync(path, parseMode("a"), 0o666);
-  // What the system appends to has no other place to write to.
+  // If the system appended, the position would be ignored.
   fs.writeSync(file.fd!, Uint8Array.of(120), 0, 1, 0);
   file.closeSync();
   assert.equal(fs.readFileSync(path, "utf8"), "xne");
 });
 
-test("Windows: the name of a released file is free, whoever has the file open", async () => {
+test("Windows: the name of a released file is free even if a process has the file open", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   for (const form of ["acquire", "acquireSync"] as const) {
@@ -307,12 +307,12 @@ test("Windows: the name of a released file is free, whoever has the file open", 
   assert.deepEqual(fs.readdirSync(dir.path), []);
 });
 
-test("Windows: a lock lies where it lies wherever the position is", () => {
+test("Windows: the locked range does not depend on the file position", () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   fs.writeFileSync(path, "x".repeat(200 * 1024));
   const [one, other] = ["r+", "r+"].map((mode) => fs.openSync(path, mode));
-  // As far as Python's msvcrt would have locked from the start, and further.
+  // Beyond the range that msvcrt of Python locks.
   fs.readSync(one, new Uint8Array(100 * 1024));
   lockSync(one, LOCK_EX);
   assert.throws(() => lockSync(other, LOCK_EX | LOCK_NB), {
@@ -325,7 +325,7 @@ test("Windows: a lock lies where it lies wherever the position is", () => {
   fs.closeSync(other);
 }, "file descriptors");
 
-test("Windows: nobody is denied a file that is just being removed", async () => {
+test("Windows: acquire() never rejects because the file is being removed", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const options = { timeout: 60_000, failWhenLocked: false };
@@ -358,7 +358,7 @@ test("Windows: a PID file can be read while it is locked", async () => {
   }
 });
 
-test("Windows: an atomic write waits for readers who have the file open", async () => {
+test("Windows: an atomic write waits for readers that have the file open", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a");
   fs.writeFileSync(path, "old");
@@ -375,7 +375,7 @@ test("Windows: an atomic write waits for readers who have the file open", async 
 });
 
 test(
-  "Windows: of the bits of creationMode the owner's writing counts everywhere",
+  "Windows: creationMode determines whether the owner may write",
   async () => {
     using dir = tempDir();
     for (const creationMode of [0o600, 0o400]) {
@@ -388,8 +388,8 @@ test(
   "file descriptors",
 );
 
-/** Piles locks up as LockFileEx does, for files that are numbers. */
-function pile() {
+/** Creates fake locks that stack as those of LockFileEx do. Files are numbers. */
+function stackedLocks() {
   const locks: [file: number, exclusive: boolean][] = [];
   const log: string[] = [];
   const { tryLock, unlock } = replaceable<number>({
@@ -402,7 +402,7 @@ function pile() {
       return !denied;
     },
     pop(file) {
-      log.push("drop");
+      log.push("unlock");
       const mine = locks.filter(([owner]) => owner === file);
       const gone = mine.find(([, exclusive]) => exclusive) ?? mine[0];
       if (gone) locks.splice(locks.indexOf(gone), 1);
@@ -414,10 +414,10 @@ function pile() {
   return { tryLock, unlock, kinds, log };
 }
 
-test("Windows: the latest lock of a file is its only one", () => {
+test("Windows: the latest lock of a file is its only lock", () => {
   for (const first of [true, false]) {
     for (const second of [true, false]) {
-      const { tryLock, unlock, kinds } = pile();
+      const { tryLock, unlock, kinds } = stackedLocks();
       assert.equal(tryLock(1, first), true);
       assert.equal(tryLock(1, second), true);
       assert.ok(kinds(1).every((kind) => kind === second));
@@ -427,20 +427,20 @@ test("Windows: the latest lock of a file is its only one", () => {
       assert.deepEqual(kinds(1), []);
       assert.equal(tryLock(2, true), true);
       unlock(1);
-      assert.deepEqual(kinds(2), [true], "that of others stays");
+      assert.deepEqual(kinds(2), [true], "the other file keeps its lock");
     }
   }
 });
 
-test("Windows: nobody comes in between when an exclusive lock becomes shared", () => {
-  const { tryLock, log } = pile();
+test("Windows: a downgrade from exclusive to shared is atomic", () => {
+  const { tryLock, log } = stackedLocks();
   tryLock(1, true);
   log.length = 0;
   tryLock(1, false);
-  assert.deepEqual(log, ["S", "S", "drop"]);
+  assert.deepEqual(log, ["S", "S", "unlock"]);
 });
 
-test("Windows: a shared lock that cannot be put on top of itself stays", () => {
+test("Windows: a shared lock that cannot be stacked stays", () => {
   let locks = 0;
   const { tryLock } = replaceable<number>({
     push: () => locks === 0 && ++locks > 0,
@@ -450,13 +450,13 @@ test("Windows: a shared lock that cannot be put on top of itself stays", () => {
   assert.equal(locks, 1);
 });
 
-test("Windows: unlocking ends, though there were always something to unlock", () => {
+test("Windows: unlock() ends even if every attempt succeeds", () => {
   const { unlock } = replaceable<number>({ push: () => true, pop: () => true });
   unlock(1);
 });
 
-test("Windows: a shared lock that cannot become exclusive is gone", () => {
-  const { tryLock, kinds } = pile();
+test("Windows: a failed upgrade to exclusive loses the shared lock", () => {
+  const { tryLock, kinds } = stackedLocks();
   tryLock(1, false);
   tryLock(2, false);
   assert.equal(tryLock(1, true), false);
@@ -464,8 +464,8 @@ test("Windows: a shared lock that cannot become exclusive is gone", () => {
   assert.equal(tryLock(2, true), true);
 });
 
-/** A Windows of which each function gives the next of its answers. */
-function answering(answers: Record<string, number[]>) {
+/** Creates a fake Windows whose functions return these results in turn. */
+function fakeWindows(results: Record<string, number[]>) {
   const calls: [name: string, ...values: CValue[]][] = [];
   const runtime: FfiRuntime = {
     bind: (_library, functions) =>
@@ -477,16 +477,16 @@ function answering(answers: Record<string, number[]>) {
               value instanceof Uint8Array ? value.slice() : value
             ),
           ]);
-          return answers[name]?.shift() ?? 1;
+          return results[name]?.shift() ?? 1;
         }]),
       ) as ReturnType<FfiRuntime["bind"]>,
-    errno: () => assert.fail("Windows has none"),
+    errno: () => assert.fail("Windows does not have errno"),
   };
   return { system: windows(runtime), calls };
 }
 
-test("Windows: LockFileEx is called for the bytes that Python's portalocker locks", () => {
-  const { system, calls } = answering({ uv_get_osfhandle: [77] });
+test("Windows: LockFileEx is called for the same bytes as by Python's portalocker", () => {
+  const { system, calls } = fakeWindows({ uv_get_osfhandle: [77] });
   assert.equal(system.tryLock(3, true), true);
   const [handle, lock] = calls;
   assert.deepEqual(handle, ["uv_get_osfhandle", 3]);
@@ -498,27 +498,27 @@ test("Windows: LockFileEx is called for the bytes that Python's portalocker lock
   assert.deepEqual(overlapped, new Uint8Array(32));
 });
 
-test("Windows: busy is a value, anything else an error with name and words", () => {
-  const busy = answering({
+test("Windows: tryLock() returns false for a busy lock, and throws any other error with code and message", () => {
+  const busy = fakeWindows({
     LockFileEx: [0],
     UnlockFileEx: [0],
     GetLastError: [33, 158],
   });
   assert.equal(busy.system.tryLock(3, true), false);
-  const broken = answering({ LockFileEx: [0], GetLastError: [6] });
+  const broken = fakeWindows({ LockFileEx: [0], GetLastError: [6] });
   assert.throws(() => broken.system.tryLock(3, true), (error: SystemError) => {
     assert.equal(error.syscall, "LockFileEx");
     assert.match(error.message, /Windows error 6$/);
     return true;
   });
-  const none = answering({ LockFileEx: [0], GetLastError: [1] });
+  const none = fakeWindows({ LockFileEx: [0], GetLastError: [1] });
   assert.throws(() => none.system.tryLock(3, true), { code: "ENOTSUP" });
-  const closed = answering({ uv_get_osfhandle: [-1] });
+  const closed = fakeWindows({ uv_get_osfhandle: [-1] });
   assert.throws(() => closed.system.unlock(3), { code: "EBADF" });
 });
 
-test("Windows: the error is asked for right after the call", () => {
-  const { system, calls } = answering({
+test("Windows: GetLastError is called right after the failed call", () => {
+  const { system, calls } = fakeWindows({
     LockFileEx: [0],
     UnlockFileEx: [0],
     GetLastError: [33, 158],
@@ -530,22 +530,22 @@ test("Windows: the error is asked for right after the call", () => {
   }
 });
 
-test("Windows: a call whose error was cleared is made again", () => {
-  const taken = answering({ LockFileEx: [0, 1], GetLastError: [0] });
-  assert.equal(taken.system.tryLock(3, true), true);
-  const busy = answering({
+test("Windows: a call whose error code was cleared is repeated", () => {
+  const acquired = fakeWindows({ LockFileEx: [0, 1], GetLastError: [0] });
+  assert.equal(acquired.system.tryLock(3, true), true);
+  const busy = fakeWindows({
     LockFileEx: [0, 0],
     UnlockFileEx: [0, 0],
     GetLastError: [0, 33, 0, 158],
   });
   assert.equal(busy.system.tryLock(3, true), false);
   const zeros = Array.from({ length: 100 }, () => 0);
-  const broken = answering({ LockFileEx: zeros, GetLastError: [...zeros] });
+  const broken = fakeWindows({ LockFileEx: zeros, GetLastError: [...zeros] });
   assert.throws(() => broken.system.tryLock(3, true), /Windows error 0$/);
 });
 
-test("Windows: WriteFile is told to write at the end", () => {
-  const { system, calls } = answering({ uv_get_osfhandle: [77] });
+test("Windows: WriteFile writes at the end of the file", () => {
+  const { system, calls } = fakeWindows({ uv_get_osfhandle: [77] });
   system.append!(3, Uint8Array.of(1, 2));
   const [name, file, data, length, , overlapped] = calls[1];
   assert.deepEqual([name, file, length], ["WriteFile", 77n, 2]);
@@ -553,19 +553,19 @@ test("Windows: WriteFile is told to write at the end", () => {
   const offset = (overlapped as Uint8Array).subarray(16, 24);
   assert.deepEqual(offset, new Uint8Array(8).fill(0xff));
   assert.equal(system.append!(3, new Uint8Array()), 0);
-  assert.equal(calls.length, 2, "nothing has no address");
-  const full = answering({ WriteFile: [0], GetLastError: [112] });
+  assert.equal(calls.length, 2, "no call for empty data");
+  const full = fakeWindows({ WriteFile: [0], GetLastError: [112] });
   assert.throws(() => full.system.append!(3, Uint8Array.of(1)), {
     syscall: "WriteFile",
   });
 });
 
-test("Windows: a name is free though the file cannot be removed yet", () => {
+test("Windows: renameAndUnlink() frees the name even if the file cannot be removed yet", () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   fs.writeFileSync(path, "");
   renameAndUnlink(path, () => {
-    throw Object.assign(new Error("somebody has it open"), { code: "EBUSY" });
+    throw Object.assign(new Error("the file is open"), { code: "EBUSY" });
   });
   const [name, ...others] = fs.readdirSync(dir.path);
   assert.match(name, /^\.portalock\.[0-9a-f]{16}\.tmp$/);
@@ -576,29 +576,29 @@ test("Windows: a name is free though the file cannot be removed yet", () => {
 });
 
 test(
-  "Windows: a symbolic link in the place of a lock file is refused",
+  "Windows: a symbolic link at the path of a lock file is rejected",
   async () => {
     using dir = tempDir();
     const [path, target] = ["a.lock", "b"].map((name) => join(dir.path, name));
     fs.symlinkSync(target, path);
-    const files = fdPlatform(answering({}).system);
+    const files = fdPlatform(fakeWindows({}).system);
     const mode = { ...parseMode("a"), noFollow: true };
     assert.throws(() => files.openSync(path, mode, 0o666), { code: "ELOOP" });
     const open = async () => await files.open(path, mode, 0o666);
     await assert.rejects(open, { code: "ELOOP" });
-    assert.equal(fs.existsSync(target), false, "nothing is made");
+    assert.equal(fs.existsSync(target), false, "no file is created");
   },
   "symbolic links",
 );
 
-test("Windows: there are no record locks", () => {
-  const { system } = answering({});
+test("Windows: locker() rejects record locks", () => {
+  const { system } = fakeWindows({});
   for (const name of ["ofd", "lockf"] as const) {
     assert.throws(() => system.locker({ name }), Unsupported);
   }
 });
 
-test("Windows: lockAll() knows a file by its name in capitals", async () => {
+test("Windows: lockAll() recognizes a file in upper case", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   fs.writeFileSync(path, "");
@@ -607,7 +607,7 @@ test("Windows: lockAll() knows a file by its name in capitals", async () => {
   assert.equal(files.at(0), files.at(1));
 }, "stacked locks");
 
-test("Windows: a path may begin with a drive's current directory", async () => {
+test("Windows: a path may be relative to a drive", async () => {
   using dir = tempDir();
   const before = process.cwd();
   process.chdir(dir.path);
@@ -621,14 +621,14 @@ test("Windows: a path may begin with a drive's current directory", async () => {
   }
 }, "stacked locks");
 
-test("Windows: what is read-only can be a slot, and be cleaned up", async () => {
+test("Windows: a read-only file can be a slot, and stale read-only files are removed", async () => {
   using dir = tempDir();
   const slot = join(dir.path, "a.00.lock");
   const left = join(dir.path, `.portalock.${"0".repeat(16)}.tmp`);
   const options = { name: "a", directory: dir.path, ...EXCLUSIVE };
   const path = join(dir.path, "b");
   for (const path of [slot, left]) fs.writeFileSync(path, "");
-  // As Node and Bun say it, and Wine does not, whose root may write anything.
+  // Like Node and Bun on Windows. Under Wine, root may write any file.
   await withPatchedPlatform(({ openSync }) => ({
     open: (...how) => Promise.resolve().then(() => platform().openSync(...how)),
     openSync(path, mode, ...how) {
@@ -647,7 +647,7 @@ test("Windows: what is read-only can be a slot, and be cleaned up", async () => 
   assert.deepEqual(sortedNames(dir.path), ["a.00.lock", "b"]);
 });
 
-test("Windows: processors of 32 bits are refused", () => {
+test("Windows: platform() rejects 32-bit processors", () => {
   const before = setPlatformForTesting(undefined);
   const { arch } = process;
   Object.defineProperty(process, "arch", { value: "ia32" });

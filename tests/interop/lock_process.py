@@ -1,4 +1,4 @@
-"""A process that locks with Python's portalocker what its parent names."""
+"""A process that locks with Python's portalocker on command of its parent."""
 
 import contextlib
 import fcntl
@@ -83,7 +83,7 @@ def write_atomic(path, text):
 
 
 def update(path, times):
-    """Changes a file that updateFile changes, too."""
+    """Updates a file in the same way as updateFile."""
     for _ in range(times):
         with portalocker.Lock(path + ".lock", timeout=60, check_interval=0.001):
             count = json.loads(open(path).read())["count"] + 1
@@ -110,7 +110,7 @@ def new_semaphore(maximum, name, directory, timeout=60):
 def acquire_slot(maximum, name, directory, timeout=60):
     global semaphore
     semaphore = new_semaphore(maximum, name, directory, timeout)
-    # Old versions print what they do.
+    # Old versions print debug output.
     with contextlib.redirect_stdout(sys.stderr):
         semaphore.acquire()
     return str(semaphore.lock.filename)
@@ -146,12 +146,12 @@ def slot_names(pattern, name, maximum):
 
 def hold(kind, path, timeout=None):
     global held
-    patient = {} if timeout is None else {
+    waiting = {} if timeout is None else {
         "timeout": timeout,
         "check_interval": 0.005,
         "fail_when_locked": False,
     }
-    lock = getattr(portalocker, kind)(path, **patient)
+    lock = getattr(portalocker, kind)(path, **waiting)
     lock.acquire()
     held = lock
 
@@ -165,7 +165,7 @@ def attempt(kind, path):
 
 
 def enter(path):
-    """What a with statement gives: the PID of the holder, if there is one."""
+    """Returns what a with statement returns: the PID of the holder, or None."""
     lock = portalocker.PidFileLock(path)
     pid = lock.__enter__()
     if pid is None:
@@ -202,7 +202,7 @@ COMMANDS = {
 for line in sys.stdin:
     name, *args = json.loads(line)
     try:
-        answer = {"value": COMMANDS[name](*args)}
+        result = {"value": COMMANDS[name](*args)}
     except Exception as error:
-        answer = {"error": {"name": type(error).__name__, "message": str(error)}}
-    print(json.dumps(answer), flush=True)
+        result = {"error": {"name": type(error).__name__, "message": str(error)}}
+    print(json.dumps(result), flush=True)

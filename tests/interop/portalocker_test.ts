@@ -17,23 +17,26 @@ const FLAGS = { exclusive: LOCK_EX | LOCK_NB, shared: LOCK_SH | LOCK_NB };
 type Kind = keyof typeof FLAGS;
 const KINDS = Object.keys(FLAGS) as Kind[];
 
-/** Two locks go together if both are shared. */
-const together = (one: Kind, other: Kind) =>
+/** Two locks are compatible if both are shared. */
+const compatible = (one: Kind, other: Kind) =>
   one === "shared" && other === "shared";
 
 for (const ours of KINDS) {
   for (const theirs of KINDS) {
-    const outcome = together(ours, theirs) ? "shares with" : "excludes";
+    const [our, their] = [ours, theirs].map((kind) =>
+      kind === "shared" ? "a shared" : "an exclusive"
+    );
+    const outcome = compatible(ours, theirs) ? "shares with" : "excludes";
 
     test(
-      `an ${ours} Lock ${outcome} a ${theirs} one of Python's portalocker`,
+      `${our} Lock ${outcome} ${their} lock of Python's portalocker`,
       async () => {
         using dir = tempDir();
         const path = join(dir.path, "a.lock");
         await using python = LockProcess.startPython();
         await using _file = await new Lock(path, { flags: FLAGS[ours] })
           .acquire();
-        const expected = together(ours, theirs);
+        const expected = compatible(ours, theirs);
         assert.equal(await python.call("tryAcquire", path, theirs), expected);
       },
       "Python's portalocker",
@@ -41,7 +44,7 @@ for (const ours of KINDS) {
     );
 
     test(
-      `a ${theirs} lock of Python's portalocker ${outcome} an ${ours} Lock`,
+      `${their} lock of Python's portalocker ${outcome} ${our} Lock`,
       async () => {
         using dir = tempDir();
         const path = join(dir.path, "a.lock");
@@ -49,33 +52,33 @@ for (const ours of KINDS) {
         await python.call("acquire", path, theirs);
         const lock = new Lock(path, { flags: FLAGS[ours] });
         using file = lock.tryAcquireSync();
-        assert.equal(file !== null, together(ours, theirs));
+        assert.equal(file !== null, compatible(ours, theirs));
       },
       "Python's portalocker",
       "sh(1)",
     );
 
     test(
-      `an ${ours} Lock ${outcome} a ${theirs} flock(1)`,
+      `${our} Lock ${outcome} ${their} flock(1)`,
       async () => {
         using dir = tempDir();
         const path = join(dir.path, "a.lock");
         await using _file = await new Lock(path, { flags: FLAGS[ours] })
           .acquire();
-        assert.equal(flock(path, theirs), together(ours, theirs));
+        assert.equal(tryFlock(path, theirs), compatible(ours, theirs));
       },
       "flock(1)",
       "sh(1)",
     );
 
     test(
-      `a ${theirs} flock(1) ${outcome} an ${ours} Lock`,
+      `${their} flock(1) ${outcome} ${our} Lock`,
       async () => {
         using dir = tempDir();
         const path = join(dir.path, "a.lock");
-        await using _holder = await flockHolder(path, theirs);
+        await using _holder = await startFlock(path, theirs);
         using file = new Lock(path, { flags: FLAGS[ours] }).tryAcquireSync();
-        assert.equal(file !== null, together(ours, theirs));
+        assert.equal(file !== null, compatible(ours, theirs));
       },
       "flock(1)",
       "sh(1)",
@@ -101,10 +104,10 @@ test("a Lock and Python's portalocker wait for each other", async () => {
   }
 }, "Python's portalocker");
 
-test("a waiting Lock acquires when a killed flock(1) held it", async () => {
+test("a waiting Lock acquires when flock(1) is killed", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
-  const holder = await flockHolder(path, "exclusive");
+  const holder = await startFlock(path, "exclusive");
   const lock = new Lock(path, { timeout: 60_000 });
   const waiting = lock.acquire();
   assert.equal(lock.locked, false);
@@ -117,7 +120,7 @@ for (const kind of ["TemporaryFileLock", "PidFileLock"] as const) {
   const files = kind === "PidFileLock" ? ["a", "a.lock"] : ["a"];
 
   test(
-    `${kind} and Python's refuse each other and leave the same files`,
+    `${kind} and Python's exclude each other and leave the same files`,
     async () => {
       using dir = tempDir();
       const path = join(dir.path, "a");
@@ -141,7 +144,7 @@ for (const kind of ["TemporaryFileLock", "PidFileLock"] as const) {
   );
 
   test(
-    `${kind} and Python's wait for each other, and hold what the path names`,
+    `${kind} and Python's wait for each other, and lock the file at the path`,
     async () => {
       using dir = tempDir();
       const path = join(dir.path, "a");
@@ -168,7 +171,7 @@ for (const kind of ["TemporaryFileLock", "PidFileLock"] as const) {
   );
 
   test(
-    `${kind} and Python's take over what the other left when it was killed`,
+    `${kind} and Python's acquire after the other was killed`,
     async () => {
       using dir = tempDir();
       const path = join(dir.path, "a");
@@ -193,7 +196,7 @@ for (const kind of ["TemporaryFileLock", "PidFileLock"] as const) {
 }
 
 test(
-  "PidFileLock and Python's read the same PID and name each other",
+  "PidFileLock and Python's read and report the same PID",
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.pid");
@@ -216,8 +219,8 @@ test(
   "Python's portalocker 4",
 );
 
-/** Whether flock(1) gets the lock at once. */
-function flock(path: string, kind: Kind): boolean {
+/** Returns whether flock(1) acquires without waiting. */
+function tryFlock(path: string, kind: Kind): boolean {
   try {
     execFileSync("flock", ["-n", `--${kind}`, path, "true"]);
     return true;
@@ -227,9 +230,9 @@ function flock(path: string, kind: Kind): boolean {
   }
 }
 
-/** A flock(1) that holds the lock until it is disposed. */
-async function flockHolder(path: string, kind: Kind) {
-  // Without a fork there is one process to kill.
+/** Starts a flock(1) that holds the lock until it is disposed. */
+async function startFlock(path: string, kind: Kind) {
+  // Without a fork, there is one process to kill.
   const args = [`--${kind}`, "--no-fork", path, "sh", "-c", "echo held; cat"];
   const child = spawn("flock", args, { stdio: ["pipe", "pipe", "inherit"] });
   await once(child.stdout, "data");

@@ -1,4 +1,4 @@
-"""A process that locks in Redis with Python's portalocker, as it is told."""
+"""A process that locks in Redis with Python's portalocker on command."""
 
 import json
 import os
@@ -16,12 +16,12 @@ held = {}
 
 
 def new_lock(port, channel, kind, options):
-    """Options are those of the constructor, in seconds."""
+    """Creates a lock. The options are those of the constructor, in seconds."""
     kwargs = dict(OPTIONS, **options)
     if NEWER:
         kwargs.setdefault("interrupt_on_lost", False)
     if kind == "shared":
-        # Which only the newer one has.
+        # Only the newer version has shared locks.
         kwargs["flags"] = portalocker.LockFlags.SHARED
     connection = {"host": "127.0.0.1", "port": port}
     connection.update(kwargs.pop("redis_kwargs", {}))
@@ -47,17 +47,17 @@ def try_acquire(port, channel, kind="exclusive", options={}):
 
 
 def release(channel):
-    """Releases what was acquired last of this channel."""
+    """Releases the latest lock of this name."""
     held[channel].pop().release()
 
 
 def lost(channel):
-    """Whether the lock was lost; the older one does not say."""
+    """Returns whether the lock was lost. The older version does not report it."""
     return held[channel][-1].lost if NEWER else None
 
 
 def probe(port, channel):
-    """Who takes part, as the newer one sees them."""
+    """Returns the clients of a lock, as the newer version reports them."""
     lock = new_lock(port, channel, "exclusive", {})
     try:
         return [list(holder) for holder in lock.probe()]
@@ -65,27 +65,27 @@ def probe(port, channel):
         lock.release()
 
 
-def together(one, other):
+def compatible(one, other):
     return one.startswith("shared") and other.startswith("shared")
 
 
 def enter(folder, kind):
-    """Makes this process's marker, then looks for those of others."""
+    """Creates the marker of this process, then checks those of other processes."""
     own = f"{kind}-{os.getpid()}"
     marker = os.path.join(folder, "inside", own)
     os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
     for other in os.listdir(os.path.join(folder, "inside")):
         doomed = os.path.join(folder, "doomed", other.split("-")[1])
-        if other != own and not together(own, other) and not os.path.exists(doomed):
-            raise RuntimeError(f"OVERLAP: {other} is inside, and so is {own}")
+        if other != own and not compatible(own, other) and not os.path.exists(doomed):
+            raise RuntimeError(f"OVERLAP: {other} and {own} hold the lock")
     return marker
 
 
 def soak(port, channel, folder, seconds, kind="exclusive", options={}):
-    """Locks for so long; answers how often it was inside.
+    """Locks repeatedly for some seconds, and returns how often it held the lock.
 
-    Who is inside has a marker `KIND-PID` in the folder `inside`. Markers of
-    who is named in the folder `doomed` may have been left behind.
+    A holder has a marker `KIND-PID` in the folder `inside`. A process with a
+    PID in the folder `doomed` may have been killed and have left its marker.
     """
     sections = 0
     end = time.monotonic() + seconds
@@ -102,7 +102,7 @@ def soak(port, channel, folder, seconds, kind="exclusive", options={}):
 
 
 def versions():
-    """Of portalocker and redis-py."""
+    """Returns the versions of portalocker and redis-py."""
     return [portalocker.__version__, redis.__version__]
 
 
@@ -119,7 +119,7 @@ COMMANDS = {
 for line in sys.stdin:
     name, *args = json.loads(line)
     try:
-        answer = {"value": COMMANDS[name](*args)}
+        result = {"value": COMMANDS[name](*args)}
     except Exception as error:
-        answer = {"error": {"name": type(error).__name__, "message": str(error)}}
-    print(json.dumps(answer), flush=True)
+        result = {"error": {"name": type(error).__name__, "message": str(error)}}
+    print(json.dumps(result), flush=True)

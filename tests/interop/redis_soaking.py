@@ -1,4 +1,4 @@
-"""Like tests/fixtures/redis_soaking.ts, with Python's portalocker."""
+"""Does what tests/fixtures/redis_soaking.ts does, with Python's portalocker."""
 
 import json
 import os
@@ -11,10 +11,10 @@ import portalocker
 import redis
 
 config = json.loads(sys.argv[1])
-who = f"{config['name']}-{os.getpid()}"
+holder = f"{config['name']}-{os.getpid()}"
 witness = redis.Redis(port=config["port"], decode_responses=True)
 offset = (time.time() - time.monotonic()) * 1000
-# The older one knows no readers and says nothing of a loss.
+# The older version does not have shared locks, and does not report a loss.
 newer = hasattr(portalocker.RedisLock, "ensure_held")
 
 did = {"sections": 0, "shared": 0, "refused": 0, "failed": 0, "lost": 0, "longest": 0}
@@ -38,7 +38,7 @@ def new_lock(channel, kind):
 
 
 def show(lock, me):
-    """Subscribes to a channel of its own where the lock's connection is."""
+    """Subscribes to a channel of its own on the connection of the lock."""
     lives = f"witness:{me}"
     lock.pubsub.subscribe(**{lives: lambda message: None})
     end = time.monotonic() + 1
@@ -48,11 +48,11 @@ def show(lock, me):
 
 
 def section(lock, channel, kind, number):
-    me = f"{who}-{number}"
+    me = f"{holder}-{number}"
     keys = [f"witness:{channel}", f"witness:{channel}:token"]
     lives = show(lock, me)
     start = clock()
-    said, *wrong = witness.eval(config["enter"], 2, *keys, me, who, kind, lives, "")
+    said, *wrong = witness.eval(config["enter"], 2, *keys, me, holder, kind, lives, "")
     problems.extend(f"{clock()} {problem}" for problem in wrong)
     if random.random() < 0.05:
         time.sleep(random.random() * config["stay"] / 1000)
@@ -61,7 +61,7 @@ def section(lock, channel, kind, number):
     if said == "in" and left == "out" and not (newer and lock.lost):
         did["sections"] += 1
         did["shared"] += kind == "s"
-        lines.append(f"{channel} {kind} {who} {start} {end}\n")
+        lines.append(f"{channel} {kind} {holder} {start} {end}\n")
     else:
         did["lost"] += 1
 
@@ -89,9 +89,9 @@ def report():
     with open(config["intervals"], "a") as file:
         file.write("".join(lines))
     lines.clear()
-    told = dict(did, problems=list(problems), losses=[])
+    message = dict(did, problems=list(problems), losses=[])
     problems.clear()
-    print(json.dumps(told), flush=True)
+    print(json.dumps(message), flush=True)
 
 
 def listen():

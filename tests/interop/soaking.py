@@ -1,4 +1,4 @@
-"""What fixtures/soaking.ts does, with Python's portalocker."""
+"""Does what tests/fixtures/soaking.ts does, with Python's portalocker."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def enter(witness):
             pass
         other = os.readlink(witness)
         if not os.path.exists(os.path.join(folder, "doomed", other)):
-            raise RuntimeError(f"OVERLAP: {other} is inside, and so is {os.getpid()}")
+            raise RuntimeError(f"OVERLAP: {other} and {os.getpid()} hold the lock")
         os.unlink(witness)
 
 
@@ -41,7 +41,7 @@ while time.monotonic() < end:
     witness = os.path.join(folder, name + ".witness")
     enter(witness)
     if name == "pid" and lock.read_pid() != os.getpid():
-        raise RuntimeError(f"the PID file says {lock.read_pid()}")
+        raise RuntimeError(f"the PID file contains {lock.read_pid()}")
     os.unlink(witness)
     lock.release()
     sections[name] += 1
