@@ -6,32 +6,35 @@ import { type Exploration, explore, type Violation } from "./redis/explorer.ts";
 import { LARGE } from "./redis/large.ts";
 import { model } from "./redis/model.ts";
 import { MUTATIONS, UNNEEDED } from "./redis/mutations.ts";
-import type { Explored } from "./redis/participants.ts";
+import type { ExploredConfiguration } from "./redis/participants.ts";
 import type { Configuration, State } from "./redis/state.ts";
 
-/** Nothing that is explored is larger. */
-const MOST = 3_000_000;
+/** The limit of every exploration. */
+const MAX_STATES = 3_000_000;
 
-/** A session that acquires once. */
+/** A connection that acquires once. */
 const once = (kind: "x" | "s" | number) => [[{ kind, waits: true }]];
 
-const run = (config: Configuration) => explore(model(config), MOST);
+const run = (config: Configuration) => explore(model(config), MAX_STATES);
 
-function told(violation?: Violation<State>): string {
+function formatViolation(violation?: Violation<State>): string {
   if (!violation) return "";
   const { problem, trace, last } = violation;
   return [problem, ...trace, JSON.stringify(last)].join("\n  ");
 }
 
-/** What is wrong, a witness that was never seen included. */
-function wrong({ sees = [] }: Explored, found: Exploration<State>): string {
-  const never = sees.filter((name) => !found.seen.has(name));
+/** Describes a violation, or the witnesses that were never seen. */
+function findFailure(
+  { witnesses = [] }: ExploredConfiguration,
+  found: Exploration<State>,
+): string {
+  const never = witnesses.filter((name) => !found.seen.has(name));
   return found.violation
-    ? told(found.violation)
+    ? formatViolation(found.violation)
     : never.map((name) => `never: ${name}`).join(", ");
 }
 
-/** "large" for minutes more; any value shows how many states there are. */
+/** "large" adds configurations. Any value prints the numbers of states. */
 const extent = process.env.PORTALOCK_MODEL;
 const explored = extent === "large"
   ? { ...CONFIGURATIONS, ...LARGE }
@@ -46,71 +49,74 @@ for (const [name, config] of Object.entries(explored)) {
     if (extent) {
       console.log(`${states} states, ${transitions} steps, ${time} ms`);
     }
-    assert.equal(wrong(config, found), "");
+    assert.equal(findFailure(config, found), "");
     assert.ok(states >= config.atLeast, `${states} states`);
-    assert.ok(seen.has("a session holds"));
+    assert.ok(seen.has("a connection holds"));
   });
 }
 
 for (const [without, name, problem] of MUTATIONS) {
-  test(`redis model: ${without} is found with ${name}`, () => {
+  test(`redis model: "${without}" is detected with ${name}`, () => {
     const config = CONFIGURATIONS[name];
-    assert.match(wrong(config, run({ ...config, without })), problem);
+    assert.match(findFailure(config, run({ ...config, without })), problem);
   });
 }
 
 for (const without of UNNEEDED) {
-  test(`redis model: ${without} breaks nothing`, () => {
+  test(`redis model: "${without}" does not violate anything`, () => {
     for (const config of Object.values(CONFIGURATIONS)) {
       if (!config.pythons || config.atLeast > 4000) continue;
-      assert.equal(wrong(config, run({ ...config, without })), "");
+      assert.equal(findFailure(config, run({ ...config, without })), "");
     }
   });
 }
 
-test("redis model: a newcomer of Python's can stand for a session that is slow to answer", () => {
+test("redis model: a new Python client is counted in place of a connection that replies slowly", () => {
   for (const kind of ["4 reader", "4 writer"] as const) {
     const config: Configuration = {
-      sessions: [once("x")],
+      connections: [once("x")],
       pythons: [kind, kind],
     };
-    assert.match(told(run(config).violation), /hold at once/);
-    assert.equal(told(run({ ...config, answerFirst: true }).violation), "");
+    assert.match(formatViolation(run(config).violation), /hold at once/);
+    assert.equal(
+      formatViolation(run({ ...config, repliesFirst: true }).violation),
+      "",
+    );
   }
 });
 
-test("redis model: Python 2 can count before it has subscribed", () => {
+test("redis model: Python 2 that counts before it subscribes holds beside a writer", () => {
   const { violation } = run({
-    sessions: [once("x")],
+    connections: [once("x")],
     pythons: ["2 writer"],
     overtaking: true,
   });
-  assert.match(told(violation), /hold at once/);
+  assert.match(formatViolation(violation), /hold at once/);
 });
 
-test("redis model: three of Python's can hold against each other", () => {
+test("redis model: three Python clients can hold at once without this package", () => {
   const system = model({
-    sessions: [],
+    connections: [],
     pythons: ["4 reader", "4 reader", "4 writer"],
   });
-  const name = "two of Python's hold against each other";
-  const problem = (state: State) =>
+  const name = "two Python clients hold against each other";
+  const findProblem = (state: State) =>
     system.witnesses[name](state) ? name : undefined;
-  const { violation } = explore({ ...system, problem }, MOST);
+  const { violation } = explore({ ...system, findProblem }, MAX_STATES);
   assert.equal(violation?.problem, name);
 });
 
-test("redis model: a clock that is set back repeats the token of one who shared", () => {
-  for (const sessions of [["x", "s", "s"], [2, 2, 2]] as const) {
+test("redis model: a clock that is set back repeats the token of a former reader", () => {
+  for (const connections of [["x", "s", "s"], [2, 2, 2]] as const) {
     const { violation } = run({
-      sessions: sessions.map(once),
+      connections: connections.map(once),
       allTokens: true,
     });
-    assert.match(told(violation), /token .* is not larger/);
+    assert.match(formatViolation(violation), /token .* is not larger/);
   }
 });
 
-test("redis model: what the dead have left stays if nobody comes", () => {
-  const { seen } = run({ sessions: [once("x")], crash: true });
-  assert.ok(seen.has("entries of the dead are left"));
+test("redis model: members of dead connections stay until the next acquisition", () => {
+  const { seen } = run({ connections: [once("x")], crash: true });
+  assert.ok(seen.has("members of dead connections are left"));
 });

@@ -1,15 +1,15 @@
-/** How a writer of Python's 4.x concludes from answers, as its source does. */
+/** How a writer of portalocker 4 evaluates replies, following its source. */
 
-import type { Answer, Python } from "./state.ts";
+import type { Python, Reply } from "./state.ts";
 
-/** What becomes of a writer. */
+/** The next step of a writer. */
 export type Verdict = "hold" | "again" | "leave";
 
 /** `_resolve_lock_holders` and `_resolve_exclusive_writer`. */
 export function resolve(
   own: Python,
   id: number,
-  holders: Answer[] | null,
+  holders: Reply[] | null,
 ): Verdict {
   if (holders === null) return own.elected ? "again" : "leave";
   const shared = holders.some(({ mode }) => mode === "s");
@@ -26,7 +26,7 @@ export function resolve(
 }
 
 /** `_writer_is_elected` */
-function isElected(id: number, holders: Answer[]): boolean {
+function isElected(id: number, holders: Reply[]): boolean {
   if (holders.some(({ mode }) => mode === "x")) return false;
   if (holders.some((holder) => holder.elected && holder.id !== id)) {
     return false;
@@ -36,7 +36,7 @@ function isElected(id: number, holders: Answer[]): boolean {
 }
 
 /** `_must_forfeit` */
-function mustForfeit(id: number, holders: Answer[]): boolean {
+function mustForfeit(id: number, holders: Reply[]): boolean {
   return holders.some((holder) => {
     if (holder.id === id) return false;
     if (holder.mode === "x") return true;
@@ -47,7 +47,7 @@ function mustForfeit(id: number, holders: Answer[]): boolean {
 }
 
 /** `_confirm_probe_verdict` */
-export function verdict(id: number, holders: Answer[] | null): Verdict {
+export function verdict(id: number, holders: Reply[] | null): Verdict {
   if (holders === null) return "again";
   let found: Verdict = "hold";
   for (const { id: other, mode, elected } of holders) {

@@ -1,28 +1,29 @@
-/** Every state that a system of steps can reach, and the shortest way there. */
+/** Explores every state that a system can reach, by the shortest trace. */
 
-/** What one step does: it changes the copy of the state that it is given. */
+/** One step of a system. */
 export interface Step<S> {
   name: string;
-  /** It may happen, and nobody may have to wait for it. */
+  /** Whether the step may happen, but no progress may depend on it. */
   isFault?: boolean;
-  take(state: S): void;
+  /** Changes a state, which is a copy. */
+  apply(state: S): void;
 }
 
 export interface System<S> {
   initial(): S;
   copy(state: S): S;
-  /** States are equal if their keys are. */
+  /** Returns a key. States are equal if their keys are equal. */
   key(state: S): string;
   steps(state: S): Step<S>[];
-  /** What must not be in this state, if it is. */
-  problem(state: S): string | undefined;
-  /** Whether everybody has finished. */
+  /** Returns how this state violates an invariant, or `undefined`. */
+  findProblem(state: S): string | undefined;
+  /** Returns whether every task has ended. */
   isFinal(state: S): boolean;
-  /** What should be possible, by name. */
+  /** Conditions that some state should satisfy, by name. */
   witnesses: Record<string, (state: S) => boolean>;
 }
 
-/** A state that must not be, and the shortest way to it. */
+/** A state that violates an invariant, and the shortest trace to it. */
 export interface Violation<S> {
   problem: string;
   trace: string[];
@@ -32,49 +33,52 @@ export interface Violation<S> {
 export interface Exploration<S> {
   states: number;
   transitions: number;
-  /** The witnesses that were seen. */
+  /** The names of the witnesses that some state satisfies. */
   seen: Set<string>;
   violation?: Violation<S>;
 }
 
-/** Whoever cannot get from here to a final state is stuck. */
-const STUCK = "no way leads to an end from here without a fault";
+/** The problem of a state that cannot reach a final state. */
+const STUCK = "no final state is reachable without a fault";
 
-/** Visits the states breadth first, until one is bad or none is left. */
-export function explore<S>(system: System<S>, most: number): Exploration<S> {
-  const ways = new Ways();
+/** Visits all states breadth first, up to the first violation. */
+export function explore<S>(
+  system: System<S>,
+  maxStates: number,
+): Exploration<S> {
+  const graph = new StateGraph();
   const seen = new Set<string>();
-  const waiting: (S | undefined)[] = [];
+  const pending: (S | undefined)[] = [];
   const finals: number[] = [];
-  const visit = (state: S, from: number, step: Omit<Step<S>, "take">) => {
-    if (ways.reach(system.key(state), from, step)) waiting.push(state);
+  const visit = (state: S, from: number, step: Omit<Step<S>, "apply">) => {
+    if (graph.add(system.key(state), from, step)) pending.push(state);
   };
   const result = (violation?: Violation<S>): Exploration<S> => ({
-    states: ways.count,
-    transitions: ways.transitions,
+    states: graph.count,
+    transitions: graph.transitions,
     seen,
     violation,
   });
   visit(system.initial(), -1, { name: "" });
-  for (let id = 0; id < ways.count; id++) {
-    if (id > most) throw new RangeError(`more than ${most} states`);
-    const state = waiting[id] as S;
-    waiting[id] = undefined;
-    const problem = system.problem(state);
-    if (problem) return result(violation(system, problem, ways.trace(id)));
-    for (const [name, isSo] of Object.entries(system.witnesses)) {
-      if (!seen.has(name) && isSo(state)) seen.add(name);
+  for (let id = 0; id < graph.count; id++) {
+    if (id > maxStates) throw new RangeError(`more than ${maxStates} states`);
+    const state = pending[id] as S;
+    pending[id] = undefined;
+    const problem = system.findProblem(state);
+    if (problem) return result(violation(system, problem, graph.trace(id)));
+    for (const [name, holds] of Object.entries(system.witnesses)) {
+      if (!seen.has(name) && holds(state)) seen.add(name);
     }
     if (system.isFinal(state)) finals.push(id);
     for (const step of system.steps(state)) {
       const next = system.copy(state);
-      step.take(next);
+      step.apply(next);
       visit(next, id, step);
     }
   }
-  const stuck = ways.cannotReach(finals);
+  const stuck = graph.findStuck(finals);
   if (stuck < 0) return result();
-  return result(violation(system, STUCK, ways.trace(stuck)));
+  return result(violation(system, STUCK, graph.trace(stuck)));
 }
 
 function violation<S>(
@@ -84,13 +88,13 @@ function violation<S>(
 ): Violation<S> {
   const last = system.initial();
   for (const name of trace) {
-    system.steps(last).find((step) => step.name === name)!.take(last);
+    system.steps(last).find((step) => step.name === name)!.apply(last);
   }
   return { problem, trace, last };
 }
 
-/** The states by number, in the order in which they were found. */
-class Ways {
+/** The states by number, in the order of their discovery, and the steps. */
+class StateGraph {
   transitions = 0;
   readonly #ids = new Map<string, number>();
   readonly #parents: number[] = [];
@@ -102,8 +106,8 @@ class Ways {
     return this.#parents.length;
   }
 
-  /** Notes a step; returns whether its state is a new one. */
-  reach(
+  /** Adds a step, and returns whether it leads to a new state. */
+  add(
     key: string,
     from: number,
     { name, isFault }: { name: string; isFault?: boolean },
@@ -122,7 +126,7 @@ class Ways {
     return true;
   }
 
-  /** The names of the steps to a state. */
+  /** Returns the names of the steps to a state. */
   trace(id: number): string[] {
     const trace: string[] = [];
     for (let at = id; this.#parents[at] >= 0; at = this.#parents[at]) {
@@ -131,27 +135,27 @@ class Ways {
     return trace;
   }
 
-  /** The first state from which none of these can be reached, or -1. */
-  cannotReach(targets: number[]): number {
+  /** Returns the first state that cannot reach any of these states, or -1. */
+  findStuck(targets: number[]): number {
     const { count } = this;
     const starts = new Int32Array(count + 1);
     for (const to of this.#to) starts[to + 1]++;
     for (let id = 0; id < count; id++) starts[id + 1] += starts[id];
-    const places = starts.slice();
+    const nextIndex = starts.slice();
     const sources = new Int32Array(this.#to.length);
     this.#to.forEach((to, edge) => {
-      sources[places[to]++] = this.#from[edge];
+      sources[nextIndex[to]++] = this.#from[edge];
     });
-    const can = new Uint8Array(count);
+    const reaching = new Uint8Array(count);
     const stack = [...targets];
-    for (const id of targets) can[id] = 1;
+    for (const id of targets) reaching[id] = 1;
     for (let id = stack.pop(); id !== undefined; id = stack.pop()) {
       for (let at = starts[id]; at < starts[id + 1]; at++) {
-        if (can[sources[at]]) continue;
-        can[sources[at]] = 1;
+        if (reaching[sources[at]]) continue;
+        reaching[sources[at]] = 1;
         stack.push(sources[at]);
       }
     }
-    return can.indexOf(0);
+    return reaching.indexOf(0);
   }
 }

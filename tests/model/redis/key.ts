@@ -1,28 +1,28 @@
-/** A state in few characters: writing it takes most of the time. */
+/** Encodes states in few characters, because encoding takes most of the time. */
 
-import type { Python, Session, State } from "./state.ts";
+import type { Connection, Python, State } from "./state.ts";
 
-/** Equal for equal states, different for different ones. */
+/** Returns a string that is equal for equal states only. */
 export function keyOf(state: State): string {
   let key = `${state.queue}|`;
-  for (const [entry, token] of state.holders) key += `${entry}:${token} `;
+  for (const [member, token] of state.holders) key += `${member}:${token} `;
   key += `|${state.lastExclusive},${state.largest}`;
   if (state.flushed) key += "flushed";
   if (state.wrong) key += state.wrong;
-  for (const session of state.sessions) key += sessionKey(session);
+  for (const connection of state.connections) key += connectionKey(connection);
   for (const python of state.pythons) key += pythonKey(python);
   return key;
 }
 
-function sessionKey(
-  { subscribed, commands, messages, tasks, process }: Session,
+function connectionKey(
+  { subscribed, commands, messages, tasks, process }: Connection,
 ): string {
   let key = `|S${subscribed}${process[0]}`;
-  for (const [name, entry, count] of commands) {
-    key += ` ${name} ${entry} ${count}`;
+  for (const [name, member, count] of commands) {
+    key += ` ${name} ${member} ${count}`;
   }
-  for (const [name, who, count, mode] of messages) {
-    key += `,${name} ${who} ${count}${mode}`;
+  for (const [name, id, count, mode] of messages) {
+    key += `,${name} ${id} ${count}${mode}`;
   }
   for (const { operation, is, asked, sharing, token, beaten } of tasks) {
     key += `;${operation}${is}${asked}:${sharing}`;
@@ -35,7 +35,7 @@ function pythonKey(own: Python): string {
   const { subscribed, elected, confirms, leaves } = own;
   const flags = +subscribed + 2 * +elected + 4 * +confirms + 8 * +leaves;
   let key = `|P${flags}${own.mode}${own.at}${own.expected}`;
-  for (const { id, mode, elected } of own.answers) {
+  for (const { id, mode, elected } of own.replies) {
     key += `,${id}${mode}${elected}`;
   }
   return `${key};${own.questions}`;

@@ -1,76 +1,76 @@
-/** What takes minutes. */
+/** Configurations whose exploration takes minutes. */
 
 import {
-  anything,
-  BESIDE,
-  type Explored,
+  anyFault,
+  BOTH_HOLD,
+  type ExploredConfiguration,
   reader,
   writer,
 } from "./participants.ts";
 
-/** With `PORTALOCK_MODEL=large`, for minutes. */
-export const LARGE: Record<string, Explored> = {
+/** Explored with `PORTALOCK_MODEL=large`. */
+export const LARGE: Record<string, ExploredConfiguration> = {
   "four writers that may give up": {
-    sessions: [writer, writer, writer, writer],
+    connections: [writer, writer, writer, writer],
     giveUp: true,
     noChecks: true,
     atLeast: 22_000,
   },
   "a writer and two readers, and a server that loses its data": {
-    sessions: [writer, reader, reader],
+    connections: [writer, reader, reader],
     flush: true,
     atLeast: 31_000,
   },
-  "two readers beside a reader of Python 4, to whom anything may happen": {
-    sessions: [reader, reader],
+  "two readers beside a reader of Python 4, with any fault": {
+    connections: [reader, reader],
     pythons: ["4 reader"],
     kill: true,
     atLeast: 200_000,
-    sees: [BESIDE],
+    witnesses: [BOTH_HOLD],
   },
   "a reader beside a reader and a writer of Python 4 that may be killed": {
-    sessions: [reader],
+    connections: [reader],
     pythons: ["4 reader", "4 writer"],
-    ...anything,
+    ...anyFault,
     atLeast: 240_000,
-    sees: [BESIDE],
+    witnesses: [BOTH_HOLD],
   },
   "a reader beside a reader and a writer of Python 4": {
-    sessions: [reader],
+    connections: [reader],
     pythons: ["4 reader", "4 writer"],
     atLeast: 100_000,
-    sees: [BESIDE],
+    witnesses: [BOTH_HOLD],
   },
   "two writers beside a reader and a writer of Python 4": {
-    sessions: [writer, writer],
+    connections: [writer, writer],
     pythons: ["4 reader", "4 writer"],
     atLeast: 170_000,
   },
   "a writer and a reader beside a reader of Python 4 and Python 2": {
-    sessions: [writer, reader],
+    connections: [writer, reader],
     pythons: ["4 reader", "2 writer"],
     atLeast: 110_000,
-    sees: [BESIDE],
+    witnesses: [BOTH_HOLD],
   },
   "writer and reader that trust pending beside Python 4": {
-    sessions: [writer, reader],
+    connections: [writer, reader],
     pythons: ["4 writer"],
     kill: true,
     trustsPending: true,
     atLeast: 260_000,
   },
   "a writer that trusts pending beside two writers of Python 4": {
-    sessions: [writer],
+    connections: [writer],
     pythons: ["4 writer", "4 writer"],
-    answerFirst: true,
+    repliesFirst: true,
     trustsPending: true,
     atLeast: 86_000,
   },
   "a reader that trusts pending beside a reader and a writer of Python 4": {
-    sessions: [reader],
+    connections: [reader],
     pythons: ["4 reader", "4 writer"],
     trustsPending: true,
     atLeast: 125_000,
-    sees: [BESIDE],
+    witnesses: [BOTH_HOLD],
   },
 };

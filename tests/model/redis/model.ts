@@ -1,48 +1,52 @@
-/** The system that is explored: all steps, and what must hold after each. */
+/** The explored system: all steps, and the invariants after each step. */
 
 import type { Step, System } from "./explorer.ts";
 import { keyOf } from "./key.ts";
-import { newcomer, pythonSteps } from "./python.ts";
-import { begin, sessionSteps } from "./session.ts";
+import { newPython, pythonSteps } from "./python.ts";
+import { begin, connectionSteps } from "./connection.ts";
 import {
   type Configuration,
-  copyOf,
-  entryOf,
+  connectionOf,
+  copyState,
   type Kind,
+  memberOf,
   operationOf,
-  sessionOf,
   type State,
 } from "./state.ts";
 
-/** Somebody who has been told so, and whose connection stands. */
+/** A client that assumes it holds the lock, and whose connection is alive. */
 interface Holder {
-  who: string;
+  name: string;
   kind: Kind;
-  entry?: number;
+  member?: number;
 }
 
 export function model(config: Configuration): System<State> {
   return {
     initial: () => initial(config),
-    copy: copyOf,
+    copy: copyState,
     key: keyOf,
     steps: (state) => steps(config, state),
-    problem: (state) => problem(config, state),
+    findProblem: (state) => findProblem(config, state),
     isFinal,
     witnesses: {
-      "a session holds": (state) => ours(config, state).length > 0,
-      "two sessions hold": (state) => ours(config, state).length > 1,
-      "Python holds": (state) => pythons(config, state).length > 0,
-      "two of Python's hold": (state) => pythons(config, state).length > 1,
-      "a session and Python hold": (state) =>
-        ours(config, state).length > 0 && pythons(config, state).length > 0,
-      "two of Python's hold against each other": (state) =>
-        conflict(pythons(config, state)) !== undefined,
-      "a session believes what is no more": (state) =>
-        state.sessions.some(({ subscribed, tasks }) =>
+      "a connection holds": (state) =>
+        connectionHolders(config, state).length > 0,
+      "two connections hold": (state) =>
+        connectionHolders(config, state).length > 1,
+      "Python holds": (state) => pythonHolders(config, state).length > 0,
+      "two Python clients hold": (state) =>
+        pythonHolders(config, state).length > 1,
+      "a connection and Python hold": (state) =>
+        connectionHolders(config, state).length > 0 &&
+        pythonHolders(config, state).length > 0,
+      "two Python clients hold against each other": (state) =>
+        findConflict(pythonHolders(config, state)) !== undefined,
+      "a connection assumes a lock that it has lost": (state) =>
+        state.connections.some(({ subscribed, tasks }) =>
           subscribed === 0 && tasks.some(({ is }) => is === "h")
         ),
-      "entries of the dead are left": (state) =>
+      "members of dead connections are left": (state) =>
         isFinal(state) && keys(state) > 0,
     },
   };
@@ -54,100 +58,115 @@ function initial(config: Configuration): State {
     holders: [],
     lastExclusive: 0,
     largest: 0,
-    sessions: [],
-    pythons: (config.pythons ?? []).map(newcomer),
+    connections: [],
+    pythons: (config.pythons ?? []).map(newPython),
   };
-  config.sessions.forEach((_, index) => begin(config, state, index));
+  config.connections.forEach((_, index) => begin(config, state, index));
   return state;
 }
 
 function steps(config: Configuration, state: State): Step<State>[] {
-  const flush: Step<State> = { name: "FLUSHALL", isFault: true, take: lose };
+  const flush: Step<State> = {
+    name: "FLUSHALL",
+    isFault: true,
+    apply: loseData,
+  };
   return [
     ...config.flush && !state.flushed ? [flush] : [],
-    ...state.sessions.flatMap((_, index) => sessionSteps(config, state, index)),
+    ...state.connections.flatMap((_, index) =>
+      connectionSteps(config, state, index)
+    ),
     ...state.pythons.flatMap((_, index) => pythonSteps(config, state, index)),
   ];
 }
 
 /** The server loses its data. */
-function lose(state: State): void {
+function loseData(state: State): void {
   state.queue = [];
   state.holders = [];
   state.flushed = true;
 }
 
-/** The entitled of ours. */
-function ours(config: Configuration, { sessions }: State): Holder[] {
-  return sessions.flatMap(({ process, subscribed, tasks }, session) =>
+/** Returns the holders among the connections of this package. */
+function connectionHolders(
+  config: Configuration,
+  { connections }: State,
+): Holder[] {
+  return connections.flatMap(({ process, subscribed, tasks }, connection) =>
     tasks.flatMap(({ is, operation }, task) => {
       if (process !== "runs" || subscribed === 0 || is !== "h") return [];
-      const entry = entryOf(session, task, operation);
-      const { kind } = operationOf(config, entry);
-      return [{ who: `entry ${entry}`, kind, entry }];
+      const member = memberOf(connection, task, operation);
+      const { kind } = operationOf(config, member);
+      return [{ name: `member ${member}`, kind, member }];
     })
   );
 }
 
-function pythons(config: Configuration, state: State): Holder[] {
+function pythonHolders(config: Configuration, state: State): Holder[] {
   return state.pythons.flatMap(({ at }, index): Holder[] => {
     const kind = config.pythons![index] === "4 reader" ? "s" : "x";
-    return at === "hold" ? [{ who: `Python${index}`, kind }] : [];
+    return at === "hold" ? [{ name: `Python${index}`, kind }] : [];
   });
 }
 
-/** Who of these should not hold beside others. */
-function conflict(holders: Holder[]): string | undefined {
+/** Returns which holders exclude each other, if any do. */
+function findConflict(holders: Holder[]): string | undefined {
   const found = holders.find(({ kind }) =>
     typeof kind === "number"
       ? holders.length > kind
       : holders.length > 1 && holders.some((other) => other.kind !== "s")
   );
-  return found && `${holders.map(({ who }) => who).join(", ")} hold at once`;
+  return found && `${holders.map(({ name }) => name).join(", ")} hold at once`;
 }
 
-function problem(config: Configuration, state: State): string | undefined {
+function findProblem(config: Configuration, state: State): string | undefined {
   if (state.wrong !== undefined) return state.wrong;
-  if (state.flushed) return deceived(state) ?? leftOver(state);
-  const own = ours(config, state);
-  const foreign = pythons(config, state);
-  for (const some of [own, ...foreign.map((one) => [...own, one])]) {
-    const found = own.length > 0 ? conflict(some) : undefined;
+  if (state.flushed) return findDeceivedHolder(state) ?? findLeftBehind(state);
+  const ours = connectionHolders(config, state);
+  const theirs = pythonHolders(config, state);
+  for (const some of [ours, ...theirs.map((one) => [...ours, one])]) {
+    const found = ours.length > 0 ? findConflict(some) : undefined;
     if (found) return found;
   }
-  const unknown = own.find(({ entry }) =>
-    !state.holders.some(([other]) => other === entry)
+  const unknown = ours.find(({ member }) =>
+    !state.holders.some(([other]) => other === member)
   );
-  if (unknown) return `${unknown.who} holds what the server does not know of`;
-  return leftOver(state);
+  if (unknown) {
+    return `${unknown.name} holds a lock that the server has not recorded`;
+  }
+  return findLeftBehind(state);
 }
 
-/** Who goes on although its heartbeat was answered after the loss. */
-function deceived({ sessions, holders }: State): string | undefined {
-  const found = sessions.findIndex(({ messages, tasks }, session) =>
+/** Returns a holder that continues although a heartbeat reported the loss. */
+function findDeceivedHolder(
+  { connections, holders }: State,
+): string | undefined {
+  const found = connections.findIndex(({ messages, tasks }, connection) =>
     messages.length === 0 && tasks.some((own, task) => {
-      const entry = entryOf(session, task, own.operation);
+      const member = memberOf(connection, task, own.operation);
       return own.is === "h" && own.beaten &&
         !holders.some(([other, token]) =>
-          other === entry && token === own.token
+          other === member && token === own.token
         );
     })
   );
-  return found < 0 ? undefined : `S${found} goes on with what was lost`;
+  return found < 0 ? undefined : `S${found} continues with a lost lock`;
 }
 
-/** Keys that stay although nobody holds, waits or has sent anything. */
-function leftOver(state: State): string | undefined {
-  const quiet = state.sessions.every((
+/** Returns members that remain after every task has ended. */
+function findLeftBehind(state: State): string | undefined {
+  const quiet = state.connections.every((
     { process, subscribed, commands, tasks },
   ) =>
     commands.length === 0 && tasks.every(({ is }) => is === "f") &&
     (process !== "crashed" || subscribed === 0)
   );
-  const living = [...state.queue, ...state.holders.map(([entry]) => entry)]
-    .filter((entry) => state.sessions[sessionOf(entry)].subscribed !== 0);
-  return quiet && living.length > 0
-    ? `left by a session that lives: ${living}`
+  const alive = [...state.queue, ...state.holders.map(([member]) => member)]
+    .filter((member) =>
+      state.connections[connectionOf(member)].subscribed !== 0
+    );
+  return quiet && alive.length > 0
+    ? `left by a connection that is alive: ${alive}`
     : undefined;
 }
 
@@ -155,8 +174,8 @@ function keys({ queue, holders }: State): number {
   return queue.length + holders.length;
 }
 
-function isFinal({ sessions, pythons }: State): boolean {
-  return sessions.every(({ commands, tasks }) =>
+function isFinal({ connections, pythons }: State): boolean {
+  return connections.every(({ commands, tasks }) =>
     commands.length === 0 && tasks.every(({ is }) => is === "f")
   ) && pythons.every(({ at }) => at === "end");
 }

@@ -1,17 +1,17 @@
-/** What happens without a guard, and in which configuration it is seen. */
+/** The problem that appears without each guard, and in which configuration. */
 
 import type { Mutation } from "./state.ts";
 
 const HOLD_AT_ONCE = /hold at once/;
 const LEFT_WAITING = /was left waiting/;
-const LEFT_BEHIND = /left by a session that lives/;
-const STUCK = /no way leads to an end/;
+const LEFT_BEHIND = /left by a connection that is alive/;
+const STUCK = /no final state is reachable/;
 
 export const MUTATIONS: [Mutation, string, RegExp][] = [
   ["subscribe after the script", "a writer beside Python 4", HOLD_AT_ONCE],
   ["subscribe after the script", "a writer beside Python 2", HOLD_AT_ONCE],
-  ["foreigners are not counted", "a writer beside Python 4", HOLD_AT_ONCE],
-  ["foreigners are not counted", "a writer beside Python 2", HOLD_AT_ONCE],
+  ["Python clients are not counted", "a writer beside Python 4", HOLD_AT_ONCE],
+  ["Python clients are not counted", "a writer beside Python 2", HOLD_AT_ONCE],
   [
     "subscribe to C, then to portalock:{C}",
     "two writers beside Python 2",
@@ -26,12 +26,12 @@ export const MUTATIONS: [Mutation, string, RegExp][] = [
   ["dead holders stay", "two writers that may crash", LEFT_WAITING],
   [
     "dead waiters stay",
-    "three writers to whom anything may happen",
+    "three writers with any fault",
     LEFT_WAITING,
   ],
   [
     "dead waiters get the lock",
-    "three writers to whom anything may happen",
+    "three writers with any fault",
     LEFT_WAITING,
   ],
   [
@@ -40,20 +40,20 @@ export const MUTATIONS: [Mutation, string, RegExp][] = [
     LEFT_BEHIND,
   ],
   [
-    "pending with an id that sorts high",
-    "a session that reads and writes at once beside Python 4",
+    "pending with an ID that sorts high",
+    "a connection that reads and writes at once beside Python 4",
     HOLD_AT_ONCE,
   ],
-  ["no answers", "a writer beside Python 4", STUCK],
+  ["no replies", "a writer beside Python 4", STUCK],
   [
-    "no answers",
-    "a reader that asks nobody beside a reader of Python 4",
-    /never: a session and Python hold/,
+    "no replies",
+    "a reader that never asks beside a reader of Python 4",
+    /never: a connection and Python hold/,
   ],
   [
     "pending for everything",
-    "a reader that asks nobody beside a reader of Python 4",
-    /never: a session and Python hold/,
+    "a reader that never asks beside a reader of Python 4",
+    /never: a connection and Python hold/,
   ],
   [
     "joining by the count alone",
@@ -62,7 +62,7 @@ export const MUTATIONS: [Mutation, string, RegExp][] = [
   ],
   ["joining by the count alone", "a reader beside Python 2", HOLD_AT_ONCE],
   [
-    "joining by the first answer",
+    "joining by the first reply",
     "a reader beside a reader of Python 4 and Python 2",
     HOLD_AT_ONCE,
   ],
@@ -72,38 +72,38 @@ export const MUTATIONS: [Mutation, string, RegExp][] = [
     /overtakes/,
   ],
   [
-    "joining whoever holds",
+    "joining beside any holder",
     "a writer and a reader beside a reader of Python 4",
     HOLD_AT_ONCE,
   ],
-  ["readers pass foreigners", "a reader beside Python 2", HOLD_AT_ONCE],
+  ["readers pass Python clients", "a reader beside Python 2", HOLD_AT_ONCE],
   ["tokens from the clock alone", "two writers", /token .* is not larger/],
   [
     "subscribing again",
-    "three writers to whom anything may happen",
-    /hold at once|does not know of/,
+    "three writers with any fault",
+    /hold at once|has not recorded/,
   ],
   [
-    "a refused attempt stays in the queue",
+    "a failed attempt stays in the queue",
     "a writer, and one that does not wait",
     LEFT_BEHIND,
   ],
   ["no advance in the release", "two writers", LEFT_WAITING],
   [
-    "whoever waits again still holds",
+    "a holder that waits again still holds",
     "two writers, and a server that loses its data",
-    /goes on with what was lost/,
+    /continues with a lost lock/,
   ],
   [
-    "whoever lost it leaves its entry",
+    "a holder that lost the lock leaves its member",
     "two writers, and a server that loses its data",
     LEFT_BEHIND,
   ],
 ];
 
-/** What no configuration has shown to be needed. */
+/** Guards without which no configuration has shown a problem. */
 export const UNNEEDED: Mutation[] = [
   "unsubscribe before the script",
   "joining without a second count",
-  "shared without an entry",
+  "shared without a member",
 ];

@@ -1,26 +1,26 @@
-/** What configurations are made of. */
+/** Functions and constants for configurations. */
 
 import type { Configuration, Kind, Operation } from "./state.ts";
 
-/** A session of one task that acquires once, or more often. */
-export const session = (...kinds: Kind[]): Operation[][] => [task(...kinds)];
+/** A connection with one task that acquires once or several times. */
+export const connection = (...kinds: Kind[]): Operation[][] => [task(...kinds)];
 export const task = (...kinds: Kind[]): Operation[] =>
   kinds.map((kind) => ({ kind, waits: true }));
 export const attempt = (
   kind: Kind,
 ): Operation[][] => [[{ kind, waits: false }]];
 
-export const writer = session("x");
-export const reader = session("s");
-export const slot = session(2);
-export const anything = { crash: true, kill: true, giveUp: true };
+export const writer = connection("x");
+export const reader = connection("s");
+export const slot = connection(2);
+export const anyFault = { crash: true, kill: true, giveUp: true };
 
-/** A configuration, how many states it has at least, what is seen in them. */
-export interface Explored extends Configuration {
+/** A configuration, its minimum of states, and the witnesses to reach. */
+export interface ExploredConfiguration extends Configuration {
   atLeast: number;
-  sees?: string[];
+  witnesses?: string[];
 }
 
-export const BESIDE = "a session and Python hold";
-export const BELIEVES = "a session believes what is no more";
-export const TWO = "two sessions hold";
+export const BOTH_HOLD = "a connection and Python hold";
+export const STALE_HOLDER = "a connection assumes a lock that it has lost";
+export const TWO_HOLD = "two connections hold";

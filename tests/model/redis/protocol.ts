@@ -1,16 +1,16 @@
-/** What the server does: subscriptions and scripts, each in one step. */
+/** The server: each subscription and each script is one step. */
 
 import {
   advance,
   allShare,
+  canEnter,
   type Clock,
   firstAlive,
   grant,
-  mayEnter,
-  normalise,
-  prune,
+  normalize,
+  removeDead,
 } from "./advance.ts";
-import { asker, foreigners, isAlive, send } from "./server.ts";
+import { isAlive, pythonClients, requesterOf, send } from "./server.ts";
 import {
   C,
   type Command,
@@ -20,58 +20,61 @@ import {
   type State,
 } from "./state.ts";
 
-/** Lets the server execute the next command of a session. */
+/** The server executes the next command of a connection. */
 export function execute(
   config: Configuration,
   state: State,
   index: number,
 ): void {
-  const session = state.sessions[index];
-  const command = session.commands.shift()!;
+  const connection = state.connections[index];
+  const command = connection.commands.shift()!;
   const bits = bitsOf(config, command);
-  if (command[0].startsWith("subscribe")) session.subscribed |= bits;
-  else if (command[0].startsWith("unsubscribe")) session.subscribed &= ~bits;
+  if (command[0].startsWith("subscribe")) connection.subscribed |= bits;
+  else if (command[0].startsWith("unsubscribe")) connection.subscribed &= ~bits;
   else if (command[0] === "ask") ask(config, state, command[1]);
   else script(config, state, (largest) => run(config, state, command, largest));
 }
 
-/** The script that advances, for a waiter. */
+/** The script `check`, for a waiter. */
 export function check(
   config: Configuration,
   state: State,
-  entry: number,
+  member: number,
 ): void {
-  const holds = state.holders.some(([other]) => other === entry);
+  const holds = state.holders.some(([other]) => other === member);
   script(config, state, () => {
-    if (!holds && !state.queue.includes(entry)) state.queue.push(entry);
+    if (!holds && !state.queue.includes(member)) state.queue.push(member);
   });
-  const waits = state.queue.includes(entry);
-  if (state.flushed && waits) send(state, entry, "waits");
+  const waits = state.queue.includes(member);
+  if (state.flushed && waits) send(state, member, "waits");
 }
 
-/** The same for a holder, who must be there with its token. */
+/** The script `verify`, for a holder with its token. */
 export function heartbeat(
   config: Configuration,
   state: State,
-  entry: number,
+  member: number,
   token?: number,
 ): void {
   script(config, state, () => {});
   const { queue, holders } = state;
-  const content = config.without === "whoever waits again still holds";
+  const ignoresLoss =
+    config.without === "a holder that waits again still holds";
   const held = holders.some(([other, its]) =>
-    other === entry && (its === token || content)
+    other === member && (its === token || ignoresLoss)
   );
-  if (!held && !(content && queue.includes(entry))) send(state, entry, "gone");
+  if (!held && !(ignoresLoss && queue.includes(member))) {
+    send(state, member, "gone");
+  }
 }
 
-/** Semaphores know no C. */
-function bitsOf({ sessions }: Configuration, [name]: Command): number {
-  const all = typeof sessions[0][0][0].kind === "number" ? P : C | P;
+/** Returns the subscriptions of a command. Semaphores do not use C. */
+function bitsOf({ connections }: Configuration, [name]: Command): number {
+  const all = typeof connections[0][0][0].kind === "number" ? P : C | P;
   return name.endsWith(" C") ? C : name.endsWith(" P") ? P : all;
 }
 
-/** A script has its body, and then advances. */
+/** Runs the body of a script, and then the part that advances. */
 function script(
   config: Configuration,
   state: State,
@@ -81,71 +84,71 @@ function script(
   const clock: Clock = { largest: Math.max(0, ...tokens) };
   body(clock);
   advance(config, state, clock);
-  for (const refused of clock.refused ?? []) {
-    if (state.queue.includes(refused)) refuse(config, state, refused);
+  for (const failed of clock.failed ?? []) {
+    if (state.queue.includes(failed)) fail(config, state, failed);
   }
   const next = firstAlive(state);
-  const living = state.holders.filter(([entry]) => isAlive(state, entry));
+  const living = state.holders.filter(([member]) => isAlive(state, member));
   if (
-    next !== undefined && mayEnter(config, { ...state, holders: living }, next)
+    next !== undefined && canEnter(config, { ...state, holders: living }, next)
   ) {
     state.wrong = `${next} may enter and was left waiting`;
   }
-  normalise(config, state);
+  normalize(config, state);
 }
 
 function run(
   config: Configuration,
   state: State,
-  [name, entry, count]: Command,
+  [name, member, count]: Command,
   clock: Clock,
 ): void {
   if (name === "acquire") {
-    state.queue.push(entry);
-    if (!operationOf(config, entry).waits) clock.refused = [entry];
+    state.queue.push(member);
+    if (!operationOf(config, member).waits) clock.failed = [member];
   } else if (name === "release") {
-    state.queue = state.queue.filter((other) => other !== entry);
-    state.holders = state.holders.filter(([other]) => other !== entry);
+    state.queue = state.queue.filter((other) => other !== member);
+    state.holders = state.holders.filter(([other]) => other !== member);
     if (config.without === "no advance in the release") clock.largest = NaN;
   } else if (name === "join") {
-    join(config, state, entry, count, clock);
+    join(config, state, member, count, clock);
   }
 }
 
-function refuse(config: Configuration, state: State, entry: number): void {
-  if (config.without !== "a refused attempt stays in the queue") {
-    state.queue = state.queue.filter((other) => other !== entry);
+function fail(config: Configuration, state: State, member: number): void {
+  if (config.without !== "a failed attempt stays in the queue") {
+    state.queue = state.queue.filter((other) => other !== member);
   }
-  send(state, entry, "refused");
+  send(state, member, "failed");
 }
 
-/** The last script of a reader that has asked the foreigners. */
+/** The last script of a reader that has asked the Python clients. */
 function join(
   config: Configuration,
   state: State,
-  entry: number,
+  member: number,
   count: number,
   clock: Clock,
 ): void {
   const { without } = config;
-  prune(config, state);
+  removeDead(config, state);
   const first = firstAlive(state);
-  const agrees = operationOf(config, entry).kind === "s"
+  const agrees = operationOf(config, member).kind === "s"
     ? allShare(config, state)
     : state.holders.length === 0;
-  const may = state.queue.includes(entry) &&
-    (first === entry || without === "joining out of turn") &&
-    (agrees || without === "joining whoever holds") &&
-    (foreigners(config, state) === count ||
+  const may = state.queue.includes(member) &&
+    (first === member || without === "joining out of turn") &&
+    (agrees || without === "joining beside any holder") &&
+    (pythonClients(config, state) === count ||
       without === "joining without a second count");
-  if (may) grant(config, state, entry, clock);
-  else send(state, entry, "not joined");
+  if (may) grant(config, state, member, clock);
+  else send(state, member, "not joined");
 }
 
-/** Publishes a question and says how many foreigners received it. */
-function ask(config: Configuration, state: State, entry: number): void {
+/** Publishes a question, and sends the number of Python clients that get it. */
+function ask(config: Configuration, state: State, member: number): void {
   for (const python of state.pythons) {
-    if (python.subscribed) python.questions.push(asker(entry));
+    if (python.subscribed) python.questions.push(requesterOf(member));
   }
-  send(state, entry, "asked", foreigners(config, state));
+  send(state, member, "asked", pythonClients(config, state));
 }

@@ -1,17 +1,17 @@
 /**
- * Participants of Python's, after portalocker's sources (2.2.1 and 4.4.0).
- * What they may do at any moment of their own timeouts they may do here at any
- * moment. 2.x's questions decide nothing that its timeout would not, so they
- * are left out. A question whose asker has moved on is no more in the state.
+ * Python clients, following the sources of portalocker 2.2.1 and 4.4.0. What a
+ * timeout of theirs may cause at any moment can happen here at any moment. The
+ * questions of 2.x are left out, because its timeout has the same effects. A
+ * question that its requester has abandoned is not part of the state.
  */
 
 import type { Step } from "./explorer.ts";
 import { resolve, verdict } from "./election.ts";
 import { subscribers } from "./server.ts";
-import type { Answer, Configuration, Python, State } from "./state.ts";
+import type { Configuration, Python, Reply, State } from "./state.ts";
 
-/** A participant that has not begun. */
-export function newcomer(): Python {
+/** Returns a Python client that has not started. */
+export function newPython(): Python {
   return {
     subscribed: false,
     at: "off",
@@ -20,15 +20,15 @@ export function newcomer(): Python {
     confirms: false,
     leaves: false,
     expected: 0,
-    answers: [],
+    replies: [],
     questions: [],
   };
 }
 
-/** 2.x answers with what is no record: exclusive, and by a later name. */
+/** The identifiers of 2.x, whose replies count as exclusive, sort last. */
 const LEGACY = 1000;
 
-/** Everything that may happen next to a participant of Python's. */
+/** Returns every step that may happen next in a Python client. */
 export function pythonSteps(
   config: Configuration,
   state: State,
@@ -37,38 +37,41 @@ export function pythonSteps(
   const python = state.pythons[index];
   const old = config.pythons![index] === "2 writer";
   const steps: Step<State>[] = [];
-  const may = (
+  const addStep = (
     name: string,
-    take: (own: Python, state: State) => void,
+    apply: (own: Python, state: State) => void,
     isFault = false,
   ) =>
     steps.push({
       name: `Python${index} ${name}`,
       isFault,
-      take: (next) => take(next.pythons[index], next),
+      apply: (next) => apply(next.pythons[index], next),
     });
   const { at } = python;
   if (at === "off") {
-    may("ends", (own) => own.at = "end", true);
-    may("subscribes", (own) => subscribe(config, own, index));
+    addStep("ends", (own) => own.at = "end", true);
+    addStep("subscribes", (own) => subscribe(config, own, index));
     if (old && config.overtaking) {
-      may("counts first", (own, next) => {
+      addStep("counts first", (own, next) => {
         subscribe(config, own, index);
         own.at = subscribers(next) === 2 ? "hold" : "leave";
       });
     }
   } else if (at === "count") {
-    may("counts", (own, next) => count(config, own, next, index));
-    // Out of time, or its promotion is not confirmed in time.
+    addStep("counts", (own, next) => count(config, own, next, index));
+    // The timeout expires, or the promotion is not confirmed in time.
     if (python.elected || python.confirms) {
-      may("gives up", (own) => leave(own, !own.confirms), true);
+      addStep("gives up", (own) => leave(own, !own.confirms), true);
     }
   } else if (at === "ask") {
-    may("publishes", (own, next) => publish(own, next, index));
+    addStep("publishes", (own, next) => publish(own, next, index));
   } else if (at === "collect") {
-    may("hears too little", (_, next) => decide(config, next, index, null));
-    if (python.answers.length >= python.expected) {
-      may("counts again", (own, next) => {
+    addStep(
+      "gets too few replies",
+      (_, next) => decide(config, next, index, null),
+    );
+    if (python.replies.length >= python.expected) {
+      addStep("counts again", (own, next) => {
         const same = subscribers(next) === own.expected;
         forget(next, index);
         if (same) own.at = "decide";
@@ -76,60 +79,66 @@ export function pythonSteps(
       });
     }
   } else if (at === "alone") {
-    may("sees that it is alone", (own) => beAlone(config, own, index));
+    addStep("sees that it is alone", (own) => beAlone(config, own, index));
   } else if (at === "decide") {
-    may("decides", (own, next) => decide(config, next, index, own.answers));
-  } else if (at === "hold") may("releases", (own) => leave(own, true));
-  else if (at === "leave") may("unsubscribes", (own) => unsubscribe(own));
+    addStep("decides", (own, next) => decide(config, next, index, own.replies));
+  } else if (at === "hold") addStep("releases", (own) => leave(own, true));
+  else if (at === "leave") addStep("unsubscribes", (own) => unsubscribe(own));
   if (config.crash && python.subscribed) {
-    may("crashes", (own, next) => {
+    addStep("crashes", (own, next) => {
       forget(next, index);
-      Object.assign(own, newcomer(), { at: "end" });
+      Object.assign(own, newPython(), { at: "end" });
     }, true);
   }
-  for (const who of python.questions) {
-    if (config.answerFirst && sessionsStillAsked(state, who)) continue;
-    may(`answers ${who}`, (own, next) => answerOne(own, next, index, old, who));
+  for (const requester of python.questions) {
+    if (config.repliesFirst && connectionsMustReply(state, requester)) continue;
+    addStep(
+      `replies to ${requester}`,
+      (own, next) => replyTo(own, next, index, old, requester),
+    );
   }
   return steps;
 }
 
-/** Hands an answer to who asked, if it still listens. */
-export function answer(state: State, who: number, record: Answer): void {
-  const python = state.pythons[who];
+/** Delivers a reply to the requester, if it still listens. */
+export function reply(state: State, requester: number, record: Reply): void {
+  const python = state.pythons[requester];
   if (python) {
     const listens = python.at === "collect" &&
-      python.answers.length < python.expected;
+      python.replies.length < python.expected;
     if (!listens) return;
-    python.answers.push(record);
-    python.answers.sort((a, b) => a.id - b.id);
+    python.replies.push(record);
+    python.replies.sort((a, b) => a.id - b.id);
     return;
   }
-  const entry = who - LEGACY;
-  const session = state.sessions[Math.floor(entry / 100)];
-  session.messages.push(["answer", entry, record.id, record.mode]);
+  const member = requester - LEGACY;
+  const connection = state.connections[Math.floor(member / 100)];
+  connection.messages.push(["reply", member, record.id, record.mode]);
 }
 
-/** Nobody answers any more what this one has asked. */
-export function forget(state: State, who: number): void {
-  for (const session of state.sessions) {
-    session.messages = session.messages.filter(([name, asker]) =>
-      name !== "ping" || asker !== who
+/** Removes the questions of a requester. */
+export function forget(state: State, requester: number): void {
+  for (const connection of state.connections) {
+    connection.messages = connection.messages.filter(([name, id]) =>
+      name !== "ping" || id !== requester
     );
   }
   for (const python of state.pythons) {
-    python.questions = python.questions.filter((asker) => asker !== who);
+    python.questions = python.questions.filter((id) => id !== requester);
   }
 }
 
-function sessionsStillAsked({ sessions }: State, who: number): boolean {
-  return sessions.some(({ subscribed, messages }) =>
+function connectionsMustReply(
+  { connections }: State,
+  requester: number,
+): boolean {
+  return connections.some(({ subscribed, messages }) =>
     subscribed !== 0 &&
-    messages.some(([name, asker]) => name === "ping" && asker === who)
+    messages.some(([name, id]) => name === "ping" && id === requester)
   );
 }
 
-/** A reader says that it shares before it has the lock. */
+/** Subscribes. A reader replies "shared" before it holds the lock. */
 function subscribe(config: Configuration, own: Python, index: number): void {
   own.subscribed = true;
   own.at = "count";
@@ -138,8 +147,8 @@ function subscribe(config: Configuration, own: Python, index: number): void {
 }
 
 /**
- * Its thread ends, and with it the answers: after the next question or before.
- * The subscription stays a bit. Who has held says so until the end.
+ * Stops the thread, which replies: after the next question or before it. The
+ * subscription ends later. A former holder replies the same until then.
  */
 function leave(own: Python, forGood: boolean): void {
   if (own.confirms && own.at !== "hold") own.mode = "p";
@@ -151,7 +160,7 @@ function leave(own: Python, forGood: boolean): void {
 
 function unsubscribe(own: Python): void {
   const at = own.leaves ? "end" : "off";
-  Object.assign(own, newcomer(), { at });
+  Object.assign(own, newPython(), { at });
 }
 
 function count(
@@ -171,7 +180,7 @@ function count(
   } else own.at = "alone";
 }
 
-/** In the meantime others may have come, and have had answers. */
+/** Other clients may have subscribed and received replies meanwhile. */
 function beAlone(config: Configuration, own: Python, index: number): void {
   if (config.pythons![index] === "4 reader" || own.confirms) own.at = "hold";
   else {
@@ -181,30 +190,30 @@ function beAlone(config: Configuration, own: Python, index: number): void {
   }
 }
 
-/** Its own answer is the first. */
+/** Publishes a question. The first reply is its own. */
 function publish(own: Python, state: State, index: number): void {
   own.at = "collect";
-  own.answers = [{ id: index, mode: own.mode, elected: own.elected }];
-  for (const session of state.sessions) {
-    const hears = session.process === "runs" && session.subscribed & 2;
-    if (hears) session.messages.push(["ping", index, 0, "p"]);
+  own.replies = [{ id: index, mode: own.mode, elected: own.elected }];
+  for (const connection of state.connections) {
+    const hears = connection.process === "runs" && connection.subscribed & 2;
+    if (hears) connection.messages.push(["ping", index, 0, "p"]);
   }
   state.pythons.forEach((other, at) => {
     if (other.subscribed && at !== index) other.questions.push(index);
   });
 }
 
-function answerOne(
+function replyTo(
   own: Python,
   state: State,
   index: number,
   old: boolean,
-  who: number,
+  requester: number,
 ): void {
-  own.questions = own.questions.filter((other) => other !== who);
-  answer(
+  own.questions = own.questions.filter((other) => other !== requester);
+  reply(
     state,
-    who,
+    requester,
     old
       ? { id: LEGACY + index, mode: "x", elected: null }
       : { id: index, mode: own.mode, elected: own.elected },
@@ -215,11 +224,11 @@ function decide(
   config: Configuration,
   state: State,
   index: number,
-  holders: Answer[] | null,
+  holders: Reply[] | null,
 ): void {
   const own = state.pythons[index];
   forget(state, index);
-  own.answers = [];
+  own.replies = [];
   own.expected = 0;
   if (own.confirms) {
     const found = verdict(index, holders);

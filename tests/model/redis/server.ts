@@ -1,44 +1,46 @@
-/** What the server knows of connections, and sends to them. */
+/** The subscriptions on the server, and messages to connections. */
 
 import {
   C,
   type Configuration,
+  connectionOf,
   type MessageName,
   OWN,
   P,
-  sessionOf,
   type State,
 } from "./state.ts";
 
-/** `PUBSUB NUMSUB C`. */
-export function subscribers({ sessions, pythons }: State): number {
-  return sessions.filter(({ subscribed }) => subscribed & C).length +
+/** Returns `PUBSUB NUMSUB C`. */
+export function subscribers({ connections, pythons }: State): number {
+  return connections.filter(({ subscribed }) => subscribed & C).length +
     pythons.filter(({ subscribed }) => subscribed).length;
 }
 
-/** Subscribers that are no sessions. */
-export function foreigners(config: Configuration, state: State): number {
-  if (config.without === "foreigners are not counted") return 0;
-  const sessions = state.sessions.filter(({ subscribed }) => subscribed & P);
-  return subscribers(state) - sessions.length;
+/** Returns the number of Python clients: the other subscribers. */
+export function pythonClients(config: Configuration, state: State): number {
+  if (config.without === "Python clients are not counted") return 0;
+  const connections = state.connections.filter(({ subscribed }) =>
+    subscribed & P
+  );
+  return subscribers(state) - connections.length;
 }
 
-/** Whether the session of an entry is there. */
-export function isAlive({ sessions }: State, entry: number): boolean {
-  return (sessions[sessionOf(entry)].subscribed & OWN) !== 0;
+/** Returns whether the connection of a member is alive. */
+export function isAlive({ connections }: State, member: number): boolean {
+  return (connections[connectionOf(member)].subscribed & OWN) !== 0;
 }
 
-/** Tells a session, unless nobody listens any more. */
+/** Sends a message to the connection of a member, if its process reads it. */
 export function send(
-  { sessions }: State,
-  entry: number,
-  name: Exclude<MessageName, "ping" | "answer">,
+  { connections }: State,
+  member: number,
+  name: Exclude<MessageName, "ping" | "reply">,
   count = 0,
 ): void {
-  const session = sessions[sessionOf(entry)];
-  const hears = session.process === "runs" && session.subscribed !== 0;
-  if (hears) session.messages.push([name, entry, count, "p"]);
+  const connection = connections[connectionOf(member)];
+  const hears = connection.process === "runs" && connection.subscribed !== 0;
+  if (hears) connection.messages.push([name, member, count, "p"]);
 }
 
-/** Participants of Python's have small numbers, entries that ask large ones. */
-export const asker = (entry: number) => 1000 + entry;
+/** Returns the requester number of a member. Those of Python clients are lower. */
+export const requesterOf = (member: number) => 1000 + member;

@@ -1,9 +1,9 @@
-/** The words of the model: who takes part, and what a state is. */
+/** The terms of the model: configurations and states. */
 
-/** Exclusive, shared, or at most so many holders. */
+/** Exclusive, shared, or the maximum of holders. */
 export type Kind = "x" | "s" | number;
 
-/** One acquisition; one that does not wait ends if it is not let in. */
+/** One acquisition. Without `waits`, it ends if the lock is not free. */
 export interface Operation {
   kind: Kind;
   waits: boolean;
@@ -15,59 +15,59 @@ export type PythonKind = "4 writer" | "4 reader" | "2 writer";
 export type Mutation =
   | "subscribe after the script"
   | "unsubscribe before the script"
-  | "foreigners are not counted"
+  | "Python clients are not counted"
   | "subscribe to C, then to portalock:{C}"
   | "subscribe to portalock:{C}, then to C"
   | "dead holders stay"
   | "dead waiters stay"
   | "dead waiters get the lock"
   | "giving up without the script"
-  | "pending with an id that sorts high"
-  | "no answers"
+  | "pending with an ID that sorts high"
+  | "no replies"
   | "pending for everything"
   | "joining by the count alone"
-  | "joining by the first answer"
+  | "joining by the first reply"
   | "joining without a second count"
   | "joining out of turn"
-  | "joining whoever holds"
+  | "joining beside any holder"
   | "tokens from the clock alone"
   | "subscribing again"
-  | "a refused attempt stays in the queue"
+  | "a failed attempt stays in the queue"
   | "no advance in the release"
-  | "readers pass foreigners"
-  | "shared without an entry"
-  | "whoever waits again still holds"
-  | "whoever lost it leaves its entry";
+  | "readers pass Python clients"
+  | "shared without a member"
+  | "a holder that waits again still holds"
+  | "a holder that lost the lock leaves its member";
 
-/** Who takes part, and what may happen to them. */
+/** The clients of a lock, and the possible faults. */
 export interface Configuration {
-  /** The operations of each task of each session. */
-  sessions: Operation[][][];
+  /** The operations of each task of each connection. */
+  connections: Operation[][][];
   pythons?: PythonKind[];
-  /** Processes may end at any moment. */
+  /** Processes may crash at any moment. */
   crash?: boolean;
   /** The server may end connections at any moment. */
   kill?: boolean;
-  /** Waits may be given up at any moment. */
+  /** Waiters may give up at any moment. */
   giveUp?: boolean;
-  /** Without them only what others do lets anybody in. */
+  /** Waiters do not check, so that only steps of other clients grant the lock. */
   noChecks?: boolean;
-  /** The server may lose its data once; holders have heartbeats. */
+  /** The server may lose its data once, and holders send heartbeats. */
   flush?: boolean;
-  /** Sessions, writers too, enter beside foreigners that are all pending. */
+  /** Members, even writers, enter if all Python clients are pending. */
   trustsPending?: boolean;
-  /** Readers of ours wait for foreigners, whatever these would answer. */
+  /** Readers wait for Python clients without asking them. */
   neverAsks?: boolean;
-  /** Sessions answer a question before participants of Python's do. */
-  answerFirst?: boolean;
-  /** 2.x counts on another connection, and may so before it has subscribed. */
+  /** Connections reply to a question before Python clients do. */
+  repliesFirst?: boolean;
+  /** 2.x counts on another connection, so it may count before it subscribes. */
   overtaking?: boolean;
-  /** Exclusive tokens are larger than those of earlier readers, too. */
+  /** Exclusive tokens must also be larger than those of earlier readers. */
   allTokens?: boolean;
   without?: Mutation;
 }
 
-/** A command under way: the name, the entry, the number of foreigners. */
+/** A command in transit: name, member, number of Python clients. */
 export type Command = [CommandName, number, number];
 export type CommandName =
   | "subscribe"
@@ -81,14 +81,14 @@ export type CommandName =
   | "ask"
   | "join";
 
-/** A message under way: the entry or who asks, a number, a mode. */
+/** A message in transit: name, member or requester, number, mode. */
 export type Message = [MessageName, number, number, Mode];
 export type MessageName =
   | "granted"
-  | "refused"
+  | "failed"
   | "ping"
   | "asked"
-  | "answer"
+  | "reply"
   | "not joined"
   | "waits"
   | "gone";
@@ -96,30 +96,31 @@ export type MessageName =
 /** Exclusive, shared, pending. */
 export type Mode = "x" | "s" | "p";
 
-/** What a session is subscribed to: its own channel, C, portalock:{C}. */
+/** The bits of subscriptions: the own channel, C, portalock:{C}. */
 export const OWN = 1;
 export const C = 2;
 export const P = 4;
 
 export interface Task {
   operation: number;
-  /** Waits, holds, has finished. */
+  /** Waits, holds, or has finished. */
   is: "w" | "h" | "f";
-  /** How many received the question, or how far it is; who shares. */
+  /** How many Python clients got the question, or a state of it. */
   asked: number;
+  /** The Python clients that replied that they share. */
   sharing: number[];
-  /** With {@linkcode Configuration.flush}: its token, and whether it asked. */
+  /** Token, and whether it sent a heartbeat after {@linkcode Configuration.flush}. */
   token?: number;
   beaten?: boolean;
 }
 
-/** {@linkcode Task.asked} before the reply, and before the last one. */
+/** Values of {@linkcode Task.asked} without a count. */
 export const NOT_ASKED = -1;
 export const ASKING = -2;
 export const JOINING = -3;
 
-export interface Session {
-  /** Bits. 0 once the server has ended the connection. */
+export interface Connection {
+  /** Bits. 0 after the server has ended the connection. */
   subscribed: number;
   commands: Command[];
   messages: Message[];
@@ -127,8 +128,8 @@ export interface Session {
   process: "runs" | "crashed" | "lost";
 }
 
-/** The record of an answer. Identifiers sort as those of the protocol do. */
-export interface Answer {
+/** The record of a reply. Identifiers sort like those of the protocol. */
+export interface Reply {
   id: number;
   mode: Mode;
   elected: boolean | null;
@@ -148,62 +149,62 @@ export interface Python {
     | "end";
   mode: Mode;
   elected: boolean;
-  /** It thinks that it has the lock and asks once more. */
+  /** Whether it assumes that it holds the lock, and asks for confirmation. */
   confirms: boolean;
-  /** It has had enough. */
+  /** Whether it leaves for good. */
   leaves: boolean;
   expected: number;
-  answers: Answer[];
-  /** Who asked it, and has no answer yet. */
+  replies: Reply[];
+  /** The requesters that wait for a reply. */
   questions: number[];
 }
 
 export interface State {
   queue: number[];
-  /** Entries and their tokens. */
+  /** Members and their tokens. */
   holders: [number, number][];
   /** The token of the last exclusive grant, and the largest of all. */
   lastExclusive: number;
   largest: number;
-  sessions: Session[];
+  connections: Connection[];
   pythons: Python[];
   flushed?: boolean;
-  /** What went wrong in the last step. */
+  /** How the last step violated an invariant. */
   wrong?: string;
 }
 
-/** An entry is a number: session, task and operation. */
-export const entryOf = (session: number, task: number, operation: number) =>
-  session * 100 + task * 10 + operation;
-export const sessionOf = (entry: number) => Math.floor(entry / 100);
-export const taskOf = (entry: number) => Math.floor(entry / 10) % 10;
+/** A member is a number: connection, task and operation. */
+export const memberOf = (connection: number, task: number, operation: number) =>
+  connection * 100 + task * 10 + operation;
+export const connectionOf = (member: number) => Math.floor(member / 100);
+export const taskOf = (member: number) => Math.floor(member / 10) % 10;
 
-/** The operation that an entry is. */
+/** Returns the operation of a member. */
 export function operationOf(
-  { sessions }: Configuration,
-  entry: number,
+  { connections }: Configuration,
+  member: number,
 ): Operation {
-  return sessions[sessionOf(entry)][taskOf(entry)][entry % 10];
+  return connections[connectionOf(member)][taskOf(member)][member % 10];
 }
 
-/** A copy that shares nothing that steps change. */
-export function copyOf(state: State): State {
+/** Copies everything that steps change. */
+export function copyState(state: State): State {
   return {
     ...state,
     queue: [...state.queue],
     holders: [...state.holders],
-    sessions: state.sessions.map((session) => ({
-      ...session,
-      commands: [...session.commands],
-      messages: [...session.messages],
-      tasks: session.tasks.map((task) => ({
+    connections: state.connections.map((connection) => ({
+      ...connection,
+      commands: [...connection.commands],
+      messages: [...connection.messages],
+      tasks: connection.tasks.map((task) => ({
         ...task,
         sharing: [...task.sharing],
       })),
     })),
     pythons: state.pythons.map((python) => ({
       ...python,
-      answers: [...python.answers],
+      replies: [...python.replies],
       questions: [...python.questions],
     })),
   };

@@ -1,28 +1,28 @@
-/** The acquisitions of a session, from the first command to the last. */
+/** The acquisitions of a connection, from the first command to the last. */
 
-import { answerPing } from "./answers.ts";
-import { asker } from "./server.ts";
+import { replyToPing } from "./replies.ts";
+import { requesterOf } from "./server.ts";
 import { forget } from "./python.ts";
 import {
   ASKING,
   type Command,
   type CommandName,
   type Configuration,
-  entryOf,
+  type Connection,
   JOINING,
+  memberOf,
   type MessageName,
   type Mode,
   NOT_ASKED,
   operationOf,
   OWN,
-  type Session,
   type State,
   type Task,
 } from "./state.ts";
 
-/** What is sent on a connection that has ended goes nowhere. */
-function send(session: Session, ...commands: Command[]): void {
-  if (session.subscribed !== 0) session.commands.push(...commands);
+/** Sends commands, unless the connection has ended. */
+function send(connection: Connection, ...commands: Command[]): void {
+  if (connection.subscribed !== 0) connection.commands.push(...commands);
 }
 
 const waitsOrHolds = ({ is }: Task) => is !== "f";
@@ -33,23 +33,23 @@ export function start(
   index: number,
   task: number,
 ): void {
-  const session = state.sessions[index];
-  const others = session.tasks.some(waitsOrHolds);
-  const entry = entryOf(index, task, session.tasks[task].operation);
-  session.tasks[task].is = "w";
+  const connection = state.connections[index];
+  const others = connection.tasks.some(waitsOrHolds);
+  const member = memberOf(index, task, connection.tasks[task].operation);
+  connection.tasks[task].is = "w";
   const subscriptions = others ? [] : subscribing(config);
   if (config.without === "subscribe after the script") {
-    send(session, ["acquire", entry, 0], ...subscriptions);
-  } else send(session, ...subscriptions, ["acquire", entry, 0]);
+    send(connection, ["acquire", member, 0], ...subscriptions);
+  } else send(connection, ...subscriptions, ["acquire", member, 0]);
 }
 
-/** What nobody should do after a lost connection. */
+/** Resubscribes after a lost connection, which the protocol does not do. */
 export function subscribeAgain(
   config: Configuration,
-  session: Session,
+  connection: Connection,
 ): void {
-  session.subscribed = OWN;
-  send(session, ...subscribing(config));
+  connection.subscribed = OWN;
+  send(connection, ...subscribing(config));
 }
 
 function subscribing({ without }: Configuration): Command[] {
@@ -62,7 +62,7 @@ function subscribing({ without }: Configuration): Command[] {
   return names.map((name) => [name, 0, 0]);
 }
 
-/** An acquisition ends, and the next one of its task begins. */
+/** Ends an acquisition, and starts the next one of its task. */
 export function end(
   config: Configuration,
   state: State,
@@ -71,22 +71,22 @@ export function end(
   withScript: boolean,
 ): void {
   unask(state, index, task);
-  const session = state.sessions[index];
-  const own = session.tasks[task];
+  const connection = state.connections[index];
+  const own = connection.tasks[task];
   const release: Command[] = withScript
-    ? [["release", entryOf(index, task, own.operation), 0]]
+    ? [["release", memberOf(index, task, own.operation), 0]]
     : [];
   own.is = "f";
   delete own.token;
   delete own.beaten;
-  const last = !session.tasks.some(waitsOrHolds);
+  const last = !connection.tasks.some(waitsOrHolds);
   const unsubscriptions: Command[] = last
     ? subscribing(config).map(([name]) => [`un${name}` as CommandName, 0, 0])
     : [];
   if (config.without === "unsubscribe before the script") {
-    send(session, ...unsubscriptions, ...release);
-  } else send(session, ...release, ...unsubscriptions);
-  if (own.operation + 1 < config.sessions[index][task].length) {
+    send(connection, ...unsubscriptions, ...release);
+  } else send(connection, ...release, ...unsubscriptions);
+  if (own.operation + 1 < config.connections[index][task].length) {
     own.operation++;
     start(config, state, index, task);
   }
@@ -107,51 +107,53 @@ export function read(
   state: State,
   index: number,
 ): void {
-  const session = state.sessions[index];
-  const [name, who, count, mode] = session.messages.shift()!;
-  if (name === "ping") return answerPing(config, state, index, who);
-  const task = session.tasks.findIndex(({ is, operation }, task) =>
-    is !== "f" && entryOf(index, task, operation) === who
+  const connection = state.connections[index];
+  const [name, id, count, mode] = connection.messages.shift()!;
+  if (name === "ping") return replyToPing(config, state, index, id);
+  const task = connection.tasks.findIndex(({ is, operation }, task) =>
+    is !== "f" && memberOf(index, task, operation) === id
   );
   if (task < 0) return;
-  const own = session.tasks[task];
+  const own = connection.tasks[task];
   if (own.is === "h") {
-    learn(config, state, index, task, name);
+    onLockLost(config, state, index, task, name);
   } else if (name === "granted") {
     own.is = "h";
     if (config.flush) own.token = count;
     unask(state, index, task);
-  } else if (name === "refused") {
+  } else if (name === "failed") {
     end(config, state, index, task, false);
   } else if (name === "asked") {
     own.asked = count;
     joinIfAllShare(config, state, index, task);
-  } else if (name === "answer" && agrees(config, who, mode)) {
+  } else if (name === "reply" && agrees(config, id, mode)) {
     own.sharing = [...own.sharing, count].sort();
     joinIfAllShare(config, state, index, task);
-  } else if (name === "answer" || name === "not joined") {
+  } else if (name === "reply" || name === "not joined") {
     unask(state, index, task);
   }
 }
 
-/** Whether an entry could hold beside who answers so. */
-function agrees(config: Configuration, entry: number, mode: Mode): boolean {
-  const { kind } = operationOf(config, entry);
+/** Returns whether a member may hold beside a Python client with this mode. */
+function agrees(config: Configuration, member: number, mode: Mode): boolean {
+  const { kind } = operationOf(config, member);
   return (mode === "s" && kind === "s") ||
     (mode === "p" && config.trustsPending === true);
 }
 
-/** A holder is told that it is none. */
-function learn(
+/** Handles the message that a holder has lost its lock. */
+function onLockLost(
   config: Configuration,
   state: State,
   index: number,
   task: number,
   name: MessageName,
 ): void {
-  const content = config.without === "whoever waits again still holds";
-  if (name !== "gone" && (name !== "waits" || content)) return;
-  const withScript = config.without !== "whoever lost it leaves its entry";
+  const ignoresLoss =
+    config.without === "a holder that waits again still holds";
+  if (name !== "gone" && (name !== "waits" || ignoresLoss)) return;
+  const withScript =
+    config.without !== "a holder that lost the lock leaves its member";
   end(config, state, index, task, withScript);
 }
 
@@ -161,40 +163,40 @@ function joinIfAllShare(
   index: number,
   task: number,
 ): void {
-  const session = state.sessions[index];
-  const { asked, sharing, operation } = session.tasks[task];
+  const connection = state.connections[index];
+  const { asked, sharing, operation } = connection.tasks[task];
   const enough = without === "joining by the count alone"
     ? 0
-    : without === "joining by the first answer"
+    : without === "joining by the first reply"
     ? 1
     : asked;
   if (asked === 0) unask(state, index, task);
   if (asked <= 0 || sharing.length < enough) return;
-  session.tasks[task].asked = JOINING;
-  session.tasks[task].sharing = [];
-  send(session, ["join", entryOf(index, task, operation), asked]);
+  connection.tasks[task].asked = JOINING;
+  connection.tasks[task].sharing = [];
+  send(connection, ["join", memberOf(index, task, operation), asked]);
 }
 
 export function ask(state: State, index: number, task: number): void {
-  const session = state.sessions[index];
-  session.tasks[task].asked = ASKING;
-  const entry = entryOf(index, task, session.tasks[task].operation);
-  send(session, ["ask", entry, 0]);
+  const connection = state.connections[index];
+  connection.tasks[task].asked = ASKING;
+  const member = memberOf(index, task, connection.tasks[task].operation);
+  send(connection, ["ask", member, 0]);
 }
 
-/** What is still under way to or from a question that is over is void. */
+/** Ends a question, and discards its commands and messages in transit. */
 export function unask(state: State, index: number, task: number): void {
-  const session = state.sessions[index];
-  const own = session.tasks[task];
-  const entry = entryOf(index, task, own.operation);
+  const connection = state.connections[index];
+  const own = connection.tasks[task];
+  const member = memberOf(index, task, own.operation);
   if (own.asked === NOT_ASKED) return;
   own.asked = NOT_ASKED;
   own.sharing = [];
-  session.commands = session.commands.filter(([name, who]) =>
-    name !== "ask" || who !== entry
+  connection.commands = connection.commands.filter(([name, id]) =>
+    name !== "ask" || id !== member
   );
-  session.messages = session.messages.filter(([name, who]) =>
-    !["asked", "answer", "not joined"].includes(name) || who !== entry
+  connection.messages = connection.messages.filter(([name, id]) =>
+    !["asked", "reply", "not joined"].includes(name) || id !== member
   );
-  forget(state, asker(entry));
+  forget(state, requesterOf(member));
 }
