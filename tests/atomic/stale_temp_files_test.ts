@@ -18,6 +18,7 @@ import {
 import { currentFixtureCommand, LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
+import { at } from "../support/values.ts";
 
 const REPLACE = { replace: true } as const;
 const STALE = ".portalock.0123456789abcdef.tmp";
@@ -108,7 +109,7 @@ function beforeLock(action: (path: string) => void, dir: string) {
     tryLock(exclusive) {
       if (!done) {
         done = true;
-        action(join(dir, leftovers(dir)[0]));
+        action(join(dir, at(leftovers(dir), 0)));
       }
       return file.tryLock(exclusive);
     },
@@ -360,8 +361,9 @@ test("a process that is killed while it writes or updates leaves the whole old o
 
 /** Starts a process that writes until it is killed. */
 function startWriter(path: string) {
-  const [program, ...args] = currentFixtureCommand("atomic_writer");
-  const child = spawn(program, [...args, "endless", path]);
+  const command = currentFixtureCommand("atomic_writer");
+  const args = [...command.slice(1), "endless", path];
+  const child = spawn(at(command, 0), args);
   return {
     child,
     writing: once(child.stdout, "data"),

@@ -8,6 +8,7 @@ import { runtimes } from "../support/env.ts";
 import { LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
+import { at } from "../support/values.ts";
 
 const increment = (text: string) => String(Number(text) + 1);
 
@@ -45,7 +46,7 @@ test("updateFile() loses no update of 8 processes on every runtime, and readers 
     LockProcess.start(one)
   );
   try {
-    await workers[0].call("update", path, 1);
+    await at(workers, 0).call("update", path, 1);
     const all = Promise.all(
       workers.map((one) => one.call("update", path, each)),
     );
@@ -67,7 +68,7 @@ test(
     using temporary = tempDir();
     const path = join(temporary.path, "count.json");
     await using python = LockProcess.startPython();
-    await using worker = LockProcess.start(runtimes[0]);
+    await using worker = LockProcess.start(at(runtimes, 0));
     await worker.call("update", path, 1);
     const all = Promise.all(
       [python, worker].map((one) => one.call("update", path, 200)),

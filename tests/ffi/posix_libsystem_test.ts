@@ -22,7 +22,8 @@ for (const arch of ["x64", "arm64"]) {
       const constants = posixConstants("darwin", arch)!;
       const system = posix(thisRuntime(), { ...constants, libc: library.path });
       const path = join(dir.path, "a.lock");
-      const [ours, theirs] = [1, 2].map(() => fs.openSync(path, "a+"));
+      const open = () => fs.openSync(path, "a+");
+      const [ours, theirs] = [open(), open()];
 
       const range = { start: 7, length: 2 ** 40 };
       for (const name of ["flock", "ofd"] as const) {

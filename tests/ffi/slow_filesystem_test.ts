@@ -13,9 +13,8 @@ import { test } from "../support/test.ts";
 /** Mounts a file system that can be stopped and resumed. */
 async function slowFileSystem() {
   const dir = tempDir();
-  const [source, path] = ["source", "mounted"].map((name) =>
-    join(dir.path, name)
-  );
+  const source = join(dir.path, "source");
+  const path = join(dir.path, "mounted");
   fs.mkdirSync(source);
   fs.mkdirSync(path);
   const { dev } = fs.statSync(path);

@@ -24,6 +24,7 @@ import { writeAtomicSync } from "../../mod.ts";
 import { withPatchedPlatform } from "../support/platform.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
+import { at } from "../support/values.ts";
 
 const MODE: OpenMode = {
   read: true,
@@ -89,8 +90,8 @@ function openFakeFile(
     lockSync: (exclusive: boolean) => void file.tryLockSync(exclusive),
     unlockSync: () => locks.unlock(file),
     seekSync(offset: number, whence: number) {
-      const from = [0, position, fs.fstatSync(real).size][whence];
-      return position = from + offset;
+      const starts = [0, position, fs.fstatSync(real).size];
+      return position = at(starts, whence) + offset;
     },
     writeSync(data: Uint8Array) {
       const count = fs.writeSync(real, data, 0, data.length, position);
@@ -137,7 +138,8 @@ function withTwo(
   using dir = tempDir();
   const { locks, files } = fakeDeno();
   const path = join(dir.path, "a.lock");
-  const [one, other] = [1, 2].map(() => files.openSync(path, MODE, 0o666));
+  const open = () => files.openSync(path, MODE, 0o666);
+  const [one, other] = [open(), open()];
   body(locks, one, other);
   one.closeSync();
   other.closeSync();
@@ -287,9 +289,9 @@ test(
     const path = join(dir.path, "a.lock");
     const locks = new FakeLocks();
     const options = { read: true, write: true, append: false, create: true };
-    const [one, other] = [1, 2].map(() =>
-      openFakeFile(path, { ...options, createNew: false }, locks)
-    );
+    const open = () =>
+      openFakeFile(path, { ...options, createNew: false }, locks);
+    const [one, other] = [open(), open()];
     unlock(one);
     lockSync(one, LOCK_EX | LOCK_NB);
     assert.throws(() => lockSync(other, LOCK_SH | LOCK_NB), {

@@ -25,6 +25,7 @@ import { systemError, withPatchedPlatform } from "../support/platform.ts";
 import { LockProcess } from "../support/processes.ts";
 import { sortedNames, tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
+import { at } from "../support/values.ts";
 
 const EXCLUSIVE = { timeout: 0 };
 const SHARED = { flags: LOCK_SH | LOCK_NB, timeout: 0 };
@@ -55,7 +56,9 @@ class Peer extends LockProcess {
   }
 }
 
-for (const [how, name] of [["pywin32", "LockFileEx"], ["msvcrt", "_locking"]]) {
+const PYTHON_CALLS = { pywin32: "LockFileEx", msvcrt: "_locking" };
+
+for (const [how, name] of Object.entries(PYTHON_CALLS)) {
   test(
     `Windows: Lock and ${name}, called as by ${how} of Python, exclude each other`,
     async () => {
@@ -170,8 +173,7 @@ test(
     await using peer = new Peer();
     await using file = await openAtomic(join(dir.path, "a"));
     await file.writeText("new");
-    const [name] = fs.readdirSync(dir.path);
-    const path = join(dir.path, name);
+    const path = join(dir.path, at(fs.readdirSync(dir.path), 0));
     assert.equal(await peer.try("pywin32", path), false, "the file is locked");
     assert.equal(await peer.try("msvcrt", path), true);
     await peer.release();
@@ -311,7 +313,7 @@ test("Windows: the locked range does not depend on the file position", () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   fs.writeFileSync(path, "x".repeat(200 * 1024));
-  const [one, other] = ["r+", "r+"].map((mode) => fs.openSync(path, mode));
+  const [one, other] = [fs.openSync(path, "r+"), fs.openSync(path, "r+")];
   // Beyond the range that msvcrt of Python locks.
   fs.readSync(one, new Uint8Array(100 * 1024));
   lockSync(one, LOCK_EX);
@@ -488,9 +490,8 @@ function fakeWindows(results: Record<string, number[]>) {
 test("Windows: LockFileEx is called for the same bytes as by Python's portalocker", () => {
   const { system, calls } = fakeWindows({ uv_get_osfhandle: [77] });
   assert.equal(system.tryLock(3, true), true);
-  const [handle, lock] = calls;
-  assert.deepEqual(handle, ["uv_get_osfhandle", 3]);
-  const [name, file, flags, reserved, low, high, overlapped] = lock;
+  assert.deepEqual(calls[0], ["uv_get_osfhandle", 3]);
+  const [name, file, flags, reserved, low, high, overlapped] = at(calls, 1);
   assert.equal(name, "LockFileEx");
   // winbase.h: LOCKFILE_FAIL_IMMEDIATELY and LOCKFILE_EXCLUSIVE_LOCK.
   assert.deepEqual([file, flags, reserved], [77n, 3, 0]);
@@ -547,7 +548,7 @@ test("Windows: a call whose error code was cleared is repeated", () => {
 test("Windows: WriteFile writes at the end of the file", () => {
   const { system, calls } = fakeWindows({ uv_get_osfhandle: [77] });
   system.append!(3, Uint8Array.of(1, 2));
-  const [name, file, data, length, , overlapped] = calls[1];
+  const [name, file, data, length, , overlapped] = at(calls, 1);
   assert.deepEqual([name, file, length], ["WriteFile", 77n, 2]);
   assert.deepEqual(data, Uint8Array.of(1, 2));
   const offset = (overlapped as Uint8Array).subarray(16, 24);
@@ -567,7 +568,7 @@ test("Windows: renameAndUnlink() frees the name even if the file cannot be remov
   renameAndUnlink(path, () => {
     throw Object.assign(new Error("the file is open"), { code: "EBUSY" });
   });
-  const [name, ...others] = fs.readdirSync(dir.path);
+  const [name = "", ...others] = fs.readdirSync(dir.path);
   assert.match(name, /^\.portalock\.[0-9a-f]{16}\.tmp$/);
   assert.deepEqual(others, []);
   fs.writeFileSync(path, "");
@@ -579,7 +580,8 @@ test(
   "Windows: a symbolic link at the path of a lock file is rejected",
   async () => {
     using dir = tempDir();
-    const [path, target] = ["a.lock", "b"].map((name) => join(dir.path, name));
+    const path = join(dir.path, "a.lock");
+    const target = join(dir.path, "b");
     fs.symlinkSync(target, path);
     const files = fdPlatform(fakeWindows({}).system);
     const mode = { ...parseMode("a"), noFollow: true };

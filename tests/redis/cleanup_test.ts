@@ -3,7 +3,7 @@ import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import { Worker as Thread } from "node:worker_threads";
 import { createClient, createClientPool } from "redis";
-import { LOCK_SH } from "../../mod.ts";
+import { LOCK_EX, LOCK_SH } from "../../mod.ts";
 import { RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
 import type { RedisLease } from "../../src/redis/mod.ts";
 import {
@@ -14,6 +14,7 @@ import {
 } from "../support/env.ts";
 import { LockProcess } from "../support/processes.ts";
 import { test } from "../support/test.ts";
+import { at } from "../support/values.ts";
 import { RedisCluster } from "./support/cluster.ts";
 import { waitUntil } from "./support/binaries.ts";
 import {
@@ -103,11 +104,12 @@ it("readers and writers of one lock share one connection", async (server) => {
   const { url } = server;
   let inside = 0;
   await Promise.all(Array.from({ length: 100 }, (_, i) => {
-    const flags = i % 3 ? LOCK_SH : undefined;
+    const isReader = i % 3 !== 0;
+    const flags = isReader ? LOCK_SH : LOCK_EX;
     return new RedisLock("all", { url, flags }).run(async () => {
-      if (!flags) assert.equal(++inside, 1);
+      if (!isReader) assert.equal(++inside, 1);
       if (i === 50) assert.equal((await lockConnections(server)).length, 1);
-      if (!flags) inside--;
+      if (!isReader) inside--;
     });
   }));
 });
@@ -130,9 +132,9 @@ it("an idle connection is closed after about a second", async (server) => {
   const lock = new RedisLock("idle", unsharedOptions(server));
   await lock.run(() => {});
   const start = performance.now();
-  const [{ id }] = await lockConnections(server);
+  const { id } = at(await lockConnections(server), 0);
   await lock.run(() => {});
-  assert.equal((await lockConnections(server))[0].id, id);
+  assert.equal(at(await lockConnections(server), 0).id, id);
   await waitForNoConnections(server);
   const lasted = performance.now() - start;
   assert.ok(lasted > 800 && lasted < 10_000, `${lasted} ms`);
@@ -258,13 +260,17 @@ it("threads of one process exclude each other", async (server) => {
 /** Starts `tests/fixtures/redis_end_with_lock` with access to the collector. */
 function startEnding(runtime: TestRuntime, ...args: string[]): LockProcess {
   const script = fixtureCommand(runtime, "redis_end_with_lock");
-  const at = script.length - 1;
   const flag = runtime.name === "deno"
     ? "--v8-flags=--expose-gc"
     : runtime.name === "bun"
     ? "--smol"
     : "--expose-gc";
-  return new LockProcess([...script.slice(0, at), flag, script[at], ...args]);
+  return new LockProcess([
+    ...script.slice(0, -1),
+    flag,
+    at(script, -1),
+    ...args,
+  ]);
 }
 
 /** Asserts that a process exits by itself, with code 0 and without errors. */
@@ -370,7 +376,7 @@ test(
         const all = [names.key, names.queue, `${names.key}:${"0".repeat(32)}`];
         const found = await Promise.all(all.map((key) => cluster.slotOf(key)));
         assert.equal(new Set(found).size, 1, channel);
-        slots.add(found[0]);
+        slots.add(at(found, 0));
       }
     }
     // Different locks may have different slots.

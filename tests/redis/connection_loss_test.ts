@@ -6,6 +6,7 @@ import { RedisLock } from "../../src/redis/mod.ts";
 import type { RedisLease, RedisLockOptions } from "../../src/redis/mod.ts";
 import { runtimes } from "../support/env.ts";
 import { test } from "../support/test.ts";
+import { at } from "../support/values.ts";
 import { RedisCluster } from "./support/cluster.ts";
 import { waitUntil } from "./support/binaries.ts";
 import { RedisSentinel } from "./support/sentinel.ts";
@@ -60,7 +61,7 @@ it("the signals of all leases of the connection abort", async (server) => {
   for (const channel of ["a", "b", "c"]) {
     leases.push(await new RedisLock(channel, options).acquire());
   }
-  await abortReason(await kill(server, leases[0]));
+  await abortReason(await kill(server, at(leases, 0)));
   for (const lease of leases) await assertLost(lease, /closed|ended/i);
 });
 
@@ -79,9 +80,9 @@ it("a connection never resubscribes by itself", async (server) => {
 });
 
 it("the next waiter acquires the lost lock", async (server) => {
-  const [lock, other] = ["x", "y"].map(() =>
-    new RedisLock("next", unsharedOptions(server, { checkInterval: 50 }))
-  );
+  const newLock = () =>
+    new RedisLock("next", unsharedOptions(server, { checkInterval: 50 }));
+  const [lock, other] = [newLock(), newLock()];
   const lease = await lock.acquire();
   const wait = other.acquire({ timeout: 60_000 });
   await waitForQueueLength(server, "next", 1);
@@ -244,8 +245,10 @@ it("a wait continues after the server was stopped", async (server) => {
   const lock = new RedisLock("on", unsharedOptions(server, options));
   const wait = lock.acquire({ timeout: Infinity });
   await waitForQueueLength(server, "on", 1);
-  const [{ id }] = (await lockConnections(server)).filter(({ name }) =>
-    !name.includes(lease.holderId.split("-")[0])
+  const holder = await connectionIdOf(server, lease);
+  const { id } = at(
+    (await lockConnections(server)).filter(({ id }) => id !== holder),
+    0,
   );
   await server.signal("SIGSTOP");
   // Several short sleeps, because turns of the event loop count as silence.

@@ -6,6 +6,7 @@ import { AlreadyLocked, LOCK_SH } from "../../mod.ts";
 import { RedisLock } from "../../src/redis/mod.ts";
 import { currentRuntime, runtimes } from "../support/env.ts";
 import type { LockProcess } from "../support/processes.ts";
+import { at } from "../support/values.ts";
 import { waitUntil } from "./support/binaries.ts";
 import type { RedisServer } from "./support/server.ts";
 import {
@@ -52,7 +53,7 @@ for (const runtime of runtimes) {
   it(`a stopped holder loses its lock, on ${name}`, async (server) => {
     await using holder = startRedisProcess(runtime);
     await holder.call("acquire", "stopped", { url: server.url });
-    const [{ id }] = await connectionsOf(server, "stopped");
+    const { id } = at(await connectionsOf(server, "stopped"), 0);
     stop(holder);
     const lock = new RedisLock(
       "stopped",

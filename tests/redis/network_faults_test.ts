@@ -5,7 +5,7 @@ import { createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { AddressInfo, Socket } from "node:net";
 import { createClient, createCluster } from "redis";
-import { AlreadyLocked, LOCK_SH, LockException } from "../../mod.ts";
+import { AlreadyLocked, LOCK_EX, LOCK_SH, LockException } from "../../mod.ts";
 import { RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
 import type {
   RedisLockOptions,
@@ -13,6 +13,7 @@ import type {
 } from "../../src/redis/mod.ts";
 import { hasCapability } from "../support/capabilities.ts";
 import { test } from "../support/test.ts";
+import { at } from "../support/values.ts";
 import { RedisCluster } from "./support/cluster.ts";
 import { freePort, waitUntil } from "./support/binaries.ts";
 import { RedisSentinel } from "./support/sentinel.ts";
@@ -233,12 +234,12 @@ test("Redis faults: acquire() rejects with MOVED when no node reports the slot",
     // As if no node replied.
     sendCommand: () => new Promise<never>(() => {}),
   };
-  const lock = (unavailableTimeout?: number) =>
-    new RedisLock("faulty", { client, unavailableTimeout });
+  const lock = (options: RedisLockOptions = {}) =>
+    new RedisLock("faulty", { client, ...options });
   const moved = { name: "LockException", code: "MOVED" };
   const late = () => sleep(30_000, undefined, { ref: false });
   const ends: [Promise<unknown>, object][] = [
-    [lock(1500).tryAcquire(), moved],
+    [lock({ unavailableTimeout: 1500 }).tryAcquire(), moved],
     [lock().acquire({ timeout: 2000 }), moved],
     [
       lock().acquire({ timeout: 60_000, signal: AbortSignal.timeout(300) }),
@@ -434,7 +435,7 @@ for (const [why, { rules = "", begin, end }] of Object.entries(REJECTIONS)) {
     if (begin) await server.command(...begin.split(" "));
     try {
       for (const attempt of [() => lock.tryAcquire(), () => lock.acquire()]) {
-        await assert.rejects(attempt, new RegExp(why.split(",")[0]));
+        await assert.rejects(attempt, new RegExp(at(why.split(","), 0)));
       }
       // If the connection had ended, its holders would know by now.
       await sleep(50);
@@ -456,13 +457,14 @@ it("locks exclude each other while SCRIPT FLUSH runs between any two steps", asy
   const work = Array.from({ length: 6 }, async (_, i) => {
     const options = unsharedOptions(server, { checkInterval: 1 + i });
     for (let n = 0; n < 60; n++) {
-      const flags = n % 7 === 0 ? LOCK_SH : undefined;
+      const isReader = n % 7 === 0;
+      const flags = isReader ? LOCK_SH : LOCK_EX;
       const lock = new RedisLock("faulty", { ...options, flags });
       const timeout = n % 3 === 0 ? Math.random() * 5 : 60_000;
       try {
         await lock.run(() => {
-          if (flags === undefined) assert.equal(++inside, 1);
-          if (flags === undefined) inside--;
+          if (!isReader) assert.equal(++inside, 1);
+          if (!isReader) inside--;
         }, { timeout });
       } catch (error) {
         const { message } = error as Error;
@@ -514,7 +516,7 @@ test("Redis faults: acquire() rejects on a replica or a sentinel", async () => {
     await group.replica.command("PUBSUB", "CHANNELS", "*faulty*"),
     [],
   );
-  const [sentinel] = group.sentinels;
+  const sentinel = at(group.sentinels, 0);
   await assertRejected({ url: sentinel.url }, {
     message: /the server is a sentinel; pass a client from createSentinel/,
   });
@@ -523,14 +525,14 @@ test("Redis faults: acquire() rejects on a replica or a sentinel", async () => {
 
 test("Redis faults: acquire() rejects a client of the wrong type", async () => {
   await using cluster = await RedisCluster.start();
-  const client = createClient({ url: cluster.urls[0] });
+  const client = createClient({ url: at(cluster.urls, 0) });
   await client.on("error", () => {}).connect();
   try {
     await assertRejected({ client }, {
       message:
         /the server is part of a cluster; pass a client from createCluster/,
     });
-    await waitForNoConnections(cluster.nodes[0]);
+    await waitForNoConnections(at(cluster.nodes, 0));
   } finally {
     client.destroy();
   }

@@ -44,7 +44,9 @@ async function isPending(work: Promise<unknown>, milliseconds = 300) {
 async function connectionIds(server: RedisServer, name: RegExp) {
   const list = String(await server.command("CLIENT", "LIST"));
   return [...list.matchAll(/^id=(\d+) .* name=(\S*) /gm)]
-    .filter(([, , clientName]) => name.test(clientName)).map(([, id]) => id)
+    .filter(([, , clientName = ""]) => name.test(clientName)).map(([, id]) =>
+      id
+    )
     .sort();
 }
 

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { AlreadyLocked, LOCK_EX, LOCK_SH } from "../../mod.ts";
 import { RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
 import { test } from "../support/test.ts";
+import { at } from "../support/values.ts";
 import { TOPOLOGIES } from "./support/topologies.ts";
 import type { Topology } from "./support/topologies.ts";
 import { assertEventuallyEmpty } from "./support/inspect.ts";
@@ -42,7 +43,7 @@ for (const { name, needs, start } of TOPOLOGIES) {
 
   it("release() grants the lock to waiters in order of arrival", async ({ options }) => {
     const locks = Array.from({ length: 10 }, () => new RedisLock("q", options));
-    const first = await locks[0].acquire();
+    const first = await at(locks, 0).acquire();
     const order: number[] = [];
     const tasks = locks.slice(1).map(async (lock, i) => {
       await sleep(i * 20);

@@ -4,7 +4,7 @@ import type { Operation } from "../../src/redis/protocol/scripts.ts";
 import { test } from "../support/test.ts";
 import { RedisServer } from "./support/server.ts";
 
-const KEYS = ["portalock:{jobs}", "portalock:{jobs}:queue"];
+const KEYS = ["portalock:{jobs}", "portalock:{jobs}:queue"] as const;
 
 const runScript = (server: RedisServer, operation: Operation, member: string) =>
   server.command(

@@ -19,6 +19,7 @@ import {
 import { Deadline } from "../../src/wait/deadline.ts";
 import { runtimes } from "../support/env.ts";
 import { test } from "../support/test.ts";
+import { at } from "../support/values.ts";
 import type { RedisServer } from "./support/server.ts";
 import {
   lockConnections,
@@ -57,9 +58,7 @@ it("one of two tryAcquire() over new connections succeeds", async (server) => {
 });
 
 it("one of two processes that call tryAcquire() succeeds", async (server) => {
-  const two = [runtimes[0], runtimes.at(-1)!].map((runtime) =>
-    startRedisProcess(runtime)
-  );
+  const two = [at(runtimes, 0), at(runtimes, -1)].map(startRedisProcess);
   try {
     // A busy machine may be too slow for all rounds.
     const end = performance.now() + 60_000;
@@ -70,7 +69,7 @@ it("one of two processes that call tryAcquire() succeeds", async (server) => {
         ),
       );
       assert.deepEqual([...answers].sort(), [false, true]);
-      await two[answers.indexOf(true)].call("release", "processes");
+      await at(two, answers.indexOf(true)).call("release", "processes");
     }
   } finally {
     for (const worker of two) await worker.kill();

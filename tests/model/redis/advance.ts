@@ -22,8 +22,9 @@ export function advance(
 ): void {
   if (Number.isNaN(clock.largest)) return;
   removeDead(config, state);
-  while (state.queue.length > 0) {
+  for (;;) {
     const [first] = state.queue;
+    if (first === undefined) return;
     const alive = isAlive(state, first);
     if (!alive && config.without === "dead waiters stay") return;
     if (!alive && config.without !== "dead waiters get the lock") {

@@ -1,14 +1,17 @@
 /** A connection of this package: its process, and messages in transit. */
 
+import { at } from "../../support/values.ts";
 import type { Step } from "./explorer.ts";
 import { check, execute, heartbeat } from "./protocol.ts";
 import {
   type Configuration,
+  connectionAt,
   memberOf,
   NOT_ASKED,
   operationOf,
   OWN,
   type State,
+  taskAt,
 } from "./state.ts";
 import {
   ask,
@@ -30,7 +33,7 @@ export function begin(
     subscribed: OWN,
     commands: [],
     messages: [],
-    tasks: config.connections[index].map(() => ({
+    tasks: at(config.connections, index).map(() => ({
       operation: 0,
       is: "f",
       asked: NOT_ASKED,
@@ -38,7 +41,7 @@ export function begin(
     })),
     process: "runs",
   });
-  state.connections[index].tasks.forEach((_, task) => {
+  connectionAt(state, index).tasks.forEach((_, task) => {
     start(config, state, index, task);
   });
 }
@@ -60,7 +63,7 @@ export function connectionSteps(
   const addStep: AddStep = (name, apply, isFault = false) =>
     steps.push({ name: `S${index} ${name}`, isFault, apply });
   transportSteps(config, state, index, addStep);
-  const { process, tasks } = state.connections[index];
+  const { process, tasks } = connectionAt(state, index);
   if (process === "runs") {
     tasks.forEach((_, task) => taskSteps(config, state, index, task, addStep));
   }
@@ -73,19 +76,19 @@ function transportSteps(
   index: number,
   addStep: AddStep,
 ): void {
-  const connection = state.connections[index];
+  const connection = connectionAt(state, index);
   const { commands, messages, process } = connection;
   const connected = connection.subscribed !== 0;
   const runs = process === "runs";
   if (commands.length > 0) {
-    const [name, member] = commands[0];
+    const [name, member] = at(commands, 0);
     addStep(
       `server: ${name} ${member}`,
       (next) => execute(config, next, index),
     );
   }
   if (runs && messages.length > 0) {
-    const what = messages[0].join(" ");
+    const what = at(messages, 0).join(" ");
     addStep(`reads: ${what}`, (next) => read(config, next, index));
   } else if (runs && !connected) {
     addStep("reads the end", (next) => onConnectionEnd(config, next, index));
@@ -111,8 +114,8 @@ function taskSteps(
   task: number,
   addStep: AddStep,
 ): void {
-  const { subscribed, commands, messages, tasks } = state.connections[index];
-  const { is, operation, asked, token } = tasks[task];
+  const { subscribed, commands, messages, tasks } = connectionAt(state, index);
+  const { is, operation, asked, token } = at(tasks, task);
   const member = memberOf(index, task, operation);
   const { kind, waits } = operationOf(config, member);
   const notified = messages.some(([name, id]) =>
@@ -126,7 +129,7 @@ function taskSteps(
     );
     if (config.flush && quiet && !notified) {
       addStep(`server: heartbeat ${member}`, (next) => {
-        next.connections[index].tasks[task].beaten = next.flushed;
+        taskAt(next, index, task).beaten = next.flushed;
         heartbeat(config, next, member, token);
       });
     }
@@ -149,7 +152,7 @@ function taskSteps(
 }
 
 function crash(state: State, index: number): void {
-  const connection = state.connections[index];
+  const connection = connectionAt(state, index);
   stop(state, index);
   connection.process = "crashed";
 }
@@ -160,7 +163,7 @@ function onConnectionEnd(
   state: State,
   index: number,
 ): void {
-  const connection = state.connections[index];
+  const connection = connectionAt(state, index);
   if (config.without === "subscribing again") {
     subscribeAgain(config, connection);
     return;
@@ -170,7 +173,7 @@ function onConnectionEnd(
 }
 
 function stop(state: State, index: number): void {
-  const connection = state.connections[index];
+  const connection = connectionAt(state, index);
   connection.tasks.forEach((own, task) => {
     const { commands } = connection;
     unask(state, index, task);
@@ -182,7 +185,8 @@ function stop(state: State, index: number): void {
 }
 
 /** The server discards unread commands, and ends the subscriptions. */
-function disconnect({ connections }: State, index: number): void {
-  connections[index].subscribed = 0;
-  connections[index].commands = [];
+function disconnect(state: State, index: number): void {
+  const connection = connectionAt(state, index);
+  connection.subscribed = 0;
+  connection.commands = [];
 }

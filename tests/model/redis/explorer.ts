@@ -1,5 +1,7 @@
 /** Explores every state that a system can reach, by the shortest trace. */
 
+import { at } from "../../support/values.ts";
+
 /** One step of a system. */
 export interface Step<S> {
   name: string;
@@ -35,7 +37,7 @@ export interface Exploration<S> {
   transitions: number;
   /** The names of the witnesses that some state satisfies. */
   seen: Set<string>;
-  violation?: Violation<S>;
+  violation: Violation<S> | undefined;
 }
 
 /** The problem of a state that cannot reach a final state. */
@@ -129,8 +131,8 @@ class StateGraph {
   /** Returns the names of the steps to a state. */
   trace(id: number): string[] {
     const trace: string[] = [];
-    for (let at = id; this.#parents[at] >= 0; at = this.#parents[at]) {
-      trace.unshift(this.#names[at]);
+    for (let i = id; i > 0; i = at(this.#parents, i)) {
+      trace.unshift(at(this.#names, i));
     }
     return trace;
   }
@@ -138,22 +140,22 @@ class StateGraph {
   /** Returns the first state that cannot reach any of these states, or -1. */
   findStuck(targets: number[]): number {
     const { count } = this;
-    const starts = new Int32Array(count + 1);
-    for (const to of this.#to) starts[to + 1]++;
-    for (let id = 0; id < count; id++) starts[id + 1] += starts[id];
-    const nextIndex = starts.slice();
-    const sources = new Int32Array(this.#to.length);
+    // For each state, a linked list of the edges that lead to it.
+    const first = new Int32Array(count).fill(-1);
+    const next = new Int32Array(this.#to.length);
     this.#to.forEach((to, edge) => {
-      sources[nextIndex[to]++] = this.#from[edge];
+      next[edge] = first[to] ?? -1;
+      first[to] = edge;
     });
     const reaching = new Uint8Array(count);
     const stack = [...targets];
     for (const id of targets) reaching[id] = 1;
     for (let id = stack.pop(); id !== undefined; id = stack.pop()) {
-      for (let at = starts[id]; at < starts[id + 1]; at++) {
-        if (reaching[sources[at]]) continue;
-        reaching[sources[at]] = 1;
-        stack.push(sources[at]);
+      for (let edge = first[id] ?? -1; edge >= 0; edge = next[edge] ?? -1) {
+        const from = at(this.#from, edge);
+        if (reaching[from]) continue;
+        reaching[from] = 1;
+        stack.push(from);
       }
     }
     return reaching.indexOf(0);

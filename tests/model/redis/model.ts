@@ -6,6 +6,7 @@ import { newPython, pythonSteps } from "./python.ts";
 import { begin, connectionSteps } from "./connection.ts";
 import {
   type Configuration,
+  connectionAt,
   connectionOf,
   copyState,
   type Kind,
@@ -163,7 +164,7 @@ function findLeftBehind(state: State): string | undefined {
   );
   const alive = [...state.queue, ...state.holders.map(([member]) => member)]
     .filter((member) =>
-      state.connections[connectionOf(member)].subscribed !== 0
+      connectionAt(state, connectionOf(member)).subscribed !== 0
     );
   return quiet && alive.length > 0
     ? `left by a connection that is alive: ${alive}`

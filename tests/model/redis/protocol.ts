@@ -15,6 +15,7 @@ import {
   C,
   type Command,
   type Configuration,
+  connectionAt,
   operationOf,
   P,
   type State,
@@ -26,7 +27,7 @@ export function execute(
   state: State,
   index: number,
 ): void {
-  const connection = state.connections[index];
+  const connection = connectionAt(state, index);
   const command = connection.commands.shift()!;
   const bits = bitsOf(config, command);
   if (command[0].startsWith("subscribe")) connection.subscribed |= bits;
@@ -69,8 +70,8 @@ export function heartbeat(
 }
 
 /** Returns the subscriptions of a command. Semaphores do not use C. */
-function bitsOf({ connections }: Configuration, [name]: Command): number {
-  const all = typeof connections[0][0][0].kind === "number" ? P : C | P;
+function bitsOf(config: Configuration, [name]: Command): number {
+  const all = typeof operationOf(config, 0).kind === "number" ? P : C | P;
   return name.endsWith(" C") ? C : name.endsWith(" P") ? P : all;
 }
 

@@ -8,7 +8,15 @@
 import type { Step } from "./explorer.ts";
 import { resolve, verdict } from "./election.ts";
 import { subscribers } from "./server.ts";
-import type { Configuration, Python, Reply, State } from "./state.ts";
+import {
+  type Configuration,
+  connectionAt,
+  connectionOf,
+  type Python,
+  pythonAt,
+  type Reply,
+  type State,
+} from "./state.ts";
 
 /** Returns a Python client that has not started. */
 export function newPython(): Python {
@@ -34,7 +42,7 @@ export function pythonSteps(
   state: State,
   index: number,
 ): Step<State>[] {
-  const python = state.pythons[index];
+  const python = pythonAt(state, index);
   const old = config.pythons![index] === "2 writer";
   const steps: Step<State>[] = [];
   const addStep = (
@@ -45,7 +53,7 @@ export function pythonSteps(
     steps.push({
       name: `Python${index} ${name}`,
       isFault,
-      apply: (next) => apply(next.pythons[index], next),
+      apply: (next) => apply(pythonAt(next, index), next),
     });
   const { at } = python;
   if (at === "off") {
@@ -112,7 +120,7 @@ export function reply(state: State, requester: number, record: Reply): void {
     return;
   }
   const member = requester - LEGACY;
-  const connection = state.connections[Math.floor(member / 100)];
+  const connection = connectionAt(state, connectionOf(member));
   connection.messages.push(["reply", member, record.id, record.mode]);
 }
 
@@ -226,7 +234,7 @@ function decide(
   index: number,
   holders: Reply[] | null,
 ): void {
-  const own = state.pythons[index];
+  const own = pythonAt(state, index);
   forget(state, index);
   own.replies = [];
   own.expected = 0;

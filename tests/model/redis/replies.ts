@@ -3,6 +3,7 @@
 import { reply } from "./python.ts";
 import {
   type Configuration,
+  connectionAt,
   memberOf,
   type Mode,
   operationOf,
@@ -27,7 +28,7 @@ export function replyToPing(
 }
 
 function modeOf(config: Configuration, state: State, index: number): Mode {
-  const modes = state.connections[index].tasks.map(
+  const modes = connectionAt(state, index).tasks.map(
     ({ is, operation }, task) => {
       const { kind } = operationOf(config, memberOf(index, task, operation));
       return is === "f"

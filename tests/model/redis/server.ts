@@ -3,6 +3,7 @@
 import {
   C,
   type Configuration,
+  connectionAt,
   connectionOf,
   type MessageName,
   OWN,
@@ -26,18 +27,18 @@ export function pythonClients(config: Configuration, state: State): number {
 }
 
 /** Returns whether the connection of a member is alive. */
-export function isAlive({ connections }: State, member: number): boolean {
-  return (connections[connectionOf(member)].subscribed & OWN) !== 0;
+export function isAlive(state: State, member: number): boolean {
+  return (connectionAt(state, connectionOf(member)).subscribed & OWN) !== 0;
 }
 
 /** Sends a message to the connection of a member, if its process reads it. */
 export function send(
-  { connections }: State,
+  state: State,
   member: number,
   name: Exclude<MessageName, "ping" | "reply">,
   count = 0,
 ): void {
-  const connection = connections[connectionOf(member)];
+  const connection = connectionAt(state, connectionOf(member));
   const hears = connection.process === "runs" && connection.subscribed !== 0;
   if (hears) connection.messages.push([name, member, count, "p"]);
 }

@@ -1,5 +1,7 @@
 /** The terms of the model: configurations and states. */
 
+import { at } from "../../support/values.ts";
+
 /** Exclusive, shared, or the maximum of holders. */
 export type Kind = "x" | "s" | number;
 
@@ -111,7 +113,7 @@ export interface Task {
   sharing: number[];
   /** Token, and whether it sent a heartbeat after {@linkcode Configuration.flush}. */
   token?: number;
-  beaten?: boolean;
+  beaten?: boolean | undefined;
 }
 
 /** Values of {@linkcode Task.asked} without a count. */
@@ -184,7 +186,23 @@ export function operationOf(
   { connections }: Configuration,
   member: number,
 ): Operation {
-  return connections[connectionOf(member)][taskOf(member)][member % 10];
+  const tasks = at(connections, connectionOf(member));
+  return at(at(tasks, taskOf(member)), member % 10);
+}
+
+/** Returns a connection by its index. */
+export function connectionAt({ connections }: State, index: number) {
+  return at(connections, index);
+}
+
+/** Returns a Python client by its index. */
+export function pythonAt({ pythons }: State, index: number) {
+  return at(pythons, index);
+}
+
+/** Returns a task by its index, and that of its connection. */
+export function taskAt(state: State, index: number, task: number) {
+  return at(connectionAt(state, index).tasks, task);
 }
 
 /** Copies everything that steps change. */

@@ -1,5 +1,6 @@
 /** The acquisitions of a connection, from the first command to the last. */
 
+import { at } from "../../support/values.ts";
 import { replyToPing } from "./replies.ts";
 import { requesterOf } from "./server.ts";
 import { forget } from "./python.ts";
@@ -9,6 +10,7 @@ import {
   type CommandName,
   type Configuration,
   type Connection,
+  connectionAt,
   JOINING,
   memberOf,
   type MessageName,
@@ -33,10 +35,11 @@ export function start(
   index: number,
   task: number,
 ): void {
-  const connection = state.connections[index];
+  const connection = connectionAt(state, index);
   const others = connection.tasks.some(waitsOrHolds);
-  const member = memberOf(index, task, connection.tasks[task].operation);
-  connection.tasks[task].is = "w";
+  const own = at(connection.tasks, task);
+  const member = memberOf(index, task, own.operation);
+  own.is = "w";
   const subscriptions = others ? [] : subscribing(config);
   if (config.without === "subscribe after the script") {
     send(connection, ["acquire", member, 0], ...subscriptions);
@@ -71,8 +74,8 @@ export function end(
   withScript: boolean,
 ): void {
   unask(state, index, task);
-  const connection = state.connections[index];
-  const own = connection.tasks[task];
+  const connection = connectionAt(state, index);
+  const own = at(connection.tasks, task);
   const release: Command[] = withScript
     ? [["release", memberOf(index, task, own.operation), 0]]
     : [];
@@ -86,7 +89,7 @@ export function end(
   if (config.without === "unsubscribe before the script") {
     send(connection, ...unsubscriptions, ...release);
   } else send(connection, ...release, ...unsubscriptions);
-  if (own.operation + 1 < config.connections[index][task].length) {
+  if (own.operation + 1 < at(at(config.connections, index), task).length) {
     own.operation++;
     start(config, state, index, task);
   }
@@ -107,14 +110,14 @@ export function read(
   state: State,
   index: number,
 ): void {
-  const connection = state.connections[index];
+  const connection = connectionAt(state, index);
   const [name, id, count, mode] = connection.messages.shift()!;
   if (name === "ping") return replyToPing(config, state, index, id);
   const task = connection.tasks.findIndex(({ is, operation }, task) =>
     is !== "f" && memberOf(index, task, operation) === id
   );
   if (task < 0) return;
-  const own = connection.tasks[task];
+  const own = at(connection.tasks, task);
   if (own.is === "h") {
     onLockLost(config, state, index, task, name);
   } else if (name === "granted") {
@@ -163,8 +166,9 @@ function joinIfAllShare(
   index: number,
   task: number,
 ): void {
-  const connection = state.connections[index];
-  const { asked, sharing, operation } = connection.tasks[task];
+  const connection = connectionAt(state, index);
+  const own = at(connection.tasks, task);
+  const { asked, sharing, operation } = own;
   const enough = without === "joining by the count alone"
     ? 0
     : without === "joining by the first reply"
@@ -172,22 +176,23 @@ function joinIfAllShare(
     : asked;
   if (asked === 0) unask(state, index, task);
   if (asked <= 0 || sharing.length < enough) return;
-  connection.tasks[task].asked = JOINING;
-  connection.tasks[task].sharing = [];
+  own.asked = JOINING;
+  own.sharing = [];
   send(connection, ["join", memberOf(index, task, operation), asked]);
 }
 
 export function ask(state: State, index: number, task: number): void {
-  const connection = state.connections[index];
-  connection.tasks[task].asked = ASKING;
-  const member = memberOf(index, task, connection.tasks[task].operation);
+  const connection = connectionAt(state, index);
+  const own = at(connection.tasks, task);
+  own.asked = ASKING;
+  const member = memberOf(index, task, own.operation);
   send(connection, ["ask", member, 0]);
 }
 
 /** Ends a question, and discards its commands and messages in transit. */
 export function unask(state: State, index: number, task: number): void {
-  const connection = state.connections[index];
-  const own = connection.tasks[task];
+  const connection = connectionAt(state, index);
+  const own = at(connection.tasks, task);
   const member = memberOf(index, task, own.operation);
   if (own.asked === NOT_ASKED) return;
   own.asked = NOT_ASKED;

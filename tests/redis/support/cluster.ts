@@ -1,5 +1,6 @@
 /** A cluster of Redis servers, created by the commands of `redis-cli`. */
 
+import { at } from "../../support/values.ts";
 import { freePort, waitUntil } from "./binaries.ts";
 import { RedisServer, type ServerProgram } from "./server.ts";
 
@@ -14,7 +15,7 @@ export interface RedisClusterOptions {
   replicas?: boolean;
   /** Additional lines of each `redis.conf`. */
   config?: string[];
-  program?: ServerProgram;
+  program?: ServerProgram | undefined;
 }
 
 export class RedisCluster implements AsyncDisposable {
@@ -39,14 +40,14 @@ export class RedisCluster implements AsyncDisposable {
 
   /** Returns the slot of a key or of a sharded channel. */
   async slotOf(key: string): Promise<number> {
-    const [node] = this.#runningNodes();
+    const node = at(this.#runningNodes(), 0);
     return Number(await node.command("CLUSTER", "KEYSLOT", key));
   }
 
   /** Returns the master of a slot, as one node reports it. */
   async nodeOf(
     slot: number,
-    seenBy: RedisServer = this.#runningNodes()[0],
+    seenBy: RedisServer = at(this.#runningNodes(), 0),
   ): Promise<RedisServer> {
     const ranges = await seenBy.command("CLUSTER", "SLOTS") as [
       number,
@@ -77,7 +78,7 @@ export class RedisCluster implements AsyncDisposable {
   ): Promise<void> {
     const from = await this.nodeOf(slot);
     if (from === to) return;
-    const [source, target] = await Promise.all([from, to].map(idOf));
+    const [source, target] = await Promise.all([idOf(from), idOf(to)]);
     await to.command("CLUSTER", "SETSLOT", slot, "IMPORTING", source);
     await from.command("CLUSTER", "SETSLOT", slot, "MIGRATING", target);
     await moveKeys(slot, from, to);
@@ -114,31 +115,30 @@ export class RedisCluster implements AsyncDisposable {
     const count = replicas ? 2 * MASTERS : MASTERS;
     const buses: number[] = [];
     for (let i = 0; i < count; i++) {
-      buses.push(await freePort());
-      this.nodes.push(
-        await RedisServer.start({
-          program,
-          config: [
-            "cluster-enabled yes",
-            "cluster-node-timeout 2000",
-            "cluster-announce-ip 127.0.0.1",
-            `cluster-port ${buses[i]}`,
-            ...config ?? [],
-          ],
-        }),
-      );
-      await this.nodes[i].command("CLUSTER", "SET-CONFIG-EPOCH", i + 1);
+      const bus = await freePort();
+      const node = await RedisServer.start({
+        program,
+        config: [
+          "cluster-enabled yes",
+          "cluster-node-timeout 2000",
+          "cluster-announce-ip 127.0.0.1",
+          `cluster-port ${bus}`,
+          ...config ?? [],
+        ],
+      });
+      buses.push(bus);
+      this.nodes.push(node);
+      await node.command("CLUSTER", "SET-CONFIG-EPOCH", i + 1);
     }
-    for (let i = 0; i < MASTERS; i++) {
-      const [first, next] = [i, i + 1].map((n) =>
-        Math.floor(n * SLOTS / MASTERS)
-      );
-      await this.nodes[i].command("CLUSTER", "ADDSLOTSRANGE", first, next - 1);
+    const firstSlot = (master: number) => Math.floor(master * SLOTS / MASTERS);
+    for (const [i, master] of this.nodes.slice(0, MASTERS).entries()) {
+      const slots = [firstSlot(i), firstSlot(i + 1) - 1];
+      await master.command("CLUSTER", "ADDSLOTSRANGE", ...slots);
     }
     await this.#meet(buses);
     await this.waitUntilReady();
     for (const [i, replica] of this.nodes.slice(MASTERS).entries()) {
-      await replicate(replica, this.nodes[i]);
+      await replicate(replica, at(this.nodes, i));
     }
     if (replicas) await this.#waitForReplicas();
   }
@@ -148,7 +148,8 @@ export class RedisCluster implements AsyncDisposable {
     for (const node of this.nodes) {
       for (const [i, { port }] of this.nodes.entries()) {
         if (node.port === port) continue;
-        await node.command("CLUSTER", "MEET", "127.0.0.1", port, buses[i]);
+        const bus = at(buses, i);
+        await node.command("CLUSTER", "MEET", "127.0.0.1", port, bus);
       }
     }
   }

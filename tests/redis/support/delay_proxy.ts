@@ -53,7 +53,8 @@ export class DelayProxy implements AsyncDisposable {
 
   #onConnection(socket: Socket): void {
     const upstream = connect(this.#target, "127.0.0.1");
-    for (const [one, other] of [[socket, upstream], [upstream, socket]]) {
+    for (const one of [socket, upstream]) {
+      const other = one === socket ? upstream : socket;
       this.#sockets.add(one);
       one.setNoDelay(true);
       one.on("error", () => {});

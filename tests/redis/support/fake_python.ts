@@ -81,7 +81,8 @@ export async function slowProxy(
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     const upstream = connectTo(port, "127.0.0.1");
-    for (const [from, to] of [[socket, upstream], [upstream, socket]]) {
+    for (const from of [socket, upstream]) {
+      const to = from === socket ? upstream : socket;
       sockets.add(from);
       from.setNoDelay(true);
       from.on("error", () => {});

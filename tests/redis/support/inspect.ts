@@ -13,7 +13,10 @@ import { waitUntil } from "./binaries.ts";
 import { RedisServer } from "./server.ts";
 
 /** A connection as `CLIENT LIST` shows it. */
-export type ClientInfo = Record<string, string>;
+export type ClientInfo = Record<
+  "id" | "name" | "cmd" | "db" | "sub" | "psub" | "resp",
+  string
+>;
 
 /** Lists all other connections in the order of their identifiers. */
 export async function listClients(server: RedisServer): Promise<ClientInfo[]> {
@@ -22,7 +25,7 @@ export async function listClients(server: RedisServer): Promise<ClientInfo[]> {
     .map((line) =>
       Object.fromEntries(
         [...line.matchAll(/(\S+?)=(\S*)/g)].map(([, k, v]) => [k, v]),
-      )
+      ) as ClientInfo
     )
     .filter(({ cmd }) => cmd !== "client|list")
     .sort((a, b) => Number(a.id) - Number(b.id));

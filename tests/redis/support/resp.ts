@@ -84,7 +84,7 @@ function parse(data: Buffer, start: number): [Reply, number] | null {
   if (line < 0) return null;
   const text = data.toString("utf8", start + 1, line);
   const next = line + 2;
-  switch (String.fromCharCode(data[start])) {
+  switch (data.toString("latin1", start, start + 1)) {
     case "+":
       return [text, next];
     case "-":

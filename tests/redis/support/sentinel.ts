@@ -1,5 +1,6 @@
 /** A master, its replica, and the sentinels that fail over between them. */
 
+import { at } from "../../support/values.ts";
 import { waitUntil } from "./binaries.ts";
 import { RedisServer, type ServerProgram } from "./server.ts";
 import type { Reply } from "./resp.ts";
@@ -13,7 +14,7 @@ export interface RedisSentinelOptions {
   sentinels?: number;
   /** Additional lines of the `redis.conf` of master and replica. */
   config?: string[];
-  program?: ServerProgram;
+  program?: ServerProgram | undefined;
 }
 
 /** The time of silence after which a master counts as down. */
@@ -43,12 +44,12 @@ export class RedisSentinel implements AsyncDisposable {
 
   /** The master since the last failover by this object. */
   get master(): RedisServer {
-    return this.servers[this.#master];
+    return at(this.servers, this.#master);
   }
 
   /** The server that becomes the master at the next failover. */
   get replica(): RedisServer {
-    return this.servers[1 - this.#master];
+    return at(this.servers, 1 - this.#master);
   }
 
   /** The addresses for `sentinelRootNodes` of node-redis. */
@@ -66,14 +67,14 @@ export class RedisSentinel implements AsyncDisposable {
     const [old, next] = [this.master, this.replica];
     await this.#waitUntilReady();
     if (how === "kill") await old.stop();
-    else await this.sentinels[0].command("SENTINEL", "FAILOVER", this.name);
+    else await at(this.sentinels, 0).command("SENTINEL", "FAILOVER", this.name);
     await waitUntil(async () => {
       const ports = await Promise.all(
         this.sentinels.map((sentinel) => this.#masterPort(sentinel)),
       );
       return ports.every((port) => port === next.port) &&
         await infoEquals(next, "role", "master");
-    }, () => `a failover:\n${this.sentinels[0].log()}`);
+    }, () => `a failover:\n${at(this.sentinels, 0).log()}`);
     this.#master = 1 - this.#master;
     return next;
   }
@@ -131,7 +132,7 @@ export class RedisSentinel implements AsyncDisposable {
         master["num-other-sentinels"] === String(this.sentinels.length - 1) &&
         replica.flags === "slave" && replica["master-link-status"] === "ok"
       );
-    }, () => `the sentinels:\n${this.sentinels[0].log()}`);
+    }, () => `the sentinels:\n${at(this.sentinels, 0).log()}`);
   }
 
   /** Returns what a sentinel reports about the master and the running replica. */
@@ -166,6 +167,6 @@ async function infoEquals(server: RedisServer, name: string, value: string) {
 function toRecord(words: Reply): Record<string, string> {
   const list = words as string[];
   return Object.fromEntries(
-    list.flatMap((word, i) => i % 2 === 0 ? [[word, list[i + 1]]] : []),
+    list.flatMap((word, i) => i % 2 === 0 ? [[word, at(list, i + 1)]] : []),
   );
 }

@@ -18,9 +18,9 @@ export interface RedisServerOptions {
   config?: string[];
   /** A free port by default. */
   port?: number;
-  password?: string;
+  password?: string | undefined;
   /** One of {@linkcode SERVERS}, Redis by default. */
-  program?: ServerProgram;
+  program?: ServerProgram | undefined;
   /** Additional arguments of the command. */
   args?: string[];
 }
