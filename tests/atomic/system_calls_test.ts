@@ -310,7 +310,7 @@ test(
     const limit = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh"];
     type Outcome = [string, boolean];
     const outcomes = await runWriter(
-      "file descriptors",
+      "descriptors",
       path,
       {},
       limit,

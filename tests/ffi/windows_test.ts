@@ -26,6 +26,7 @@ import { LockProcess } from "../support/processes.ts";
 import { sortedNames, tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { at } from "../support/values.ts";
+import { waitUntilBlocked } from "../support/waits.ts";
 
 const EXCLUSIVE = { timeout: 0 };
 const SHARED = { flags: LOCK_SH | LOCK_NB, timeout: 0 };
@@ -248,7 +249,7 @@ test("Windows: lockSync() blocks until the lock is released", async () => {
     await holder.call("acquire", path);
     let done = false;
     const waiting = worker.call("lockSync", path).then(() => done = true);
-    await delay(300);
+    await waitUntilBlocked(worker);
     assert.equal(done, false, runtime.name);
     await holder.call("release");
     await waiting;

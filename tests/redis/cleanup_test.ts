@@ -15,8 +15,8 @@ import {
 import { LockProcess } from "../support/processes.ts";
 import { test } from "../support/test.ts";
 import { at } from "../support/values.ts";
+import { observeWaits } from "../support/waits.ts";
 import { RedisCluster } from "./support/cluster.ts";
-import { waitUntil } from "./support/binaries.ts";
 import {
   listClients,
   lockConnections,
@@ -217,11 +217,9 @@ it("diagnostics channels report the wait, acquisitions and releases", async (ser
     const lease = await new RedisLock("observed", unsharedOptions(server))
       .acquire();
     const shared = unsharedOptions(server, { flags: LOCK_SH });
+    using waits = observeWaits();
     const wait = new RedisLock("observed", shared).acquire();
-    await waitUntil(
-      () => Promise.resolve(events.length === 2),
-      () => "the wait",
-    );
+    await waits.begun();
     await lease.release();
     await (await wait).release();
   } finally {

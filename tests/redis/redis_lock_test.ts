@@ -5,6 +5,7 @@ import { AlreadyLocked, LOCK_EX, LOCK_SH } from "../../mod.ts";
 import { RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
 import { test } from "../support/test.ts";
 import { at } from "../support/values.ts";
+import { observeWaits } from "../support/waits.ts";
 import { TOPOLOGIES } from "./support/topologies.ts";
 import type { Topology } from "./support/topologies.ts";
 import { assertEventuallyEmpty } from "./support/inspect.ts";
@@ -45,12 +46,14 @@ for (const { name, needs, start } of TOPOLOGIES) {
     const locks = Array.from({ length: 10 }, () => new RedisLock("q", options));
     const first = await at(locks, 0).acquire();
     const order: number[] = [];
-    const tasks = locks.slice(1).map(async (lock, i) => {
-      await sleep(i * 20);
-      await using _ = await lock.acquire({ checkInterval: 60_000 });
-      order.push(i);
-    });
-    await sleep(300);
+    const tasks: Promise<void>[] = [];
+    using waits = observeWaits();
+    for (const [i, lock] of locks.slice(1).entries()) {
+      tasks.push(
+        lock.run(() => void order.push(i), { checkInterval: 60_000 }),
+      );
+      await waits.begun(i + 1);
+    }
     await first.release();
     await Promise.all(tasks);
     assert.deepEqual(order, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
@@ -62,8 +65,9 @@ for (const { name, needs, start } of TOPOLOGIES) {
     const writer = new RedisLock("rw", { ...options, flags: LOCK_EX });
     const leases = [await one.acquire(), await other.acquire()];
     assert.equal(await writer.tryAcquire(), null);
+    using waits = observeWaits();
     const writing = writer.acquire({ checkInterval: 60_000 });
-    await sleep(50);
+    await waits.begun();
     // A reader that arrives after a waiting writer waits.
     assert.equal(await new RedisLock("rw", read).tryAcquire(), null);
     const entered: string[] = [];
@@ -73,7 +77,7 @@ for (const { name, needs, start } of TOPOLOGIES) {
       await sleep(50);
       assert.equal(entered.length, 3);
     });
-    await sleep(50);
+    await waits.begun(3);
     for (const lease of leases) await lease.release();
     const lease = await writing;
     entered.push("writer");
@@ -140,8 +144,9 @@ for (const { name, needs, start } of TOPOLOGIES) {
     const [lock, other] = twoLocks("aborted", options);
     const lease = await lock.acquire();
     const controller = new AbortController();
+    using waits = observeWaits();
     const waiting = other.acquire({ signal: controller.signal });
-    await sleep(50);
+    await waits.begun();
     const reason = new Error("enough");
     controller.abort(reason);
     await assert.rejects(waiting, (error) => error === reason);
