@@ -10,17 +10,25 @@ const { dirname, join } = posix;
 const read = (name: string) => fs.readFileSync(join(root, name), "utf8");
 const json = (name: string) => JSON.parse(read(name));
 
-/** The TypeScript files of the library, as paths from the root. */
-function sources(): string[] {
-  const below = (folder: string): string[] =>
-    fs.readdirSync(join(root, folder), { withFileTypes: true }).flatMap(
-      (entry) => {
-        const path = join(folder, entry.name);
-        return entry.isDirectory() ? below(path) : [path];
-      },
-    );
-  return ["mod.ts", ...below("src"), ...below("ffi")];
-}
+/** Returns the files below a folder, as paths from the root. */
+const below = (folder: string): string[] =>
+  fs.readdirSync(join(root, folder), { withFileTypes: true }).flatMap(
+    (entry) => {
+      const path = join(folder, entry.name);
+      if (entry.name === "node_modules") return [];
+      return entry.isDirectory() ? below(path) : [path];
+    },
+  );
+
+/** The TypeScript files of the library. */
+const sources = () => ["mod.ts", ...below("src"), ...below("ffi")];
+
+/** All files of the repository that import each other. */
+const allSources = () => [
+  ...sources(),
+  ...["scripts", "bench", "examples", "tests"].flatMap(below)
+    .filter((file) => /\.m?ts$|\.mjs$/.test(file)),
+];
 
 /** Returns the text of a file without its comments. */
 const codeOf = (file: string) =>
@@ -51,14 +59,14 @@ const ALLOWED: Record<string, readonly string[]> = {
     "ffi/file",
   ],
   "src/options": ["ffi/mod.ts", "ffi/types.ts"],
-  "src/core": below("src/options"),
-  "src/wait": below("src/core"),
-  "src/file": below("src/wait"),
-  "src/target": below("src/file"),
-  "src/lock": below("src/target"),
-  "src/atomic": below("src/lock"),
-  "src/redis": below("src/wait"),
-  "mod.ts": below("src/atomic"),
+  "src/core": fromFolder("src/options"),
+  "src/wait": fromFolder("src/core"),
+  "src/file": fromFolder("src/wait"),
+  "src/target": fromFolder("src/file"),
+  "src/lock": fromFolder("src/target"),
+  "src/atomic": fromFolder("src/lock"),
+  "src/redis": fromFolder("src/wait"),
+  "mod.ts": fromFolder("src/atomic"),
 };
 
 /** Files of `ffi/runtime` that do not belong to one runtime, or one type. */
@@ -67,7 +75,7 @@ function helpers(...names: string[]): string[] {
 }
 
 /** A folder of `src/`, and all folders below it. */
-function below(folder: string): string[] {
+function fromFolder(folder: string): string[] {
   const order = [
     "src/options",
     "src/core",
@@ -108,14 +116,16 @@ test("architecture: folders import only what the table allows", () => {
 });
 
 test("architecture: no file is part of a circle, types included", () => {
+  const files = new Set(allSources());
   const done = new Set<string>();
   const visit = (file: string, path: readonly string[]): void => {
     assert.ok(!path.includes(file), [...path, file].join(" -> "));
-    if (done.has(file)) return;
+    // A test may contain an import of a file that does not exist, as text.
+    if (done.has(file) || !files.has(file)) return;
     for (const next of importedFiles(file)) visit(next, [...path, file]);
     done.add(file);
   };
-  for (const file of sources()) visit(file, []);
+  for (const file of files) visit(file, []);
 });
 
 test("architecture: one function reads the code of an error", () => {

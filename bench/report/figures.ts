@@ -1,11 +1,16 @@
 /** The figures of a run, as SVG. */
 
 import type { Machine } from "../runner/machine.ts";
-import type { ContenderInfo } from "../types.ts";
-import type { RunResults } from "./files.ts";
+import type { ContenderInfo, Outcome } from "../types.ts";
 import { short, whole } from "./format.ts";
 import { bars } from "./svg.ts";
 import type { Bar, Scale } from "./svg.ts";
+
+/** Everything that a run measured. */
+export interface RunResults {
+  readonly machine: Machine;
+  readonly scenarios: Readonly<Record<string, Outcome<ContenderInfo>>>;
+}
 
 /** What the figures need of the results of these scenarios. */
 interface Drawable {

@@ -3,15 +3,8 @@
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { must, runtimes } from "../../scripts/setup/mod.ts";
-import type { Machine } from "../runner/machine.ts";
-import type { ContenderInfo, Outcome } from "../types.ts";
 import { FIGURE_NAMES, figureOf } from "./figures.ts";
-
-/** Everything that a run measured. */
-export interface RunResults {
-  readonly machine: Machine;
-  readonly scenarios: Readonly<Record<string, Outcome<ContenderInfo>>>;
-}
+import type { RunResults } from "./figures.ts";
 
 /** Writes everything, on one line. */
 export function writeJson(file: string, run: object): void {

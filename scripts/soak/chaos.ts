@@ -1,7 +1,7 @@
 /** Faults that happen while processes lock in Redis. */
 
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Run, SoakProcess } from "./redis.ts";
+import type { ChildProcess } from "node:child_process";
 import type { SoakServer } from "./server.ts";
 
 /** For how long a process is stopped. */
@@ -15,6 +15,31 @@ const MAX_DETECTION_MS = 2000;
 
 /** More problems than this end the run. */
 const MAX_PROBLEMS = 10;
+
+/** A process that faults happen to. */
+interface Victim {
+  readonly name: string;
+  readonly child: ChildProcess;
+  stopped: boolean;
+  /** When it last reported progress. */
+  heardAt: number;
+}
+
+/** The run that faults happen to. */
+interface Run {
+  readonly server: SoakServer;
+  readonly running: ReadonlySet<Victim>;
+  readonly problems: string[];
+  /** When processes were stopped. */
+  readonly stopped: { pid: number; from: number; to: number }[];
+  /** Resolve when stopped processes continue. */
+  readonly later: Promise<void>[];
+  readonly losses: readonly [session: string, at: number][];
+  start(name: string): unknown;
+  kill(victim: Victim): Promise<void>;
+  /** Reports processes that do not make progress. */
+  watch(): void;
+}
 
 /** How often each fault happened, and how fast losses were detected. */
 export type FaultCounts = Record<string, number>;
@@ -47,7 +72,7 @@ async function values(server: SoakServer, key: string): Promise<string[]> {
   return Array.isArray(reply) ? reply.map(String) : [];
 }
 
-function anyRunning(run: Run): SoakProcess | undefined {
+function anyRunning(run: Run): Victim | undefined {
   return any([...run.running].filter(({ stopped }) => !stopped));
 }
 
