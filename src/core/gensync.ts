@@ -8,6 +8,8 @@
  * @module
  */
 
+import { setImmediate } from "node:timers";
+
 /** One step of an operation, in both forms. */
 export interface Op<T> {
   /** Runs the step without blocking the thread. May return a promise. */
@@ -115,4 +117,27 @@ export function sleep(milliseconds: number): Gen<void> {
 export function sleepSync(milliseconds: number): void {
   const neverNotified = new Int32Array(new SharedArrayBuffer(4));
   Atomics.wait(neverNotified, 0, 0, milliseconds);
+}
+
+/** The longest time without a turn of the event loop, in milliseconds. */
+const MAX_BLOCKED_MS = 8;
+
+/** Since when the event loop has not turned; 0 after a turn. */
+let blockedSince = 0;
+
+/**
+ * Returns a promise to await before {@linkcode runAsync}, if the event loop has
+ * not turned for too long. An operation without a pending step ends without a
+ * turn of the loop, so a task that locks in a loop would block every timer and
+ * socket.
+ *
+ * @param time The present time, in milliseconds.
+ */
+export function yieldToEventLoop(time: number): Promise<void> | undefined {
+  if (blockedSince === 0) {
+    blockedSince = time;
+    setImmediate(() => blockedSince = 0);
+  } else if (time - blockedSince > MAX_BLOCKED_MS) {
+    return new Promise((resolve) => setImmediate(resolve));
+  }
 }

@@ -1,7 +1,7 @@
 /** `Acquirable`: what file locks and Redis locks have in common. */
 
 import { AlreadyLocked, formatSubject } from "../core/errors.ts";
-import { runAsync } from "../core/gensync.ts";
+import { runAsync, yieldToEventLoop } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import {
   abortReason,
@@ -15,7 +15,6 @@ import { checkFunction } from "../options/validate.ts";
 import { Busy } from "./busy.ts";
 import type { Deadline } from "./deadline.ts";
 import type { FifoMutex } from "./fifo_mutex.ts";
-import { yieldToEventLoop } from "./yield_to_event_loop.ts";
 
 /** The options of {@linkcode Acquirable.tryAcquire}: one attempt, no wait. */
 export const ONE_ATTEMPT = { failWhenLocked: true } as const;
