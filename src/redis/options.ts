@@ -1,6 +1,5 @@
 /** The options of locks in Redis, and their checks. */
 
-import { inspect } from "node:util";
 import {
   ACQUIRE_OPTIONS,
   DEFAULT_TIMEOUT_MS,
@@ -11,7 +10,12 @@ import type {
   AcquireOptions,
   WaitSettings,
 } from "../options/acquire_options.ts";
-import { checkDuration, rejectUnknownOptions } from "../options/validate.ts";
+import {
+  checkDuration,
+  formatValue,
+  rejectUnknownOptions,
+  throwInvalid,
+} from "../options/validate.ts";
 import { LOCK_EX, LOCK_SH } from "../options/flags.ts";
 import type { LockFlags } from "../options/flags.ts";
 import { RESERVED } from "./protocol/keys.ts";
@@ -113,7 +117,7 @@ export function resolveRedisLockOptions(
   const { flags = LOCK_EX, ...rest } = options;
   if (flags !== LOCK_EX && flags !== LOCK_SH) {
     throw new RangeError(
-      `flags must be LOCK_EX or LOCK_SH, not ${inspect(flags)}`,
+      `flags must be LOCK_EX or LOCK_SH, not ${formatValue(flags)}`,
     );
   }
   return { ...resolveRedisOptions(rest), exclusive: flags === LOCK_EX };
@@ -166,13 +170,13 @@ export function resolveRedisWait(
  */
 export function checkChannel(channel: string): string {
   if (typeof channel !== "string") {
-    throw new TypeError(`channel must be a string, not ${inspect(channel)}`);
+    throwInvalid("channel", "a string", channel);
   }
   if (channel === "") throw new RangeError("channel must not be empty");
   if (channel.startsWith(RESERVED)) {
     throw new RangeError(
       `channel must not begin with ${RESERVED}, the prefix of this package's ` +
-        `keys: ${inspect(channel)}`,
+        `keys: ${formatValue(channel)}`,
     );
   }
   return channel;
@@ -187,9 +191,7 @@ function resolveSource(options: RedisSemaphoreOptions): RedisSource {
     clientOptions !== undefined &&
     (typeof clientOptions !== "object" || clientOptions === null)
   ) {
-    throw new TypeError(
-      `clientOptions must be an object, not ${inspect(clientOptions)}`,
-    );
+    throwInvalid("clientOptions", "an object", clientOptions);
   }
   if (client !== undefined) {
     if (url !== undefined) {
@@ -223,7 +225,7 @@ function keyOf(url: string): object {
 
 function checkUrl(url: string): void {
   if (typeof url !== "string") {
-    throw new TypeError(`url must be a string, not ${inspect(url)}`);
+    throwInvalid("url", "a string", url);
   }
   // The messages do not contain the URL, because it may contain a password.
   if (!/^(rediss?|unix):/.test(url)) {
