@@ -65,7 +65,25 @@ const ALLOWED: Record<string, readonly string[]> = {
   "src/target": fromFolder("src/file"),
   "src/lock": fromFolder("src/target"),
   "src/atomic": fromFolder("src/lock"),
-  "src/redis": fromFolder("src/wait"),
+  "src/redis/protocol": fromFolder("src/core"),
+  "src/redis/connection": [...fromFolder("src/wait"), "src/redis/protocol"],
+  "src/redis/python": [
+    ...fromFolder("src/wait"),
+    "src/redis/protocol",
+    "src/redis/connection",
+  ],
+  "src/redis/acquisition": [
+    ...fromFolder("src/wait"),
+    "src/redis/protocol",
+    "src/redis/connection",
+    "src/redis/python",
+  ],
+  "src/redis": [
+    ...fromFolder("src/wait"),
+    "src/redis/protocol",
+    "src/redis/connection",
+    "src/redis/acquisition",
+  ],
   "mod.ts": fromFolder("src/atomic"),
 };
 
@@ -92,7 +110,7 @@ function fromFolder(folder: string): string[] {
 const isIn = (file: string, place: string) =>
   file === place || file.startsWith(`${place}/`);
 
-/** The entry of {@linkcode ALLOWED} that a file belongs to. */
+/** The first entry of {@linkcode ALLOWED} that a file belongs to. */
 const placeOf = (file: string) =>
   Object.keys(ALLOWED).find((place) => isIn(file, place));
 
