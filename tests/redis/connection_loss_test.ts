@@ -179,7 +179,7 @@ it("a waiter acquires after the server is restarted", async (server) => {
 it("a waiter rejects with the reason when the server stays down", async (server) => {
   const lease = await new RedisLock("gone", unsharedOptions(server)).acquire();
   const wait = new RedisLock("gone", unsharedOptions(server)).acquire({
-    timeout: 1000,
+    timeout: 3000,
   });
   await waitForQueueLength(server, "gone", 1);
   await server.stop();

@@ -121,7 +121,7 @@ it("a holder that replies keeps the lock, however long the waiters probe", async
   const options = { checkInterval: 10, unavailableTimeout: 400 };
   const waits = [1, 2, 3].map(() =>
     new RedisLock("answers", unsharedOptions(server, options)).acquire({
-      timeout: 1500,
+      timeout: 2500,
     })
   );
   const found = await Promise.allSettled(waits);
@@ -147,7 +147,7 @@ it("fifty readers that reply keep the lock", async (server) => {
     checkInterval: 10,
     unavailableTimeout: 400,
   });
-  const wait = new RedisLock("fifty", writer).acquire({ timeout: 1500 });
+  const wait = new RedisLock("fifty", writer).acquire({ timeout: 2500 });
   await assert.rejects(wait, AlreadyLocked);
   const ids = (await connectionsOf(server, "fifty")).map(({ id }) => id);
   assert.deepEqual(ids, before.map(({ id }) => id));
@@ -167,7 +167,7 @@ it("a waiter does not disconnect another client that has the number of a dead ho
     await server.command("HSET", "portalock:{number}", member, "1");
     const options = { checkInterval: 10, unavailableTimeout: 200 };
     const lock = new RedisLock("number", unsharedOptions(server, options));
-    await assert.rejects(lock.acquire({ timeout: 1000 }), AlreadyLocked);
+    await assert.rejects(lock.acquire({ timeout: 2000 }), AlreadyLocked);
     assert.equal(await server.command("CLIENT", "ID"), otherId);
   } finally {
     client.destroy();
@@ -209,7 +209,7 @@ it("a waiter without permission for CLIENT times out", async (server) => {
     unavailableTimeout: 200,
     checkInterval: 10,
   });
-  await assert.rejects(lock.acquire({ timeout: 1000 }), AlreadyLocked);
+  await assert.rejects(lock.acquire({ timeout: 2000 }), AlreadyLocked);
   resume(holder);
   assert.equal(await holder.call("held", "may not"), true);
   await holder.call("release", "may not");
