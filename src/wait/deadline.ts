@@ -22,6 +22,16 @@ export function isLongWait(elapsed: number): boolean {
   return elapsed >= NOTIFY_AFTER_MS;
 }
 
+/** Sets a timer and returns a function that clears it. */
+type SetTimer = (milliseconds: number, onTimer: () => void) => () => void;
+
+const setOwnTimer: SetTimer = (milliseconds, onTimer) => {
+  // Timers drop fractions of a millisecond, and a timer that fires too early
+  // would need a second one.
+  const timer = setTimeout(onTimer, Math.ceil(milliseconds));
+  return () => clearTimeout(timer);
+};
+
 /** What a {@linkcode Deadline} calls while its acquisition waits. */
 export interface DeadlineCallbacks {
   /** Called once, when the first attempt did not get the lock. */
@@ -112,6 +122,7 @@ export class Deadline {
    * @param milliseconds The longest sleep.
    * @param subscribe Gets the function that wakes, and returns a function that
    * unsubscribes it.
+   * @param setTimer Sets the timer, which may fire too early.
    * @returns Whether it was woken.
    * @throws The reason of the signal if it is aborted, what `onWait` throws,
    * and the error of {@linkcode Deadline.cancel}. No timer, listener or
@@ -120,17 +131,18 @@ export class Deadline {
   sleepUntilWoken(
     milliseconds: number,
     subscribe: (wake: () => void) => () => void,
+    setTimer: SetTimer = setOwnTimer,
   ): Promise<boolean> {
     const { signal } = this;
     if (signal?.aborted) return Promise.reject(abortReason(signal));
     if (this.#cancelled) return Promise.reject(this.#cancelled.error);
     const end = now() + milliseconds;
     return new Promise((resolve, reject) => {
-      let timer: ReturnType<typeof setTimeout> | undefined;
+      let clearTimer = () => {};
       let settled = false;
       const cleanUp = () => {
         settled = true;
-        clearTimeout(timer);
+        clearTimer();
         signal?.removeEventListener("abort", abort);
         this.#reject = undefined;
         unsubscribe();
@@ -155,9 +167,7 @@ export class Deadline {
         const remaining = end - now();
         if (remaining <= 0) return settle(false);
         const next = Math.min(remaining, this.#untilNotify(), MAX_TIMER_MS);
-        // Timers drop fractions of a millisecond, and a timer that fires too
-        // early would need a second one.
-        if (next < Infinity) timer = setTimeout(onTimer, Math.ceil(next));
+        if (next < Infinity) clearTimer = setTimer(next, onTimer);
       };
       const unsubscribe = subscribe(() => settle(true));
       this.#reject = fail;

@@ -7,6 +7,7 @@ import { lockKeys } from "../../src/redis/protocol/keys.ts";
 import { ChannelSubscription } from "../../src/redis/acquisition/subscription.ts";
 import type { Subscriber } from "../../src/redis/acquisition/subscription.ts";
 import type { LockConnection } from "../../src/redis/connection/connection.ts";
+import { SharedTimer } from "../../src/redis/connection/shared_timer.ts";
 import { Deadline } from "../../src/wait/deadline.ts";
 import { test } from "../support/test.ts";
 import { DelayProxy } from "./support/delay_proxy.ts";
@@ -175,6 +176,22 @@ test("late replies in Redis: a wait that is over ends at once, without a warning
     await sleep(1);
   } finally {
     process.off("warning", warned);
+  }
+  assert.deepEqual(warnings, []);
+});
+
+test("late replies in Redis: a shared timer that is late fires at once", async () => {
+  const warnings: string[] = [];
+  const onWarning = ({ name }: Error) => warnings.push(name);
+  process.on("warning", onWarning);
+  const timer = new SharedTimer();
+  try {
+    let fired = false;
+    timer.set(-1, () => fired = true);
+    while (!fired) await sleep(1);
+  } finally {
+    timer.clear();
+    process.off("warning", onWarning);
   }
   assert.deepEqual(warnings, []);
 });

@@ -115,13 +115,15 @@ export class AcquireWait {
   }
 
   #pause(remaining: number): Promise<boolean> {
-    const queued = this.#acquisition.state === "queued";
+    const { connection, state } = this.#acquisition;
+    const queued = state === "queued";
     return this.#settings.limits.deadline.sleepUntilWoken(
       queued ? Math.min(remaining, this.#schedule.remaining) : remaining,
       (wake) => {
         this.#wake = wake;
         return () => this.#wake = () => {};
       },
+      queued ? undefined : connection.replyTimer.set,
     );
   }
 

@@ -7,6 +7,7 @@ import { replyChannelPrefix } from "../protocol/keys.ts";
 import type { LockKeys } from "../protocol/keys.ts";
 import type { Script } from "../protocol/scripts.ts";
 import type { RedisConnection } from "./client_adapter.ts";
+import { SharedTimer } from "./shared_timer.ts";
 
 /** How often a server is pinged within `unavailableTimeout`. */
 const HEARTBEATS_PER_TIMEOUT = 4;
@@ -46,6 +47,8 @@ export class LockConnection {
   /** The number of the connection on the server, `CLIENT ID`. */
   readonly clientId: string;
   readonly client: RedisConnection;
+  /** Limits waits for replies. Used within {@linkcode LockConnection.keepAliveWhile} only. */
+  readonly replyTimer: SharedTimer = new SharedTimer();
   /** Set by the first user of the connection, before it sends anything. */
   listener: ConnectionListener | undefined;
   readonly #onClosed: () => void;
@@ -156,6 +159,7 @@ export class LockConnection {
     if (this.#failure) return;
     this.#failure = { error };
     clearInterval(this.#timer);
+    this.replyTimer.clear();
     this.#onClosed();
     this.client.destroy();
     this.listener?.onLost(error);
