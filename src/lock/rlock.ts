@@ -14,7 +14,8 @@ import type { LockOptions } from "../options/lock_options.ts";
 
 /**
  * A reentrant {@linkcode Lock}: its holder can acquire it again. This only
- * counts, without a system call. The last release releases the lock.
+ * counts, without a system call, before `acquire` returns its promise. The last
+ * release releases the lock.
  *
  * With `acquire`, the holder is the object: all tasks that use it share the
  * lock. With `run`, the holder is the task: a nested `run` starts at once, also
