@@ -46,11 +46,11 @@ export interface AtomicSettings {
   readonly durable: boolean;
 }
 
-const ATOMIC_OPTIONS = [
-  "replace",
-  "creationMode",
-  "durable",
-] as const satisfies readonly (keyof AtomicOptions)[];
+const ATOMIC_OPTIONS: Record<keyof AtomicOptions, true> = {
+  replace: true,
+  creationMode: true,
+  durable: true,
+};
 
 /** Checks the options of an atomic write and applies the defaults. */
 export function resolveAtomicOptions(

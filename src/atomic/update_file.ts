@@ -60,12 +60,12 @@ export interface UpdateOptions
   encoding?: "utf8" | null | undefined;
 }
 
-const UPDATE_OPTIONS = [
+const UPDATE_OPTIONS: Record<keyof UpdateOptions, true> = {
   ...ACQUIRE_OPTIONS,
-  "encoding",
-  "creationMode",
-  "durable",
-] as const satisfies readonly (keyof UpdateOptions)[];
+  encoding: true,
+  creationMode: true,
+  durable: true,
+};
 
 const READ = parseMode("r");
 

@@ -77,7 +77,7 @@ function* lockFile(
   options: { signal?: AbortSignal } | undefined,
 ): Gen<void> {
   const { kind, blocking } = parseFlags(flags);
-  if (options) rejectUnknownOptions(options, ["signal"]);
+  if (options) rejectUnknownOptions(options, { signal: true });
   const settings = resolveAcquireOptions(options, WAIT_FOREVER);
   if (settings.signal?.aborted) throw abortReason(settings.signal);
   const target = lockable(file);

@@ -86,14 +86,14 @@ export const WAIT_FOREVER: WaitSettings = {
   onWait: undefined,
 };
 
-/** The names of the {@linkcode AcquireOptions}. */
-export const ACQUIRE_OPTIONS = [
-  "timeout",
-  "checkInterval",
-  "failWhenLocked",
-  "signal",
-  "onWait",
-] as const satisfies readonly (keyof AcquireOptions)[];
+/** The names of the {@linkcode AcquireOptions}, all of them. */
+export const ACQUIRE_OPTIONS: Record<keyof AcquireOptions, true> = {
+  timeout: true,
+  checkInterval: true,
+  failWhenLocked: true,
+  signal: true,
+  onWait: true,
+};
 
 /**
  * Applies the defaults of locks that fail at once unless a `timeout` is given.

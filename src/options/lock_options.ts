@@ -136,28 +136,31 @@ export interface LockSettings {
   readonly wait: WaitSettings;
 }
 
-const LOCK_OPTIONS = [
+const TEMPORARY_OPTIONS: Record<keyof TemporaryFileLockOptions, true> = {
   ...ACQUIRE_OPTIONS,
-  "mode",
-  "flags",
-  "creationMode",
-  "locker",
-  "range",
-  "throwOnReleaseError",
-] as const satisfies readonly (keyof LockOptions)[];
+  flags: true,
+  creationMode: true,
+  throwOnReleaseError: true,
+};
 
-const SEMAPHORE_OPTIONS = [
+const LOCK_OPTIONS: Record<keyof LockOptions, true> = {
   ...ACQUIRE_OPTIONS,
-  "name",
-  "filenamePattern",
-  "directory",
-  "creationMode",
-  "throwOnReleaseError",
-] as const satisfies readonly (keyof BoundedSemaphoreOptions)[];
+  mode: true,
+  flags: true,
+  creationMode: true,
+  locker: true,
+  range: true,
+  throwOnReleaseError: true,
+};
 
-const TEMPORARY_OPTIONS = LOCK_OPTIONS.filter((name) =>
-  !["mode", "locker", "range"].includes(name)
-);
+const SEMAPHORE_OPTIONS: Record<keyof BoundedSemaphoreOptions, true> = {
+  ...ACQUIRE_OPTIONS,
+  name: true,
+  filenamePattern: true,
+  directory: true,
+  creationMode: true,
+  throwOnReleaseError: true,
+};
 
 /** Checks the options of a lock and applies the defaults. */
 export function resolveLockOptions(options: LockOptions = {}): LockSettings {

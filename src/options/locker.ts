@@ -33,7 +33,7 @@ export function resolveLocker(
     throwInvalid("locker", `one of ${formatList(LOCKERS)}`, name, "string");
   }
   if (range === undefined) return { name };
-  rejectUnknownOptions(range, ["start", "length"], "range");
+  rejectUnknownOptions(range, { start: true, length: true }, "range");
   if (name === "flock") {
     throw new RangeError(
       'range requires the locker "ofd" or "lockf": "flock" locks whole files',

@@ -61,18 +61,20 @@ export function filePath(path: string | URL, what = "path"): string {
  */
 export function rejectUnknownOptions(
   options: object,
-  known: readonly string[],
+  known: Readonly<Record<string, true>>,
   what = "options",
 ): void {
   if (options === null || typeof options !== "object") {
     throwInvalid(what, "an object", options);
   }
-  const unknown = Object.keys(options).find((name) => !known.includes(name));
+  const unknown = Object.keys(options).find((name) =>
+    !Object.hasOwn(known, name)
+  );
   if (unknown !== undefined) {
     throw new TypeError(
       `unknown option ${JSON.stringify(unknown)}` +
         (what === "options" ? "" : ` in ${what}`) +
-        ` (expected one of ${known.join(", ")})`,
+        ` (expected one of ${Object.keys(known).join(", ")})`,
     );
   }
 }

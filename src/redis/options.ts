@@ -1,7 +1,6 @@
 /** The options of locks in Redis, and their checks. */
 
 import {
-  ACQUIRE_OPTIONS,
   DEFAULT_TIMEOUT_MS,
   resolveWait,
   WAIT_FOREVER,
@@ -90,19 +89,25 @@ export interface RedisSettings {
   readonly wait: WaitSettings;
 }
 
-const REDIS_ACQUIRE_OPTIONS = ACQUIRE_OPTIONS.filter((name) =>
-  name !== "onWait"
-);
+const REDIS_ACQUIRE_OPTIONS: Record<keyof RedisAcquireOptions, true> = {
+  timeout: true,
+  checkInterval: true,
+  failWhenLocked: true,
+  signal: true,
+};
 
-const SEMAPHORE_OPTIONS = [
+const SEMAPHORE_OPTIONS: Record<keyof RedisSemaphoreOptions, true> = {
   ...REDIS_ACQUIRE_OPTIONS,
-  "client",
-  "url",
-  "clientOptions",
-  "unavailableTimeout",
-];
+  client: true,
+  url: true,
+  clientOptions: true,
+  unavailableTimeout: true,
+};
 
-const LOCK_OPTIONS = [...SEMAPHORE_OPTIONS, "flags"];
+const LOCK_OPTIONS: Record<keyof RedisLockOptions, true> = {
+  ...SEMAPHORE_OPTIONS,
+  flags: true,
+};
 
 /**
  * Checks the options of a lock and fills in the defaults.

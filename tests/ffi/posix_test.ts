@@ -259,8 +259,10 @@ test("posix: constants exist only for 64-bit Linux and macOS", () => {
   for (const arch of ["arm", "ia32"]) {
     assert.equal(posixConstants("linux", arch), null);
   }
-  assert.equal(posixConstants("win32", "x64"), null);
-  assert.equal(posixConstants("sunos", "x64"), null);
+  const others = ["win32", "sunos", "freebsd", "openbsd", "netbsd", "aix"];
+  for (const system of [...others, "android"]) {
+    assert.equal(posixConstants(system, "x64"), null, system);
+  }
 });
 
 test("posix: isLocal() distinguishes local from network file systems", () => {
