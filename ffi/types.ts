@@ -1,7 +1,7 @@
 /**
  * The interfaces between the library, the runtimes and the operating systems.
  *
- * `src/` uses {@linkcode Platform} and nothing else. An
+ * `src/` calls the system only through {@linkcode Platform}. An
  * {@linkcode FfiRuntime} calls C functions, and an {@linkcode OsLocks} locks
  * descriptors with them. Neither depends on an implementation of the other.
  */
