@@ -60,6 +60,8 @@ class Files extends Fixture {
 
 const table = new ErrorTable(() => new Files());
 
+const posix = hasCapability("POSIX error codes");
+
 // What each row prepares.
 
 const WRONG = { timeout: -1 };
@@ -408,16 +410,30 @@ table.row("RLock.run", "LockException", async (files) => {
 }, async (lock) => {
   await lock.run(() => delay(1));
 });
-const pidPath = ({ notDirectory }: Files) => {
-  fs.writeFileSync(notDirectory, "");
-  return new PidFileLock(join(notDirectory, "a.pid"));
+const pidPath = async (files: Files) => {
+  if (posix) {
+    fs.writeFileSync(files.notDirectory, "");
+    return new PidFileLock(join(files.notDirectory, "a.pid"));
+  }
+  // Windows does not let other handles read a locked file.
+  return new PidFileLock(await held(files));
 };
-table.row("PidFileLock.readPid", "ENOTDIR", pidPath, async (lock) => {
-  await lock.readPid();
-});
-table.row("PidFileLock.readPidSync", "ENOTDIR", pidPath, (lock) => {
-  lock.readPidSync();
-});
+table.row(
+  "PidFileLock.readPid",
+  posix ? "ENOTDIR" : "EBUSY",
+  pidPath,
+  async (lock) => {
+    await lock.readPid();
+  },
+);
+table.row(
+  "PidFileLock.readPidSync",
+  posix ? "ENOTDIR" : "EBUSY",
+  pidPath,
+  (lock) => {
+    lock.readPidSync();
+  },
+);
 
 // lockAll() and LockedFiles.
 
@@ -847,7 +863,7 @@ const notDirectory = ({ notDirectory }: Files) => {
 };
 const WRITES = [
   ["AlreadyExists", existing],
-  ["ENOTDIR", notDirectory],
+  [posix ? "ENOTDIR" : "ENOENT", notDirectory],
   ["TypeError", wrong],
   ["RangeError", () => ""],
   ["LockUnsupported", noLocking],
@@ -906,9 +922,14 @@ table.row("updateFile", "LockException", directory, async (path) => {
 table.row("updateFile", "LockUnsupported", noLocking, async (path) => {
   await updateFile(path, () => "text");
 });
-table.row("updateFile", "ENOTDIR", notDirectory, async (path) => {
-  await updateFile(path, () => "text");
-});
+table.row(
+  "updateFile",
+  posix ? "ENOTDIR" : "ENOENT",
+  notDirectory,
+  async (path) => {
+    await updateFile(path, () => "text");
+  },
+);
 table.row("updateFile", "TypeError", wrong, async (path) => {
   await updateFile(path, () => "text");
 });
