@@ -343,6 +343,8 @@ table.row(
   },
 );
 table.row("Acquirable.run", "LockException", async (files) => {
+  // Afterwards the path is known to be local, so `run` acquires without a wait.
+  await new Lock(files.path).run(() => {});
   await failing(files, "unlock");
   return new Lock(files.path, { throwOnReleaseError: true });
 }, async (lock) => {
@@ -404,6 +406,12 @@ table.row(
     await lock.run(() => {});
   },
 );
+table.row("Acquirable.run", "LockException", async (files) => {
+  await failing(files, "unlock");
+  return new Lock(files.path, { throwOnReleaseError: true });
+}, async (lock) => {
+  await lock.run(() => delay(1));
+});
 table.row("RLock.run", "LockException", async (files) => {
   await failing(files, "unlock");
   return new RLock(files.path, { throwOnReleaseError: true });

@@ -195,3 +195,14 @@ test("late replies in Redis: a shared timer that is late fires at once", async (
   }
   assert.deepEqual(warnings, []);
 });
+
+test("late replies in Redis: a shared timer fires once for each wait", async () => {
+  const timer = new SharedTimer();
+  const fired: string[] = [];
+  timer.set(30, () => fired.push("second"));
+  timer.set(5, () => fired.push("first"));
+  const clear = timer.set(10, () => fired.push("cleared"));
+  clear();
+  await sleep(500);
+  assert.deepEqual(fired, ["first", "second"]);
+});
