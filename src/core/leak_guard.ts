@@ -50,6 +50,18 @@ export function releaseWhenCollected(
   registry.register(holder, { name, release }, token);
 }
 
+/**
+ * Warns after `holder` was garbage-collected, and keeps the lock held. `token`
+ * must not reference `holder`.
+ */
+export function warnWhenCollected(
+  holder: object,
+  name: string,
+  token: object,
+): void {
+  releaseWhenCollected(holder, name, () => {}, token);
+}
+
 /** Stops watching a lock that the program released. */
 export function untrack(token: object): void {
   registry.unregister(token);
