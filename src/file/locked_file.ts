@@ -79,12 +79,9 @@ export class LockedFile extends OpenFile
    *
    * @example Upgrade only if the file must be written
    * ```ts
-   * import { Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "jsr:@x/portalock";
+   * import { Lock, LOCK_EX } from "jsr:@x/portalock";
    *
-   * const lock = new Lock("settings.json", {
-   *   mode: "a+",
-   *   flags: LOCK_SH | LOCK_NB,
-   * });
+   * const lock = new Lock("settings.json", { mode: "a+", shared: true });
    * await using file = await lock.acquire();
    * let settings = await file.readText();
    * if (settings === "") {

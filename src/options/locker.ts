@@ -10,6 +10,7 @@
 
 import type { LockerSettings } from "../../ffi/types.ts";
 import type { LockedMode } from "./open_mode.ts";
+import { flagsOption } from "./flags.ts";
 import { formatList, rejectUnknownOptions, throwInvalid } from "./validate.ts";
 
 const LOCKERS = [
@@ -61,7 +62,7 @@ function checkByteCount(name: string, value: number, min: number): void {
 /**
  * Checks that the mode permits the lock. fcntl(2) requires a file open for
  * writing for an exclusive record lock, and one open for reading for a shared
- * record lock.
+ * record lock. `option` is the option that requests it.
  *
  * @throws {RangeError} If the mode does not permit the lock.
  */
@@ -69,11 +70,12 @@ export function checkModeAllowsLock(
   { name }: LockerSettings,
   mode: LockedMode,
   exclusive: boolean,
+  option: string = flagsOption(exclusive),
 ): void {
   if (name === "flock" || (exclusive ? mode.write : mode.read)) return;
-  const [flag, verb] = exclusive ? ["LOCK_EX", "write"] : ["LOCK_SH", "read"];
+  const verb = exclusive ? "write" : "read";
   throw new RangeError(
-    `mode "${mode.name}" cannot ${verb}, which flags with ${flag} and the ` +
+    `mode "${mode.name}" cannot ${verb}, which ${option} and the ` +
       `locker "${name}" require; use mode "${mode.name}+"`,
   );
 }
