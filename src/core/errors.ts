@@ -9,7 +9,9 @@
  */
 
 import { lstatSync } from "node:fs";
+import { inspect } from "node:util";
 import { Unsupported } from "../../ffi/types.ts";
+import { errorCode } from "../../ffi/types.ts";
 import type { SystemError } from "../../ffi/types.ts";
 
 /** Options of the {@linkcode LockException} constructor. */
@@ -273,8 +275,8 @@ export function toOpenError(
  * directory, the usual reason is a file that another user created.
  */
 function addOwner({ path }: ErrorSubject, error: unknown): unknown {
-  const { code, message, stack } = error as SystemError;
-  if (code !== "EACCES" || path === undefined) return error;
+  if (errorCode(error) !== "EACCES" || path === undefined) return error;
+  const { message, stack } = error as SystemError;
   try {
     const { uid } = lstatSync(path);
     const extended = `${message} (owned by user ${uid})`;
@@ -301,15 +303,16 @@ export function toLockError(
   deadline?: { wasCancelledWith(error: unknown): boolean },
 ): unknown {
   if (deadline?.wasCancelledWith(error)) return error;
-  const { name, errno, message, syscall } = error as SystemError;
-  // Deno throws this error if the file is closed.
-  const code = name === "BadResource" ? "EBADF" : (error as SystemError).code;
   if (
-    error instanceof LockException || error instanceof Unsupported ||
-    typeof code !== "string"
+    !isObject(error) || error instanceof LockException ||
+    error instanceof Unsupported
   ) {
     return toOpenError(subject, error);
   }
+  const { name, errno, message, syscall } = error;
+  // Deno throws this error if the file is closed.
+  const code = name === "BadResource" ? "EBADF" : errorCode(error);
+  if (code === undefined) return toOpenError(subject, error);
   const prefix = `Cannot ${verb} ${formatSubject(subject)}: `;
   const details = { ...errorFields(subject), code, errno, cause: error };
   if (code === "EINVAL" && syscall === "fcntl") {
@@ -343,6 +346,41 @@ export function toLockError(
     );
   }
   return new LockException(`${prefix}${message} (${code})`, details);
+}
+
+/**
+ * Combines an error of a release with the error that came before it, as `using`
+ * does: a `SuppressedError`, or an error of the same shape where the runtime
+ * does not have that class. Its `cause` is the earlier error, too.
+ */
+export function suppressedError(error: unknown, suppressed: unknown): Error {
+  const message = `${messageOf(error)}; it suppressed an earlier error: ${
+    messageOf(suppressed)
+  }`;
+  const { SuppressedError } = globalThis as {
+    SuppressedError?: new (...args: unknown[]) => Error;
+  };
+  const combined = SuppressedError
+    ? new SuppressedError(error, suppressed, message)
+    : new Error(message);
+  const fields = { name: "SuppressedError", error, suppressed };
+  for (const [key, value] of Object.entries({ ...fields, cause: suppressed })) {
+    Object.defineProperty(combined, key, {
+      value,
+      configurable: true,
+      writable: true,
+    });
+  }
+  return combined;
+}
+
+function messageOf(error: unknown): string {
+  return isObject(error) && error.message ? error.message : inspect(error);
+}
+
+/** Not `instanceof`, because system errors may come from another realm. */
+function isObject(error: unknown): error is Partial<SystemError> {
+  return typeof error === "object" && error !== null;
 }
 
 /** Combines the errors of several releases. */

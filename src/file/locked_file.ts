@@ -6,7 +6,7 @@ import { InFlight } from "./in_flight.ts";
 import { OpenFile } from "./open_file.ts";
 import type { AcquireOptions } from "../options/acquire_options.ts";
 import { atEdge, atEdgeAsync } from "../core/stack.ts";
-import { runAsync, runSync } from "../core/gensync.ts";
+import { op, runAsync, runSync, throwAfter } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import { Relock } from "./relock.ts";
 import type { RelockInit } from "./relock.ts";
@@ -110,8 +110,9 @@ export class LockedFile extends OpenFile
       try {
         const change = () => runAsync(relock.relock(flags, options));
         return await this.#inFlight.run(change);
-      } finally {
-        if (relock.lost) await this.close().catch(() => {});
+      } catch (error) {
+        if (!relock.lost) throw error;
+        return await runAsync(this.#endAfter(error));
       }
     });
   }
@@ -122,8 +123,9 @@ export class LockedFile extends OpenFile
       const relock = this.#relocking();
       try {
         return runSync(relock.relock(flags, options));
-      } finally {
-        if (relock.lost) this.close().catch(() => {});
+      } catch (error) {
+        if (!relock.lost) throw error;
+        return runSync(this.#endAfter(error));
       }
     });
   }
@@ -173,6 +175,11 @@ export class LockedFile extends OpenFile
   endSync(): void {
     this.#change?.close();
     this.#inFlight.drainAndCloseSync(CLOSED, this.#init.release);
+  }
+
+  #endAfter(error: unknown): Gen<never> {
+    const end = { async: () => this.end(), sync: () => this.endSync() };
+    return throwAfter(error, op<void>(end));
   }
 
   #relocking(): Relock {

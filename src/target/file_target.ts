@@ -4,7 +4,7 @@ import { platform } from "../../ffi/mod.ts";
 import type { LockerSettings, PlatformFile } from "../../ffi/types.ts";
 import { toLockError, toOpenError } from "../core/errors.ts";
 import { abortReason } from "../core/stack.ts";
-import { ignoreErrors } from "../core/gensync.ts";
+import { ignoreErrors, throwAfter } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import { describeHolders } from "../core/holders.ts";
 import { empty, unlockAndClose } from "../file/file_io.ts";
@@ -76,7 +76,7 @@ export class FileTarget implements LockTarget {
         sync: () => system.openSync(path, mode, creationMode, locker),
       }) as PlatformFile;
     } catch (error) {
-      if (signal?.aborted && error === signal.reason) throw error;
+      if (signal?.aborted && Object.is(error, signal.reason)) throw error;
       throw toOpenError(this, error);
     }
   }
@@ -106,8 +106,7 @@ export class FileTarget implements LockTarget {
       yield* this.prepare(held.file, path);
       return held;
     } catch (error) {
-      yield* ignoreErrors(held.release());
-      throw error;
+      return yield* throwAfter(error, held.release());
     }
   }
 

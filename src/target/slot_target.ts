@@ -15,6 +15,7 @@
 import { platform } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
 import type { LockerSettings, PlatformFile } from "../../ffi/types.ts";
+import { abortReason } from "../core/stack.ts";
 import { isAsync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import { describeHolders } from "../core/holders.ts";
@@ -129,7 +130,7 @@ class SlotTarget extends FileTarget {
       try {
         return yield* readOnly.open(signal);
       } catch {
-        throw error;
+        throw signal?.aborted ? abortReason(signal) : error;
       }
     }
   }

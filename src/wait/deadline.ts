@@ -112,8 +112,8 @@ export class Deadline {
   /** Returns whether the caller ended the wait with this error. */
   wasCancelledWith(error: unknown): boolean {
     const { signal } = this;
-    return signal?.aborted === true && error === signal.reason ||
-      this.#cancelled?.error === error;
+    return signal?.aborted === true && Object.is(error, signal.reason) ||
+      this.#cancelled !== undefined && Object.is(error, this.#cancelled.error);
   }
 
   /**

@@ -10,6 +10,8 @@ import {
   LockUnsupported,
   PidFileLock,
 } from "../../mod.ts";
+import { suppressedError } from "../../src/core/errors.ts";
+import { REASONS } from "../support/abort_reasons.ts";
 import { currentRuntime } from "../support/env.ts";
 import { systemError, withPatchedFiles } from "../support/platform.ts";
 import { tempDir } from "../support/temp_dir.ts";
@@ -125,4 +127,29 @@ test("errors across a worker boundary: a worker reports the holder of the lock",
   assert.equal(details.code, "EWOULDBLOCK");
   assert.equal(details.path, `${path}.lock`);
   assert.equal(details.holderPid, process.pid);
+});
+
+test("a release that fails after another error leaves both errors, on each runtime", () => {
+  const scope = globalThis as { SuppressedError?: unknown };
+  const native = scope.SuppressedError as (new () => Error) | undefined;
+  try {
+    for (const available of [native, undefined]) {
+      scope.SuppressedError = available;
+      for (const suppressed of REASONS) {
+        const release = new LockException("Cannot release a.lock");
+        const both = suppressedError(release, suppressed) as SuppressedError;
+        assert.ok(both instanceof Error);
+        assert.equal(both.name, "SuppressedError");
+        assert.equal(both.error, release);
+        assert.ok(Object.is(both.suppressed, suppressed));
+        assert.ok(Object.is(both.cause, suppressed));
+        assert.match(both.message, /^Cannot release a.lock; it suppressed an/);
+        if (available) assert.ok(both instanceof available);
+        assert.deepEqual(Object.keys(both), []);
+      }
+    }
+  } finally {
+    scope.SuppressedError = native;
+    if (native === undefined) delete scope.SuppressedError;
+  }
 });
