@@ -23,6 +23,7 @@ import type {
 } from "./types.ts";
 
 export { inMainThread } from "./runtime/main_thread.ts";
+export { onThreadExit } from "./runtime/thread_exit.ts";
 
 let current: Platform | undefined;
 
