@@ -133,10 +133,16 @@ export interface OsLocks extends Locker {
 }
 
 /**
- * Makes the system close a descriptor when the calling thread ends. Returns a
- * function that cancels this.
+ * Makes the system close a descriptor when the calling thread ends. Returns the
+ * descriptor of the file afterwards, and the function that closes it.
+ *
+ * @throws {SystemError} `EMFILE` if the system cannot. The descriptor is
+ * unchanged then.
  */
-export type CloseOnThreadExit = (fd: number) => () => void;
+export type CloseOnThreadExit = (fd: number) => {
+  readonly fd: number;
+  readonly close: () => void;
+};
 
 /** How a file is opened. */
 export interface OpenMode {
