@@ -52,6 +52,15 @@ export interface FfiRuntime {
   readStream?(pipe: number, arrived: (bytes: Uint8Array) => void): void;
 
   /**
+   * Like {@linkcode FfiRuntime.readStream}, for a descriptor of any type, which
+   * `open` opens. If this worker is terminated, whenever that is, the runtime
+   * closes the descriptor.
+   *
+   * @returns The descriptor, or -1 if `open` fails or the runtime cannot.
+   */
+  openStream?(open: () => number, arrived: (bytes: Uint8Array) => void): number;
+
+  /**
    * Resolves when `read(2)` of a single byte returns, with success or with an
    * error. Blocks a pool thread and keeps the process alive until then. Absent
    * if {@linkcode FfiRuntime.readStream} exists, or if a blocked pool thread
