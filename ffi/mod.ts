@@ -11,6 +11,7 @@ import { denoLocks } from "./file/deno_locks.ts";
 import { fdPlatform } from "./file/fd_platform.ts";
 import { nodeRuntime } from "./runtime/node.ts";
 import { posix } from "./posix/posix.ts";
+import { closeOnThreadExitOfGlibc } from "./linux/close_on_thread_exit.ts";
 import { closeOnThreadExit } from "./posix/close_on_thread_exit.ts";
 import { Unsupported } from "./types.ts";
 import { windows } from "./windows/windows.ts";
@@ -23,6 +24,7 @@ import type {
 } from "./types.ts";
 
 export { inMainThread } from "./runtime/main_thread.ts";
+export { onThreadExit } from "./runtime/thread_exit.ts";
 
 let current: Platform | undefined;
 
@@ -84,8 +86,12 @@ function choosePlatform(): Platform {
       workerLeaksFiles ? closeHandlesOnThreadExit(runtime) : undefined,
     );
   }
+  const { libc } = constants;
   return fdPlatform(
     posix(runtime, constants),
-    workerLeaksFiles ? closeOnThreadExit(runtime, constants.libc) : undefined,
+    workerLeaksFiles
+      ? closeOnThreadExitOfGlibc(runtime, libc) ??
+        closeOnThreadExit(runtime, libc)
+      : undefined,
   );
 }

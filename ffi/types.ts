@@ -52,6 +52,15 @@ export interface FfiRuntime {
   readStream?(pipe: number, arrived: (bytes: Uint8Array) => void): void;
 
   /**
+   * Like {@linkcode FfiRuntime.readStream}, for a descriptor of any type, which
+   * `open` opens. If this worker is terminated, whenever that is, the runtime
+   * closes the descriptor.
+   *
+   * @returns The descriptor, or -1 if `open` fails or the runtime cannot.
+   */
+  openStream?(open: () => number, arrived: (bytes: Uint8Array) => void): number;
+
+  /**
    * Resolves when `read(2)` of a single byte returns, with success or with an
    * error. Blocks a pool thread and keeps the process alive until then. Absent
    * if {@linkcode FfiRuntime.readStream} exists, or if a blocked pool thread
@@ -133,10 +142,16 @@ export interface OsLocks extends Locker {
 }
 
 /**
- * Makes the system close a descriptor when the calling thread ends. Returns a
- * function that cancels this.
+ * Makes the system close a descriptor when the calling thread ends. Returns the
+ * descriptor of the file afterwards, and the function that closes it.
+ *
+ * @throws {SystemError} `EMFILE` if the system cannot. The descriptor is
+ * unchanged then.
  */
-export type CloseOnThreadExit = (fd: number) => () => void;
+export type CloseOnThreadExit = (fd: number) => {
+  readonly fd: number;
+  readonly close: () => void;
+};
 
 /** How a file is opened. */
 export interface OpenMode {

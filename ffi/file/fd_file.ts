@@ -53,25 +53,25 @@ export class FdFile implements PlatformFile {
   readonly #locker: Locker;
   readonly #settings: LockerSettings | undefined;
   #isLocal: boolean | null;
-  readonly #beforeClose: (() => void) | undefined;
+  readonly #close: (() => void) | undefined;
   /** Writes to the end, if the file is not opened with `O_APPEND`. */
   readonly #append: ((data: Uint8Array) => number) | undefined;
   /** {@linkcode FdFile.#append} as an asynchronous write. */
   readonly #appendAsync: ((data: Uint8Array) => Promise<number>) | undefined;
 
-  /** `beforeClose` is called before the file is closed. */
+  /** `close` is called to close the descriptor, instead of close(2). */
   constructor(
     os: OsLocks,
     fd: number,
     init: FdFileInit,
-    beforeClose?: () => void,
+    close?: () => void,
   ) {
     this.fd = fd;
     this.#os = os;
     this.#locker = init.locker;
     this.#settings = init.settings;
     this.#isLocal = init.isLocal ?? null;
-    this.#beforeClose = beforeClose;
+    this.#close = close;
     if (init.append && os.append) {
       this.#append = os.append.bind(os, fd);
       this.#appendAsync = serializeAppends(this.#append);
@@ -193,15 +193,14 @@ export class FdFile implements PlatformFile {
 
   close(): void | Promise<void> {
     this.#isLocal ??= this.#os.isLocal(this.fd);
-    if (this.#isLocal) return this.closeSync();
-    this.#beforeClose?.();
+    if (this.#isLocal || this.#close) return this.closeSync();
     return new Promise((resolve, reject) =>
       fs.close(this.fd, toCallback(resolve, reject))
     );
   }
 
   closeSync(): void {
-    this.#beforeClose?.();
-    fs.closeSync(this.fd);
+    if (this.#close) this.#close();
+    else fs.closeSync(this.fd);
   }
 }
