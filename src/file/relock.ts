@@ -20,12 +20,14 @@
 import { platform } from "../../ffi/mod.ts";
 import { publish } from "../core/diagnostics.ts";
 import {
-  AlreadyLocked,
+  alreadyLocked,
   formatSubject,
   LockException,
   toLockError,
 } from "../core/errors.ts";
+import type { AlreadyLocked } from "../core/errors.ts";
 import type { Gen } from "../core/gensync.ts";
+import { addHold, findHold, removeHold } from "../core/held_locks.ts";
 import { describeHolders, excludeSelf } from "../core/holders.ts";
 import { WAIT_FOREVER } from "../options/acquire_options.ts";
 import type { AcquireOptions } from "../options/acquire_options.ts";
@@ -126,23 +128,28 @@ export class Relock {
 
   *#replaceFlock(exclusive: boolean, deadline: Deadline): Gen<boolean> {
     const { file } = this.#held;
+    const hold = findHold(file);
     let failure: { error: unknown } | undefined;
     try {
       const changed = file.tryLock(exclusive);
       if (!changed) {
+        if (hold) removeHold(hold);
         file.unlock();
         findWaitQueue(file)?.wakeAll();
       }
       if (
         changed || (yield* lockBeforeDeadline(file, { exclusive, deadline }))
       ) {
+        if (hold && !changed) addHold(hold);
         this.#applyLockType(exclusive, deadline);
         return changed && (!exclusive || file.upgradeIsAtomic);
       }
     } catch (error) {
       failure = { error };
     }
+    if (hold) removeHold(hold);
     yield* this.#restore(deadline.checkInterval);
+    if (hold && !this.#lost) addHold(hold);
     if (failure) {
       throw toLockError("relock", this.#held, failure.error, deadline);
     }
@@ -194,17 +201,21 @@ export class Relock {
     );
   }
 
-  #alreadyLocked({ elapsed }: Deadline, remark: string): AlreadyLocked {
+  #alreadyLocked(
+    { elapsed, deadlock }: Deadline,
+    remark: string,
+  ): AlreadyLocked {
     const { path, file, locker } = this.#held;
     // This process is a holder too, with the lock it had before.
     const holders = excludeSelf(
       platform().holders(file.fd ?? path, isLongWait(elapsed), locker),
     );
-    return new AlreadyLocked(
+    return alreadyLocked(
       `Cannot relock ${formatSubject({ path })}: already locked` +
         `${describeHolders(holders)} ` +
         `(waited ${Math.round(elapsed)} ms)${remark}`,
-      { path, waited: elapsed, holderPid: holders[0]?.pid ?? null },
+      deadlock,
+      { path, waited: elapsed, holderPid: holders[0]?.pid },
     );
   }
 }
