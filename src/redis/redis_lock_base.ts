@@ -222,6 +222,8 @@ export abstract class RedisLockBase
     };
     publish("acquire", () => ({ channel, exclusive, waited }));
     const lease = new RedisLease(channel, acquisition);
+    // The timer of its connection keeps the acquisition, and with it the signal
+    // and the mutex, so the lock stays held if the program loses the lease.
     warnWhenCollected(lease, channel, acquisition);
     removeEnded(this.held);
     this.held.push(lease);
