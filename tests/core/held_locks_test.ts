@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { constants } from "node:os";
 import { join } from "node:path";
 import { BoundedSemaphore, Lock, LOCK_NB, LOCK_SH } from "../../mod.ts";
+import { LockUnsupported } from "../../mod.ts";
 import { currentFixtureCommand, LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
@@ -49,6 +50,14 @@ async function* attempts(
   await using _shared = await shared.acquire();
   const half = new BoundedSemaphore(2, { name: "half", directory: dir.path });
   await using _slot = await half.acquire();
+  await using _range = await new Lock(path("ranges"), {
+    mode: "a+",
+    locker: "ofd",
+    range: { start: 100, length: 10 },
+  }).acquire().catch((error) => {
+    if (error instanceof LockUnsupported) return null;
+    throw error;
+  });
   await using child = new LockProcess([
     ...currentFixtureCommand("self_deadlock"),
     dir.path,
