@@ -102,12 +102,18 @@ export class Relock {
     deadline.throwIfAborted();
     this.#deadline = deadline;
     const onChanged = this.#held.onRelock?.();
+    // While it waits with flock(2), it does not have the lock.
+    const hold = locker.name === "flock"
+      ? findHold(this.#held.file)
+      : undefined;
+    if (hold) removeHold(hold);
     try {
       return yield* locker.name === "flock"
         ? this.#replaceFlock(exclusive, deadline)
         : this.#convertRecordLock(exclusive, deadline);
     } finally {
       this.#deadline = undefined;
+      if (hold && !this.#lost) addHold(hold);
       onChanged?.(this.#lost);
     }
   }
@@ -128,28 +134,23 @@ export class Relock {
 
   *#replaceFlock(exclusive: boolean, deadline: Deadline): Gen<boolean> {
     const { file } = this.#held;
-    const hold = findHold(file);
     let failure: { error: unknown } | undefined;
     try {
       const changed = file.tryLock(exclusive);
       if (!changed) {
-        if (hold) removeHold(hold);
         file.unlock();
         findWaitQueue(file)?.wakeAll();
       }
       if (
         changed || (yield* lockBeforeDeadline(file, { exclusive, deadline }))
       ) {
-        if (hold && !changed) addHold(hold);
         this.#applyLockType(exclusive, deadline);
         return changed && (!exclusive || file.upgradeIsAtomic);
       }
     } catch (error) {
       failure = { error };
     }
-    if (hold) removeHold(hold);
     yield* this.#restore(deadline.checkInterval);
-    if (hold && !this.#lost) addHold(hold);
     if (failure) {
       throw toLockError("relock", this.#held, failure.error, deadline);
     }

@@ -1,5 +1,6 @@
 /** `lock`, `lockSync`, `unlock`: flock(2) for files that the caller opened. */
 
+import process from "node:process";
 import { inspect } from "node:util";
 import { platform, selfLocking } from "../../ffi/mod.ts";
 import { FLOCK } from "../../ffi/types.ts";
@@ -231,7 +232,7 @@ function sweep(): void {
 function forgetIfLost(target: LockableFd): LockedByCaller | undefined {
   const hold = locked.get(keyOf(target));
   if (!hold) return undefined;
-  if (!target.upgradeIsAtomic || hold.isLocked() === false) forget(target);
+  if (process.platform !== "darwin") forget(target);
   return hold;
 }
 

@@ -93,6 +93,8 @@ test("a lock that a program takes once and relies on is never collected", async 
     const warnings = JSON.parse(await child.readLine());
     assert.equal(warnings.length, 1, `${runtime.name}: ${warnings}`);
     assert.match(warnings[0], WARNING);
+    const closedFiles = Number(await child.readLine());
+    assert.ok(closedFiles < 200, `${closedFiles} of 500 closed files are kept`);
     for (const [shape, path] of shapes) {
       const file = await new Lock(path).tryAcquire();
       assert.equal(file, null, `${shape}, on ${runtime.name}`);
