@@ -7,7 +7,7 @@ import { is32Bit, posixConstants } from "./posix/constants.ts";
 import { denoHasDescriptors, denoRuntime } from "./runtime/deno.ts";
 import { denoApi } from "./runtime/deno_api.ts";
 import { denoPlatform } from "./file/deno_platform.ts";
-import { denoLocks } from "./file/deno_locks.ts";
+import { denoIdentity, denoLocks } from "./file/deno_locks.ts";
 import { fdPlatform } from "./file/fd_platform.ts";
 import { nodeRuntime } from "./runtime/node.ts";
 import { posix } from "./posix/posix.ts";
@@ -41,7 +41,9 @@ export function platform(): Platform {
 export function selfLocking(file: SelfLockingFile): Lockable {
   return {
     ...denoLocks(file, process.platform === "win32"),
+    // Without a watch, it cannot share the queue of other open files.
     lockKey: () => null,
+    identity: () => denoIdentity(file),
     watchClose: () => null,
     wakeWatchers() {},
   };

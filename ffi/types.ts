@@ -120,8 +120,13 @@ export interface OsLocks extends Locker {
    * the descriptors of `node:fs` do not need to be verified.
    */
   inode?(fd: number): bigint;
-  /** See {@linkcode Lockable.lockKey}. */
+  /** Returns a key that is equal for equal files. */
   lockKey(fd: number): string;
+  /**
+   * Returns whether the descriptor has a lock of this kind, or `null` if the
+   * system does not report it.
+   */
+  isLocked(fd: number, locker: LockerSettings["name"]): boolean | null;
   /** Returns whether the `node:fs` stats of a path describe this file. */
   isFile(fd: number, name: { dev: bigint; ino: bigint }): boolean;
   /**
@@ -165,6 +170,18 @@ export interface OpenMode {
   readonly noFollow?: boolean;
 }
 
+/** Which file is locked by which means. */
+export interface LockIdentity {
+  /** Equal for equal files, independent of how they were opened. */
+  readonly file: string;
+  /** The open file: its descriptor, or its `Deno.FsFile`. */
+  readonly open: unknown;
+  readonly locker: LockerSettings;
+}
+
+/** The {@linkcode LockerSettings} of flock(2). */
+export const FLOCK: LockerSettings = { name: "flock" };
+
 /** A file that can be locked. Its methods throw {@linkcode SystemError}s. */
 export interface Lockable {
   /** Attempts once. Returns `false` if another holder excludes the lock. */
@@ -184,6 +201,13 @@ export interface Lockable {
    * cannot be identified.
    */
   lockKey(): string | null;
+  /**
+   * Returns what decides which locks conflict with those of this file, or
+   * `null` if the file cannot be identified.
+   */
+  identity(): LockIdentity | null;
+  /** Whether it is locked, or `null` if the system does not report it. */
+  isLocked(): boolean | null;
   /**
    * Calls `onClose` after any process closed the file, which releases its
    * lock. The call may come a moment before the lock is released, and one call
@@ -296,6 +320,8 @@ export interface SelfLockingFile {
   tryLockSync(exclusive?: boolean): boolean;
   /** Unlocks. */
   unlockSync(): void;
+  /** Identifies the file. */
+  statSync?(): { readonly dev: number; readonly ino: number | null };
 }
 
 /** The operating system and the runtime, as `src/` sees them. */

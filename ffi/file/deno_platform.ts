@@ -6,7 +6,7 @@
 import { closeSync, constants, lstatSync, openSync, unlinkSync } from "node:fs";
 import process from "node:process";
 import { serializeAppends } from "../windows/append_queue.ts";
-import { denoLocks } from "./deno_locks.ts";
+import { denoIdentity, denoLocks } from "./deno_locks.ts";
 import { throwIfSymlink } from "./no_follow.ts";
 import { errorCode, Unsupported } from "../types.ts";
 import { renameAndUnlink } from "../windows/unlink.ts";
@@ -218,10 +218,8 @@ function denoFile(
   return {
     fd: null,
     ...denoLocks(file, onWindows),
-    lockKey() {
-      const { dev, ino } = file.statSync();
-      return ino === null ? null : `${dev}:${ino}`;
-    },
+    lockKey: () => denoIdentity(file)?.file ?? null,
+    identity: () => denoIdentity(file),
     watchClose: () => null,
     wakeWatchers() {},
     read: async (into) => (await file.read(into)) ?? 0,

@@ -3,10 +3,12 @@
 import * as fs from "node:fs";
 import { serializeAppends } from "../windows/append_queue.ts";
 import { fileInfo } from "./file_info.ts";
+import { FLOCK } from "../types.ts";
 import type {
   FileInfo,
   Locker,
   LockerSettings,
+  LockIdentity,
   OsLocks,
   PlatformFile,
   Watch,
@@ -52,6 +54,8 @@ export class FdFile implements PlatformFile {
   readonly #os: OsLocks;
   readonly #locker: Locker;
   readonly #settings: LockerSettings | undefined;
+  /** The key of the file, once it is known. An open file keeps its inode. */
+  #fileKey: string | undefined;
   #isLocal: boolean | null;
   readonly #close: (() => void) | undefined;
   /** Writes to the end, if the file is not opened with `O_APPEND`. */
@@ -95,7 +99,20 @@ export class FdFile implements PlatformFile {
   }
 
   lockKey(): string {
-    return this.#os.lockKey(this.fd) + lockKeySuffix(this.#settings);
+    return this.#key() + lockKeySuffix(this.#settings);
+  }
+
+  #key(): string {
+    return this.#fileKey ??= this.#os.lockKey(this.fd);
+  }
+
+  identity(): LockIdentity {
+    const locker = this.#settings ?? FLOCK;
+    return { file: this.#key(), open: this.fd, locker };
+  }
+
+  isLocked(): boolean | null {
+    return this.#os.isLocked(this.fd, (this.#settings ?? FLOCK).name);
   }
 
   watchClose(onClose: () => void): Watch | null {

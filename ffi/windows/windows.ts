@@ -173,5 +173,6 @@ export function windows(runtime: FfiRuntime): OsLocks {
     watchClose: () => null,
     wakeWatchers() {},
     holders: () => [],
+    isLocked: () => null,
   };
 }

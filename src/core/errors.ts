@@ -9,6 +9,8 @@
  */
 
 import { lstatSync } from "node:fs";
+import { constants } from "node:os";
+import process from "node:process";
 import { inspect } from "node:util";
 import { Unsupported } from "../../ffi/types.ts";
 import { errorCode } from "../../ffi/types.ts";
@@ -115,6 +117,7 @@ export class AlreadyLocked extends LockException {
    * @param message The message of the error.
    * @param options The file and the cause, the PID of the holder, and the
    * duration of the wait in milliseconds. `code` defaults to `"EWOULDBLOCK"`.
+   * `"EDEADLK"` means that the thread would have waited for itself.
    */
   constructor(
     message: string,
@@ -138,6 +141,34 @@ export class AlreadyLocked extends LockException {
     const { holderPid, waited } = this;
     return { ...super.toJSON(), holderPid, waited };
   }
+}
+
+/**
+ * Why a blocked thread would wait for itself: it holds the lock, or one of its
+ * tasks is waiting for the lock.
+ */
+export type Deadlock = "holds" | "awaits";
+
+const DEADLOCK_REMARKS: Record<Deadlock, string> = {
+  holds: "this thread holds it, and would wait for itself: release it first",
+  awaits: "a task of this thread waits for it, and the thread would wait for " +
+    "itself: use the asynchronous method",
+};
+
+/** Creates the error of an acquisition that ended without the lock. */
+export function alreadyLocked(
+  message: string,
+  deadlock: Deadlock | undefined,
+  options: ConstructorParameters<typeof AlreadyLocked>[1] & object,
+): AlreadyLocked {
+  if (!deadlock) return new AlreadyLocked(message, options);
+  const ownPid = deadlock === "holds" ? process.pid : undefined;
+  return new AlreadyLocked(`${message}; ${DEADLOCK_REMARKS[deadlock]}`, {
+    ...options,
+    code: "EDEADLK",
+    errno: constants.errno.EDEADLK,
+    holderPid: options.holderPid ?? ownPid,
+  });
 }
 
 /** Thrown if a file already exists that must not be replaced. */

@@ -20,8 +20,11 @@ export interface HeldLock {
    * call afterwards, with whether the lock is lost.
    */
   onRelock?(): (lost: boolean) => void;
-  /** Whether it stays held when the program has lost its {@linkcode LockedFile}. */
-  readonly keepUntilExit?: boolean;
+  /**
+   * Whether programs usually lose its {@linkcode LockedFile} on purpose. No
+   * lock is released then, but the loss of all others is reported.
+   */
+  readonly mayBeLost?: boolean;
   /** Called once the lock is released. */
   onReleased: (() => void) | undefined;
   /** Releases the lock, even if it throws. Does nothing the second time. */

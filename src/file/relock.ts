@@ -20,12 +20,14 @@
 import { platform } from "../../ffi/mod.ts";
 import { publish } from "../core/diagnostics.ts";
 import {
-  AlreadyLocked,
+  alreadyLocked,
   formatSubject,
   LockException,
   toLockError,
 } from "../core/errors.ts";
+import type { AlreadyLocked } from "../core/errors.ts";
 import type { Gen } from "../core/gensync.ts";
+import { addHold, findHold, removeHold } from "../core/held_locks.ts";
 import { describeHolders, excludeSelf } from "../core/holders.ts";
 import { WAIT_FOREVER } from "../options/acquire_options.ts";
 import type { AcquireOptions } from "../options/acquire_options.ts";
@@ -100,12 +102,18 @@ export class Relock {
     deadline.throwIfAborted();
     this.#deadline = deadline;
     const onChanged = this.#held.onRelock?.();
+    // While it waits with flock(2), it does not have the lock.
+    const hold = locker.name === "flock"
+      ? findHold(this.#held.file)
+      : undefined;
+    if (hold) removeHold(hold);
     try {
       return yield* locker.name === "flock"
         ? this.#replaceFlock(exclusive, deadline)
         : this.#convertRecordLock(exclusive, deadline);
     } finally {
       this.#deadline = undefined;
+      if (hold && !this.#lost) addHold(hold);
       onChanged?.(this.#lost);
     }
   }
@@ -194,17 +202,21 @@ export class Relock {
     );
   }
 
-  #alreadyLocked({ elapsed }: Deadline, remark: string): AlreadyLocked {
+  #alreadyLocked(
+    { elapsed, deadlock }: Deadline,
+    remark: string,
+  ): AlreadyLocked {
     const { path, file, locker } = this.#held;
     // This process is a holder too, with the lock it had before.
     const holders = excludeSelf(
       platform().holders(file.fd ?? path, isLongWait(elapsed), locker),
     );
-    return new AlreadyLocked(
+    return alreadyLocked(
       `Cannot relock ${formatSubject({ path })}: already locked` +
         `${describeHolders(holders)} ` +
         `(waited ${Math.round(elapsed)} ms)${remark}`,
-      { path, waited: elapsed, holderPid: holders[0]?.pid ?? null },
+      deadlock,
+      { path, waited: elapsed, holderPid: holders[0]?.pid },
     );
   }
 }

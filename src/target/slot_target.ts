@@ -64,7 +64,9 @@ export class SlotsTarget implements LockTarget {
     if (deadline.remaining <= 0 || !(yield* isAsync())) {
       // A blocked thread could not release a slot of its own meanwhile.
       const allHeld = this.#held === this.files.length;
-      return allHeld ? this.#busy() : yield* this.#acquireAny(deadline);
+      if (!allHeld) return yield* this.#acquireAny(deadline);
+      if (deadline.remaining > 0) deadline.deadlock = "holds";
+      return this.#busy();
     }
     const inTurn = this.#mutex.tryAcquire() ||
       (yield* this.#mutex.wait(deadline));

@@ -1,6 +1,6 @@
 /** `Acquirable`: what file locks and Redis locks have in common. */
 
-import { AlreadyLocked, formatSubject } from "../core/errors.ts";
+import { alreadyLocked, formatSubject } from "../core/errors.ts";
 import { op, runAsync, throwAfter, yieldToEventLoop } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import {
@@ -268,9 +268,13 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
     const { elapsed } = deadline;
     const { name, path } = this.subject();
     const { reason, holderPid } = busy.describe(elapsed);
-    throw new AlreadyLocked(
+    const deadlock = deadline.deadlock && this.locked
+      ? "holds"
+      : deadline.deadlock;
+    throw alreadyLocked(
       `Cannot lock ${formatSubject({ path: name })}: ${reason} ` +
         `(waited ${Math.round(elapsed)} ms)`,
+      deadlock,
       { path, waited: elapsed, holderPid },
     );
   }

@@ -12,6 +12,8 @@ import {
   withPatchedFiles,
   withPatchedPlatform,
 } from "../support/platform.ts";
+import { currentRuntime } from "../support/env.ts";
+import { LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { deferred, suppressing } from "../support/values.ts";
@@ -46,7 +48,8 @@ for (const [form, acquire] of FORMS) {
   test(`Lock.${form} throws AlreadyLocked when the timeout expires`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a b.lock");
-    await using _held = await new Lock(path).acquire();
+    await using holder = LockProcess.start(currentRuntime);
+    await holder.call("acquire", path);
     const begin = performance.now();
     await assert.rejects(
       async () => await acquire(new Lock(path, { timeout: 60 })),
@@ -63,21 +66,17 @@ for (const [form, acquire] of FORMS) {
       },
     );
     assert.ok(performance.now() - begin >= 60);
-    assert.equal(openDescriptors(dir.path), 1);
+    assert.equal(openDescriptors(dir.path), 0);
   });
 
   test(`Lock.${form} waits for a release`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
     // The release must not depend on the thread that acquireSync() blocks.
-    const holder = new Lock(path, { mode: "a+" });
-    await holder.acquire();
     let attempts = 0;
     const change = (real: { tryLock(exclusive: boolean): boolean }) => ({
-      tryLock(exclusive: boolean) {
-        if (++attempts === 4) holder.releaseSync();
-        return real.tryLock(exclusive);
-      },
+      tryLock: (exclusive: boolean) =>
+        ++attempts >= 4 && real.tryLock(exclusive),
     });
     await withPatchedFiles(change, async () => {
       const file = await acquire(new Lock(path, { timeout: 10_000 }));
