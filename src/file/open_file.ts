@@ -187,9 +187,17 @@ export abstract class OpenFile {
   }
 
   /**
-   * Replaces the whole content, and moves the position to its end. It
-   * overwrites the file in place: a reader that does not lock the file may read
-   * a mixture of old and new content, and a full disk may leave one.
+   * Replaces the whole content, and moves the position to its end, in every
+   * mode.
+   *
+   * It overwrites the file in place. A process that is killed meanwhile leaves
+   * a mixture of old and new content, never fewer bytes than the shorter of the
+   * two. A reader that does not lock the file may read such a mixture. If the
+   * disk is full, the file keeps its old content. To change data that must
+   * survive a crash, use {@linkcode updateFile} or {@linkcode writeAtomic}.
+   *
+   * On Deno without `--allow-ffi`, in the modes `"a"` and `"a+"`, the path must
+   * still name the file.
    *
    * @param content Bytes, or text to write as UTF-8.
    * @throws {LockException} If the file is closed or not open for writing.
@@ -432,7 +440,7 @@ export abstract class OpenFile {
     const data = typeof content === "string"
       ? encode(content)
       : checkBytes("content", content);
-    return replaceAll(file, data, this.#init.mode.append);
+    return replaceAll(file, data);
   }
 }
 
