@@ -25,6 +25,9 @@ const CHUNK_SIZE = 64 * 1024;
 /** The longest text that fits in a string, in bytes: 3 for a UTF-16 unit. */
 const MAX_TEXT_BYTES = 3 * constants.MAX_STRING_LENGTH;
 
+/** Why a method that blocks the thread cannot run. */
+export const PENDING = "operations are pending; await them first";
+
 /** What an {@linkcode OpenFile} needs. */
 export interface OpenFileInit {
   readonly path: string;
@@ -41,9 +44,14 @@ export interface OpenFileInit {
  * Reads and writes start at the position of the file and move it. In the modes
  * `"a"` and `"a+"`, every write goes to the end of the file.
  *
- * Operations that are in progress when the file is closed finish first.
- * Afterwards, every operation throws {@linkcode LockException} with the code
- * `"EBADF"`.
+ * Operations run one at a time, in the order of the calls, also without an
+ * `await` between them. The streams take turns with them. An operation that
+ * fails does not stop the next one. While one is pending, the methods that block
+ * the thread cannot wait for it, and throw {@linkcode LockException} with the
+ * code `"EBUSY"`.
+ *
+ * Operations that are pending when the file is closed finish first. Afterwards,
+ * every operation throws {@linkcode LockException} with the code `"EBADF"`.
  */
 export abstract class OpenFile {
   /** The path, as the caller gave it. */
@@ -386,16 +394,28 @@ export abstract class OpenFile {
     verb: Verb,
     operation: (file: PlatformFile) => T,
   ): T {
-    return atEdge(edge, () => operation(this.#open(verb)));
+    return atEdge(edge, () => {
+      const file = this.#open(verb);
+      if (this.#init.inFlight.fileIsBusy) throw this.#error(verb, PENDING);
+      return operation(file);
+    });
   }
 
-  /** Starts an operation. The file is not closed before it has finished. */
+  /**
+   * Starts an operation, after those that were called before. The file is not
+   * closed before it has finished.
+   */
   #start<T>(
     verb: Verb,
     operation: (file: PlatformFile) => T | Promise<T>,
   ): Promise<T> {
     const file = this.#open(verb);
-    return this.#init.inFlight.run(() => operation(file));
+    const { inFlight } = this.#init;
+    return inFlight.run(() => {
+      const { lostReason } = inFlight;
+      if (lostReason !== undefined) throw this.#error(verb, lostReason);
+      return operation(file);
+    });
   }
 
   /** Returns the file if it is open and its mode allows the operation. */
@@ -409,12 +429,13 @@ export abstract class OpenFile {
       ? `it was opened with mode "r"; use "r+"`
       : undefined;
     if (problem === undefined) return file;
-    throw new LockException(
+    throw this.#error(verb, problem);
+  }
+
+  #error(verb: Verb, problem: string): LockException {
+    return new LockException(
       `Cannot ${verb} ${formatSubject(this)}: ${problem}`,
-      {
-        path: this.path,
-        code: "EBADF",
-      },
+      { path: this.path, code: problem === PENDING ? "EBUSY" : "EBADF" },
     );
   }
 
