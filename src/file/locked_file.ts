@@ -48,9 +48,9 @@ export class LockedFile extends OpenFile
 
   /** @ignore Called by the lock classes. */
   constructor(init: LockedFileInit) {
-    const { path, file, mode, operations } = init.held;
+    const { path, file, mode, locker, operations } = init.held;
     const inFlight = new InFlight(operations);
-    super({ path, file, mode, inFlight });
+    super({ path, file, mode, range: locker.range, inFlight });
     this.#inFlight = inFlight;
     this.#init = init;
   }

@@ -1,7 +1,11 @@
 /** `OpenFile`: an open file with the methods of `Deno.FsFile`. */
 
 import { constants } from "node:buffer";
-import type { FileInfo, PlatformFile } from "../../ffi/types.ts";
+import type {
+  FileInfo,
+  LockerSettings,
+  PlatformFile,
+} from "../../ffi/types.ts";
 import { formatSubject, LockException } from "../core/errors.ts";
 import { readAll, replaceAll, sizeOf, writeAll } from "./file_io.ts";
 import type { InFlight } from "./in_flight.ts";
@@ -13,6 +17,7 @@ import {
   SeekMode,
   tooLarge,
 } from "./open_file_arguments.ts";
+import { coversFrom } from "../options/locker.ts";
 import type { LockedMode } from "../options/open_mode.ts";
 import { runAsync, runSync } from "../core/gensync.ts";
 import { atEdge, atEdgeAsync } from "../core/stack.ts";
@@ -33,6 +38,8 @@ export interface OpenFileInit {
   readonly path: string;
   readonly file: PlatformFile;
   readonly mode: LockedMode;
+  /** The bytes that are locked; all if absent. */
+  readonly range?: LockerSettings["range"];
   /** The operations in flight, which the class that closes the file awaits. */
   readonly inFlight: InFlight;
 }
@@ -210,6 +217,7 @@ export abstract class OpenFile {
    * @param content Bytes, or text to write as UTF-8.
    * @throws {LockException} If the file is closed or not open for writing.
    * @throws {TypeError} If `content` is neither a string nor a `Uint8Array`.
+   * @throws {RangeError} If the lock has a `range` that does not cover all bytes.
    */
   replaceContents(content: Uint8Array | string): Promise<void> {
     return this.#run(
@@ -265,13 +273,14 @@ export abstract class OpenFile {
    *
    * @param length The new size, in bytes.
    * @throws {LockException} If the file is closed or not open for writing.
-   * @throws {RangeError} If `length` is not a safe integer, 0 or more.
+   * @throws {RangeError} If `length` is not a safe integer, 0 or more, or the
+   * lock has a `range` that does not cover all bytes from `length` on.
    */
   truncate(length: number = 0): Promise<void> {
     return this.#run(
       OpenFile.prototype.truncate,
       "write",
-      (file) => file.truncate(checkOffset("length", length, 0)),
+      (file) => file.truncate(this.#checkCut(length)),
     );
   }
 
@@ -280,7 +289,7 @@ export abstract class OpenFile {
     return this.#runSync(
       OpenFile.prototype.truncateSync,
       "write",
-      (file) => file.truncateSync(checkOffset("length", length, 0)),
+      (file) => file.truncateSync(this.#checkCut(length)),
     );
   }
 
@@ -461,7 +470,23 @@ export abstract class OpenFile {
     const data = typeof content === "string"
       ? encode(content)
       : checkBytes("content", content);
+    this.#checkCut(0);
     return replaceAll(file, data);
+  }
+
+  /** Checks that the bytes from `offset` on may be cut. */
+  #checkCut(offset: number): number {
+    checkOffset("length", offset, 0);
+    const { range } = this.#init;
+    if (range === undefined || coversFrom(range, offset)) return offset;
+    const { start, length } = range;
+    throw new RangeError(
+      `Cannot truncate ${formatSubject(this)} to ${offset} bytes: only bytes ` +
+        `${start} to ${
+          start + length - 1
+        } are locked, and another holder may ` +
+        "write beyond them; write in the range, or lock the whole file",
+    );
   }
 }
 
