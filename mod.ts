@@ -30,6 +30,7 @@ export {
   LockException,
   type LockExceptionDetails,
   type LockExceptionOptions,
+  LockLostError,
   LockUnsupported,
 } from "./src/core/errors.ts";
 export {

@@ -121,7 +121,7 @@ export class AlreadyLocked extends LockException {
       waited?: number | undefined;
     } = {},
   ) {
-    super(message, { code: "EWOULDBLOCK", ...options });
+    super(message, withCode(options, "EWOULDBLOCK"));
     this.holderPid = options.holderPid ?? null;
     this.waited = options.waited ?? 0;
   }
@@ -158,7 +158,7 @@ export class AlreadyExists extends LockException {
       preservedPath?: string | null | undefined;
     } = {},
   ) {
-    super(message, { code: "EEXIST", ...options });
+    super(message, withCode(options, "EEXIST"));
     this.preservedPath = options.preservedPath ?? null;
   }
 }
@@ -175,7 +175,7 @@ export class FileTooLarge extends LockException {
    * @param options The file and the cause. `code` defaults to `"EFBIG"`.
    */
   constructor(message: string, options: LockExceptionOptions = {}) {
-    super(message, { code: "EFBIG", ...options });
+    super(message, withCode(options, "EFBIG"));
   }
 }
 
@@ -186,6 +186,44 @@ export class FileTooLarge extends LockException {
 export class LockUnsupported extends LockException {
   /** `"LockUnsupported"`. */
   override name = "LockUnsupported";
+
+  /**
+   * Constructs a new instance.
+   *
+   * @param message The message of the error.
+   * @param options The file, the system error and the cause. `code` defaults to
+   * `"ERR_LOCK_UNSUPPORTED"`.
+   */
+  constructor(message: string, options: LockExceptionOptions = {}) {
+    super(message, withCode(options, "ERR_LOCK_UNSUPPORTED"));
+  }
+}
+
+/**
+ * The reason with which the `signal` of a holder aborts when its lock is lost:
+ * another holder may have the lock already. The `cause` says why.
+ */
+export class LockLostError extends LockException {
+  /** `"LockLostError"`. */
+  override name = "LockLostError";
+
+  /**
+   * Constructs a new instance.
+   *
+   * @param message The message of the error.
+   * @param options The file and the cause. `code` defaults to
+   * `"ERR_LOCK_LOST"`.
+   */
+  constructor(message: string, options: LockExceptionOptions = {}) {
+    super(message, withCode(options, "ERR_LOCK_LOST"));
+  }
+}
+
+function withCode(
+  options: LockExceptionOptions,
+  defaultCode: string,
+): LockExceptionOptions {
+  return { ...options, code: options.code ?? defaultCode };
 }
 
 /** The file that an error or an event is about. */
