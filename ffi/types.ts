@@ -134,6 +134,11 @@ export interface OsLocks extends Locker {
    * that was opened for appending could be neither locked nor truncated.
    */
   append?(fd: number, data: Uint8Array): number;
+  /**
+   * Sets or clears `O_APPEND` of an open file. Absent if files are not opened
+   * with it.
+   */
+  setAppend?(fd: number, append: boolean): void;
   /** Set if the system does not have `O_NOFOLLOW`. */
   readonly followsLinks?: true;
   /** See {@linkcode PlatformFile.unlink}. */
@@ -283,6 +288,13 @@ export interface PlatformFile extends Lockable {
   /** Writes at the position. Resolves to how many bytes it wrote. */
   write(data: Uint8Array): Promise<number>;
   writeSync(data: Uint8Array): number;
+  /**
+   * Makes writes go to the position in a file that was opened for appending.
+   * Changes nothing if it was opened in another way.
+   *
+   * @returns A function that ends this, after the last write.
+   */
+  overwrite(): () => void;
   /**
    * Moves the position without blocking. `whence` is 0 for the start, 1 for
    * the current position, and 2 for the end.

@@ -60,6 +60,10 @@ export class FdFile implements PlatformFile {
   readonly #close: (() => void) | undefined;
   /** Writes to the end, if the file is not opened with `O_APPEND`. */
   readonly #append: ((data: Uint8Array) => number) | undefined;
+  /** Whether writes go to the position, although the file appends. */
+  #overwriting = false;
+  /** Whether the file was opened for appending. */
+  readonly #appends: boolean;
   /** {@linkcode FdFile.#append} as an asynchronous write. */
   readonly #appendAsync: ((data: Uint8Array) => Promise<number>) | undefined;
 
@@ -76,6 +80,7 @@ export class FdFile implements PlatformFile {
     this.#settings = init.settings;
     this.#isLocal = init.isLocal ?? null;
     this.#close = close;
+    this.#appends = init.append ?? false;
     if (init.append && os.append) {
       this.#append = os.append.bind(os, fd);
       this.#appendAsync = serializeAppends(this.#append);
@@ -143,7 +148,9 @@ export class FdFile implements PlatformFile {
 
   write(data: Uint8Array): Promise<number> {
     const piece = data.subarray(0, MAX_TRANSFER);
-    if (this.#appendAsync) return this.#appendAsync(piece);
+    if (this.#appendAsync && !this.#overwriting) {
+      return this.#appendAsync(piece);
+    }
     return new Promise((resolve, reject) =>
       fs.write(
         this.fd,
@@ -158,9 +165,19 @@ export class FdFile implements PlatformFile {
 
   writeSync(data: Uint8Array): number {
     const piece = data.subarray(0, MAX_TRANSFER);
-    return this.#append
+    return this.#append && !this.#overwriting
       ? this.#append(piece)
       : fs.writeSync(this.fd, piece, 0, piece.length, null);
+  }
+
+  overwrite(): () => void {
+    if (!this.#appends) return () => {};
+    this.#overwriting = true;
+    this.#os.setAppend?.(this.fd, false);
+    return () => {
+      this.#overwriting = false;
+      this.#os.setAppend?.(this.fd, true);
+    };
   }
 
   seek(offset: number, whence: number): number {

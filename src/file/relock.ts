@@ -55,6 +55,8 @@ export class Relock {
   readonly #init: RelockInit;
   #lost = false;
   #closed = false;
+  /** Whether a change is in progress, or waits for other operations. */
+  #pending = false;
   /** The deadline of the change that is in progress. */
   #deadline: Deadline | undefined;
 
@@ -71,11 +73,14 @@ export class Relock {
   /** Ends a change that is in progress, because the file is being closed. */
   close(): void {
     this.#closed = true;
-    this.#deadline?.cancel(this.#failure("it is being closed", "EBADF"));
+    this.#deadline?.cancel(this.#closedFailure());
   }
 
-  /** Changes the lock type. Returns whether the change was atomic. */
-  *relock(
+  /**
+   * Checks the arguments and starts the clock. The result changes the lock
+   * type, and returns whether the change was atomic. It must be run.
+   */
+  begin(
     flags: LockFlags,
     options: AcquireOptions | undefined,
   ): Gen<boolean> {
@@ -85,30 +90,44 @@ export class Relock {
         "flags must be LOCK_EX or LOCK_SH, not LOCK_UN; close the file instead",
       );
     }
-    const { locker, mode, notRelockable } = this.#held;
+    const { locker, mode } = this.#held;
     const exclusive = kind === "exclusive";
     const deadline = this.#init.startDeadline(
       blocking ? options : { ...options, failWhenLocked: true },
       exclusive,
     );
     checkModeAllowsLock(locker, mode, exclusive);
-    if (this.#deadline) {
+    if (this.#pending) {
       throw this.#failure("its lock is being changed already", "EBUSY");
     }
-    if (exclusive === this.#held.exclusive) return true;
-    if (notRelockable !== undefined) {
-      throw this.#failure(notRelockable, "ENOTSUP");
+    this.#pending = true;
+    return this.#relock(exclusive, deadline);
+  }
+
+  *#relock(exclusive: boolean, deadline: Deadline): Gen<boolean> {
+    try {
+      if (this.#closed) throw this.#closedFailure();
+      const { notRelockable } = this.#held;
+      if (exclusive === this.#held.exclusive) return true;
+      if (notRelockable !== undefined) {
+        throw this.#failure(notRelockable, "ENOTSUP");
+      }
+      deadline.throwIfAborted();
+      return yield* this.#change(exclusive, deadline);
+    } finally {
+      this.#pending = false;
     }
-    deadline.throwIfAborted();
+  }
+
+  *#change(exclusive: boolean, deadline: Deadline): Gen<boolean> {
     this.#deadline = deadline;
     const onChanged = this.#held.onRelock?.();
     // While it waits with flock(2), it does not have the lock.
-    const hold = locker.name === "flock"
-      ? findHold(this.#held.file)
-      : undefined;
+    const isFlock = this.#held.locker.name === "flock";
+    const hold = isFlock ? findHold(this.#held.file) : undefined;
     if (hold) removeHold(hold);
     try {
-      return yield* locker.name === "flock"
+      return yield* isFlock
         ? this.#replaceFlock(exclusive, deadline)
         : this.#convertRecordLock(exclusive, deadline);
     } finally {
@@ -192,6 +211,10 @@ export class Relock {
       findWaitQueue(file)?.wakeAll();
     }
     publish("acquire", () => ({ path, exclusive, waited: elapsed }));
+  }
+
+  #closedFailure(): LockException {
+    return this.#failure("it is being closed", "EBADF");
   }
 
   #failure(reason: string, code: string): LockException {

@@ -23,7 +23,11 @@ import {
 } from "./validate.ts";
 import { resolveLockType } from "./flags.ts";
 import type { LockFlags } from "./flags.ts";
-import { checkModeAllowsLock, resolveLocker } from "./locker.ts";
+import {
+  checkModeAllowsLock,
+  checkModeKeepsOthers,
+  resolveLocker,
+} from "./locker.ts";
 import { parseMode } from "./open_mode.ts";
 import type { FileMode, LockedMode } from "./open_mode.ts";
 
@@ -80,6 +84,10 @@ export interface LockOptions extends AcquireOptions {
    * is the first byte, 0 or more; `length` is the number of bytes, 1 or more.
    * The range may extend past the end of the file. By default, the lock covers
    * the whole file, and the bytes that are appended to it.
+   *
+   * A lock on a range does not permit to cut bytes that it does not cover. So
+   * the modes `"w"` and `"w+"`, `truncate` and `replaceContents` require a range
+   * that ends at `Number.MAX_SAFE_INTEGER`, or none.
    */
   range?: { start: number; length: number } | undefined;
   /**
@@ -192,6 +200,7 @@ export function resolveLockOptions(options: LockOptions = {}): LockSettings {
   checkBoolean("throwOnReleaseError", throwOnReleaseError);
   const locker = resolveLocker(options.locker, options.range);
   checkModeAllowsLock(locker, mode, exclusive, option);
+  checkModeKeepsOthers(locker, mode);
   return {
     mode,
     exclusive,

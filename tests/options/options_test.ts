@@ -377,3 +377,33 @@ function describe(value: unknown): string {
   if (value instanceof AbortController) return "AbortController";
   return JSON.stringify(value) ?? "undefined";
 }
+
+test("a mode that truncates is rejected with a range that does not cover the whole file", () => {
+  const whole = { start: 0, length: Number.MAX_SAFE_INTEGER };
+  for (const locker of ["ofd", "lockf"] as const) {
+    for (const mode of ["w", "w+"] as const) {
+      for (
+        const range of [
+          { start: 0, length: 100 },
+          { start: 1, length: Number.MAX_SAFE_INTEGER - 1 },
+        ]
+      ) {
+        for (const create of [Lock, RLock]) {
+          assert.throws(
+            () => new create("never.lock", { locker, mode, range }),
+            {
+              name: "RangeError",
+              message: /^mode "w\+?" truncates .* range .*; use mode "r\+"/,
+            },
+          );
+        }
+      }
+      new Lock("never.lock", { locker, mode, range: whole });
+      new Lock("never.lock", { locker, mode });
+    }
+    const range = { start: 0, length: 100 };
+    for (const mode of ["r+", "a", "x"] as const) {
+      new Lock("never.lock", { locker, mode, range });
+    }
+  }
+});
