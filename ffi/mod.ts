@@ -87,11 +87,9 @@ function choosePlatform(): Platform {
     );
   }
   const { libc } = constants;
-  return fdPlatform(
-    posix(runtime, constants),
-    workerLeaksFiles
-      ? closeOnThreadExitOfGlibc(runtime, libc) ??
-        closeOnThreadExit(runtime, libc)
-      : undefined,
-  );
+  const close = workerLeaksFiles
+    ? closeOnThreadExitOfGlibc(runtime, libc) ??
+      closeOnThreadExit(runtime, libc)
+    : undefined;
+  return fdPlatform(posix(runtime, constants, close), close);
 }
