@@ -23,7 +23,7 @@ import type {
   SelfLockingFile,
 } from "./types.ts";
 
-export { inMainThread } from "./runtime/main_thread.ts";
+export { inMainThread, poolOutlivesThread } from "./runtime/main_thread.ts";
 export { onThreadExit } from "./runtime/thread_exit.ts";
 
 let current: Platform | undefined;
