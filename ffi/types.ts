@@ -45,6 +45,12 @@ export interface FfiRuntime {
   errno(library: string, locator: string): () => number;
 
   /**
+   * Set if a file that `node:fs` opens in a worker is closed when the worker
+   * ends, and `node:fs` needs no permission for /proc that FFI does not need.
+   */
+  readonly closesFilesOfWorkers?: true;
+
+  /**
    * Passes the bytes that arrive at a pipe to `arrived`, on the event loop and
    * without keeping the process alive. Absent if the runtime needs a thread
    * for that.

@@ -1,11 +1,11 @@
 /** What Linux adds to POSIX: events for closed files, and lists of holders. */
 
-import { fstatSync, readdirSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readdirSync } from "node:fs";
 import { watcher } from "./inotify.ts";
 import { O_CLOEXEC, O_NONBLOCK, O_PATH } from "./constants.ts";
 import { cString } from "../runtime/memory.ts";
 import { holdersIn, isLockedIn, procPath } from "./proc.ts";
-import type { FfiRuntime, OsLocks } from "../types.ts";
+import type { CloseOnThreadExit, FfiRuntime, OsLocks } from "../types.ts";
 
 /** The part of {@linkcode OsLocks} that POSIX does not provide. */
 export type LinuxExtras = Pick<
@@ -27,6 +27,7 @@ export function linux(
   libc: string,
   hasRecordLocks: (fd: number) => boolean,
   inode: (fd: number) => bigint,
+  closeOnThreadExit: CloseOnThreadExit | undefined,
 ): LinuxExtras {
   // `open` is variadic. The calling conventions of Linux treat it as fixed.
   const { open, close, read } = runtime.bind(libc, {
@@ -35,17 +36,40 @@ export function linux(
     read: { parameters: ["i32", "buffer", "usize"], result: "i64" },
   });
 
+  /** Opens a file. The end of a worker closes it, where that is possible. */
+  function openFile(
+    path: string,
+    flags: number,
+  ): ReturnType<CloseOnThreadExit> | undefined {
+    if (runtime.closesFilesOfWorkers) {
+      try {
+        const fd = openSync(path, flags | O_CLOEXEC);
+        return { fd, close: () => closeSync(fd) };
+      } catch {
+        // Node's permission model may deny access that FFI has.
+      }
+    }
+    const fd = Number(open(cString(path), flags | O_CLOEXEC));
+    if (fd < 0) return undefined;
+    try {
+      if (closeOnThreadExit) return closeOnThreadExit(fd);
+    } catch {
+      // To close it only below is better than not to read it.
+    }
+    return { fd, close: () => close(fd) };
+  }
+
   function withOpen<T>(
     path: string,
     flags: number,
     body: (fd: number) => T,
   ): T | undefined {
-    const fd = Number(open(cString(path), flags | O_CLOEXEC));
-    if (fd < 0) return undefined;
+    const file = openFile(path, flags);
+    if (!file) return undefined;
     try {
-      return body(fd);
+      return body(file.fd);
     } finally {
-      close(fd);
+      file.close();
     }
   }
 

@@ -9,6 +9,7 @@ import type { CreateError } from "./fcntl.ts";
 import { linux, NO_EXTRAS } from "../linux/linux.ts";
 import type {
   CFunction,
+  CloseOnThreadExit,
   FfiRuntime,
   Locker,
   OsLocks,
@@ -19,7 +20,11 @@ import type {
 const STRUCT_SIZE = 4096;
 
 /** Returns the {@linkcode OsLocks} of a system with flock(2). */
-export function posix(runtime: FfiRuntime, system: PosixConstants): OsLocks {
+export function posix(
+  runtime: FfiRuntime,
+  system: PosixConstants,
+  closeOnThreadExit?: CloseOnThreadExit,
+): OsLocks {
   const { libc } = system;
   const { flock, lseek } = runtime.bind(libc, {
     flock: { parameters: ["i32", "i32"], result: "i32" },
@@ -83,7 +88,9 @@ export function posix(runtime: FfiRuntime, system: PosixConstants): OsLocks {
   }
 
   return {
-    ...system.linux ? linux(runtime, libc, records.present, inode) : NO_EXTRAS,
+    ...system.linux
+      ? linux(runtime, libc, records.present, inode, closeOnThreadExit)
+      : NO_EXTRAS,
     ...flockLocker,
     locker: ({ name, range }) =>
       name === "flock" ? flockLocker : records.locker(name, range),
