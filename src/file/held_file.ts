@@ -25,6 +25,8 @@ export interface HeldLock {
   onRelock?(): (lost: boolean) => void;
   /** Whether it stays held when the program has lost its {@linkcode LockedFile}. */
   readonly keepUntilExit?: boolean;
+  /** Returns whether the path still leads to the locked file. */
+  isInPlace(): boolean | Promise<boolean>;
   /** Called once the lock is released. */
   onReleased: (() => void) | undefined;
   /** Releases the lock, even if it throws. Does nothing the second time. */
