@@ -213,13 +213,12 @@ export class FdFile implements PlatformFile {
   isAt(path: string, noFollow: boolean): boolean | Promise<boolean> {
     if (this.#isLocal) return this.isAtSync(path, noFollow);
     const stat = noFollow ? fs.lstat : fs.stat;
-    return new Promise((resolve, reject) =>
+    return new Promise<fs.BigIntStats | undefined>((resolve, reject) =>
       stat(path, { bigint: true }, (error, name) => {
-        if (!error) resolve(this.#os.isFile(this.fd, name));
-        else if (isMissing(error)) resolve(false);
-        else reject(error);
+        if (error && !isMissing(error)) reject(error);
+        else resolve(error ? undefined : name);
       })
-    );
+    ).then((name) => name !== undefined && this.#os.isFile(this.fd, name));
   }
 
   isAtSync(path: string, noFollow: boolean): boolean {

@@ -159,6 +159,7 @@ export class LockedFile extends OpenFile
       try {
         return runSync(relock.begin(flags, options));
       } finally {
+        this.#loseIf(relock.lost);
         if (relock.lost) this.close().catch(() => {});
       }
     });
@@ -230,9 +231,14 @@ export class LockedFile extends OpenFile
     try {
       return await runAsync(change);
     } finally {
-      if (relock.lost) this.#inFlight.lose(RELOCK_LOST);
-      if (relock.lost) this.#loss?.abort(RELOCK_LOST);
+      this.#loseIf(relock.lost);
     }
+  }
+
+  #loseIf(lost: boolean): void {
+    if (!lost) return;
+    this.#inFlight.lose(RELOCK_LOST);
+    this.#loss?.abort(RELOCK_LOST);
   }
 
   #relockError(reason: string, code: string): LockException {
