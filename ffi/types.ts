@@ -151,6 +151,8 @@ export interface OsLocks extends Locker {
   unlink(path: string): void;
   /** See {@linkcode Lockable.watchClose}. */
   watchClose(fd: number, onClose: () => void): Watch | null;
+  /** See {@linkcode PlatformFile.watchName}. */
+  watchName(fd: number, onChange: () => void): (() => void) | null;
   /** See {@linkcode Lockable.wakeWatchers}. */
   wakeWatchers(fd: number): void;
   /** See {@linkcode Platform.holders}. */
@@ -315,6 +317,21 @@ export interface PlatformFile extends Lockable {
   statSync(): FileInfo;
   /** Returns whether the path is a name of this file, and not a link to it. */
   isStillAt(path: string): boolean;
+  /**
+   * Returns whether the path leads to this file, directly or by symbolic links.
+   * With `noFollow`, the last part of the path must not be a link. Returns a
+   * promise only if it may block.
+   */
+  isAt(path: string, noFollow: boolean): boolean | Promise<boolean>;
+  isAtSync(path: string, noFollow: boolean): boolean;
+  /**
+   * Calls `onChange` after a name of this file was removed, replaced or changed,
+   * or its permissions were. Does not keep the process alive.
+   *
+   * @returns A function that ends this, or `null` if the system does not report
+   * such changes.
+   */
+  watchName(onChange: () => void): (() => void) | null;
   /**
    * Frees a name of this file at once, even if other processes have it open.
    */

@@ -1,7 +1,7 @@
 /** What Linux adds to POSIX: events for closed files, and lists of holders. */
 
 import { closeSync, fstatSync, openSync, readdirSync } from "node:fs";
-import { watcher } from "./inotify.ts";
+import { nameWatcher, watcher } from "./inotify.ts";
 import { O_CLOEXEC, O_NONBLOCK, O_PATH } from "./constants.ts";
 import { cString } from "../runtime/memory.ts";
 import { holdersIn, isLockedIn, procPath } from "./proc.ts";
@@ -10,12 +10,13 @@ import type { CloseOnThreadExit, FfiRuntime, OsLocks } from "../types.ts";
 /** The part of {@linkcode OsLocks} that POSIX does not provide. */
 export type LinuxExtras = Pick<
   OsLocks,
-  "watchClose" | "wakeWatchers" | "holders" | "isLocked"
+  "watchClose" | "watchName" | "wakeWatchers" | "holders" | "isLocked"
 >;
 
 /** The extras of a system that is not Linux: none. */
 export const NO_EXTRAS: LinuxExtras = {
   watchClose: () => null,
+  watchName: () => null,
   wakeWatchers() {},
   holders: () => [],
   isLocked: () => null,
@@ -92,6 +93,7 @@ export function linux(
 
   return {
     watchClose: watcher(runtime, libc),
+    watchName: nameWatcher(runtime, libc),
     // To open and close the file once more releases no flock(2) and notifies
     // every watcher. But to open a device may have side effects, and any close
     // releases the record locks that this process holds on the file.

@@ -171,6 +171,7 @@ export function windows(runtime: FfiRuntime): OsLocks {
     followsLinks: true,
     unlink: renameAndUnlink,
     watchClose: () => null,
+    watchName: () => null,
     wakeWatchers() {},
     holders: () => [],
     isLocked: () => null,
