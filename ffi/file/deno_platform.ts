@@ -81,6 +81,7 @@ export function denoPlatform(
     },
     isLocalDirectory: () => false,
     holders: () => [],
+    ...process.platform === "linux" ? { hidesAccessLists: true } : {},
     fromFd() {
       throw new Unsupported(
         onWindows

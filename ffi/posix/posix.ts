@@ -6,6 +6,7 @@ import { LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "./constants.ts";
 import type { PosixConstants } from "./constants.ts";
 import { recordLocks } from "./fcntl.ts";
 import type { CreateError } from "./fcntl.ts";
+import { fileAttributes } from "../linux/attributes.ts";
 import { linux, NO_EXTRAS } from "../linux/linux.ts";
 import type {
   CFunction,
@@ -84,6 +85,9 @@ export function posix(runtime: FfiRuntime, system: PosixConstants): OsLocks {
 
   return {
     ...system.linux ? linux(runtime, libc, records.present, inode) : NO_EXTRAS,
+    ...system.linux
+      ? { attributes: fileAttributes(runtime, libc, errno, createError) }
+      : {},
     ...flockLocker,
     locker: ({ name, range }) =>
       name === "flock" ? flockLocker : records.locker(name, range),
