@@ -40,8 +40,12 @@
 import type { Stats } from "node:fs";
 import { platform } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
-import type { FileAttributes } from "../../ffi/types.ts";
-import { UNSUPPORTED_CODES } from "../core/errors.ts";
+import type { FileAttributes, FileInfo } from "../../ffi/types.ts";
+import {
+  formatSubject,
+  LockException,
+  UNSUPPORTED_CODES,
+} from "../core/errors.ts";
 import type { Gen } from "../core/gensync.ts";
 import { changeMode, changeOwner, statOf } from "./fs_ops.ts";
 import { allowed } from "./refusals.ts";
@@ -113,27 +117,24 @@ export function creationBits({ mode, common }: Access): number {
  * it were created with those of `access`.
  */
 export function* copyAccess(
-  { path, file }: TempFile,
+  tempFile: TempFile,
   access: Access,
 ): Gen<boolean> {
+  const { path, file } = tempFile;
   const info = yield* statOf(path, file);
   // On Windows, Deno does not report owners and cannot change permissions.
   if (info.uid === null || info.mode === null) return true;
   const target = { path, fd: file.fd };
   const narrowed = yield* narrow(target, info.mode, creationBits(access));
   copyAttributes(target, access.attributes);
-  const sameOwner = info.uid === access.uid && info.gid === access.gid;
-  const ownerKept = sameOwner ||
-    (yield* allowed("chown", changeOwner(target, access.uid, access.gid)));
-  const groupKept = ownerKept || info.gid === access.gid ||
-    (yield* allowed("chown", changeOwner(target, -1, access.gid)));
-  const kept = forOwner(access, ownerKept, groupKept);
+  const owned = yield* settleOwner(tempFile, info, access);
+  const kept = forOwner(access, owned);
   const list = settleList(target, kept.list);
   const mode = list === "refused" ? onlyCommon(kept) : kept.mode;
-  const unchanged = sameOwner && list === "none" && !narrowed;
-  const before = unchanged ? info : yield* statOf(path, file);
-  const missing = yield* settleMode(target, before.mode ?? 0, mode);
-  return !(missing && unchanged);
+  const isNew = owned === info && list === "none" && !narrowed;
+  const before = isNew ? info : yield* statOf(path, file);
+  const complete = yield* settleMode(tempFile, before.mode ?? 0, mode);
+  return complete || !isNew;
 }
 
 /** Whether a file is the same, with the same access, as it was before. */
@@ -235,13 +236,28 @@ function isEqual(a: Uint8Array | null, b: Uint8Array): boolean {
   return a?.length === b.length && b.every((byte, i) => byte === a[i]);
 }
 
-/** The access that a new owner, or a new group, may have. */
-function forOwner(
-  access: Access,
-  ownerKept: boolean,
-  groupKept: boolean,
-): Access {
-  if (ownerKept) return access;
+/**
+ * Gives a file the owner and the group of another one, or only the group, if
+ * that is permitted. Returns the result, because some file systems ignore the
+ * calls.
+ */
+function* settleOwner(
+  { path, file }: TempFile,
+  info: FileInfo,
+  { uid, gid }: Access,
+): Gen<FileInfo> {
+  if (info.uid === uid && info.gid === gid) return info;
+  const target = { path, fd: file.fd };
+  if (!(yield* allowed("chown", changeOwner(target, uid, gid)))) {
+    yield* allowed("chown", changeOwner(target, -1, gid));
+  }
+  return yield* statOf(path, file);
+}
+
+/** The access that users may have if the new file has this owner and group. */
+function forOwner(access: Access, { uid, gid }: FileInfo): Access {
+  const groupKept = gid === access.gid;
+  if (groupKept && uid === access.uid) return access;
   // Drops set-user-ID and set-group-ID. The old owner belongs to the group or
   // to others now, and the members of the old group belong to others.
   const mode = access.mode & 0o1777;
@@ -291,17 +307,24 @@ function* narrow(
 
 /**
  * Changes the permission bits if they differ. Throws if the file keeps bits
- * that it must not have. Returns whether it lacks bits that it should have.
+ * that it must not have. Returns whether it has all bits that it should have.
  */
 function* settleMode(
-  target: { path: string; fd: number | null },
+  { path, file }: TempFile,
   before: number,
   mode: number,
 ): Gen<boolean> {
   const bits = before & 0o7777;
-  if (bits === mode) return false;
-  const change = changeMode(target, mode);
-  if ((bits & ~mode) === 0) return !(yield* allowed("chmod", change));
+  if (bits === mode) return true;
+  const change = changeMode({ path, fd: file.fd }, mode);
+  if ((bits & ~mode) === 0) return yield* allowed("chmod", change);
   yield* change;
-  return false;
+  // Some file systems ignore the call.
+  const after = yield* statOf(path, file);
+  if (((after.mode ?? 0) & 0o7777 & ~mode) === 0) return true;
+  throw new LockException(
+    `Cannot write ${formatSubject({ path })}: the file system ignores ` +
+      "chmod(2), so other users would have access",
+    { path, code: "EPERM" },
+  );
 }
