@@ -83,6 +83,10 @@ const CAPABILITIES = {
   "root": () => process.getuid?.() === 0,
   "root that can mount": () => canMount(),
   "setpriv(1)": () => hasProgram("setpriv"),
+  "protected_symlinks that can be changed": () =>
+    isLinux &&
+    succeeds("sh", "-c", "exec 3>>/proc/sys/fs/protected_symlinks"),
+  "python3(1)": () => hasProgram("python3"),
   "protected_regular": () => !/^0/.test(readSysctl("fs/protected_regular")),
   "Deno": () => runtimes.some(({ name }) => name === "deno"),
   "Deno, Bun and Node": () =>
