@@ -13,6 +13,7 @@ import {
 } from "../support/access_lists.ts";
 import { runAtomicWriter } from "../support/atomic_writer.ts";
 import { hasCapability } from "../support/capabilities.ts";
+import { withPatchedFiles } from "../support/platform.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { at } from "../support/values.ts";
@@ -130,6 +131,34 @@ test(
   "access lists",
   "root",
   "setpriv(1)",
+);
+
+test(
+  "the temporary file is created with the bits that every user of the old file has",
+  async () => {
+    using dir = openDir();
+    for (const [before, created] of [[0o640, 0o600], [0o664, 0o644]]) {
+      for (const [way, write] of REPLACEMENTS) {
+        const path = join(dir.path, way);
+        createFile(path, before!);
+        let limit: number | undefined = created!;
+        await withPatchedFiles((file) => ({
+          tryLock(exclusive) {
+            // Only the first file that is locked is new and private.
+            const { mode } = file.statSync();
+            if (!path.endsWith("updateFile") && limit !== undefined) {
+              assert.equal(mode! & 0o777 & ~limit, 0, way);
+              limit = undefined;
+            }
+            return file.tryLock(exclusive);
+          },
+        }), () => write(path, "new", REPLACE));
+        fs.rmSync(path);
+      }
+    }
+  },
+  "root",
+  "permission bits",
 );
 
 test(
