@@ -157,6 +157,23 @@ export interface OsLocks extends Locker {
   wakeWatchers(fd: number): void;
   /** See {@linkcode Platform.holders}. */
   holders: Platform["holders"];
+  /** See {@linkcode Platform.attributes}. */
+  readonly attributes?: FileAttributes;
+}
+
+/**
+ * The extended attributes of files, as in xattr(7). Access lists are among
+ * them. Blocks the thread, and throws {@linkcode SystemError}s.
+ */
+export interface FileAttributes {
+  /** Returns the names. Does not follow symbolic links. */
+  list(path: string): string[];
+  /** Returns a value, or `null`. Does not follow symbolic links. */
+  get(path: string, name: string): Uint8Array | null;
+  /** Adds or replaces an attribute. */
+  set(fd: number, name: string, value: Uint8Array): void;
+  /** Removes an attribute. */
+  remove(fd: number, name: string): void;
 }
 
 /**
@@ -405,6 +422,14 @@ export interface Platform {
     search: boolean,
     locker?: LockerSettings,
   ): LockHolder[];
+  /** Absent if the system or the runtime does not offer extended attributes. */
+  readonly attributes?: FileAttributes;
+  /**
+   * Set if a file may have an access list that the runtime cannot read. The
+   * group's permission bits of such a file are not those of its group: see
+   * acl(5).
+   */
+  readonly hidesAccessLists?: true;
 }
 
 /** An error of a system call. */

@@ -100,6 +100,7 @@ export function denoPlatform(
     },
     isLocalDirectory: () => false,
     holders: () => [],
+    ...process.platform === "linux" ? { hidesAccessLists: true } : {},
     fromFd() {
       throw new Unsupported(
         onWindows

@@ -143,6 +143,7 @@ export function fdPlatform(
     },
     isLocalDirectory: (directory) => localDirectories.has(directory),
     holders: os.holders,
+    ...os.attributes ? { attributes: os.attributes } : {},
   };
 }
 

@@ -6,6 +6,7 @@ import { LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "./constants.ts";
 import type { PosixConstants } from "./constants.ts";
 import { appendFlag, recordLocks } from "./fcntl.ts";
 import type { CreateError } from "./fcntl.ts";
+import { fileAttributes } from "../linux/attributes.ts";
 import { linux, NO_EXTRAS } from "../linux/linux.ts";
 import type {
   CFunction,
@@ -89,7 +90,10 @@ export function posix(
 
   return {
     ...system.linux
-      ? linux(runtime, libc, records.present, inode, closeOnThreadExit)
+      ? {
+        ...linux(runtime, libc, records.present, inode, closeOnThreadExit),
+        attributes: fileAttributes(runtime, libc, errno, createError),
+      }
       : NO_EXTRAS,
     ...flockLocker,
     locker: ({ name, range }) =>

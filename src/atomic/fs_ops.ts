@@ -25,22 +25,12 @@ import { dirname } from "node:path";
 import { platform, poolOutlivesThread } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
 import type { FileInfo, PlatformFile } from "../../ffi/types.ts";
-import { UNSUPPORTED_CODES } from "../core/errors.ts";
+import { allowed, FORGIVEN } from "./refusals.ts";
 import { renameWithRetry } from "../core/windows_retry.ts";
 import { op } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 
 const { promises } = fs;
-
-/** The codes of systems that do not permit to sync a directory. */
-const DIRECTORY_SYNC_UNSUPPORTED: readonly unknown[] = [
-  ...UNSUPPORTED_CODES,
-  "EACCES",
-  "EBADF",
-  "EINVAL",
-  "EISDIR",
-  "EPERM",
-];
 
 /** The maximum number of names to list without the thread pool. */
 const MAX_SMALL_DIRECTORY_NAMES = 200;
@@ -76,6 +66,37 @@ export function* lstatOrNull(path: string): Gen<fs.Stats | null> {
   } catch (error) {
     if (errorCode(error) === "ENOENT") return null;
     throw error;
+  }
+}
+
+/**
+ * Returns the file at a path, or `null`. The kernel follows symbolic links, or
+ * refuses to.
+ */
+export function* statOrNull(path: string): Gen<fs.Stats | null> {
+  try {
+    return yield* localOp(
+      path,
+      () => promises.stat(path),
+      () => fs.statSync(path),
+    );
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return null;
+    throw error;
+  }
+}
+
+/** Returns whether the permission bits and the mount permit to write a file. */
+export function* isWritable(path: string): Gen<boolean> {
+  try {
+    yield* localOp(
+      path,
+      () => promises.access(path, fs.constants.W_OK),
+      () => fs.accessSync(path, fs.constants.W_OK),
+    );
+    return true;
+  } catch {
+    return false;
   }
 }
 
@@ -175,22 +196,19 @@ export function* openDirectory(path: string): Gen<number | null> {
       () => fs.openSync(path, "r"),
     );
   } catch (error) {
-    if (DIRECTORY_SYNC_UNSUPPORTED.includes(errorCode(error))) return null;
+    if (FORGIVEN.syncDirectory.includes(errorCode(error))) return null;
     throw error;
   }
 }
 
 /** Calls fsync(2) for a directory, if the system supports that. */
 export function* syncDirectory(directory: number): Gen<void> {
-  try {
-    yield* opWhenLocal(
-      false,
-      () => promisify((done) => fs.fsync(directory, done)),
-      () => fs.fsyncSync(directory),
-    );
-  } catch (error) {
-    if (!DIRECTORY_SYNC_UNSUPPORTED.includes(errorCode(error))) throw error;
-  }
+  const sync = opWhenLocal(
+    false,
+    () => promisify((done) => fs.fsync(directory, done)),
+    () => fs.fsyncSync(directory),
+  );
+  yield* allowed("syncDirectory", sync);
 }
 
 /** Returns the metadata of an open file. */
