@@ -40,6 +40,7 @@ import {
 import { hasCapability } from "../support/capabilities.ts";
 import { currentRuntime } from "../support/env.ts";
 import {
+  holdAsOther,
   systemError,
   withPatchedFiles,
   withPatchedPlatform,
@@ -1015,7 +1016,7 @@ test("errors that the caller made keep their stacks", async () => {
   const { signal } = controller;
   const later = new AbortController();
   const laterReason = mine();
-  using _held = lock.acquireSync();
+  using _held = await holdAsOther(() => lock.acquireSync());
   const errors = {
     run: mine(),
     onWait: mine(),

@@ -20,7 +20,11 @@ import {
 } from "../../mod.ts";
 import { openDescriptors } from "../support/descriptors.ts";
 import { runtimes } from "../support/env.ts";
-import { withPatchedFiles, withPatchedPlatform } from "../support/platform.ts";
+import {
+  holdAsOther,
+  withPatchedFiles,
+  withPatchedPlatform,
+} from "../support/platform.ts";
 import { LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
@@ -212,7 +216,7 @@ for (const form of ["acquire", "acquireSync"] as const) {
     const path = join(dir.path, "a.lock");
     const reported: LastingWait[] = [];
     const onWait = (wait: LastingWait) => void reported.push(wait);
-    using held = new Lock(path).acquireSync();
+    using held = await holdAsOther(() => new Lock(path).acquireSync());
     const short = new Lock(path, { timeout: 20, onWait });
     await assert.rejects(async () => await short[form](), (error) => {
       // On a busy machine the wait may last longer than 100 ms.
@@ -246,7 +250,7 @@ for (const form of ["acquire", "acquireSync"] as const) {
           throw reason;
         },
       });
-      const held = new Lock(path).acquireSync();
+      const held = await holdAsOther(() => new Lock(path).acquireSync());
       await assert.rejects(
         async () => await lock[form](),
         (error) => error === reason,

@@ -10,6 +10,7 @@ import type { Platform, PlatformFile } from "../../ffi/types.ts";
 import { openDescriptors, waitForDescriptors } from "../support/descriptors.ts";
 import { allRuntimes, fixtureCommand, runtimes } from "../support/env.ts";
 import {
+  holdAsOther,
   systemError,
   withPatchedFiles,
   withPatchedPlatform,
@@ -81,7 +82,9 @@ for (const [form, acquire] of FORMS) {
   test(`TemporaryFileLock.${form} fails at once, unless it has a timeout`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    await using held = await new TemporaryFileLock(path).acquire();
+    await using held = await holdAsOther(() =>
+      new TemporaryFileLock(path).acquire()
+    );
     const begin = performance.now();
     await assert.rejects(
       async () => await acquire(new TemporaryFileLock(path)),
@@ -167,6 +170,7 @@ for (const [form, acquire] of FORMS) {
     await holder.acquire();
     let attempts = 0;
     const change = (real: PlatformFile): Partial<PlatformFile> => ({
+      identity: () => null,
       tryLock(exclusive) {
         attempts++;
         if (attempts === 3) {

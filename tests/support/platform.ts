@@ -45,6 +45,14 @@ export function withPatchedFiles<T>(
   return withPatchedPlatform((real) => patchedFiles(real, change), body);
 }
 
+/**
+ * Acquires a lock that does not count as one of this thread, so that the thread
+ * waits for it as if another process held it.
+ */
+export function holdAsOther<T>(acquire: () => T | Promise<T>): Promise<T> {
+  return withPatchedFiles(() => ({ identity: () => null }), acquire);
+}
+
 /** Returns functions that open files with some members replaced. */
 export function patchedFiles(
   real: Platform,

@@ -120,6 +120,7 @@ for (const form of FORMS) {
       lockSync(fd, LOCK_EX);
       let attempts = 0;
       const hooks = (file: PlatformFile) => ({
+        identity: () => null,
         tryLock(exclusive: boolean) {
           const locked = file.tryLock(exclusive);
           // The delays are long by now: an event without a release.
@@ -141,6 +142,7 @@ for (const form of FORMS) {
         assert.ok(lengths.length > long + 1, `${lengths}`);
       });
       assert.equal(attempts, 15);
+      unlock(fd);
       fs.closeSync(fd);
     },
     "inotify(7)",
