@@ -17,6 +17,11 @@ import type { TemporaryFileLockOptions } from "../options/lock_options.ts";
  * `TemporaryFileLock`. A plain {@linkcode Lock} on the same path does not check
  * this, so do not mix them.
  *
+ * A shared lock (`LOCK_SH`) leaves the file to the remaining readers when it is
+ * released. Python's `TemporaryFileLock` does not: it removes the file while
+ * other readers hold it, and a writer then locks a new one. So do not share a
+ * file with Python's class unless all locks are exclusive.
+ *
  * The file is truncated, unless the lock is shared. A symbolic link at the path
  * is refused, because any user may have created it in a shared directory. The
  * lock is released when the process or the thread exits. If there is no `exit`
