@@ -10,11 +10,17 @@ import type { FfiRuntime, FileAttributes, Signature } from "../types.ts";
 /** linux/limits.h: XATTR_SIZE_MAX and XATTR_LIST_MAX. */
 const MAX_SIZE = 65_536;
 
+const BUFFER_SIZE = BigInt(MAX_SIZE);
+
 /** asm-generic/errno.h: the file does not have this attribute. */
 const ENODATA = 61;
 
 const GET: Signature = {
   parameters: ["buffer", "buffer", "buffer", "usize"],
+  result: "i64",
+};
+const GET_FD: Signature = {
+  parameters: ["i32", "buffer", "buffer", "usize"],
   result: "i64",
 };
 const LIST: Signature = {
@@ -27,6 +33,21 @@ const SET: Signature = {
 };
 const REMOVE: Signature = { parameters: ["i32", "buffer"], result: "i32" };
 
+/** Names that were used before, as C strings. */
+const names = new Map<string, Uint8Array>();
+
+/** How many names are remembered before the map is cleared. */
+const MAX_NAMES = 100;
+
+function nameOf(text: string): Uint8Array {
+  let name = names.get(text);
+  if (name === undefined) {
+    if (names.size >= MAX_NAMES) names.clear();
+    names.set(text, name = cString(text));
+  }
+  return name;
+}
+
 /** Returns the extended attributes of files. Binds nothing before a call. */
 export function fileAttributes(
   runtime: FfiRuntime,
@@ -37,6 +58,7 @@ export function fileAttributes(
   const bind = () => ({
     ...runtime.bind(libc, {
       lgetxattr: GET,
+      fgetxattr: GET_FD,
       llistxattr: LIST,
       fsetxattr: SET,
       fremovexattr: REMOVE,
@@ -47,33 +69,35 @@ export function fileAttributes(
   return {
     list(path) {
       const { llistxattr, buffer } = bound ??= bind();
-      const size = llistxattr(cString(path), buffer, BigInt(MAX_SIZE));
+      const size = llistxattr(cString(path), buffer, BUFFER_SIZE);
       if (size < 0) throw createError("llistxattr", errno());
       if (Number(size) === 0) return [];
-      const names = new TextDecoder().decode(buffer.subarray(0, Number(size)));
-      return names.slice(0, -1).split("\0");
+      const text = new TextDecoder().decode(buffer.subarray(0, Number(size)));
+      return text.slice(0, -1).split("\0");
     },
-    get(path, name) {
-      const { lgetxattr, buffer } = bound ??= bind();
+    get(file, name) {
+      const { lgetxattr, fgetxattr, buffer } = bound ??= bind();
       const size = Number(
-        lgetxattr(cString(path), cString(name), buffer, BigInt(MAX_SIZE)),
+        typeof file === "number"
+          ? fgetxattr(file, nameOf(name), buffer, BUFFER_SIZE)
+          : lgetxattr(cString(file), nameOf(name), buffer, BUFFER_SIZE),
       );
       if (size >= 0) return buffer.slice(0, size);
       const code = errno();
       if (code === ENODATA) return null;
-      throw createError("lgetxattr", code);
+      throw createError("getxattr", code);
     },
     set(fd, name, value) {
       const { fsetxattr, buffer } = bound ??= bind();
       // Not every runtime passes the address of an empty array.
       const bytes = value.length > 0 ? value : buffer;
       const size = BigInt(value.length);
-      if (fsetxattr(fd, cString(name), bytes, size, 0) === 0) return;
+      if (fsetxattr(fd, nameOf(name), bytes, size, 0) === 0) return;
       throw createError("fsetxattr", errno());
     },
     remove(fd, name) {
       const { fremovexattr } = bound ??= bind();
-      if (fremovexattr(fd, cString(name)) === 0) return;
+      if (fremovexattr(fd, nameOf(name)) === 0) return;
       throw createError("fremovexattr", errno());
     },
   };

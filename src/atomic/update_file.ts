@@ -91,6 +91,12 @@ const activeLocks = new Map<string, { lock: Lock; users: number }>();
  * target. The lock file is not removed. Programs in any language that change
  * the file by other means should hold this lock.
  *
+ * With `inPlace`, a file that cannot be replaced is overwritten instead. Its
+ * directory may not permit a lock file, and containers that share a mounted
+ * file do not share its directory. So the file itself is locked, too. All
+ * programs that update the file should pass the option then. A program must not
+ * lock the file and update it at the same time.
+ *
  * Do not update the same file from inside of the function: the inner call waits
  * for the outer one until it times out.
  *
