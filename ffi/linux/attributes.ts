@@ -10,7 +10,14 @@ import type { FfiRuntime, FileAttributes, Signature } from "../types.ts";
 /** linux/limits.h: XATTR_SIZE_MAX and XATTR_LIST_MAX. */
 const MAX_SIZE = 65_536;
 
-const BUFFER_SIZE = BigInt(MAX_SIZE);
+/**
+ * The sizes of the buffer to try. The kernel allocates and clears a buffer of
+ * the same size, which takes longer than the rest of the call.
+ */
+const SIZES = [256n, BigInt(MAX_SIZE)] as const;
+
+/** asm-generic/errno-base.h: the buffer is too small. */
+const ERANGE = 34;
 
 /** asm-generic/errno.h: the file does not have this attribute. */
 const ENODATA = 61;
@@ -66,26 +73,44 @@ export function fileAttributes(
     buffer: new Uint8Array(MAX_SIZE),
   });
   let bound: ReturnType<typeof bind> | undefined;
+
+  /** Returns the size of the result, or `null` without the attribute. */
+  function sized(
+    syscall: string,
+    read: (size: bigint) => number | bigint,
+  ): number | null {
+    for (const limit of SIZES) {
+      const size = Number(read(limit));
+      if (size >= 0) return size;
+      const code = errno();
+      if (code === ENODATA) return null;
+      if (code !== ERANGE) throw createError(syscall, code);
+    }
+    throw createError(syscall, ERANGE);
+  }
+
   return {
     list(path) {
       const { llistxattr, buffer } = bound ??= bind();
-      const size = llistxattr(cString(path), buffer, BUFFER_SIZE);
-      if (size < 0) throw createError("llistxattr", errno());
-      if (Number(size) === 0) return [];
-      const text = new TextDecoder().decode(buffer.subarray(0, Number(size)));
+      const name = cString(path);
+      const read = (size: bigint) => llistxattr(name, buffer, size);
+      const size = sized("llistxattr", read) ?? 0;
+      if (size === 0) return [];
+      const text = new TextDecoder().decode(buffer.subarray(0, size));
       return text.slice(0, -1).split("\0");
     },
     get(file, name) {
       const { lgetxattr, fgetxattr, buffer } = bound ??= bind();
-      const size = Number(
-        typeof file === "number"
-          ? fgetxattr(file, nameOf(name), buffer, BUFFER_SIZE)
-          : lgetxattr(cString(file), nameOf(name), buffer, BUFFER_SIZE),
+      const attribute = nameOf(name);
+      const path = typeof file === "string" ? cString(file) : null;
+      const size = sized(
+        "getxattr",
+        (size) =>
+          path === null
+            ? fgetxattr(file as number, attribute, buffer, size)
+            : lgetxattr(path, attribute, buffer, size),
       );
-      if (size >= 0) return buffer.slice(0, size);
-      const code = errno();
-      if (code === ENODATA) return null;
-      throw createError("getxattr", code);
+      return size === null ? null : buffer.slice(0, size);
     },
     set(fd, name, value) {
       const { fsetxattr, buffer } = bound ??= bind();
