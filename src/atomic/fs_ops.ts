@@ -7,12 +7,22 @@
  * content, fsync(2) and listing long directories use the pool. A directory is
  * known once a file was opened in it.
  *
+ * What publishes or removes a name must not happen after the lock is lost:
+ *
+ * - P.1 A worker of P holds the lock, and renames its file in the pool.
+ * - P.2 P terminates the worker, which closes its files and loses the lock.
+ * - Q.3 Q acquires the lock, and reads the old content.
+ * - P.4 The pool renames the file.
+ *
+ * So the worker makes such a call itself. Then it ends, and loses the lock,
+ * after the call.
+ *
  * @module
  */
 
 import * as fs from "node:fs";
 import { dirname } from "node:path";
-import { platform } from "../../ffi/mod.ts";
+import { platform, poolOutlivesThread } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
 import type { FileInfo, PlatformFile } from "../../ffi/types.ts";
 import { allowed, FORGIVEN } from "./refusals.ts";
@@ -101,7 +111,7 @@ export function readLink(path: string): Gen<string> {
 
 /** Removes a name of a file. */
 export function unlink(path: string): Gen<void> {
-  return localOp(
+  return nameOp(
     path,
     () => promises.unlink(path),
     () => fs.unlinkSync(path),
@@ -111,7 +121,7 @@ export function unlink(path: string): Gen<void> {
 /** Renames a file, and replaces an existing one. Retries on Windows. */
 export function rename(from: string, to: string): Gen<void> {
   const once = () =>
-    localOp(
+    nameOp(
       to,
       () => promises.rename(from, to),
       () => fs.renameSync(from, to),
@@ -121,7 +131,7 @@ export function rename(from: string, to: string): Gen<void> {
 
 /** Creates a hard link. Fails if `to` exists. */
 export function link(from: string, to: string): Gen<void> {
-  return localOp(
+  return nameOp(
     to,
     () => promises.link(from, to),
     () => fs.linkSync(from, to),
@@ -214,6 +224,17 @@ function localOp<T>(
 ): Gen<T> {
   const local = platform().isLocalDirectory(dirname(path));
   return opWhenLocal(local, asyncCall, syncCall);
+}
+
+/** {@linkcode localOp} for a call that must not outlive its thread. */
+function nameOp<T>(
+  path: string,
+  asyncCall: () => Promise<T>,
+  syncCall: () => T,
+): Gen<T> {
+  return poolOutlivesThread
+    ? opWhenLocal(true, asyncCall, syncCall)
+    : localOp(path, asyncCall, syncCall);
 }
 
 /** Blocks the thread in both forms if `local`. */

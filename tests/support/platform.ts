@@ -75,7 +75,10 @@ export const noopOs = {
   isFile: () => true,
   unlink() {},
   watchClose: () => null,
+  watchName: () => null,
   wakeWatchers() {},
+  isLocked: () => null,
+  identity: () => null,
   holders: () => [],
 };
 
