@@ -32,7 +32,7 @@ import type { LockedFile } from "../file/locked_file.ts";
 import { Lock } from "../lock/lock.ts";
 import {
   ACQUIRE_OPTIONS,
-  DEFAULT_TIMEOUT_MS,
+  DEFAULT_TIMEOUT,
   resolveAcquireOptions,
   WAIT_FOREVER,
 } from "../options/acquire_options.ts";
@@ -202,7 +202,7 @@ async function update(
   const start = now();
   await withFileLock(`${target}.lock`, acquire, async (lockFile) => {
     if (!writing.inPlace) return await apply(null);
-    const timeout = (acquire.timeout ?? DEFAULT_TIMEOUT_MS) - (now() - start);
+    const timeout = (acquire.timeout ?? DEFAULT_TIMEOUT) - (now() - start);
     const rest = { ...acquire, timeout: Math.max(0, timeout) };
     const alone = lockFile === null;
     const held = await runAsync(lockForUpdate(target, rest, alone));
