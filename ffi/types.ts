@@ -169,7 +169,7 @@ export interface FileAttributes {
   /** Returns the names. Does not follow symbolic links. */
   list(path: string): string[];
   /** Returns a value, or `null`. Does not follow symbolic links. */
-  get(path: string, name: string): Uint8Array | null;
+  get(file: string | number, name: string): Uint8Array | null;
   /** Adds or replaces an attribute. */
   set(fd: number, name: string, value: Uint8Array): void;
   /** Removes an attribute. */

@@ -47,10 +47,7 @@ import type { AcquireOptions } from "../options/acquire_options.ts";
 import { resolveLockOptions } from "../options/lock_options.ts";
 import type { LockSettings } from "../options/lock_options.ts";
 import { FileTarget } from "../target/file_target.ts";
-import {
-  MAX_REPLACED,
-  replacedTooOften,
-} from "../target/temporary_file_target.ts";
+import { MAX_REPLACED, replacedTooOften } from "../target/lock_target.ts";
 import { Busy } from "../wait/busy.ts";
 import type { Deadline } from "../wait/deadline.ts";
 import type { Destination } from "./destination.ts";
@@ -174,7 +171,7 @@ class ContentTarget extends FileTarget {
       const held = yield* super.acquire(deadline);
       if (held instanceof Busy) return held;
       try {
-        if (held.file.isStillAt(this.path)) return held;
+        if (yield* isAt(held.file, this.path)) return held;
       } catch (error) {
         yield* ignoreErrors(held.release());
         throw error;
@@ -183,4 +180,11 @@ class ContentTarget extends FileTarget {
     }
     throw replacedTooOften(this);
   }
+}
+
+function isAt(file: PlatformFile, path: string): Gen<boolean> {
+  return op({
+    async: () => file.isAt(path, true),
+    sync: () => file.isAtSync(path, true),
+  });
 }

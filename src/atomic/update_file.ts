@@ -32,7 +32,7 @@ import type { LockedFile } from "../file/locked_file.ts";
 import { Lock } from "../lock/lock.ts";
 import {
   ACQUIRE_OPTIONS,
-  DEFAULT_TIMEOUT_MS,
+  DEFAULT_TIMEOUT,
   resolveAcquireOptions,
   WAIT_FOREVER,
 } from "../options/acquire_options.ts";
@@ -90,6 +90,12 @@ const activeLocks = new Map<string, { lock: Lock; users: number }>();
  * file with `.lock` appended. If the path is a symbolic link, it is that of the
  * target. The lock file is not removed. Programs in any language that change
  * the file by other means should hold this lock.
+ *
+ * With `inPlace`, a file that cannot be replaced is overwritten instead. Its
+ * directory may not permit a lock file, and containers that share a mounted
+ * file do not share its directory. So the file itself is locked, too. All
+ * programs that update the file should pass the option then. A program must not
+ * lock the file and update it at the same time.
  *
  * Do not update the same file from inside of the function: the inner call waits
  * for the outer one until it times out.
@@ -196,7 +202,7 @@ async function update(
   const start = now();
   await withFileLock(`${target}.lock`, acquire, async (lockFile) => {
     if (!writing.inPlace) return await apply(null);
-    const timeout = (acquire.timeout ?? DEFAULT_TIMEOUT_MS) - (now() - start);
+    const timeout = (acquire.timeout ?? DEFAULT_TIMEOUT) - (now() - start);
     const rest = { ...acquire, timeout: Math.max(0, timeout) };
     const alone = lockFile === null;
     const held = await runAsync(lockForUpdate(target, rest, alone));
