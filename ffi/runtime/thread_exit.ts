@@ -9,6 +9,9 @@ import { denoApi } from "./deno_api.ts";
  */
 const READS = { error: 1, unhandledrejection: 3 } as const;
 
+/** `Event.NONE`: the event is not being dispatched. */
+const PHASE_NONE = 0;
+
 /**
  * Calls a function when the thread ends, and perhaps a second time. Signals,
  * and the end of a worker by another thread, are not reported.
@@ -37,11 +40,10 @@ function onDenoExit(callback: () => void): () => void {
   if (!denoApi()?.mainModule?.endsWith("/$deno$repl.mts")) {
     for (const type of Object.keys(READS)) listeners.push([type, onError]);
   }
-  for (const entry of listeners) globalThis.addEventListener(...entry, true);
+  const target = globalThis as unknown as EventTarget;
+  for (const entry of listeners) target.addEventListener(...entry, true);
   return () => {
-    for (const entry of listeners) {
-      globalThis.removeEventListener(...entry, true);
-    }
+    for (const entry of listeners) target.removeEventListener(...entry, true);
   };
 }
 
@@ -64,7 +66,7 @@ function afterListeners(event: Event, callback: () => void): void {
         "defaultPrevented",
         event,
       );
-      const isDispatched = event.eventPhase === Event.NONE;
+      const isDispatched = event.eventPhase === PHASE_NONE;
       if (isDispatched && ++reads === readsNeeded && !prevented) callback();
       return prevented;
     },

@@ -9,6 +9,7 @@ import type { LockedFile } from "../../mod.ts";
 import type { Platform, PlatformFile } from "../../ffi/types.ts";
 import { openDescriptors, waitForDescriptors } from "../support/descriptors.ts";
 import { allRuntimes, fixtureCommand, runtimes } from "../support/env.ts";
+import type { TestRuntime } from "../support/env.ts";
 import {
   systemError,
   withPatchedFiles,
@@ -912,29 +913,38 @@ test(
   "permission bits",
 );
 
-/** How a process ends, and its exit code. */
-const ENDS: [how: string, code: number][] = [
+/** How a process ends, its exit code, and what that needs. */
+const ENDS: [how: string, code: number, ...needs: "Deno"[]][] = [
   ["end", 0],
   ["exit", 7],
   ["thread ends", 0],
   ["thread exits", 0],
   ["thread throws", 0],
+  ["throw", 1],
+  ["throw later", 1],
+  ["reject", 1],
+  ["Deno.exit", 7, "Deno"],
 ];
 
 for (const kind of ["TemporaryFileLock", "PidFileLock"]) {
-  for (const [how, expected] of ENDS) {
-    test(`a ${kind} that is still held is released when its process or thread ends: ${how}`, async () => {
-      for (const runtime of allRuntimes) {
-        using dir = tempDir();
-        const command = fixtureCommand(runtime, "end_with_lock");
-        const { code, stdout, stderr } = await runScript(
-          [...command, how, kind, join(dir.path, "a")],
-        );
-        assert.equal(stdout, "held\n", `${runtime.name}: ${stderr}`);
-        assert.equal(code, expected, `${runtime.name}: ${stderr}`);
-        assert.deepEqual(sortedNames(dir.path), [], runtime.name);
-      }
-    });
+  for (const [how, expected, ...needs] of ENDS) {
+    test(
+      `a ${kind} that is still held is released when its process or thread ends: ${how}`,
+      async () => {
+        for (const runtime of allRuntimes) {
+          if (needs.length > 0 && !runtime.name.startsWith("deno")) continue;
+          using dir = tempDir();
+          const command = fixtureCommand(runtime, "end_with_lock");
+          const { code, stdout, stderr } = await runScript(
+            [...command, how, kind, join(dir.path, "a")],
+          );
+          assert.equal(stdout, "held\n", `${runtime.name}: ${stderr}`);
+          assert.equal(code, expected, `${runtime.name}: ${stderr}`);
+          assert.deepEqual(sortedNames(dir.path), [], runtime.name);
+        }
+      },
+      ...needs,
+    );
   }
 
   test(`a ${kind} of another process survives the exit of a process that failed to acquire`, async () => {
@@ -959,25 +969,45 @@ for (const kind of ["TemporaryFileLock", "PidFileLock"]) {
   });
 }
 
-test("a TemporaryFileLock is released by an uncaught error, if the runtime emits an exit event", async () => {
+for (const what of ["error", "rejection"]) {
+  test(`a TemporaryFileLock stays held if the program handles the ${what}`, async () => {
+    for (const runtime of allRuntimes) {
+      using dir = tempDir();
+      const { code, stdout, stderr } = await runScript([
+        ...fixtureCommand(runtime, "end_with_lock"),
+        ...[`${what} is handled`, "TemporaryFileLock", join(dir.path, "a")],
+      ]);
+      const ways = runtime.name.startsWith("deno") ? 2 : 1;
+      assert.equal(stdout, "held\n" + "kept\n".repeat(ways), stderr);
+      assert.equal(code, 0, `${runtime.name}: ${stderr}`);
+      assert.deepEqual(sortedNames(dir.path), [], runtime.name);
+    }
+  });
+}
+
+/** Returns the command that runs a file of tests. */
+function testRunner({ name, command }: TestRuntime): string[] {
+  const [program = "", ...args] = command;
+  if (name.startsWith("deno")) return [program, "test", ...args.slice(1)];
+  return [program, name.startsWith("bun") ? "test" : "--test"];
+}
+
+test("locks that tests leave held are released when the test runner ends", async () => {
   for (const runtime of allRuntimes) {
     using dir = tempDir();
-    const path = join(dir.path, "a");
-    const { code, stdout } = await runScript(
-      [
-        ...fixtureCommand(runtime, "end_with_lock"),
-        "throw",
-        "TemporaryFileLock",
-        path,
-      ],
+    const path = join(dir.path, "held");
+    fs.mkdirSync(path);
+    const command = fixtureCommand(
+      { ...runtime, command: testRunner(runtime) },
+      "held_in_test_runner",
     );
-    assert.equal(stdout, "held\n");
-    assert.equal(code, 1);
-    // Deno ends without an exit event: the file stays, but is not locked.
-    const untold = runtime.name.startsWith("deno");
-    assert.equal(fs.existsSync(path), untold, runtime.name);
-    await new TemporaryFileLock(path).run(() => {});
-    assertNothingLeft(path);
+    const env = { ...process.env, HELD_IN: path };
+    // A runner of tests that this runner starts would report to this one.
+    delete env.NODE_TEST_CONTEXT;
+    const { code, stdout, stderr } = await runScript(command, { env });
+    assert.equal(code, 1, runtime.name);
+    assert.match(stdout + stderr, /fails on purpose/, runtime.name);
+    assert.deepEqual(sortedNames(path), [], runtime.name);
   }
 });
 
