@@ -48,7 +48,10 @@ export function closeOnThreadExitOfGlibc(
   let placeholder = -1;
 
   const closeAtThreadExit = (fd: number) => {
-    if (c.__cxa_thread_atexit_impl(destructor, BigInt(fd), 0n) === 0) return;
+    // The last argument is an address in the library that must stay loaded. In
+    // a thread without such calls, glibc crashes for an address of 0.
+    const value = BigInt(fd);
+    if (c.__cxa_thread_atexit_impl(destructor, value, destructor) === 0) return;
     throw noThreadExit("__cxa_thread_atexit_impl");
   };
 

@@ -66,6 +66,10 @@ class HeldPidFile extends HeldTemporaryFile {
   // The PID says that the program runs, so it stays as long as the process.
   override readonly keepUntilExit = true;
 
+  protected override get files(): readonly string[] {
+    return [this.absolutePath, pidFileOf(this.absolutePath)];
+  }
+
   protected override remove(): void {
     const { file, absolutePath } = this;
     try {
