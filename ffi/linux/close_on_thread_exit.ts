@@ -3,7 +3,7 @@
 import { closeSync } from "node:fs";
 import { O_CLOEXEC } from "./constants.ts";
 import { cString } from "../runtime/memory.ts";
-import { noThreadExit } from "../posix/close_on_thread_exit.ts";
+import { noThreadExit } from "../runtime/thread_exit.ts";
 import type { CFunction, CloseOnThreadExit, FfiRuntime } from "../types.ts";
 
 const RTLD_LAZY = 1;

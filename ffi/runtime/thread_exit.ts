@@ -1,7 +1,9 @@
-/** Reports that this thread ends, if its runtime still runs JavaScript then. */
+/** The end of this thread. */
 
+import { constants } from "node:os";
 import process from "node:process";
 import { denoApi } from "./deno_api.ts";
+import type { SystemError } from "../types.ts";
 
 /**
  * How often Deno reads `defaultPrevented` after the last listener has run. The
@@ -71,4 +73,16 @@ function afterListeners(event: Event, callback: () => void): void {
       return prevented;
     },
   });
+}
+
+/** Returns the error if a file could not be closed when the thread ends. */
+export function noThreadExit(syscall: string): SystemError {
+  const { EMFILE } = constants.errno;
+  return Object.assign(
+    new Error(
+      "the worker has too many locks to release all of them when it is " +
+        "terminated; hold fewer, or lock in the main thread",
+    ),
+    { code: "EMFILE", errno: EMFILE, syscall },
+  );
 }

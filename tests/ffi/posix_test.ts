@@ -7,7 +7,7 @@ import {
 } from "../../ffi/posix/constants.ts";
 import { fdPlatform } from "../../ffi/file/fd_platform.ts";
 import { setPlatformForTesting } from "../../ffi/mod.ts";
-import { noThreadExit } from "../../ffi/posix/close_on_thread_exit.ts";
+import { noThreadExit } from "../../ffi/runtime/thread_exit.ts";
 import { Lock } from "../../mod.ts";
 import { recordLocks } from "../../ffi/posix/fcntl.ts";
 import { posix } from "../../ffi/posix/posix.ts";

@@ -926,6 +926,12 @@ const ENDS: [how: string, code: number, ...needs: "Deno"[]][] = [
   ["Deno.exit", 7, "Deno"],
 ];
 
+/** How the main thread of a worker ends, and its exit code. */
+const MAIN_THREAD_ENDS = [
+  ["main thread exits", 7],
+  ["main thread throws", 1],
+] as const;
+
 for (const kind of ["TemporaryFileLock", "PidFileLock"]) {
   for (const [how, expected, ...needs] of ENDS) {
     test(
@@ -946,6 +952,41 @@ for (const kind of ["TemporaryFileLock", "PidFileLock"]) {
       ...needs,
     );
   }
+
+  for (const [how, expected] of MAIN_THREAD_ENDS) {
+    test(
+      `workers: a ${kind} that a thread of Node holds is released when the ${how}`,
+      async () => {
+        for (const runtime of runtimes) {
+          if (!runtime.name.startsWith("node")) continue;
+          using dir = tempDir();
+          const command = fixtureCommand(runtime, "end_with_lock");
+          const { code, stderr } = await runScript(
+            [...command, how, kind, join(dir.path, "a")],
+          );
+          assert.equal(code, expected, `${runtime.name}: ${stderr}`);
+          assert.deepEqual(sortedNames(dir.path), [], runtime.name);
+        }
+      },
+      "inotify(7)",
+    );
+  }
+
+  test(
+    `workers: a ${kind} of a thread that is terminated leaves no file behind`,
+    async () => {
+      for (const runtime of runtimes) {
+        using dir = tempDir();
+        const { code, stderr } = await runScript([
+          ...fixtureCommand(runtime, "end_with_lock"),
+          ...["thread leaves a file", kind, join(dir.path, "a")],
+        ]);
+        assert.equal(code, 0, `${runtime.name}: ${stderr}`);
+        assert.deepEqual(sortedNames(dir.path), [], runtime.name);
+      }
+    },
+    "inotify(7)",
+  );
 
   test(`a ${kind} of another process survives the exit of a process that failed to acquire`, async () => {
     using dir = tempDir();
@@ -1001,7 +1042,7 @@ test("locks that tests leave held are released when the test runner ends", async
       { ...runtime, command: testRunner(runtime) },
       "held_in_test_runner",
     );
-    const env = { ...process.env, HELD_IN: path };
+    const env: NodeJS.ProcessEnv = { ...process.env, HELD_IN: path };
     // A runner of tests that this runner starts would report to this one.
     delete env.NODE_TEST_CONTEXT;
     const { code, stdout, stderr } = await runScript(command, { env });
