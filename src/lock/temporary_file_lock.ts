@@ -22,9 +22,10 @@ import type { TemporaryFileLockOptions } from "../options/lock_options.ts";
  *
  * The lock is released when the process or the thread ends: at its last
  * statement, by `process.exit()` or `Deno.exit()`, or because of an uncaught
- * error or a rejected promise. If a signal ends the process, or another thread
- * ends this one, the file stays, unlocked, until the next holder removes it. Two
- * lines make a program exit at a signal:
+ * error or a rejected promise. If a signal ends the process, the file stays,
+ * unlocked, until the next holder removes it. It may also stay if another thread
+ * ends this one: see `docs/platforms.md`. Two lines make a program exit at a
+ * signal:
  *
  * ```ts
  * import process from "node:process";
