@@ -147,14 +147,18 @@ for (const kind of ["Lock", "TemporaryFileLock", "PidFileLock"]) {
   }
 }
 
-test("workers: a thread that is terminated releases every lock, also 1,200 of them", async () => {
+test("workers: a thread that is terminated releases every lock, also 400 of them", async () => {
   for (const runtime of allRuntimes) {
     using dir = tempDir();
     const { code, stdout, stderr } = await runScript([
       ...fixtureCommand(runtime, "end_with_lock"),
       ...["thread with many locks", "Lock", join(dir.path, "a")],
     ]);
-    assert.equal(stdout, "0 stay locked\n", `${runtime.name}: ${stderr}`);
+    // Windows may refuse locks that it could not release.
+    const expected = hasCapability("/proc")
+      ? /^0 stay locked, 0 refused\n$/
+      : /^0 stay locked, \d+ refused\n$/;
+    assert.match(stdout, expected, `${runtime.name}: ${stderr}`);
     assert.equal(code, 0, `${runtime.name}: ${stderr}`);
   }
 });
