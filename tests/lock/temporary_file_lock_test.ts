@@ -972,6 +972,19 @@ for (const kind of ["TemporaryFileLock", "PidFileLock"]) {
     );
   }
 
+  test(`workers: a thread that has released a ${kind} does not remove the file of the next holder`, async () => {
+    for (const runtime of allRuntimes) {
+      using dir = tempDir();
+      const { code, stdout, stderr } = await runScript([
+        ...fixtureCommand(runtime, "end_with_lock"),
+        ...["thread has released its file", kind, join(dir.path, "a")],
+      ]);
+      assert.equal(stdout, "still there\n", `${runtime.name}: ${stderr}`);
+      assert.equal(code, 0, `${runtime.name}: ${stderr}`);
+      assert.deepEqual(sortedNames(dir.path), [], runtime.name);
+    }
+  });
+
   test(
     `workers: a ${kind} of a thread that is terminated leaves no file behind`,
     async () => {
