@@ -80,8 +80,8 @@ export function noThreadExit(syscall: string): SystemError {
   const { EMFILE } = constants.errno;
   return Object.assign(
     new Error(
-      "the worker has too many locks to release all of them when it is " +
-        "terminated; hold fewer, or lock in the main thread",
+      "Cannot lock the file: the worker has too many locks to release all of " +
+        "them if it is terminated; hold fewer, or lock in the main thread",
     ),
     { code: "EMFILE", errno: EMFILE, syscall },
   );
