@@ -66,7 +66,7 @@ export function unlinkOnThreadExit(
   return (fd, paths) => {
     const encoded = paths.map(cString);
     if (encoded.some(({ length }) => length > PATH_MAX)) return () => {};
-    slots ??= bindSlots(runtime, libc);
+    if (slots === undefined) slots = bindSlots(runtime, libc);
     return slots?.use(fd, encoded) ?? (() => {});
   };
 }
@@ -103,7 +103,7 @@ class Slots {
     const slot = this.#unused.pop() ?? this.#newSlot();
     if (!slot) return undefined;
     const { dup3, strcpy } = this.#c;
-    dup3(fd, slot.fd, O_CLOEXEC);
+    if (dup3(fd, slot.fd, O_CLOEXEC) !== slot.fd) return undefined;
     paths.forEach((path, i) => strcpy(slot.paths[i] as bigint, path));
     return () => {
       for (const path of slot.paths) strcpy(path, cString(""));

@@ -121,12 +121,11 @@ export class HeldTemporaryFile extends HeldFile {
     super(target, file);
     this.absolutePath = absolutePath;
     this.#cancelExitCleanup = releaseOnExit(this);
-    // A shared lock may have other holders, who need the file.
-    if (this.exclusive && file.fd !== null) {
-      this.#cancelUnlink = platform().unlinkOnThreadExit?.(
-        file.fd,
-        this.files,
-      );
+    // A shared lock may have other holders, which need the file. A lock of
+    // fcntl(2) ends when any descriptor of the file is closed.
+    const { fd } = file;
+    if (this.exclusive && fd !== null && this.locker.name !== "lockf") {
+      this.#cancelUnlink = platform().unlinkOnThreadExit?.(fd, this.files);
     }
   }
 
