@@ -121,10 +121,9 @@ export class HeldTemporaryFile extends HeldFile {
     super(target, file);
     this.absolutePath = absolutePath;
     this.#cancelExitCleanup = releaseOnExit(this);
-    // A shared lock may have other holders, which need the file. A lock of
-    // fcntl(2) ends when any descriptor of the file is closed.
+    // A shared lock may have other holders, which need the file.
     const { fd } = file;
-    if (this.exclusive && fd !== null && this.locker.name !== "lockf") {
+    if (this.exclusive && fd !== null) {
       this.#cancelUnlink = platform().unlinkOnThreadExit?.(fd, this.files);
     }
   }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import * as fs from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../mod.ts";
@@ -1079,3 +1079,24 @@ test("a lock that was released at exit can be closed again, which closes no othe
     assert.deepEqual(sortedNames(dir.path), ["other"]);
   }
 });
+
+test(
+  "workers: a thread that ends removes the file of an exclusive lock, but not of a shared one",
+  async () => {
+    using dir = tempDir();
+    const path = join(dir.path, "a");
+    const events: string[] = [];
+    const unlinkOnThreadExit: Platform["unlinkOnThreadExit"] = (_, paths) => {
+      events.push(...paths.map((path) => basename(path)));
+      return () => events.push(`cancelled before ${fs.existsSync(path)}`);
+    };
+    const patch = (real: Platform) => ({ ...real, unlinkOnThreadExit });
+    await withPatchedPlatform(patch, async () => {
+      await new TemporaryFileLock(path, SHARED).run(() => {});
+      assert.deepEqual(events, []);
+      await new TemporaryFileLock(path).run(() => {});
+      assert.deepEqual(events, ["a", "cancelled before true"]);
+    });
+  },
+  "file descriptors",
+);
