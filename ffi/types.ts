@@ -404,6 +404,15 @@ export interface Platform {
    */
   isLocalDirectory(directory: string): boolean;
   /**
+   * Makes the system unlink files when this worker ends without running
+   * JavaScript, while it still holds the exclusive lock of a descriptor. Absent
+   * where the system cannot do that.
+   *
+   * @param paths Of the files, of which only the holder unlinks or replaces one.
+   * @returns A function that cancels this, to call before the lock is released.
+   */
+  unlinkOnThreadExit?(fd: number, paths: readonly string[]): () => void;
+  /**
    * Returns a descriptor of the caller as a {@linkcode Lockable}.
    *
    * @throws {Unsupported} If the number is not a descriptor of the system.

@@ -26,6 +26,7 @@
  * @module
  */
 
+import { platform } from "../../ffi/mod.ts";
 import type { PlatformFile } from "../../ffi/types.ts";
 import { ignoreErrors, runAsync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
@@ -101,15 +102,27 @@ export class HeldTemporaryFile extends HeldFile {
   /** The absolute path, whatever the current directory is. */
   protected readonly absolutePath: string;
   readonly #cancelExitCleanup: () => void;
+  readonly #cancelUnlink: (() => void) | undefined;
 
   constructor(target: FileTarget, file: PlatformFile, absolutePath: string) {
     super(target, file, absolutePath);
     this.absolutePath = absolutePath;
     this.#cancelExitCleanup = releaseOnExit(this);
+    // A shared lock may have other holders, which need the file.
+    const { fd } = file;
+    if (this.exclusive && fd !== null) {
+      this.#cancelUnlink = platform().unlinkOnThreadExit?.(fd, this.files);
+    }
+  }
+
+  /** The files that exist only while the lock is held. */
+  protected get files(): readonly string[] {
+    return [this.absolutePath];
   }
 
   override *unlockFile(): Gen<void> {
     this.#cancelExitCleanup();
+    this.#cancelUnlink?.();
     try {
       this.remove();
     } finally {

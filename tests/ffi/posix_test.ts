@@ -6,6 +6,9 @@ import {
   posixConstants,
 } from "../../ffi/posix/constants.ts";
 import { fdPlatform } from "../../ffi/file/fd_platform.ts";
+import { setPlatformForTesting } from "../../ffi/mod.ts";
+import { noThreadExit } from "../../ffi/runtime/thread_exit.ts";
+import { Lock } from "../../mod.ts";
 import { recordLocks } from "../../ffi/posix/fcntl.ts";
 import { posix } from "../../ffi/posix/posix.ts";
 import { Unsupported } from "../../ffi/types.ts";
@@ -354,4 +357,28 @@ test("a path is opened on the thread after it is known to be local", async () =>
     assert.equal(second instanceof Promise, !isLocal);
     await (await second).close();
   }
+});
+
+test("workers: a lock that the end of the thread could not release is refused", async () => {
+  using dir = tempDir();
+  const path = join(dir.path, "a.lock");
+  const locker = {
+    tryLock: () => assert.fail("it must not be locked"),
+    lock() {},
+    unlock() {},
+    upgradeIsAtomic: true,
+  };
+  const os = { ...noopOs, ...locker, seek: () => 0, isLocal: () => true };
+  const system = fdPlatform({ ...os, locker: () => locker }, () => {
+    throw noThreadExit("pthread_key_create");
+  });
+  const previous = setPlatformForTesting(system);
+  try {
+    const error = { code: "EMFILE", message: /too many locks/ };
+    await assert.rejects(new Lock(path).acquire(), error);
+    assert.throws(() => new Lock(path).acquireSync(), error);
+  } finally {
+    setPlatformForTesting(previous);
+  }
+  assert.equal(openDescriptors(dir.path), 0, "the file is closed");
 });

@@ -14,14 +14,19 @@ import {
 import { TemporaryFileLock } from "../../mod.ts";
 import type { LockedFile } from "../../mod.ts";
 import { openDescriptors } from "../support/descriptors.ts";
-import { allRuntimes } from "../support/env.ts";
+import {
+  allRuntimes,
+  fixtureCommand,
+  runtimes,
+  testEnv,
+} from "../support/env.ts";
 import {
   noopOs,
   systemError,
   withPatchedFiles,
   withPatchedPlatform,
 } from "../support/platform.ts";
-import { LockProcess } from "../support/processes.ts";
+import { LockProcess, runScript } from "../support/processes.ts";
 import { sortedNames, tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { at } from "../support/values.ts";
@@ -558,3 +563,27 @@ test("PidFileLock that cannot truncate its lock file publishes no PID", async ()
   );
   assertNothingLeft(dir.path);
 });
+
+test(
+  "the two lines of the README make a signal remove the files of a PidFileLock",
+  async () => {
+    const readme = fs.readFileSync(join(testEnv.root, "README.md"), "utf8");
+    const lines = readme.match(/^process\.once\("SIG.*$/gm);
+    const script = join("tests", "fixtures", "end_with_lock.ts");
+    const fixture = fs.readFileSync(join(testEnv.root, script), "utf8");
+    assert.equal(lines?.length, 2);
+    for (const line of lines) assert.ok(fixture.includes(line), line);
+
+    for (const runtime of runtimes) {
+      using dir = tempDir();
+      const { code, stdout, stderr } = await runScript([
+        ...fixtureCommand(runtime, "end_with_lock"),
+        ...["signal", "PidFileLock", join(dir.path, "a")],
+      ]);
+      assert.equal(stdout, "held\n", stderr);
+      assert.equal(code, 143, `${runtime.name}: ${stderr}`);
+      assert.deepEqual(sortedNames(dir.path), [], runtime.name);
+    }
+  },
+  "signals",
+);
