@@ -3,6 +3,7 @@
 import * as fs from "node:fs";
 import { serializeAppends } from "../windows/append_queue.ts";
 import { fileInfo } from "./file_info.ts";
+import { isMissing } from "./no_follow.ts";
 import type {
   FileInfo,
   Locker,
@@ -14,6 +15,9 @@ import type {
 
 /** Larger transfers in one call fail on at least one of the runtimes. */
 const MAX_TRANSFER = 2 ** 30;
+
+/** To free the blocks of a larger file may block for a while. In bytes. */
+const MAX_SMALL_FILE = 2 ** 20;
 
 /** Turns the functions of a promise into a callback of `node:fs`. */
 export function toCallback<T>(
@@ -36,12 +40,10 @@ export interface FdFileInit {
   readonly locker: Locker;
   /** @default flock(2) */
   readonly settings?: LockerSettings | undefined;
-  /**
-   * Whether the file is on a file system of this machine.
-   *
-   * @default null, for unknown
-   */
-  readonly isLocal?: boolean | null;
+  /** The path by which the file was opened. */
+  readonly path?: string;
+  /** Whether the file is on a file system of this machine, if known. */
+  readonly isLocal?: boolean | undefined;
   /** Whether each write goes to the end. */
   readonly append?: boolean;
 }
@@ -52,7 +54,8 @@ export class FdFile implements PlatformFile {
   readonly #os: OsLocks;
   readonly #locker: Locker;
   readonly #settings: LockerSettings | undefined;
-  #isLocal: boolean | null;
+  readonly #path: string | undefined;
+  #isLocal: boolean | undefined;
   readonly #beforeClose: (() => void) | undefined;
   /** Writes to the end, if the file is not opened with `O_APPEND`. */
   readonly #append: ((data: Uint8Array) => number) | undefined;
@@ -70,7 +73,8 @@ export class FdFile implements PlatformFile {
     this.#os = os;
     this.#locker = init.locker;
     this.#settings = init.settings;
-    this.#isLocal = init.isLocal ?? null;
+    this.#path = init.path;
+    this.#isLocal = init.isLocal;
     this.#beforeClose = beforeClose;
     if (init.append && os.append) {
       this.#append = os.append.bind(os, fd);
@@ -150,7 +154,10 @@ export class FdFile implements PlatformFile {
     return this.#os.seek(this.fd, offset, whence);
   }
 
-  truncate(length: number): Promise<void> {
+  truncate(length: number): void | Promise<void> {
+    if (this.#isLocal && fs.fstatSync(this.fd).size <= MAX_SMALL_FILE) {
+      return this.truncateSync(length);
+    }
     return new Promise((resolve, reject) =>
       fs.ftruncate(this.fd, length, toCallback(resolve, reject))
     );
@@ -187,17 +194,38 @@ export class FdFile implements PlatformFile {
     return name !== undefined && this.#os.isFile(this.fd, name);
   }
 
+  isStillAtAsync(path: string): boolean | Promise<boolean> {
+    if (this.#isLocal) return this.isStillAt(path);
+    return new Promise((resolve, reject) =>
+      fs.lstat(path, { bigint: true }, (error, name) => {
+        if (error) return isMissing(error) ? resolve(false) : reject(error);
+        try {
+          resolve(this.#os.isFile(this.fd, name));
+        } catch (error) {
+          reject(error);
+        }
+      })
+    );
+  }
+
   unlink(path: string): void {
     this.#os.unlink(path);
   }
 
   close(): void | Promise<void> {
-    this.#isLocal ??= this.#os.isLocal(this.fd);
+    this.#isLocal ??= this.#findOutIfLocal();
     if (this.#isLocal) return this.closeSync();
     this.#beforeClose?.();
     return new Promise((resolve, reject) =>
       fs.close(this.fd, toCallback(resolve, reject))
     );
+  }
+
+  #findOutIfLocal(): boolean {
+    const { isLocal, localPaths } = this.#os;
+    if (isLocal) return isLocal(this.fd);
+    return this.#path !== undefined && localPaths !== undefined &&
+      localPaths.hasFile(this.#path, { exclusive: false });
   }
 
   closeSync(): void {

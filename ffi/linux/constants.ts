@@ -13,6 +13,9 @@ export const O_CLOEXEC = 0o2000000;
 /** fcntl.h */
 export const O_PATH = 0o10000000;
 
+/** linux/limits.h */
+export const PATH_MAX = 4096;
+
 /** sys/inotify.h: a file was closed that was open for writing, or was not. */
 export const IN_CLOSE: number = 0x08 | 0x10;
 /** sys/inotify.h */

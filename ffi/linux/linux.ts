@@ -1,8 +1,12 @@
-/** What Linux adds to POSIX: events for closed files, and lists of holders. */
+/**
+ * What Linux adds to POSIX: events for closed files, lists of holders, and the
+ * mount table.
+ */
 
 import { fstatSync, readdirSync } from "node:fs";
 import { watcher } from "./inotify.ts";
-import { O_CLOEXEC, O_NONBLOCK, O_PATH } from "./constants.ts";
+import { MountTable } from "./mounts.ts";
+import { O_CLOEXEC, O_NONBLOCK, O_PATH, PATH_MAX } from "./constants.ts";
 import { cString } from "../runtime/memory.ts";
 import { holdersIn, procPath } from "./proc.ts";
 import type { FfiRuntime, OsLocks } from "../types.ts";
@@ -10,7 +14,7 @@ import type { FfiRuntime, OsLocks } from "../types.ts";
 /** The part of {@linkcode OsLocks} that POSIX does not provide. */
 export type LinuxExtras = Pick<
   OsLocks,
-  "watchClose" | "wakeWatchers" | "holders"
+  "watchClose" | "wakeWatchers" | "holders" | "localPaths"
 >;
 
 /** The extras of a system that is not Linux: none. */
@@ -28,11 +32,14 @@ export function linux(
   inode: (fd: number) => bigint,
 ): LinuxExtras {
   // `open` is variadic. The calling conventions of Linux treat it as fixed.
-  const { open, close, read } = runtime.bind(libc, {
+  const { open, close, read, readlink } = runtime.bind(libc, {
     open: { parameters: ["buffer", "i32"], result: "i32" },
     close: { parameters: ["i32"], result: "i32" },
     read: { parameters: ["i32", "buffer", "usize"], result: "i64" },
+    readlink: { parameters: ["buffer", "buffer", "usize"], result: "i64" },
   });
+  const decoder = new TextDecoder();
+  const buffer = new Uint8Array(PATH_MAX);
 
   function withOpen<T>(
     path: string,
@@ -63,9 +70,17 @@ export function linux(
     });
   }
 
+  /** Not with `node:fs`: Deno would ask for permission to read each name. */
+  function readLink(path: string): string | undefined {
+    const length = Number(readlink(cString(path), buffer, BigInt(PATH_MAX)));
+    if (length < 0) return undefined;
+    return decoder.decode(buffer.subarray(0, length));
+  }
+
   const proc = { read: readFile, list: listDirectory, inode };
 
   return {
+    localPaths: new MountTable({ read: readFile, readLink }),
     watchClose: watcher(runtime, libc),
     // To open and close the file once more releases no flock(2) and notifies
     // every watcher. But to open a device may have side effects, and any close
