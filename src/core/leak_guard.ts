@@ -12,6 +12,7 @@
  */
 
 import process from "node:process";
+import { formatName } from "../options/validate.ts";
 
 /** A held lock and the function that releases it. */
 interface TrackedLock {
@@ -25,7 +26,7 @@ const registry = new FinalizationRegistry<TrackedLock>(({ name, release }) => {
   if (!warned) {
     warned = true;
     process.emitWarning(
-      `The lock on ${name} was garbage-collected while held; ` +
+      `The lock on ${formatName(name)} was garbage-collected while held; ` +
         "release it, or acquire it with `await using`",
       "PortalockWarning",
     );

@@ -1,5 +1,6 @@
 /** One acquisition, from its first step on the server to its last. */
 
+import { formatName } from "../../options/validate.ts";
 import type { LockConnection } from "../connection/connection.ts";
 import { isRedirect, replyCode, toLockException } from "../protocol/errors.ts";
 import { formatMember, replyChannelPrefix } from "../protocol/keys.ts";
@@ -213,7 +214,7 @@ export class Acquisition implements Subscriber {
 
   #lossError(error: unknown): Error {
     return toLockException(
-      `Lost the lock on ${this.subscription.keys.channel}`,
+      `Lost the lock on ${formatName(this.subscription.keys.channel)}`,
       error,
     );
   }

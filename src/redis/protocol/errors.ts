@@ -2,6 +2,7 @@
 
 import { errorCode } from "../../../ffi/types.ts";
 import { LockException } from "../../core/errors.ts";
+import { printable } from "../../options/validate.ts";
 
 /** Error codes of servers that are starting, moving or failing over. */
 const RETRYABLE = [
@@ -82,7 +83,7 @@ export function toLockException(
   const hint = /^ERR unknown command\W+HELLO\b/i.test(message)
     ? NO_RESP3
     : HINTS[code ?? ""];
-  const details = message || code || String(error);
+  const details = printable(message || code || String(error));
   return new LockException(
     `${summary}: ${details}` + (hint === undefined ? "" : ` (${hint})`) +
       (waited === undefined ? "" : ` (waited ${Math.round(waited)} ms)`),
