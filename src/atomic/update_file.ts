@@ -28,8 +28,11 @@ import { writeAtomic } from "./atomic_file.ts";
 import { formatSubject, LockException, toOpenError } from "../core/errors.ts";
 import { readAll } from "../file/file_io.ts";
 import { Lock } from "../lock/lock.ts";
+import { Deadline } from "../wait/deadline.ts";
+import { runInTime } from "../wait/in_time.ts";
 import {
   ACQUIRE_OPTIONS,
+  DEFAULT_TIMEOUT_MS,
   resolveAcquireOptions,
   WAIT_FOREVER,
 } from "../options/acquire_options.ts";
@@ -172,13 +175,22 @@ async function update(
     durable,
     replace: true,
   });
-  resolveAcquireOptions(acquire, WAIT_FOREVER);
+  const wait = resolveAcquireOptions(acquire, {
+    ...WAIT_FOREVER,
+    timeout: DEFAULT_TIMEOUT_MS,
+  });
   checkFunction("change", change);
+  const deadline = new Deadline(wait);
+  const step = { deadline, subject: { path: name } };
   const { path: target, directory } = await runAsync(
-    findDestination(name, true),
+    runInTime(findDestination(name, true), step),
   );
-  await runAsync(makeDirectories(directory, writing.durable));
-  await withFileLock(`${target}.lock`, acquire, async () => {
+  await runAsync(
+    runInTime(makeDirectories(directory, writing.durable), step),
+  );
+  // The steps above have taken a part of the time.
+  const timeout = deadline.remaining > 0 ? deadline.remaining : wait.timeout;
+  await withFileLock(`${target}.lock`, { ...acquire, timeout }, async () => {
     const bytes = await runAsync(readContent(target));
     const old = text ? decodeUtf8(name, bytes) : bytes;
     const next = await runCallback(() => change(old as never));

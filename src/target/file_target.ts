@@ -2,9 +2,9 @@
 
 import { platform } from "../../ffi/mod.ts";
 import type { LockerSettings, PlatformFile } from "../../ffi/types.ts";
-import { toLockError, toOpenError } from "../core/errors.ts";
+import { toLockError, toNoFollowError, toOpenError } from "../core/errors.ts";
 import { abortReason } from "../core/stack.ts";
-import { ignoreErrors } from "../core/gensync.ts";
+import { ignoreErrors, op, runAsync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import { describeHolders } from "../core/holders.ts";
 import { empty, unlockAndClose } from "../file/file_io.ts";
@@ -14,6 +14,7 @@ import type { LockedMode } from "../options/open_mode.ts";
 import { Busy } from "../wait/busy.ts";
 import { isLongWait } from "../wait/deadline.ts";
 import type { Deadline } from "../wait/deadline.ts";
+import { cleanUpInTime, inTime, runInTime } from "../wait/in_time.ts";
 import { lockBeforeDeadline } from "../wait/wait_loop.ts";
 import { findWaitQueue } from "../wait/wait_queue.ts";
 import type { WaitQueue } from "../wait/wait_queue.ts";
@@ -45,19 +46,22 @@ export class FileTarget implements LockTarget {
   }
 
   *acquire(deadline: Deadline): Gen<HeldLock | Busy> {
-    const file = yield* this.open(deadline.signal);
+    const file = yield* this.open(deadline);
     if (!(yield* this.lock(file, deadline))) return this.busy();
     const held = new HeldFile(this, file);
-    return this.settings.mode.truncate ? yield* this.finishAcquire(held) : held;
+    return this.settings.mode.truncate
+      ? yield* this.finishInTime(held, deadline)
+      : held;
   }
 
   /** Opens the file and does not truncate it. `path` is its present path. */
   *open(
-    signal: AbortSignal | undefined,
+    deadline: Deadline,
     path: string = this.path,
   ): Gen<PlatformFile> {
     const { locker } = this;
     const { mode, creationMode } = this.settings;
+    const { signal } = deadline;
     if (signal?.aborted) throw abortReason(signal);
     try {
       const system = platform();
@@ -65,23 +69,41 @@ export class FileTarget implements LockTarget {
       return (yield {
         async: () => {
           const file = system.open(path, mode, creationMode, locker);
-          return file instanceof Promise
-            ? abortable(
-              file,
-              signal,
-              (late) => this.discardLateOpen(late, path),
-            )
-            : file;
+          if (!(file instanceof Promise)) return file;
+          return inTime(file, {
+            deadline,
+            subject: this,
+            discard: (late) => this.discardLateOpen(late, path),
+          });
         },
         sync: () => system.openSync(path, mode, creationMode, locker),
       }) as PlatformFile;
     } catch (error) {
-      if (signal?.aborted && error === signal.reason) throw error;
-      throw toOpenError(this, error);
+      if (deadline.wasCancelledWith(error)) throw error;
+      throw mode.noFollow
+        ? toNoFollowError(this, error)
+        : toOpenError(this, error);
     }
   }
 
-  /** Closes a file that was opened after the acquisition was aborted. */
+  /** Returns whether the path names the file, and not a link to it. */
+  isStillAt(
+    file: PlatformFile,
+    path: string,
+    deadline: Deadline,
+  ): Gen<boolean> {
+    return op({
+      async: () => {
+        const result = file.isStillAtAsync(path);
+        return result instanceof Promise
+          ? inTime(result, { deadline, subject: this })
+          : result;
+      },
+      sync: () => file.isStillAt(path),
+    });
+  }
+
+  /** Closes a file that was opened after the acquisition had ended. */
   discardLateOpen(file: PlatformFile, _path: string): void | Promise<void> {
     return file.close();
   }
@@ -93,11 +115,27 @@ export class FileTarget implements LockTarget {
       const { exclusive } = this;
       locked = yield* lockBeforeDeadline(file, { exclusive, deadline });
     } catch (error) {
-      yield* ignoreErrors(unlockAndClose(file));
+      yield* cleanUpInTime(unlockAndClose(file), deadline);
       throw toLockError("lock", this, error, deadline);
     }
-    if (!locked) yield* ignoreErrors(unlockAndClose(file));
+    if (!locked) yield* cleanUpInTime(unlockAndClose(file), deadline);
     return locked;
+  }
+
+  /**
+   * {@linkcode FileTarget.finishAcquire} before the deadline. The lock is held
+   * until the file is prepared: later, that would change another holder's file.
+   */
+  finishInTime(
+    held: HeldFile,
+    deadline: Deadline,
+    path: string = this.path,
+  ): Gen<HeldLock> {
+    return runInTime(this.finishAcquire(held, path), {
+      deadline,
+      subject: this,
+      discard: (late) => runAsync(late.release()),
+    });
   }
 
   /** Prepares the locked file for the caller. Releases it if that fails. */
@@ -186,30 +224,4 @@ export function* unlockAndWake(file: PlatformFile): Gen<void> {
   } finally {
     queue?.wakeAll();
   }
-}
-
-/** Rejects when the signal is aborted, and discards the file once it is open. */
-function abortable(
-  opening: Promise<PlatformFile>,
-  signal: AbortSignal | undefined,
-  discard: (file: PlatformFile) => void | Promise<void>,
-): Promise<PlatformFile> {
-  if (!signal) return opening;
-  return new Promise((resolve, reject) => {
-    const abort = () => {
-      reject(abortReason(signal));
-      opening.then(discard).catch(() => {});
-    };
-    // Removes the listener synchronously: an abort between here and a later
-    // microtask would close a file that the caller already owns.
-    const settled = () => signal.removeEventListener("abort", abort);
-    signal.addEventListener("abort", abort, { once: true });
-    opening.then((file) => {
-      settled();
-      resolve(file);
-    }, (error) => {
-      settled();
-      reject(error);
-    });
-  });
 }

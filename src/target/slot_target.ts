@@ -83,12 +83,12 @@ export class SlotsTarget implements LockTarget {
         const locked = (yield* slots.openAndTryLock(deadline)) ||
           (yield* lockBeforeDeadline(slots, request));
         if (!locked) return this.#busy();
-        const held = yield* slots.takeLocked();
+        const held = yield* slots.takeLocked(deadline);
         if (held) return this.#count(held);
       }
       throw replacedTooOften(this);
     } finally {
-      yield* slots.close();
+      yield* slots.close(deadline);
     }
   }
 
@@ -117,9 +117,9 @@ export class SlotsTarget implements LockTarget {
 
 /** One slot. It may belong to another user and be read-only for this one. */
 class SlotTarget extends FileTarget {
-  override *open(signal: AbortSignal | undefined): Gen<PlatformFile> {
+  override *open(deadline: Deadline): Gen<PlatformFile> {
     try {
-      return yield* super.open(signal);
+      return yield* super.open(deadline);
     } catch (error) {
       const code = errorCode(error);
       // Windows reports EPERM.
@@ -127,7 +127,7 @@ class SlotTarget extends FileTarget {
       const mode = { ...parseMode("r"), noFollow: true };
       const readOnly = new FileTarget(this.path, { ...this.settings, mode });
       try {
-        return yield* readOnly.open(signal);
+        return yield* readOnly.open(deadline);
       } catch {
         throw error;
       }
