@@ -45,11 +45,26 @@ export interface FfiRuntime {
   errno(library: string, locator: string): () => number;
 
   /**
+   * Set if a file that `node:fs` opens in a worker is closed when the worker
+   * ends, and `node:fs` needs no permission for /proc that FFI does not need.
+   */
+  readonly closesFilesOfWorkers?: true;
+
+  /**
    * Passes the bytes that arrive at a pipe to `arrived`, on the event loop and
    * without keeping the process alive. Absent if the runtime needs a thread
    * for that.
    */
   readStream?(pipe: number, arrived: (bytes: Uint8Array) => void): void;
+
+  /**
+   * Like {@linkcode FfiRuntime.readStream}, for a descriptor of any type, which
+   * `open` opens. If this worker is terminated, whenever that is, the runtime
+   * closes the descriptor.
+   *
+   * @returns The descriptor, or -1 if `open` fails or the runtime cannot.
+   */
+  openStream?(open: () => number, arrived: (bytes: Uint8Array) => void): number;
 
   /**
    * Resolves when `read(2)` of a single byte returns, with success or with an
@@ -116,8 +131,13 @@ export interface OsLocks extends Locker {
    * the descriptors of `node:fs` do not need to be verified.
    */
   inode?(fd: number): bigint;
-  /** See {@linkcode Lockable.lockKey}. */
+  /** Returns a key that is equal for equal files. */
   lockKey(fd: number): string;
+  /**
+   * Returns whether the descriptor has a lock of this kind, or `null` if the
+   * system does not report it.
+   */
+  isLocked(fd: number, locker: LockerSettings["name"]): boolean | null;
   /** Returns whether the `node:fs` stats of a path describe this file. */
   isFile(fd: number, name: { dev: bigint; ino: bigint }): boolean;
   /**
@@ -125,18 +145,28 @@ export interface OsLocks extends Locker {
    * that was opened for appending could be neither locked nor truncated.
    */
   append?(fd: number, data: Uint8Array): number;
+  /**
+   * Sets or clears `O_APPEND` of an open file. Absent if files are not opened
+   * with it.
+   */
+  setAppend?(fd: number, append: boolean): void;
   /** Set if the system does not have `O_NOFOLLOW`. */
   readonly followsLinks?: true;
   /** See {@linkcode PlatformFile.unlink}. */
   unlink(path: string): void;
   /** See {@linkcode Lockable.watchClose}. */
   watchClose(fd: number, onClose: () => void): Watch | null;
+  /** See {@linkcode PlatformFile.watchName}. */
+  watchName(fd: number, onChange: () => void): (() => void) | null;
   /** See {@linkcode Lockable.wakeWatchers}. */
   wakeWatchers(fd: number): void;
   /** See {@linkcode Platform.holders}. */
   holders: Platform["holders"];
+  /** See {@linkcode Platform.attributes}. */
+  readonly attributes?: FileAttributes;
 }
 
+/**
 /**
  * Which paths are on file systems of this machine, which answer in
  * microseconds. Its methods do not block, whatever the file systems do.
@@ -154,10 +184,31 @@ export interface LocalPaths {
 }
 
 /**
- * Makes the system close a descriptor when the calling thread ends. Returns a
- * function that cancels this.
+ * The extended attributes of files, as in xattr(7). Access lists are among
+ * them. Blocks the thread, and throws {@linkcode SystemError}s.
  */
-export type CloseOnThreadExit = (fd: number) => () => void;
+export interface FileAttributes {
+  /** Returns the names. Does not follow symbolic links. */
+  list(path: string): string[];
+  /** Returns a value, or `null`. Does not follow symbolic links. */
+  get(path: string, name: string): Uint8Array | null;
+  /** Adds or replaces an attribute. */
+  set(fd: number, name: string, value: Uint8Array): void;
+  /** Removes an attribute. */
+  remove(fd: number, name: string): void;
+}
+
+/**
+ * Makes the system close a descriptor when the calling thread ends. Returns the
+ * descriptor of the file afterwards, and the function that closes it.
+ *
+ * @throws {SystemError} `EMFILE` if the system cannot. The descriptor is
+ * unchanged then.
+ */
+export type CloseOnThreadExit = (fd: number) => {
+  readonly fd: number;
+  readonly close: () => void;
+};
 
 /** How a file is opened. */
 export interface OpenMode {
@@ -170,6 +221,18 @@ export interface OpenMode {
   /** Fails with `ELOOP` if the path is a symbolic link. */
   readonly noFollow?: boolean;
 }
+
+/** Which file is locked by which means. */
+export interface LockIdentity {
+  /** Equal for equal files, independent of how they were opened. */
+  readonly file: string;
+  /** The open file: its descriptor, or its `Deno.FsFile`. */
+  readonly open: unknown;
+  readonly locker: LockerSettings;
+}
+
+/** The {@linkcode LockerSettings} of flock(2). */
+export const FLOCK: LockerSettings = { name: "flock" };
 
 /** A file that can be locked. Its methods throw {@linkcode SystemError}s. */
 export interface Lockable {
@@ -190,6 +253,13 @@ export interface Lockable {
    * cannot be identified.
    */
   lockKey(): string | null;
+  /**
+   * Returns what decides which locks conflict with those of this file, or
+   * `null` if the file cannot be identified.
+   */
+  identity(): LockIdentity | null;
+  /** Whether it is locked, or `null` if the system does not report it. */
+  isLocked(): boolean | null;
   /**
    * Calls `onClose` after any process closed the file, which releases its
    * lock. The call may come a moment before the lock is released, and one call
@@ -266,6 +336,13 @@ export interface PlatformFile extends Lockable {
   write(data: Uint8Array): Promise<number>;
   writeSync(data: Uint8Array): number;
   /**
+   * Makes writes go to the position in a file that was opened for appending.
+   * Changes nothing if it was opened in another way.
+   *
+   * @returns A function that ends this, after the last write.
+   */
+  overwrite(): () => void;
+  /**
    * Moves the position without blocking. `whence` is 0 for the start, 1 for
    * the current position, and 2 for the end.
    */
@@ -280,8 +357,21 @@ export interface PlatformFile extends Lockable {
   statSync(): FileInfo;
   /** Returns whether the path is a name of this file, and not a link to it. */
   isStillAt(path: string): boolean;
-  /** {@linkcode isStillAt}. Returns a promise only if it may block. */
-  isStillAtAsync(path: string): boolean | Promise<boolean>;
+  /**
+   * Returns whether the path leads to this file, directly or by symbolic links.
+   * With `noFollow`, the last part of the path must not be a link. Returns a
+   * promise only if it may block.
+   */
+  isAt(path: string, noFollow: boolean): boolean | Promise<boolean>;
+  isAtSync(path: string, noFollow: boolean): boolean;
+  /**
+   * Calls `onChange` after a name of this file was removed, replaced or changed,
+   * or its permissions were. Does not keep the process alive.
+   *
+   * @returns A function that ends this, or `null` if the system does not report
+   * such changes.
+   */
+  watchName(onChange: () => void): (() => void) | null;
   /**
    * Frees a name of this file at once, even if other processes have it open.
    */
@@ -305,6 +395,8 @@ export interface SelfLockingFile {
   tryLockSync(exclusive?: boolean): boolean;
   /** Unlocks. */
   unlockSync(): void;
+  /** Identifies the file. */
+  statSync?(): { readonly dev: number; readonly ino: number | null };
 }
 
 /** The operating system and the runtime, as `src/` sees them. */
@@ -353,6 +445,14 @@ export interface Platform {
     search: boolean,
     locker?: LockerSettings,
   ): LockHolder[];
+  /** Absent if the system or the runtime does not offer extended attributes. */
+  readonly attributes?: FileAttributes;
+  /**
+   * Set if a file may have an access list that the runtime cannot read. The
+   * group's permission bits of such a file are not those of its group: see
+   * acl(5).
+   */
+  readonly hidesAccessLists?: true;
 }
 
 /** An error of a system call. */

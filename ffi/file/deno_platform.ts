@@ -4,9 +4,10 @@
  */
 
 import * as fs from "node:fs";
+import { constants } from "node:os";
 import process from "node:process";
 import { serializeAppends } from "../windows/append_queue.ts";
-import { denoLocks } from "./deno_locks.ts";
+import { denoIdentity, denoLocks } from "./deno_locks.ts";
 import { isMissing, rejectSymlink, throwIfSymlink } from "./no_follow.ts";
 import { errorCode, Unsupported } from "../types.ts";
 import { renameAndUnlink } from "../windows/unlink.ts";
@@ -24,6 +25,15 @@ import type {
 
 /** How often a file may be created or unlinked between two attempts to open. */
 const MAX_ATTEMPTS = 1000;
+
+/** How a file is opened to write at any position. */
+const OVERWRITE: DenoOpenOptions = {
+  read: false,
+  write: true,
+  append: false,
+  create: false,
+  createNew: false,
+};
 
 /**
  * Returns the {@linkcode Platform} of a Deno that may not call C, or that runs
@@ -55,7 +65,8 @@ export function denoPlatform(
       for (const options of attempts) {
         try {
           if (mode.noFollow && !options.create) await rejectSymlink(path);
-          return denoFile(await deno.open(path, options), mode, onWindows);
+          const file = await deno.open(path, options);
+          return denoFile(file, deno, path, mode, onWindows);
         } catch (error) {
           attempts.rethrowUnlessRace(options, error);
         }
@@ -74,7 +85,8 @@ export function denoPlatform(
       for (const options of attempts) {
         try {
           if (mode.noFollow && !options.create) throwIfSymlink(path);
-          return denoFile(deno.openSync(path, options), mode, onWindows);
+          const file = deno.openSync(path, options);
+          return denoFile(file, deno, path, mode, onWindows);
         } catch (error) {
           attempts.rethrowUnlessRace(options, error);
         }
@@ -83,6 +95,7 @@ export function denoPlatform(
     },
     isLocalDirectory: () => false,
     holders: () => [],
+    ...process.platform === "linux" ? { hidesAccessLists: true } : {},
     fromFd() {
       throw new Unsupported(
         onWindows
@@ -214,52 +227,110 @@ function probeFifoSync(path: string): void {
   }
 }
 
+function isSameFile(
+  file: DenoFile,
+  path: string,
+  noFollow: boolean,
+): boolean {
+  const name = (noFollow ? fs.lstatSync : fs.statSync)(path, {
+    throwIfNoEntry: false,
+  });
+  const { dev, ino } = file.statSync();
+  return name !== undefined && name.dev === dev && name.ino === ino;
+}
+
+/** {@linkcode isSameFile}, in the thread pool. */
+async function isSameFileAsync(
+  file: DenoFile,
+  path: string,
+  noFollow: boolean,
+): Promise<boolean> {
+  try {
+    const name = await fs.promises[noFollow ? "lstat" : "stat"](path);
+    // The file system has just answered.
+    const { dev, ino } = file.statSync();
+    return name.dev === dev && name.ino === ino;
+  } catch (error) {
+    if (isMissing(error)) return false;
+    throw error;
+  }
+}
+
+/**
+ * Opens a file again to write at any position, because Deno cannot clear
+ * `O_APPEND`. To close it releases no lock of flock(2).
+ *
+ * @throws With code `ESTALE` if the path does not name the file.
+ */
+function openAgain(deno: DenoApi, path: string, file: DenoFile): DenoFile {
+  // To open a FIFO would block.
+  if (isSameFile(file, path, false)) {
+    const again = deno.openSync(path, OVERWRITE);
+    const { dev, ino } = file.statSync();
+    const { dev: device, ino: inode } = again.statSync();
+    if (dev === device && ino === inode) return again;
+    again.close();
+  }
+  throw Object.assign(
+    new Error(
+      "the path names another file or none, and Deno overwrites a file that " +
+        'was opened in mode "a" only by its path; use mode "r+", or pass ' +
+        "--allow-ffi",
+    ),
+    { code: "ESTALE", errno: constants.errno.ESTALE, syscall: "open", path },
+  );
+}
+
 function denoFile(
   file: DenoFile,
+  deno: DenoApi,
+  path: string,
   { append }: OpenMode,
   onWindows: boolean,
 ): PlatformFile {
-  const appends = append && onWindows;
+  /** The file to write to and to seek in. */
+  let target = file;
+  let appends = append && onWindows;
   const writeSync = (data: Uint8Array) => {
-    if (appends) file.seekSync(0, 2);
-    return file.writeSync(data);
+    if (appends) target.seekSync(0, 2);
+    return target.writeSync(data);
   };
+  const appendAsync = serializeAppends(writeSync);
   return {
     fd: null,
     ...denoLocks(file, onWindows),
-    lockKey() {
-      const { dev, ino } = file.statSync();
-      return ino === null ? null : `${dev}:${ino}`;
-    },
+    lockKey: () => denoIdentity(file)?.file ?? null,
+    identity: () => denoIdentity(file),
     watchClose: () => null,
     wakeWatchers() {},
     read: async (into) => (await file.read(into)) ?? 0,
     readSync: (into) => file.readSync(into) ?? 0,
-    write: appends ? serializeAppends(writeSync) : (data) => file.write(data),
+    write: (data) => appends ? appendAsync(data) : target.write(data),
     writeSync,
-    seek: (offset, whence) => file.seekSync(offset, whence),
+    overwrite() {
+      if (!append) return () => {};
+      if (onWindows) {
+        appends = false;
+        return () => void (appends = true);
+      }
+      target = openAgain(deno, path, file);
+      return () => {
+        file.seekSync(target.seekSync(0, 1), 0);
+        target.close();
+        target = file;
+      };
+    },
+    seek: (offset, whence) => target.seekSync(offset, whence),
     truncate: (length) => file.truncate(length),
     truncateSync: (length) => file.truncateSync(length),
     sync: (dataOnly) => dataOnly ? file.syncData() : file.sync(),
     syncSync: (dataOnly) => dataOnly ? file.syncDataSync() : file.syncSync(),
     stat: () => file.stat(),
     statSync: () => file.statSync(),
-    isStillAt(path) {
-      const name = fs.lstatSync(path, { throwIfNoEntry: false });
-      const { dev, ino } = file.statSync();
-      return name !== undefined && name.dev === dev && name.ino === ino;
-    },
-    async isStillAtAsync(path) {
-      try {
-        const name = await fs.promises.lstat(path);
-        // The file system has just answered.
-        const { dev, ino } = file.statSync();
-        return name.dev === dev && name.ino === ino;
-      } catch (error) {
-        if (isMissing(error)) return false;
-        throw error;
-      }
-    },
+    isStillAt: (path) => isSameFile(file, path, true),
+    isAt: (path, noFollow) => isSameFileAsync(file, path, noFollow),
+    isAtSync: (path, noFollow) => isSameFile(file, path, noFollow),
+    watchName: () => null,
     unlink: onWindows ? renameAndUnlink : fs.unlinkSync,
     close: () => file.close(),
     closeSync: () => file.close(),

@@ -59,6 +59,18 @@ export function fdPlatform(
     }
   }
 
+  function toFile(fd: number, init: FdFileInit): FdFile {
+    if (!closeOnThreadExit) return new FdFile(os, fd, init);
+    let owned;
+    try {
+      owned = closeOnThreadExit(fd);
+    } catch (error) {
+      fs.closeSync(fd);
+      throw error;
+    }
+    return new FdFile(os, owned.fd, init, owned.close);
+  }
+
   function openBlocking(
     path: string,
     mode: OpenMode,
@@ -78,7 +90,7 @@ export function fdPlatform(
       }
     }
     if (!verified) verifyOrClose(fd);
-    return new FdFile(os, fd, init, closeOnThreadExit?.(fd));
+    return toFile(fd, init);
   }
 
   return {
@@ -106,8 +118,7 @@ export function fdPlatform(
         if (!verified) verifyOrClose(fd);
         const isLocal = os.isLocal?.(fd) ?? false;
         if (isLocal) localPaths.remember?.(path, mode);
-        const opened = { ...init, isLocal };
-        return new FdFile(os, fd, opened, closeOnThreadExit?.(fd));
+        return toFile(fd, { ...init, isLocal });
       });
     },
     openSync(path, mode, creationMode, settings) {
@@ -120,6 +131,7 @@ export function fdPlatform(
     },
     isLocalDirectory: (directory) => localPaths.hasDirectory(directory),
     holders: os.holders,
+    ...os.attributes ? { attributes: os.attributes } : {},
   };
 }
 

@@ -4,11 +4,13 @@ import { unlinkSync } from "node:fs";
 import { constants } from "node:os";
 import { LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "./constants.ts";
 import type { PosixConstants } from "./constants.ts";
-import { recordLocks } from "./fcntl.ts";
+import { appendFlag, recordLocks } from "./fcntl.ts";
 import type { CreateError } from "./fcntl.ts";
+import { fileAttributes } from "../linux/attributes.ts";
 import { linux, NO_EXTRAS } from "../linux/linux.ts";
 import type {
   CFunction,
+  CloseOnThreadExit,
   FfiRuntime,
   Locker,
   OsLocks,
@@ -19,7 +21,11 @@ import type {
 const STRUCT_SIZE = 4096;
 
 /** Returns the {@linkcode OsLocks} of a system with flock(2). */
-export function posix(runtime: FfiRuntime, system: PosixConstants): OsLocks {
+export function posix(
+  runtime: FfiRuntime,
+  system: PosixConstants,
+  closeOnThreadExit?: CloseOnThreadExit,
+): OsLocks {
   const { libc } = system;
   const { flock, lseek } = runtime.bind(libc, {
     flock: { parameters: ["i32", "i32"], result: "i32" },
@@ -87,7 +93,12 @@ export function posix(runtime: FfiRuntime, system: PosixConstants): OsLocks {
   }
 
   return {
-    ...system.linux ? linux(runtime, libc, records.present, inode) : NO_EXTRAS,
+    ...system.linux
+      ? {
+        ...linux(runtime, libc, records.present, inode, closeOnThreadExit),
+        attributes: fileAttributes(runtime, libc, errno, createError),
+      }
+      : NO_EXTRAS,
     ...flockLocker,
     locker: ({ name, range }) =>
       name === "flock" ? flockLocker : records.locker(name, range),
@@ -100,6 +111,7 @@ export function posix(runtime: FfiRuntime, system: PosixConstants): OsLocks {
     inode,
     lockKey,
     unlink: unlinkSync,
+    setAppend: appendFlag(runtime, system, errno, createError),
     isFile: (fd, { dev, ino }) => lockKey(fd) === `${dev}:${ino}`,
   };
 }

@@ -171,7 +171,9 @@ export function windows(runtime: FfiRuntime): OsLocks {
     followsLinks: true,
     unlink: renameAndUnlink,
     watchClose: () => null,
+    watchName: () => null,
     wakeWatchers() {},
     holders: () => [],
+    isLocked: () => null,
   };
 }

@@ -13,7 +13,8 @@ import type { AtomicOptions } from "./options.ts";
 import { formatSubject, LockException } from "../core/errors.ts";
 import { writeAll } from "../file/file_io.ts";
 import { InFlight } from "../file/in_flight.ts";
-import { OpenFile } from "../file/open_file.ts";
+import type { LockedFile } from "../file/locked_file.ts";
+import { OpenFile, PENDING } from "../file/open_file.ts";
 import { checkBytes, encode } from "../file/open_file_arguments.ts";
 import { parseMode } from "../options/open_mode.ts";
 import { checkFunction, filePath } from "../options/validate.ts";
@@ -96,7 +97,7 @@ export class AtomicFile extends OpenFile
     return atEdge(AtomicFile.prototype.commitSync, () => {
       this.#throwIf(this.#inFlight.closedReason, "EBADF");
       if (this.#inFlight.active) {
-        this.#throwIf("operations are pending; await them first", "EBUSY");
+        this.#throwIf(PENDING, "EBUSY");
       }
       this.#inFlight.drainAndCloseSync(
         COMMITTED,
@@ -337,16 +338,24 @@ export function writeAtomicSync(
   );
 }
 
-function* write(
+/**
+ * Writes a whole file.
+ *
+ * @param held The lock on the file, if it is held and the file may be
+ * overwritten in place.
+ */
+export function* write(
   path: string | URL,
   data: Uint8Array | string,
   options: AtomicOptions | undefined,
+  held: LockedFile | null = null,
 ): Gen<void> {
   const name = filePath(path);
   const bytes = typeof data === "string"
     ? encode(data)
     : checkBytes("data", data);
-  const pending = yield* beginWrite(name, resolveAtomicOptions(options));
+  const settings = { ...resolveAtomicOptions(options), held };
+  const pending = yield* beginWrite(name, settings);
   try {
     yield* writeAll(pending.tempFile.file, bytes);
   } catch (error) {

@@ -61,16 +61,13 @@ import type {
   OpenMode,
   PlatformFile,
 } from "../../ffi/types.ts";
-import {
-  formatSubject,
-  LockException,
-  UNSUPPORTED_CODES,
-} from "../core/errors.ts";
+import { formatSubject, LockException } from "../core/errors.ts";
 import { unlockAndClose } from "../file/file_io.ts";
 import { childPath } from "../core/paths.ts";
 import { ignoreErrors, op } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import { lstatOrNull, readDir, unlink } from "./fs_ops.ts";
+import { FORGIVEN } from "./refusals.ts";
 
 /** The names of the files that a cleaner opens. */
 const TEMP_FILE_NAME = /^\.portalock\.[0-9a-f]{16}\.tmp$/;
@@ -97,15 +94,14 @@ const TEMP_FILE_LOCK: LockerSettings = {
   range: { start: 2 ** 52, length: 1 },
 };
 
-/** The codes of file systems that do not support locks. */
-const LOCK_UNSUPPORTED: readonly unknown[] = [...UNSUPPORTED_CODES, "ENOLCK"];
-
 /** A temporary file that is not published yet. */
 export interface TempFile {
   readonly path: string;
   readonly file: PlatformFile;
   /** `false` if the file system does not support locks. */
   readonly locked: boolean;
+  /** Set if it is not on a disk, because its directory is not writable. */
+  readonly inMemory?: true;
 }
 
 /**
@@ -195,7 +191,7 @@ function tryLock(file: PlatformFile): boolean | null {
   try {
     return file.tryLock(true);
   } catch (error) {
-    if (LOCK_UNSUPPORTED.includes(errorCode(error))) return null;
+    if (FORGIVEN.lock.includes(errorCode(error))) return null;
     throw error;
   }
 }

@@ -24,15 +24,17 @@ import type { PlatformFile } from "../../ffi/types.ts";
 import { findDestination, makeDirectories } from "./destination.ts";
 import { resolveAtomicOptions } from "./options.ts";
 import type { AtomicOptions } from "./options.ts";
-import { writeAtomic } from "./atomic_file.ts";
+import { write } from "./atomic_file.ts";
+import { Irreplaceable, irreplaceable, lockForUpdate } from "./in_place.ts";
 import { formatSubject, LockException, toOpenError } from "../core/errors.ts";
 import { readAll } from "../file/file_io.ts";
+import type { LockedFile } from "../file/locked_file.ts";
 import { Lock } from "../lock/lock.ts";
 import { Deadline } from "../wait/deadline.ts";
 import { runInTime } from "../wait/in_time.ts";
 import {
   ACQUIRE_OPTIONS,
-  DEFAULT_TIMEOUT_MS,
+  DEFAULT_TIMEOUT,
   resolveAcquireOptions,
   WAIT_FOREVER,
 } from "../options/acquire_options.ts";
@@ -68,6 +70,7 @@ const UPDATE_OPTIONS: Record<keyof UpdateOptions, true> = {
   encoding: true,
   creationMode: true,
   durable: true,
+  inPlace: true,
 };
 
 const READ = parseMode("r");
@@ -163,7 +166,8 @@ async function update(
 ): Promise<void> {
   const name = filePath(path);
   rejectUnknownOptions(options, UPDATE_OPTIONS);
-  const { encoding = "utf8", creationMode, durable, ...acquire } = options;
+  const { encoding = "utf8", creationMode, durable, inPlace, ...acquire } =
+    options;
   if (encoding !== "utf8" && encoding !== null) {
     throw new RangeError(
       `encoding must be "utf8" or null, not ${formatValue(encoding)}`,
@@ -173,48 +177,74 @@ async function update(
   const writing = resolveAtomicOptions({
     creationMode,
     durable,
+    inPlace,
     replace: true,
   });
   const wait = resolveAcquireOptions(acquire, {
     ...WAIT_FOREVER,
-    timeout: DEFAULT_TIMEOUT_MS,
+    timeout: DEFAULT_TIMEOUT,
   });
   checkFunction("change", change);
   const deadline = new Deadline(wait);
   const step = { deadline, subject: { path: name } };
-  const { path: target, directory } = await runAsync(
+  const destination = await runAsync(
     runInTime(findDestination(name, true), step),
   );
+  const { path: target, directory } = destination;
   await runAsync(
     runInTime(makeDirectories(directory, writing.durable), step),
   );
   // The steps above have taken a part of the time.
   const timeout = deadline.remaining > 0 ? deadline.remaining : wait.timeout;
-  await withFileLock(`${target}.lock`, { ...acquire, timeout }, async () => {
-    const bytes = await runAsync(readContent(target));
+  const apply = async (held: LockedFile | null) => {
+    const bytes = await (held?.readBytes() ?? runAsync(readContent(target)));
     const old = text ? decodeUtf8(name, bytes) : bytes;
     const next = await runCallback(() => change(old as never));
     checkContent(next, text);
     // `change` may have modified the bytes and returned the same array.
-    if (!text || next !== old) await writeAtomic(target, next, writing);
+    if (text && next === old) return;
+    await runAsync(write(target, next, writing, held));
+  };
+  const waiting = { ...acquire, timeout };
+  await withFileLock(`${target}.lock`, waiting, async (lockFile) => {
+    if (!writing.inPlace) return await apply(null);
+    const rest = { ...acquire, timeout: Math.max(0, deadline.remaining) };
+    const alone = lockFile === null;
+    const held = await runAsync(lockForUpdate(target, rest, alone));
+    try {
+      await apply(held);
+    } finally {
+      await held?.close();
+    }
+  }, async (error) => {
+    if (acquire.signal?.aborted) throw error;
+    const reported = await runAsync(irreplaceable(destination, error));
+    if (!(reported instanceof Irreplaceable)) throw error;
+    if (!writing.inPlace) throw reported;
+    return null;
   });
 }
 
-/** Runs a function under the lock that the tasks of this thread share. */
+/**
+ * Runs a function under the lock that the tasks of this thread share. If the
+ * lock cannot be acquired, `failed` may throw another error, or return `null`
+ * to run the function without it.
+ */
 async function withFileLock(
   path: string,
   options: AcquireOptions,
-  body: () => Promise<void>,
+  body: (lockFile: LockedFile | null) => Promise<void>,
+  failed: (error: unknown) => Promise<null>,
 ): Promise<void> {
   const active = activeLocks.get(path) ?? { lock: new Lock(path), users: 0 };
   activeLocks.set(path, active);
   active.users++;
   try {
-    const file = await active.lock.acquire(options);
+    const file = await active.lock.acquire(options).catch(failed);
     try {
-      await body();
+      await body(file);
     } finally {
-      await file.close();
+      await file?.close();
     }
   } finally {
     if (--active.users === 0) activeLocks.delete(path);
@@ -250,7 +280,7 @@ function decodeUtf8(path: string, bytes: Uint8Array): string {
       `Cannot update ${
         formatSubject({ path })
       }: not valid UTF-8; pass encoding: null to update bytes`,
-      { path, cause },
+      { path, code: "EILSEQ", cause },
     );
   }
 }

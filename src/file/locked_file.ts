@@ -3,10 +3,11 @@
 import { formatSubject, LockException } from "../core/errors.ts";
 import type { LockFlags } from "../options/flags.ts";
 import { InFlight } from "./in_flight.ts";
-import { OpenFile } from "./open_file.ts";
+import { LossWatch } from "./loss_watch.ts";
+import { OpenFile, PENDING } from "./open_file.ts";
 import type { AcquireOptions } from "../options/acquire_options.ts";
 import { atEdge, atEdgeAsync } from "../core/stack.ts";
-import { runAsync, runSync } from "../core/gensync.ts";
+import { op, runAsync, runSync, throwAfter } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import { Relock } from "./relock.ts";
 import type { RelockInit } from "./relock.ts";
@@ -18,6 +19,7 @@ export interface LockedFileInit extends RelockInit {
 }
 
 const CLOSED = "it is closed and its lock released";
+const RELOCK_LOST = "relock() lost its lock";
 
 /**
  * An open, locked file. It has the methods of `Deno.FsFile`, on every runtime.
@@ -43,14 +45,16 @@ export class LockedFile extends OpenFile
   implements AsyncDisposable, Disposable {
   readonly #inFlight: InFlight;
   readonly #init: LockedFileInit;
+  /** Set by the first {@linkcode LockedFile.signal}. */
+  #loss: LossWatch | undefined;
   /** Set by the first {@linkcode LockedFile.relock}. */
   #change: Relock | undefined;
 
   /** @ignore Called by the lock classes. */
   constructor(init: LockedFileInit) {
-    const { path, file, mode } = init.held;
-    const inFlight = new InFlight();
-    super({ path, file, mode, inFlight });
+    const { path, file, mode, locker, operations } = init.held;
+    const inFlight = new InFlight(operations);
+    super({ path, file, mode, range: locker.range, inFlight });
     this.#inFlight = inFlight;
     this.#init = init;
   }
@@ -58,6 +62,34 @@ export class LockedFile extends OpenFile
   /** @ignore Whether the file is closed, or is being closed. */
   get closing(): boolean {
     return this.#inFlight.closedReason !== undefined;
+  }
+
+  /**
+   * A signal that aborts when this lock no longer protects its path: the file
+   * was removed or replaced, so that another process can lock the new one. The
+   * reason is a {@linkcode LockLostError}. The lock on the old file stays held
+   * until it is released, which does not abort the signal.
+   *
+   * Linux reports it, within 100 ms on Deno and Bun. The first use of this
+   * property starts to watch the file, which does not keep the process alive. A
+   * directory above the file that is renamed is not reported. The signal never
+   * aborts on other systems, on Deno without `--allow-ffi`, in workers of Deno
+   * and Bun, for changes that another machine makes on a network file system,
+   * and if the limit of inotify(7) watches is reached.
+   *
+   * @example Stop when the lock file is removed
+   * ```ts
+   * import { Lock } from "jsr:@x/portalock";
+   *
+   * await new Lock("leader.lock").run(async (file) => {
+   *   file.signal.throwIfAborted();
+   *   // Pass the signal on: await fetch(url, { signal: file.signal });
+   * });
+   * ```
+   */
+  get signal(): AbortSignal {
+    const { held } = this.#init;
+    return (this.#loss ??= new LossWatch(held, !this.closing)).signal;
   }
 
   /**
@@ -69,9 +101,9 @@ export class LockedFile extends OpenFile
    * one of them times out. With `"flock"`, the old lock is kept only if the new
    * one is acquired without a wait. Otherwise the system drops it: before the
    * wait ends, another process may acquire the lock, change the file and
-   * release the lock. The result `false` reports this. Do not use the file
-   * until the promise settles. An `RLock` can be relocked while it is acquired
-   * once.
+   * release the lock. The result `false` reports this. Operations that were
+   * called before finish first, and later ones wait until the promise settles.
+   * An `RLock` can be relocked while it is acquired once.
    *
    * If the wait times out, the old lock is held as before. With `"flock"`, it
    * takes up to `checkInterval` to acquire it again. If that fails too, the file
@@ -79,12 +111,9 @@ export class LockedFile extends OpenFile
    *
    * @example Upgrade only if the file must be written
    * ```ts
-   * import { Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "jsr:@x/portalock";
+   * import { Lock, LOCK_EX } from "jsr:@x/portalock";
    *
-   * const lock = new Lock("settings.json", {
-   *   mode: "a+",
-   *   flags: LOCK_SH | LOCK_NB,
-   * });
+   * const lock = new Lock("settings.json", { mode: "a+", shared: true });
    * await using file = await lock.acquire();
    * let settings = await file.readText();
    * if (settings === "") {
@@ -110,11 +139,12 @@ export class LockedFile extends OpenFile
   relock(flags: LockFlags, options?: AcquireOptions): Promise<boolean> {
     return atEdgeAsync(LockedFile.prototype.relock, async () => {
       const relock = this.#relocking();
+      const change = relock.begin(flags, options);
       try {
-        const change = () => runAsync(relock.relock(flags, options));
-        return await this.#inFlight.run(change);
-      } finally {
-        if (relock.lost) await this.close().catch(() => {});
+        return await this.#inFlight.run(() => this.#relock(relock, change));
+      } catch (error) {
+        if (!relock.lost) throw error;
+        return await runAsync(this.#endAfter(error));
       }
     });
   }
@@ -123,10 +153,13 @@ export class LockedFile extends OpenFile
   relockSync(flags: LockFlags, options?: AcquireOptions): boolean {
     return atEdge(LockedFile.prototype.relockSync, () => {
       const relock = this.#relocking();
+      if (this.#inFlight.fileIsBusy) throw this.#relockError(PENDING, "EBUSY");
       try {
-        return runSync(relock.relock(flags, options));
-      } finally {
-        if (relock.lost) this.close().catch(() => {});
+        return runSync(relock.begin(flags, options));
+      } catch (error) {
+        this.#loseIf(relock.lost);
+        if (!relock.lost) throw error;
+        return runSync(this.#endAfter(error));
       }
     });
   }
@@ -169,13 +202,24 @@ export class LockedFile extends OpenFile
   /** @ignore {@linkcode LockedFile.close}, for other public methods. */
   end(): Promise<void> | void {
     this.#change?.close();
-    return this.#inFlight.drainAndClose(CLOSED, this.#init.release);
+    return this.#inFlight.drainAndClose(CLOSED, this.#release);
   }
 
   /** @ignore {@linkcode LockedFile.closeSync}, for other public methods. */
   endSync(): void {
     this.#change?.close();
-    this.#inFlight.drainAndCloseSync(CLOSED, this.#init.release);
+    this.#inFlight.drainAndCloseSync(CLOSED, this.#release);
+  }
+
+  get #release(): () => Gen<void> {
+    const { release } = this.#init;
+    const loss = this.#loss;
+    return loss === undefined ? release : () => loss.endThen(release);
+  }
+
+  #endAfter(error: unknown): Gen<never> {
+    const end = { async: () => this.end(), sync: () => this.endSync() };
+    return throwAfter(error, op<void>(end));
   }
 
   #relocking(): Relock {
@@ -183,12 +227,28 @@ export class LockedFile extends OpenFile
     if (closedReason === undefined) {
       return this.#change ??= new Relock(this.#init);
     }
-    throw new LockException(
-      `Cannot relock ${formatSubject(this)}: ${closedReason}`,
-      {
-        path: this.path,
-        code: "EBADF",
-      },
+    throw this.#relockError(closedReason, "EBADF");
+  }
+
+  /** Operations that were called later must not run without the lock. */
+  async #relock(relock: Relock, change: Gen<boolean>): Promise<boolean> {
+    try {
+      return await runAsync(change);
+    } finally {
+      this.#loseIf(relock.lost);
+    }
+  }
+
+  #loseIf(lost: boolean): void {
+    if (!lost) return;
+    this.#inFlight.lose(RELOCK_LOST);
+    this.#loss?.abort(RELOCK_LOST);
+  }
+
+  #relockError(reason: string, code: string): LockException {
+    return new LockException(
+      `Cannot relock ${formatSubject(this)}: ${reason}`,
+      { path: this.path, code },
     );
   }
 }

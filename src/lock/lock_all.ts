@@ -4,7 +4,7 @@ import * as fs from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { inspect } from "node:util";
 import { FileTarget } from "../target/file_target.ts";
-import { aggregateReleaseErrors } from "../core/errors.ts";
+import { aggregateReleaseErrors, suppressedError } from "../core/errors.ts";
 import { atEdge, atEdgeAsync, callerError } from "../core/stack.ts";
 import { LockBase } from "./lock_base.ts";
 import { closeAll, closeAllSync } from "../file/locked_file.ts";
@@ -151,8 +151,11 @@ async function lockPaths(
     }
   } catch (error) {
     // A file is closed after the operations on it that have not ended.
-    await runAsync(cleanUpInTime(closeEach(held.values()), deadline));
-    throw error;
+    const closing = closeAll(held.values());
+    const inTime = await deadline.settlesInTime(closing).catch(() => false);
+    const errors = inTime ? await closing : [];
+    if (errors.length === 0) throw error;
+    throw suppressedError(aggregateReleaseErrors(errors), error);
   }
   return new LockedFiles(real.map((path) => held.get(path)!));
 }
@@ -266,11 +269,18 @@ function* realPath(path: string): Gen<string> {
   }
 }
 
+/** realpath(3) follows links by hand, also those that the kernel refuses. */
 function resolveLinks(path: string): Gen<string> {
   return op({
     // The promises of Bun 1.2's file system are not instances of `Promise`.
-    async: async () => await fs.promises.realpath(path),
-    sync: () => fs.realpathSync.native(path),
+    async: async () => {
+      await fs.promises.stat(path);
+      return await fs.promises.realpath(path);
+    },
+    sync: () => {
+      fs.statSync(path);
+      return fs.realpathSync.native(path);
+    },
   });
 }
 

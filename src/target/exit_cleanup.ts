@@ -1,31 +1,47 @@
 /** Releases locks when the process exits without a signal. */
 
-import process from "node:process";
+import { onThreadExit } from "../../ffi/mod.ts";
 import { runSync } from "../core/gensync.ts";
 import type { HeldLock } from "../file/held_file.ts";
 
-const heldUntilExit = new Set<HeldLock>();
+/** What to do at exit, in the order in which it was added. */
+const cleanUps = new Set<() => void>();
+
+let stopWaiting: (() => void) | undefined;
 
 /**
- * Releases a lock when the process exits.
+ * Calls a function once, which must not wait, when the thread ends and can still
+ * run JavaScript. Its errors are ignored.
+ *
+ * @returns A function that cancels this.
+ */
+export function onExit(cleanUp: () => void): () => void {
+  if (cleanUps.size === 0) stopWaiting = onThreadExit(cleanUpAll);
+  cleanUps.add(cleanUp);
+  return () => {
+    cleanUps.delete(cleanUp);
+    if (cleanUps.size === 0) stopWaiting?.();
+  };
+}
+
+/**
+ * Releases a lock when the thread ends and can still run JavaScript.
  *
  * @returns A function that cancels this.
  */
 export function releaseOnExit(held: HeldLock): () => void {
-  if (heldUntilExit.size === 0) process.on("exit", releaseAll);
-  heldUntilExit.add(held);
-  return () => {
-    heldUntilExit.delete(held);
-    if (heldUntilExit.size === 0) process.off("exit", releaseAll);
-  };
+  return onExit(() => runSync(held.release()));
 }
 
-function releaseAll(): void {
-  for (const held of heldUntilExit) {
+function cleanUpAll(): void {
+  const all = [...cleanUps];
+  cleanUps.clear();
+  stopWaiting?.();
+  for (const cleanUp of all) {
     try {
-      runSync(held.release());
+      cleanUp();
     } catch {
-      // Goes on with the other locks.
+      // Goes on with the others.
     }
   }
 }

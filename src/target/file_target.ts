@@ -1,12 +1,46 @@
-/** `FileTarget`: locks one file, which stays when the lock is released. */
+/**
+ * `FileTarget`: locks one file, which stays when the lock is released.
+ *
+ * Other programs may remove or replace the file all the same: a cleaner of old
+ * files, `mv`, an editor. A waiter then waits for a file that no process finds
+ * at the path anymore. So after a wait, it checks that its path still leads to
+ * the file that it locked, and else opens the path again, before the same
+ * deadline. P holds the lock, X replaces the file, Q acquires the lock (Q.1
+ * open, Q.2 first attempt, Q.3 wait, Q.4 check), R comes later:
+ *
+ * 1. `Q.1 Q.2 Q.3 X P.close Q.4`: the check fails. Q opens the new file, and
+ *    waits for R if R holds it.
+ * 2. `Q.1 Q.2 X Q.3 P.close Q.4`: the same. The wait does not end earlier, so Q
+ *    waits for the holder of the old file, too.
+ * 3. `X Q.1`: P holds the old file and Q gets the new one at once. Both are
+ *    inside. Only P can know: see `LossWatch`.
+ * 4. `Q.1 Q.2 Q.3 P.close Q.4 X`: Q holds the old file, as P does in 3.
+ * 5. `Q.1 X P.close Q.2`: Q locks the old file without a wait, and does not
+ *    check. The check would cost each acquisition two system calls, and X must
+ *    fall into the microseconds between Q.1 and Q.2.
+ *
+ * @module
+ */
 
 import { platform } from "../../ffi/mod.ts";
-import type { LockerSettings, PlatformFile } from "../../ffi/types.ts";
-import { toLockError, toNoFollowError, toOpenError } from "../core/errors.ts";
+import type {
+  LockerSettings,
+  LockIdentity,
+  PlatformFile,
+} from "../../ffi/types.ts";
+import {
+  LockException,
+  toLockError,
+  toNoFollowError,
+  toOpenError,
+} from "../core/errors.ts";
 import { abortReason } from "../core/stack.ts";
-import { ignoreErrors, op, runAsync } from "../core/gensync.ts";
+import { op, runAsync, throwAfter } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
+import { addHold, removeHold } from "../core/held_locks.ts";
+import type { Hold } from "../core/held_locks.ts";
 import { describeHolders } from "../core/holders.ts";
+import { absolute } from "../core/paths.ts";
 import { empty, unlockAndClose } from "../file/file_io.ts";
 import type { HeldLock } from "../file/held_file.ts";
 import type { LockSettings } from "../options/lock_options.ts";
@@ -18,6 +52,7 @@ import { cleanUpInTime, inTime, runInTime } from "../wait/in_time.ts";
 import { lockBeforeDeadline } from "../wait/wait_loop.ts";
 import { findWaitQueue } from "../wait/wait_queue.ts";
 import type { WaitQueue } from "../wait/wait_queue.ts";
+import { MAX_REPLACED, replacedTooOften } from "./lock_target.ts";
 import type { LockTarget } from "./lock_target.ts";
 
 /** How a file is opened and locked. */
@@ -26,12 +61,15 @@ export type FileSettings = Omit<LockSettings, "wait">;
 /** A file, and how it is opened and locked. */
 export class FileTarget implements LockTarget {
   readonly path: string;
+  /** The path that system calls get. */
+  readonly absolutePath: string;
   readonly exclusive: boolean;
   readonly locker: LockerSettings;
   readonly settings: FileSettings;
 
   constructor(path: string, settings: FileSettings) {
     this.path = path;
+    this.absolutePath = absolute(path);
     this.exclusive = settings.exclusive;
     this.locker = settings.locker;
     this.settings = settings;
@@ -46,18 +84,40 @@ export class FileTarget implements LockTarget {
   }
 
   *acquire(deadline: Deadline): Gen<HeldLock | Busy> {
-    const file = yield* this.open(deadline);
-    if (!(yield* this.lock(file, deadline))) return this.busy();
-    const held = new HeldFile(this, file);
-    return this.settings.mode.truncate
-      ? yield* this.finishInTime(held, deadline)
-      : held;
+    for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
+      const file = yield* this.open(deadline);
+      const { contentions } = deadline;
+      if (!(yield* this.lock(file, deadline))) return this.busy();
+      const waited = deadline.contentions > contentions;
+      if (!waited || (yield* this.isInPlace(file, deadline))) {
+        const held = new HeldFile(this, file);
+        return this.settings.mode.truncate
+          ? yield* this.finishInTime(held, deadline)
+          : held;
+      }
+      yield* cleanUpInTime(unlockAndWake(file), deadline);
+    }
+    throw replacedTooOften(this);
+  }
+
+  /** Returns whether the path leads to the file, or cannot be read. */
+  *isInPlace(file: PlatformFile, deadline: Deadline): Gen<boolean> {
+    if (this.settings.replaced === "ignore") return true;
+    try {
+      return yield* this.isAt(file, this.absolutePath, deadline);
+    } catch (error) {
+      const ended = error instanceof LockException ||
+        deadline.wasCancelledWith(error);
+      if (!ended) return true;
+      yield* cleanUpInTime(unlockAndWake(file), deadline);
+      throw error;
+    }
   }
 
   /** Opens the file and does not truncate it. `path` is its present path. */
   *open(
     deadline: Deadline,
-    path: string = this.path,
+    path: string = this.absolutePath,
   ): Gen<PlatformFile> {
     const { locker } = this;
     const { mode, creationMode } = this.settings;
@@ -86,20 +146,21 @@ export class FileTarget implements LockTarget {
     }
   }
 
-  /** Returns whether the path names the file, and not a link to it. */
-  isStillAt(
+  /** Returns whether the path leads to the file. */
+  isAt(
     file: PlatformFile,
     path: string,
     deadline: Deadline,
   ): Gen<boolean> {
+    const { noFollow = false } = this.settings.mode;
     return op({
       async: () => {
-        const result = file.isStillAtAsync(path);
+        const result = file.isAt(path, noFollow);
         return result instanceof Promise
           ? inTime(result, { deadline, subject: this })
           : result;
       },
-      sync: () => file.isStillAt(path),
+      sync: () => file.isAtSync(path, noFollow),
     });
   }
 
@@ -144,8 +205,7 @@ export class FileTarget implements LockTarget {
       yield* this.prepare(held.file, path);
       return held;
     } catch (error) {
-      yield* ignoreErrors(held.release());
-      throw error;
+      return yield* throwAfter(error, held.release());
     }
   }
 
@@ -171,31 +231,44 @@ export class FileTarget implements LockTarget {
 }
 
 /** A locked file. */
-export class HeldFile implements HeldLock {
+export class HeldFile implements HeldLock, Hold {
   readonly path: string;
   readonly mode: LockedMode;
   readonly locker: LockerSettings;
   exclusive: boolean;
   readonly notRelockable?: string;
-  readonly keepUntilExit?: boolean;
+  readonly mayBeLost?: boolean;
   readonly file: PlatformFile;
+  /** Any close of the file ends a lock that belongs to the process. */
+  readonly mayHaveEnded: boolean;
+  index = -1;
   onReleased: (() => void) | undefined;
+  readonly #absolutePath: string;
   readonly #throws: boolean;
   #released = false;
 
-  constructor({ path, settings }: FileTarget, file: PlatformFile) {
+  constructor(
+    target: FileTarget,
+    file: PlatformFile,
+    absolutePath: string = target.absolutePath,
+  ) {
+    const { path, settings } = target;
     this.path = path;
+    this.#absolutePath = absolutePath;
     this.mode = settings.mode;
     this.locker = settings.locker;
     this.exclusive = settings.exclusive;
     this.file = file;
+    this.mayHaveEnded = settings.locker.name === "lockf";
     this.#throws = settings.throwOnReleaseError;
+    addHold(this);
   }
 
   *release(): Gen<void> {
     // After the first release, the descriptor may belong to another file.
     if (this.#released) return;
     this.#released = true;
+    removeHold(this);
     try {
       yield* this.unlockFile();
     } catch (error) {
@@ -203,6 +276,18 @@ export class HeldFile implements HeldLock {
     } finally {
       this.onReleased?.();
     }
+  }
+
+  isInPlace(): boolean | Promise<boolean> {
+    return this.file.isAt(this.#absolutePath, this.mode.noFollow ?? false);
+  }
+
+  identity(): LockIdentity | null {
+    return this.file.identity();
+  }
+
+  isLocked(): boolean | null {
+    return this.file.isLocked();
   }
 
   /** Unlocks and closes the file. */

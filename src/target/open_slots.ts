@@ -78,7 +78,7 @@ export class OpenSlots implements Waitable {
   *takeLocked(deadline: Deadline): Gen<HeldLock | undefined> {
     const { slot, file } = this.#locked!;
     const held = new HeldSlot(slot, file, this.#key);
-    const inPlace = yield* slot.isStillAt(file, slot.path, deadline);
+    const inPlace = yield* slot.isAt(file, slot.path, deadline);
     this.#open.delete(slot);
     if (inPlace) return held;
     yield* cleanUpInTime(held.release(), deadline);
@@ -99,6 +99,10 @@ export class OpenSlots implements Waitable {
   ): Gen<void> {
     this.#open.delete(slot);
     yield* cleanUpInTime(unlockAndClose(file), deadline);
+  }
+
+  alternatives(): Iterable<PlatformFile> {
+    return this.#open.values();
   }
 
   lockKey(): string {

@@ -27,7 +27,6 @@
  */
 
 import type { PlatformFile } from "../../ffi/types.ts";
-import { formatSubject, LockUnsupported } from "../core/errors.ts";
 import { runAsync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import { absolute } from "../core/paths.ts";
@@ -40,10 +39,7 @@ import { cleanUpInTime } from "../wait/in_time.ts";
 import { releaseOnExit } from "./exit_cleanup.ts";
 import { FileTarget, HeldFile, unlockAndWake } from "./file_target.ts";
 import type { FileSettings } from "./file_target.ts";
-import type { LockTarget } from "./lock_target.ts";
-
-/** More replaced files in a row mean that the check itself does not work. */
-export const MAX_REPLACED = 10_000;
+import { MAX_REPLACED, replacedTooOften } from "./lock_target.ts";
 
 /** A file that exists only while it is locked. */
 export class TemporaryFileTarget extends FileTarget {
@@ -88,28 +84,19 @@ export class TemporaryFileTarget extends FileTarget {
     }
   }
 
-  /** {@linkcode FileTarget.isStillAt}. Closes the file if that fails. */
+  /** {@linkcode FileTarget.isAt}. Closes the file if that fails. */
   *checkStillAt(
     file: PlatformFile,
     path: string,
     deadline: Deadline,
   ): Gen<boolean> {
     try {
-      return yield* this.isStillAt(file, path, deadline);
+      return yield* this.isAt(file, path, deadline);
     } catch (error) {
       yield* cleanUpInTime(unlockAndWake(file), deadline);
       throw error;
     }
   }
-}
-
-/** Returns the error after {@linkcode MAX_REPLACED} replaced files in a row. */
-export function replacedTooOften({ path }: LockTarget): LockUnsupported {
-  return new LockUnsupported(
-    `Cannot lock ${formatSubject({ path })}: its path names another file ` +
-      "after each open; put the lock file on another file system",
-    { path },
-  );
 }
 
 /** A locked file that is removed with its lock. */
@@ -123,7 +110,7 @@ export class HeldTemporaryFile extends HeldFile {
   readonly #cancelExitCleanup: () => void;
 
   constructor(target: FileTarget, file: PlatformFile, absolutePath: string) {
-    super(target, file);
+    super(target, file, absolutePath);
     this.absolutePath = absolutePath;
     this.#cancelExitCleanup = releaseOnExit(this);
   }

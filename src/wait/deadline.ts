@@ -1,5 +1,6 @@
 /** How long one acquisition may wait, and what ends the wait early. */
 
+import type { Deadlock } from "../core/errors.ts";
 import { abortReason, callerError } from "../core/stack.ts";
 import { addAbortCallback } from "./abort_listeners.ts";
 import type { WaitSettings } from "../options/acquire_options.ts";
@@ -50,6 +51,8 @@ export class Deadline {
   contentions = 0;
   /** How long opening files may take from the start, in milliseconds. */
   readonly openTimeout: number;
+  /** Set if the acquisition ended because the thread would wait for itself. */
+  deadlock: Deadlock | undefined;
   readonly #end: number;
   readonly #onContended: (() => void) | undefined;
   #onWait: ((elapsed: number) => void) | undefined;
@@ -144,8 +147,8 @@ export class Deadline {
   /** Returns whether the caller ended the wait with this error. */
   wasCancelledWith(error: unknown): boolean {
     const { signal } = this;
-    return signal?.aborted === true && error === signal.reason ||
-      this.#cancelled?.error === error;
+    return signal?.aborted === true && Object.is(error, signal.reason) ||
+      this.#cancelled !== undefined && Object.is(error, this.#cancelled.error);
   }
 
   /**

@@ -123,10 +123,16 @@ function problemOf(
 ): string | undefined {
   if (!(error instanceof Error)) return `threw ${error}`;
   const { code, name } = error as Error & { code?: string };
+  // Each error of this package has a code.
+  if ("errno" in error && code === undefined) return `no code: ${begin(error)}`;
   if (expected !== code && expected !== name) return `threw ${begin(error)}`;
   // The caller, which `thrownBy` called.
   const [first, second] = frames(error.stack);
   const begins = first?.file === file && second?.file === here;
+  if (begins && name === "SuppressedError") {
+    const { error: inner } = error as Error & { error?: unknown };
+    return problemOf("LockException", file, inner);
+  }
   return begins ? undefined : `does not begin with the caller: ${begin(error)}`;
 }
 

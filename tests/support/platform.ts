@@ -53,7 +53,10 @@ export function patchedFiles(
   const changed = (file: PlatformFile): PlatformFile => {
     const other = change(file);
     const { isStillAt } = other;
-    if (isStillAt) other.isStillAtAsync ??= isStillAt;
+    if (isStillAt) {
+      other.isAt ??= isStillAt;
+      other.isAtSync ??= isStillAt;
+    }
     return new Proxy(file, {
       get(target, name) {
         const value = Reflect.get(name in other ? other : target, name);
@@ -77,7 +80,10 @@ export const noopOs = {
   isFile: () => true,
   unlink() {},
   watchClose: () => null,
+  watchName: () => null,
   wakeWatchers() {},
+  isLocked: () => null,
+  identity: () => null,
   holders: () => [],
 };
 
