@@ -16,7 +16,7 @@ import { op, runAsync, runSync, yieldToEventLoop } from "../core/gensync.ts";
 import type { Gen, Op } from "../core/gensync.ts";
 import { Busy } from "../wait/busy.ts";
 import { Deadline, now } from "../wait/deadline.ts";
-import { cleanUpInTime, inTime, runInTime } from "../wait/in_time.ts";
+import { inTime, runInTime } from "../wait/in_time.ts";
 import { platform } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
 
@@ -152,8 +152,8 @@ async function lockPaths(
   } catch (error) {
     // A file is closed after the operations on it that have not ended.
     const closing = closeAll(held.values());
-    const inTime = await deadline.settlesInTime(closing).catch(() => false);
-    const errors = inTime ? await closing : [];
+    const closed = await deadline.settlesInTime(closing).catch(() => false);
+    const errors = closed ? await closing : [];
     if (errors.length === 0) throw error;
     throw suppressedError(aggregateReleaseErrors(errors), error);
   }
@@ -178,13 +178,6 @@ class MemberLock extends LockBase {
 
 async function truncateAll(files: Iterable<LockedFile>): Promise<void> {
   for (const file of files) await file.truncate();
-}
-
-function closeEach(files: Iterable<LockedFile>): Gen<void> {
-  return op<void>({
-    async: async () => void await closeAll(files),
-    sync: () => void closeAllSync(files),
-  });
 }
 
 function pathList(paths: Iterable<string | URL>): (string | URL)[] {

@@ -15,7 +15,6 @@
 import { platform } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
 import type { LockerSettings, PlatformFile } from "../../ffi/types.ts";
-import { abortReason } from "../core/stack.ts";
 import { isAsync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import { describeHolders } from "../core/holders.ts";
