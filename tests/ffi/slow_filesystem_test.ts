@@ -129,18 +129,18 @@ const OPENING: Record<string, (directory: string) => Promise<unknown>> = {
     new PidFileLock(join(dir, "a.pid"), { timeout: 200 }).acquire(),
   "BoundedSemaphore.acquire()": (dir) =>
     new BoundedSemaphore(2, { directory: dir, timeout: 200 }).acquire(),
-  "lockAll()": (dir) => lockAll([join(dir, "a.lock")], { timeout: 200 }),
+  "lockAll()": (dir) => lockAll([uncached(dir, "a.lock")], { timeout: 200 }),
   "updateFile()": (dir) =>
-    updateFile(uncached(dir), () => assert.fail("not locked"), {
+    updateFile(uncached(dir, "a.json"), () => assert.fail("not locked"), {
       timeout: 200,
     }),
 };
 
 /** A path that the kernel does not know, where the runtime does not ask. */
-function uncached(directory: string): string {
+function uncached(directory: string, name: string): string {
   return hasCapability("file descriptors")
-    ? join(directory, "missing", "a.json")
-    : join(directory, "a.json");
+    ? join(directory, "missing", name)
+    : join(directory, name);
 }
 
 const TIMED_OUT = {
