@@ -7,7 +7,7 @@ import type { AtomicOptions } from "../../mod.ts";
 import { leftovers, WAYS } from "../fixtures/atomic_writes.ts";
 import { runAtomicWriter as runWriter } from "../support/atomic_writer.ts";
 import { allRuntimes, fixtureCommand } from "../support/env.ts";
-import { currentFixtureCommand, runScript } from "../support/processes.ts";
+import { runScript } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { at } from "../support/values.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import * as fs from "node:fs";
 import { join } from "node:path";
@@ -111,6 +111,38 @@ test(
     });
   },
   "inotify(7)",
+);
+
+test(
+  "a message quotes the name of a program that contains control characters",
+  async () => {
+    using dir = tempDir();
+    const path = join(dir.path, "a.lock");
+    const program = join(dir.path, "a\n\x1b[31m)b");
+    const { stdout } = spawnSync("sh", ["-c", "command -v flock"]);
+    fs.copyFileSync(String(stdout).trim(), program);
+    fs.chmodSync(program, 0o755);
+    const holder = spawn(program, [path, "sh", "-c", "echo locked; read line"]);
+    try {
+      await once(holder.stdout, "data");
+      const failing = new Lock(path).acquire({ timeout: 0 });
+      await assert.rejects(failing, (error: AlreadyLocked) => {
+        assert.ok(
+          error.message.includes(
+            `by process ${holder.pid} ("a\\n\\u001b[31m)b")`,
+          ),
+          error.message,
+        );
+        return true;
+      });
+    } finally {
+      holder.stdin.end();
+      await once(holder, "exit");
+    }
+  },
+  "inotify(7)",
+  "flock(1)",
+  "line breaks and quotes in file names",
 );
 
 test("lockHolders() rejects for a missing file and for an invalid path", async () => {

@@ -268,22 +268,6 @@ test("posix: constants exist only for 64-bit Linux and macOS", () => {
   }
 });
 
-test("posix: isLocal() distinguishes local from network file systems", () => {
-  const statfs = (magic: number) => {
-    const view = new DataView(new ArrayBuffer(128));
-    // In the byte order of this machine, as the constants read it.
-    new Uint32Array(view.buffer)[0] = magic;
-    return view;
-  };
-  for (const [name, magic] of [["ext4", 0xef53], ["tmpfs", 0x01021994]]) {
-    assert.equal(linux.isLocal(statfs(magic as number)), true, `${name}`);
-  }
-  const others = { nfs: 0x6969, fuse: 0x65735546, smb2: 0xfe534d42, new: 7 };
-  for (const [name, magic] of Object.entries(others)) {
-    assert.equal(linux.isLocal(statfs(magic)), false, name);
-  }
-});
-
 /** Creates a fake operating system that only returns inodes. */
 function systemWith(inode: (fd: number) => bigint, isLocal = true): OsLocks {
   return {

@@ -60,6 +60,11 @@ export function patchedFiles(
 ): Pick<Platform, "open" | "openSync"> {
   const changed = (file: PlatformFile): PlatformFile => {
     const other = change(file);
+    const { isStillAt } = other;
+    if (isStillAt) {
+      other.isAt ??= isStillAt;
+      other.isAtSync ??= isStillAt;
+    }
     return new Proxy(file, {
       get(target, name) {
         const value = Reflect.get(name in other ? other : target, name);
