@@ -147,7 +147,7 @@ function recording(
   return {
     write: (data) => real.write(data).then(after),
     writeSync: (data) => after(real.writeSync(data)),
-    truncate: (length) => real.truncate(length).then(after),
+    truncate: async (length) => after(await real.truncate(length)),
     truncateSync: (length) => after(real.truncateSync(length)),
   };
 }
