@@ -204,7 +204,10 @@ it("tryAcquire() rejects with the reason when the server is killed", async (serv
   // By then, the attempt is sent over the connection that was idle.
   await sleep(50);
   await server.signal("SIGKILL");
-  await assert.rejects(attempt, /Cannot lock why: .*(closed|ECONNRESET)/);
+  await assert.rejects(attempt, {
+    code: "ECONNRESET",
+    message: /Cannot lock why: .*(closed|ECONNRESET)/,
+  });
   await server.restart();
   await lock.run(() => {});
 });

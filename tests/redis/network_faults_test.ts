@@ -11,6 +11,7 @@ import type {
   RedisLockOptions,
   RedisSemaphoreOptions,
 } from "../../src/redis/mod.ts";
+import { toLockException } from "../../src/redis/protocol/errors.ts";
 import { hasCapability } from "../support/capabilities.ts";
 import { test } from "../support/test.ts";
 import { at } from "../support/values.ts";
@@ -558,3 +559,9 @@ test("Redis faults: acquire() rejects a client of the wrong type", async () => {
   }
   assert.deepEqual(await lockConnections(server), []);
 }, "redis-server");
+
+test("Redis faults: an error of a closed connection without a code has one in LockException", () => {
+  const closed = new Error("Socket closed unexpectedly");
+  const { code, cause } = toLockException("Cannot lock faulty", closed);
+  assert.deepEqual([code, cause], ["ECONNRESET", closed]);
+});
