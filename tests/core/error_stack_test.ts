@@ -964,6 +964,7 @@ const THROW_NOTHING = [
   "FileTooLarge",
   "LockException",
   "LockException.toJSON",
+  "LockLostError",
   "LockUnsupported",
   // Only the library constructs them.
   "Acquirable",
