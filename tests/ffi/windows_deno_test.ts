@@ -250,11 +250,16 @@ test("Windows: Deno locks a file in append mode", async () => {
     file.seekSync(0);
     const writing = [file.writeText("three "), file.writeText("four")];
     await Promise.resolve();
-    file.seekSync(0);
-    await Promise.all(writing);
+    const seeking = file.seek(0);
+    await Promise.all([...writing, seeking]);
+    const appended = fs.readFileSync(path, "utf8");
+    assert.equal(appended, "one two three four");
+    await file.replaceContents("new ");
+    await file.seek(0);
+    await file.writeText("end");
     await file.close();
   });
-  assert.equal(fs.readFileSync(path, "utf8"), "one two three four");
+  assert.equal(fs.readFileSync(path, "utf8"), "new end");
 });
 
 test("Windows: Deno replaces a file whose owner is not reported", async () => {
