@@ -54,7 +54,7 @@ function assertNothingLeft(path: string) {
 
 /** Test runners add listeners, too. */
 function exitListeners(): number {
-  return process.listeners("exit").filter(({ name }) => name === "releaseAll")
+  return process.listeners("exit").filter(({ name }) => name === "cleanUpAll")
     .length;
 }
 
