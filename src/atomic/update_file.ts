@@ -30,6 +30,8 @@ import { formatSubject, LockException, toOpenError } from "../core/errors.ts";
 import { readAll } from "../file/file_io.ts";
 import type { LockedFile } from "../file/locked_file.ts";
 import { Lock } from "../lock/lock.ts";
+import { Deadline } from "../wait/deadline.ts";
+import { runInTime } from "../wait/in_time.ts";
 import {
   ACQUIRE_OPTIONS,
   DEFAULT_TIMEOUT,
@@ -46,7 +48,6 @@ import type { AcquireOptions } from "../options/acquire_options.ts";
 import { parseMode } from "../options/open_mode.ts";
 import { atEdgeAsync, runCallback } from "../core/stack.ts";
 import { op, runAsync } from "../core/gensync.ts";
-import { now } from "../wait/deadline.ts";
 import type { Gen } from "../core/gensync.ts";
 
 /**
@@ -185,11 +186,22 @@ async function update(
     inPlace,
     replace: true,
   });
-  resolveAcquireOptions(acquire, WAIT_FOREVER);
+  const wait = resolveAcquireOptions(acquire, {
+    ...WAIT_FOREVER,
+    timeout: DEFAULT_TIMEOUT,
+  });
   checkFunction("change", change);
-  const destination = await runAsync(findDestination(name, true));
+  const deadline = new Deadline(wait);
+  const step = { deadline, subject: { path: name } };
+  const destination = await runAsync(
+    runInTime(findDestination(name, true), step),
+  );
   const { path: target, directory } = destination;
-  await runAsync(makeDirectories(directory, writing.durable));
+  await runAsync(
+    runInTime(makeDirectories(directory, writing.durable), step),
+  );
+  // The steps above have taken a part of the time.
+  const timeout = deadline.remaining > 0 ? deadline.remaining : wait.timeout;
   const apply = async (held: LockedFile | null) => {
     const bytes = await (held?.readBytes() ?? runAsync(readContent(target)));
     const old = text ? decodeUtf8(name, bytes) : bytes;
@@ -199,11 +211,10 @@ async function update(
     if (text && next === old) return;
     await runAsync(write(target, next, writing, held));
   };
-  const start = now();
-  await withFileLock(`${target}.lock`, acquire, async (lockFile) => {
+  const waiting = { ...acquire, timeout };
+  await withFileLock(`${target}.lock`, waiting, async (lockFile) => {
     if (!writing.inPlace) return await apply(null);
-    const timeout = (acquire.timeout ?? DEFAULT_TIMEOUT) - (now() - start);
-    const rest = { ...acquire, timeout: Math.max(0, timeout) };
+    const rest = { ...acquire, timeout: Math.max(0, deadline.remaining) };
     const alone = lockFile === null;
     const held = await runAsync(lockForUpdate(target, rest, alone));
     try {
