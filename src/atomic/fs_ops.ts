@@ -24,13 +24,22 @@ import * as fs from "node:fs";
 import { dirname } from "node:path";
 import { platform, poolOutlivesThread } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
-import type { FileInfo, PlatformFile } from "../../ffi/types.ts";
+import type { FileInfo, OpenMode, PlatformFile } from "../../ffi/types.ts";
 import { allowed, FORGIVEN } from "./refusals.ts";
 import { renameWithRetry } from "../core/windows_retry.ts";
 import { op } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 
 const { promises } = fs;
+
+const WRITABLE: OpenMode = {
+  read: false,
+  write: true,
+  append: false,
+  create: false,
+  exclusive: false,
+  noFollow: true,
+};
 
 /** The maximum number of names to list without the thread pool. */
 const MAX_SMALL_DIRECTORY_NAMES = 200;
@@ -86,14 +95,18 @@ export function* statOrNull(path: string): Gen<fs.Stats | null> {
   }
 }
 
-/** Returns whether the permission bits and the mount permit to write a file. */
+/**
+ * Returns whether the system permits to write a file. Opens it, because
+ * access(2) needs `--allow-sys` on Deno and does not look at the mount there.
+ */
 export function* isWritable(path: string): Gen<boolean> {
+  const system = platform();
   try {
-    yield* localOp(
-      path,
-      () => promises.access(path, fs.constants.W_OK),
-      () => fs.accessSync(path, fs.constants.W_OK),
-    );
+    const file = yield* op({
+      async: () => system.open(path, WRITABLE, 0),
+      sync: () => system.openSync(path, WRITABLE, 0),
+    });
+    yield* op({ async: () => file.close(), sync: () => file.closeSync() });
     return true;
   } catch {
     return false;

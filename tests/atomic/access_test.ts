@@ -229,12 +229,20 @@ test(
     const noChown = ["setpriv", "--bounding-set=-chown", "--clear-groups"];
     // The members of the group could not read it, but others could.
     createFile(path, 0o604);
-    await runAtomicWriter("once", path, REPLACE, noChown);
+    assert.equal(
+      await runAtomicWriter("once", path, REPLACE, noChown),
+      "written",
+    );
     assert.equal(permitted(path, OTHER, GROUP), "");
     fs.rmSync(path);
     createFile(path, 0o600);
-    setAccessList(path, { ...LIST, others: 4 });
-    await runAtomicWriter("once", path, REPLACE, noChown);
+    // Without FFI, a list that denies what others may do is lost.
+    const others = hasCapability("visible access lists") ? 4 : 0;
+    setAccessList(path, { ...LIST, others });
+    assert.equal(
+      await runAtomicWriter("once", path, REPLACE, noChown),
+      "written",
+    );
     assert.equal(permitted(path, OTHER, GROUP), "");
   },
   "access lists",

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { lockAll, updateFile, writeAtomicSync } from "../../mod.ts";
 import { WAYS } from "../fixtures/atomic_writes.ts";
 import type { Write } from "../fixtures/atomic_writes.ts";
+import { hasCapability } from "../support/capabilities.ts";
 import { withProtectedSymlinks } from "../support/sysctl.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
@@ -52,6 +53,8 @@ test(
             way,
           );
         }
+        // Deno without FFI follows the link itself when it opens a file.
+        if (!hasCapability("file descriptors")) continue;
         await assert.rejects(lockAll([victim, path]), { code: "EACCES" });
       }
     });

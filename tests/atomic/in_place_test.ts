@@ -18,6 +18,7 @@ import type { Write } from "../fixtures/atomic_writes.ts";
 import { runAtomicWriter } from "../support/atomic_writer.ts";
 import { openDescriptors } from "../support/descriptors.ts";
 import { currentRuntime, fixtureCommand, runtimes } from "../support/env.ts";
+import { withPatchedFiles } from "../support/platform.ts";
 import { LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
@@ -181,6 +182,29 @@ test(
   },
   "root",
   "setpriv(1)",
+);
+
+test(
+  "updateFile() with inPlace reads the new file if the file is replaced before it is locked",
+  async () => {
+    using dir = tempDir();
+    const path = join(dir.path, "a");
+    fs.writeFileSync(path, "old");
+    let replaced = false;
+    await withPatchedFiles((file) => ({
+      tryLock(exclusive) {
+        if (!replaced && file.isStillAt(path)) {
+          replaced = true;
+          fs.writeFileSync(`${path}.new`, "theirs");
+          fs.renameSync(`${path}.new`, path);
+        }
+        return file.tryLock(exclusive);
+      },
+    }), () => updateFile(path, (text) => `${text} mine`, { inPlace: true }));
+    assert.ok(replaced);
+    assert.equal(read(path), "theirs mine");
+  },
+  "replacing open files",
 );
 
 test(

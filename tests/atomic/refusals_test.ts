@@ -80,7 +80,8 @@ test(
     for (const mode of [0o600, 0o644, 0o444]) {
       for (const [way, write] of WAYS) {
         const path = join(disk.path, way);
-        fs.writeFileSync(path, "old", { mode });
+        const source = join(disk.path, "../source", way);
+        fs.writeFileSync(source, "old", { mode });
         await write(path, "new", REPLACE);
         assert.equal(read(path), "new");
         assert.equal(bits(path), mode, way);
