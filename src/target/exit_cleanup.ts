@@ -4,28 +4,39 @@ import process from "node:process";
 import { runSync } from "../core/gensync.ts";
 import type { HeldLock } from "../file/held_file.ts";
 
-const heldUntilExit = new Set<HeldLock>();
+/** What to do at exit. A `Set` runs it in the order in which it was added. */
+const cleanUps = new Set<() => void>();
 
 /**
- * Releases a lock when the process exits.
+ * Calls a function, which must not wait, when the thread exits. Its errors are
+ * ignored.
+ *
+ * @returns A function that cancels this.
+ */
+export function onExit(cleanUp: () => void): () => void {
+  if (cleanUps.size === 0) process.on("exit", cleanUpAll);
+  cleanUps.add(cleanUp);
+  return () => {
+    cleanUps.delete(cleanUp);
+    if (cleanUps.size === 0) process.off("exit", cleanUpAll);
+  };
+}
+
+/**
+ * Releases a lock when the thread exits.
  *
  * @returns A function that cancels this.
  */
 export function releaseOnExit(held: HeldLock): () => void {
-  if (heldUntilExit.size === 0) process.on("exit", releaseAll);
-  heldUntilExit.add(held);
-  return () => {
-    heldUntilExit.delete(held);
-    if (heldUntilExit.size === 0) process.off("exit", releaseAll);
-  };
+  return onExit(() => runSync(held.release()));
 }
 
-function releaseAll(): void {
-  for (const held of heldUntilExit) {
+function cleanUpAll(): void {
+  for (const cleanUp of cleanUps) {
     try {
-      runSync(held.release());
+      cleanUp();
     } catch {
-      // Goes on with the other locks.
+      // Goes on with the others.
     }
   }
 }
