@@ -130,6 +130,8 @@ export interface OsLocks extends Locker {
   wakeWatchers(fd: number): void;
   /** See {@linkcode Platform.holders}. */
   holders: Platform["holders"];
+  /** See {@linkcode Platform.machineId}. */
+  machineId: Platform["machineId"];
 }
 
 /**
@@ -329,6 +331,11 @@ export interface Platform {
     search: boolean,
     locker?: LockerSettings,
   ): LockHolder[];
+  /**
+   * Returns a text that identifies this machine, or `null` if it is unknown.
+   * On Linux and macOS, another boot of the machine has another id.
+   */
+  machineId(): string | null;
 }
 
 /** An error of a system call. */

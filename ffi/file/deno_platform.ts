@@ -81,6 +81,8 @@ export function denoPlatform(
     },
     isLocalDirectory: () => false,
     holders: () => [],
+    // To ask for it requires permissions for which Deno would prompt.
+    machineId: () => null,
     fromFd() {
       throw new Unsupported(
         onWindows

@@ -136,6 +136,7 @@ export function fdPlatform(
     },
     isLocalDirectory: (directory) => localDirectories.has(directory),
     holders: os.holders,
+    machineId: os.machineId,
   };
 }
 

@@ -10,11 +10,11 @@ import type { FfiRuntime, OsLocks } from "../types.ts";
 /** The part of {@linkcode OsLocks} that POSIX does not provide. */
 export type LinuxExtras = Pick<
   OsLocks,
-  "watchClose" | "wakeWatchers" | "holders"
+  "watchClose" | "wakeWatchers" | "holders" | "machineId"
 >;
 
 /** The extras of a system that is not Linux: none. */
-export const NO_EXTRAS: LinuxExtras = {
+export const NO_EXTRAS: Omit<LinuxExtras, "machineId"> = {
   watchClose: () => null,
   wakeWatchers() {},
   holders: () => [],
@@ -82,6 +82,7 @@ export function linux(
         ? holders(file)
         : withOpen(file, O_PATH, holders) ?? [];
     },
+    machineId: () => readFile("/proc/sys/kernel/random/boot_id") || null,
   };
 }
 

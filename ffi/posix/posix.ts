@@ -7,6 +7,7 @@ import type { PosixConstants } from "./constants.ts";
 import { recordLocks } from "./fcntl.ts";
 import type { CreateError } from "./fcntl.ts";
 import { linux, NO_EXTRAS } from "../linux/linux.ts";
+import { bootSession } from "./boot_session.ts";
 import type {
   CFunction,
   FfiRuntime,
@@ -83,7 +84,9 @@ export function posix(runtime: FfiRuntime, system: PosixConstants): OsLocks {
   }
 
   return {
-    ...system.linux ? linux(runtime, libc, records.present, inode) : NO_EXTRAS,
+    ...system.linux
+      ? linux(runtime, libc, records.present, inode)
+      : { ...NO_EXTRAS, machineId: () => bootSession(runtime, libc) },
     ...flockLocker,
     locker: ({ name, range }) =>
       name === "flock" ? flockLocker : records.locker(name, range),

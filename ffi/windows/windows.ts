@@ -1,5 +1,6 @@
 /** `LockFileEx` and related calls on the handles of descriptors: Windows. */
 
+import { hostname } from "node:os";
 import {
   ERROR_LOCK_VIOLATION,
   ERROR_NOT_LOCKED,
@@ -173,5 +174,8 @@ export function windows(runtime: FfiRuntime): OsLocks {
     watchClose: () => null,
     wakeWatchers() {},
     holders: () => [],
+    // Windows does not have an id of the boot. The machine that has the file
+    // manages the locks of LockFileEx, also on network drives.
+    machineId: () => hostname() || null,
   };
 }

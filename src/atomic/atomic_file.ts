@@ -9,6 +9,7 @@ import { beginWrite, commit } from "./commit.ts";
 import type { PendingWrite } from "./commit.ts";
 import { discardTempFile } from "./temp_file.ts";
 import { resolveAtomicOptions } from "./options.ts";
+import { inOrderOfCalls } from "./write_order.ts";
 import type { AtomicOptions } from "./options.ts";
 import { formatSubject, LockException } from "../core/errors.ts";
 import { writeAll } from "../file/file_io.ts";
@@ -74,10 +75,8 @@ export class AtomicFile extends OpenFile
   commit(): Promise<void> {
     return atEdgeAsync(AtomicFile.prototype.commit, () => {
       this.#throwIf(this.#inFlight.closedReason, "EBADF");
-      return this.#inFlight.drainAndClose(
-        COMMITTED,
-        () => commit(this.#pending, true),
-      );
+      const publish = this.#publish();
+      return this.#inFlight.drainAndClose(COMMITTED, () => publish);
     });
   }
 
@@ -98,10 +97,8 @@ export class AtomicFile extends OpenFile
       if (this.#inFlight.active) {
         this.#throwIf("operations are pending; await them first", "EBUSY");
       }
-      this.#inFlight.drainAndCloseSync(
-        COMMITTED,
-        () => commit(this.#pending, true),
-      );
+      const publish = this.#publish();
+      this.#inFlight.drainAndCloseSync(COMMITTED, () => publish);
     });
   }
 
@@ -148,6 +145,11 @@ export class AtomicFile extends OpenFile
     this.discardSync();
   }
 
+  /** Takes its place in the order of the calls at once. */
+  #publish(): Gen<void> {
+    return inOrderOfCalls((call) => commit(this.#pending, true, call));
+  }
+
   #throwIf(problem: string | undefined, code: string): void {
     if (problem === undefined) return;
     throw new LockException(
@@ -179,6 +181,13 @@ export class AtomicFile extends OpenFile
  * next `openAtomic` or {@linkcode writeAtomic} in the directory detects that
  * the writer is dead, and removes the file. To find such files, it lists the
  * directory, which takes about 1 ms for each thousand names.
+ *
+ * Locks of other machines and other mounts may not be visible. So only files
+ * are removed that were written on this machine through the same mount, as
+ * their names say. On Linux and macOS, this also means since the last boot:
+ * after a crash of the system or a power cut, temporary files stay. Without FFI
+ * on Deno, all of them stay. To remove them, delete `.portalock.*.tmp` while no
+ * program writes in the directory.
  *
  * File systems without hard links (FAT, some FUSE file systems) do not support
  * link(2). There, a file that another process creates immediately before the
@@ -274,6 +283,10 @@ async function open<T>(
  * Writes a file that becomes visible under its path when it is complete. See
  * {@linkcode openAtomic} for how it is published, and for what a crash leaves.
  *
+ * If a thread calls it again for the same file without waiting, the file has
+ * the content of the last call that succeeds. Without `replace`, only one of
+ * the calls succeeds.
+ *
  * @example Replace a file
  * ```ts
  * import { writeAtomic } from "jsr:@x/portalock";
@@ -346,12 +359,15 @@ function* write(
   const bytes = typeof data === "string"
     ? encode(data)
     : checkBytes("data", data);
-  const pending = yield* beginWrite(name, resolveAtomicOptions(options));
-  try {
-    yield* writeAll(pending.tempFile.file, bytes);
-  } catch (error) {
-    yield* discardTempFile(pending.tempFile);
-    throw error;
-  }
-  yield* commit(pending, false);
+  const settings = resolveAtomicOptions(options);
+  yield* inOrderOfCalls(function* (call) {
+    const pending = yield* beginWrite(name, settings);
+    try {
+      yield* writeAll(pending.tempFile.file, bytes);
+    } catch (error) {
+      yield* discardTempFile(pending.tempFile);
+      throw error;
+    }
+    yield* commit(pending, false, call);
+  });
 }

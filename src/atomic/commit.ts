@@ -39,21 +39,24 @@ import type { Destination } from "./destination.ts";
 import {
   changeMode,
   changeOwner,
+  identifyDirectory,
   link,
   lstatOrNull,
   openDirectory,
   rename,
   statOf,
   syncDirectory,
-  unlink,
 } from "./fs_ops.ts";
+import type { DirectoryId } from "./fs_ops.ts";
 import {
   createTempFile,
   discardTempFile,
   randomName,
   removeStaleTempFiles,
+  unlinkTempFile,
 } from "./temp_file.ts";
 import type { TempFile } from "./temp_file.ts";
+import { orderKey, publishInOrder } from "./write_order.ts";
 import type { AtomicSettings } from "./options.ts";
 import { errorCode } from "../../ffi/types.ts";
 
@@ -81,6 +84,8 @@ export interface PendingWrite {
   readonly tempFile: TempFile;
   readonly destination: Destination;
   readonly settings: AtomicSettings;
+  /** Equal for equal destinations. */
+  readonly key: string;
 }
 
 /**
@@ -91,7 +96,8 @@ export function* beginWrite(
   settings: AtomicSettings,
 ): Gen<PendingWrite> {
   const destination = yield* findDestination(path, settings.replace);
-  const { directory, old } = destination;
+  const { old } = destination;
+  const directory = yield* findDirectory(destination, settings.durable);
   yield* removeStaleTempFiles(directory);
   // A user that cannot read the old content must not read the new content.
   const creationMode = old ? 0o600 : settings.creationMode;
@@ -99,11 +105,7 @@ export function* beginWrite(
   try {
     tempFile = yield* createTempFile(directory, creationMode);
   } catch (error) {
-    if (errorCode(error) !== "ENOENT") {
-      throw toOpenError({ path }, error, "write");
-    }
-    yield* makeDirectories(directory, settings.durable);
-    tempFile = yield* createTempFile(directory, creationMode);
+    throw toOpenError({ path }, error, "write");
   }
   try {
     if (old) yield* copyOwnership(tempFile, old);
@@ -111,14 +113,34 @@ export function* beginWrite(
     yield* discardTempFile(tempFile);
     throw error;
   }
-  return { tempFile, destination, settings };
+  const key = orderKey(destination, directory);
+  return { tempFile, destination, settings, key };
+}
+
+/** Identifies the directory of a destination, and creates it if necessary. */
+function* findDirectory(
+  { directory }: Destination,
+  durable: boolean,
+): Gen<DirectoryId> {
+  try {
+    return yield* identifyDirectory(directory);
+  } catch {
+    yield* makeDirectories(directory, durable);
+    return yield* identifyDirectory(directory);
+  }
 }
 
 /**
  * Publishes the file, or removes it if that fails. If the destination exists
  * and may not be replaced, `keep` renames the file instead of removing it.
+ *
+ * @param call The number of the call, from {@linkcode inOrderOfCalls}.
  */
-export function* commit(pending: PendingWrite, keep: boolean): Gen<void> {
+export function* commit(
+  pending: PendingWrite,
+  keep: boolean,
+  call: number,
+): Gen<void> {
   const { tempFile, destination, settings: { durable } } = pending;
   let directory: number | null = null;
   try {
@@ -129,7 +151,10 @@ export function* commit(pending: PendingWrite, keep: boolean): Gen<void> {
       });
       directory = yield* openDirectory(destination.directory);
     }
-    if (!(yield* linkOrRename(pending))) {
+    const publication = { ...pending, call, replace: pending.settings.replace };
+    if (
+      !(yield* publishInOrder(publication, () => linkOrRename(pending)))
+    ) {
       const kept = keep ? yield* keepAside(pending) : null;
       if (kept && directory !== null) {
         yield* ignoreErrors(syncDirectory(directory));
@@ -167,7 +192,7 @@ function* linkOrRename(
   if (!settings.replace) {
     try {
       yield* link(tempFile.path, path);
-      yield* ignoreErrors(unlink(tempFile.path));
+      yield* unlinkTempFile(tempFile);
       return true;
     } catch (error) {
       const code = errorCode(error);

@@ -4,14 +4,13 @@ import * as fs from "node:fs";
 import { join, relative } from "node:path";
 import { writeAtomic } from "../../mod.ts";
 import type { AtomicOptions } from "../../mod.ts";
-import { leftovers, WAYS } from "../fixtures/atomic_writes.ts";
+import { leftovers, staleName, WAYS } from "../fixtures/atomic_writes.ts";
 import { currentFixtureCommand, runScript } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { at } from "../support/values.ts";
 
 const REPLACE = { replace: true } as const;
-const STALE = ".portalock.0123456789abcdef.tmp";
 const WRITTEN = WAYS.map(() => "written");
 const read = (path: string) => fs.readFileSync(path, "utf8");
 
@@ -282,11 +281,12 @@ test(
 test("a failed cleaning does not prevent a write", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a");
-  fs.writeFileSync(join(dir.path, STALE), "stale");
+  const stale = await staleName(dir.path);
+  fs.writeFileSync(join(dir.path, stale), "stale");
   const faults = [
     ["-P", dir.path, "-e", "inject=getdents64:error=EACCES"],
-    ["-P", join(dir.path, STALE), "-e", "inject=openat:error=EACCES"],
-    ["-P", join(dir.path, STALE), "-e", "inject=unlink,unlinkat:error=EPERM"],
+    ["-P", join(dir.path, stale), "-e", "inject=openat:error=EACCES"],
+    ["-P", join(dir.path, stale), "-e", "inject=unlink,unlinkat:error=EPERM"],
     ["-e", "inject=flock:error=EOPNOTSUPP"],
   ];
   for (const fault of faults) {
@@ -296,7 +296,7 @@ test("a failed cleaning does not prevent a write", async () => {
       WRITTEN,
       fault.join(" "),
     );
-    assert.deepEqual(leftovers(dir.path), [STALE], fault.join(" "));
+    assert.deepEqual(leftovers(dir.path), [stale], fault.join(" "));
   }
   await writeAtomic(path, "", REPLACE);
   assert.deepEqual(leftovers(dir.path), []);
@@ -356,7 +356,7 @@ test("atomic writing rejects with EROFS on a read-only disk", async () => {
   using disk = mountTmpfs("size=64k");
   const path = join(disk.path, "a");
   fs.writeFileSync(path, "old");
-  fs.writeFileSync(join(disk.path, STALE), "stale");
+  fs.writeFileSync(join(disk.path, await staleName(disk.path)), "stale");
   execFileSync("mount", ["-o", "remount,ro", disk.path]);
   for (const [, write] of WAYS) {
     await assert.rejects(write(path, "new", REPLACE), { code: "EROFS" });

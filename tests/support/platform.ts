@@ -77,6 +77,7 @@ export const noopOs = {
   watchClose: () => null,
   wakeWatchers() {},
   holders: () => [],
+  machineId: () => null,
 };
 
 /** Returns an error with the fields that a failed system call sets. */
