@@ -305,7 +305,8 @@ async function open<T>(
  * @throws {LockUnsupported} If the runtime cannot lock.
  * @throws {TypeError} If an argument or an option is of the wrong type, or an
  * option is unknown.
- * @throws {RangeError} If the path or an option has an invalid value.
+ * @throws {RangeError} If the path or an option has an invalid value, or the
+ * text contains a lone surrogate.
  * @throws {Error} If a system call fails: the runtime's own error. The path
  * keeps its old content, except if syncing the directory or closing the file
  * fails.

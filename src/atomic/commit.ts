@@ -64,7 +64,7 @@ import { errorCode } from "../../ffi/types.ts";
  * The codes of file systems that do not support hard links, or not another one
  * for this file. libuv converts ERROR_INVALID_FUNCTION of Windows to `EISDIR`.
  */
-const LINK_UNSUPPORTED: readonly unknown[] = [
+export const LINK_UNSUPPORTED: readonly unknown[] = [
   ...UNSUPPORTED_CODES,
   "EISDIR",
   "EMLINK",

@@ -98,6 +98,11 @@ export function* lstatOrNull(path: string): Gen<fs.Stats | null> {
   }
 }
 
+/** Returns the metadata of what a path names. Follows symbolic links. */
+export function statPath(path: string): Gen<fs.Stats> {
+  return localOp(path, () => promises.stat(path), () => fs.statSync(path));
+}
+
 /** Reads the target of a symbolic link. */
 export function readLink(path: string): Gen<string> {
   return localOp(

@@ -18,16 +18,25 @@
  * @module
  */
 
+import { constants, isUtf8 } from "node:buffer";
 import { platform } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
 import type { PlatformFile } from "../../ffi/types.ts";
 import { findDestination, makeDirectories } from "./destination.ts";
+import { acquireLockFile, lockFileOf, lockOn } from "./lock_file.ts";
+import type { SharedLock } from "./lock_file.ts";
 import { resolveAtomicOptions } from "./options.ts";
 import type { AtomicOptions } from "./options.ts";
 import { writeAtomic } from "./atomic_file.ts";
-import { formatSubject, LockException, toOpenError } from "../core/errors.ts";
-import { readAll } from "../file/file_io.ts";
-import { Lock } from "../lock/lock.ts";
+import {
+  FileTooLarge,
+  formatSubject,
+  LockException,
+  toOpenError,
+} from "../core/errors.ts";
+import { readAll, sizeOf } from "../file/file_io.ts";
+import { MAX_TEXT_BYTES } from "../file/open_file.ts";
+import type { LockedFile } from "../file/locked_file.ts";
 import {
   ACQUIRE_OPTIONS,
   resolveAcquireOptions,
@@ -70,7 +79,7 @@ const UPDATE_OPTIONS: Record<keyof UpdateOptions, true> = {
 const READ = parseMode("r");
 
 /** The locks that tasks of this thread hold or wait for, by path. */
-const activeLocks = new Map<string, { lock: Lock; users: number }>();
+const activeLocks = new Map<string, SharedLock>();
 
 /**
  * Updates a file under a lock: reads it, calls a function with the content, and
@@ -85,6 +94,17 @@ const activeLocks = new Map<string, { lock: Lock; users: number }>();
  * file with `.lock` appended. If the path is a symbolic link, it is that of the
  * target. The lock file is not removed. Programs in any language that change
  * the file by other means should hold this lock.
+ *
+ * If the name would have more than 255 bytes as UTF-8, the lock file is named
+ * after the name in lower case and the normalization form NFC: as many of its
+ * characters as fit, a dot, the first 16 hexadecimal digits of its SHA-256, and
+ * `.lock`.
+ *
+ * A new lock file gets the owner of the file, and permits reading and writing
+ * to the users who may change the file. These may write it, or read it and
+ * replace it in its directory. The lock file of a file of root that all users
+ * may read belongs to the owner of the directory. A lock file that exists keeps
+ * its rights. To lock it, the permission to read it is enough, except on NFS.
  *
  * Do not update the same file from inside of the function: the inner call waits
  * for the outer one until it times out.
@@ -109,10 +129,13 @@ const activeLocks = new Map<string, { lock: Lock; users: number }>();
  * over.
  * @throws {LockException} If the file is not valid UTF-8, or the system refuses
  * the lock, or the path is not a regular file.
+ * @throws {FileTooLarge} If the content does not fit in a string, or with
+ * `encoding: null` in a `Uint8Array`.
  * @throws {LockUnsupported} If the runtime or the file system cannot lock.
  * @throws {TypeError} If an argument, an option or the new content is of the
  * wrong type, or an option is unknown.
- * @throws {RangeError} If the path or an option has an invalid value.
+ * @throws {RangeError} If the path or an option has an invalid value, or the
+ * new content contains a lone surrogate.
  * @throws {Error} If `change` throws, or a system call fails: that error. If
  * `signal` is aborted: its reason.
  */
@@ -174,13 +197,14 @@ async function update(
   });
   resolveAcquireOptions(acquire, WAIT_FOREVER);
   checkFunction("change", change);
-  const { path: target, directory } = await runAsync(
-    findDestination(name, true),
-  );
+  const destination = await runAsync(findDestination(name, true));
+  const { path: target, directory } = destination;
   await runAsync(makeDirectories(directory, writing.durable));
-  await withFileLock(`${target}.lock`, acquire, async () => {
-    const bytes = await runAsync(readContent(target));
-    const old = text ? decodeUtf8(name, bytes) : bytes;
+  const open = (shared: SharedLock) =>
+    acquireLockFile(shared, acquire, destination, writing.creationMode);
+  await withFileLock(lockFileOf(target), open, async () => {
+    const bytes = await runAsync(readContent(name, target, text));
+    const old = text ? decodeText(name, bytes) : bytes;
     const next = await runCallback(() => change(old as never));
     checkContent(next, text);
     // `change` may have modified the bytes and returned the same array.
@@ -191,14 +215,14 @@ async function update(
 /** Runs a function under the lock that the tasks of this thread share. */
 async function withFileLock(
   path: string,
-  options: AcquireOptions,
+  acquire: (shared: SharedLock) => Promise<LockedFile>,
   body: () => Promise<void>,
 ): Promise<void> {
-  const active = activeLocks.get(path) ?? { lock: new Lock(path), users: 0 };
+  const active = activeLocks.get(path) ?? { lock: lockOn(path), users: 0 };
   activeLocks.set(path, active);
   active.users++;
   try {
-    const file = await active.lock.acquire(options);
+    const file = await acquire(active);
     try {
       await body();
     } finally {
@@ -209,7 +233,11 @@ async function withFileLock(
   }
 }
 
-function* readContent(path: string): Gen<Uint8Array> {
+function* readContent(
+  name: string,
+  path: string,
+  text: boolean,
+): Gen<Uint8Array> {
   let file: PlatformFile;
   try {
     const system = platform();
@@ -222,6 +250,10 @@ function* readContent(path: string): Gen<Uint8Array> {
     throw toOpenError({ path }, error, "write");
   }
   try {
+    const size = sizeOf(file);
+    if (size > (text ? MAX_TEXT_BYTES : constants.MAX_LENGTH)) {
+      throw tooLarge(name, size, text);
+    }
     return yield* readAll(file);
   } finally {
     yield* op({ async: () => file.close(), sync: () => file.closeSync() });
@@ -229,11 +261,15 @@ function* readContent(path: string): Gen<Uint8Array> {
 }
 
 /** Throws for invalid UTF-8, which would not be written back unchanged. */
-function decodeUtf8(path: string, bytes: Uint8Array): string {
+function decodeText(path: string, bytes: Uint8Array): string {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
       .decode(bytes);
   } catch (cause) {
+    // Only a long text may be valid. To check that takes as long as to decode.
+    if (bytes.length > constants.MAX_STRING_LENGTH && isUtf8(bytes)) {
+      throw tooLarge(path, bytes.length, true, cause);
+    }
     throw new LockException(
       `Cannot update ${
         formatSubject({ path })
@@ -241,6 +277,21 @@ function decodeUtf8(path: string, bytes: Uint8Array): string {
       { path, cause },
     );
   }
+}
+
+function tooLarge(
+  path: string,
+  size: number,
+  text: boolean,
+  cause?: unknown,
+): FileTooLarge {
+  return new FileTooLarge(
+    `Cannot update ${formatSubject({ path })}: ${size} bytes are more than ` +
+      (text
+        ? "fit in a string; pass encoding: null to update bytes"
+        : "fit in a Uint8Array"),
+    { path, cause },
+  );
 }
 
 function checkContent(

@@ -8,6 +8,8 @@
 import { fileURLToPath } from "node:url";
 import { inspect } from "node:util";
 
+const LONE_SURROGATE = /\p{Surrogate}/u;
+
 /** Formats a value for a message, a string in double quotes. */
 export function formatValue(value: unknown): string {
   return typeof value === "string" ? JSON.stringify(value) : inspect(value);
@@ -37,7 +39,8 @@ export function throwInvalid(
  * Checks the path of a file and converts a URL to a path.
  *
  * @throws {TypeError} If the path is neither a string nor a `file:` URL.
- * @throws {RangeError} If the path is empty or contains a NUL character.
+ * @throws {RangeError} If the path is empty, or contains a NUL character or a
+ * lone surrogate.
  */
 export function filePath(path: string | URL, what = "path"): string {
   if (typeof path !== "string" && !(path instanceof URL)) {
@@ -48,6 +51,12 @@ export function filePath(path: string | URL, what = "path"): string {
   if (name.includes("\0")) {
     throw new RangeError(
       `${what} must not contain a NUL character, not ${formatValue(name)}`,
+    );
+  }
+  // The runtimes would replace it by U+FFFD, which is the name of another file.
+  if (LONE_SURROGATE.test(name)) {
+    throw new RangeError(
+      `${what} must not contain a lone surrogate, not ${formatValue(name)}`,
     );
   }
   return name;
