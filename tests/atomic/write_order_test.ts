@@ -181,8 +181,16 @@ test("the order of writes is forgotten when it is not needed anymore", async () 
   assert.equal(rememberedDestinations(), 0);
 });
 
-/** Publishes a file as the thread pool does: when `pool` is resolved. */
-function publication(directory: string, content: string, pool: Promise<void>) {
+/**
+ * Publishes a file as the thread pool does: when `pool` is resolved. The event
+ * loop learns of that when `reported` is resolved.
+ */
+function publication(
+  directory: string,
+  content: string,
+  pool: Promise<void>,
+  reported?: Promise<void>,
+) {
   const digits = String(content.length).padStart(16, "0");
   const tempFile = {
     path: join(directory, `.portalock.${digits}.tmp`),
@@ -197,7 +205,7 @@ function publication(directory: string, content: string, pool: Promise<void>) {
     yield* publishInOrder(how, function* () {
       const { path } = tempFile;
       yield* op({
-        async: () => pool.then(() => rename(path)),
+        async: () => pool.then(() => rename(path)).then(() => reported),
         sync: () => rename(path),
       });
       return true;
@@ -216,6 +224,26 @@ test("a blocking write comes after a rename that the thread pool carries out lat
   go();
   await slow;
   assert.equal(read(path), "second");
+  assert.deepEqual(leftovers(dir.path), []);
+  assert.equal(rememberedDestinations(), 0);
+});
+
+test("a blocking write stays the last one if the thread pool has renamed an earlier file before it", async () => {
+  using dir = tempDir();
+  const path = join(dir.path, "destination");
+  let report = () => {};
+  const reported = new Promise<void>((resolve) => report = resolve);
+  const go = Promise.resolve();
+  const first = publication(dir.path, "1", go, reported);
+  const second = publication(dir.path, "22", go);
+  const third = publication(dir.path, "333", go);
+  const slow = runAsync(first);
+  while (!fs.existsSync(path)) await setImmediate();
+  runSync(third);
+  report();
+  await slow;
+  await runAsync(second);
+  assert.equal(read(path), "333");
   assert.deepEqual(leftovers(dir.path), []);
   assert.equal(rememberedDestinations(), 0);
 });
