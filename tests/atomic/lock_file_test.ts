@@ -6,11 +6,21 @@ import { basename, join } from "node:path";
 import process from "node:process";
 import { AlreadyLocked, Lock, LockException, updateFile } from "../../mod.ts";
 import type { PlatformFile } from "../../ffi/types.ts";
-import { lockFileOf, lockRights } from "../../src/atomic/lock_file.ts";
+import { findDestination } from "../../src/atomic/destination.ts";
+import {
+  createLockFile,
+  lockFileOf,
+  lockRights,
+} from "../../src/atomic/lock_file.ts";
+import { runSync } from "../../src/core/gensync.ts";
 import { leftovers } from "../fixtures/atomic_writes.ts";
 import { openDescriptors } from "../support/descriptors.ts";
 import { runtimes } from "../support/env.ts";
-import { systemError, withPatchedPlatform } from "../support/platform.ts";
+import {
+  systemError,
+  withPatchedFiles,
+  withPatchedPlatform,
+} from "../support/platform.ts";
 import {
   currentFixtureCommand,
   LockProcess,
@@ -376,4 +386,21 @@ test("updateFile() with an aborted signal rejects with its reason, whatever that
     await assert.rejects(ended, (error) => error === reason);
   }
   assert.deepEqual(fs.readdirSync(dir.path), []);
+});
+
+test("a new lock file is not locked when other processes can see it", async () => {
+  using dir = tempDir();
+  const path = join(dir.path, "a");
+  const existed: boolean[] = [];
+  await withPatchedFiles((file) => ({
+    unlock() {
+      existed.push(fs.existsSync(`${path}.lock`));
+      file.unlock();
+    },
+  }), () => {
+    const destination = runSync(findDestination(path, true));
+    runSync(createLockFile(lockFileOf(path), destination, 0o600));
+  });
+  assert.equal(existed[0], false);
+  assert.deepEqual(fs.readdirSync(dir.path), ["a.lock"]);
 });
