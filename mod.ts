@@ -30,6 +30,7 @@ export {
   LockException,
   type LockExceptionDetails,
   type LockExceptionOptions,
+  LockLostError,
   LockUnsupported,
 } from "./src/core/errors.ts";
 export {
@@ -62,9 +63,11 @@ export { TemporaryFileLock } from "./src/lock/temporary_file_lock.ts";
 export { OpenFile } from "./src/file/open_file.ts";
 export { SeekMode } from "./src/file/open_file_arguments.ts";
 export type { FileMode } from "./src/options/open_mode.ts";
-export type {
-  AcquireOptions,
-  LastingWait,
+export {
+  type AcquireOptions,
+  DEFAULT_CHECK_INTERVAL,
+  DEFAULT_TIMEOUT,
+  type LastingWait,
 } from "./src/options/acquire_options.ts";
 export type {
   BoundedSemaphoreOptions,

@@ -7,10 +7,11 @@ import { is32Bit, posixConstants } from "./posix/constants.ts";
 import { denoHasDescriptors, denoRuntime } from "./runtime/deno.ts";
 import { denoApi } from "./runtime/deno_api.ts";
 import { denoPlatform } from "./file/deno_platform.ts";
-import { denoLocks } from "./file/deno_locks.ts";
+import { denoIdentity, denoLocks } from "./file/deno_locks.ts";
 import { fdPlatform } from "./file/fd_platform.ts";
 import { nodeRuntime } from "./runtime/node.ts";
 import { posix } from "./posix/posix.ts";
+import { closeOnThreadExitOfGlibc } from "./linux/close_on_thread_exit.ts";
 import { closeOnThreadExit } from "./posix/close_on_thread_exit.ts";
 import { Unsupported } from "./types.ts";
 import { windows } from "./windows/windows.ts";
@@ -23,6 +24,7 @@ import type {
 } from "./types.ts";
 
 export { inMainThread } from "./runtime/main_thread.ts";
+export { onThreadExit } from "./runtime/thread_exit.ts";
 
 let current: Platform | undefined;
 
@@ -39,7 +41,9 @@ export function platform(): Platform {
 export function selfLocking(file: SelfLockingFile): Lockable {
   return {
     ...denoLocks(file, process.platform === "win32"),
+    // Without a watch, it cannot share the queue of other open files.
     lockKey: () => null,
+    identity: () => denoIdentity(file),
     watchClose: () => null,
     wakeWatchers() {},
   };
@@ -84,8 +88,12 @@ function choosePlatform(): Platform {
       workerLeaksFiles ? closeHandlesOnThreadExit(runtime) : undefined,
     );
   }
+  const { libc } = constants;
   return fdPlatform(
     posix(runtime, constants),
-    workerLeaksFiles ? closeOnThreadExit(runtime, constants.libc) : undefined,
+    workerLeaksFiles
+      ? closeOnThreadExitOfGlibc(runtime, libc) ??
+        closeOnThreadExit(runtime, libc)
+      : undefined,
   );
 }

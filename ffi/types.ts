@@ -52,6 +52,15 @@ export interface FfiRuntime {
   readStream?(pipe: number, arrived: (bytes: Uint8Array) => void): void;
 
   /**
+   * Like {@linkcode FfiRuntime.readStream}, for a descriptor of any type, which
+   * `open` opens. If this worker is terminated, whenever that is, the runtime
+   * closes the descriptor.
+   *
+   * @returns The descriptor, or -1 if `open` fails or the runtime cannot.
+   */
+  openStream?(open: () => number, arrived: (bytes: Uint8Array) => void): number;
+
+  /**
    * Resolves when `read(2)` of a single byte returns, with success or with an
    * error. Blocks a pool thread and keeps the process alive until then. Absent
    * if {@linkcode FfiRuntime.readStream} exists, or if a blocked pool thread
@@ -111,8 +120,13 @@ export interface OsLocks extends Locker {
    * the descriptors of `node:fs` do not need to be verified.
    */
   inode?(fd: number): bigint;
-  /** See {@linkcode Lockable.lockKey}. */
+  /** Returns a key that is equal for equal files. */
   lockKey(fd: number): string;
+  /**
+   * Returns whether the descriptor has a lock of this kind, or `null` if the
+   * system does not report it.
+   */
+  isLocked(fd: number, locker: LockerSettings["name"]): boolean | null;
   /** Returns whether the `node:fs` stats of a path describe this file. */
   isFile(fd: number, name: { dev: bigint; ino: bigint }): boolean;
   /**
@@ -120,6 +134,11 @@ export interface OsLocks extends Locker {
    * that was opened for appending could be neither locked nor truncated.
    */
   append?(fd: number, data: Uint8Array): number;
+  /**
+   * Sets or clears `O_APPEND` of an open file. Absent if files are not opened
+   * with it.
+   */
+  setAppend?(fd: number, append: boolean): void;
   /** Set if the system does not have `O_NOFOLLOW`. */
   readonly followsLinks?: true;
   /** See {@linkcode PlatformFile.unlink}. */
@@ -135,10 +154,16 @@ export interface OsLocks extends Locker {
 }
 
 /**
- * Makes the system close a descriptor when the calling thread ends. Returns a
- * function that cancels this.
+ * Makes the system close a descriptor when the calling thread ends. Returns the
+ * descriptor of the file afterwards, and the function that closes it.
+ *
+ * @throws {SystemError} `EMFILE` if the system cannot. The descriptor is
+ * unchanged then.
  */
-export type CloseOnThreadExit = (fd: number) => () => void;
+export type CloseOnThreadExit = (fd: number) => {
+  readonly fd: number;
+  readonly close: () => void;
+};
 
 /** How a file is opened. */
 export interface OpenMode {
@@ -151,6 +176,18 @@ export interface OpenMode {
   /** Fails with `ELOOP` if the path is a symbolic link. */
   readonly noFollow?: boolean;
 }
+
+/** Which file is locked by which means. */
+export interface LockIdentity {
+  /** Equal for equal files, independent of how they were opened. */
+  readonly file: string;
+  /** The open file: its descriptor, or its `Deno.FsFile`. */
+  readonly open: unknown;
+  readonly locker: LockerSettings;
+}
+
+/** The {@linkcode LockerSettings} of flock(2). */
+export const FLOCK: LockerSettings = { name: "flock" };
 
 /** A file that can be locked. Its methods throw {@linkcode SystemError}s. */
 export interface Lockable {
@@ -171,6 +208,13 @@ export interface Lockable {
    * cannot be identified.
    */
   lockKey(): string | null;
+  /**
+   * Returns what decides which locks conflict with those of this file, or
+   * `null` if the file cannot be identified.
+   */
+  identity(): LockIdentity | null;
+  /** Whether it is locked, or `null` if the system does not report it. */
+  isLocked(): boolean | null;
   /**
    * Calls `onClose` after any process closed the file, which releases its
    * lock. The call may come a moment before the lock is released, and one call
@@ -247,6 +291,13 @@ export interface PlatformFile extends Lockable {
   write(data: Uint8Array): Promise<number>;
   writeSync(data: Uint8Array): number;
   /**
+   * Makes writes go to the position in a file that was opened for appending.
+   * Changes nothing if it was opened in another way.
+   *
+   * @returns A function that ends this, after the last write.
+   */
+  overwrite(): () => void;
+  /**
    * Moves the position without blocking. `whence` is 0 for the start, 1 for
    * the current position, and 2 for the end.
    */
@@ -283,6 +334,8 @@ export interface SelfLockingFile {
   tryLockSync(exclusive?: boolean): boolean;
   /** Unlocks. */
   unlockSync(): void;
+  /** Identifies the file. */
+  statSync?(): { readonly dev: number; readonly ino: number | null };
 }
 
 /** The operating system and the runtime, as `src/` sees them. */

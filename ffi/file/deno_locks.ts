@@ -5,7 +5,8 @@ import {
   ERROR_NOT_LOCKED,
   replaceable,
 } from "../windows/stacked_locks.ts";
-import type { Lockable, SelfLockingFile } from "../types.ts";
+import { FLOCK } from "../types.ts";
+import type { Lockable, LockIdentity, SelfLockingFile } from "../types.ts";
 
 /** How Rust ends the message of every error that has a number. */
 const OS_ERROR = /\(os error (\d+)\)/;
@@ -13,8 +14,16 @@ const OS_ERROR = /\(os error (\d+)\)/;
 /** The part of {@linkcode Lockable} that a `Deno.FsFile` implements. */
 export type FileLocks = Pick<
   Lockable,
-  "tryLock" | "lock" | "unlock" | "upgradeIsAtomic"
+  "tryLock" | "lock" | "unlock" | "upgradeIsAtomic" | "isLocked"
 >;
+
+/** Returns the {@linkcode Lockable.identity} of a `Deno.FsFile`. */
+export function denoIdentity(file: SelfLockingFile): LockIdentity | null {
+  const { dev, ino = null } = file.statSync?.() ?? {};
+  return ino === null
+    ? null
+    : { file: `${dev}:${ino}`, open: file, locker: FLOCK };
+}
 
 /**
  * Gives the locks of Deno's files the same behavior on every system.
@@ -35,6 +44,7 @@ export function denoLocks(
       lock: (exclusive) => file.lockSync(exclusive),
       unlock: () => file.unlockSync(),
       upgradeIsAtomic: true,
+      isLocked: () => null,
     };
   }
   const { tryLock, unlock } = replaceable<SelfLockingFile>({
@@ -55,6 +65,7 @@ export function denoLocks(
     },
     unlock: () => unlock(file),
     upgradeIsAtomic: false,
+    isLocked: () => null,
   };
 }
 

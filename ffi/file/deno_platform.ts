@@ -3,10 +3,18 @@
  * `LockFileEx`, and needs only the permission to read or write them.
  */
 
-import { closeSync, constants, lstatSync, openSync, unlinkSync } from "node:fs";
+import {
+  closeSync,
+  constants as fsConstants,
+  lstatSync,
+  openSync,
+  statSync,
+  unlinkSync,
+} from "node:fs";
+import { constants } from "node:os";
 import process from "node:process";
 import { serializeAppends } from "../windows/append_queue.ts";
-import { denoLocks } from "./deno_locks.ts";
+import { denoIdentity, denoLocks } from "./deno_locks.ts";
 import { throwIfSymlink } from "./no_follow.ts";
 import { errorCode, Unsupported } from "../types.ts";
 import { renameAndUnlink } from "../windows/unlink.ts";
@@ -24,6 +32,15 @@ import type {
 
 /** How often a file may be created or unlinked between two attempts to open. */
 const MAX_ATTEMPTS = 1000;
+
+/** How a file is opened to write at any position. */
+const OVERWRITE: DenoOpenOptions = {
+  read: false,
+  write: true,
+  append: false,
+  create: false,
+  createNew: false,
+};
 
 /**
  * Returns the {@linkcode Platform} of a Deno that may not call C, or that runs
@@ -55,7 +72,8 @@ export function denoPlatform(
       );
       for (const options of attempts) {
         try {
-          return denoFile(await deno.open(path, options), mode, onWindows);
+          const file = await deno.open(path, options);
+          return denoFile(file, deno, path, mode, onWindows);
         } catch (error) {
           attempts.rethrowUnlessRace(options, error);
         }
@@ -72,7 +90,8 @@ export function denoPlatform(
       );
       for (const options of attempts) {
         try {
-          return denoFile(deno.openSync(path, options), mode, onWindows);
+          const file = deno.openSync(path, options);
+          return denoFile(file, deno, path, mode, onWindows);
         } catch (error) {
           attempts.rethrowUnlessRace(options, error);
         }
@@ -201,36 +220,80 @@ function statOrError(
 /** Throws `ENXIO`, as open(2) does for a FIFO without a reader. */
 function probeFifo(path: string): void {
   try {
-    closeSync(openSync(path, constants.O_WRONLY | (constants.O_NONBLOCK ?? 0)));
+    closeSync(
+      openSync(path, fsConstants.O_WRONLY | (fsConstants.O_NONBLOCK ?? 0)),
+    );
   } catch (error) {
     if (errorCode(error) === "ENXIO") throw error;
   }
 }
 
+/**
+ * Opens a file again to write at any position, because Deno cannot clear
+ * `O_APPEND`. To close it releases no lock of flock(2).
+ *
+ * @throws With code `ESTALE` if the path does not name the file.
+ */
+function openAgain(deno: DenoApi, path: string, file: DenoFile): DenoFile {
+  const { dev, ino } = file.statSync();
+  const isSame = (other: { dev: number; ino: number | null } | undefined) =>
+    other?.dev === dev && other.ino === ino;
+  // To open a FIFO would block.
+  if (isSame(statSync(path, { throwIfNoEntry: false }))) {
+    const again = deno.openSync(path, OVERWRITE);
+    if (isSame(again.statSync())) return again;
+    again.close();
+  }
+  throw Object.assign(
+    new Error(
+      "the path names another file or none, and Deno overwrites a file that " +
+        'was opened in mode "a" only by its path; use mode "r+", or pass ' +
+        "--allow-ffi",
+    ),
+    { code: "ESTALE", errno: constants.errno.ESTALE, syscall: "open", path },
+  );
+}
+
 function denoFile(
   file: DenoFile,
+  deno: DenoApi,
+  path: string,
   { append }: OpenMode,
   onWindows: boolean,
 ): PlatformFile {
-  const appends = append && onWindows;
+  /** The file to write to and to seek in. */
+  let target = file;
+  let appends = append && onWindows;
   const writeSync = (data: Uint8Array) => {
-    if (appends) file.seekSync(0, 2);
-    return file.writeSync(data);
+    if (appends) target.seekSync(0, 2);
+    return target.writeSync(data);
   };
+  const appendAsync = serializeAppends(writeSync);
   return {
     fd: null,
     ...denoLocks(file, onWindows),
-    lockKey() {
-      const { dev, ino } = file.statSync();
-      return ino === null ? null : `${dev}:${ino}`;
-    },
+    lockKey: () => denoIdentity(file)?.file ?? null,
+    identity: () => denoIdentity(file),
     watchClose: () => null,
     wakeWatchers() {},
     read: async (into) => (await file.read(into)) ?? 0,
     readSync: (into) => file.readSync(into) ?? 0,
-    write: appends ? serializeAppends(writeSync) : (data) => file.write(data),
+    write: (data) => appends ? appendAsync(data) : target.write(data),
     writeSync,
-    seek: (offset, whence) => file.seekSync(offset, whence),
+    overwrite() {
+      if (!append) return () => {};
+      if (onWindows) {
+        appends = false;
+        return () => void (appends = true);
+      }
+      target = openAgain(deno, path, file);
+      return () => {
+        file.seekSync(target.seekSync(0, 1), 0);
+        target.close();
+        target = file;
+      };
+    },
+    seek: (offset, whence) => target.seekSync(offset, whence),
     truncate: (length) => file.truncate(length),
     truncateSync: (length) => file.truncateSync(length),
     sync: (dataOnly) => dataOnly ? file.syncData() : file.sync(),

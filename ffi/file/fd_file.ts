@@ -3,10 +3,12 @@
 import * as fs from "node:fs";
 import { serializeAppends } from "../windows/append_queue.ts";
 import { fileInfo } from "./file_info.ts";
+import { FLOCK } from "../types.ts";
 import type {
   FileInfo,
   Locker,
   LockerSettings,
+  LockIdentity,
   OsLocks,
   PlatformFile,
   Watch,
@@ -52,26 +54,33 @@ export class FdFile implements PlatformFile {
   readonly #os: OsLocks;
   readonly #locker: Locker;
   readonly #settings: LockerSettings | undefined;
+  /** The key of the file, once it is known. An open file keeps its inode. */
+  #fileKey: string | undefined;
   #isLocal: boolean | null;
-  readonly #beforeClose: (() => void) | undefined;
+  readonly #close: (() => void) | undefined;
   /** Writes to the end, if the file is not opened with `O_APPEND`. */
   readonly #append: ((data: Uint8Array) => number) | undefined;
+  /** Whether writes go to the position, although the file appends. */
+  #overwriting = false;
+  /** Whether the file was opened for appending. */
+  readonly #appends: boolean;
   /** {@linkcode FdFile.#append} as an asynchronous write. */
   readonly #appendAsync: ((data: Uint8Array) => Promise<number>) | undefined;
 
-  /** `beforeClose` is called before the file is closed. */
+  /** `close` is called to close the descriptor, instead of close(2). */
   constructor(
     os: OsLocks,
     fd: number,
     init: FdFileInit,
-    beforeClose?: () => void,
+    close?: () => void,
   ) {
     this.fd = fd;
     this.#os = os;
     this.#locker = init.locker;
     this.#settings = init.settings;
     this.#isLocal = init.isLocal ?? null;
-    this.#beforeClose = beforeClose;
+    this.#close = close;
+    this.#appends = init.append ?? false;
     if (init.append && os.append) {
       this.#append = os.append.bind(os, fd);
       this.#appendAsync = serializeAppends(this.#append);
@@ -95,7 +104,20 @@ export class FdFile implements PlatformFile {
   }
 
   lockKey(): string {
-    return this.#os.lockKey(this.fd) + lockKeySuffix(this.#settings);
+    return this.#key() + lockKeySuffix(this.#settings);
+  }
+
+  #key(): string {
+    return this.#fileKey ??= this.#os.lockKey(this.fd);
+  }
+
+  identity(): LockIdentity {
+    const locker = this.#settings ?? FLOCK;
+    return { file: this.#key(), open: this.fd, locker };
+  }
+
+  isLocked(): boolean | null {
+    return this.#os.isLocked(this.fd, (this.#settings ?? FLOCK).name);
   }
 
   watchClose(onClose: () => void): Watch | null {
@@ -126,7 +148,9 @@ export class FdFile implements PlatformFile {
 
   write(data: Uint8Array): Promise<number> {
     const piece = data.subarray(0, MAX_TRANSFER);
-    if (this.#appendAsync) return this.#appendAsync(piece);
+    if (this.#appendAsync && !this.#overwriting) {
+      return this.#appendAsync(piece);
+    }
     return new Promise((resolve, reject) =>
       fs.write(
         this.fd,
@@ -141,9 +165,19 @@ export class FdFile implements PlatformFile {
 
   writeSync(data: Uint8Array): number {
     const piece = data.subarray(0, MAX_TRANSFER);
-    return this.#append
+    return this.#append && !this.#overwriting
       ? this.#append(piece)
       : fs.writeSync(this.fd, piece, 0, piece.length, null);
+  }
+
+  overwrite(): () => void {
+    if (!this.#appends) return () => {};
+    this.#overwriting = true;
+    this.#os.setAppend?.(this.fd, false);
+    return () => {
+      this.#overwriting = false;
+      this.#os.setAppend?.(this.fd, true);
+    };
   }
 
   seek(offset: number, whence: number): number {
@@ -193,15 +227,14 @@ export class FdFile implements PlatformFile {
 
   close(): void | Promise<void> {
     this.#isLocal ??= this.#os.isLocal(this.fd);
-    if (this.#isLocal) return this.closeSync();
-    this.#beforeClose?.();
+    if (this.#isLocal || this.#close) return this.closeSync();
     return new Promise((resolve, reject) =>
       fs.close(this.fd, toCallback(resolve, reject))
     );
   }
 
   closeSync(): void {
-    this.#beforeClose?.();
-    fs.closeSync(this.fd);
+    if (this.#close) this.#close();
+    else fs.closeSync(this.fd);
   }
 }

@@ -74,6 +74,18 @@ export function fdPlatform(
     }
   }
 
+  function toFile(fd: number, init: FdFileInit): FdFile {
+    if (!closeOnThreadExit) return new FdFile(os, fd, init);
+    let owned;
+    try {
+      owned = closeOnThreadExit(fd);
+    } catch (error) {
+      fs.closeSync(fd);
+      throw error;
+    }
+    return new FdFile(os, owned.fd, init, owned.close);
+  }
+
   function openBlocking(
     path: string,
     mode: OpenMode,
@@ -93,7 +105,7 @@ export function fdPlatform(
       }
     }
     if (!verified) verifyOrClose(fd);
-    return new FdFile(os, fd, init, closeOnThreadExit?.(fd));
+    return toFile(fd, init);
   }
 
   return {
@@ -118,12 +130,7 @@ export function fdPlatform(
         const isLocal = os.isLocal(fd);
         if (isLocal) rememberLocal(path, mode);
         if (!verified) verifyOrClose(fd);
-        return new FdFile(
-          os,
-          fd,
-          { ...init, isLocal },
-          closeOnThreadExit?.(fd),
-        );
+        return toFile(fd, { ...init, isLocal });
       });
     },
     openSync(path, mode, creationMode, settings) {

@@ -13,6 +13,12 @@ export const O_CLOEXEC = 0o2000000;
 /** fcntl.h */
 export const O_PATH = 0o10000000;
 
+/** sys/inotify.h: the metadata changed, such as the number of names. */
+export const IN_ATTRIB = 0x04;
+/** sys/inotify.h: the file was renamed. */
+export const IN_MOVE_SELF = 0x800;
+/** sys/inotify.h: the file was deleted. */
+export const IN_DELETE_SELF = 0x400;
 /** sys/inotify.h: a file was closed that was open for writing, or was not. */
 export const IN_CLOSE: number = 0x08 | 0x10;
 /** sys/inotify.h */

@@ -76,12 +76,7 @@ class Inotify {
   /** Returns `null` if the limit of instances or of watches is reached. */
   watch(fd: number, onClose: () => void): Watch | null {
     if (this.#broken) return null;
-    if (this.#fd < 0) {
-      const blocking = this.#runtime.readStream ? IN_NONBLOCK : 0;
-      this.#fd = Number(this.#c.inotify_init1(IN_CLOEXEC | blocking));
-      // The runtime closes the descriptor of a stream when the worker ends.
-      if (!inMainThread && this.#fd >= 0) this.#listen();
-    }
+    if (this.#fd < 0) this.#open();
     const watch = Number(
       this.#c.inotify_add_watch(this.#fd, cString(procPath(fd)), IN_CLOSE),
     );
@@ -98,6 +93,23 @@ class Inotify {
         if (callbacks.size === 0) this.#removeWatch(watch);
       },
     };
+  }
+
+  /** In a worker, the instance is a stream, which the runtime closes. */
+  #open(): void {
+    const { inotify_init1 } = this.#c;
+    const { readStream, openStream } = this.#runtime;
+    const flags = IN_CLOEXEC | (readStream ? IN_NONBLOCK : 0);
+    const open = () => inotify_init1(flags) as number;
+    if (inMainThread) {
+      this.#fd = open();
+      return;
+    }
+    this.#fd = openStream?.(open, (bytes) => this.#dispatch(bytes)) ?? -1;
+    this.#listening = this.#fd >= 0;
+    if (this.#listening) return;
+    this.#fd = open();
+    if (this.#fd >= 0) this.#listen();
   }
 
   #removeWatch(watch: number): void {

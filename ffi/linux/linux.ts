@@ -4,13 +4,13 @@ import { fstatSync, readdirSync } from "node:fs";
 import { watcher } from "./inotify.ts";
 import { O_CLOEXEC, O_NONBLOCK, O_PATH } from "./constants.ts";
 import { cString } from "../runtime/memory.ts";
-import { holdersIn, procPath } from "./proc.ts";
+import { holdersIn, isLockedIn, procPath } from "./proc.ts";
 import type { FfiRuntime, OsLocks } from "../types.ts";
 
 /** The part of {@linkcode OsLocks} that POSIX does not provide. */
 export type LinuxExtras = Pick<
   OsLocks,
-  "watchClose" | "wakeWatchers" | "holders" | "machineId"
+  "watchClose" | "wakeWatchers" | "holders" | "isLocked" | "machineId"
 >;
 
 /** The extras of a system that is not Linux: none. */
@@ -18,6 +18,7 @@ export const NO_EXTRAS: Omit<LinuxExtras, "machineId"> = {
   watchClose: () => null,
   wakeWatchers() {},
   holders: () => [],
+  isLocked: () => null,
 };
 
 /** Returns the extras of Linux. */
@@ -74,6 +75,7 @@ export function linux(
       if (!fstatSync(fd).isFile() || hasRecordLocks(fd)) return;
       withOpen(procPath(fd), O_NONBLOCK, () => {});
     },
+    isLocked: (fd, locker) => isLockedIn(proc, fd, locker),
     // With O_PATH, a close notifies no watcher and releases no record lock, and
     // the open needs no permission on the file.
     holders(file, search, locker) {

@@ -65,6 +65,23 @@ export function holdersIn(
   return [...holders.values()];
 }
 
+/** How the kernel calls the kinds of locks. */
+const KINDS = { flock: "FLOCK", ofd: "OFDLCK", lockf: "POSIX" } as const;
+
+/**
+ * Returns whether a descriptor of this process has a lock of a kind. The kernel
+ * lists its locks in /proc/self/fdinfo. Returns `null` if there is no /proc.
+ */
+export function isLockedIn(
+  proc: Pick<Proc, "read">,
+  fd: number,
+  locker: LockerSettings["name"],
+): boolean | null {
+  const info = proc.read(`/proc/self/fdinfo/${fd}`);
+  if (info === undefined) return null;
+  return parseLines(({ kind }) => kind === KINDS[locker], info).length > 0;
+}
+
 /**
  * Returns the holder, or `undefined` if its process has exited or belongs to
  * another container.

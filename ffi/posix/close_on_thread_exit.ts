@@ -1,10 +1,9 @@
-/** Closes descriptors when a worker of Bun ends, on Linux and macOS. */
+/** Closes descriptors when a worker of Bun ends, on macOS and with musl. */
 
+import { closeSync } from "node:fs";
+import { constants } from "node:os";
 import { cString, littleEndian } from "../runtime/memory.ts";
-import type { CloseOnThreadExit, FfiRuntime } from "../types.ts";
-
-/** A process has about 1000 keys, which all of its libraries share. */
-const MAX_KEYS = 128;
+import type { CloseOnThreadExit, FfiRuntime, SystemError } from "../types.ts";
 
 const RTLD_LAZY = 1;
 
@@ -17,7 +16,9 @@ const RTLD_LAZY = 1;
  * destructor is close(2). When a thread ends for any reason, the system calls
  * the destructor of each key with its value: see pthread_key_create(3).
  *
- * Beyond {@linkcode MAX_KEYS} descriptors, files are left open as Bun does.
+ * A process has 128 (musl) or 512 (macOS) keys, which all of its libraries
+ * share, and a worker that ends while it holds a lock does not delete the key.
+ * If no key is left, the lock is refused, because it could not be released.
  */
 export function closeOnThreadExit(
   runtime: FfiRuntime,
@@ -31,20 +32,34 @@ export function closeOnThreadExit(
     pthread_setspecific: { parameters: ["usize", "usize"], result: "i32" },
   });
   const program = BigInt(c.dlopen(0n, RTLD_LAZY));
-  const close = BigInt(c.dlsym(program, cString("close")));
-  let keys = 0;
+  const destructor = BigInt(c.dlsym(program, cString("close")));
   return (fd) => {
     // A key is an int on Linux and a long on macOS.
     const out = new Uint8Array(8);
-    if (keys >= MAX_KEYS || c.pthread_key_create(out, close) !== 0) {
-      return () => {};
+    if (c.pthread_key_create(out, destructor) !== 0) {
+      throw noThreadExit("pthread_key_create");
     }
     const key = new DataView(out.buffer).getBigUint64(0, littleEndian);
-    keys++;
-    c.pthread_setspecific(key, BigInt(fd));
-    return () => {
-      keys--;
+    if (c.pthread_setspecific(key, BigInt(fd)) !== 0) {
       c.pthread_key_delete(key);
+      throw noThreadExit("pthread_setspecific");
+    }
+    const close = () => {
+      c.pthread_key_delete(key);
+      closeSync(fd);
     };
+    return { fd, close };
   };
+}
+
+/** Returns the error if a file could not be closed when the thread ends. */
+export function noThreadExit(syscall: string): SystemError {
+  const { EMFILE } = constants.errno;
+  return Object.assign(
+    new Error(
+      "the worker has too many locks to release all of them when it is " +
+        "terminated; hold fewer, or lock in the main thread",
+    ),
+    { code: "EMFILE", errno: EMFILE, syscall },
+  );
 }

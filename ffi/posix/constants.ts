@@ -21,6 +21,8 @@ export interface PosixConstants {
   EWOULDBLOCK: number;
   /** errno.h: fcntl(2) may fail with it instead of EAGAIN. */
   EACCES: number;
+  /** fcntl.h: the flag of an open file whose writes go to its end. */
+  O_APPEND: number;
   /** fcntl.h: record locks. */
   recordLocks: RecordConstants;
   /**
@@ -51,6 +53,11 @@ export interface RecordConstants {
   /** The offsets of the fields of a `struct flock`, in bytes. */
   offsets: { type: number; whence: number; start: number; length: number };
 }
+
+/** fcntl.h, the same on Linux and macOS. */
+export const F_GETFL = 3;
+/** fcntl.h */
+export const F_SETFL = 4;
 
 /** sys/file.h, the same on every system that has flock(2). */
 export const LOCK_SH = 1;
@@ -90,6 +97,8 @@ const MNT_LOCAL = 0x1000;
 const linux: PosixConstants = {
   EACCES: 13,
   // asm-generic/fcntl.h
+  O_APPEND: 0o2000,
+  // asm-generic/fcntl.h
   recordLocks: {
     lockf: { set: 6, wait: 7 },
     ofd: { set: 37, wait: 38, get: 36 },
@@ -116,6 +125,8 @@ const linux: PosixConstants = {
 
 const darwin: PosixConstants = {
   EACCES: 13,
+  // sys/fcntl.h
+  O_APPEND: 0x8,
   // sys/fcntl.h
   recordLocks: {
     lockf: { set: 8, wait: 9 },

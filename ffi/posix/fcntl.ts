@@ -1,9 +1,11 @@
-/** Record locks of fcntl(2), which lock bytes of a file. */
+/** fcntl(2): record locks, which lock bytes of a file, and `O_APPEND`. */
 
 import { littleEndian } from "../runtime/memory.ts";
+import { F_GETFL, F_SETFL } from "./constants.ts";
 import type { PosixConstants } from "./constants.ts";
 import type {
   CFunction,
+  CType,
   CValue,
   FfiRuntime,
   Locker,
@@ -38,7 +40,7 @@ export function recordLocks(
   const { offsets, F_RDLCK, F_WRLCK, F_UNLCK } = constants;
   const struct = new Uint8Array(STRUCT_SIZE);
   const view = new DataView(struct.buffer);
-  let fcntl: ((fd: number, command: number) => number) | undefined;
+  let fcntl: Fcntl | undefined;
 
   /** Returns 0 or the errno. Repeats a call that a signal interrupted. */
   function call(
@@ -47,7 +49,7 @@ export function recordLocks(
     type: number,
     range: LockerSettings["range"],
   ): number {
-    fcntl ??= bindFcntl(runtime, system, struct);
+    fcntl ??= bindFcntl(runtime, system, "buffer");
     for (;;) {
       // All fields: l_whence is SEEK_SET, and l_pid must be 0 for OFD locks. A
       // length of 0 means up to the end of the file, however large it grows.
@@ -56,7 +58,7 @@ export function recordLocks(
       const { start = 0, length = 0 } = range ?? {};
       view.setBigInt64(offsets.start, BigInt(start), littleEndian);
       view.setBigInt64(offsets.length, BigInt(length), littleEndian);
-      if (fcntl(fd, command) !== -1) return 0;
+      if (fcntl(fd, command, struct) !== -1) return 0;
       const code = errno();
       if (code !== system.EINTR) return code;
     }
@@ -94,16 +96,41 @@ export function recordLocks(
   };
 }
 
+/**
+ * Returns a function that sets or clears `O_APPEND` of an open file. Processes
+ * that inherited the descriptor share the flag.
+ */
+export function appendFlag(
+  runtime: FfiRuntime,
+  system: PosixConstants,
+  errno: () => number,
+  createError: CreateError,
+): (fd: number, append: boolean) => void {
+  const { O_APPEND } = system;
+  let fcntl: Fcntl | undefined;
+  return (fd, append) => {
+    fcntl ??= bindFcntl(runtime, system, "i64");
+    const flags = fcntl(fd, F_GETFL, 0n);
+    const changed = append ? flags | O_APPEND : flags & ~O_APPEND;
+    if (flags === -1 || fcntl(fd, F_SETFL, BigInt(changed)) === -1) {
+      throw createError("fcntl", errno());
+    }
+  };
+}
+
+type Fcntl = (fd: number, command: number, argument: CValue) => number;
+
 /** Binds `fcntl`, which is variadic: see `variadicPadding`. */
 function bindFcntl(
   runtime: FfiRuntime,
   { libc, variadicPadding }: PosixConstants,
-  struct: Uint8Array,
-): (fd: number, command: number) => number {
+  type: CType,
+): Fcntl {
   const padding: CValue[] = Array(variadicPadding).fill(0n);
   const types = padding.map(() => "i64" as const);
   const { fcntl }: Record<"fcntl", CFunction> = runtime.bind(libc, {
-    fcntl: { parameters: ["i32", "i32", ...types, "buffer"], result: "i32" },
+    fcntl: { parameters: ["i32", "i32", ...types, type], result: "i32" },
   });
-  return (fd, command) => Number(fcntl(fd, command, ...padding, struct));
+  return (fd, command, argument) =>
+    Number(fcntl(fd, command, ...padding, argument));
 }

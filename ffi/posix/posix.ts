@@ -4,7 +4,7 @@ import { unlinkSync } from "node:fs";
 import { constants } from "node:os";
 import { LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "./constants.ts";
 import type { PosixConstants } from "./constants.ts";
-import { recordLocks } from "./fcntl.ts";
+import { appendFlag, recordLocks } from "./fcntl.ts";
 import type { CreateError } from "./fcntl.ts";
 import { linux, NO_EXTRAS } from "../linux/linux.ts";
 import { bootSession } from "./boot_session.ts";
@@ -99,6 +99,7 @@ export function posix(runtime: FfiRuntime, system: PosixConstants): OsLocks {
     inode,
     lockKey,
     unlink: unlinkSync,
+    setAppend: appendFlag(runtime, system, errno, createError),
     isFile: (fd, { dev, ino }) => lockKey(fd) === `${dev}:${ino}`,
   };
 }

@@ -7,6 +7,7 @@ import type { FileInfo, SelfLockingFile } from "../types.ts";
 
 export interface DenoApi {
   readonly version: { readonly deno: string };
+  readonly mainModule?: string;
   readonly permissions: {
     querySync(descriptor: { name: "ffi" }): { state: string };
   };

@@ -44,6 +44,18 @@ interface NodeNet {
   };
 }
 
+/** An internal object of Node, whose method `open` is native. */
+interface Pipe {
+  open(fd: number): number;
+}
+
+interface WithBinding {
+  binding(name: "pipe_wrap"): {
+    Pipe: new (type: number) => Pipe;
+    constants: { SOCKET: number };
+  };
+}
+
 /** Size of the buffer of {@linkcode FfiRuntime.readStream}, in bytes. */
 const STREAM_BUFFER_SIZE = 16 * 1024;
 
@@ -78,11 +90,8 @@ function load<Module>(
   from: NodeJS.Require,
   name: string,
 ): Module | undefined {
-  const { emitWarning } = process;
-  // node:ffi warns that it is experimental, which users cannot change.
-  process.emitWarning = () => {};
   try {
-    return from(name) as Module;
+    return withoutWarnings(() => from(name) as Module);
   } catch (error) {
     const code = errorCode(error);
     if (code === "MODULE_NOT_FOUND" || code === "ERR_UNKNOWN_BUILTIN_MODULE") {
@@ -91,6 +100,18 @@ function load<Module>(
     throw new Unsupported(`${name} failed to load: ${error}`, {
       cause: error,
     });
+  }
+}
+
+/**
+ * Runs a function without its warnings, which users cannot change: node:ffi is
+ * experimental, and the internals of Node are deprecated.
+ */
+function withoutWarnings<T>(body: () => T): T {
+  const { emitWarning } = process;
+  process.emitWarning = () => {};
+  try {
+    return body();
   } finally {
     process.emitWarning = emitWarning;
   }
@@ -109,13 +130,53 @@ function isPermitted(scope: string): boolean {
  * block one of the few threads of the pool, which all workers share.
  */
 function readStream(pipe: number, arrived: (bytes: Uint8Array) => void): void {
+  readSocket({ fd: pipe }, arrived);
+}
+
+/**
+ * Implements {@linkcode FfiRuntime.openStream}. When a worker ends, Node closes
+ * the descriptor that the method `open` of its internal pipe got. V8 terminates
+ * a worker only when it calls or loops in JavaScript, so not between the end of
+ * `openFd` and this method. The constructor of a socket calls the method after
+ * 2 ms. The permission model denies the access to the pipe.
+ */
+function openStream(
+  openFd: () => number,
+  arrived: (bytes: Uint8Array) => void,
+): number {
+  const handle = newPipe();
+  if (!handle) return -1;
+  const fd = openFd();
+  if (fd < 0) return -1;
+  handle.open(fd);
+  readSocket({ handle }, arrived);
+  return fd;
+}
+
+function newPipe(): Pipe | undefined {
+  return withoutWarnings(() => {
+    try {
+      const { Pipe, constants } = (process as unknown as WithBinding).binding(
+        "pipe_wrap",
+      );
+      return new Pipe(constants.SOCKET);
+    } catch {
+      return undefined;
+    }
+  });
+}
+
+function readSocket(
+  source: { fd: number } | { handle: Pipe },
+  arrived: (bytes: Uint8Array) => void,
+): void {
   const { Socket } = requireHere("node:net") as NodeNet;
   const callback = (count: number, bytes: Uint8Array) => {
     arrived(bytes.subarray(0, count));
     return true;
   };
   const socket = new Socket({
-    fd: pipe,
+    ...source,
     readable: true,
     writable: false,
     onread: { buffer: new Uint8Array(STREAM_BUFFER_SIZE), callback },
@@ -159,6 +220,7 @@ function withNodeFfi(ffi: NodeFfi): FfiRuntime {
       return () => ffi.getInt32(address, 0);
     },
     readStream,
+    openStream,
   };
 }
 
@@ -179,5 +241,6 @@ function withKoffi(koffi: Koffi): FfiRuntime {
     },
     errno: () => () => koffi.errno(),
     readStream,
+    openStream,
   };
 }

@@ -1,11 +1,10 @@
 /** Closes handles when a worker of Bun ends, on Windows. */
 
+import { closeSync } from "node:fs";
+import { noThreadExit } from "../posix/close_on_thread_exit.ts";
 import { cString } from "../runtime/memory.ts";
 import type { CloseOnThreadExit, FfiRuntime } from "../types.ts";
 import { windowsCalls } from "./calls.ts";
-
-/** Old versions of Windows limit a process to 128 slots. */
-const MAX_SLOTS = 64;
 
 /** fibersapi.h */
 const FLS_OUT_OF_INDEXES = -1;
@@ -16,7 +15,8 @@ const FLS_OUT_OF_INDEXES = -1;
  *
  * The handle becomes the value of a slot of fiber-local storage whose callback
  * is `CloseHandle`. When a thread ends, the system calls the callback of each
- * slot that is not empty. See
+ * slot that is not empty. A process has 128 slots, or 4096 since Windows 10 2004.
+ * See
  * https://learn.microsoft.com/windows/win32/api/fibersapi/nf-fibersapi-flsalloc
  */
 export function closeHandlesOnThreadExit(
@@ -32,18 +32,22 @@ export function closeHandlesOnThreadExit(
   });
   const library = BigInt(c.GetModuleHandleA(cString("kernel32.dll")));
   const close = BigInt(c.GetProcAddress(library, cString("CloseHandle")));
-  let slots = 0;
   return (fd) => {
-    if (slots >= MAX_SLOTS) return () => {};
+    const file = handle(fd);
     const slot = Number(c.FlsAlloc(close));
-    if (slot === FLS_OUT_OF_INDEXES) return () => {};
-    slots++;
-    c.FlsSetValue(slot, handle(fd));
-    return () => {
-      slots--;
-      // FlsFree() would call the callback for a slot that is not empty.
-      c.FlsSetValue(slot, 0n);
+    if (slot === FLS_OUT_OF_INDEXES) throw noThreadExit("FlsAlloc");
+    if (Number(c.FlsSetValue(slot, file)) === 0) {
       c.FlsFree(slot);
+      throw noThreadExit("FlsSetValue");
+    }
+    return {
+      fd,
+      close() {
+        // FlsFree() would call the callback for a slot that is not empty.
+        c.FlsSetValue(slot, 0n);
+        c.FlsFree(slot);
+        closeSync(fd);
+      },
     };
   };
 }

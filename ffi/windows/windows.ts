@@ -177,5 +177,6 @@ export function windows(runtime: FfiRuntime): OsLocks {
     // Windows does not have an id of the boot. The machine that has the file
     // manages the locks of LockFileEx, also on network drives.
     machineId: () => hostname() || null,
+    isLocked: () => null,
   };
 }

@@ -14,7 +14,7 @@ import type { AtomicOptions } from "./options.ts";
 import { formatSubject, LockException } from "../core/errors.ts";
 import { writeAll } from "../file/file_io.ts";
 import { InFlight } from "../file/in_flight.ts";
-import { OpenFile } from "../file/open_file.ts";
+import { OpenFile, PENDING } from "../file/open_file.ts";
 import { checkBytes, encode } from "../file/open_file_arguments.ts";
 import { parseMode } from "../options/open_mode.ts";
 import { checkFunction, filePath } from "../options/validate.ts";
@@ -95,7 +95,7 @@ export class AtomicFile extends OpenFile
     return atEdge(AtomicFile.prototype.commitSync, () => {
       this.#throwIf(this.#inFlight.closedReason, "EBADF");
       if (this.#inFlight.active) {
-        this.#throwIf("operations are pending; await them first", "EBUSY");
+        this.#throwIf(PENDING, "EBUSY");
       }
       const publish = this.#publish();
       this.#inFlight.drainAndCloseSync(COMMITTED, () => publish);

@@ -274,7 +274,7 @@ function decodeText(path: string, bytes: Uint8Array): string {
       `Cannot update ${
         formatSubject({ path })
       }: not valid UTF-8; pass encoding: null to update bytes`,
-      { path, cause },
+      { path, code: "EILSEQ", cause },
     );
   }
 }

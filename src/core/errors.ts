@@ -9,7 +9,11 @@
  */
 
 import { lstatSync } from "node:fs";
+import { constants } from "node:os";
+import process from "node:process";
+import { inspect } from "node:util";
 import { Unsupported } from "../../ffi/types.ts";
+import { errorCode } from "../../ffi/types.ts";
 import type { SystemError } from "../../ffi/types.ts";
 
 /** Options of the {@linkcode LockException} constructor. */
@@ -113,6 +117,7 @@ export class AlreadyLocked extends LockException {
    * @param message The message of the error.
    * @param options The file and the cause, the PID of the holder, and the
    * duration of the wait in milliseconds. `code` defaults to `"EWOULDBLOCK"`.
+   * `"EDEADLK"` means that the thread would have waited for itself.
    */
   constructor(
     message: string,
@@ -121,7 +126,7 @@ export class AlreadyLocked extends LockException {
       waited?: number | undefined;
     } = {},
   ) {
-    super(message, { code: "EWOULDBLOCK", ...options });
+    super(message, withCode(options, "EWOULDBLOCK"));
     this.holderPid = options.holderPid ?? null;
     this.waited = options.waited ?? 0;
   }
@@ -136,6 +141,34 @@ export class AlreadyLocked extends LockException {
     const { holderPid, waited } = this;
     return { ...super.toJSON(), holderPid, waited };
   }
+}
+
+/**
+ * Why a blocked thread would wait for itself: it holds the lock, or one of its
+ * tasks is waiting for the lock.
+ */
+export type Deadlock = "holds" | "awaits";
+
+const DEADLOCK_REMARKS: Record<Deadlock, string> = {
+  holds: "this thread holds it, and would wait for itself: release it first",
+  awaits: "a task of this thread waits for it, and the thread would wait for " +
+    "itself: use the asynchronous method",
+};
+
+/** Creates the error of an acquisition that ended without the lock. */
+export function alreadyLocked(
+  message: string,
+  deadlock: Deadlock | undefined,
+  options: ConstructorParameters<typeof AlreadyLocked>[1] & object,
+): AlreadyLocked {
+  if (!deadlock) return new AlreadyLocked(message, options);
+  const ownPid = deadlock === "holds" ? process.pid : undefined;
+  return new AlreadyLocked(`${message}; ${DEADLOCK_REMARKS[deadlock]}`, {
+    ...options,
+    code: "EDEADLK",
+    errno: constants.errno.EDEADLK,
+    holderPid: options.holderPid ?? ownPid,
+  });
 }
 
 /** Thrown if a file already exists that must not be replaced. */
@@ -158,7 +191,7 @@ export class AlreadyExists extends LockException {
       preservedPath?: string | null | undefined;
     } = {},
   ) {
-    super(message, { code: "EEXIST", ...options });
+    super(message, withCode(options, "EEXIST"));
     this.preservedPath = options.preservedPath ?? null;
   }
 }
@@ -175,7 +208,7 @@ export class FileTooLarge extends LockException {
    * @param options The file and the cause. `code` defaults to `"EFBIG"`.
    */
   constructor(message: string, options: LockExceptionOptions = {}) {
-    super(message, { code: "EFBIG", ...options });
+    super(message, withCode(options, "EFBIG"));
   }
 }
 
@@ -186,6 +219,44 @@ export class FileTooLarge extends LockException {
 export class LockUnsupported extends LockException {
   /** `"LockUnsupported"`. */
   override name = "LockUnsupported";
+
+  /**
+   * Constructs a new instance.
+   *
+   * @param message The message of the error.
+   * @param options The file, the system error and the cause. `code` defaults to
+   * `"ERR_LOCK_UNSUPPORTED"`.
+   */
+  constructor(message: string, options: LockExceptionOptions = {}) {
+    super(message, withCode(options, "ERR_LOCK_UNSUPPORTED"));
+  }
+}
+
+/**
+ * The reason with which the `signal` of a holder aborts when its lock is lost:
+ * another holder may have the lock already. The `cause` says why.
+ */
+export class LockLostError extends LockException {
+  /** `"LockLostError"`. */
+  override name = "LockLostError";
+
+  /**
+   * Constructs a new instance.
+   *
+   * @param message The message of the error.
+   * @param options The file and the cause. `code` defaults to
+   * `"ERR_LOCK_LOST"`.
+   */
+  constructor(message: string, options: LockExceptionOptions = {}) {
+    super(message, withCode(options, "ERR_LOCK_LOST"));
+  }
+}
+
+function withCode(
+  options: LockExceptionOptions,
+  defaultCode: string,
+): LockExceptionOptions {
+  return { ...options, code: options.code ?? defaultCode };
 }
 
 /** The file that an error or an event is about. */
@@ -235,8 +306,8 @@ export function toOpenError(
  * directory, the usual reason is a file that another user created.
  */
 function addOwner({ path }: ErrorSubject, error: unknown): unknown {
-  const { code, message, stack } = error as SystemError;
-  if (code !== "EACCES" || path === undefined) return error;
+  if (errorCode(error) !== "EACCES" || path === undefined) return error;
+  const { message, stack } = error as SystemError;
   try {
     const { uid } = lstatSync(path);
     const extended = `${message} (owned by user ${uid})`;
@@ -263,15 +334,16 @@ export function toLockError(
   deadline?: { wasCancelledWith(error: unknown): boolean },
 ): unknown {
   if (deadline?.wasCancelledWith(error)) return error;
-  const { name, errno, message, syscall } = error as SystemError;
-  // Deno throws this error if the file is closed.
-  const code = name === "BadResource" ? "EBADF" : (error as SystemError).code;
   if (
-    error instanceof LockException || error instanceof Unsupported ||
-    typeof code !== "string"
+    !isObject(error) || error instanceof LockException ||
+    error instanceof Unsupported
   ) {
     return toOpenError(subject, error);
   }
+  const { name, errno, message, syscall } = error;
+  // Deno throws this error if the file is closed.
+  const code = name === "BadResource" ? "EBADF" : errorCode(error);
+  if (code === undefined) return toOpenError(subject, error);
   const prefix = `Cannot ${verb} ${formatSubject(subject)}: `;
   const details = { ...errorFields(subject), code, errno, cause: error };
   if (code === "EINVAL" && syscall === "fcntl") {
@@ -305,6 +377,41 @@ export function toLockError(
     );
   }
   return new LockException(`${prefix}${message} (${code})`, details);
+}
+
+/**
+ * Combines an error of a release with the error that came before it, as `using`
+ * does: a `SuppressedError`, or an error of the same shape where the runtime
+ * does not have that class. Its `cause` is the earlier error, too.
+ */
+export function suppressedError(error: unknown, suppressed: unknown): Error {
+  const message = `${messageOf(error)}; it suppressed an earlier error: ${
+    messageOf(suppressed)
+  }`;
+  const { SuppressedError } = globalThis as {
+    SuppressedError?: new (...args: unknown[]) => Error;
+  };
+  const combined = SuppressedError
+    ? new SuppressedError(error, suppressed, message)
+    : new Error(message);
+  const fields = { name: "SuppressedError", error, suppressed };
+  for (const [key, value] of Object.entries({ ...fields, cause: suppressed })) {
+    Object.defineProperty(combined, key, {
+      value,
+      configurable: true,
+      writable: true,
+    });
+  }
+  return combined;
+}
+
+function messageOf(error: unknown): string {
+  return isObject(error) && error.message ? error.message : inspect(error);
+}
+
+/** Not `instanceof`, because system errors may come from another realm. */
+function isObject(error: unknown): error is Partial<SystemError> {
+  return typeof error === "object" && error !== null;
 }
 
 /** Combines the errors of several releases. */

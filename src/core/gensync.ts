@@ -9,6 +9,7 @@
  */
 
 import { setImmediate } from "node:timers";
+import { suppressedError } from "./errors.ts";
 
 /** One step of an operation, in both forms. */
 export interface Op<T> {
@@ -40,6 +41,19 @@ export function* ignoreErrors(gen: Gen<void>): Gen<void> {
   } catch {
     // The caller throws the first error, or does not need this step.
   }
+}
+
+/**
+ * Releases something after an error, and throws that error. If the release
+ * fails too, throws both.
+ */
+export function* throwAfter(error: unknown, release: Gen<void>): Gen<never> {
+  try {
+    yield* release;
+  } catch (releaseError) {
+    throw suppressedError(releaseError, error);
+  }
+  throw error;
 }
 
 /**

@@ -1,53 +1,42 @@
 /**
- * Releases locks that were garbage-collected while held, and warns once for
- * each process.
+ * Warns, once for each thread, about a lock that its program has lost.
  *
  * If the program drops its last reference to an object that holds a lock, no
- * code can release the lock anymore. A `FinalizationRegistry` then releases it.
- * The registry keeps the open file alive, never the object that the program
- * had. PID files are not registered: such a file says that the process is
- * running, so it is held until the process exits.
+ * code of the program can release the lock anymore. But the program may rely on
+ * the lock: to acquire it in `main()` and never look at it again is usual. So
+ * the lock stays held until the process or the worker ends, and the collector
+ * only causes a warning.
  *
  * @module
  */
 
 import process from "node:process";
-
-/** A held lock and the function that releases it. */
-interface TrackedLock {
-  readonly name: string;
-  readonly release: () => void;
-}
+import { formatSubject } from "./errors.ts";
 
 let warned = false;
 
-const registry = new FinalizationRegistry<TrackedLock>(({ name, release }) => {
-  if (!warned) {
-    warned = true;
-    process.emitWarning(
-      `The lock on ${name} was garbage-collected while held; ` +
-        "release it, or acquire it with `await using`",
-      "PortalockWarning",
-    );
-  }
-  try {
-    release();
-  } catch {
-    // The program does not have a caller left that could handle the error.
-  }
+const registry = new FinalizationRegistry<string>((name) => {
+  if (warned) return;
+  warned = true;
+  process.emitWarning(
+    `The lock on ${formatSubject({ path: name })} was garbage-collected ` +
+      "while held; it stays held until this process or worker ends. Release " +
+      "it, or keep a reference to its object, for example in globalThis, if " +
+      "it must stay held",
+    "PortalockWarning",
+  );
 });
 
 /**
- * Calls `release` after `holder` was garbage-collected. Neither `release` nor
- * `token` may reference `holder`, because it would never be collected then.
+ * Warns after `holder` was garbage-collected, unless {@linkcode untrack} is
+ * called before. `token` may not reference `holder`, unless it is `holder`.
  */
-export function releaseWhenCollected(
+export function warnWhenCollected(
   holder: object,
   name: string,
-  release: () => void,
   token: object = holder,
 ): void {
-  registry.register(holder, { name, release }, token);
+  registry.register(holder, name, token);
 }
 
 /** Stops watching a lock that the program released. */

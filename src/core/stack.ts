@@ -122,6 +122,7 @@ function isClass(edge: Edge): boolean {
 /** Replaces the frames of an error, unless it belongs to the caller. */
 export function anchor(error: unknown, caller: Caller): unknown {
   if (!isObject(error) || callerErrors.has(error)) return error;
+  if (isSuppressedError(error)) anchor(error.error, caller);
   try {
     const frames = String(caller.stack);
     const first = frames.search(FIRST_FRAME);
@@ -163,6 +164,12 @@ function headOf(error: Partial<Error>, stack: unknown): string {
   const end = stack.indexOf(message) + message.length;
   const frames = stack.slice(end).search(FIRST_FRAME);
   return frames < 0 ? stack : stack.slice(0, end + frames);
+}
+
+function isSuppressedError(
+  error: Partial<Error>,
+): error is Error & { error: unknown } {
+  return error.name === "SuppressedError" && "error" in error;
 }
 
 function isObject(value: unknown): value is Partial<Error> {

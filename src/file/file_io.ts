@@ -2,7 +2,7 @@
 
 import { errorCode } from "../../ffi/types.ts";
 import type { PlatformFile } from "../../ffi/types.ts";
-import { op } from "../core/gensync.ts";
+import { ignoreErrors, op } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 
 /** Writes all bytes. One write(2) may write only some of them. */
@@ -34,19 +34,54 @@ export function* readAll(file: PlatformFile): Gen<Uint8Array<ArrayBuffer>> {
 }
 
 /**
- * Replaces the content. If one write(2) writes all of it and it is not shorter
- * than the old content, a killed process leaves the old content or the new.
+ * Replaces the content in place, also of a file that was opened for appending,
+ * and moves the position to the end.
+ *
+ * The file is never shorter than both the old and the new content. It may be
+ * shortened only at the end, and a full disk is found before old content is
+ * overwritten:
+ *
+ * 1. The tail is written: what lies beyond the old size.
+ * 2. The head is written over the old content.
+ * 3. The file is cut, if the old content was longer.
+ *
+ * A process that is killed between two of these steps, or between two calls of
+ * write(2) in one of them, leaves a mixture: the old content, followed by a part
+ * of the tail (1), the new content up to some byte and the old one after it
+ * (2), or the new content followed by the end of the old one (3).
+ *
+ * If a call fails, the file has its old size. If the tail could not be written,
+ * it has its old content, too.
  */
 export function* replaceAll(
   file: PlatformFile,
   data: Uint8Array,
-  append: boolean,
 ): Gen<void> {
-  // O_APPEND ignores the position, so the old content is truncated first.
-  if (append) yield* truncate(file, 0);
-  else file.seek(0, 0);
-  yield* writeAll(file, data);
-  if (!append) yield* truncate(file, data.length);
+  const endOverwrite = file.overwrite();
+  try {
+    const oldSize = file.seek(0, 2);
+    yield* overwrite(file, data, oldSize);
+    if (oldSize > data.length) yield* truncate(file, data.length);
+    file.seek(data.length, 0);
+  } finally {
+    endOverwrite();
+  }
+}
+
+/** Writes the tail, then the head. The position is at the end of the file. */
+function* overwrite(
+  file: PlatformFile,
+  data: Uint8Array,
+  oldSize: number,
+): Gen<void> {
+  try {
+    yield* writeAll(file, data.subarray(oldSize));
+    file.seek(0, 0);
+    yield* writeAll(file, data.subarray(0, oldSize));
+  } catch (error) {
+    if (oldSize < data.length) yield* ignoreErrors(truncate(file, oldSize));
+    throw error;
+  }
 }
 
 /** Truncates the file to 0 bytes, unless it is empty. */

@@ -3,6 +3,7 @@
 import type { LockerSettings, PlatformFile } from "../../ffi/types.ts";
 import type { Gen } from "../core/gensync.ts";
 import type { LockedMode } from "../options/open_mode.ts";
+import type { OperationQueue } from "./operation_queue.ts";
 
 /** A lock while it is held. */
 export interface HeldLock {
@@ -11,6 +12,8 @@ export interface HeldLock {
   readonly file: PlatformFile;
   readonly mode: LockedMode;
   readonly locker: LockerSettings;
+  /** The queue of the open file, if several objects share the file. */
+  readonly operations?: OperationQueue;
   /** Whether it is exclusive. {@linkcode LockedFile.relock} changes it. */
   exclusive: boolean;
   /** Why the lock cannot be upgraded or downgraded, if it cannot. */
@@ -20,8 +23,11 @@ export interface HeldLock {
    * call afterwards, with whether the lock is lost.
    */
   onRelock?(): (lost: boolean) => void;
-  /** Whether it stays held when the program has lost its {@linkcode LockedFile}. */
-  readonly keepUntilExit?: boolean;
+  /**
+   * Whether programs usually lose its {@linkcode LockedFile} on purpose. No
+   * lock is released then, but the loss of all others is reported.
+   */
+  readonly mayBeLost?: boolean;
   /** Called once the lock is released. */
   onReleased: (() => void) | undefined;
   /** Releases the lock, even if it throws. Does nothing the second time. */

@@ -2,6 +2,7 @@
 
 import { runAsync, runSync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
+import { OperationQueue } from "./operation_queue.ts";
 
 /** The operations in flight on one open file. */
 export class InFlight {
@@ -9,10 +10,27 @@ export class InFlight {
   #onEmpty: (() => void) | undefined;
   #closedReason: string | undefined;
   #closing: Promise<void> | void = undefined;
+  #queue: OperationQueue | undefined;
+  #lostReason: string | undefined;
+
+  /** `queue` is given if other objects share the open file. */
+  constructor(queue?: OperationQueue) {
+    this.#queue = queue;
+  }
 
   /** Why no operation may start; `undefined` while the file is open. */
   get closedReason(): string | undefined {
     return this.#closedReason;
+  }
+
+  /** Why operations that have not started must not; see `lose`. */
+  get lostReason(): string | undefined {
+    return this.#lostReason;
+  }
+
+  /** Lets the operations that wait for their turn fail. */
+  lose(reason: string): void {
+    this.#lostReason = reason;
   }
 
   /** Whether operations are in flight. */
@@ -20,12 +38,27 @@ export class InFlight {
     return this.#count > 0;
   }
 
-  /** Runs an operation. The file must be open. */
+  /**
+   * Whether operations of the open file are in flight, also those that were
+   * started through another object.
+   */
+  get fileIsBusy(): boolean {
+    return this.#queue?.busy ?? false;
+  }
+
+  /**
+   * Runs an operation, after those that were called before. The file must be
+   * open.
+   */
   async run<T>(operation: () => T | Promise<T>): Promise<T> {
     this.#count++;
+    const queue = this.#queue ??= new OperationQueue();
+    const turn = queue.enter();
+    if (turn) await turn;
     try {
       return await operation();
     } finally {
+      queue.leave();
       if (--this.#count === 0) this.#onEmpty?.();
     }
   }

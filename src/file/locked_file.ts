@@ -3,10 +3,10 @@
 import { formatSubject, LockException } from "../core/errors.ts";
 import type { LockFlags } from "../options/flags.ts";
 import { InFlight } from "./in_flight.ts";
-import { OpenFile } from "./open_file.ts";
+import { OpenFile, PENDING } from "./open_file.ts";
 import type { AcquireOptions } from "../options/acquire_options.ts";
 import { atEdge, atEdgeAsync } from "../core/stack.ts";
-import { runAsync, runSync } from "../core/gensync.ts";
+import { op, runAsync, runSync, throwAfter } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import { Relock } from "./relock.ts";
 import type { RelockInit } from "./relock.ts";
@@ -48,9 +48,9 @@ export class LockedFile extends OpenFile
 
   /** @ignore Called by the lock classes. */
   constructor(init: LockedFileInit) {
-    const { path, file, mode } = init.held;
-    const inFlight = new InFlight();
-    super({ path, file, mode, inFlight });
+    const { path, file, mode, locker, operations } = init.held;
+    const inFlight = new InFlight(operations);
+    super({ path, file, mode, range: locker.range, inFlight });
     this.#inFlight = inFlight;
     this.#init = init;
   }
@@ -69,9 +69,9 @@ export class LockedFile extends OpenFile
    * one of them times out. With `"flock"`, the old lock is kept only if the new
    * one is acquired without a wait. Otherwise the system drops it: before the
    * wait ends, another process may acquire the lock, change the file and
-   * release the lock. The result `false` reports this. Do not use the file
-   * until the promise settles. An `RLock` can be relocked while it is acquired
-   * once.
+   * release the lock. The result `false` reports this. Operations that were
+   * called before finish first, and later ones wait until the promise settles.
+   * An `RLock` can be relocked while it is acquired once.
    *
    * If the wait times out, the old lock is held as before. With `"flock"`, it
    * takes up to `checkInterval` to acquire it again. If that fails too, the file
@@ -79,12 +79,9 @@ export class LockedFile extends OpenFile
    *
    * @example Upgrade only if the file must be written
    * ```ts
-   * import { Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "jsr:@x/portalock";
+   * import { Lock, LOCK_EX } from "jsr:@x/portalock";
    *
-   * const lock = new Lock("settings.json", {
-   *   mode: "a+",
-   *   flags: LOCK_SH | LOCK_NB,
-   * });
+   * const lock = new Lock("settings.json", { mode: "a+", shared: true });
    * await using file = await lock.acquire();
    * let settings = await file.readText();
    * if (settings === "") {
@@ -110,11 +107,12 @@ export class LockedFile extends OpenFile
   relock(flags: LockFlags, options?: AcquireOptions): Promise<boolean> {
     return atEdgeAsync(LockedFile.prototype.relock, async () => {
       const relock = this.#relocking();
+      const change = relock.begin(flags, options);
       try {
-        const change = () => runAsync(relock.relock(flags, options));
-        return await this.#inFlight.run(change);
-      } finally {
-        if (relock.lost) await this.close().catch(() => {});
+        return await this.#inFlight.run(() => this.#relock(relock, change));
+      } catch (error) {
+        if (!relock.lost) throw error;
+        return await runAsync(this.#endAfter(error));
       }
     });
   }
@@ -123,10 +121,12 @@ export class LockedFile extends OpenFile
   relockSync(flags: LockFlags, options?: AcquireOptions): boolean {
     return atEdge(LockedFile.prototype.relockSync, () => {
       const relock = this.#relocking();
+      if (this.#inFlight.fileIsBusy) throw this.#relockError(PENDING, "EBUSY");
       try {
-        return runSync(relock.relock(flags, options));
-      } finally {
-        if (relock.lost) this.close().catch(() => {});
+        return runSync(relock.begin(flags, options));
+      } catch (error) {
+        if (!relock.lost) throw error;
+        return runSync(this.#endAfter(error));
       }
     });
   }
@@ -178,17 +178,32 @@ export class LockedFile extends OpenFile
     this.#inFlight.drainAndCloseSync(CLOSED, this.#init.release);
   }
 
+  #endAfter(error: unknown): Gen<never> {
+    const end = { async: () => this.end(), sync: () => this.endSync() };
+    return throwAfter(error, op<void>(end));
+  }
+
   #relocking(): Relock {
     const { closedReason } = this.#inFlight;
     if (closedReason === undefined) {
       return this.#change ??= new Relock(this.#init);
     }
-    throw new LockException(
-      `Cannot relock ${formatSubject(this)}: ${closedReason}`,
-      {
-        path: this.path,
-        code: "EBADF",
-      },
+    throw this.#relockError(closedReason, "EBADF");
+  }
+
+  /** Operations that were called later must not run without the lock. */
+  async #relock(relock: Relock, change: Gen<boolean>): Promise<boolean> {
+    try {
+      return await runAsync(change);
+    } finally {
+      if (relock.lost) this.#inFlight.lose("relock() lost its lock");
+    }
+  }
+
+  #relockError(reason: string, code: string): LockException {
+    return new LockException(
+      `Cannot relock ${formatSubject(this)}: ${reason}`,
+      { path: this.path, code },
     );
   }
 }

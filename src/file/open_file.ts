@@ -1,7 +1,11 @@
 /** `OpenFile`: an open file with the methods of `Deno.FsFile`. */
 
 import { constants } from "node:buffer";
-import type { FileInfo, PlatformFile } from "../../ffi/types.ts";
+import type {
+  FileInfo,
+  LockerSettings,
+  PlatformFile,
+} from "../../ffi/types.ts";
 import { formatSubject, LockException } from "../core/errors.ts";
 import { readAll, replaceAll, sizeOf, writeAll } from "./file_io.ts";
 import type { InFlight } from "./in_flight.ts";
@@ -13,6 +17,7 @@ import {
   SeekMode,
   tooLarge,
 } from "./open_file_arguments.ts";
+import { coversFrom } from "../options/locker.ts";
 import type { LockedMode } from "../options/open_mode.ts";
 import { runAsync, runSync } from "../core/gensync.ts";
 import { atEdge, atEdgeAsync } from "../core/stack.ts";
@@ -25,11 +30,16 @@ const CHUNK_SIZE = 64 * 1024;
 /** The longest text that fits in a string, in bytes: 3 for a UTF-16 unit. */
 export const MAX_TEXT_BYTES = 3 * constants.MAX_STRING_LENGTH;
 
+/** Why a method that blocks the thread cannot run. */
+export const PENDING = "operations are pending; await them first";
+
 /** What an {@linkcode OpenFile} needs. */
 export interface OpenFileInit {
   readonly path: string;
   readonly file: PlatformFile;
   readonly mode: LockedMode;
+  /** The bytes that are locked; all if absent. */
+  readonly range?: LockerSettings["range"];
   /** The operations in flight, which the class that closes the file awaits. */
   readonly inFlight: InFlight;
 }
@@ -41,9 +51,14 @@ export interface OpenFileInit {
  * Reads and writes start at the position of the file and move it. In the modes
  * `"a"` and `"a+"`, every write goes to the end of the file.
  *
- * Operations that are in progress when the file is closed finish first.
- * Afterwards, every operation throws {@linkcode LockException} with the code
- * `"EBADF"`.
+ * Operations run one at a time, in the order of the calls, also without an
+ * `await` between them. The streams take turns with them. An operation that
+ * fails does not stop the next one. While one is pending, the methods that block
+ * the thread cannot wait for it, and throw {@linkcode LockException} with the
+ * code `"EBUSY"`.
+ *
+ * Operations that are pending when the file is closed finish first. Afterwards,
+ * every operation throws {@linkcode LockException} with the code `"EBADF"`.
  */
 export abstract class OpenFile {
   /** The path, as the caller gave it. */
@@ -188,14 +203,23 @@ export abstract class OpenFile {
   }
 
   /**
-   * Replaces the whole content, and moves the position to its end. It
-   * overwrites the file in place: a reader that does not lock the file may read
-   * a mixture of old and new content, and a full disk may leave one.
+   * Replaces the whole content, and moves the position to its end, in every
+   * mode.
+   *
+   * It overwrites the file in place. A process that is killed meanwhile leaves
+   * a mixture of old and new content, never fewer bytes than the shorter of the
+   * two. A reader that does not lock the file may read such a mixture. If the
+   * disk is full, the file keeps its old content. To change data that must
+   * survive a crash, use {@linkcode updateFile} or {@linkcode writeAtomic}.
+   *
+   * On Deno without `--allow-ffi`, in the modes `"a"` and `"a+"`, the path must
+   * still name the file.
    *
    * @param content Bytes, or text to write as UTF-8.
    * @throws {LockException} If the file is closed or not open for writing.
    * @throws {TypeError} If `content` is neither a string nor a `Uint8Array`.
-   * @throws {RangeError} If the text contains a lone surrogate.
+   * @throws {RangeError} If the text contains a lone surrogate, or the lock has a
+   * `range` that does not cover all bytes.
    */
   replaceContents(content: Uint8Array | string): Promise<void> {
     return this.#run(
@@ -251,13 +275,14 @@ export abstract class OpenFile {
    *
    * @param length The new size, in bytes.
    * @throws {LockException} If the file is closed or not open for writing.
-   * @throws {RangeError} If `length` is not a safe integer, 0 or more.
+   * @throws {RangeError} If `length` is not a safe integer, 0 or more, or the
+   * lock has a `range` that does not cover all bytes from `length` on.
    */
   truncate(length: number = 0): Promise<void> {
     return this.#run(
       OpenFile.prototype.truncate,
       "write",
-      (file) => file.truncate(checkOffset("length", length, 0)),
+      (file) => file.truncate(this.#checkCut(length)),
     );
   }
 
@@ -266,7 +291,7 @@ export abstract class OpenFile {
     return this.#runSync(
       OpenFile.prototype.truncateSync,
       "write",
-      (file) => file.truncateSync(checkOffset("length", length, 0)),
+      (file) => file.truncateSync(this.#checkCut(length)),
     );
   }
 
@@ -380,16 +405,28 @@ export abstract class OpenFile {
     verb: Verb,
     operation: (file: PlatformFile) => T,
   ): T {
-    return atEdge(edge, () => operation(this.#open(verb)));
+    return atEdge(edge, () => {
+      const file = this.#open(verb);
+      if (this.#init.inFlight.fileIsBusy) throw this.#error(verb, PENDING);
+      return operation(file);
+    });
   }
 
-  /** Starts an operation. The file is not closed before it has finished. */
+  /**
+   * Starts an operation, after those that were called before. The file is not
+   * closed before it has finished.
+   */
   #start<T>(
     verb: Verb,
     operation: (file: PlatformFile) => T | Promise<T>,
   ): Promise<T> {
     const file = this.#open(verb);
-    return this.#init.inFlight.run(() => operation(file));
+    const { inFlight } = this.#init;
+    return inFlight.run(() => {
+      const { lostReason } = inFlight;
+      if (lostReason !== undefined) throw this.#error(verb, lostReason);
+      return operation(file);
+    });
   }
 
   /** Returns the file if it is open and its mode allows the operation. */
@@ -403,12 +440,13 @@ export abstract class OpenFile {
       ? `it was opened with mode "r"; use "r+"`
       : undefined;
     if (problem === undefined) return file;
-    throw new LockException(
+    throw this.#error(verb, problem);
+  }
+
+  #error(verb: Verb, problem: string): LockException {
+    return new LockException(
       `Cannot ${verb} ${formatSubject(this)}: ${problem}`,
-      {
-        path: this.path,
-        code: "EBADF",
-      },
+      { path: this.path, code: problem === PENDING ? "EBUSY" : "EBADF" },
     );
   }
 
@@ -434,7 +472,23 @@ export abstract class OpenFile {
     const data = typeof content === "string"
       ? encode(content)
       : checkBytes("content", content);
-    return replaceAll(file, data, this.#init.mode.append);
+    this.#checkCut(0);
+    return replaceAll(file, data);
+  }
+
+  /** Checks that the bytes from `offset` on may be cut. */
+  #checkCut(offset: number): number {
+    checkOffset("length", offset, 0);
+    const { range } = this.#init;
+    if (range === undefined || coversFrom(range, offset)) return offset;
+    const { start, length } = range;
+    throw new RangeError(
+      `Cannot truncate ${formatSubject(this)} to ${offset} bytes: only bytes ` +
+        `${start} to ${
+          start + length - 1
+        } are locked, and another holder may ` +
+        "write beyond them; write in the range, or lock the whole file",
+    );
   }
 }
 

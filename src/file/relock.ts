@@ -20,12 +20,14 @@
 import { platform } from "../../ffi/mod.ts";
 import { publish } from "../core/diagnostics.ts";
 import {
-  AlreadyLocked,
+  alreadyLocked,
   formatSubject,
   LockException,
   toLockError,
 } from "../core/errors.ts";
+import type { AlreadyLocked } from "../core/errors.ts";
 import type { Gen } from "../core/gensync.ts";
+import { addHold, findHold, removeHold } from "../core/held_locks.ts";
 import { describeHolders, excludeSelf } from "../core/holders.ts";
 import { WAIT_FOREVER } from "../options/acquire_options.ts";
 import type { AcquireOptions } from "../options/acquire_options.ts";
@@ -53,6 +55,8 @@ export class Relock {
   readonly #init: RelockInit;
   #lost = false;
   #closed = false;
+  /** Whether a change is in progress, or waits for other operations. */
+  #pending = false;
   /** The deadline of the change that is in progress. */
   #deadline: Deadline | undefined;
 
@@ -69,11 +73,14 @@ export class Relock {
   /** Ends a change that is in progress, because the file is being closed. */
   close(): void {
     this.#closed = true;
-    this.#deadline?.cancel(this.#failure("it is being closed", "EBADF"));
+    this.#deadline?.cancel(this.#closedFailure());
   }
 
-  /** Changes the lock type. Returns whether the change was atomic. */
-  *relock(
+  /**
+   * Checks the arguments and starts the clock. The result changes the lock
+   * type, and returns whether the change was atomic. It must be run.
+   */
+  begin(
     flags: LockFlags,
     options: AcquireOptions | undefined,
   ): Gen<boolean> {
@@ -83,29 +90,49 @@ export class Relock {
         "flags must be LOCK_EX or LOCK_SH, not LOCK_UN; close the file instead",
       );
     }
-    const { locker, mode, notRelockable } = this.#held;
+    const { locker, mode } = this.#held;
     const exclusive = kind === "exclusive";
     const deadline = this.#init.startDeadline(
       blocking ? options : { ...options, failWhenLocked: true },
       exclusive,
     );
     checkModeAllowsLock(locker, mode, exclusive);
-    if (this.#deadline) {
+    if (this.#pending) {
       throw this.#failure("its lock is being changed already", "EBUSY");
     }
-    if (exclusive === this.#held.exclusive) return true;
-    if (notRelockable !== undefined) {
-      throw this.#failure(notRelockable, "ENOTSUP");
+    this.#pending = true;
+    return this.#relock(exclusive, deadline);
+  }
+
+  *#relock(exclusive: boolean, deadline: Deadline): Gen<boolean> {
+    try {
+      if (this.#closed) throw this.#closedFailure();
+      const { notRelockable } = this.#held;
+      if (exclusive === this.#held.exclusive) return true;
+      if (notRelockable !== undefined) {
+        throw this.#failure(notRelockable, "ENOTSUP");
+      }
+      deadline.throwIfAborted();
+      return yield* this.#change(exclusive, deadline);
+    } finally {
+      this.#pending = false;
     }
-    deadline.throwIfAborted();
+  }
+
+  *#change(exclusive: boolean, deadline: Deadline): Gen<boolean> {
     this.#deadline = deadline;
     const onChanged = this.#held.onRelock?.();
+    // While it waits with flock(2), it does not have the lock.
+    const isFlock = this.#held.locker.name === "flock";
+    const hold = isFlock ? findHold(this.#held.file) : undefined;
+    if (hold) removeHold(hold);
     try {
-      return yield* locker.name === "flock"
+      return yield* isFlock
         ? this.#replaceFlock(exclusive, deadline)
         : this.#convertRecordLock(exclusive, deadline);
     } finally {
       this.#deadline = undefined;
+      if (hold && !this.#lost) addHold(hold);
       onChanged?.(this.#lost);
     }
   }
@@ -186,6 +213,10 @@ export class Relock {
     publish("acquire", () => ({ path, exclusive, waited: elapsed }));
   }
 
+  #closedFailure(): LockException {
+    return this.#failure("it is being closed", "EBADF");
+  }
+
   #failure(reason: string, code: string): LockException {
     const { path } = this.#held;
     return new LockException(
@@ -194,17 +225,21 @@ export class Relock {
     );
   }
 
-  #alreadyLocked({ elapsed }: Deadline, remark: string): AlreadyLocked {
+  #alreadyLocked(
+    { elapsed, deadlock }: Deadline,
+    remark: string,
+  ): AlreadyLocked {
     const { path, file, locker } = this.#held;
     // This process is a holder too, with the lock it had before.
     const holders = excludeSelf(
       platform().holders(file.fd ?? path, isLongWait(elapsed), locker),
     );
-    return new AlreadyLocked(
+    return alreadyLocked(
       `Cannot relock ${formatSubject({ path })}: already locked` +
         `${describeHolders(holders)} ` +
         `(waited ${Math.round(elapsed)} ms)${remark}`,
-      { path, waited: elapsed, holderPid: holders[0]?.pid ?? null },
+      deadlock,
+      { path, waited: elapsed, holderPid: holders[0]?.pid },
     );
   }
 }

@@ -73,7 +73,7 @@ export class Lock extends LockBase {
    * @throws {TypeError} If an option or the path has the wrong type, or an
    * option is unknown.
    * @throws {RangeError} If an option or the path is out of range, or a mode
-   * that truncates the file is combined with `LOCK_SH`.
+   * that truncates the file is combined with a shared lock.
    */
   constructor(path: string | URL, options?: LockOptions) {
     const { name, settings } = atEdge(Lock, () => {

@@ -4,7 +4,7 @@ import { lstatSync, readlinkSync, realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { inspect } from "node:util";
 import { FileTarget } from "../target/file_target.ts";
-import { aggregateReleaseErrors } from "../core/errors.ts";
+import { aggregateReleaseErrors, suppressedError } from "../core/errors.ts";
 import { atEdge, atEdgeAsync, callerError } from "../core/stack.ts";
 import { LockBase } from "./lock_base.ts";
 import { closeAll, closeAllSync } from "../file/locked_file.ts";
@@ -143,8 +143,9 @@ async function lockPaths(
       for (const file of held.values()) await file.truncate();
     }
   } catch (error) {
-    await closeAll(held.values());
-    throw error;
+    const errors = await closeAll(held.values());
+    if (errors.length === 0) throw error;
+    throw suppressedError(aggregateReleaseErrors(errors), error);
   }
   return new LockedFiles(real.map((path) => held.get(path)!));
 }

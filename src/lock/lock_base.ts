@@ -6,7 +6,7 @@ import { aggregateReleaseErrors } from "../core/errors.ts";
 import { runSync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import { anchor, atEdge, atEdgeAsync, captureCaller } from "../core/stack.ts";
-import { releaseWhenCollected, untrack } from "../core/leak_guard.ts";
+import { untrack, warnWhenCollected } from "../core/leak_guard.ts";
 import type { HeldLock } from "../file/held_file.ts";
 import { closeAll, closeAllSync, LockedFile } from "../file/locked_file.ts";
 import { resolveAcquireOptions } from "../options/acquire_options.ts";
@@ -42,7 +42,9 @@ export abstract class LockBase extends Acquirable<LockedFile, AcquireOptions>
 
   /**
    * {@linkcode Acquirable.acquire}, blocking the thread. Does not wait for a
-   * lock that this object holds already, because no task could release it.
+   * lock that this thread holds, through any object, because no task could
+   * release it meanwhile: throws {@linkcode AlreadyLocked} with the code
+   * `"EDEADLK"` at once, whatever the timeout.
    *
    * With `timeout: Infinity` and without `onWait`, the main thread blocks in
    * the kernel, on every system: the fastest way to get a lock that another
@@ -173,9 +175,7 @@ export abstract class LockBase extends Acquirable<LockedFile, AcquireOptions>
       release: () => this.#release(file, held, since),
     });
     this.held.push(file);
-    if (!held.keepUntilExit) {
-      releaseWhenCollected(file, held.path, releasing(held));
-    }
+    if (!held.mayBeLost) warnWhenCollected(file, path);
     return file;
   }
 
@@ -196,11 +196,6 @@ export abstract class LockBase extends Acquirable<LockedFile, AcquireOptions>
       }
     }
   }
-}
-
-/** Made here so that it does not keep the lock object and the file reachable. */
-function releasing(held: HeldLock): () => void {
-  return () => runSync(held.release());
 }
 
 function throwAny(errors: unknown[]): void {

@@ -1,17 +1,26 @@
 /** `lock`, `lockSync`, `unlock`: flock(2) for files that the caller opened. */
 
+import process from "node:process";
 import { inspect } from "node:util";
 import { platform, selfLocking } from "../../ffi/mod.ts";
+import { FLOCK } from "../../ffi/types.ts";
 import type {
   FileArgument,
   Lockable,
-  LockerSettings,
+  LockIdentity,
   SelfLockingFile,
 } from "../../ffi/types.ts";
 import { rejectUnknownOptions } from "../options/validate.ts";
 import { publish } from "../core/diagnostics.ts";
-import { AlreadyLocked, formatSubject, toLockError } from "../core/errors.ts";
-import type { ErrorSubject } from "../core/errors.ts";
+import { alreadyLocked, formatSubject, toLockError } from "../core/errors.ts";
+import type { AlreadyLocked, Deadlock, ErrorSubject } from "../core/errors.ts";
+import {
+  addHold,
+  identityOf,
+  isHeldByThread,
+  removeHold,
+} from "../core/held_locks.ts";
+import type { Hold } from "../core/held_locks.ts";
 import { describeHolders } from "../core/holders.ts";
 import { parseFlags } from "../options/flags.ts";
 import type { LockFlags } from "../options/flags.ts";
@@ -103,6 +112,8 @@ function* lockFile(
  *
  * @param file What {@linkcode lock} accepts.
  * @param flags What {@linkcode lock} accepts.
+ * @throws {AlreadyLocked} With the code `"EDEADLK"`, at once, if this thread
+ * holds a lock in the way, because it would wait for itself.
  * @throws What {@linkcode lock} throws.
  */
 export function lockSync(file: FileArgument, flags: LockFlags): void {
@@ -115,14 +126,24 @@ function lockFileSync(file: FileArgument, flags: LockFlags): void {
   if (kind === "unlock") return unlockFd(target);
   const exclusive = kind === "exclusive";
   const start = now();
-  let locked = true;
+  let deadlock: Deadlock | undefined;
+  let isLocked: boolean;
   try {
-    if (blocking) target.lock(exclusive);
-    else locked = target.tryLock(exclusive);
+    isLocked = target.tryLock(exclusive);
+    if (!isLocked) {
+      const before = forgetIfLost(target);
+      if (blocking && isHeldByThread(target, exclusive)) {
+        deadlock = "holds";
+        if (before) restore(target, before.exclusive);
+      } else if (blocking) {
+        target.lock(exclusive);
+        isLocked = true;
+      }
+    }
   } catch (error) {
     throw toLockError("lock", target, error);
   }
-  if (!locked) throw alreadyLockedError(target);
+  if (!isLocked) throw alreadyLockedError(target, deadlock);
   recordLocked(target, exclusive, now() - start);
 }
 
@@ -138,11 +159,87 @@ export function unlock(file: FileArgument): void {
   return atEdge(unlock, () => unlockFd(lockable(file)));
 }
 
+/** A file of the caller that this module has locked. */
+class LockedByCaller implements Hold {
+  /**
+   * What the caller passed. It must stay reachable, because its collection
+   * closes the file: Node and Bun close a `FileHandle`, and Deno closes a
+   * `Deno.FsFile` whose `writable` was used.
+   */
+  readonly argument: FileArgument;
+  readonly exclusive: boolean;
+  /** The caller may close the file without `unlock`. */
+  readonly mayHaveEnded = true;
+  index = -1;
+
+  constructor(argument: FileArgument, exclusive: boolean) {
+    this.argument = argument;
+    this.exclusive = exclusive;
+  }
+
+  /** Asks anew each time: the number may belong to another file by now. */
+  identity(): LockIdentity | null {
+    return lockable(this.argument).identity();
+  }
+
+  isLocked(): boolean | null {
+    return lockable(this.argument).isLocked();
+  }
+}
+
 /**
- * Descriptors that this module has locked. If one was closed without `unlock`
- * and its number used again, the new file skips the queue once.
+ * What this module has locked, by descriptor or by `Deno.FsFile`.
+ *
+ * If a file was closed without `unlock` and its number used again, the new file
+ * skips the queue once. On Linux, the kernel says whether the new file is
+ * locked. Elsewhere, it is taken to be locked if it is the same file as before.
  */
-const lockedFds = new Set<number>();
+const locked = new Map<number | FileArgument, LockedByCaller>();
+
+/** How many files are in the map when it is next searched for closed ones. */
+let sweepAt = 64;
+
+function remember(target: LockableFd, exclusive: boolean): void {
+  forget(target);
+  const hold = new LockedByCaller(target.argument, exclusive);
+  locked.set(keyOf(target), hold);
+  addHold(hold);
+  if (locked.size >= sweepAt) sweep();
+}
+
+function forget(target: LockableFd): void {
+  const key = keyOf(target);
+  const hold = locked.get(key);
+  if (!hold) return;
+  locked.delete(key);
+  removeHold(hold);
+}
+
+/** Forgets files that were closed without `unlock`, which would pile up. */
+function sweep(): void {
+  for (const [key, hold] of locked) {
+    if (identityOf(hold)) continue;
+    locked.delete(key);
+    removeHold(hold);
+  }
+  sweepAt = Math.max(64, 2 * locked.size);
+}
+
+/**
+ * Forgets the lock that the file had before an attempt that failed. Linux and
+ * Windows have dropped it, and macOS has kept it. Returns it.
+ */
+function forgetIfLost(target: LockableFd): LockedByCaller | undefined {
+  const hold = locked.get(keyOf(target));
+  if (!hold) return undefined;
+  if (process.platform !== "darwin") forget(target);
+  return hold;
+}
+
+/** Acquires the lock again that the file had before an attempt that failed. */
+function restore(target: LockableFd, exclusive: boolean): void {
+  if (target.tryLock(exclusive)) remember(target, exclusive);
+}
 
 /**
  * Upgrades or downgrades the lock that the file may have, in one attempt. The
@@ -150,19 +247,23 @@ const lockedFds = new Set<number>();
  * the file is locked; if not, the file is not locked at all.
  */
 function tryConvert(target: LockableFd, exclusive: boolean): boolean {
-  if (typeof target.fd !== "number" || !lockedFds.has(target.fd)) return false;
+  if (!locked.has(keyOf(target))) return false;
   if (target.tryLock(exclusive)) return true;
   // Linux has dropped the old lock. macOS has kept it, and two callers would
   // wait for each other.
   target.unlock();
+  forget(target);
   return false;
 }
 
-/** The locker of this module. */
-const FLOCK: LockerSettings = { name: "flock" };
+/** A file to lock, its descriptor if it has one, and what the caller passed. */
+type LockableFd = Lockable & ErrorSubject & {
+  readonly argument: FileArgument;
+};
 
-/** A file to lock, and its descriptor if it has one. */
-type LockableFd = Lockable & ErrorSubject;
+function keyOf({ fd, argument }: LockableFd): number | FileArgument {
+  return fd ?? argument;
+}
 
 function unlockFd(target: LockableFd): void {
   try {
@@ -170,7 +271,7 @@ function unlockFd(target: LockableFd): void {
   } catch (error) {
     throw toLockError("release", target, error);
   } finally {
-    if (typeof target.fd === "number") lockedFds.delete(target.fd);
+    forget(target);
   }
   wakeWaiters(target);
   publish("release", () => ({ fd: target.fd }));
@@ -181,7 +282,7 @@ function recordLocked(
   exclusive: boolean,
   waited: number,
 ): void {
-  if (typeof target.fd === "number") lockedFds.add(target.fd);
+  remember(target, exclusive);
   // The lock may have been exclusive before.
   if (!exclusive) wakeWaiters(target);
   publish("acquire", () => ({ fd: target.fd, exclusive, waited }));
@@ -193,20 +294,24 @@ function wakeWaiters(target: LockableFd): void {
   findWaitQueue(target)?.wakeAll();
 }
 
-function alreadyLockedError({ fd }: LockableFd): AlreadyLocked {
+function alreadyLockedError(
+  { fd }: LockableFd,
+  deadlock?: Deadlock,
+): AlreadyLocked {
   const holders = typeof fd === "number"
     ? platform().holders(fd, false, FLOCK)
     : [];
-  return new AlreadyLocked(
+  return alreadyLocked(
     `Cannot lock ${formatSubject({ fd })}: already locked${
       describeHolders(holders)
     }`,
+    deadlock,
     { fd: fd ?? undefined, holderPid: holders[0]?.pid },
   );
 }
 
 function lockable(file: FileArgument): LockableFd {
-  if (isSelfLocking(file)) return selfLocking(file);
+  if (isSelfLocking(file)) return { ...selfLocking(file), argument: file };
   const fd: unknown = typeof file === "object" ? file?.fd : file;
   if (typeof fd !== "number") {
     throw new TypeError(
@@ -219,7 +324,7 @@ function lockable(file: FileArgument): LockableFd {
     throw new RangeError(`file must be a descriptor, 0 or more, not ${fd}`);
   }
   try {
-    return Object.assign(platform().fromFd(fd), { fd });
+    return Object.assign(platform().fromFd(fd), { fd, argument: file });
   } catch (error) {
     throw toLockError("lock", { fd }, error);
   }

@@ -53,7 +53,7 @@ export class PidFileLock extends LockBase {
    * @throws {TypeError} If an option or the path has the wrong type, or an
    * option is unknown.
    * @throws {RangeError} If an option or the path is out of range, or `flags`
-   * contains `LOCK_SH`.
+   * contains `LOCK_SH`, or `shared` is `true`.
    */
   constructor(path: string | URL = ".pid", options?: TemporaryFileLockOptions) {
     const { name, settings } = atEdge(PidFileLock, () => {

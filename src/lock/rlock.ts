@@ -148,7 +148,7 @@ export class RLock extends LockBase {
       `Cannot release ${
         formatSubject(this)
       }: it is not held; call release() once for each acquire()`,
-      { path: this.path },
+      { path: this.path, code: "EPERM" },
     );
   }
 }

@@ -73,13 +73,22 @@ export interface WaitSettings {
   readonly onWait: ((wait: LastingWait) => void) | undefined;
 }
 
-/** The default `timeout` with `LOCK_NB`. */
-export const DEFAULT_TIMEOUT_MS = 5000;
+/**
+ * The default {@linkcode AcquireOptions.timeout}, in milliseconds: 5000. In
+ * Python's portalocker, the constant of this name is in seconds.
+ */
+export const DEFAULT_TIMEOUT: number = 5000;
+
+/**
+ * The default {@linkcode AcquireOptions.checkInterval}, in milliseconds: 250.
+ * In Python's portalocker, the constant of this name is in seconds.
+ */
+export const DEFAULT_CHECK_INTERVAL: number = 250;
 
 /** The defaults without `LOCK_NB`. */
 export const WAIT_FOREVER: WaitSettings = {
   timeout: Infinity,
-  checkInterval: 250,
+  checkInterval: DEFAULT_CHECK_INTERVAL,
   failWhenLocked: false,
   failFastUnlessTimeout: false,
   signal: undefined,
@@ -101,7 +110,7 @@ export const ACQUIRE_OPTIONS: Record<keyof AcquireOptions, true> = {
 export function failFast(options: AcquireOptions): WaitSettings {
   return resolveWait(options, {
     ...WAIT_FOREVER,
-    timeout: DEFAULT_TIMEOUT_MS,
+    timeout: DEFAULT_TIMEOUT,
     failWhenLocked: true,
     failFastUnlessTimeout: true,
   });

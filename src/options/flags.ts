@@ -5,7 +5,7 @@
  * @module
  */
 
-import { throwInvalid } from "./validate.ts";
+import { checkBoolean, throwInvalid } from "./validate.ts";
 
 /**
  * One of {@linkcode LOCK_EX}, {@linkcode LOCK_SH} and {@linkcode LOCK_UN},
@@ -51,6 +51,57 @@ export const LockFlags: {
 export interface LockRequest {
   readonly kind: "exclusive" | "shared" | "unlock";
   readonly blocking: boolean;
+}
+
+/** The options that say which lock to acquire. */
+export interface LockTypeOptions {
+  readonly flags?: LockFlags | undefined;
+  readonly shared?: boolean | undefined;
+}
+
+/** The lock that options request. */
+export interface LockType {
+  readonly exclusive: boolean;
+  readonly blocking: boolean;
+  /** The option that requests it, for messages. */
+  readonly option: string;
+}
+
+/**
+ * Checks the options `flags` and `shared`.
+ *
+ * @throws {TypeError} If an option has the wrong type, or both are given.
+ * @throws {RangeError} If `flags` do not request a lock.
+ */
+export function resolveLockType({ flags, shared }: LockTypeOptions): LockType {
+  if (shared !== undefined) {
+    checkBoolean("shared", shared);
+    if (flags !== undefined) throw sharedWithFlags();
+    return {
+      exclusive: !shared,
+      blocking: false,
+      option: `shared: ${shared}`,
+    };
+  }
+  const { kind, blocking } = parseFlags(flags ?? LOCK_EX | LOCK_NB);
+  if (kind === "unlock") {
+    throw new RangeError("flags must be LOCK_EX or LOCK_SH, not LOCK_UN");
+  }
+  const exclusive = kind === "exclusive";
+  return { exclusive, blocking, option: flagsOption(exclusive) };
+}
+
+/** Names the flags of a lock in a message. */
+export function flagsOption(exclusive: boolean): string {
+  return `flags with ${exclusive ? "LOCK_EX" : "LOCK_SH"}`;
+}
+
+/** Returns the error for `shared` beside `flags`. */
+export function sharedWithFlags(): TypeError {
+  return new TypeError(
+    "shared and flags exclude each other; pass shared alone, or flags with " +
+      "LOCK_SH or LOCK_EX alone",
+  );
 }
 
 /**

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import type { LockerSettings } from "../../ffi/types.ts";
 import {
   ACQUIRE_OPTIONS,
-  DEFAULT_TIMEOUT_MS,
+  DEFAULT_TIMEOUT,
   failFast,
   resolveWait,
   WAIT_FOREVER,
@@ -21,9 +21,13 @@ import {
   filePath,
   rejectUnknownOptions,
 } from "./validate.ts";
-import { LOCK_EX, LOCK_NB, parseFlags } from "./flags.ts";
+import { resolveLockType } from "./flags.ts";
 import type { LockFlags } from "./flags.ts";
-import { checkModeAllowsLock, resolveLocker } from "./locker.ts";
+import {
+  checkModeAllowsLock,
+  checkModeKeepsOthers,
+  resolveLocker,
+} from "./locker.ts";
 import { parseMode } from "./open_mode.ts";
 import type { FileMode, LockedMode } from "./open_mode.ts";
 
@@ -39,8 +43,16 @@ export interface LockOptions extends AcquireOptions {
    */
   mode?: FileMode | undefined;
   /**
+   * Whether the lock is shared: several readers may hold it at the same time,
+   * and no writer. Not together with `flags`.
+   *
+   * @default {false}
+   */
+  shared?: boolean | undefined;
+  /**
+   * The lock in the terms of flock(2) and Python's portalocker:
    * {@linkcode LOCK_EX} or {@linkcode LOCK_SH}, alone or with
-   * {@linkcode LOCK_NB}.
+   * {@linkcode LOCK_NB}. `shared: true` is `LOCK_SH | LOCK_NB`.
    *
    * @default {LOCK_EX | LOCK_NB}
    */
@@ -72,6 +84,10 @@ export interface LockOptions extends AcquireOptions {
    * is the first byte, 0 or more; `length` is the number of bytes, 1 or more.
    * The range may extend past the end of the file. By default, the lock covers
    * the whole file, and the bytes that are appended to it.
+   *
+   * A lock on a range does not permit to cut bytes that it does not cover. So
+   * the modes `"w"` and `"w+"`, `truncate` and `replaceContents` require a range
+   * that ends at `Number.MAX_SAFE_INTEGER`, or none.
    */
   range?: { start: number; length: number } | undefined;
   /**
@@ -138,6 +154,7 @@ export interface LockSettings {
 
 const TEMPORARY_OPTIONS: Record<keyof TemporaryFileLockOptions, true> = {
   ...ACQUIRE_OPTIONS,
+  shared: true,
   flags: true,
   creationMode: true,
   throwOnReleaseError: true,
@@ -146,6 +163,7 @@ const TEMPORARY_OPTIONS: Record<keyof TemporaryFileLockOptions, true> = {
 const LOCK_OPTIONS: Record<keyof LockOptions, true> = {
   ...ACQUIRE_OPTIONS,
   mode: true,
+  shared: true,
   flags: true,
   creationMode: true,
   locker: true,
@@ -167,26 +185,22 @@ export function resolveLockOptions(options: LockOptions = {}): LockSettings {
   rejectUnknownOptions(options, LOCK_OPTIONS);
   const {
     mode: modeName = "a",
-    flags = LOCK_EX | LOCK_NB,
     creationMode = 0o666,
     throwOnReleaseError = false,
   } = options;
   const mode = parseMode(modeName);
-  const { kind, blocking } = parseFlags(flags);
-  if (kind === "unlock") {
-    throw new RangeError("flags must be LOCK_EX or LOCK_SH, not LOCK_UN");
-  }
-  if (kind === "shared" && mode.truncate) {
+  const { exclusive, blocking, option } = resolveLockType(options);
+  if (!exclusive && mode.truncate) {
     throw new RangeError(
-      `mode "${mode.name}" truncates the file, which flags with LOCK_SH do ` +
-        "not permit; use LOCK_EX or another mode",
+      `mode "${mode.name}" truncates the file, which is not permitted with ` +
+        `${option}; use an exclusive lock or another mode`,
     );
   }
   checkPermissions("creationMode", creationMode);
   checkBoolean("throwOnReleaseError", throwOnReleaseError);
   const locker = resolveLocker(options.locker, options.range);
-  const exclusive = kind === "exclusive";
-  checkModeAllowsLock(locker, mode, exclusive);
+  checkModeAllowsLock(locker, mode, exclusive, option);
+  checkModeKeepsOthers(locker, mode);
   return {
     mode,
     exclusive,
@@ -195,7 +209,7 @@ export function resolveLockOptions(options: LockOptions = {}): LockSettings {
     throwOnReleaseError,
     wait: resolveWait(options, {
       ...WAIT_FOREVER,
-      timeout: blocking ? Infinity : DEFAULT_TIMEOUT_MS,
+      timeout: blocking ? Infinity : DEFAULT_TIMEOUT,
     }),
   };
 }
@@ -208,9 +222,8 @@ export function resolveTemporaryOptions(
   options: TemporaryFileLockOptions = {},
 ): LockSettings {
   rejectUnknownOptions(options, TEMPORARY_OPTIONS);
-  const { flags = LOCK_EX | LOCK_NB } = options;
-  const { kind, blocking } = parseFlags(flags);
-  const mode = kind === "shared" ? "a+" : "w+";
+  const { exclusive, blocking } = resolveLockType(options);
+  const mode = exclusive ? "w+" : "a+";
   const settings = resolveLockOptions({ ...options, mode });
   return blocking ? settings : { ...settings, wait: failFast(options) };
 }
@@ -221,7 +234,10 @@ export function resolvePidOptions(
 ): LockSettings {
   const settings = resolveTemporaryOptions(options);
   if (settings.exclusive) return settings;
-  throw new RangeError("flags must be LOCK_EX: a PID file has one holder");
+  const expected = options?.shared === undefined
+    ? "flags must be LOCK_EX"
+    : "shared must be false";
+  throw new RangeError(`${expected}: a PID file has one holder`);
 }
 
 /** Checks the options of a semaphore and applies the defaults. */

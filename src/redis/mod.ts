@@ -13,6 +13,7 @@
  * @module
  */
 
+export { LockLostError } from "../core/errors.ts";
 export type { RedisAcquireOptions, RedisLockOptions } from "./options.ts";
 export type {
   RedisConnectionOptions,

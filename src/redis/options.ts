@@ -1,7 +1,7 @@
 /** The options of locks in Redis, and their checks. */
 
 import {
-  DEFAULT_TIMEOUT_MS,
+  DEFAULT_TIMEOUT,
   resolveWait,
   WAIT_FOREVER,
 } from "../options/acquire_options.ts";
@@ -15,7 +15,7 @@ import {
   rejectUnknownOptions,
   throwInvalid,
 } from "../options/validate.ts";
-import { LOCK_EX, LOCK_SH } from "../options/flags.ts";
+import { LOCK_EX, LOCK_SH, resolveLockType } from "../options/flags.ts";
 import type { LockFlags } from "../options/flags.ts";
 import { RESERVED } from "./protocol/keys.ts";
 import { fromClient, fromUrl } from "./connection/client_adapter.ts";
@@ -23,6 +23,8 @@ import type {
   RedisClientArgument,
   RedisSource,
 } from "./connection/client_adapter.ts";
+
+const DEFAULT_UNAVAILABLE_TIMEOUT_MS = 5000;
 
 /** The options of {@linkcode RedisLock.acquire}. */
 export type RedisAcquireOptions = Omit<AcquireOptions, "onWait">;
@@ -75,7 +77,15 @@ export interface RedisSemaphoreOptions extends RedisAcquireOptions {
 /** The options of a {@linkcode RedisLock}. */
 export interface RedisLockOptions extends RedisSemaphoreOptions {
   /**
-   * The type of the lock: `LOCK_EX` (exclusive) or `LOCK_SH` (shared).
+   * Whether the lock is shared: several readers may hold it at the same time,
+   * and no writer. Not together with `flags`.
+   *
+   * @default {false}
+   */
+  shared?: boolean;
+  /**
+   * The lock in the terms of Python's portalocker: `LOCK_EX` (exclusive) or
+   * `LOCK_SH` (shared).
    *
    * @default {LOCK_EX}
    */
@@ -106,6 +116,7 @@ const SEMAPHORE_OPTIONS: Record<keyof RedisSemaphoreOptions, true> = {
 
 const LOCK_OPTIONS: Record<keyof RedisLockOptions, true> = {
   ...SEMAPHORE_OPTIONS,
+  shared: true,
   flags: true,
 };
 
@@ -119,13 +130,14 @@ export function resolveRedisLockOptions(
   options: RedisLockOptions = {},
 ): RedisSettings & { readonly exclusive: boolean } {
   rejectUnknownOptions(options, LOCK_OPTIONS);
-  const { flags = LOCK_EX, ...rest } = options;
-  if (flags !== LOCK_EX && flags !== LOCK_SH) {
+  const { flags, shared, ...rest } = options;
+  if (flags !== undefined && flags !== LOCK_EX && flags !== LOCK_SH) {
     throw new RangeError(
       `flags must be LOCK_EX or LOCK_SH, not ${formatValue(flags)}`,
     );
   }
-  return { ...resolveRedisOptions(rest), exclusive: flags === LOCK_EX };
+  const { exclusive } = resolveLockType({ flags, shared });
+  return { ...resolveRedisOptions(rest), exclusive };
 }
 
 /**
@@ -138,7 +150,7 @@ export function resolveRedisOptions(
   options: RedisSemaphoreOptions = {},
 ): RedisSettings {
   rejectUnknownOptions(options, SEMAPHORE_OPTIONS);
-  const { unavailableTimeout = DEFAULT_TIMEOUT_MS } = options;
+  const { unavailableTimeout = DEFAULT_UNAVAILABLE_TIMEOUT_MS } = options;
   checkDuration(
     "unavailableTimeout",
     unavailableTimeout,
@@ -147,7 +159,7 @@ export function resolveRedisOptions(
   );
   const wait = resolveWait(options, {
     ...WAIT_FOREVER,
-    timeout: DEFAULT_TIMEOUT_MS,
+    timeout: DEFAULT_TIMEOUT,
   });
   return { source: resolveSource(options), unavailableTimeout, wait };
 }

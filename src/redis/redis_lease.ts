@@ -28,7 +28,7 @@ export class RedisLease implements AsyncDisposable {
   /**
    * Aborts as soon as this holder cannot be sure that it holds the lock: when
    * the connection ends, the server is silent, or the server has lost its data.
-   * The reason is a {@linkcode LockException}. A lost lease is never held
+   * The reason is a {@linkcode LockLostError}. A lost lease is never held
    * again.
    */
   get signal(): AbortSignal {

@@ -4,7 +4,7 @@ import { publish } from "../core/diagnostics.ts";
 import { formatSubject } from "../core/errors.ts";
 import { op } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
-import { releaseWhenCollected, untrack } from "../core/leak_guard.ts";
+import { untrack, warnWhenCollected } from "../core/leak_guard.ts";
 import type { WaitSettings } from "../options/acquire_options.ts";
 import { Acquirable } from "../wait/acquirable.ts";
 import { Busy } from "../wait/busy.ts";
@@ -222,12 +222,9 @@ export abstract class RedisLockBase
     };
     publish("acquire", () => ({ channel, exclusive, waited }));
     const lease = new RedisLease(channel, acquisition);
-    releaseWhenCollected(
-      lease,
-      channel,
-      () => acquisition.release(),
-      acquisition,
-    );
+    // The timer of its connection keeps the acquisition, and with it the signal
+    // and the mutex, so the lock stays held if the program loses the lease.
+    warnWhenCollected(lease, channel, acquisition);
     removeEnded(this.held);
     this.held.push(lease);
     return lease;

@@ -1,29 +1,31 @@
 /** Releases locks when the process exits without a signal. */
 
-import process from "node:process";
+import { onThreadExit } from "../../ffi/mod.ts";
 import { runSync } from "../core/gensync.ts";
 import type { HeldLock } from "../file/held_file.ts";
 
-/** What to do at exit. A `Set` runs it in the order in which it was added. */
+/** What to do at exit, in the order in which it was added. */
 const cleanUps = new Set<() => void>();
 
+let stopWaiting: (() => void) | undefined;
+
 /**
- * Calls a function, which must not wait, when the thread exits. Its errors are
- * ignored.
+ * Calls a function once, which must not wait, when the thread ends and can still
+ * run JavaScript. Its errors are ignored.
  *
  * @returns A function that cancels this.
  */
 export function onExit(cleanUp: () => void): () => void {
-  if (cleanUps.size === 0) process.on("exit", cleanUpAll);
+  if (cleanUps.size === 0) stopWaiting = onThreadExit(cleanUpAll);
   cleanUps.add(cleanUp);
   return () => {
     cleanUps.delete(cleanUp);
-    if (cleanUps.size === 0) process.off("exit", cleanUpAll);
+    if (cleanUps.size === 0) stopWaiting?.();
   };
 }
 
 /**
- * Releases a lock when the thread exits.
+ * Releases a lock when the thread ends and can still run JavaScript.
  *
  * @returns A function that cancels this.
  */
@@ -32,7 +34,10 @@ export function releaseOnExit(held: HeldLock): () => void {
 }
 
 function cleanUpAll(): void {
-  for (const cleanUp of cleanUps) {
+  const all = [...cleanUps];
+  cleanUps.clear();
+  stopWaiting?.();
+  for (const cleanUp of all) {
     try {
       cleanUp();
     } catch {

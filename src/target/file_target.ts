@@ -1,11 +1,17 @@
 /** `FileTarget`: locks one file, which stays when the lock is released. */
 
 import { platform } from "../../ffi/mod.ts";
-import type { LockerSettings, PlatformFile } from "../../ffi/types.ts";
+import type {
+  LockerSettings,
+  LockIdentity,
+  PlatformFile,
+} from "../../ffi/types.ts";
 import { toLockError, toOpenError } from "../core/errors.ts";
 import { abortReason } from "../core/stack.ts";
-import { ignoreErrors } from "../core/gensync.ts";
+import { ignoreErrors, throwAfter } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
+import { addHold, removeHold } from "../core/held_locks.ts";
+import type { Hold } from "../core/held_locks.ts";
 import { describeHolders } from "../core/holders.ts";
 import { empty, unlockAndClose } from "../file/file_io.ts";
 import type { HeldLock } from "../file/held_file.ts";
@@ -76,7 +82,7 @@ export class FileTarget implements LockTarget {
         sync: () => system.openSync(path, mode, creationMode, locker),
       }) as PlatformFile;
     } catch (error) {
-      if (signal?.aborted && error === signal.reason) throw error;
+      if (signal?.aborted && Object.is(error, signal.reason)) throw error;
       throw toOpenError(this, error);
     }
   }
@@ -106,8 +112,7 @@ export class FileTarget implements LockTarget {
       yield* this.prepare(held.file, path);
       return held;
     } catch (error) {
-      yield* ignoreErrors(held.release());
-      throw error;
+      return yield* throwAfter(error, held.release());
     }
   }
 
@@ -133,14 +138,17 @@ export class FileTarget implements LockTarget {
 }
 
 /** A locked file. */
-export class HeldFile implements HeldLock {
+export class HeldFile implements HeldLock, Hold {
   readonly path: string;
   readonly mode: LockedMode;
   readonly locker: LockerSettings;
   exclusive: boolean;
   readonly notRelockable?: string;
-  readonly keepUntilExit?: boolean;
+  readonly mayBeLost?: boolean;
   readonly file: PlatformFile;
+  /** Any close of the file ends a lock that belongs to the process. */
+  readonly mayHaveEnded: boolean;
+  index = -1;
   onReleased: (() => void) | undefined;
   readonly #throws: boolean;
   #released = false;
@@ -151,13 +159,16 @@ export class HeldFile implements HeldLock {
     this.locker = settings.locker;
     this.exclusive = settings.exclusive;
     this.file = file;
+    this.mayHaveEnded = settings.locker.name === "lockf";
     this.#throws = settings.throwOnReleaseError;
+    addHold(this);
   }
 
   *release(): Gen<void> {
     // After the first release, the descriptor may belong to another file.
     if (this.#released) return;
     this.#released = true;
+    removeHold(this);
     try {
       yield* this.unlockFile();
     } catch (error) {
@@ -165,6 +176,14 @@ export class HeldFile implements HeldLock {
     } finally {
       this.onReleased?.();
     }
+  }
+
+  identity(): LockIdentity | null {
+    return this.file.identity();
+  }
+
+  isLocked(): boolean | null {
+    return this.file.isLocked();
   }
 
   /** Unlocks and closes the file. */

@@ -95,6 +95,10 @@ export class OpenSlots implements Waitable {
     yield* ignoreErrors(unlockAndClose(file));
   }
 
+  alternatives(): Iterable<PlatformFile> {
+    return this.#open.values();
+  }
+
   lockKey(): string {
     return this.#key;
   }

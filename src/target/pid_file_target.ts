@@ -63,8 +63,8 @@ export class PidFileTarget extends TemporaryFileTarget {
 }
 
 class HeldPidFile extends HeldTemporaryFile {
-  // The PID says that the program runs, so it stays as long as the process.
-  override readonly keepUntilExit = true;
+  // The PID says that the program runs, so programs keep it until they exit.
+  override readonly mayBeLost = true;
 
   protected override remove(): void {
     const { file, absolutePath } = this;

@@ -13,6 +13,7 @@
 import type { LockerSettings } from "../../ffi/types.ts";
 import type { Gen } from "../core/gensync.ts";
 import type { HeldLock } from "../file/held_file.ts";
+import { OperationQueue } from "../file/operation_queue.ts";
 import { Busy } from "../wait/busy.ts";
 import type { Deadline } from "../wait/deadline.ts";
 import { FifoMutex } from "../wait/fifo_mutex.ts";
@@ -27,6 +28,7 @@ export class RunScope {
 /** The held lock, and how many acquisitions share it. */
 interface SharedHold {
   readonly held: HeldLock;
+  readonly operations: OperationQueue;
   count: number;
 }
 
@@ -76,7 +78,7 @@ export class Reentrant implements LockTarget {
         if (this.#shared) break;
         const held = yield* this.#target.acquire(deadline);
         if (held instanceof Busy) return held;
-        this.#shared = { held, count: 0 };
+        this.#shared = { held, operations: new OperationQueue(), count: 0 };
       } finally {
         this.#mutex.release();
       }
@@ -92,13 +94,14 @@ export class Reentrant implements LockTarget {
 
   #share(shared: SharedHold): HeldLock {
     shared.count++;
-    const { held } = shared;
+    const { held, operations } = shared;
     const { path, file, mode, locker } = held;
     return {
       path,
       file,
       mode,
       locker,
+      operations,
       get exclusive() {
         return held.exclusive;
       },

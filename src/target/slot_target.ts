@@ -15,6 +15,7 @@
 import { platform } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
 import type { LockerSettings, PlatformFile } from "../../ffi/types.ts";
+import { abortReason } from "../core/stack.ts";
 import { isAsync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import { describeHolders } from "../core/holders.ts";
@@ -63,7 +64,9 @@ export class SlotsTarget implements LockTarget {
     if (deadline.remaining <= 0 || !(yield* isAsync())) {
       // A blocked thread could not release a slot of its own meanwhile.
       const allHeld = this.#held === this.files.length;
-      return allHeld ? this.#busy() : yield* this.#acquireAny(deadline);
+      if (!allHeld) return yield* this.#acquireAny(deadline);
+      if (deadline.remaining > 0) deadline.deadlock = "holds";
+      return this.#busy();
     }
     const inTurn = this.#mutex.tryAcquire() ||
       (yield* this.#mutex.wait(deadline));
@@ -129,7 +132,7 @@ class SlotTarget extends FileTarget {
       try {
         return yield* readOnly.open(signal);
       } catch {
-        throw error;
+        throw signal?.aborted ? abortReason(signal) : error;
       }
     }
   }

@@ -1,7 +1,7 @@
 /** `Acquirable`: what file locks and Redis locks have in common. */
 
-import { AlreadyLocked, formatSubject } from "../core/errors.ts";
-import { runAsync, yieldToEventLoop } from "../core/gensync.ts";
+import { alreadyLocked, formatSubject } from "../core/errors.ts";
+import { op, runAsync, throwAfter, yieldToEventLoop } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import {
   abortReason,
@@ -92,6 +92,9 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
    * @returns The result of the function.
    * @throws {TypeError} If `body` is not a function.
    * @throws What {@linkcode Acquirable.acquire} or the function throws.
+   * @throws {SuppressedError} If the function throws, and the release does so
+   * too: `error` is the error of the release, `suppressed` that of the function.
+   * An error of the same shape where the runtime does not have this class.
    */
   run<T>(
     body: (held: Held) => T | Promise<T>,
@@ -191,21 +194,25 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
     try {
       return await body(held);
     } catch (error) {
-      try {
-        await this.end(held);
-      } catch {
-        // The caller gets the error of `body`.
-      }
-      throw callerError(error);
+      return await this.#endAfter(callerError(error), held);
     }
   }
 
   async #endUnlessLost(held: Held): Promise<void> {
     try {
       this.throwIfLost(held);
-    } finally {
-      await this.end(held);
+    } catch (error) {
+      await this.#endAfter(error, held);
     }
+    await this.end(held);
+  }
+
+  /** Releases the lock after an error, and throws that error, or both. */
+  async #endAfter(error: unknown, held: Held): Promise<never> {
+    const end = () => this.end(held);
+    return await runAsync(
+      throwAfter(error, op<void>({ async: end, sync: end })),
+    );
   }
 
   /** @ignore Whether `run` can throw after its body. */
@@ -261,9 +268,13 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
     const { elapsed } = deadline;
     const { name, path } = this.subject();
     const { reason, holderPid } = busy.describe(elapsed);
-    throw new AlreadyLocked(
+    const deadlock = deadline.deadlock && this.locked
+      ? "holds"
+      : deadline.deadlock;
+    throw alreadyLocked(
       `Cannot lock ${formatSubject({ path: name })}: ${reason} ` +
         `(waited ${Math.round(elapsed)} ms)`,
+      deadlock,
       { path, waited: elapsed, holderPid },
     );
   }

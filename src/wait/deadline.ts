@@ -1,5 +1,6 @@
 /** How long one acquisition may wait, and what ends the wait early. */
 
+import type { Deadlock } from "../core/errors.ts";
 import { abortReason, callerError } from "../core/stack.ts";
 import type { WaitSettings } from "../options/acquire_options.ts";
 
@@ -47,6 +48,8 @@ export class Deadline {
   readonly signal: AbortSignal | undefined;
   /** How often an attempt failed and the acquisition had to wait. */
   contentions = 0;
+  /** Set if the acquisition ended because the thread would wait for itself. */
+  deadlock: Deadlock | undefined;
   readonly #end: number;
   readonly #onContended: (() => void) | undefined;
   #onWait: ((elapsed: number) => void) | undefined;
@@ -112,8 +115,8 @@ export class Deadline {
   /** Returns whether the caller ended the wait with this error. */
   wasCancelledWith(error: unknown): boolean {
     const { signal } = this;
-    return signal?.aborted === true && error === signal.reason ||
-      this.#cancelled?.error === error;
+    return signal?.aborted === true && Object.is(error, signal.reason) ||
+      this.#cancelled !== undefined && Object.is(error, this.#cancelled.error);
   }
 
   /**

@@ -33,7 +33,8 @@ export class FifoMutex {
 
   /**
    * {@linkcode FifoMutex.acquire} after an attempt that failed. A blocked
-   * thread does not wait: its own tasks could not release the mutex meanwhile.
+   * thread does not wait, because its own tasks could not release the mutex
+   * meanwhile. If it was to wait, {@linkcode Deadline.deadlock} says so.
    */
   wait(deadline: Deadline): Gen<boolean> {
     return op({
@@ -41,7 +42,11 @@ export class FifoMutex {
         if (deadline.remaining > 0) deadline.markContended();
         return this.acquire(deadline);
       },
-      sync: () => this.tryAcquire(),
+      sync: () => {
+        const acquired = this.tryAcquire();
+        if (!acquired && deadline.remaining > 0) deadline.deadlock = "awaits";
+        return acquired;
+      },
     });
   }
 

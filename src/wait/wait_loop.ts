@@ -32,6 +32,7 @@ import { inMainThread } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
 import { isAsync, op } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
+import { isHeldByThread } from "../core/held_locks.ts";
 import type { Deadline } from "./deadline.ts";
 import { enterWaitQueue, findWaitQueue } from "./wait_queue.ts";
 import type { Waitable, WaitQueue } from "./wait_queue.ts";
@@ -57,7 +58,8 @@ export interface LockRequest {
  *
  * Waiters for one file in one thread are served in FIFO order. A blocked
  * thread overtakes them, because none of them could run before it returns, and
- * no signal can end its wait.
+ * no signal can end its wait. It does not wait for a lock that it holds itself,
+ * and {@linkcode Deadline.deadlock} says so.
  *
  * @returns Whether the file is locked.
  * @throws The reason of the signal if it is aborted.
@@ -71,8 +73,12 @@ export function* lockBeforeDeadline(
     deadline.remaining > 0 && (yield* isAsync());
   if (!mustQueue && file.tryLock(exclusive)) return true;
   if (deadline.remaining <= 0) return false;
-  deadline.markContended();
   const async = yield* isAsync();
+  if (!async && isHeldByThread(file, exclusive)) {
+    deadline.deadlock = "holds";
+    return false;
+  }
+  deadline.markContended();
   if (!async && !skipQueue && blockInKernel(file, request)) return true;
   const queue = enterWaitQueue(file);
   try {

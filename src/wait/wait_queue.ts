@@ -12,13 +12,15 @@
 
 import type { Lockable, Watch } from "../../ffi/types.ts";
 import { sleepSync } from "../core/gensync.ts";
+import type { Wanted } from "../core/held_locks.ts";
 import type { Deadline } from "./deadline.ts";
 import { FifoMutex } from "./fifo_mutex.ts";
 
 /** What a task can wait for: a file, or several files that count as one. */
 export type Waitable =
   & Pick<Lockable, "tryLock" | "lockKey" | "watchClose">
-  & Partial<Pick<Lockable, "lock">>;
+  & Partial<Pick<Lockable, "lock">>
+  & Wanted;
 
 /** The queues in use, by the key of the lock. */
 const queues = new Map<string, WaitQueue>();

@@ -87,10 +87,23 @@ static int lock(int fd, int command, struct apple_flock *theirs) {
   return done(syscall(SYS_fcntl, fd, ours, &struct_flock));
 }
 
+/* F_GETFL and F_SETFL, of whose flags only O_APPEND is translated. */
+static int flags(int fd, int command, long theirs) {
+  long ours = command == 3 ? 0 : theirs & 0x8 ? O_APPEND : 0;
+  long result = syscall(SYS_fcntl, fd, command == 3 ? F_GETFL : F_SETFL, ours);
+  if (result < 0) return done(result);
+  return result & O_APPEND ? 0x8 : 0;
+}
+
+static int control(int fd, int command, long argument) {
+  if (command == 3 || command == 4) return flags(fd, command, argument);
+  return lock(fd, command, (struct apple_flock *)argument);
+}
+
 #ifdef INTEL
-int apple_fcntl(int, int, struct apple_flock *) __asm__("fcntl");
-int apple_fcntl(int fd, int command, struct apple_flock *flock) {
-  return lock(fd, command, flock);
+int apple_fcntl(int, int, long) __asm__("fcntl");
+int apple_fcntl(int fd, int command, long argument) {
+  return control(fd, command, argument);
 }
 
 /* The functions that a program with the plain names calls. */
@@ -109,11 +122,11 @@ int old_fstatfs(int fd, void *statfs) {
 #else
 /* The variadic argument is on the stack, as a ninth argument is. */
 int apple_fcntl(int, int, long, long, long, long, long, long,
-                struct apple_flock *) __asm__("fcntl");
+                long) __asm__("fcntl");
 int apple_fcntl(int fd, int command, long a, long b, long c, long d, long e,
-                long f, struct apple_flock *flock) {
+                long f, long argument) {
   (void)a, (void)b, (void)c, (void)d, (void)e, (void)f;
-  return lock(fd, command, flock);
+  return control(fd, command, argument);
 }
 #endif
 

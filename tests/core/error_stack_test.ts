@@ -418,6 +418,15 @@ table.row("RLock.run", "LockException", async (files) => {
 }, async (lock) => {
   await lock.run(() => delay(1));
 });
+for (const kind of [Lock, RLock]) {
+  const of = kind === Lock ? "Acquirable.run" : "RLock.run";
+  table.row(of, "SuppressedError", async (files) => {
+    await failing(files, "unlock");
+    return new kind(files.path, { throwOnReleaseError: true });
+  }, async (lock) => {
+    await lock.run(() => delay(1).then(() => Promise.reject(null)));
+  });
+}
 const pidPath = ({ notDirectory }: Files) => {
   fs.writeFileSync(notDirectory, "");
   return new PidFileLock(join(notDirectory, "a.pid"));
@@ -964,6 +973,7 @@ const THROW_NOTHING = [
   "FileTooLarge",
   "LockException",
   "LockException.toJSON",
+  "LockLostError",
   "LockUnsupported",
   // Only the library constructs them.
   "Acquirable",

@@ -4,7 +4,14 @@ import { join } from "node:path";
 import process from "node:process";
 import { Worker } from "node:worker_threads";
 import { AlreadyExists, AlreadyLocked, FileTooLarge, Lock } from "../../mod.ts";
-import { LockException, LockUnsupported, PidFileLock } from "../../mod.ts";
+import {
+  LockException,
+  LockLostError,
+  LockUnsupported,
+  PidFileLock,
+} from "../../mod.ts";
+import { suppressedError } from "../../src/core/errors.ts";
+import { REASONS } from "../support/abort_reasons.ts";
 import { currentRuntime } from "../support/env.ts";
 import { systemError, withPatchedFiles } from "../support/platform.ts";
 import { tempDir } from "../support/temp_dir.ts";
@@ -26,6 +33,7 @@ async function errors(path: string): Promise<LockException[]> {
     await thrown("ENOSYS"),
     new AlreadyExists("Cannot create a.txt: it exists", { path }),
     new FileTooLarge("Cannot read a.txt", { path }),
+    new LockLostError("Lost the lock on a.lock", { path }),
   ];
 }
 
@@ -65,7 +73,26 @@ test("errors across a worker boundary: toJSON() keeps every field", async () => 
   assert.deepEqual([code, errno], ["ENOLCK", 37]);
   assert.ok(unsupported instanceof LockUnsupported);
   const names = [unsupported, ...others].map((error) => error.toJSON().name);
-  assert.deepEqual(names, ["LockUnsupported", "AlreadyExists", "FileTooLarge"]);
+  assert.deepEqual(names, [
+    ...["LockUnsupported", "AlreadyExists", "FileTooLarge", "LockLostError"],
+  ]);
+});
+
+test("each error class of this package has a code, also if the caller passes none", () => {
+  const classes = [
+    [AlreadyLocked, "EWOULDBLOCK"],
+    [AlreadyExists, "EEXIST"],
+    [FileTooLarge, "EFBIG"],
+    [LockUnsupported, "ERR_LOCK_UNSUPPORTED"],
+    [LockLostError, "ERR_LOCK_LOST"],
+  ] as const;
+  for (const [ErrorClass, code] of classes) {
+    assert.equal(new ErrorClass("Cannot lock").code, code);
+    assert.equal(new ErrorClass("Cannot lock", { code: undefined }).code, code);
+    assert.equal(new ErrorClass("Cannot lock", { code: "EIO" }).code, "EIO");
+    assert.equal(new ErrorClass("Cannot lock").name, ErrorClass.name);
+    assert.ok(new ErrorClass("Cannot lock") instanceof LockException);
+  }
 });
 
 test("errors across a worker boundary: the constructors restore errors from JSON", async () => {
@@ -100,4 +127,29 @@ test("errors across a worker boundary: a worker reports the holder of the lock",
   assert.equal(details.code, "EWOULDBLOCK");
   assert.equal(details.path, `${path}.lock`);
   assert.equal(details.holderPid, process.pid);
+});
+
+test("a release that fails after another error leaves both errors, on each runtime", () => {
+  const scope = globalThis as { SuppressedError?: unknown };
+  const native = scope.SuppressedError as (new () => Error) | undefined;
+  try {
+    for (const available of [native, undefined]) {
+      scope.SuppressedError = available;
+      for (const suppressed of REASONS) {
+        const release = new LockException("Cannot release a.lock");
+        const both = suppressedError(release, suppressed) as SuppressedError;
+        assert.ok(both instanceof Error);
+        assert.equal(both.name, "SuppressedError");
+        assert.equal(both.error, release);
+        assert.ok(Object.is(both.suppressed, suppressed));
+        assert.ok(Object.is(both.cause, suppressed));
+        assert.match(both.message, /^Cannot release a.lock; it suppressed an/);
+        if (available) assert.ok(both instanceof available);
+        assert.deepEqual(Object.keys(both), []);
+      }
+    }
+  } finally {
+    scope.SuppressedError = native;
+    if (native === undefined) delete scope.SuppressedError;
+  }
 });

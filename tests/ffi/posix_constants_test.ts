@@ -22,6 +22,7 @@ const LINUX: Plain = {
   EINTR: 4,
   EWOULDBLOCK: 11,
   EACCES: 13,
+  O_APPEND: 0o2000,
   recordLocks: {
     lockf: { set: 6, wait: 7 },
     ofd: { set: 37, wait: 38, get: 36 },
@@ -48,6 +49,7 @@ const APPLE: Plain = {
   EINTR: 4,
   EWOULDBLOCK: 35,
   EACCES: 13,
+  O_APPEND: 0x8,
   recordLocks: {
     lockf: { set: 8, wait: 9 },
     ofd: { set: 90, wait: 91, get: 92 },
@@ -170,6 +172,9 @@ function packageConstants(): Record<string, number> {
     EACCES: system.EACCES,
     EAGAIN: system.EWOULDBLOCK,
     EWOULDBLOCK: system.EWOULDBLOCK,
+    O_APPEND: system.O_APPEND,
+    F_GETFL: common.F_GETFL,
+    F_SETFL: common.F_SETFL,
     F_SETLK: records.lockf.set,
     F_SETLKW: records.lockf.wait,
     F_OFD_GETLK: records.ofd.get,

@@ -58,6 +58,21 @@ for (const arch of ["x64", "arm64"]) {
       bytes(0, 9).unlock(theirs);
       assert.equal(process.tryLock(ours, true), true);
 
+      const append = (text: string) => {
+        fs.writeSync(ours, text);
+        return fs.readFileSync(path, "utf8");
+      };
+      fs.writeFileSync(path, "abcd");
+      system.setAppend!(ours, false);
+      system.seek(ours, 1, 0);
+      assert.equal(append("x"), "axcd");
+      system.setAppend!(ours, true);
+      assert.equal(append("y"), "axcdy");
+      assert.throws(() => system.setAppend!(-1, true), {
+        errno: 9,
+        syscall: "fcntl",
+      });
+
       const stat = fs.fstatSync(ours, { bigint: true });
       assert.equal(system.inode!(ours), stat.ino);
       assert.equal(system.lockKey(ours), `${stat.dev}:${stat.ino}`);

@@ -83,8 +83,9 @@ test("LockedFile.write() in append modes writes at the end, no matter where the 
   for (let i = 0; i < 200; i++) {
     const writing = it.file.writeText("x");
     for (let ticks = 0; ticks < i % 4; ticks++) await null;
-    it.file.seekSync(0);
+    const seeking = it.file.seek(0);
     await writing;
+    await seeking;
   }
   assert.equal(it.content(), "abcd" + "x".repeat(200));
 });

@@ -8,6 +8,7 @@ import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../mod.ts";
 import { BoundedSemaphore, PidFileLock, TemporaryFileLock } from "../../mod.ts";
 import { LOCK_UN } from "../../mod.ts";
 import type { AcquireOptions, LockedFile, LockOptions } from "../../mod.ts";
+import { abortReasons } from "../support/abort_reasons.ts";
 import { type Capability, hasCapability } from "../support/capabilities.ts";
 import { openDescriptors } from "../support/descriptors.ts";
 import { currentRuntime } from "../support/env.ts";
@@ -65,6 +66,14 @@ function lockFile(locker: Locker) {
   };
 }
 
+/** Starts another process that shares the lock. */
+async function otherReader(path: string, locker: Locker): Promise<LockProcess> {
+  const other = LockProcess.start(currentRuntime);
+  const flags = LOCK_SH | LOCK_NB;
+  await other.call("acquire", path, { mode: "a+", flags, locker });
+  return other;
+}
+
 for (const [locker, ...needs] of LOCKERS) {
   for (const [form, relock] of FORMS) {
     test(
@@ -112,8 +121,8 @@ for (const [locker, ...needs] of LOCKERS) {
       `${form} with "${locker}" throws AlreadyLocked and keeps the lock when the timeout expires`,
       async () => {
         using it = lockFile(locker);
-        await using other = it.reader();
         await using file = it.reader();
+        await using other = await otherReader(it.path, locker);
         for (const flags of [LOCK_EX, LOCK_EX | LOCK_NB]) {
           await assert.rejects(
             relock(file, flags, { timeout: 300 }),
@@ -133,7 +142,7 @@ for (const [locker, ...needs] of LOCKERS) {
           );
           assert.equal(it.canLock(LOCK_SH), true);
         }
-        await other.close();
+        await other.call("release");
         assert.equal(it.canLock(LOCK_EX), false);
         assert.equal(await relock(file, LOCK_EX), ATOMIC_UPGRADE);
       },
@@ -156,11 +165,11 @@ for (const [locker, ...needs] of LOCKERS) {
         await refuses("LOCK_EX", undefined, "TypeError");
         await refuses(LOCK_EX, { timeout: -1 }, "RangeError");
         await refuses(LOCK_EX | LOCK_NB, { check: 1 }, "TypeError");
-        const signal = AbortSignal.abort("enough");
-        await assert.rejects(
-          relock(file, LOCK_EX, { signal }),
-          (reason) => reason === "enough",
-        );
+        for (const aborting of abortReasons()) {
+          aborting.abort();
+          const { signal } = aborting;
+          await aborting.rejects(relock(file, LOCK_EX, { signal }));
+        }
         assert.equal(it.canLock(LOCK_SH), true);
         assert.equal(it.canLock(LOCK_EX), false);
         file.closeSync();
@@ -249,16 +258,15 @@ for (const [locker, ...needs] of LOCKERS) {
       using it = lockFile(locker);
       const other = it.reader();
       await using file = it.reader();
-      const controller = new AbortController();
-      const { signal } = controller;
-      using waits = observeWaits();
-      const upgrade = assert.rejects(
-        file.relock(LOCK_EX, { signal, timeout: Infinity }),
-        (reason) => reason === "enough",
-      );
-      await waits.begun();
-      controller.abort("enough");
-      await upgrade;
+      for (const aborting of abortReasons()) {
+        const { signal } = aborting;
+        using waits = observeWaits();
+        const options = { signal, timeout: Infinity };
+        const upgrade = file.relock(LOCK_EX, options);
+        await waits.begun();
+        aborting.abort();
+        await aborting.rejects(upgrade);
+      }
       other.closeSync();
       assert.equal(it.canLock(LOCK_EX), false);
       assert.equal(it.canLock(LOCK_SH), true);
@@ -383,6 +391,33 @@ for (const [form, relock] of FORMS) {
       });
       assert.equal(lock.locked, false);
       await assert.rejects(file.stat(), { code: "EBADF" });
+    });
+    assert.equal(openDescriptors(it.dir), 0);
+  });
+
+  test(`${form} that loses the lock reports a failed release, too, with throwOnReleaseError`, async () => {
+    using it = lockFile("flock");
+    let lost = false;
+    const fails = (file: PlatformFile): Partial<PlatformFile> => ({
+      tryLock: (exclusive) => !lost && !exclusive && file.tryLock(exclusive),
+      unlock() {
+        if (lost) throw systemError("EIO", 5);
+        lost = true;
+        file.unlock();
+      },
+    });
+    await withPatchedFiles(fails, async () => {
+      const options = { checkInterval: 20, throwOnReleaseError: true };
+      const lock = it.lock(LOCK_SH, options);
+      const file = lock.acquireSync();
+      const failing = relock(file, LOCK_EX, { timeout: 10 });
+      await assert.rejects(failing, (thrown) => {
+        const { name, error, suppressed } = thrown as SuppressedError;
+        assert.deepEqual([name, error.code], ["SuppressedError", "EIO"]);
+        assert.ok(suppressed instanceof AlreadyLocked);
+        return true;
+      });
+      assert.equal(lock.locked, false);
     });
     assert.equal(openDescriptors(it.dir), 0);
   });
@@ -666,8 +701,7 @@ test("a second relock() rejects and keeps the file open while the old lock is be
 test("relockSync() throws when its onWait closes the file", async () => {
   using it = lockFile("flock");
   const victim = join(it.dir, "victim");
-  using _other = it.reader();
-  const others = openDescriptors(it.path);
+  await using _other = await otherReader(it.path, "flock");
   const file = it.reader();
   let next: number | undefined;
   const closing = {
@@ -685,5 +719,5 @@ test("relockSync() throws when its onWait closes the file", async () => {
   new Lock(victim).acquireSync().closeSync();
   fs.closeSync(next!);
   await file.close();
-  assert.equal(openDescriptors(it.path), others);
+  assert.equal(openDescriptors(it.path), 0);
 });

@@ -537,22 +537,6 @@ test("diagnostics report a semaphore's waits and its slots", async () => {
 });
 
 test(
-  "a slot that is garbage-collected instead of released is free again",
-  async () => {
-    for (const runtime of runtimes) {
-      using dir = tempDir();
-      await using child = LockProcess.start(runtime);
-      const options = { name: "s", directory: dir.path };
-      assert.equal(
-        await child.call("forgetSlot", options),
-        true,
-        runtime.name,
-      );
-    }
-  },
-);
-
-test(
   "processes of every runtime see each other's slots",
   async () => {
     using dir = tempDir();

@@ -14,6 +14,7 @@ import {
   lockAll,
   LockedFiles,
 } from "../../mod.ts";
+import type { LockException, LockOptions } from "../../mod.ts";
 import { openDescriptors } from "../support/descriptors.ts";
 import { runtimes } from "../support/env.ts";
 import {
@@ -439,13 +440,19 @@ for (const close of ["close", "closeSync"] as const) {
           return true;
         },
       );
-      // An error of the acquisition takes precedence.
       const held = lockOutsideLibrary(c);
-      const failing = lockAll([a, b, c], {
-        throwOnReleaseError: true,
-        timeout: 0,
+      const waiting = (options: LockOptions) =>
+        lockAll([a, b, c], { timeout: 0, ...options });
+      await assert.rejects(waiting({}), AlreadyLocked);
+      const failing = waiting({ throwOnReleaseError: true });
+      await assert.rejects(failing, (thrown) => {
+        const { name, error, suppressed } = thrown as SuppressedError;
+        assert.equal(name, "SuppressedError");
+        assert.ok(suppressed instanceof AlreadyLocked);
+        const errors = (error as AggregateError).errors as LockException[];
+        assert.deepEqual(errors.map(({ path }) => path), [a, b]);
+        return true;
       });
-      await assert.rejects(failing, AlreadyLocked);
       held.release();
     });
     assert.equal(dir.free(), "abc");

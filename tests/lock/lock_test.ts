@@ -4,16 +4,19 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../mod.ts";
 import { LockedFile, LockException, LockUnsupported } from "../../mod.ts";
-import { TemporaryFileLock } from "../../mod.ts";
+import { RLock, TemporaryFileLock } from "../../mod.ts";
+import { assertRejectsWith, REASONS } from "../support/abort_reasons.ts";
 import { openDescriptors, waitForDescriptors } from "../support/descriptors.ts";
 import {
   systemError,
   withPatchedFiles,
   withPatchedPlatform,
 } from "../support/platform.ts";
+import { currentRuntime } from "../support/env.ts";
+import { LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
-import { deferred } from "../support/values.ts";
+import { deferred, suppressing } from "../support/values.ts";
 import { observeWaits } from "../support/waits.ts";
 
 const SHARED = LOCK_SH | LOCK_NB;
@@ -45,7 +48,8 @@ for (const [form, acquire] of FORMS) {
   test(`Lock.${form} throws AlreadyLocked when the timeout expires`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a b.lock");
-    await using _held = await new Lock(path).acquire();
+    await using holder = LockProcess.start(currentRuntime);
+    await holder.call("acquire", path);
     const begin = performance.now();
     await assert.rejects(
       async () => await acquire(new Lock(path, { timeout: 60 })),
@@ -62,21 +66,17 @@ for (const [form, acquire] of FORMS) {
       },
     );
     assert.ok(performance.now() - begin >= 60);
-    assert.equal(openDescriptors(dir.path), 1);
+    assert.equal(openDescriptors(dir.path), 0);
   });
 
   test(`Lock.${form} waits for a release`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
     // The release must not depend on the thread that acquireSync() blocks.
-    const holder = new Lock(path, { mode: "a+" });
-    await holder.acquire();
     let attempts = 0;
     const change = (real: { tryLock(exclusive: boolean): boolean }) => ({
-      tryLock(exclusive: boolean) {
-        if (++attempts === 4) holder.releaseSync();
-        return real.tryLock(exclusive);
-      },
+      tryLock: (exclusive: boolean) =>
+        ++attempts >= 4 && real.tryLock(exclusive),
     });
     await withPatchedFiles(change, async () => {
       const file = await acquire(new Lock(path, { timeout: 10_000 }));
@@ -443,7 +443,6 @@ test("Lock reports errors of a release only with throwOnReleaseError", async () 
       real.closeSync();
     },
   });
-  const body = new Error("from the body");
   await withPatchedFiles(failing, async () => {
     const quiet = new Lock(path);
     await quiet.run(() => {});
@@ -459,9 +458,16 @@ test("Lock reports errors of a release only with throwOnReleaseError", async () 
     assert.throws(() => loud.acquireSync().closeSync(), reported);
     await loud.acquire();
     await assert.rejects(loud.release(), reported);
-    const both = loud.run(() => Promise.reject(body));
-    await assert.rejects(both, (error) => error === body);
-    assert.equal(loud.locked, false);
+    for (const kind of [Lock, RLock]) {
+      const lock = new kind(path, { throwOnReleaseError: true });
+      for (const body of REASONS) {
+        const both = lock.run(() => Promise.reject(body));
+        await assert.rejects(both, suppressing("EIO", body));
+        assert.equal(lock.locked, false);
+        const first = new kind(path).run(() => Promise.reject(body));
+        await assertRejectsWith(first, () => body);
+      }
+    }
   });
   assert.equal(openDescriptors(dir.path), 0);
   assert.ok(await new Lock(path).run(() => true));
@@ -591,4 +597,32 @@ test("Lock.acquire() throws any abort reason, even while the file is being opene
       await waitForDescriptors(dir.path, 0);
     }
   }
+});
+
+test("an acquire() that fails under the lock reports a failed release, too, with throwOnReleaseError", async () => {
+  using dir = tempDir();
+  const path = join(dir.path, "a.lock");
+  fs.writeFileSync(path, "content");
+  const full = systemError("ENOSPC", 28);
+  const failing = (real: { closeSync(): void }) => ({
+    truncate() {
+      throw full;
+    },
+    unlock() {
+      throw systemError("EIO", 5);
+    },
+    close: () => real.closeSync(),
+  });
+  await withPatchedFiles(failing, async () => {
+    const loud = { mode: "w", throwOnReleaseError: true } as const;
+    await assert.rejects(new Lock(path, loud).acquire(), (thrown) => {
+      const { name, error, suppressed } = thrown as SuppressedError;
+      const codes = [error, suppressed].map(({ code }) => code);
+      assert.deepEqual([name, ...codes], ["SuppressedError", "EIO", "ENOSPC"]);
+      return true;
+    });
+    const quiet = new Lock(path, { mode: "w" }).acquire();
+    await assert.rejects(quiet, { name: "LockException", code: "ENOSPC" });
+  });
+  assert.equal(openDescriptors(dir.path), 0);
 });

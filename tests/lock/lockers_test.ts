@@ -174,6 +174,41 @@ for (const locker of RECORDS) {
     LINUX,
   );
 
+  test(
+    `a lock on a range with "${locker}" does not cut bytes that another process has locked`,
+    async () => {
+      using dir = tempDir();
+      const path = join(dir.path, "a.bin");
+      const content = "a".repeat(100) + "b".repeat(100);
+      fs.writeFileSync(path, content);
+      const options = (start: number, length: number) =>
+        lockerOptions(locker, { mode: "r+", range: { start, length } });
+      await using other = await LockProcess.start(currentRuntime);
+      await other.call("acquire", path, options(100, 50));
+      await using file = await new Lock(path, options(0, 100)).acquire();
+      const error = {
+        name: "RangeError",
+        message: /^Cannot truncate .* locked/,
+      };
+      await assert.rejects(file.truncate(50), error);
+      assert.throws(() => file.truncateSync(50), error);
+      await assert.rejects(file.truncate(), error);
+      // The other process may write there before the file is extended.
+      await assert.rejects(file.truncate(150), error);
+      await assert.rejects(file.replaceContents("short"), error);
+      assert.throws(() => file.replaceContentsSync("short"), error);
+      assert.equal(fs.readFileSync(path, "utf8"), content);
+      await file.writeText("new");
+      assert.equal(fs.readFileSync(path, "utf8"), "new" + content.slice(3));
+      const rest = options(150, Number.MAX_SAFE_INTEGER - 150);
+      await using end = await new Lock(path, rest).acquire();
+      await assert.rejects(end.truncate(149), error);
+      await end.truncate(160);
+      assert.equal(fs.statSync(path).size, 160);
+    },
+    ...capabilitiesFor(locker),
+  );
+
   test(`"${locker}" locks ranges beyond the end of the file`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");

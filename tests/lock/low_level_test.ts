@@ -14,6 +14,7 @@ import {
   lockSync,
   unlock,
 } from "../../mod.ts";
+import { abortReasons } from "../support/abort_reasons.ts";
 import { hasCapability } from "../support/capabilities.ts";
 import { descriptorTargets } from "../support/descriptors.ts";
 import { currentRuntime } from "../support/env.ts";
@@ -353,17 +354,27 @@ test(
   async () => {
     using it = twoDescriptors();
     const [one, two] = it.fds;
-    await assert.rejects(
-      lock(one, LOCK_EX, { signal: AbortSignal.abort("early") }),
-      (reason) => reason === "early",
-    );
+    for (const aborting of abortReasons()) {
+      aborting.abort();
+      const { signal } = aborting;
+      await aborting.rejects(lock(one, LOCK_EX, { signal }));
+    }
     lockSync(one, LOCK_EX);
-    const controller = new AbortController();
-    using waits = observeWaits();
-    const waiting = lock(two, LOCK_EX, { signal: controller.signal });
-    await waits.begun();
-    controller.abort("late");
-    await assert.rejects(waiting, (reason) => reason === "late");
+    // The second time, the file has a lock that could be converted.
+    for (const held of [LOCK_UN, LOCK_SH]) {
+      for (const aborting of abortReasons()) {
+        if (held === LOCK_SH) {
+          lockSync(one, LOCK_SH);
+          lockSync(two, LOCK_SH);
+        }
+        const { signal } = aborting;
+        using waits = observeWaits();
+        const waiting = lock(two, LOCK_EX, { signal });
+        await waits.begun();
+        aborting.abort();
+        await aborting.rejects(waiting);
+      }
+    }
     unlock(one);
     await delay(10);
     lockSync(one, LOCK_EX | LOCK_NB);

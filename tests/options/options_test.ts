@@ -3,8 +3,17 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { Lock, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "../../mod.ts";
-import type { FileMode } from "../../mod.ts";
+import {
+  DEFAULT_CHECK_INTERVAL,
+  DEFAULT_TIMEOUT,
+  lockAll,
+  PidFileLock,
+  RLock,
+  TemporaryFileLock,
+} from "../../mod.ts";
+import type { FileMode, LockOptions } from "../../mod.ts";
 import { resolveLockOptions } from "../../src/options/lock_options.ts";
+import { parseMode } from "../../src/options/open_mode.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 
@@ -35,6 +44,12 @@ const BAD_LOCKS: Bad[] = [
   ["mode", "constructor", "RangeError"],
   ["mode", 0o644, "TypeError"],
   ["mode", ["r"], "TypeError"],
+  ["mode", "rt", "RangeError"],
+  ["mode", "br", "RangeError"],
+  ["mode", "rbb", "RangeError"],
+  ["mode", "b", "RangeError"],
+  ["shared", 1, "TypeError"],
+  ["shared", null, "TypeError"],
   ["flags", LOCK_EX | LOCK_SH, "RangeError"],
   ["flags", LOCK_UN, "RangeError"],
   ["flags", LOCK_NB, "RangeError"],
@@ -204,6 +219,127 @@ test("LOCK_SH with a mode that truncates the file is rejected and keeps the cont
   assert.equal(fs.readFileSync(path, "utf8"), "precious");
 });
 
+test("a mode with b, as in Python, is the mode without it", async () => {
+  const modes = ["r", "r+", "w", "w+", "a", "a+", "x", "x+"] as const;
+  for (const name of modes) {
+    const [letter, plus = ""] = name;
+    const aliases = [`${letter}b${plus}`, `${letter}${plus}b`] as FileMode[];
+    for (const alias of aliases) {
+      assert.deepEqual(parseMode(alias), parseMode(name));
+      assert.equal(parseMode(alias).name, name);
+    }
+  }
+  using dir = tempDir();
+  const path = join(dir.path, "a.bin");
+  const use = (mode: FileMode) => new Lock(path, { mode }).acquire();
+  const written = Uint8Array.of(0xff, 0x0d, 0x0a, 0x00);
+  {
+    await using file = await use("wb");
+    await file.write(written);
+    await assert.rejects(file.readBytes(), /mode "w"; use "w\+"/);
+  }
+  {
+    await using file = await use("rb+");
+    assert.deepEqual(await file.readBytes(), written);
+  }
+  await using file = await use("ab");
+  await file.write(Uint8Array.of(1));
+  assert.equal(fs.readFileSync(path).length, 5);
+});
+
+test("a mode with t says that the method chooses between text and bytes", () => {
+  const modes = [["rt", "r"], ["rt+", "r+"], ["r+t", "r+"], ["wt", "w"]];
+  for (const [mode, instead] of modes) {
+    assert.throws(() => new Lock("never.lock", { mode: mode as FileMode }), {
+      name: "RangeError",
+      message:
+        `mode must not contain "t", not "${mode}": a file holds bytes, ` +
+        "and the method chooses, such as readText() or readBytes(); " +
+        `use "${instead}"`,
+    });
+  }
+});
+
+test("DEFAULT_TIMEOUT and DEFAULT_CHECK_INTERVAL are the defaults, in ms", () => {
+  assert.deepEqual([DEFAULT_TIMEOUT, DEFAULT_CHECK_INTERVAL], [5000, 250]);
+  const { timeout, checkInterval } = resolveLockOptions().wait;
+  assert.equal(timeout, DEFAULT_TIMEOUT);
+  assert.equal(checkInterval, DEFAULT_CHECK_INTERVAL);
+});
+
+/** The functions that take `shared`, and hold the lock until they end. */
+const SHARING: Record<
+  string,
+  (path: string, options: LockOptions) => Promise<AsyncDisposable>
+> = {
+  Lock: (path, options) => new Lock(path, options).acquire(),
+  RLock: (path, options) => new RLock(path, options).acquire(),
+  lockAll: (path, options) => lockAll([path], options),
+  TemporaryFileLock: (path, options) =>
+    new TemporaryFileLock(path, options).acquire(),
+};
+
+for (const [name, acquire] of Object.entries(SHARING)) {
+  test(`${name} with shared: true excludes writers, and no readers`, async () => {
+    using dir = tempDir();
+    const path = join(dir.path, "a.lock");
+    const timeout = 0;
+    {
+      await using _one = await acquire(path, { shared: true });
+      await using _two = await acquire(path, { shared: true, timeout });
+      const busy = { name: "AlreadyLocked" };
+      await assert.rejects(acquire(path, { timeout }), busy);
+      await assert.rejects(acquire(path, { shared: false, timeout }), busy);
+    }
+    await using _one = await acquire(path, { shared: false });
+    const reader = acquire(path, { shared: true, timeout });
+    await assert.rejects(reader, { name: "AlreadyLocked" });
+  });
+
+  test(`${name} refuses shared beside flags`, async () => {
+    using dir = tempDir();
+    const path = join(dir.path, "a.lock");
+    for (const shared of [true, false]) {
+      for (const flags of [LOCK_EX, LOCK_SH | LOCK_NB]) {
+        await assert.rejects(
+          async () => await acquire(path, { shared, flags }),
+          {
+            name: "TypeError",
+            message: /^shared and flags exclude each other; pass shared alone/,
+          },
+        );
+      }
+    }
+    assert.deepEqual(fs.readdirSync(dir.path), []);
+  });
+}
+
+test("PidFileLock refuses shared: true, because a PID file has one holder", () => {
+  assert.throws(() => new PidFileLock("never.pid", { shared: true }), {
+    name: "RangeError",
+    message: "shared must be false: a PID file has one holder",
+  });
+  assert.ok(new PidFileLock("never.pid", { shared: false }));
+});
+
+test("shared: true waits for 5 seconds, as LOCK_SH | LOCK_NB does", () => {
+  const shared = resolveLockOptions({ shared: true });
+  assert.deepEqual(shared, resolveLockOptions({ flags: LOCK_SH | LOCK_NB }));
+  assert.deepEqual(resolveLockOptions({ shared: false }), resolveLockOptions());
+});
+
+test("shared: true with a mode that does not permit it is named in the message", () => {
+  const refused = (options: LockOptions, message: RegExp) =>
+    assert.throws(() => new Lock("never.lock", { shared: true, ...options }), {
+      name: "RangeError",
+      message,
+    });
+  for (const mode of ["w", "w+", "wb"] as const) {
+    refused({ mode }, /^mode "w\+?" truncates .* with shared: true; use/);
+  }
+  refused({ mode: "a", locker: "ofd" }, /^mode "a" .* shared: true and/);
+});
+
 for (
   const [value, name] of [
     [5, "TypeError"],
@@ -242,3 +378,33 @@ function describe(value: unknown): string {
   if (value instanceof AbortController) return "AbortController";
   return JSON.stringify(value) ?? "undefined";
 }
+
+test("a mode that truncates is rejected with a range that does not cover the whole file", () => {
+  const whole = { start: 0, length: Number.MAX_SAFE_INTEGER };
+  for (const locker of ["ofd", "lockf"] as const) {
+    for (const mode of ["w", "w+"] as const) {
+      for (
+        const range of [
+          { start: 0, length: 100 },
+          { start: 1, length: Number.MAX_SAFE_INTEGER - 1 },
+        ]
+      ) {
+        for (const create of [Lock, RLock]) {
+          assert.throws(
+            () => new create("never.lock", { locker, mode, range }),
+            {
+              name: "RangeError",
+              message: /^mode "w\+?" truncates .* range .*; use mode "r\+"/,
+            },
+          );
+        }
+      }
+      new Lock("never.lock", { locker, mode, range: whole });
+      new Lock("never.lock", { locker, mode });
+    }
+    const range = { start: 0, length: 100 };
+    for (const mode of ["r+", "a", "x"] as const) {
+      new Lock("never.lock", { locker, mode, range });
+    }
+  }
+});

@@ -257,7 +257,16 @@ it("threads of one process exclude each other", async (server) => {
 
 /** Starts `tests/fixtures/redis_end_with_lock` with access to the collector. */
 function startEnding(runtime: TestRuntime, ...args: string[]): LockProcess {
-  const script = fixtureCommand(runtime, "redis_end_with_lock");
+  return startWithCollector(runtime, "redis_end_with_lock", ...args);
+}
+
+/** Starts a fixture with access to the garbage collector. */
+function startWithCollector(
+  runtime: TestRuntime,
+  fixture: string,
+  ...args: string[]
+): LockProcess {
+  const script = fixtureCommand(runtime, fixture);
   const flag = runtime.name === "deno"
     ? "--v8-flags=--expose-gc"
     : runtime.name === "bun"
@@ -318,16 +327,44 @@ for (const runtime of runtimes) {
     await assertEnds(worker, name);
   });
 
-  it(`a garbage-collected lease is released with one warning, on ${name}`, async (server) => {
-    await using worker = startEnding(runtime, "which is collected", server.url);
-    const warnings = JSON.parse(await worker.readLine());
-    assert.equal(warnings.length, 1, `${warnings}`);
-    assert.match(
-      warnings[0],
-      /^PortalockWarning The lock on ending was garbage-collected while held/,
-    );
-    await worker.ended;
-  });
+  for (const how of ["gc", "allocation"]) {
+    it(`a garbage-collected lease stays held (${how}), on ${name}`, async (server) => {
+      await using worker = startWithCollector(
+        runtime,
+        "redis_garbage_collection",
+        how,
+        server.url,
+      );
+      const read = async () => JSON.parse(await worker.readLine());
+      for (let i = 0; i < 4; i++) assert.deepEqual(await read(), ["held"]);
+      worker.writeLine("collect");
+      const [said, ...warnings] = await read();
+      assert.equal(said, "collected");
+      assert.equal(warnings.length, 1, `${warnings}`);
+      assert.match(
+        warnings[0],
+        /^PortalockWarning The lock on .* was garbage-collected while held/,
+      );
+      const options = unsharedOptions(server);
+      for (
+        const contender of [
+          new RedisLock("signal", options),
+          new RedisLock("run", options),
+          new RedisLock("variable", options),
+          new RedisSemaphore("semaphore", 1, options),
+        ]
+      ) assert.equal(await contender.tryAcquire(), null, contender.channel);
+      // Heartbeats go on, and abort the signal for its listener.
+      await server.command("DEL", "portalock:{signal}");
+      assert.deepEqual(await read(), [
+        "lost",
+        "LockLostError",
+        "ERR_LOCK_LOST",
+      ]);
+      worker.writeLine("end");
+      assert.equal((await worker.ended).code, 0);
+    });
+  }
 }
 
 it("ten thousand acquisitions do not grow memory", async (server) => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createCluster, createSentinel } from "redis";
-import { AlreadyLocked, LockException } from "../../mod.ts";
+import { AlreadyLocked, LockException, LockLostError } from "../../mod.ts";
 import { RedisLock } from "../../src/redis/mod.ts";
 import type { RedisLease, RedisLockOptions } from "../../src/redis/mod.ts";
 import { runtimes } from "../support/env.ts";
@@ -31,7 +31,8 @@ const it = redisSuite("Redis connection loss", removeDeadHolders);
 /** Asserts that a lease aborts its signal with a reason that matches. */
 async function assertLost(lease: RedisLease, why: RegExp): Promise<void> {
   const reason = await abortReason(lease.signal);
-  assert.ok(reason instanceof LockException);
+  assert.ok(reason instanceof LockLostError);
+  assert.equal(reason.code, "ERR_LOCK_LOST");
   assert.match(reason.message, /^Lost the lock on /);
   assert.match(reason.message, why);
   assert.ok(reason.cause instanceof Error);
@@ -51,7 +52,7 @@ it("the signal of the lease aborts, and the holder can acquire again", async (se
   const again = await lock.acquire();
   assert.notEqual(again.holderId.split("-")[0], lease.holderId.split("-")[0]);
   assert.ok(again.fencingToken > lease.fencingToken);
-  assert.equal(signal.reason.name, "LockException");
+  assert.equal(signal.reason.name, "LockLostError");
   await again.release();
 });
 
@@ -122,7 +123,7 @@ it("run() rejects with the loss even if the function completes", async (server) 
     done = true;
   });
   await assert.rejects(work, (error) => {
-    assert.ok(error instanceof LockException);
+    assert.ok(error instanceof LockLostError);
     assert.match(error.message, /Lost the lock on work/);
     return done;
   });
@@ -288,7 +289,7 @@ for (const runtime of runtimes) {
     await killLockConnections(server);
     await blocked;
     const { name, message } = await worker.call("lost", "killed") as Error;
-    assert.equal(name, "LockException");
+    assert.equal(name, "LockLostError");
     assert.match(message, /Lost the lock on killed/);
     await worker.call("acquire", "killed", options);
     await worker.call("release", "killed");

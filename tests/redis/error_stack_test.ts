@@ -85,7 +85,7 @@ table.row("Acquirable.acquire", "RangeError", free, async (lock) => {
 table.row("Acquirable.run", "TypeError", free, async (lock) => {
   await lock.run(1 as never);
 });
-table.row("Acquirable.run", "LockException", free, async (lock) => {
+table.row("Acquirable.run", "LockLostError", free, async (lock) => {
   // The connection ends, and with it the lock.
   await lock.run(async ({ signal }) => {
     await killLockConnections(server);
@@ -110,6 +110,9 @@ const THROW_NOTHING = [
   // Only the library constructs them.
   "RedisLease",
   "RedisLockBase",
+  // Errors.
+  "LockException.toJSON",
+  "LockLostError",
   // If the server cannot be reached, the lock ends with the connection.
   "Acquirable.[Symbol.asyncDispose]",
   "Acquirable.release",

@@ -25,6 +25,18 @@ for (const { name, needs, start } of TOPOLOGIES) {
       await assertEventuallyEmpty(() => topology!.remaining());
     }, needs);
 
+  it("shared: true excludes writers, and no readers", async ({ options }) => {
+    const lock = (shared: boolean) =>
+      new RedisLock("shared", { ...options, shared });
+    const one = await lock(true).acquire();
+    const two = await lock(true).tryAcquire();
+    assert.ok(two);
+    assert.equal(await lock(false).tryAcquire(), null);
+    await Promise.all([one.release(), two.release()]);
+    await using _writer = await lock(false).acquire();
+    assert.equal(await lock(true).tryAcquire(), null);
+  });
+
   it("acquire() excludes other locks until release()", async ({ options }) => {
     const [lock, other] = twoLocks("jobs", options);
     const lease = await lock.acquire();

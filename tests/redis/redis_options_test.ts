@@ -97,6 +97,26 @@ for (
   });
 }
 
+test("Redis options: a lock refuses shared beside flags, and what is no boolean", () => {
+  for (const flags of [LOCK_EX, LOCK_SH]) {
+    for (const shared of [true, false]) {
+      assert.throws(() => lock("a", { shared, flags }), {
+        name: "TypeError",
+        message: /^shared and flags exclude each other; pass shared alone/,
+      });
+    }
+  }
+  assert.throws(() => lock("a", { shared: 1 }), {
+    name: "TypeError",
+    message: /^shared must be a boolean/,
+  });
+});
+
+test("Redis options: a semaphore does not accept shared", () => {
+  const message = /^unknown option "shared"/;
+  assert.throws(() => semaphore("a", { shared: true }), { message });
+});
+
 test("Redis options: a semaphore does not accept flags", () => {
   assert.throws(
     () => semaphore("a", { flags: LOCK_EX }),

@@ -127,6 +127,10 @@ function problemOf(
   // The caller, which `thrownBy` called.
   const [first, second] = frames(error.stack);
   const begins = first?.file === file && second?.file === here;
+  if (begins && name === "SuppressedError") {
+    const { error: inner } = error as Error & { error?: unknown };
+    return problemOf("LockException", file, inner);
+  }
   return begins ? undefined : `does not begin with the caller: ${begin(error)}`;
 }
 

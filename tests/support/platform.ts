@@ -76,6 +76,8 @@ export const noopOs = {
   unlink() {},
   watchClose: () => null,
   wakeWatchers() {},
+  isLocked: () => null,
+  identity: () => null,
   holders: () => [],
   machineId: () => null,
 };

@@ -1,5 +1,7 @@
 /** Small values that many tests need. */
 
+import assert from "node:assert/strict";
+
 /** A promise with the functions that settle it. */
 export interface Deferred<T> {
   promise: Promise<T>;
@@ -56,4 +58,23 @@ export function entry<T>(record: Record<string, T>, key: string): T {
   const value = record[key];
   if (value === undefined) throw new RangeError(`unknown name: ${key}`);
   return value;
+}
+
+/**
+ * Returns a function that checks a `SuppressedError`, for `assert.rejects`.
+ *
+ * @param release The code of the error of the release.
+ * @param suppressed The earlier error.
+ */
+export function suppressing(
+  release: string,
+  suppressed: unknown,
+): (thrown: unknown) => boolean {
+  return (thrown) => {
+    const both = thrown as SuppressedError;
+    assert.equal(both.name, "SuppressedError");
+    assert.equal(both.error.code, release);
+    assert.deepEqual([both.suppressed], [suppressed]);
+    return true;
+  };
 }

@@ -1,7 +1,7 @@
 /** One acquisition, from its first step on the server to its last. */
 
 import type { LockConnection } from "../connection/connection.ts";
-import { isRedirect, replyCode, toLockException } from "../protocol/errors.ts";
+import { isRedirect, lockLost, replyCode } from "../protocol/errors.ts";
 import { formatMember, replyChannelPrefix } from "../protocol/keys.ts";
 import type { LockType } from "../protocol/keys.ts";
 import { LOCK_SCRIPT } from "../protocol/scripts.ts";
@@ -99,7 +99,7 @@ export class Acquisition implements Subscriber {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
       if (this.#state === "lost") {
-        this.#controller.abort(this.#lossError(this.#error));
+        this.#abort(this.#controller);
       }
     }
     return this.#controller.signal;
@@ -167,7 +167,7 @@ export class Acquisition implements Subscriber {
     const left = this.#released = this.#cleanUp();
     this.onChange();
     if (!held) return;
-    this.#controller?.abort(this.#lossError(error));
+    if (this.#controller) this.#abort(this.#controller);
     this.onEnd(left);
   }
 
@@ -207,15 +207,13 @@ export class Acquisition implements Subscriber {
     this.lost(new Error("the server has lost the record of the lock"));
   }
 
-  get #ended(): boolean {
-    return this.#state === "released" || this.#state === "lost";
+  #abort(controller: AbortController): void {
+    const { channel } = this.subscription.keys;
+    controller.abort(lockLost(channel, this.#error));
   }
 
-  #lossError(error: unknown): Error {
-    return toLockException(
-      `Lost the lock on ${this.subscription.keys.channel}`,
-      error,
-    );
+  get #ended(): boolean {
+    return this.#state === "released" || this.#state === "lost";
   }
 
   #release(): Promise<void> {

@@ -123,7 +123,7 @@ async function nodeRedis(): Promise<typeof import("redis")> {
   } catch (cause) {
     throw new LockException(
       "the redis package is missing; install it (npm install redis)",
-      { code: errorCode(cause), cause },
+      { code: errorCode(cause) ?? "ERR_MODULE_NOT_FOUND", cause },
     );
   }
 }
@@ -293,11 +293,12 @@ export async function hello(
   selected?.catch(() => {});
   const { id, mode, proto } = await reply as Record<string, unknown>;
   if (proto !== 3) {
-    throw new LockException(NO_RESP3);
+    throw new LockException(NO_RESP3, { code: "EPROTONOSUPPORT" });
   }
   if (mode === "sentinel") {
     throw new LockException(
       "the server is a sentinel; pass a client from createSentinel",
+      { code: "EINVAL" },
     );
   }
   if ((mode === "cluster") !== sharded) {
@@ -305,6 +306,7 @@ export async function hello(
       sharded
         ? "the server is not part of a cluster; pass a client from createClient"
         : "the server is part of a cluster; pass a client from createCluster",
+      { code: "EINVAL" },
     );
   }
   await selected;

@@ -178,7 +178,8 @@ export class LockConnection {
       // Errors are handled by the listener; only silence matters here.
       Promise.allSettled(replies).then(() => this.#heartbeatPending = false);
     } else if (++this.#missed >= HEARTBEATS_PER_TIMEOUT) {
-      this.fail(new Error(`the server was silent for ${this.#timeout} ms`));
+      const silent = `the server was silent for ${this.#timeout} ms`;
+      this.fail(Object.assign(new Error(silent), { code: "ETIMEDOUT" }));
     }
   }
 }

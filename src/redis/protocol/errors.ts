@@ -1,7 +1,7 @@
 /** The errors of servers and connections, and what the caller can do. */
 
 import { errorCode } from "../../../ffi/types.ts";
-import { LockException } from "../../core/errors.ts";
+import { LockException, LockLostError } from "../../core/errors.ts";
 
 /** Error codes of servers that are starting, moving or failing over. */
 const RETRYABLE = [
@@ -48,7 +48,9 @@ function errorMessage(error: unknown): string {
 }
 
 /** The wait ended before the server replied. */
-export class ReplyTimeout extends Error {}
+export class ReplyTimeout extends Error {
+  readonly code = "ETIMEDOUT";
+}
 
 /** Whether a key is moving, or has moved, to another node of a cluster. */
 export function isRedirect(error: unknown): boolean {
@@ -77,15 +79,36 @@ export function toLockException(
   error: unknown,
   waited?: number,
 ): LockException {
+  const { reason, code } = describe(error);
+  return new LockException(
+    `${summary}: ${reason}` +
+      (waited === undefined ? "" : ` (waited ${Math.round(waited)} ms)`),
+    // The errors of node-redis for a connection that ended do not have a code.
+    { code: code ?? "ECONNRESET", cause: error },
+  );
+}
+
+/**
+ * Returns the error of a holder that lost its lock.
+ *
+ * @param channel The name of the lock.
+ * @param error Why it is lost, which becomes the `cause`.
+ * @returns The reason with which the `signal` of the lease aborts.
+ */
+export function lockLost(channel: string, error: unknown): LockLostError {
+  const { reason } = describe(error);
+  return new LockLostError(`Lost the lock on ${channel}: ${reason}`, {
+    cause: error,
+  });
+}
+
+function describe(error: unknown): { reason: string; code?: string } {
   const message = errorMessage(error);
   const code = replyCode(error) ?? errorCode(error);
   const hint = /^ERR unknown command\W+HELLO\b/i.test(message)
     ? NO_RESP3
     : HINTS[code ?? ""];
   const details = message || code || String(error);
-  return new LockException(
-    `${summary}: ${details}` + (hint === undefined ? "" : ` (${hint})`) +
-      (waited === undefined ? "" : ` (waited ${Math.round(waited)} ms)`),
-    { code, cause: error },
-  );
+  const reason = details + (hint === undefined ? "" : ` (${hint})`);
+  return code === undefined ? { reason } : { reason, code };
 }
