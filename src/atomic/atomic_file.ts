@@ -12,6 +12,7 @@ import { resolveAtomicOptions } from "./options.ts";
 import { inOrderOfCalls } from "./write_order.ts";
 import type { AtomicOptions } from "./options.ts";
 import { formatSubject, LockException } from "../core/errors.ts";
+import { untrack, warnWhenCollected } from "../core/leak_guard.ts";
 import { writeAll } from "../file/file_io.ts";
 import { InFlight } from "../file/in_flight.ts";
 import { OpenFile, PENDING } from "../file/open_file.ts";
@@ -25,6 +26,11 @@ import type { Gen } from "../core/gensync.ts";
 const COMMITTED = "already closed by commit()";
 const DISCARDED = "already closed by discard()";
 
+const lostFile = (subject: string) =>
+  `The atomic file for ${subject} was garbage-collected before commit() or ` +
+  "discard(); it stays open, and its temporary file is removed when this " +
+  "process or worker ends. Open it with `await using`, or pass a body";
+
 /**
  * A file that is being written and not yet published. {@linkcode
  * AtomicFile.commit} publishes it under its `path`. Before the commit, other
@@ -32,6 +38,11 @@ const DISCARDED = "already closed by discard()";
  * the file is discarded.
  *
  * The file is initially empty, and open for reading and writing.
+ *
+ * If the program loses the object without a commit or a discard, it gets a
+ * process warning, once for each thread. The file stays open, because another
+ * library may still use its descriptor. Its temporary file is removed when the
+ * process or worker ends, except by a signal.
  *
  * @example Write a file in steps
  * ```ts
@@ -58,6 +69,7 @@ export class AtomicFile extends OpenFile
     });
     this.#inFlight = inFlight;
     this.#pending = pending;
+    warnWhenCollected(this, path, this, lostFile);
   }
 
   /**
@@ -109,6 +121,7 @@ export class AtomicFile extends OpenFile
    * that cannot be removed now.
    */
   async discard(): Promise<void> {
+    untrack(this);
     const drop = () => discardTempFile(this.#pending.tempFile);
     try {
       await this.#inFlight.drainAndClose(DISCARDED, drop);
@@ -123,6 +136,7 @@ export class AtomicFile extends OpenFile
    * file is removed after them. See {@linkcode AtomicFile.discard}.
    */
   discardSync(): void {
+    untrack(this);
     this.#inFlight.drainAndCloseSync(
       DISCARDED,
       () => discardTempFile(this.#pending.tempFile),
@@ -147,6 +161,7 @@ export class AtomicFile extends OpenFile
 
   /** Takes its place in the order of the calls at once. */
   #publish(): Gen<void> {
+    untrack(this);
     return inOrderOfCalls((call) => commit(this.#pending, true, call));
   }
 

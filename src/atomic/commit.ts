@@ -51,6 +51,7 @@ import type { DirectoryId } from "./fs_ops.ts";
 import {
   createTempFile,
   discardTempFile,
+  forgetTempFile,
   randomName,
   removeStaleTempFiles,
   unlinkTempFile,
@@ -170,9 +171,11 @@ export function* commit(
 }
 
 function* closeAndSync(
-  { file, locked }: TempFile,
+  tempFile: TempFile,
   directory: number | null,
 ): Gen<void> {
+  const { file, locked } = tempFile;
+  forgetTempFile(tempFile);
   try {
     // Unlock first: other processes already see the file and may lock it.
     yield* locked

@@ -93,6 +93,7 @@ import {
   UNSUPPORTED_CODES,
 } from "../core/errors.ts";
 import { unlockAndClose } from "../file/file_io.ts";
+import { onExit } from "../target/exit_cleanup.ts";
 import { childPath } from "../core/paths.ts";
 import { ignoreErrors, op } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
@@ -176,7 +177,10 @@ export function* createTempFile(
   for (let attempt = 0; attempt < MAX_NAME_ATTEMPTS; attempt++) {
     const path = childPath(directory.path, randomName("tmp", tag));
     const tempFile = yield* tryCreateTempFile(path, creationMode);
-    if (tempFile !== null) return tempFile;
+    if (tempFile !== null) {
+      removeAtExit(tempFile);
+      return tempFile;
+    }
   }
   throw new LockException(
     `Cannot create a temporary file in ${
@@ -189,7 +193,33 @@ export function* createTempFile(
 /** Removes a temporary file, if it still exists, and closes it. */
 export function* discardTempFile(tempFile: TempFile): Gen<void> {
   yield* unlinkTempFile(tempFile);
+  forgetTempFile(tempFile);
   yield* ignoreErrors(unlockAndClose(tempFile.file));
+}
+
+/** The files of this thread that are neither published nor discarded. */
+const unfinished = new Set<TempFile>();
+
+let cancelRemoval = () => {};
+
+function removeAtExit(tempFile: TempFile): void {
+  if (unfinished.size === 0) cancelRemoval = onExit(removeUnfinished);
+  unfinished.add(tempFile);
+}
+
+/** Does not remove a file at exit anymore. */
+export function forgetTempFile(tempFile: TempFile): void {
+  if (unfinished.delete(tempFile) && unfinished.size === 0) cancelRemoval();
+}
+
+function removeUnfinished(): void {
+  for (const { path, file } of unfinished) {
+    try {
+      file.unlink(path);
+    } catch {
+      // The file was published a moment ago, or the next writer removes it.
+    }
+  }
 }
 
 /** Removes the temporary name, also if it changes meanwhile. */
