@@ -23,7 +23,7 @@ import type {
   SelfLockingFile,
 } from "./types.ts";
 
-export { inMainThread } from "./runtime/main_thread.ts";
+export { inMainThread, poolOutlivesThread } from "./runtime/main_thread.ts";
 export { onThreadExit } from "./runtime/thread_exit.ts";
 
 let current: Platform | undefined;
@@ -89,11 +89,9 @@ function choosePlatform(): Platform {
     );
   }
   const { libc } = constants;
-  return fdPlatform(
-    posix(runtime, constants),
-    workerLeaksFiles
-      ? closeOnThreadExitOfGlibc(runtime, libc) ??
-        closeOnThreadExit(runtime, libc)
-      : undefined,
-  );
+  const close = workerLeaksFiles
+    ? closeOnThreadExitOfGlibc(runtime, libc) ??
+      closeOnThreadExit(runtime, libc)
+    : undefined;
+  return fdPlatform(posix(runtime, constants, close), close);
 }

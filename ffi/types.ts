@@ -45,6 +45,12 @@ export interface FfiRuntime {
   errno(library: string, locator: string): () => number;
 
   /**
+   * Set if a file that `node:fs` opens in a worker is closed when the worker
+   * ends, and `node:fs` needs no permission for /proc that FFI does not need.
+   */
+  readonly closesFilesOfWorkers?: true;
+
+  /**
    * Passes the bytes that arrive at a pipe to `arrived`, on the event loop and
    * without keeping the process alive. Absent if the runtime needs a thread
    * for that.
@@ -145,12 +151,31 @@ export interface OsLocks extends Locker {
   unlink(path: string): void;
   /** See {@linkcode Lockable.watchClose}. */
   watchClose(fd: number, onClose: () => void): Watch | null;
+  /** See {@linkcode PlatformFile.watchName}. */
+  watchName(fd: number, onChange: () => void): (() => void) | null;
   /** See {@linkcode Lockable.wakeWatchers}. */
   wakeWatchers(fd: number): void;
   /** See {@linkcode Platform.holders}. */
   holders: Platform["holders"];
   /** See {@linkcode Platform.machineId}. */
   machineId: Platform["machineId"];
+  /** See {@linkcode Platform.attributes}. */
+  readonly attributes?: FileAttributes;
+}
+
+/**
+ * The extended attributes of files, as in xattr(7). Access lists are among
+ * them. Blocks the thread, and throws {@linkcode SystemError}s.
+ */
+export interface FileAttributes {
+  /** Returns the names. Does not follow symbolic links. */
+  list(path: string): string[];
+  /** Returns a value, or `null`. Does not follow symbolic links. */
+  get(path: string, name: string): Uint8Array | null;
+  /** Adds or replaces an attribute. */
+  set(fd: number, name: string, value: Uint8Array): void;
+  /** Removes an attribute. */
+  remove(fd: number, name: string): void;
 }
 
 /**
@@ -312,6 +337,21 @@ export interface PlatformFile extends Lockable {
   /** Returns whether the path is a name of this file, and not a link to it. */
   isStillAt(path: string): boolean;
   /**
+   * Returns whether the path leads to this file, directly or by symbolic links.
+   * With `noFollow`, the last part of the path must not be a link. Returns a
+   * promise only if it may block.
+   */
+  isAt(path: string, noFollow: boolean): boolean | Promise<boolean>;
+  isAtSync(path: string, noFollow: boolean): boolean;
+  /**
+   * Calls `onChange` after a name of this file was removed, replaced or changed,
+   * or its permissions were. Does not keep the process alive.
+   *
+   * @returns A function that ends this, or `null` if the system does not report
+   * such changes.
+   */
+  watchName(onChange: () => void): (() => void) | null;
+  /**
    * Frees a name of this file at once, even if other processes have it open.
    */
   unlink(path: string): void;
@@ -389,6 +429,14 @@ export interface Platform {
    * On Linux and macOS, another boot of the machine has another id.
    */
   machineId(): string | null;
+  /** Absent if the system or the runtime does not offer extended attributes. */
+  readonly attributes?: FileAttributes;
+  /**
+   * Set if a file may have an access list that the runtime cannot read. The
+   * group's permission bits of such a file are not those of its group: see
+   * acl(5).
+   */
+  readonly hidesAccessLists?: true;
 }
 
 /** An error of a system call. */

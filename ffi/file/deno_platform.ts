@@ -102,6 +102,7 @@ export function denoPlatform(
     holders: () => [],
     // To ask for it requires permissions for which Deno would prompt.
     machineId: () => null,
+    ...process.platform === "linux" ? { hidesAccessLists: true } : {},
     fromFd() {
       throw new Unsupported(
         onWindows
@@ -228,6 +229,18 @@ function probeFifo(path: string): void {
   }
 }
 
+function isSameFile(
+  file: DenoFile,
+  path: string,
+  noFollow: boolean,
+): boolean {
+  const name = (noFollow ? lstatSync : statSync)(path, {
+    throwIfNoEntry: false,
+  });
+  const { dev, ino } = file.statSync();
+  return name !== undefined && name.dev === dev && name.ino === ino;
+}
+
 /**
  * Opens a file again to write at any position, because Deno cannot clear
  * `O_APPEND`. To close it releases no lock of flock(2).
@@ -235,13 +248,12 @@ function probeFifo(path: string): void {
  * @throws With code `ESTALE` if the path does not name the file.
  */
 function openAgain(deno: DenoApi, path: string, file: DenoFile): DenoFile {
-  const { dev, ino } = file.statSync();
-  const isSame = (other: { dev: number; ino: number | null } | undefined) =>
-    other?.dev === dev && other.ino === ino;
   // To open a FIFO would block.
-  if (isSame(statSync(path, { throwIfNoEntry: false }))) {
+  if (isSameFile(file, path, false)) {
     const again = deno.openSync(path, OVERWRITE);
-    if (isSame(again.statSync())) return again;
+    const { dev, ino } = file.statSync();
+    const { dev: device, ino: inode } = again.statSync();
+    if (dev === device && ino === inode) return again;
     again.close();
   }
   throw Object.assign(
@@ -300,11 +312,10 @@ function denoFile(
     syncSync: (dataOnly) => dataOnly ? file.syncDataSync() : file.syncSync(),
     stat: () => file.stat(),
     statSync: () => file.statSync(),
-    isStillAt(path) {
-      const name = lstatSync(path, { throwIfNoEntry: false });
-      const { dev, ino } = file.statSync();
-      return name !== undefined && name.dev === dev && name.ino === ino;
-    },
+    isStillAt: (path) => isSameFile(file, path, true),
+    isAt: (path, noFollow) => isSameFile(file, path, noFollow),
+    isAtSync: (path, noFollow) => isSameFile(file, path, noFollow),
+    watchName: () => null,
     unlink: onWindows ? renameAndUnlink : unlinkSync,
     close: () => file.close(),
     closeSync: () => file.close(),

@@ -3,7 +3,7 @@
 import * as fs from "node:fs";
 import { serializeAppends } from "../windows/append_queue.ts";
 import { fileInfo } from "./file_info.ts";
-import { FLOCK } from "../types.ts";
+import { errorCode, FLOCK } from "../types.ts";
 import type {
   FileInfo,
   Locker,
@@ -23,6 +23,11 @@ export function toCallback<T>(
   reject: (error: Error) => void,
 ): (error: Error | null, value?: T) => void {
   return (error, value) => error ? reject(error) : resolve(value as T);
+}
+
+/** Returns whether a path does not exist. */
+function isMissing(error: Error): boolean {
+  return ["ENOENT", "ENOTDIR"].includes(errorCode(error) ?? "");
 }
 
 /** Gives locks of one file different keys if they need separate queues. */
@@ -219,6 +224,27 @@ export class FdFile implements PlatformFile {
   isStillAt(path: string): boolean {
     const name = fs.lstatSync(path, { bigint: true, throwIfNoEntry: false });
     return name !== undefined && this.#os.isFile(this.fd, name);
+  }
+
+  isAt(path: string, noFollow: boolean): boolean | Promise<boolean> {
+    if (this.#isLocal) return this.isAtSync(path, noFollow);
+    const stat = noFollow ? fs.lstat : fs.stat;
+    return new Promise<fs.BigIntStats | undefined>((resolve, reject) =>
+      stat(path, { bigint: true }, (error, name) => {
+        if (error && !isMissing(error)) reject(error);
+        else resolve(error ? undefined : name);
+      })
+    ).then((name) => name !== undefined && this.#os.isFile(this.fd, name));
+  }
+
+  isAtSync(path: string, noFollow: boolean): boolean {
+    const stat = noFollow ? fs.lstatSync : fs.statSync;
+    const name = stat(path, { bigint: true, throwIfNoEntry: false });
+    return name !== undefined && this.#os.isFile(this.fd, name);
+  }
+
+  watchName(onChange: () => void): (() => void) | null {
+    return this.#os.watchName(this.fd, onChange);
   }
 
   unlink(path: string): void {

@@ -144,6 +144,7 @@ export function fdPlatform(
     isLocalDirectory: (directory) => localDirectories.has(directory),
     holders: os.holders,
     machineId: os.machineId,
+    ...os.attributes ? { attributes: os.attributes } : {},
   };
 }
 

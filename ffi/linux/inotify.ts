@@ -1,9 +1,12 @@
-/** Reports when any process closes a file, by inotify(7). */
+/** Reports when any process closes or renames a file, by inotify(7). */
 
-import { setImmediate } from "node:timers";
+import { clearInterval, setImmediate, setInterval } from "node:timers";
 import {
+  IN_ATTRIB,
   IN_CLOEXEC,
   IN_CLOSE,
+  IN_DELETE_SELF,
+  IN_MOVE_SELF,
   IN_NONBLOCK,
   IN_Q_OVERFLOW,
   INOTIFY_EVENT,
@@ -14,6 +17,15 @@ import { asBytes, cString, littleEndian } from "../runtime/memory.ts";
 import { inMainThread } from "../runtime/main_thread.ts";
 import { procPath } from "./proc.ts";
 import type { CFunction, FfiRuntime, OsLocks, Watch } from "../types.ts";
+
+/** A file has fewer or other names. To unlink one changes the metadata. */
+const IN_NAME = IN_ATTRIB | IN_MOVE_SELF | IN_DELETE_SELF;
+
+/**
+ * How often the names are polled where only a thread of the pool could wait for
+ * an event, in milliseconds. That thread would keep the process alive.
+ */
+const NAME_POLL_MS = 100;
 
 /** How many bytes of events are read at once. */
 const MAX_READ = 64 * 1024;
@@ -42,8 +54,36 @@ export function watcher(
   if (!runtime.readStream && !runtime.waitReadable) return () => null;
   let instance: Inotify | undefined;
   return (fd, onClose) => {
-    instance ??= new Inotify(runtime, libc);
+    instance ??= new Inotify(runtime, libc, IN_CLOSE);
     return instance.watch(fd, onClose);
+  };
+}
+
+/**
+ * Returns {@linkcode OsLocks.watchName}. It uses an instance of its own: an
+ * instance has one watch for each inode, and a waiter that ends its watch must
+ * not wait for the holder to end another.
+ */
+export function nameWatcher(
+  runtime: FfiRuntime,
+  libc: string,
+): OsLocks["watchName"] {
+  if (!runtime.readStream && !runtime.waitReadable) return () => null;
+  let instance: Inotify | undefined;
+  return (fd, onChange) => {
+    instance ??= new Inotify(runtime, libc, IN_NAME);
+    const watch = instance.watch(fd, onChange);
+    if (watch === null) return null;
+    if (runtime.readStream) {
+      watch.listen();
+      return watch.end;
+    }
+    const timer = setInterval(() => watch.block(0), NAME_POLL_MS);
+    timer.unref();
+    return () => {
+      clearInterval(timer);
+      watch.end();
+    };
   };
 }
 
@@ -57,6 +97,8 @@ export function watcher(
 class Inotify {
   readonly #runtime: FfiRuntime;
   readonly #libc: string;
+  /** The events to report. */
+  readonly #mask: number;
   readonly #c: Functions;
   /** The callbacks by watch descriptor, of which each inode has one. */
   readonly #callbacks = new Map<number, Set<() => void>>();
@@ -67,8 +109,9 @@ class Inotify {
   #listening = false;
   #broken = false;
 
-  constructor(runtime: FfiRuntime, libc: string) {
+  constructor(runtime: FfiRuntime, libc: string, mask: number) {
     this.#runtime = runtime;
+    this.#mask = mask;
     this.#libc = libc;
     this.#c = runtime.bind(libc, FUNCTIONS);
   }
@@ -78,7 +121,7 @@ class Inotify {
     if (this.#broken) return null;
     if (this.#fd < 0) this.#open();
     const watch = Number(
-      this.#c.inotify_add_watch(this.#fd, cString(procPath(fd)), IN_CLOSE),
+      this.#c.inotify_add_watch(this.#fd, cString(procPath(fd)), this.#mask),
     );
     if (watch < 0) return null;
     const callbacks = this.#callbacks.get(watch) ?? new Set();

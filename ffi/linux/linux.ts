@@ -1,21 +1,27 @@
 /** What Linux adds to POSIX: events for closed files, and lists of holders. */
 
-import { fstatSync, readdirSync } from "node:fs";
-import { watcher } from "./inotify.ts";
+import { closeSync, fstatSync, openSync, readdirSync } from "node:fs";
+import { nameWatcher, watcher } from "./inotify.ts";
 import { O_CLOEXEC, O_NONBLOCK, O_PATH } from "./constants.ts";
 import { cString } from "../runtime/memory.ts";
 import { holdersIn, isLockedIn, procPath } from "./proc.ts";
-import type { FfiRuntime, OsLocks } from "../types.ts";
+import type { CloseOnThreadExit, FfiRuntime, OsLocks } from "../types.ts";
 
 /** The part of {@linkcode OsLocks} that POSIX does not provide. */
 export type LinuxExtras = Pick<
   OsLocks,
-  "watchClose" | "wakeWatchers" | "holders" | "isLocked" | "machineId"
+  | "watchClose"
+  | "watchName"
+  | "wakeWatchers"
+  | "holders"
+  | "isLocked"
+  | "machineId"
 >;
 
 /** The extras of a system that is not Linux: none. */
 export const NO_EXTRAS: Omit<LinuxExtras, "machineId"> = {
   watchClose: () => null,
+  watchName: () => null,
   wakeWatchers() {},
   holders: () => [],
   isLocked: () => null,
@@ -27,6 +33,7 @@ export function linux(
   libc: string,
   hasRecordLocks: (fd: number) => boolean,
   inode: (fd: number) => bigint,
+  closeOnThreadExit: CloseOnThreadExit | undefined,
 ): LinuxExtras {
   // `open` is variadic. The calling conventions of Linux treat it as fixed.
   const { open, close, read } = runtime.bind(libc, {
@@ -35,17 +42,40 @@ export function linux(
     read: { parameters: ["i32", "buffer", "usize"], result: "i64" },
   });
 
+  /** Opens a file. The end of a worker closes it, where that is possible. */
+  function openFile(
+    path: string,
+    flags: number,
+  ): ReturnType<CloseOnThreadExit> | undefined {
+    if (runtime.closesFilesOfWorkers) {
+      try {
+        const fd = openSync(path, flags | O_CLOEXEC);
+        return { fd, close: () => closeSync(fd) };
+      } catch {
+        // Node's permission model may deny access that FFI has.
+      }
+    }
+    const fd = Number(open(cString(path), flags | O_CLOEXEC));
+    if (fd < 0) return undefined;
+    try {
+      if (closeOnThreadExit) return closeOnThreadExit(fd);
+    } catch {
+      // To close it only below is better than not to read it.
+    }
+    return { fd, close: () => close(fd) };
+  }
+
   function withOpen<T>(
     path: string,
     flags: number,
     body: (fd: number) => T,
   ): T | undefined {
-    const fd = Number(open(cString(path), flags | O_CLOEXEC));
-    if (fd < 0) return undefined;
+    const file = openFile(path, flags);
+    if (!file) return undefined;
     try {
-      return body(fd);
+      return body(file.fd);
     } finally {
-      close(fd);
+      file.close();
     }
   }
 
@@ -68,6 +98,7 @@ export function linux(
 
   return {
     watchClose: watcher(runtime, libc),
+    watchName: nameWatcher(runtime, libc),
     // To open and close the file once more releases no flock(2) and notifies
     // every watcher. But to open a device may have side effects, and any close
     // releases the record locks that this process holds on the file.

@@ -6,10 +6,12 @@ import { LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "./constants.ts";
 import type { PosixConstants } from "./constants.ts";
 import { appendFlag, recordLocks } from "./fcntl.ts";
 import type { CreateError } from "./fcntl.ts";
+import { fileAttributes } from "../linux/attributes.ts";
 import { linux, NO_EXTRAS } from "../linux/linux.ts";
 import { bootSession } from "./boot_session.ts";
 import type {
   CFunction,
+  CloseOnThreadExit,
   FfiRuntime,
   Locker,
   OsLocks,
@@ -20,7 +22,11 @@ import type {
 const STRUCT_SIZE = 4096;
 
 /** Returns the {@linkcode OsLocks} of a system with flock(2). */
-export function posix(runtime: FfiRuntime, system: PosixConstants): OsLocks {
+export function posix(
+  runtime: FfiRuntime,
+  system: PosixConstants,
+  closeOnThreadExit?: CloseOnThreadExit,
+): OsLocks {
   const { libc } = system;
   const { flock, lseek } = runtime.bind(libc, {
     flock: { parameters: ["i32", "i32"], result: "i32" },
@@ -85,7 +91,10 @@ export function posix(runtime: FfiRuntime, system: PosixConstants): OsLocks {
 
   return {
     ...system.linux
-      ? linux(runtime, libc, records.present, inode)
+      ? {
+        ...linux(runtime, libc, records.present, inode, closeOnThreadExit),
+        attributes: fileAttributes(runtime, libc, errno, createError),
+      }
       : { ...NO_EXTRAS, machineId: () => bootSession(runtime, libc) },
     ...flockLocker,
     locker: ({ name, range }) =>

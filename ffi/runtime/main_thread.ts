@@ -1,6 +1,7 @@
 /** Detects whether this thread is the main thread of the program. */
 
 import { isMainThread } from "node:worker_threads";
+import { denoApi } from "./deno_api.ts";
 
 /**
  * Whether this is the main thread.
@@ -11,3 +12,11 @@ import { isMainThread } from "node:worker_threads";
  */
 export const inMainThread: boolean = isMainThread &&
   !("WorkerGlobalScope" in globalThis);
+
+/**
+ * Whether a call that this thread started in the thread pool may be made after
+ * the thread has ended, and has lost its locks. So it is for a worker of Deno
+ * that is terminated. Node and Bun make such calls first.
+ */
+export const poolOutlivesThread: boolean = !inMainThread &&
+  denoApi() !== undefined;

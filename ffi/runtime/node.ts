@@ -219,6 +219,7 @@ function withNodeFfi(ffi: NodeFfi): FfiRuntime {
       const address = (functions[locator] as () => bigint)();
       return () => ffi.getInt32(address, 0);
     },
+    closesFilesOfWorkers: true,
     readStream,
     openStream,
   };
@@ -240,6 +241,7 @@ function withKoffi(koffi: Koffi): FfiRuntime {
       ) as Record<keyof typeof functions, CFunction>;
     },
     errno: () => () => koffi.errno(),
+    closesFilesOfWorkers: true,
     readStream,
     openStream,
   };

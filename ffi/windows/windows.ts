@@ -172,6 +172,7 @@ export function windows(runtime: FfiRuntime): OsLocks {
     followsLinks: true,
     unlink: renameAndUnlink,
     watchClose: () => null,
+    watchName: () => null,
     wakeWatchers() {},
     holders: () => [],
     // Windows does not have an id of the boot. The machine that has the file

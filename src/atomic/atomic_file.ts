@@ -15,6 +15,7 @@ import { formatSubject, LockException } from "../core/errors.ts";
 import { untrack, warnWhenCollected } from "../core/leak_guard.ts";
 import { writeAll } from "../file/file_io.ts";
 import { InFlight } from "../file/in_flight.ts";
+import type { LockedFile } from "../file/locked_file.ts";
 import { OpenFile, PENDING } from "../file/open_file.ts";
 import { checkBytes, encode } from "../file/open_file_arguments.ts";
 import { parseMode } from "../options/open_mode.ts";
@@ -366,16 +367,23 @@ export function writeAtomicSync(
   );
 }
 
-function* write(
+/**
+ * Writes a whole file.
+ *
+ * @param held The lock on the file, if it is held and the file may be
+ * overwritten in place.
+ */
+export function* write(
   path: string | URL,
   data: Uint8Array | string,
   options: AtomicOptions | undefined,
+  held: LockedFile | null = null,
 ): Gen<void> {
   const name = filePath(path);
   const bytes = typeof data === "string"
     ? encode(data)
     : checkBytes("data", data);
-  const settings = resolveAtomicOptions(options);
+  const settings = { ...resolveAtomicOptions(options), held };
   yield* inOrderOfCalls(function* (call) {
     const pending = yield* beginWrite(name, settings);
     try {

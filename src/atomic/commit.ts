@@ -25,11 +25,13 @@
 
 import { closeSync } from "node:fs";
 import type { Stats } from "node:fs";
-import { toOpenError, UNSUPPORTED_CODES } from "../core/errors.ts";
+import { toOpenError } from "../core/errors.ts";
 import { unlockAndClose } from "../file/file_io.ts";
 import { childPath } from "../core/paths.ts";
 import { ignoreErrors, op } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
+import { copyAccess, creationBits, isUnchanged, readAccess } from "./access.ts";
+import type { Access } from "./access.ts";
 import {
   alreadyExists,
   findDestination,
@@ -37,17 +39,17 @@ import {
 } from "./destination.ts";
 import type { Destination } from "./destination.ts";
 import {
-  changeMode,
-  changeOwner,
   identifyDirectory,
   link,
   lstatOrNull,
   openDirectory,
   rename,
-  statOf,
   syncDirectory,
 } from "./fs_ops.ts";
 import type { DirectoryId } from "./fs_ops.ts";
+import { Irreplaceable, irreplaceable, overwrite } from "./in_place.ts";
+import { memoryFile } from "./memory_file.ts";
+import { FORGIVEN } from "./refusals.ts";
 import {
   createTempFile,
   discardTempFile,
@@ -61,24 +63,8 @@ import { orderKey, publishInOrder } from "./write_order.ts";
 import type { AtomicSettings } from "./options.ts";
 import { errorCode } from "../../ffi/types.ts";
 
-/**
- * The codes of file systems that do not support hard links, or not another one
- * for this file. libuv converts ERROR_INVALID_FUNCTION of Windows to `EISDIR`.
- */
-export const LINK_UNSUPPORTED: readonly unknown[] = [
-  ...UNSUPPORTED_CODES,
-  "EISDIR",
-  "EMLINK",
-  "EPERM",
-];
-
-/** The codes of processes that may not change the owner of a file. */
-const CHOWN_DENIED: readonly unknown[] = [
-  ...UNSUPPORTED_CODES,
-  "EACCES",
-  "EINVAL",
-  "EPERM",
-];
+/** How often the access of a file that changes all the time is copied. */
+const MAX_COPIES = 10;
 
 /** An atomic write that is not committed or discarded yet. */
 export interface PendingWrite {
@@ -100,22 +86,60 @@ export function* beginWrite(
   const { old } = destination;
   const directory = yield* findDirectory(destination, settings.durable);
   yield* removeStaleTempFiles(directory);
-  // A user that cannot read the old content must not read the new content.
-  const creationMode = old ? 0o600 : settings.creationMode;
-  let tempFile: TempFile;
+  const tempFile = old
+    ? yield* createForOld(destination, directory, old, settings)
+    : yield* createNew(path, directory, settings);
+  const key = orderKey(destination, directory);
+  return { tempFile, destination, settings, key };
+}
+
+function* createNew(
+  path: string,
+  directory: DirectoryId,
+  { creationMode }: AtomicSettings,
+): Gen<TempFile> {
   try {
-    tempFile = yield* createTempFile(directory, creationMode);
+    return yield* createTempFile(directory, creationMode);
   } catch (error) {
     throw toOpenError({ path }, error, "write");
   }
+}
+
+/** Creates the temporary file with the access of the file that it replaces. */
+function* createForOld(
+  destination: Destination,
+  directory: DirectoryId,
+  old: Stats,
+  { inPlace }: AtomicSettings,
+): Gen<TempFile> {
+  const { path } = destination;
+  const access = readAccess(path, old);
+  let tempFile: TempFile;
   try {
-    if (old) yield* copyOwnership(tempFile, old);
+    tempFile = yield* createTempFile(directory, creationBits(access));
+  } catch (error) {
+    const reported = yield* irreplaceable(destination, error);
+    if (!inPlace || !(reported instanceof Irreplaceable)) throw reported;
+    return inMemory(destination.directory);
+  }
+  if (yield* copyAccessOrDiscard(tempFile, access)) return tempFile;
+  // The file system refuses chmod(2), but may create a file with these bits.
+  yield* discardTempFile(tempFile);
+  const exact = yield* createTempFile(directory, access.mode & 0o777);
+  yield* copyAccessOrDiscard(exact, access);
+  return exact;
+}
+
+function* copyAccessOrDiscard(
+  tempFile: TempFile,
+  access: Access,
+): Gen<boolean> {
+  try {
+    return yield* copyAccess(tempFile, access);
   } catch (error) {
     yield* discardTempFile(tempFile);
     throw error;
   }
-  const key = orderKey(destination, directory);
-  return { tempFile, destination, settings, key };
 }
 
 /** Identifies the directory of a destination, and creates it if necessary. */
@@ -129,6 +153,12 @@ function* findDirectory(
     yield* makeDirectories(directory, durable);
     return yield* identifyDirectory(directory);
   }
+}
+
+/** A temporary file in memory. No file has its path. */
+function inMemory(directory: string): TempFile {
+  const path = childPath(directory, randomName("tmp"));
+  return { path, file: memoryFile(), locked: false, inMemory: true };
 }
 
 /**
@@ -188,10 +218,8 @@ function* closeAndSync(
 }
 
 /** Publishes the file. Returns `false` if the destination exists. */
-function* linkOrRename(
-  { tempFile, destination, settings }: PendingWrite,
-): Gen<boolean> {
-  const { path } = destination;
+function* linkOrRename(pending: PendingWrite): Gen<boolean> {
+  const { tempFile, destination: { path }, settings } = pending;
   if (!settings.replace) {
     try {
       yield* link(tempFile.path, path);
@@ -200,12 +228,51 @@ function* linkOrRename(
     } catch (error) {
       const code = errorCode(error);
       if (code === "EEXIST") return false;
-      if (!LINK_UNSUPPORTED.includes(code)) throw error;
+      const unsupported: readonly unknown[] = FORGIVEN.link;
+      if (!unsupported.includes(code)) throw error;
       if (yield* lstatOrNull(path)) return false;
+      yield* rename(tempFile.path, path);
+      return true;
     }
   }
-  yield* rename(tempFile.path, path);
+  if (tempFile.inMemory || !(yield* replace(pending))) {
+    yield* overwrite(path, tempFile.file, settings);
+    yield* unlinkTempFile(tempFile);
+  }
   return true;
+}
+
+/** Returns `false` if the file cannot be replaced, but may be overwritten. */
+function* replace(
+  { tempFile, destination, settings }: PendingWrite,
+): Gen<boolean> {
+  const { path, old } = destination;
+  yield* followAccess(tempFile, path, old);
+  try {
+    yield* rename(tempFile.path, path);
+    return true;
+  } catch (error) {
+    const reported = yield* irreplaceable(destination, error);
+    if (!settings.inPlace || !(reported instanceof Irreplaceable)) {
+      throw reported;
+    }
+    return false;
+  }
+}
+
+/** Copies the access again if the file that will be replaced has changed. */
+function* followAccess(
+  tempFile: TempFile,
+  path: string,
+  old: Stats | null,
+): Gen<void> {
+  let copied = old;
+  for (let copies = 0; copies < MAX_COPIES; copies++) {
+    const now = yield* lstatOrNull(path);
+    if (!now?.isFile() || copied && isUnchanged(now, copied)) return;
+    yield* copyAccess(tempFile, readAccess(path, now));
+    copied = now;
+  }
 }
 
 /** Renames the file to a `.kept` name. Returns `null` if that fails. */
@@ -218,37 +285,5 @@ function* keepAside(
     return path;
   } catch {
     return null;
-  }
-}
-
-/** Copies the owner, the group and the permission bits of the old file. */
-function* copyOwnership({ path, file }: TempFile, old: Stats): Gen<void> {
-  const info = yield* statOf(path, file);
-  // On Windows, Deno does not report owners and cannot change permissions.
-  if (info.uid === null) return;
-  const target = { path, fd: file.fd };
-  const ownerKept = info.uid === old.uid && info.gid === old.gid ||
-    (yield* tryChown(target, old.uid, old.gid));
-  const groupKept = ownerKept || info.gid === old.gid ||
-    (yield* tryChown(target, -1, old.gid));
-  let mode = old.mode & 0o7777;
-  // With another owner, drop set-user-ID and set-group-ID. With another group,
-  // the group keeps only the permissions that other users have.
-  if (!ownerKept) mode &= 0o1777;
-  if (!groupKept) mode &= 0o1707 | (mode & 0o007) << 3;
-  yield* changeMode(target, mode);
-}
-
-function* tryChown(
-  file: { path: string; fd: number | null },
-  uid: number,
-  gid: number,
-): Gen<boolean> {
-  try {
-    yield* changeOwner(file, uid, gid);
-    return true;
-  } catch (error) {
-    if (CHOWN_DENIED.includes(errorCode(error))) return false;
-    throw error;
   }
 }

@@ -7,30 +7,30 @@
  * content, fsync(2) and listing long directories use the pool. A directory is
  * known once a file was opened in it.
  *
+ * What publishes or removes a name must not happen after the lock is lost:
+ *
+ * - P.1 A worker of P holds the lock, and renames its file in the pool.
+ * - P.2 P terminates the worker, which closes its files and loses the lock.
+ * - Q.3 Q acquires the lock, and reads the old content.
+ * - P.4 The pool renames the file.
+ *
+ * So the worker makes such a call itself. Then it ends, and loses the lock,
+ * after the call.
+ *
  * @module
  */
 
 import * as fs from "node:fs";
 import { dirname } from "node:path";
-import { platform } from "../../ffi/mod.ts";
+import { platform, poolOutlivesThread } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
 import type { FileInfo, PlatformFile } from "../../ffi/types.ts";
-import { UNSUPPORTED_CODES } from "../core/errors.ts";
+import { allowed, FORGIVEN } from "./refusals.ts";
 import { renameWithRetry } from "../core/windows_retry.ts";
 import { op } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 
 const { promises } = fs;
-
-/** The codes of systems that do not permit to sync a directory. */
-const DIRECTORY_SYNC_UNSUPPORTED: readonly unknown[] = [
-  ...UNSUPPORTED_CODES,
-  "EACCES",
-  "EBADF",
-  "EINVAL",
-  "EISDIR",
-  "EPERM",
-];
 
 /** The maximum number of names to list without the thread pool. */
 const MAX_SMALL_DIRECTORY_NAMES = 200;
@@ -103,6 +103,37 @@ export function statPath(path: string): Gen<fs.Stats> {
   return localOp(path, () => promises.stat(path), () => fs.statSync(path));
 }
 
+/**
+ * Returns the file at a path, or `null`. The kernel follows symbolic links, or
+ * refuses to.
+ */
+export function* statOrNull(path: string): Gen<fs.Stats | null> {
+  try {
+    return yield* localOp(
+      path,
+      () => promises.stat(path),
+      () => fs.statSync(path),
+    );
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return null;
+    throw error;
+  }
+}
+
+/** Returns whether the permission bits and the mount permit to write a file. */
+export function* isWritable(path: string): Gen<boolean> {
+  try {
+    yield* localOp(
+      path,
+      () => promises.access(path, fs.constants.W_OK),
+      () => fs.accessSync(path, fs.constants.W_OK),
+    );
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Reads the target of a symbolic link. */
 export function readLink(path: string): Gen<string> {
   return localOp(
@@ -114,7 +145,7 @@ export function readLink(path: string): Gen<string> {
 
 /** Removes a name of a file. */
 export function unlink(path: string): Gen<void> {
-  return localOp(
+  return nameOp(
     path,
     () => promises.unlink(path),
     () => fs.unlinkSync(path),
@@ -124,7 +155,7 @@ export function unlink(path: string): Gen<void> {
 /** Renames a file, and replaces an existing one. Retries on Windows. */
 export function rename(from: string, to: string): Gen<void> {
   const once = () =>
-    localOp(
+    nameOp(
       to,
       () => promises.rename(from, to),
       () => fs.renameSync(from, to),
@@ -134,7 +165,7 @@ export function rename(from: string, to: string): Gen<void> {
 
 /** Creates a hard link. Fails if `to` exists. */
 export function link(from: string, to: string): Gen<void> {
-  return localOp(
+  return nameOp(
     to,
     () => promises.link(from, to),
     () => fs.linkSync(from, to),
@@ -199,22 +230,19 @@ export function* openDirectory(path: string): Gen<number | null> {
       () => fs.openSync(path, "r"),
     );
   } catch (error) {
-    if (DIRECTORY_SYNC_UNSUPPORTED.includes(errorCode(error))) return null;
+    if (FORGIVEN.syncDirectory.includes(errorCode(error))) return null;
     throw error;
   }
 }
 
 /** Calls fsync(2) for a directory, if the system supports that. */
 export function* syncDirectory(directory: number): Gen<void> {
-  try {
-    yield* opWhenLocal(
-      false,
-      () => promisify((done) => fs.fsync(directory, done)),
-      () => fs.fsyncSync(directory),
-    );
-  } catch (error) {
-    if (!DIRECTORY_SYNC_UNSUPPORTED.includes(errorCode(error))) throw error;
-  }
+  const sync = opWhenLocal(
+    false,
+    () => promisify((done) => fs.fsync(directory, done)),
+    () => fs.fsyncSync(directory),
+  );
+  yield* allowed("syncDirectory", sync);
 }
 
 /** Returns the metadata of an open file. */
@@ -230,6 +258,17 @@ function localOp<T>(
 ): Gen<T> {
   const local = platform().isLocalDirectory(dirname(path));
   return opWhenLocal(local, asyncCall, syncCall);
+}
+
+/** {@linkcode localOp} for a call that must not outlive its thread. */
+function nameOp<T>(
+  path: string,
+  asyncCall: () => Promise<T>,
+  syncCall: () => T,
+): Gen<T> {
+  return poolOutlivesThread
+    ? opWhenLocal(true, asyncCall, syncCall)
+    : localOp(path, asyncCall, syncCall);
 }
 
 /** Blocks the thread in both forms if `local`. */

@@ -35,13 +35,8 @@
 import type { Stats } from "node:fs";
 import { platform } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
-import type { PlatformFile } from "../../ffi/types.ts";
-import {
-  formatSubject,
-  LockException,
-  toOpenError,
-  UNSUPPORTED_CODES,
-} from "../core/errors.ts";
+import type { PlatformFile, SystemError } from "../../ffi/types.ts";
+import { formatSubject, LockException, toOpenError } from "../core/errors.ts";
 import { op, runAsync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import { siblingPath } from "../core/paths.ts";
@@ -49,7 +44,6 @@ import type { LockedFile } from "../file/locked_file.ts";
 import { Lock } from "../lock/lock.ts";
 import type { AcquireOptions } from "../options/acquire_options.ts";
 import { parseMode } from "../options/open_mode.ts";
-import { LINK_UNSUPPORTED } from "./commit.ts";
 import type { Destination } from "./destination.ts";
 import {
   changeMode,
@@ -59,18 +53,11 @@ import {
   statOf,
   statPath,
 } from "./fs_ops.ts";
+import { allowed, FORGIVEN } from "./refusals.ts";
 import { createTempFile, discardTempFile } from "./temp_file.ts";
 
 /** Other processes would have to remove new lock files to exceed this limit. */
 const MAX_CREATIONS = 10;
-
-/** The codes of processes and file systems that cannot change owner or bits. */
-const CHANGE_DENIED: readonly unknown[] = [
-  ...UNSUPPORTED_CODES,
-  "EACCES",
-  "EINVAL",
-  "EPERM",
-];
 
 const DENIED: readonly unknown[] = ["EACCES", "EPERM"];
 
@@ -123,7 +110,7 @@ export async function acquireLockFile(
       if (code === "ENOENT" && creations++ < MAX_CREATIONS) {
         await runAsync(createLockFile(path, destination, creationMode));
       } else if (!DENIED.includes(code) || !tryReadOnly(shared, lock)) {
-        throw explainReadOnly(lock, error);
+        throw explainDenied(lock, error);
       }
     }
   }
@@ -142,9 +129,21 @@ function tryReadOnly(shared: SharedLock, failed: Lock): boolean {
   return true;
 }
 
+/** The error for a lock file that exists, but may not be opened. */
+export class LockFileDenied extends LockException {}
+
 /** NFS requires a file open for writing: see flock(2), "NFS details". */
-function explainReadOnly(lock: Lock, cause: unknown): unknown {
+function explainDenied(lock: Lock, cause: unknown): unknown {
   const code = errorCode(cause);
+  if (DENIED.includes(code)) {
+    const { path } = lock;
+    const { message, errno } = cause as SystemError;
+    return new LockFileDenied(
+      `Cannot lock ${formatSubject({ path })}: ${message}; change its owner ` +
+        "or its permission bits",
+      { path, code, errno, cause },
+    );
+  }
   if (code !== "EBADF" || !isReadOnly.has(lock)) return cause;
   const { path } = lock;
   return new LockException(
@@ -168,7 +167,8 @@ export function* createLockFile(
   } catch (error) {
     const code = errorCode(error);
     if (code === "EEXIST" || code === "ENOENT") return;
-    if (!LINK_UNSUPPORTED.includes(code)) throw toOpenError({ path }, error);
+    const unsupported: readonly unknown[] = FORGIVEN.link;
+    if (!unsupported.includes(code)) throw toOpenError({ path }, error);
     yield* createInPlace(path, bits, adopt);
   }
 }
@@ -233,22 +233,11 @@ function* adoptRights(
   const wanted = lockRights(old ?? { uid, gid, mode }, parent);
   const target = { path, fd: file.fd };
   const hasGroup = uid === wanted.uid && gid === wanted.gid ||
-    (yield* permitted(changeOwner(target, wanted.uid, wanted.gid))) ||
+    (yield* allowed("chown", changeOwner(target, wanted.uid, wanted.gid))) ||
     gid === wanted.gid ||
-    (yield* permitted(changeOwner(target, -1, wanted.gid)));
+    (yield* allowed("chown", changeOwner(target, -1, wanted.gid)));
   const bits = hasGroup ? wanted.mode : wanted.mode & ~0o070;
-  yield* permitted(changeMode(target, bits));
-}
-
-/** Runs a change. Returns `false` if the process or the system cannot do it. */
-function* permitted(change: Gen<void>): Gen<boolean> {
-  try {
-    yield* change;
-    return true;
-  } catch (error) {
-    if (CHANGE_DENIED.includes(errorCode(error))) return false;
-    throw error;
-  }
+  yield* allowed("chmod", changeMode(target, bits));
 }
 
 /**

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { LockedFile } from "../file/locked_file.ts";
 import {
   checkBoolean,
   checkPermissions,
@@ -37,6 +38,19 @@ export interface AtomicOptions {
    * @default {true}
    */
   durable?: boolean | undefined;
+  /**
+   * Whether to overwrite a file in place if it cannot be replaced: because it
+   * is a mount point, as a single file in a container is, or because its
+   * directory is not writable. Requires `replace: true`.
+   *
+   * The file is locked meanwhile, for which the call waits for 5 seconds. A
+   * reader without a lock may read a mixture of the old and the new content,
+   * and so does every reader if the process is killed or the disk fails. The
+   * file is never empty, unless the old or the new content is.
+   *
+   * @default {false}
+   */
+  inPlace?: boolean | undefined;
 }
 
 /** {@linkcode AtomicOptions} with all defaults applied. */
@@ -44,12 +58,16 @@ export interface AtomicSettings {
   readonly replace: boolean;
   readonly creationMode: number;
   readonly durable: boolean;
+  readonly inPlace: boolean;
+  /** The lock under which a file is overwritten in place, if it is held. */
+  readonly held?: LockedFile | null;
 }
 
 const ATOMIC_OPTIONS: Record<keyof AtomicOptions, true> = {
   replace: true,
   creationMode: true,
   durable: true,
+  inPlace: true,
 };
 
 /** Checks the options of an atomic write and applies the defaults. */
@@ -57,9 +75,18 @@ export function resolveAtomicOptions(
   options: AtomicOptions = {},
 ): AtomicSettings {
   rejectUnknownOptions(options, ATOMIC_OPTIONS);
-  const { replace = false, creationMode = 0o666, durable = true } = options;
+  const {
+    replace = false,
+    creationMode = 0o666,
+    durable = true,
+    inPlace = false,
+  } = options;
   checkBoolean("replace", replace);
   checkPermissions("creationMode", creationMode);
   checkBoolean("durable", durable);
-  return { replace, creationMode, durable };
+  checkBoolean("inPlace", inPlace);
+  if (inPlace && !replace) {
+    throw new RangeError("inPlace: true requires replace: true");
+  }
+  return { replace, creationMode, durable, inPlace };
 }

@@ -87,11 +87,7 @@ import type {
   Platform,
   PlatformFile,
 } from "../../ffi/types.ts";
-import {
-  formatSubject,
-  LockException,
-  UNSUPPORTED_CODES,
-} from "../core/errors.ts";
+import { formatSubject, LockException } from "../core/errors.ts";
 import { unlockAndClose } from "../file/file_io.ts";
 import { onExit } from "../target/exit_cleanup.ts";
 import { childPath } from "../core/paths.ts";
@@ -99,6 +95,7 @@ import { ignoreErrors, op } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import type { DirectoryId } from "./fs_ops.ts";
 import { lstatOrNull, readDir, rename, unlink } from "./fs_ops.ts";
+import { FORGIVEN } from "./refusals.ts";
 
 /** The digits of a temporary name: the tag, and as many random ones. */
 const NAME_DIGITS = 16;
@@ -126,9 +123,6 @@ const TEMP_FILE_LOCK: LockerSettings = {
   range: { start: 2 ** 52, length: 1 },
 };
 
-/** The codes of file systems that do not support locks. */
-const LOCK_UNSUPPORTED: readonly unknown[] = [...UNSUPPORTED_CODES, "ENOLCK"];
-
 /** A temporary file that is not published yet. */
 export interface TempFile {
   /** Changes if the file is renamed before it is published. */
@@ -136,6 +130,8 @@ export interface TempFile {
   readonly file: PlatformFile;
   /** `false` if the file system does not support locks. */
   readonly locked: boolean;
+  /** Set if it is not on a disk, because its directory is not writable. */
+  readonly inMemory?: true;
 }
 
 /**
@@ -309,7 +305,7 @@ function tryLock(file: PlatformFile): boolean | null {
   try {
     return file.tryLock(true);
   } catch (error) {
-    if (LOCK_UNSUPPORTED.includes(errorCode(error))) return null;
+    if (FORGIVEN.lock.includes(errorCode(error))) return null;
     throw error;
   }
 }

@@ -23,11 +23,17 @@ import { platform } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
 import type { PlatformFile } from "../../ffi/types.ts";
 import { findDestination, makeDirectories } from "./destination.ts";
-import { acquireLockFile, lockFileOf, lockOn } from "./lock_file.ts";
+import {
+  acquireLockFile,
+  LockFileDenied,
+  lockFileOf,
+  lockOn,
+} from "./lock_file.ts";
 import type { SharedLock } from "./lock_file.ts";
 import { resolveAtomicOptions } from "./options.ts";
 import type { AtomicOptions } from "./options.ts";
-import { writeAtomic } from "./atomic_file.ts";
+import { write } from "./atomic_file.ts";
+import { Irreplaceable, irreplaceable, lockForUpdate } from "./in_place.ts";
 import {
   FileTooLarge,
   formatSubject,
@@ -39,6 +45,7 @@ import { MAX_TEXT_BYTES } from "../file/open_file.ts";
 import type { LockedFile } from "../file/locked_file.ts";
 import {
   ACQUIRE_OPTIONS,
+  DEFAULT_TIMEOUT,
   resolveAcquireOptions,
   WAIT_FOREVER,
 } from "../options/acquire_options.ts";
@@ -52,6 +59,7 @@ import type { AcquireOptions } from "../options/acquire_options.ts";
 import { parseMode } from "../options/open_mode.ts";
 import { atEdgeAsync, runCallback } from "../core/stack.ts";
 import { op, runAsync } from "../core/gensync.ts";
+import { now } from "../wait/deadline.ts";
 import type { Gen } from "../core/gensync.ts";
 
 /**
@@ -74,6 +82,7 @@ const UPDATE_OPTIONS: Record<keyof UpdateOptions, true> = {
   encoding: true,
   creationMode: true,
   durable: true,
+  inPlace: true,
 };
 
 const READ = parseMode("r");
@@ -183,7 +192,8 @@ async function update(
 ): Promise<void> {
   const name = filePath(path);
   rejectUnknownOptions(options, UPDATE_OPTIONS);
-  const { encoding = "utf8", creationMode, durable, ...acquire } = options;
+  const { encoding = "utf8", creationMode, durable, inPlace, ...acquire } =
+    options;
   if (encoding !== "utf8" && encoding !== null) {
     throw new RangeError(
       `encoding must be "utf8" or null, not ${formatValue(encoding)}`,
@@ -193,6 +203,7 @@ async function update(
   const writing = resolveAtomicOptions({
     creationMode,
     durable,
+    inPlace,
     replace: true,
   });
   resolveAcquireOptions(acquire, WAIT_FOREVER);
@@ -200,33 +211,61 @@ async function update(
   const destination = await runAsync(findDestination(name, true));
   const { path: target, directory } = destination;
   await runAsync(makeDirectories(directory, writing.durable));
-  const open = (shared: SharedLock) =>
+  const acquireLock = (shared: SharedLock) =>
     acquireLockFile(shared, acquire, destination, writing.creationMode);
-  await withFileLock(lockFileOf(target), open, async () => {
-    const bytes = await runAsync(readContent(name, target, text));
+  const apply = async (held: LockedFile | null) => {
+    const bytes = await (held?.readBytes() ??
+      runAsync(readContent(name, target, text)));
     const old = text ? decodeText(name, bytes) : bytes;
     const next = await runCallback(() => change(old as never));
     checkContent(next, text);
     // `change` may have modified the bytes and returned the same array.
-    if (!text || next !== old) await writeAtomic(target, next, writing);
+    if (text && next === old) return;
+    await runAsync(write(target, next, writing, held));
+  };
+  const start = now();
+  await withFileLock(lockFileOf(target), acquireLock, async (lockFile) => {
+    if (!writing.inPlace) return await apply(null);
+    const timeout = (acquire.timeout ?? DEFAULT_TIMEOUT) - (now() - start);
+    const rest = { ...acquire, timeout: Math.max(0, timeout) };
+    const alone = lockFile === null;
+    const held = await runAsync(lockForUpdate(target, rest, alone));
+    try {
+      await apply(held);
+    } finally {
+      await held?.close();
+    }
+  }, async (error) => {
+    if (acquire.signal?.aborted) throw error;
+    const reported = await runAsync(irreplaceable(destination, error));
+    if (!(reported instanceof Irreplaceable)) throw error;
+    if (!writing.inPlace) {
+      throw error instanceof LockFileDenied ? error : reported;
+    }
+    return null;
   });
 }
 
-/** Runs a function under the lock that the tasks of this thread share. */
+/**
+ * Runs a function under the lock that the tasks of this thread share. If the
+ * lock cannot be acquired, `failed` may throw another error, or return `null`
+ * to run the function without it.
+ */
 async function withFileLock(
   path: string,
   acquire: (shared: SharedLock) => Promise<LockedFile>,
-  body: () => Promise<void>,
+  body: (lockFile: LockedFile | null) => Promise<void>,
+  failed: (error: unknown) => Promise<null>,
 ): Promise<void> {
   const active = activeLocks.get(path) ?? { lock: lockOn(path), users: 0 };
   activeLocks.set(path, active);
   active.users++;
   try {
-    const file = await acquire(active);
+    const file = await acquire(active).catch(failed);
     try {
-      await body();
+      await body(file);
     } finally {
-      await file.close();
+      await file?.close();
     }
   } finally {
     if (--active.users === 0) activeLocks.delete(path);

@@ -28,6 +28,8 @@ export interface HeldLock {
    * lock is released then, but the loss of all others is reported.
    */
   readonly mayBeLost?: boolean;
+  /** Returns whether the path still leads to the locked file. */
+  isInPlace(): boolean | Promise<boolean>;
   /** Called once the lock is released. */
   onReleased: (() => void) | undefined;
   /** Releases the lock, even if it throws. Does nothing the second time. */

@@ -1,6 +1,6 @@
 /** `lockAll`: locks several files, or none of them. */
 
-import { lstatSync, readlinkSync, realpathSync } from "node:fs";
+import { lstatSync, readlinkSync, realpathSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { inspect } from "node:util";
 import { FileTarget } from "../target/file_target.ts";
@@ -189,6 +189,8 @@ function exists(path: string): boolean {
 function realPath(path: string): string {
   for (let whole = resolve(path);;) {
     try {
+      // realpath(3) follows links by hand, also those that the kernel refuses.
+      statSync(whole);
       return realpathSync.native(whole);
     } catch (error) {
       // Opening the file fails with the same error.

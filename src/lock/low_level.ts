@@ -39,8 +39,10 @@ import { lockBeforeDeadline } from "../wait/wait_loop.ts";
  * Locks an open file with flock(2), without blocking the thread.
  *
  * The lock belongs to the open file, not to the process. It ends with
- * {@linkcode unlock}, when the file is closed, or when the process dies. If the
- * file is locked already, the lock is upgraded or downgraded, ahead of the
+ * {@linkcode unlock}, when the file is closed, or when the process dies. Until
+ * then, the object that the caller passes is not garbage-collected, because Node
+ * and Bun close a collected `FileHandle`. A descriptor is a number, so keep the
+ * object that it belongs to. If the file is locked already, the lock is upgraded or downgraded, ahead of the
  * queue of this thread. If another holder is in the way, the call waits without
  * the lock that the file had.
  *

@@ -19,7 +19,9 @@ import {
   checkFileNamePart,
   checkPermissions,
   filePath,
+  formatList,
   rejectUnknownOptions,
+  throwInvalid,
 } from "./validate.ts";
 import { resolveLockType } from "./flags.ts";
 import type { LockFlags } from "./flags.ts";
@@ -91,6 +93,21 @@ export interface LockOptions extends AcquireOptions {
    */
   range?: { start: number; length: number } | undefined;
   /**
+   * What to do if the file was removed or replaced during the wait, so that the
+   * path leads to another file or none, and a process that comes later would not
+   * see the lock.
+   *
+   * - `"retry"` opens the path again, which may create the file, and goes on
+   *   waiting. In the modes `"x"` and `"x+"`, this fails if another process has
+   *   created the file. The permission to read the path is needed, or the file
+   *   counts as unchanged. Only acquisitions that wait are checked.
+   * - `"ignore"` keeps the lock on the old file, as Python's portalocker does.
+   *   Use it on a file system whose inode numbers are not stable.
+   *
+   * @default {"retry"}
+   */
+  replaced?: "retry" | "ignore" | undefined;
+  /**
    * Whether to throw the errors of unlocking and closing the file. The lock is
    * released in either case.
    *
@@ -102,7 +119,7 @@ export interface LockOptions extends AcquireOptions {
 /** Options for a file that exists only while it is locked. */
 export type TemporaryFileLockOptions = Omit<
   LockOptions,
-  "mode" | "locker" | "range"
+  "mode" | "locker" | "range" | "replaced"
 >;
 
 /**
@@ -148,9 +165,12 @@ export interface LockSettings {
   readonly exclusive: boolean;
   readonly locker: LockerSettings;
   readonly creationMode: number;
+  readonly replaced: "retry" | "ignore";
   readonly throwOnReleaseError: boolean;
   readonly wait: WaitSettings;
 }
+
+const REPLACED: readonly string[] = ["retry", "ignore"];
 
 const TEMPORARY_OPTIONS: Record<keyof TemporaryFileLockOptions, true> = {
   ...ACQUIRE_OPTIONS,
@@ -168,6 +188,7 @@ const LOCK_OPTIONS: Record<keyof LockOptions, true> = {
   creationMode: true,
   locker: true,
   range: true,
+  replaced: true,
   throwOnReleaseError: true,
 };
 
@@ -186,6 +207,7 @@ export function resolveLockOptions(options: LockOptions = {}): LockSettings {
   const {
     mode: modeName = "a",
     creationMode = 0o666,
+    replaced = "retry",
     throwOnReleaseError = false,
   } = options;
   const mode = parseMode(modeName);
@@ -197,6 +219,10 @@ export function resolveLockOptions(options: LockOptions = {}): LockSettings {
     );
   }
   checkPermissions("creationMode", creationMode);
+  if (!REPLACED.includes(replaced)) {
+    const expected = `one of ${formatList(REPLACED)}`;
+    throwInvalid("replaced", expected, replaced, "string");
+  }
   checkBoolean("throwOnReleaseError", throwOnReleaseError);
   const locker = resolveLocker(options.locker, options.range);
   checkModeAllowsLock(locker, mode, exclusive, option);
@@ -206,6 +232,7 @@ export function resolveLockOptions(options: LockOptions = {}): LockSettings {
     exclusive,
     locker,
     creationMode,
+    replaced,
     throwOnReleaseError,
     wait: resolveWait(options, {
       ...WAIT_FOREVER,

@@ -21,10 +21,12 @@ import { formatList, formatValue, throwInvalid } from "./validate.ts";
  * A `b`, as in Python's `"rb+"` or `"r+b"`, changes nothing: files hold bytes.
  * Python's `t` is refused, because the method chooses between text and bytes.
  */
-export type FileMode = `${Letter}${"" | "b"}` | `${Letter}${Plus}`;
-
-type Letter = "r" | "w" | "a" | "x";
-type Plus = "+" | "b+" | "+b";
+export type FileMode = `${"r" | "w" | "a" | "x"}${
+  | ""
+  | "+"
+  | "b"
+  | "b+"
+  | "+b"}`;
 
 /** An {@linkcode OpenMode} with what happens under the lock. */
 export interface LockedMode extends OpenMode {

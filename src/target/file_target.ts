@@ -1,4 +1,26 @@
-/** `FileTarget`: locks one file, which stays when the lock is released. */
+/**
+ * `FileTarget`: locks one file, which stays when the lock is released.
+ *
+ * Other programs may remove or replace the file all the same: a cleaner of old
+ * files, `mv`, an editor. A waiter then waits for a file that no process finds
+ * at the path anymore. So after a wait, it checks that its path still leads to
+ * the file that it locked, and else opens the path again, before the same
+ * deadline. P holds the lock, X replaces the file, Q acquires the lock (Q.1
+ * open, Q.2 first attempt, Q.3 wait, Q.4 check), R comes later:
+ *
+ * 1. `Q.1 Q.2 Q.3 X P.close Q.4`: the check fails. Q opens the new file, and
+ *    waits for R if R holds it.
+ * 2. `Q.1 Q.2 X Q.3 P.close Q.4`: the same. The wait does not end earlier, so Q
+ *    waits for the holder of the old file, too.
+ * 3. `X Q.1`: P holds the old file and Q gets the new one at once. Both are
+ *    inside. Only P can know: see `LossWatch`.
+ * 4. `Q.1 Q.2 Q.3 P.close Q.4 X`: Q holds the old file, as P does in 3.
+ * 5. `Q.1 X P.close Q.2`: Q locks the old file without a wait, and does not
+ *    check. The check would cost each acquisition two system calls, and X must
+ *    fall into the microseconds between Q.1 and Q.2.
+ *
+ * @module
+ */
 
 import { platform } from "../../ffi/mod.ts";
 import type {
@@ -8,11 +30,12 @@ import type {
 } from "../../ffi/types.ts";
 import { toLockError, toOpenError } from "../core/errors.ts";
 import { abortReason } from "../core/stack.ts";
-import { ignoreErrors, throwAfter } from "../core/gensync.ts";
+import { ignoreErrors, op, throwAfter } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import { addHold, removeHold } from "../core/held_locks.ts";
 import type { Hold } from "../core/held_locks.ts";
 import { describeHolders } from "../core/holders.ts";
+import { absolute } from "../core/paths.ts";
 import { empty, unlockAndClose } from "../file/file_io.ts";
 import type { HeldLock } from "../file/held_file.ts";
 import type { LockSettings } from "../options/lock_options.ts";
@@ -23,6 +46,7 @@ import type { Deadline } from "../wait/deadline.ts";
 import { lockBeforeDeadline } from "../wait/wait_loop.ts";
 import { findWaitQueue } from "../wait/wait_queue.ts";
 import type { WaitQueue } from "../wait/wait_queue.ts";
+import { MAX_REPLACED, replacedTooOften } from "./lock_target.ts";
 import type { LockTarget } from "./lock_target.ts";
 
 /** How a file is opened and locked. */
@@ -31,12 +55,15 @@ export type FileSettings = Omit<LockSettings, "wait">;
 /** A file, and how it is opened and locked. */
 export class FileTarget implements LockTarget {
   readonly path: string;
+  /** The path that system calls get. */
+  readonly absolutePath: string;
   readonly exclusive: boolean;
   readonly locker: LockerSettings;
   readonly settings: FileSettings;
 
   constructor(path: string, settings: FileSettings) {
     this.path = path;
+    this.absolutePath = absolute(path);
     this.exclusive = settings.exclusive;
     this.locker = settings.locker;
     this.settings = settings;
@@ -51,16 +78,41 @@ export class FileTarget implements LockTarget {
   }
 
   *acquire(deadline: Deadline): Gen<HeldLock | Busy> {
-    const file = yield* this.open(deadline.signal);
-    if (!(yield* this.lock(file, deadline))) return this.busy();
-    const held = new HeldFile(this, file);
-    return this.settings.mode.truncate ? yield* this.finishAcquire(held) : held;
+    for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
+      const file = yield* this.open(deadline.signal);
+      const { contentions } = deadline;
+      if (!(yield* this.lock(file, deadline))) return this.busy();
+      const waited = deadline.contentions > contentions;
+      if (!waited || (yield* this.isInPlace(file))) {
+        const held = new HeldFile(this, file);
+        return this.settings.mode.truncate
+          ? yield* this.finishAcquire(held)
+          : held;
+      }
+      yield* ignoreErrors(unlockAndWake(file));
+    }
+    throw replacedTooOften(this);
+  }
+
+  /** Returns whether the path leads to the file, or cannot be read. */
+  *isInPlace(file: PlatformFile): Gen<boolean> {
+    const { absolutePath: path, settings: { mode, replaced } } = this;
+    if (replaced === "ignore") return true;
+    const { noFollow = false } = mode;
+    try {
+      return yield* op({
+        async: () => file.isAt(path, noFollow),
+        sync: () => file.isAtSync(path, noFollow),
+      });
+    } catch {
+      return true;
+    }
   }
 
   /** Opens the file and does not truncate it. `path` is its present path. */
   *open(
     signal: AbortSignal | undefined,
-    path: string = this.path,
+    path: string = this.absolutePath,
   ): Gen<PlatformFile> {
     const { locker } = this;
     const { mode, creationMode } = this.settings;
@@ -150,11 +202,18 @@ export class HeldFile implements HeldLock, Hold {
   readonly mayHaveEnded: boolean;
   index = -1;
   onReleased: (() => void) | undefined;
+  readonly #absolutePath: string;
   readonly #throws: boolean;
   #released = false;
 
-  constructor({ path, settings }: FileTarget, file: PlatformFile) {
+  constructor(
+    target: FileTarget,
+    file: PlatformFile,
+    absolutePath: string = target.absolutePath,
+  ) {
+    const { path, settings } = target;
     this.path = path;
+    this.#absolutePath = absolutePath;
     this.mode = settings.mode;
     this.locker = settings.locker;
     this.exclusive = settings.exclusive;
@@ -176,6 +235,10 @@ export class HeldFile implements HeldLock, Hold {
     } finally {
       this.onReleased?.();
     }
+  }
+
+  isInPlace(): boolean | Promise<boolean> {
+    return this.file.isAt(this.#absolutePath, this.mode.noFollow ?? false);
   }
 
   identity(): LockIdentity | null {

@@ -1,10 +1,23 @@
 /** `LockTarget`: what a lock object locks, and how. */
 
 import type { LockerSettings } from "../../ffi/types.ts";
+import { formatSubject, LockUnsupported } from "../core/errors.ts";
 import type { Gen } from "../core/gensync.ts";
 import type { HeldLock } from "../file/held_file.ts";
 import type { Busy } from "../wait/busy.ts";
 import type { Deadline } from "../wait/deadline.ts";
+
+/** More replaced files in a row mean that the check itself does not work. */
+export const MAX_REPLACED = 10_000;
+
+/** Returns the error after {@linkcode MAX_REPLACED} replaced files in a row. */
+export function replacedTooOften({ path }: LockTarget): LockUnsupported {
+  return new LockUnsupported(
+    `Cannot lock ${formatSubject({ path })}: its path names another file ` +
+      "after each open; put the lock file on another file system",
+    { path },
+  );
+}
 
 /** What one kind of lock locks: a file, a file and a PID file, slots. */
 export interface LockTarget {

@@ -115,6 +115,7 @@ export class Reentrant implements LockTarget {
           : held.notRelockable;
       },
       onRelock: () => this.#beginRelock(shared),
+      isInPlace: () => held.isInPlace(),
       onReleased: undefined,
       release: () => this.#release(shared),
     };

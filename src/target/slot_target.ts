@@ -28,9 +28,9 @@ import { FifoMutex } from "../wait/fifo_mutex.ts";
 import { lockBeforeDeadline } from "../wait/wait_loop.ts";
 import { FileTarget } from "./file_target.ts";
 import type { FileSettings } from "./file_target.ts";
+import { MAX_REPLACED, replacedTooOften } from "./lock_target.ts";
 import type { LockTarget } from "./lock_target.ts";
 import { OpenSlots } from "./open_slots.ts";
-import { MAX_REPLACED, replacedTooOften } from "./temporary_file_target.ts";
 
 /** Several files, any one of which is the lock. */
 export class SlotsTarget implements LockTarget {

@@ -27,7 +27,6 @@
  */
 
 import type { PlatformFile } from "../../ffi/types.ts";
-import { formatSubject, LockUnsupported } from "../core/errors.ts";
 import { ignoreErrors, runAsync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import { absolute } from "../core/paths.ts";
@@ -39,10 +38,7 @@ import type { Deadline } from "../wait/deadline.ts";
 import { releaseOnExit } from "./exit_cleanup.ts";
 import { FileTarget, HeldFile, unlockAndWake } from "./file_target.ts";
 import type { FileSettings } from "./file_target.ts";
-import type { LockTarget } from "./lock_target.ts";
-
-/** More replaced files in a row mean that the check itself does not work. */
-export const MAX_REPLACED = 10_000;
+import { MAX_REPLACED, replacedTooOften } from "./lock_target.ts";
 
 /** A file that exists only while it is locked. */
 export class TemporaryFileTarget extends FileTarget {
@@ -96,15 +92,6 @@ export class TemporaryFileTarget extends FileTarget {
   }
 }
 
-/** Returns the error after {@linkcode MAX_REPLACED} replaced files in a row. */
-export function replacedTooOften({ path }: LockTarget): LockUnsupported {
-  return new LockUnsupported(
-    `Cannot lock ${formatSubject({ path })}: its path names another file ` +
-      "after each open; put the lock file on another file system",
-    { path },
-  );
-}
-
 /** A locked file that is removed with its lock. */
 export class HeldTemporaryFile extends HeldFile {
   // A relock may lose the lock for a moment, and another process removes the
@@ -116,7 +103,7 @@ export class HeldTemporaryFile extends HeldFile {
   readonly #cancelExitCleanup: () => void;
 
   constructor(target: FileTarget, file: PlatformFile, absolutePath: string) {
-    super(target, file);
+    super(target, file, absolutePath);
     this.absolutePath = absolutePath;
     this.#cancelExitCleanup = releaseOnExit(this);
   }

@@ -33,7 +33,7 @@ const MAX_REJECTION_MS = 8000;
 /** The error that a fault causes. */
 interface ExpectedError {
   message: RegExp;
-  code?: string;
+  code: string;
   /** Whether the acquisition is retried until the timeout expires. */
   retried?: boolean;
 }
@@ -148,6 +148,7 @@ test("Redis faults: acquire() rejects when the server never replies", async () =
   await using silent = await fakeServer(() => "");
   await assertRejected(silent.options, {
     message: /the server does not answer/,
+    code: "ETIMEDOUT",
     retried: true,
   });
   await silent.waitForNoClients();
@@ -207,7 +208,10 @@ test("Redis faults: acquire() rejects when the server speaks another protocol", 
   await using web = await fakeServer(() => "HTTP/1.1 400 Bad Request\r\n\r\n");
   await assert.rejects(
     new RedisLock("faulty", web.options).acquire({ timeout: 300 }),
-    LockException,
+    (error) => {
+      assert.ok(error instanceof LockException);
+      return typeof error.code === "string";
+    },
   );
   await web.waitForNoClients();
 });
@@ -519,6 +523,7 @@ test("Redis faults: acquire() rejects on a replica or a sentinel", async () => {
   const sentinel = at(group.sentinels, 0);
   await assertRejected({ url: sentinel.url }, {
     message: /the server is a sentinel; pass a client from createSentinel/,
+    code: "EINVAL",
   });
   await waitForNoConnections(sentinel);
 }, "redis-server");
@@ -531,6 +536,7 @@ test("Redis faults: acquire() rejects a client of the wrong type", async () => {
     await assertRejected({ client }, {
       message:
         /the server is part of a cluster; pass a client from createCluster/,
+      code: "EINVAL",
     });
     await waitForNoConnections(at(cluster.nodes, 0));
   } finally {

@@ -97,7 +97,7 @@ for (
   });
 }
 
-test("Redis options: a lock refuses shared beside flags, and what is no boolean", () => {
+test("Redis options: a lock refuses shared beside flags, and values other than booleans", () => {
   for (const flags of [LOCK_EX, LOCK_SH]) {
     for (const shared of [true, false]) {
       assert.throws(() => lock("a", { shared, flags }), {

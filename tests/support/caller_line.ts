@@ -123,6 +123,8 @@ function problemOf(
 ): string | undefined {
   if (!(error instanceof Error)) return `threw ${error}`;
   const { code, name } = error as Error & { code?: string };
+  // Each error of this package has a code.
+  if ("errno" in error && code === undefined) return `no code: ${begin(error)}`;
   if (expected !== code && expected !== name) return `threw ${begin(error)}`;
   // The caller, which `thrownBy` called.
   const [first, second] = frames(error.stack);

@@ -6,6 +6,8 @@ import { join } from "node:path";
 import process from "node:process";
 import { platform } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
+import { setAccessList } from "./access_lists.ts";
+import type { AccessList } from "./access_lists.ts";
 import { runtimes, testEnv } from "./env.ts";
 import { tempDir } from "./temp_dir.ts";
 
@@ -76,9 +78,16 @@ const CAPABILITIES = {
     hasProgram("bindfs") && succeeds("test", "-c", "/dev/fuse"),
   "user namespaces": () =>
     succeeds("unshare", "--user", "--map-root-user", "true"),
+  "access lists": () => hasAccessLists(),
+  "visible access lists": () =>
+    hasAccessLists() && platform().attributes !== undefined,
   "root": () => process.getuid?.() === 0,
   "root that can mount": () => canMount(),
   "setpriv(1)": () => hasProgram("setpriv"),
+  "protected_symlinks that can be changed": () =>
+    isLinux &&
+    succeeds("sh", "-c", "exec 3>>/proc/sys/fs/protected_symlinks"),
+  "python3(1)": () => hasProgram("python3"),
   "protected_regular": () => !/^0/.test(readSysctl("fs/protected_regular")),
   "Deno": () => runtimes.some(({ name }) => name === "deno"),
   "Deno, Bun and Node": () =>
@@ -146,6 +155,21 @@ function canMount(): boolean {
   const mounted = succeeds("mount", "-t", "tmpfs", "none", dir.path);
   if (mounted) spawnSync("umount", [dir.path]);
   return mounted;
+}
+
+function hasAccessLists(): boolean {
+  const [owner, group, mask, others] = [6, 0, 6, 0];
+  const list = {
+    owner,
+    user: [1, 6],
+    group,
+    mask,
+    others,
+  } satisfies AccessList;
+  return canCreate((path) => {
+    fs.writeFileSync(path, "", { mode: 0o600 });
+    setAccessList(path, list);
+  }, 0o660);
 }
 
 function hasFileDescriptors(): boolean {

@@ -73,12 +73,16 @@ export function descriptorTargets(pid: number): string[] {
   return stdout.split("\n").flatMap((line) => line.split(" -> ")[1] ?? []);
 }
 
-/** Counts the files that this process watches for a close, by inotify(7). */
-export function countWatches(): number {
+/**
+ * Counts the files that this process watches by inotify(7): for a close, or for
+ * the events of another mask, in hexadecimal.
+ */
+export function countWatches(mask = "18"): number {
   if (!hasCapability("/proc")) return 0;
   const { stdout } = spawnSync("sh", [
     "-c",
     `cat /proc/${process.pid}/fdinfo/*`,
   ], { encoding: "utf8" });
-  return [...stdout.matchAll(/^inotify wd:.* mask:18 /gm)].length;
+  const watch = new RegExp(`^inotify wd:.* mask:${mask} `, "gm");
+  return [...stdout.matchAll(watch)].length;
 }

@@ -75,6 +75,7 @@ export const noopOs = {
   isFile: () => true,
   unlink() {},
   watchClose: () => null,
+  watchName: () => null,
   wakeWatchers() {},
   isLocked: () => null,
   identity: () => null,

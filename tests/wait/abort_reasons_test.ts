@@ -97,7 +97,11 @@ const METHODS: Record<string, {
 
 const UNLIMITED = { timeout: Infinity };
 
-for (const [name, { make, file = (path) => path }] of Object.entries(METHODS)) {
+for (
+  const [name, { make, file = (path: string) => path }] of Object.entries(
+    METHODS,
+  )
+) {
   test(`${name} rejects with any reason of a signal that is aborted before`, async () => {
     for (const aborting of abortReasons()) {
       using dir = tempDir();

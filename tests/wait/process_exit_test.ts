@@ -45,6 +45,9 @@ async function checkMode(
 
 test("a process exits by itself after its last wait", () => checkMode("end"));
 
+test("a process exits by itself while it uses the signal of a held lock", () =>
+  checkMode("signal"));
+
 test("process.exit() ends a process that waits", async () => {
   for (const runtime of runtimes) {
     assert.equal((await run(runtime, "exit")).code, 7, runtime.name);
