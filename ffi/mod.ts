@@ -12,6 +12,8 @@ import { fdPlatform } from "./file/fd_platform.ts";
 import { nodeRuntime } from "./runtime/node.ts";
 import { posix } from "./posix/posix.ts";
 import { closeOnThreadExitOfGlibc } from "./linux/close_on_thread_exit.ts";
+import { unlinkOnThreadExit } from "./linux/unlink_on_thread_exit.ts";
+import { inMainThread } from "./runtime/main_thread.ts";
 import { closeOnThreadExit } from "./posix/close_on_thread_exit.ts";
 import { Unsupported } from "./types.ts";
 import { windows } from "./windows/windows.ts";
@@ -93,5 +95,9 @@ function choosePlatform(): Platform {
     ? closeOnThreadExitOfGlibc(runtime, libc) ??
       closeOnThreadExit(runtime, libc)
     : undefined;
-  return fdPlatform(posix(runtime, constants, close), close);
+  const files = fdPlatform(posix(runtime, constants, close), close);
+  return inMainThread || !constants.linux ? files : {
+    ...files,
+    unlinkOnThreadExit: unlinkOnThreadExit(runtime, libc),
+  };
 }

@@ -119,8 +119,13 @@ export interface OsLocks extends Locker {
    * the current position, and 2 for the end.
    */
   seek(fd: number, offset: number, whence: number): number;
-  /** Returns whether the file is on a file system of this machine. */
-  isLocal(fd: number): boolean;
+  /** Absent if only {@linkcode OsLocks.isLocal} finds out. */
+  readonly localPaths?: LocalPaths;
+  /**
+   * Returns whether the file is on a file system of this machine. Asks the file
+   * system, which may block. Absent with {@linkcode OsLocks.localPaths}.
+   */
+  isLocal?(fd: number): boolean;
   /**
    * Returns the inode that the system sees behind the descriptor. Absent if
    * the descriptors of `node:fs` do not need to be verified.
@@ -164,6 +169,23 @@ export interface OsLocks extends Locker {
 }
 
 /**
+/**
+ * Which paths are on file systems of this machine, which answer in
+ * microseconds. Its methods do not block, whatever the file systems do.
+ */
+export interface LocalPaths {
+  /** Returns whether the file that open(2) would find is known to be local. */
+  hasFile(path: string, mode: Pick<OpenMode, "exclusive">): boolean;
+  /** Returns whether a directory is known to be local. */
+  hasDirectory(path: string): boolean;
+  /**
+   * Remembers a file that turned out to be local. Absent if every local path is
+   * known before.
+   */
+  remember?(path: string, mode: OpenMode): void;
+}
+
+/**
  * The extended attributes of files, as in xattr(7). Access lists are among
  * them. Blocks the thread, and throws {@linkcode SystemError}s.
  */
@@ -171,7 +193,7 @@ export interface FileAttributes {
   /** Returns the names. Does not follow symbolic links. */
   list(path: string): string[];
   /** Returns a value, or `null`. Does not follow symbolic links. */
-  get(path: string, name: string): Uint8Array | null;
+  get(file: string | number, name: string): Uint8Array | null;
   /** Adds or replaces an attribute. */
   set(fd: number, name: string, value: Uint8Array): void;
   /** Removes an attribute. */
@@ -327,7 +349,8 @@ export interface PlatformFile extends Lockable {
    * the current position, and 2 for the end.
    */
   seek(offset: number, whence: number): number;
-  truncate(length: number): Promise<void>;
+  /** Returns a promise only if it may block. */
+  truncate(length: number): void | Promise<void>;
   truncateSync(length: number): void;
   /** Flushes to the disk; with `dataOnly`, without times and the like. */
   sync(dataOnly: boolean): Promise<void>;
@@ -401,10 +424,19 @@ export interface Platform {
   ): PlatformFile;
   /**
    * Returns whether a directory is known to be on a file system of this
-   * machine, which answers in microseconds. Directories become known when a
-   * file is created in them.
+   * machine, which answers in microseconds. Where the system does not list its
+   * mounts, directories become known when a file is created in them.
    */
   isLocalDirectory(directory: string): boolean;
+  /**
+   * Makes the system unlink files when this worker ends without running
+   * JavaScript, while it still holds the exclusive lock of a descriptor. Absent
+   * where the system cannot do that.
+   *
+   * @param paths Of the files, of which only the holder unlinks or replaces one.
+   * @returns A function that cancels this, to call before the lock is released.
+   */
+  unlinkOnThreadExit?(fd: number, paths: readonly string[]): () => void;
   /**
    * Returns a descriptor of the caller as a {@linkcode Lockable}.
    *

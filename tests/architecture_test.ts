@@ -47,13 +47,21 @@ function imports(file: string): string[] {
 const ALLOWED: Record<string, readonly string[]> = {
   "ffi/types.ts": [],
   "ffi/runtime": ["ffi/types.ts"],
-  "ffi/linux": ["ffi/types.ts", ...helpers("memory", "main_thread")],
-  "ffi/posix": ["ffi/types.ts", ...helpers("memory"), "ffi/linux"],
-  "ffi/windows": ["ffi/types.ts", ...helpers("memory")],
+  "ffi/linux": [
+    "ffi/types.ts",
+    ...helpers("memory", "main_thread", "thread_exit"),
+  ],
+  "ffi/posix": [
+    "ffi/types.ts",
+    ...helpers("memory", "thread_exit"),
+    "ffi/linux",
+  ],
+  "ffi/windows": ["ffi/types.ts", ...helpers("memory", "thread_exit")],
   "ffi/file": ["ffi/types.ts", ...helpers("deno_api"), "ffi/windows"],
   "ffi/mod.ts": [
     "ffi/types.ts",
     "ffi/runtime",
+    "ffi/linux",
     "ffi/posix",
     "ffi/windows",
     "ffi/file",

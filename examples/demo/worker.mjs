@@ -21,7 +21,8 @@ const OTHER_WORK_MS = 1;
  *   run<Result>(
  *     body: (file: {
  *       readText(): Promise<string>;
- *       replaceContents(text: string): Promise<void>;
+ *       seek(offset: number): Promise<number>;
+ *       writeText(text: string): Promise<void>;
  *     }) => Result | Promise<Result>,
  *   ): Promise<Result>;
  * } }} Portalock
@@ -60,7 +61,8 @@ async function withLock({ module, counter, checkInterval }) {
     return await lock.run(async (file) => {
       const waited = performance.now() - start;
       const count = Number(await file.readText());
-      await file.replaceContents(digits(count + 1));
+      await file.seek(0);
+      await file.writeText(digits(count + 1));
       return waited;
     });
   };

@@ -3,19 +3,12 @@
  * `LockFileEx`, and needs only the permission to read or write them.
  */
 
-import {
-  closeSync,
-  constants as fsConstants,
-  lstatSync,
-  openSync,
-  statSync,
-  unlinkSync,
-} from "node:fs";
+import * as fs from "node:fs";
 import { constants } from "node:os";
 import process from "node:process";
 import { serializeAppends } from "../windows/append_queue.ts";
 import { denoIdentity, denoLocks } from "./deno_locks.ts";
-import { throwIfSymlink } from "./no_follow.ts";
+import { isMissing, rejectSymlink, throwIfSymlink } from "./no_follow.ts";
 import { errorCode, Unsupported } from "../types.ts";
 import { renameAndUnlink } from "../windows/unlink.ts";
 import type {
@@ -64,14 +57,14 @@ export function denoPlatform(
     async open(path, mode, creationMode, locker) {
       rejectRecordLocks(locker, onWindows);
       const stats = await deno.stat(path).catch((error: Error) => error);
-      rejectFifo(deno, path, mode, stats);
+      if (mustProbeFifo(deno, mode, stats)) await probeFifo(path);
       const attempts = new OpenAttempts(
-        path,
         mode,
         openOptions(mode, creationMode, onWindows),
       );
       for (const options of attempts) {
         try {
+          if (mode.noFollow && !options.create) await rejectSymlink(path);
           const file = await deno.open(path, options);
           return denoFile(file, deno, path, mode, onWindows);
         } catch (error) {
@@ -82,14 +75,16 @@ export function denoPlatform(
     },
     openSync(path, mode, creationMode, locker) {
       rejectRecordLocks(locker, onWindows);
-      rejectFifo(deno, path, mode, statOrError(deno, path));
+      if (mustProbeFifo(deno, mode, statOrError(deno, path))) {
+        probeFifoSync(path);
+      }
       const attempts = new OpenAttempts(
-        path,
         mode,
         openOptions(mode, creationMode, onWindows),
       );
       for (const options of attempts) {
         try {
+          if (mode.noFollow && !options.create) throwIfSymlink(path);
           const file = deno.openSync(path, options);
           return denoFile(file, deno, path, mode, onWindows);
         } catch (error) {
@@ -126,12 +121,10 @@ export function denoPlatform(
 class OpenAttempts {
   /** The error of the last attempt. */
   error: unknown;
-  readonly #path: string;
   readonly #mode: OpenMode;
   readonly #options: DenoOpenOptions;
 
-  constructor(path: string, mode: OpenMode, options: DenoOpenOptions) {
-    this.#path = path;
+  constructor(mode: OpenMode, options: DenoOpenOptions) {
     this.#mode = mode;
     this.#options = options;
   }
@@ -139,7 +132,6 @@ class OpenAttempts {
   *[Symbol.iterator](): Generator<DenoOpenOptions> {
     const { create, exclusive, noFollow = false } = this.#mode;
     for (let i = 0; i < MAX_ATTEMPTS; i++) {
-      if (noFollow) throwIfSymlink(this.#path);
       if (!create || exclusive) return yield this.#options;
       yield { ...this.#options, create: false };
       yield { ...this.#options, createNew: noFollow };
@@ -188,23 +180,22 @@ function rejectRecordLocks(
 
 /**
  * Rejects FIFOs. To open one blocks until its other end is open, and Deno does
- * not offer `O_NONBLOCK`.
+ * not offer `O_NONBLOCK`. Returns whether only opening it finds out.
  */
-function rejectFifo(
+function mustProbeFifo(
   deno: DenoApi,
-  path: string,
   mode: OpenMode,
   stats: { isFifo: boolean | null } | Error,
-): void {
+): boolean {
   if (stats instanceof Error) {
     // stat(2) needs the read permission of Deno; open(2) for writing does not.
-    if (!mode.read && stats instanceof deno.errors.NotCapable) probeFifo(path);
-  } else if (stats.isFifo) {
-    throw new Unsupported(
-      "it is a FIFO, which Deno opens without blocking only with FFI; " +
-        "pass --allow-ffi",
-    );
+    return !mode.read && stats instanceof deno.errors.NotCapable;
   }
+  if (!stats.isFifo) return false;
+  throw new Unsupported(
+    "it is a FIFO, which Deno opens without blocking only with FFI; " +
+      "pass --allow-ffi",
+  );
 }
 
 function statOrError(
@@ -218,12 +209,21 @@ function statOrError(
   }
 }
 
-/** Throws `ENXIO`, as open(2) does for a FIFO without a reader. */
-function probeFifo(path: string): void {
+/** With these flags, open(2) fails with `ENXIO` for a FIFO without a reader. */
+const PROBE_FLAGS = fs.constants.O_WRONLY | (fs.constants.O_NONBLOCK ?? 0);
+
+async function probeFifo(path: string): Promise<void> {
   try {
-    closeSync(
-      openSync(path, fsConstants.O_WRONLY | (fsConstants.O_NONBLOCK ?? 0)),
-    );
+    await (await fs.promises.open(path, PROBE_FLAGS)).close();
+  } catch (error) {
+    if (errorCode(error) === "ENXIO") throw error;
+  }
+}
+
+/** {@linkcode probeFifo}, blocking the thread. */
+function probeFifoSync(path: string): void {
+  try {
+    fs.closeSync(fs.openSync(path, PROBE_FLAGS));
   } catch (error) {
     if (errorCode(error) === "ENXIO") throw error;
   }
@@ -234,11 +234,28 @@ function isSameFile(
   path: string,
   noFollow: boolean,
 ): boolean {
-  const name = (noFollow ? lstatSync : statSync)(path, {
+  const name = (noFollow ? fs.lstatSync : fs.statSync)(path, {
     throwIfNoEntry: false,
   });
   const { dev, ino } = file.statSync();
   return name !== undefined && name.dev === dev && name.ino === ino;
+}
+
+/** {@linkcode isSameFile}, in the thread pool. */
+async function isSameFileAsync(
+  file: DenoFile,
+  path: string,
+  noFollow: boolean,
+): Promise<boolean> {
+  try {
+    const name = await fs.promises[noFollow ? "lstat" : "stat"](path);
+    // The file system has just answered.
+    const { dev, ino } = file.statSync();
+    return name.dev === dev && name.ino === ino;
+  } catch (error) {
+    if (isMissing(error)) return false;
+    throw error;
+  }
 }
 
 /**
@@ -313,10 +330,10 @@ function denoFile(
     stat: () => file.stat(),
     statSync: () => file.statSync(),
     isStillAt: (path) => isSameFile(file, path, true),
-    isAt: (path, noFollow) => isSameFile(file, path, noFollow),
+    isAt: (path, noFollow) => isSameFileAsync(file, path, noFollow),
     isAtSync: (path, noFollow) => isSameFile(file, path, noFollow),
     watchName: () => null,
-    unlink: onWindows ? renameAndUnlink : unlinkSync,
+    unlink: onWindows ? renameAndUnlink : fs.unlinkSync,
     close: () => file.close(),
     closeSync: () => file.close(),
   };

@@ -3,7 +3,8 @@
 import * as fs from "node:fs";
 import { serializeAppends } from "../windows/append_queue.ts";
 import { fileInfo } from "./file_info.ts";
-import { errorCode, FLOCK } from "../types.ts";
+import { isMissing } from "./no_follow.ts";
+import { FLOCK } from "../types.ts";
 import type {
   FileInfo,
   Locker,
@@ -17,17 +18,15 @@ import type {
 /** Larger transfers in one call fail on at least one of the runtimes. */
 const MAX_TRANSFER = 2 ** 30;
 
+/** To free the blocks of a larger file may block for a while. In bytes. */
+const MAX_SMALL_FILE = 2 ** 20;
+
 /** Turns the functions of a promise into a callback of `node:fs`. */
 export function toCallback<T>(
   resolve: (value: T) => void,
   reject: (error: Error) => void,
 ): (error: Error | null, value?: T) => void {
   return (error, value) => error ? reject(error) : resolve(value as T);
-}
-
-/** Returns whether a path does not exist. */
-function isMissing(error: Error): boolean {
-  return ["ENOENT", "ENOTDIR"].includes(errorCode(error) ?? "");
 }
 
 /** Gives locks of one file different keys if they need separate queues. */
@@ -43,12 +42,10 @@ export interface FdFileInit {
   readonly locker: Locker;
   /** @default flock(2) */
   readonly settings?: LockerSettings | undefined;
-  /**
-   * Whether the file is on a file system of this machine.
-   *
-   * @default null, for unknown
-   */
-  readonly isLocal?: boolean | null;
+  /** The path by which the file was opened. */
+  readonly path?: string;
+  /** Whether the file is on a file system of this machine, if known. */
+  readonly isLocal?: boolean | undefined;
   /** Whether each write goes to the end. */
   readonly append?: boolean;
 }
@@ -59,9 +56,10 @@ export class FdFile implements PlatformFile {
   readonly #os: OsLocks;
   readonly #locker: Locker;
   readonly #settings: LockerSettings | undefined;
+  readonly #path: string | undefined;
   /** The key of the file, once it is known. An open file keeps its inode. */
   #fileKey: string | undefined;
-  #isLocal: boolean | null;
+  #isLocal: boolean | undefined;
   readonly #close: (() => void) | undefined;
   /** Writes to the end, if the file is not opened with `O_APPEND`. */
   readonly #append: ((data: Uint8Array) => number) | undefined;
@@ -83,7 +81,8 @@ export class FdFile implements PlatformFile {
     this.#os = os;
     this.#locker = init.locker;
     this.#settings = init.settings;
-    this.#isLocal = init.isLocal ?? null;
+    this.#path = init.path;
+    this.#isLocal = init.isLocal;
     this.#close = close;
     this.#appends = init.append ?? false;
     if (init.append && os.append) {
@@ -189,7 +188,10 @@ export class FdFile implements PlatformFile {
     return this.#os.seek(this.fd, offset, whence);
   }
 
-  truncate(length: number): Promise<void> {
+  truncate(length: number): void | Promise<void> {
+    if (this.#isLocal && fs.fstatSync(this.fd).size <= MAX_SMALL_FILE) {
+      return this.truncateSync(length);
+    }
     return new Promise((resolve, reject) =>
       fs.ftruncate(this.fd, length, toCallback(resolve, reject))
     );
@@ -252,11 +254,18 @@ export class FdFile implements PlatformFile {
   }
 
   close(): void | Promise<void> {
-    this.#isLocal ??= this.#os.isLocal(this.fd);
+    this.#isLocal ??= this.#findOutIfLocal();
     if (this.#isLocal || this.#close) return this.closeSync();
     return new Promise((resolve, reject) =>
       fs.close(this.fd, toCallback(resolve, reject))
     );
+  }
+
+  #findOutIfLocal(): boolean {
+    const { isLocal, localPaths } = this.#os;
+    if (isLocal) return isLocal(this.fd);
+    return this.#path !== undefined && localPaths !== undefined &&
+      localPaths.hasFile(this.#path, { exclusive: false });
   }
 
   closeSync(): void {

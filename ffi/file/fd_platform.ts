@@ -1,10 +1,10 @@
 /** Opens files over `node:fs`, with the locks of an {@linkcode OsLocks}. */
 
 import * as fs from "node:fs";
-import { dirname } from "node:path";
 import { FdFile, toCallback } from "./fd_file.ts";
 import type { FdFileInit } from "./fd_file.ts";
 import { throwIfSymlink } from "./no_follow.ts";
+import { OpenedPaths } from "./opened_paths.ts";
 import { errorCode, Unsupported } from "../types.ts";
 import type {
   CloseOnThreadExit,
@@ -13,9 +13,6 @@ import type {
   OsLocks,
   Platform,
 } from "../types.ts";
-
-/** How many local paths are remembered before the set is cleared. */
-const MAX_REMEMBERED_PATHS = 10_000;
 
 /**
  * Returns the {@linkcode Platform} of a runtime that has descriptors and FFI.
@@ -33,30 +30,18 @@ export function fdPlatform(
   closeOnThreadExit?: CloseOnThreadExit,
 ): Platform {
   let verified = os.inode === undefined;
-  /** Paths that were opened on a local file system. */
-  const localPaths = new Set<string>();
-  /** Directories on a local file system in which a file was created. */
-  const localDirectories = new Set<string>();
+  const localPaths = os.localPaths ?? new OpenedPaths();
 
   /** Checks everything that open(2) does not, before it can create a file. */
   function prepareOpen(
     path: string,
     mode: OpenMode,
     settings: LockerSettings | undefined,
+    isLocal?: true,
   ): FdFileInit {
     const locker = settings ? os.locker(settings) : os;
     if (mode.noFollow && os.followsLinks) throwIfSymlink(path);
-    const isLocal = localPaths.has(path) ||
-      mode.exclusive && localDirectories.has(dirname(path)) || null;
-    return { locker, settings, isLocal, append: mode.append };
-  }
-
-  function rememberLocal(path: string, mode: OpenMode): void {
-    const [paths, name] = mode.exclusive
-      ? [localDirectories, dirname(path)]
-      : [localPaths, path];
-    if (paths.size >= MAX_REMEMBERED_PATHS) paths.clear();
-    paths.add(name);
+    return { locker, settings, path, isLocal, append: mode.append };
   }
 
   function verify(fd: number): void {
@@ -110,8 +95,11 @@ export function fdPlatform(
 
   return {
     open(path, mode, creationMode, settings) {
+      if (localPaths.hasFile(path, mode)) {
+        const init = prepareOpen(path, mode, settings, true);
+        return openBlocking(path, mode, creationMode, init);
+      }
       const init = prepareOpen(path, mode, settings);
-      if (init.isLocal) return openBlocking(path, mode, creationMode, init);
       const open = (mode: OpenMode) =>
         new Promise<number>((resolve, reject) =>
           fs.open(
@@ -127,9 +115,9 @@ export function fdPlatform(
           throw error;
         });
       }).then((fd) => {
-        const isLocal = os.isLocal(fd);
-        if (isLocal) rememberLocal(path, mode);
         if (!verified) verifyOrClose(fd);
+        const isLocal = os.isLocal?.(fd) ?? false;
+        if (isLocal) localPaths.remember?.(path, mode);
         return toFile(fd, { ...init, isLocal });
       });
     },
@@ -141,7 +129,7 @@ export function fdPlatform(
       if (!verified) verify(fd);
       return new FdFile(os, fd, { locker: os });
     },
-    isLocalDirectory: (directory) => localDirectories.has(directory),
+    isLocalDirectory: (directory) => localPaths.hasDirectory(directory),
     holders: os.holders,
     machineId: os.machineId,
     ...os.attributes ? { attributes: os.attributes } : {},

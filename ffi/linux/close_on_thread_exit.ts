@@ -3,10 +3,21 @@
 import { closeSync } from "node:fs";
 import { O_CLOEXEC } from "./constants.ts";
 import { cString } from "../runtime/memory.ts";
-import { noThreadExit } from "../posix/close_on_thread_exit.ts";
+import { noThreadExit } from "../runtime/thread_exit.ts";
 import type { CFunction, CloseOnThreadExit, FfiRuntime } from "../types.ts";
 
 const RTLD_LAZY = 1;
+
+const FUNCTIONS = {
+  __cxa_thread_atexit_impl: {
+    parameters: ["usize", "usize", "usize"],
+    result: "i32",
+  },
+  dlopen: { parameters: ["usize", "i32"], result: "i64" },
+  dlsym: { parameters: ["usize", "buffer"], result: "i64" },
+  dup3: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  eventfd: { parameters: ["i32", "i32"], result: "i32" },
+} as const;
 
 /**
  * Returns a function that makes the C library close a descriptor when the
@@ -31,31 +42,33 @@ export function closeOnThreadExitOfGlibc(
 ): CloseOnThreadExit | null {
   const c = bindFunctions(runtime, libc);
   if (c === null) return null;
-  const close = BigInt(
-    c.dlsym(BigInt(c.dlopen(0n, RTLD_LAZY)), cString("close")),
-  );
+  const program = BigInt(c.dlopen(0n, RTLD_LAZY));
+  const destructor = BigInt(c.dlsym(program, cString("close")));
   const unused: number[] = [];
   let placeholder = -1;
 
-  function closeAtThreadExit(fd: number): void {
-    if (c?.__cxa_thread_atexit_impl(close, BigInt(fd), 0n) === 0) return;
+  const closeAtThreadExit = (fd: number) => {
+    // The last argument is an address in the library that must stay loaded. In
+    // a thread without such calls, glibc crashes for an address of 0.
+    const value = BigInt(fd);
+    if (c.__cxa_thread_atexit_impl(destructor, value, destructor) === 0) return;
     throw noThreadExit("__cxa_thread_atexit_impl");
-  }
+  };
 
   /** Makes `to` another name of the file `from`. */
-  function duplicate(from: number, to: number): void {
-    if (c?.dup3(from, to, O_CLOEXEC) !== to) throw noThreadExit("dup3");
-  }
+  const duplicate = (from: number, to: number) => {
+    if (c.dup3(from, to, O_CLOEXEC) !== to) throw noThreadExit("dup3");
+  };
 
-  function openPlaceholder(): number {
-    const fd = Number(c?.eventfd(0, O_CLOEXEC));
+  const openPlaceholder = () => {
+    const fd = Number(c.eventfd(0, O_CLOEXEC));
     if (fd < 0) throw noThreadExit("eventfd");
     closeAtThreadExit(fd);
     return fd;
-  }
+  };
 
   /** Moves a file to a registered number. */
-  function move(fd: number): number {
+  const move = (fd: number) => {
     const to = unused.pop();
     if (to === undefined) {
       closeAtThreadExit(fd);
@@ -64,7 +77,7 @@ export function closeOnThreadExitOfGlibc(
     duplicate(fd, to);
     closeSync(fd);
     return to;
-  }
+  };
 
   return (opened) => {
     if (placeholder < 0) placeholder = openPlaceholder();
@@ -81,18 +94,9 @@ export function closeOnThreadExitOfGlibc(
 function bindFunctions(
   runtime: FfiRuntime,
   libc: string,
-): Record<string, CFunction> | null {
+): Record<keyof typeof FUNCTIONS, CFunction> | null {
   try {
-    return runtime.bind(libc, {
-      __cxa_thread_atexit_impl: {
-        parameters: ["usize", "usize", "usize"],
-        result: "i32",
-      },
-      dlopen: { parameters: ["usize", "i32"], result: "i64" },
-      dlsym: { parameters: ["usize", "buffer"], result: "i64" },
-      dup3: { parameters: ["i32", "i32", "i32"], result: "i32" },
-      eventfd: { parameters: ["i32", "i32"], result: "i32" },
-    });
+    return runtime.bind(libc, FUNCTIONS);
   } catch {
     return null;
   }

@@ -13,6 +13,9 @@ export const O_CLOEXEC = 0o2000000;
 /** fcntl.h */
 export const O_PATH = 0o10000000;
 
+/** linux/limits.h */
+export const PATH_MAX = 4096;
+
 /** sys/inotify.h: the metadata changed, such as the number of names. */
 export const IN_ATTRIB = 0x04;
 /** sys/inotify.h: the file was renamed. */

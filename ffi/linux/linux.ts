@@ -1,8 +1,12 @@
-/** What Linux adds to POSIX: events for closed files, and lists of holders. */
+/**
+ * What Linux adds to POSIX: events for closed files, lists of holders, and the
+ * mount table.
+ */
 
 import { closeSync, fstatSync, openSync, readdirSync } from "node:fs";
 import { nameWatcher, watcher } from "./inotify.ts";
-import { O_CLOEXEC, O_NONBLOCK, O_PATH } from "./constants.ts";
+import { MountTable } from "./mounts.ts";
+import { O_CLOEXEC, O_NONBLOCK, O_PATH, PATH_MAX } from "./constants.ts";
 import { cString } from "../runtime/memory.ts";
 import { holdersIn, isLockedIn, procPath } from "./proc.ts";
 import type { CloseOnThreadExit, FfiRuntime, OsLocks } from "../types.ts";
@@ -16,6 +20,7 @@ export type LinuxExtras = Pick<
   | "holders"
   | "isLocked"
   | "machineId"
+  | "localPaths"
 >;
 
 /** The extras of a system that is not Linux: none. */
@@ -36,11 +41,14 @@ export function linux(
   closeOnThreadExit: CloseOnThreadExit | undefined,
 ): LinuxExtras {
   // `open` is variadic. The calling conventions of Linux treat it as fixed.
-  const { open, close, read } = runtime.bind(libc, {
+  const { open, close, read, readlink } = runtime.bind(libc, {
     open: { parameters: ["buffer", "i32"], result: "i32" },
     close: { parameters: ["i32"], result: "i32" },
     read: { parameters: ["i32", "buffer", "usize"], result: "i64" },
+    readlink: { parameters: ["buffer", "buffer", "usize"], result: "i64" },
   });
+  const decoder = new TextDecoder();
+  const buffer = new Uint8Array(PATH_MAX);
 
   /** Opens a file. The end of a worker closes it, where that is possible. */
   function openFile(
@@ -94,9 +102,17 @@ export function linux(
     });
   }
 
+  /** Not with `node:fs`: Deno would ask for permission to read each name. */
+  function readLink(path: string): string | undefined {
+    const length = Number(readlink(cString(path), buffer, BigInt(PATH_MAX)));
+    if (length < 0) return undefined;
+    return decoder.decode(buffer.subarray(0, length));
+  }
+
   const proc = { read: readFile, list: listDirectory, inode };
 
   return {
+    localPaths: new MountTable({ read: readFile, readLink }),
     watchClose: watcher(runtime, libc),
     watchName: nameWatcher(runtime, libc),
     // To open and close the file once more releases no flock(2) and notifies

@@ -1,9 +1,9 @@
 /** Closes descriptors when a worker of Bun ends, on macOS and with musl. */
 
 import { closeSync } from "node:fs";
-import { constants } from "node:os";
 import { cString, littleEndian } from "../runtime/memory.ts";
-import type { CloseOnThreadExit, FfiRuntime, SystemError } from "../types.ts";
+import { noThreadExit } from "../runtime/thread_exit.ts";
+import type { CloseOnThreadExit, FfiRuntime } from "../types.ts";
 
 const RTLD_LAZY = 1;
 
@@ -50,16 +50,4 @@ export function closeOnThreadExit(
     };
     return { fd, close };
   };
-}
-
-/** Returns the error if a file could not be closed when the thread ends. */
-export function noThreadExit(syscall: string): SystemError {
-  const { EMFILE } = constants.errno;
-  return Object.assign(
-    new Error(
-      "the worker has too many locks to release all of them when it is " +
-        "terminated; hold fewer, or lock in the main thread",
-    ),
-    { code: "EMFILE", errno: EMFILE, syscall },
-  );
 }

@@ -11,10 +11,10 @@ export interface PosixConstants {
   errnoLocation: string;
   /** string.h: the POSIX form of `strerror_r`, which returns an int. */
   strerror: string;
-  /** sys/stat.h and sys/mount.h: the functions that fill the structs below. */
+  /** sys/stat.h: the function that fills a `struct stat`. */
   fstat: string;
-  /** See {@linkcode PosixConstants.fstat}. */
-  fstatfs: string;
+  /** sys/mount.h: the function that fills a `struct statfs`. */
+  fstatfs?: string;
   /** errno.h */
   EINTR: number;
   /** errno.h: the same number as EAGAIN on both systems. */
@@ -37,8 +37,11 @@ export interface PosixConstants {
   device(stat: DataView): bigint;
   /** Reads the inode number out of a `struct stat`. */
   inode(stat: DataView): bigint;
-  /** Reads out of a `struct statfs` whether the file system is local. */
-  isLocal(statfs: DataView): boolean;
+  /**
+   * Reads out of a `struct statfs` whether the file system is local. Absent if
+   * the system has a mount table.
+   */
+  isLocal?(statfs: DataView): boolean;
 }
 
 /** fcntl.h: the commands and the struct of record locks. */
@@ -68,29 +71,6 @@ export const LOCK_NB = 4;
 /** sys/file.h */
 export const LOCK_UN = 8;
 
-/**
- * linux/magic.h (for zfs and exfat: their own headers): file systems that never
- * wait for another machine or for a program in user space. Any other file
- * system is treated as slow.
- */
-const LINUX_LOCAL = new Set([
-  0xef53, // ext2, ext3, ext4
-  0x58465342, // xfs
-  0x9123683e, // btrfs
-  0x01021994, // tmpfs
-  0x858458f6, // ramfs
-  0x794c7630, // overlayfs
-  0xf2f52010, // f2fs
-  0x2fc12fc1, // zfs
-  0xca451a4e, // bcachefs
-  0x4d44, // msdos, vfat
-  0x2011bab0, // exfat
-  0x7366746e, // ntfs3
-  0x52654973, // reiserfs
-  0x3153464a, // jfs
-  0x3434, // nilfs2
-]);
-
 /** sys/mount.h (macOS): the file system is stored locally. */
 const MNT_LOCAL = 0x1000;
 
@@ -114,13 +94,11 @@ const linux: PosixConstants = {
   errnoLocation: "__errno_location",
   strerror: "__xpg_strerror_r",
   fstat: "fstat",
-  fstatfs: "fstatfs",
   EINTR: 4,
   EWOULDBLOCK: 11,
   linux: true,
   device: (stat) => stat.getBigUint64(0, littleEndian),
   inode: (stat) => stat.getBigUint64(8, littleEndian),
-  isLocal: (statfs) => LINUX_LOCAL.has(statfs.getUint32(0, littleEndian)),
 };
 
 const darwin: PosixConstants = {

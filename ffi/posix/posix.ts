@@ -32,10 +32,6 @@ export function posix(
     flock: { parameters: ["i32", "i32"], result: "i32" },
     lseek: { parameters: ["i32", "i64", "i32"], result: "i64" },
   });
-  const fstatfs = bindOne(runtime, libc, system.fstatfs, {
-    parameters: ["i32", "buffer"],
-    result: "i32",
-  });
   const strerror = bindOne(runtime, libc, system.strerror, {
     parameters: ["i32", "buffer", "usize"],
     result: "i32",
@@ -84,6 +80,14 @@ export function posix(
 
   const inode = (fd: number) => system.inode(stat(fd));
 
+  function bindIsLocal(name: string): (fd: number) => boolean {
+    const fstatfs = bindOne(runtime, libc, name, {
+      parameters: ["i32", "buffer"],
+      result: "i32",
+    });
+    return (fd) => fstatfs(fd, struct) === 0 && system.isLocal!(view);
+  }
+
   function lockKey(fd: number): string {
     const result = stat(fd);
     return `${system.device(result)}:${system.inode(result)}`;
@@ -104,7 +108,7 @@ export function posix(
       if (position < 0) throw createError("lseek", errno());
       return position;
     },
-    isLocal: (fd) => fstatfs(fd, struct) === 0 && system.isLocal(view),
+    ...system.fstatfs ? { isLocal: bindIsLocal(system.fstatfs) } : {},
     inode,
     lockKey,
     unlink: unlinkSync,

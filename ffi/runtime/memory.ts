@@ -4,9 +4,11 @@
 export const littleEndian: boolean =
   new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
 
+const encoder = new TextEncoder();
+
 /** Returns the text as a string that ends with a zero byte. */
 export function cString(text: string): Uint8Array {
-  return new TextEncoder().encode(`${text}\0`);
+  return encoder.encode(`${text}\0`);
 }
 
 /** Returns the memory of an array of `int`. */

@@ -1,13 +1,18 @@
-/** Reports that this thread ends, if its runtime still runs JavaScript then. */
+/** The end of this thread. */
 
+import { constants } from "node:os";
 import process from "node:process";
 import { denoApi } from "./deno_api.ts";
+import type { SystemError } from "../types.ts";
 
 /**
  * How often Deno reads `defaultPrevented` after the last listener has run. The
  * last time, it decides whether the error ends the thread.
  */
 const READS = { error: 1, unhandledrejection: 3 } as const;
+
+/** `Event.NONE`: the event is not being dispatched. */
+const PHASE_NONE = 0;
 
 /**
  * Calls a function when the thread ends, and perhaps a second time. Signals,
@@ -37,11 +42,10 @@ function onDenoExit(callback: () => void): () => void {
   if (!denoApi()?.mainModule?.endsWith("/$deno$repl.mts")) {
     for (const type of Object.keys(READS)) listeners.push([type, onError]);
   }
-  for (const entry of listeners) globalThis.addEventListener(...entry, true);
+  const target = globalThis as unknown as EventTarget;
+  for (const entry of listeners) target.addEventListener(...entry, true);
   return () => {
-    for (const entry of listeners) {
-      globalThis.removeEventListener(...entry, true);
-    }
+    for (const entry of listeners) target.removeEventListener(...entry, true);
   };
 }
 
@@ -64,9 +68,21 @@ function afterListeners(event: Event, callback: () => void): void {
         "defaultPrevented",
         event,
       );
-      const isDispatched = event.eventPhase === Event.NONE;
+      const isDispatched = event.eventPhase === PHASE_NONE;
       if (isDispatched && ++reads === readsNeeded && !prevented) callback();
       return prevented;
     },
   });
+}
+
+/** Returns the error if a file could not be closed when the thread ends. */
+export function noThreadExit(syscall: string): SystemError {
+  const { EMFILE } = constants.errno;
+  return Object.assign(
+    new Error(
+      "Cannot lock the file: the worker has too many locks to release all of " +
+        "them if it is terminated; hold fewer, or lock in the main thread",
+    ),
+    { code: "EMFILE", errno: EMFILE, syscall },
+  );
 }

@@ -1,7 +1,7 @@
 /** Closes handles when a worker of Bun ends, on Windows. */
 
 import { closeSync } from "node:fs";
-import { noThreadExit } from "../posix/close_on_thread_exit.ts";
+import { noThreadExit } from "../runtime/thread_exit.ts";
 import { cString } from "../runtime/memory.ts";
 import type { CloseOnThreadExit, FfiRuntime } from "../types.ts";
 import { windowsCalls } from "./calls.ts";

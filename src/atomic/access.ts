@@ -30,6 +30,9 @@
  *
  * A change between W.3 and W.4 is lost, as a change to the content is.
  *
+ * The attributes are read and written on the calling thread, as flock(2) is,
+ * because no runtime can do that in its thread pool.
+ *
  * Linux keeps lists in the attributes below. On macOS and Windows, lists are
  * not copied: the new file inherits those of its directory. There, the
  * permission bits of a file do not depend on its list.
@@ -126,10 +129,10 @@ export function* copyAccess(
   if (info.uid === null || info.mode === null) return true;
   const target = { path, fd: file.fd };
   const narrowed = yield* narrow(target, info.mode, creationBits(access));
-  copyAttributes(target, access.attributes);
+  copyAttributes(file.fd, access.attributes);
   const owned = yield* settleOwner(tempFile, info, access);
   const kept = forOwner(access, owned);
-  const list = settleList(target, kept.list);
+  const list = settleList(file.fd, kept.list);
   const mode = list === "refused" ? onlyCommon(kept) : kept.mode;
   const isNew = owned === info && list === "none" && !narrowed;
   const before = isNew ? info : yield* statOf(path, file);
@@ -216,7 +219,7 @@ function readAll(
 }
 
 function copyAttributes(
-  { path, fd }: { path: string; fd: number | null },
+  fd: number | null,
   copied: readonly Attribute[],
 ): void {
   const { attributes } = platform();
@@ -224,7 +227,7 @@ function copyAttributes(
   for (const { name, value } of copied) {
     try {
       // SELinux would log a refusal, also if the label did not change.
-      const present = attributes.get(path, name);
+      const present = attributes.get(fd, name);
       if (!isEqual(present, value)) attributes.set(fd, name, value);
     } catch {
       // The file system or the policy does not permit this attribute.
@@ -276,14 +279,14 @@ function onlyCommon({ mode, common }: Access): number {
  * had one, and `"refused"` if it may have another one.
  */
 function settleList(
-  { path, fd }: { path: string; fd: number | null },
+  fd: number | null,
   list: Attribute | null,
 ): "none" | "changed" | "refused" {
   const { attributes } = platform();
   if (!attributes || fd === null) return "none";
   try {
     if (list !== null) attributes.set(fd, list.name, list.value);
-    else if (attributes.get(path, POSIX_LIST) === null) return "none";
+    else if (attributes.get(fd, POSIX_LIST) === null) return "none";
     else attributes.remove(fd, POSIX_LIST);
     return "changed";
   } catch (error) {

@@ -80,7 +80,10 @@ export class AtomicFile extends OpenFile
    *
    * @throws {AlreadyExists} If the destination exists by now and `replace` is
    * `false`. The new content is kept in the file `preservedPath`.
-   * @throws {LockException} If the file is already committed or discarded.
+   * @throws {LockException} If the file is already committed or discarded, or
+   * could only be overwritten in place.
+   * @throws {AlreadyLocked} If the file is overwritten in place, and another
+   * holder has its lock for 5 seconds.
    * @throws {Error} If a system call fails: the runtime's own error. If the
    * directory cannot be synced or the file cannot be closed, the file is
    * published nevertheless.
@@ -184,8 +187,21 @@ export class AtomicFile extends OpenFile
  * - Without `replace`, by link(2), which fails if the path exists.
  * - With `replace`, by rename(2). The new file gets the permission bits of the
  *   old file, and its owner and group if the process may change them. If the
- *   path is a symbolic link, the target of the link is replaced. Other hard
- *   links keep the old content. Access control lists are not copied.
+ *   path is a symbolic link that the kernel would follow, the target of the
+ *   link is replaced. Other hard links keep the old content.
+ *
+ * The new file never gives a user access that this user did not have. On Linux,
+ * the access list (acl(5), NFSv4), the attributes `user.*` and the SELinux label
+ * are copied, if the system permits it. If the list or the owner cannot be
+ * kept, the group and others get only the bits that every user of the old file
+ * had. File capabilities are not copied. Deno without FFI cannot read lists. So
+ * on Linux, the group keeps only the bits that others have there, and a list
+ * that denies a user what others may do is lost. On macOS and Windows, the new
+ * file has the list that its directory passes to new files.
+ *
+ * A file cannot be replaced if it is a mount point, as a single file in a
+ * container is, or if its directory does not permit it. See the option
+ * `inPlace`.
  *
  * Missing parent directories are created.
  *
@@ -227,7 +243,9 @@ export class AtomicFile extends OpenFile
  * @returns The file to write to, and to commit.
  * @throws {AlreadyExists} If the file exists and `replace` is `false`.
  * @throws {LockException} If the path is a directory or another file that is
- * not a regular file, or has too many symbolic links.
+ * not a regular file, or has too many symbolic links, or the file could only be
+ * overwritten in place. The last error has the code of the system, such as
+ * `"EBUSY"`.
  * @throws {LockUnsupported} If the runtime cannot lock.
  * @throws {TypeError} If the path or an option is of the wrong type, or an
  * option is unknown.
@@ -317,7 +335,9 @@ async function open<T>(
  * @throws {AlreadyExists} If the file exists and `replace` is `false`, also if
  * another process creates it during the call. The new content is not kept.
  * @throws {LockException} If the path is a directory or another file that is
- * not a regular file, or has too many symbolic links.
+ * not a regular file, or has too many symbolic links, or the file could only be
+ * overwritten in place. The last error has the code of the system, such as
+ * `"EBUSY"`.
  * @throws {LockUnsupported} If the runtime cannot lock.
  * @throws {TypeError} If an argument or an option is of the wrong type, or an
  * option is unknown.

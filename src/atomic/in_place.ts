@@ -171,7 +171,7 @@ class ContentTarget extends FileTarget {
       const held = yield* super.acquire(deadline);
       if (held instanceof Busy) return held;
       try {
-        if (held.file.isStillAt(this.path)) return held;
+        if (yield* isAt(held.file, this.path)) return held;
       } catch (error) {
         yield* ignoreErrors(held.release());
         throw error;
@@ -180,4 +180,11 @@ class ContentTarget extends FileTarget {
     }
     throw replacedTooOften(this);
   }
+}
+
+function isAt(file: PlatformFile, path: string): Gen<boolean> {
+  return op({
+    async: () => file.isAt(path, true),
+    sync: () => file.isAtSync(path, true),
+  });
 }

@@ -41,12 +41,14 @@ export interface AtomicOptions {
   /**
    * Whether to overwrite a file in place if it cannot be replaced: because it
    * is a mount point, as a single file in a container is, or because its
-   * directory is not writable. Requires `replace: true`.
+   * directory does not permit it. Requires `replace: true`.
    *
-   * The file is locked meanwhile, for which the call waits for 5 seconds. A
-   * reader without a lock may read a mixture of the old and the new content,
-   * and so does every reader if the process is killed or the disk fails. The
-   * file is never empty, unless the old or the new content is.
+   * The file is locked exclusively while it is overwritten. The call waits for
+   * this lock for 5 seconds. Its tail is written first, then its head, and then
+   * it is cut. So a reader without a lock may read a mixture of the old and the
+   * new content. If the process is killed, or a write fails, the mixture stays.
+   * The file is never empty, unless the old or the new content is. Other hard
+   * links have the new content, too.
    *
    * @default {false}
    */

@@ -43,6 +43,8 @@ import {
 import { readAll, sizeOf } from "../file/file_io.ts";
 import { MAX_TEXT_BYTES } from "../file/open_file.ts";
 import type { LockedFile } from "../file/locked_file.ts";
+import { Deadline } from "../wait/deadline.ts";
+import { runInTime } from "../wait/in_time.ts";
 import {
   ACQUIRE_OPTIONS,
   DEFAULT_TIMEOUT,
@@ -59,7 +61,6 @@ import type { AcquireOptions } from "../options/acquire_options.ts";
 import { parseMode } from "../options/open_mode.ts";
 import { atEdgeAsync, runCallback } from "../core/stack.ts";
 import { op, runAsync } from "../core/gensync.ts";
-import { now } from "../wait/deadline.ts";
 import type { Gen } from "../core/gensync.ts";
 
 /**
@@ -114,6 +115,12 @@ const activeLocks = new Map<string, SharedLock>();
  * replace it in its directory. The lock file of a file of root that all users
  * may read belongs to the owner of the directory. A lock file that exists keeps
  * its rights. To lock it, the permission to read it is enough, except on NFS.
+ *
+ * With `inPlace`, a file that cannot be replaced is overwritten instead. Its
+ * directory may not permit a lock file, and containers that share a mounted
+ * file do not share its directory. So the file itself is locked, too. All
+ * programs that update the file should pass the option then. A program must not
+ * lock the file and update it at the same time.
  *
  * Do not update the same file from inside of the function: the inner call waits
  * for the outer one until it times out.
@@ -206,13 +213,25 @@ async function update(
     inPlace,
     replace: true,
   });
-  resolveAcquireOptions(acquire, WAIT_FOREVER);
+  const wait = resolveAcquireOptions(acquire, {
+    ...WAIT_FOREVER,
+    timeout: DEFAULT_TIMEOUT,
+  });
   checkFunction("change", change);
-  const destination = await runAsync(findDestination(name, true));
+  const deadline = new Deadline(wait);
+  const step = { deadline, subject: { path: name } };
+  const destination = await runAsync(
+    runInTime(findDestination(name, true), step),
+  );
   const { path: target, directory } = destination;
-  await runAsync(makeDirectories(directory, writing.durable));
+  await runAsync(
+    runInTime(makeDirectories(directory, writing.durable), step),
+  );
+  // The steps above have taken a part of the time.
+  const timeout = deadline.remaining > 0 ? deadline.remaining : wait.timeout;
+  const waiting = { ...acquire, timeout };
   const acquireLock = (shared: SharedLock) =>
-    acquireLockFile(shared, acquire, destination, writing.creationMode);
+    acquireLockFile(shared, waiting, destination, writing.creationMode);
   const apply = async (held: LockedFile | null) => {
     const bytes = await (held?.readBytes() ??
       runAsync(readContent(name, target, text)));
@@ -223,11 +242,9 @@ async function update(
     if (text && next === old) return;
     await runAsync(write(target, next, writing, held));
   };
-  const start = now();
   await withFileLock(lockFileOf(target), acquireLock, async (lockFile) => {
     if (!writing.inPlace) return await apply(null);
-    const timeout = (acquire.timeout ?? DEFAULT_TIMEOUT) - (now() - start);
-    const rest = { ...acquire, timeout: Math.max(0, timeout) };
+    const rest = { ...acquire, timeout: Math.max(0, deadline.remaining) };
     const alone = lockFile === null;
     const held = await runAsync(lockForUpdate(target, rest, alone));
     try {

@@ -12,9 +12,9 @@ import { lstatSync } from "node:fs";
 import { constants } from "node:os";
 import process from "node:process";
 import { inspect } from "node:util";
-import { Unsupported } from "../../ffi/types.ts";
-import { errorCode } from "../../ffi/types.ts";
+import { errorCode, Unsupported } from "../../ffi/types.ts";
 import type { SystemError } from "../../ffi/types.ts";
+import { formatName } from "../options/validate.ts";
 
 /** Options of the {@linkcode LockException} constructor. */
 export interface LockExceptionOptions extends ErrorOptions {
@@ -265,17 +265,12 @@ export interface ErrorSubject {
   readonly fd?: number | null | undefined;
 }
 
-/**
- * Formats a file for a message. A path is quoted if it contains a character
- * that could be mistaken for a part of the sentence.
- */
+/** Formats a file for a message, its path with {@linkcode formatName}. */
 export function formatSubject({ path, fd }: ErrorSubject): string {
   if (path === undefined) {
     return typeof fd === "number" ? `descriptor ${fd}` : "the file";
   }
-  return /^[\p{L}\p{N}._\-+@~%/\\:]+$/u.test(path)
-    ? path
-    : JSON.stringify(path);
+  return formatName(path);
 }
 
 /** The codes of file systems that do not support locks. */
@@ -298,6 +293,55 @@ export function toOpenError(
   return new LockUnsupported(
     `Cannot ${verb} ${formatSubject(subject)}: ${error.message}`,
     { ...errorFields(subject), cause: error },
+  );
+}
+
+/**
+ * {@linkcode toOpenError} for a file that is not opened through a symbolic link.
+ * The system says "too many symbolic links" if there is one.
+ */
+export function toNoFollowError(
+  subject: ErrorSubject,
+  error: unknown,
+): unknown {
+  if (errorCode(error) !== "ELOOP" || !isSymlink(subject)) {
+    return toOpenError(subject, error);
+  }
+  return new LockException(
+    `Cannot lock ${formatSubject(subject)}: it is a symbolic link, which ` +
+      "temporary, PID and semaphore locks refuse; remove it, or use the path " +
+      "of its target",
+    {
+      ...errorFields(subject),
+      code: "ELOOP",
+      errno: constants.errno.ELOOP,
+      cause: error,
+    },
+  );
+}
+
+/** Returns `false` for a path with a circle of links on the way. */
+function isSymlink({ path }: ErrorSubject): boolean {
+  try {
+    return path !== undefined && lstatSync(path).isSymbolicLink();
+  } catch {
+    return false;
+  }
+}
+
+/** Returns the error of an acquisition whose time to open a file is over. */
+export function timeoutError(
+  subject: ErrorSubject,
+  timeout: number,
+): LockException {
+  return new LockException(
+    `Cannot lock ${formatSubject(subject)}: opening it took longer than the ` +
+      `timeout of ${Math.round(timeout)} ms`,
+    {
+      ...errorFields(subject),
+      code: "ETIMEDOUT",
+      errno: constants.errno.ETIMEDOUT,
+    },
   );
 }
 

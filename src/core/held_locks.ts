@@ -9,7 +9,7 @@
  *
  * 1. `T.1 locks, T.3 blocks`: no other task of T runs, so T waits for itself.
  * 2. `T.1 shares, P.2 shares, T.3 blocks for an exclusive lock`: P will release
- *    its lock, but T will not. T waits for itself, whoever was asked first.
+ *    its lock, but T will not. T waits for itself.
  * 3. `P.1 locks, T.3 blocks`: T holds nothing, and P ends the wait. While T is
  *    blocked it cannot acquire anything, so one check before the wait is enough.
  * 4. `T.1 locks, T.2 closes with operations in flight, T.3 blocks`: the release
@@ -36,7 +36,7 @@ export interface Hold extends Pick<Lockable, "identity" | "isLocked"> {
   readonly exclusive: boolean;
   /**
    * Whether the lock may have ended without a release, because another part of
-   * the program closed the file. The system is asked, if it can tell.
+   * the program closed the file. The system is asked, if it reports that.
    */
   readonly mayHaveEnded: boolean;
   /** Its place in the list. Only this module uses it. */
@@ -104,7 +104,7 @@ export function identityOf(file: Wanted): LockIdentity | null {
   }
 }
 
-/** A system that cannot tell is taken to hold the lock. */
+/** If the system does not report it, the lock is taken to be held. */
 function hasEnded(hold: Hold): boolean {
   return hold.mayHaveEnded && hold.isLocked() === false;
 }

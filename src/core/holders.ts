@@ -10,7 +10,7 @@ import { platform } from "../../ffi/mod.ts";
 import type { LockHolder } from "../../ffi/types.ts";
 import { atEdgeAsync } from "./stack.ts";
 import { toOpenError } from "./errors.ts";
-import { filePath } from "../options/validate.ts";
+import { filePath, formatName } from "../options/validate.ts";
 
 /**
  * Finds the processes that hold locks on a file, of any type.
@@ -55,7 +55,7 @@ export function describeHolders([first, ...others]: LockHolder[]): string {
   if (first === undefined) return "";
   const { pid, command } = first;
   const name = `${pid === process.pid ? "this " : ""}process ${pid}` +
-    (command === undefined ? "" : ` (${command})`);
+    (command === undefined ? "" : ` (${formatName(command)})`);
   const otherPids = new Set(others.map((holder) => holder.pid));
   otherPids.delete(pid);
   const rest = otherPids.size === 0 ? "" : ` and ${otherPids.size} more`;

@@ -32,13 +32,16 @@ const RELOCK_LOST = "relock() lost its lock";
  * progress finish first, while the lock is held. Afterwards, every operation
  * throws {@linkcode LockException} with the code `"EBADF"`.
  *
- * @example Count visits in a file
+ * To change data, {@linkcode updateFile} is safer than to write it here: it also
+ * survives a crash.
+ *
+ * @example Append to a file
  * ```ts
  * import { Lock } from "jsr:@x/portalock";
  *
- * await using file = await new Lock("visits.txt", { mode: "a+" }).acquire();
- * const visits = Number(await file.readText()) + 1;
- * await file.replaceContents(String(visits));
+ * await using file = await new Lock("audit.log", { mode: "a+" }).acquire();
+ * await file.writeText(`${new Date().toISOString()} started\n`);
+ * console.log(await file.readText());
  * ```
  */
 export class LockedFile extends OpenFile

@@ -1,5 +1,5 @@
 /**
- * `LossWatch`: tells a holder that its lock file was removed or replaced.
+ * `LossWatch`: notifies a holder when its lock file was removed or replaced.
  *
  * A lock is on an inode, and other processes find it by its path. P holds the
  * lock, X replaces the file, R locks the new one. P watches the file (P.1), and

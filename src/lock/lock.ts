@@ -15,7 +15,9 @@ import type { LockOptions } from "../options/lock_options.ts";
  * `Lock`s of this or any other process on Deno, Bun and Node, Python's
  * portalocker, flock(1). The option `locker` selects another kind of lock. The
  * lock file stays when the lock is released: a process could otherwise lock the
- * removed file while another process locks a new one.
+ * removed file while another process locks a new one. If another program removes
+ * or replaces it during a wait, the waiter opens the path again (see `replaced`
+ * in {@linkcode LockOptions}). A holder learns it by `file.signal`.
  *
  * On Linux a waiter is woken as soon as the lock is released, no matter which
  * program held it, because inotify(7) reports that the file is closed.
@@ -43,13 +45,13 @@ import type { LockOptions } from "../options/lock_options.ts";
  * });
  * ```
  *
- * @example Read and write the locked file
+ * @example Append to the locked file
  * ```ts
  * import { Lock } from "jsr:@x/portalock";
  *
- * await using file = await new Lock("visits.txt", { mode: "a+" }).acquire();
- * const visits = Number(await file.readText()) + 1;
- * await file.replaceContents(String(visits));
+ * await using file = await new Lock("audit.log", { mode: "a+" }).acquire();
+ * await file.writeText(`${new Date().toISOString()} started\n`);
+ * console.log(await file.readText());
  * ```
  *
  * @example Do not wait

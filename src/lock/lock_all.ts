@@ -1,6 +1,6 @@
 /** `lockAll`: locks several files, or none of them. */
 
-import { lstatSync, readlinkSync, realpathSync, statSync } from "node:fs";
+import * as fs from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { inspect } from "node:util";
 import { FileTarget } from "../target/file_target.ts";
@@ -12,7 +12,12 @@ import type { LockedFile } from "../file/locked_file.ts";
 import { filePath } from "../options/validate.ts";
 import { resolveLockOptions } from "../options/lock_options.ts";
 import type { LockOptions, LockSettings } from "../options/lock_options.ts";
-import { now } from "../wait/deadline.ts";
+import { op, runAsync, runSync, yieldToEventLoop } from "../core/gensync.ts";
+import type { Gen, Op } from "../core/gensync.ts";
+import { Busy } from "../wait/busy.ts";
+import { Deadline, now } from "../wait/deadline.ts";
+import { inTime, runInTime } from "../wait/in_time.ts";
+import { platform } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
 
 /** The open, locked files that {@linkcode lockAll} returns. */
@@ -130,20 +135,25 @@ async function lockPaths(
 ): Promise<LockedFiles> {
   const settings = resolveLockOptions(options);
   const names = pathList(paths).map((path) => filePath(path));
-  const real = names.map(realPath);
-  const end = now() + settings.wait.timeout;
+  const deadline = new Deadline(settings.wait);
+  const real: string[] = [];
+  for (const name of names) real.push(await inPool(name, realPath, deadline));
   const held = new Map<string, LockedFile>();
   try {
-    for (const path of lockOrder(real, settings)) {
-      const timeout = Math.max(0, end - now());
+    for (const path of await lockOrder(real, settings, deadline)) {
       const name = names[real.indexOf(path)] ?? path;
-      held.set(path, await new MemberLock(name, settings).acquire({ timeout }));
+      const member = new MemberLock(name, settings);
+      held.set(path, await member.acquireSince(deadline.start));
     }
     if (settings.mode.truncate) {
-      for (const file of held.values()) await file.truncate();
+      const truncated = truncateAll(held.values());
+      await inTime(truncated, { deadline, subject: { path: names[0] } });
     }
   } catch (error) {
-    const errors = await closeAll(held.values());
+    // A file is closed after the operations on it that have not ended.
+    const closing = closeAll(held.values());
+    const closed = await deadline.settlesInTime(closing).catch(() => false);
+    const errors = closed ? await closing : [];
     if (errors.length === 0) throw error;
     throw suppressedError(aggregateReleaseErrors(errors), error);
   }
@@ -156,6 +166,18 @@ class MemberLock extends LockBase {
     const mode = { ...settings.mode, truncate: false };
     super(new FileTarget(path, { ...settings, mode }), settings.wait);
   }
+
+  /** Acquires the lock. All files have one deadline. */
+  async acquireSince(start: number): Promise<LockedFile> {
+    await yieldToEventLoop(now());
+    const deadline = this.startDeadline(undefined, undefined, start);
+    const held = await runAsync(this.attempt(deadline));
+    return held instanceof Busy ? this.throwBusy(held, deadline) : held;
+  }
+}
+
+async function truncateAll(files: Iterable<LockedFile>): Promise<void> {
+  for (const file of files) await file.truncate();
 }
 
 function pathList(paths: Iterable<string | URL>): (string | URL)[] {
@@ -174,40 +196,90 @@ function pathList(paths: Iterable<string | URL>): (string | URL)[] {
 }
 
 /** Returns the order in which every process locks the files. */
-function lockOrder(paths: string[], { mode }: LockSettings): Set<string> {
+async function lockOrder(
+  paths: string[],
+  { mode }: LockSettings,
+  deadline: Deadline,
+): Promise<Set<string>> {
   const sorted = [...new Set(paths)].sort();
+  const failing: string[] = [];
   // With `"x"`, a file that exists fails before other files are created.
-  const failing = mode.exclusive ? sorted.filter(exists) : [];
+  for (const path of mode.exclusive ? sorted : []) {
+    if (await inPool(path, exists, deadline)) failing.push(path);
+  }
   return new Set([...failing, ...sorted]);
 }
 
-function exists(path: string): boolean {
-  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+/** Runs an operation on a path, in the thread pool unless the path is local. */
+function inPool<T>(
+  path: string,
+  operation: (path: string) => Gen<T>,
+  deadline: Deadline,
+): T | Promise<T> {
+  return isLocal(path)
+    ? runSync(operation(path))
+    : runAsync(runInTime(operation(path), { deadline, subject: { path } }));
+}
+
+function isLocal(path: string): boolean {
+  try {
+    return platform().isLocalDirectory(path);
+  } catch {
+    // The first lock throws the error.
+    return true;
+  }
+}
+
+function* exists(path: string): Gen<boolean> {
+  return (yield* orUndefined({
+    async: () => fs.promises.lstat(path),
+    sync: () => fs.lstatSync(path),
+  })) !== undefined;
 }
 
 /** Resolves symbolic links, also in the path of a file that does not exist. */
-function realPath(path: string): string {
+function* realPath(path: string): Gen<string> {
   for (let whole = resolve(path);;) {
     try {
-      // realpath(3) follows links by hand, also those that the kernel refuses.
-      statSync(whole);
-      return realpathSync.native(whole);
+      return yield* resolveLinks(whole);
     } catch (error) {
       // Opening the file fails with the same error.
       if (errorCode(error) !== "ENOENT") return whole;
     }
-    const folder = orUndefined(() => realpathSync.native(dirname(whole)));
-    if (folder === undefined) return whole;
+    let folder: string;
+    try {
+      folder = yield* resolveLinks(dirname(whole));
+    } catch {
+      return whole;
+    }
     const name = join(folder, basename(whole));
-    const target = orUndefined(() => readlinkSync(name));
+    const target = yield* orUndefined({
+      async: () => fs.promises.readlink(name),
+      sync: () => fs.readlinkSync(name),
+    });
     if (target === undefined) return name;
     whole = resolve(folder, target);
   }
 }
 
-function orUndefined<T>(call: () => T): T | undefined {
+/** realpath(3) follows links by hand, also those that the kernel refuses. */
+function resolveLinks(path: string): Gen<string> {
+  return op({
+    // The promises of Bun 1.2's file system are not instances of `Promise`.
+    async: async () => {
+      await fs.promises.stat(path);
+      return await fs.promises.realpath(path);
+    },
+    sync: () => {
+      fs.statSync(path);
+      return fs.realpathSync.native(path);
+    },
+  });
+}
+
+function* orUndefined<T>({ async, sync }: Op<T>): Gen<T | undefined> {
   try {
-    return call();
+    return yield* op({ async: async () => await async(), sync });
   } catch {
     return undefined;
   }

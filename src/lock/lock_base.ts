@@ -132,6 +132,7 @@ export abstract class LockBase extends Acquirable<LockedFile, AcquireOptions>
   protected override startDeadline(
     options: AcquireOptions | undefined,
     exclusive: boolean = this.#target.exclusive,
+    start?: number,
   ): Deadline {
     const wait = options === undefined
       ? this.#wait
@@ -147,7 +148,7 @@ export abstract class LockBase extends Acquirable<LockedFile, AcquireOptions>
         );
         onWait({ path, waited, holders });
       }),
-    });
+    }, start);
   }
 
   /** @ignore */

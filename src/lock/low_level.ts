@@ -217,7 +217,7 @@ function forget(target: LockableFd): void {
   removeHold(hold);
 }
 
-/** Forgets files that were closed without `unlock`, which would pile up. */
+/** Forgets files that were closed without `unlock`, which would accumulate. */
 function sweep(): void {
   for (const [key, hold] of locked) {
     if (identityOf(hold)) continue;

@@ -21,7 +21,8 @@ import type { TemporaryFileLockOptions } from "../options/lock_options.ts";
  * holder writes its own: only the lock says which process runs.
  *
  * A program need not keep the lock object. The lock is held until it is
- * released or the process exits.
+ * released or the process exits. If a signal ends the process, the files stay.
+ * {@linkcode TemporaryFileLock} shows how to exit instead.
  *
  * `acquire` does not wait, unless the lock has a `timeout`, `failWhenLocked:
  * false`, or `flags` without `LOCK_NB`.

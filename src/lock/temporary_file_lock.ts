@@ -17,12 +17,27 @@ import type { TemporaryFileLockOptions } from "../options/lock_options.ts";
  * `TemporaryFileLock`. A plain {@linkcode Lock} on the same path does not check
  * this, so do not mix them.
  *
+ * A shared lock (`LOCK_SH`) leaves the file to the remaining readers when it is
+ * released. Python's `TemporaryFileLock` does not: it removes the file while
+ * other readers hold it, and a writer then locks a new one. So do not share a
+ * file with Python's class unless all locks are exclusive.
+ *
  * The file is truncated, unless the lock is shared. A symbolic link at the path
- * is refused, because any user may have created it in a shared directory. The
- * lock is released when the process or the thread exits. If there is no `exit`
- * event (the process is killed, the thread is terminated, or Deno exits because
- * of an uncaught error), the file stays, unlocked, until the next holder removes
- * it.
+ * is refused, because any user may have created it in a shared directory.
+ *
+ * The lock is released when the process or the thread ends: at its last
+ * statement, by `process.exit()` or `Deno.exit()`, or because of an uncaught
+ * error or a rejected promise. If a signal ends the process, the file stays,
+ * unlocked, until the next holder removes it. It may also stay if another thread
+ * ends this one: see `docs/platforms.md`. Two lines make a program exit at a
+ * signal:
+ *
+ * ```ts
+ * import process from "node:process";
+ *
+ * process.once("SIGINT", () => process.exit(130));
+ * process.once("SIGTERM", () => process.exit(143));
+ * ```
  *
  * `acquire` does not wait, unless the lock has a `timeout`, `failWhenLocked:
  * false`, or `flags` without `LOCK_NB`.

@@ -25,6 +25,11 @@ export interface AcquireOptions {
    * {@linkcode LockOptions.flags | flags} do not include `LOCK_NB`, the default
    * is `Infinity`.
    *
+   * It also limits how long a slow file system may take to open the file: if it
+   * takes longer, `acquire()` rejects with code `"ETIMEDOUT"`. A single attempt
+   * may take as long as the `timeout` of the lock says, or 5000 ms if that is
+   * `0`. The methods that block the thread cannot interrupt the file system.
+   *
    * @default {5000}
    */
   timeout?: number | undefined;
@@ -65,6 +70,8 @@ export interface LastingWait {
 /** {@linkcode AcquireOptions} with all defaults applied. */
 export interface WaitSettings {
   readonly timeout: number;
+  /** How long opening files may take, in milliseconds. Never 0. */
+  readonly openTimeout: number;
   readonly checkInterval: number;
   readonly failWhenLocked: boolean;
   /** Whether a given `timeout` turns the default `failWhenLocked` off. */
@@ -88,6 +95,7 @@ export const DEFAULT_CHECK_INTERVAL: number = 250;
 /** The defaults without `LOCK_NB`. */
 export const WAIT_FOREVER: WaitSettings = {
   timeout: Infinity,
+  openTimeout: Infinity,
   checkInterval: DEFAULT_CHECK_INTERVAL,
   failWhenLocked: false,
   failFastUnlessTimeout: false,
@@ -155,6 +163,7 @@ export function resolveWait(
     options.failWhenLocked === undefined;
   return {
     timeout,
+    openTimeout: timeout || defaults.timeout || DEFAULT_TIMEOUT,
     checkInterval,
     failWhenLocked,
     failFastUnlessTimeout,

@@ -10,14 +10,44 @@ import { inspect } from "node:util";
 
 const LONE_SURROGATE = /\p{Surrogate}/u;
 
+/**
+ * Characters that a terminal may obey instead of showing them: those that begin
+ * a line or an escape sequence, are invisible, or change the direction.
+ */
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
+
+/** Escapes the characters of a text that a terminal may obey. */
+export function printable(text: string): string {
+  return text.replace(
+    UNPRINTABLE,
+    (character) =>
+      character.split("").map((unit) =>
+        `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`
+      ).join(""),
+  );
+}
+
+/** Formats a string for a message, in double quotes. */
+export function quote(text: string): string {
+  return printable(JSON.stringify(text));
+}
+
+/**
+ * Formats a name for a message. It is quoted if it contains a character that
+ * could be mistaken for a part of the sentence.
+ */
+export function formatName(name: string): string {
+  return /^[\p{L}\p{N}._\-+@~%/\\:]+$/u.test(name) ? name : quote(name);
+}
+
 /** Formats a value for a message, a string in double quotes. */
 export function formatValue(value: unknown): string {
-  return typeof value === "string" ? JSON.stringify(value) : inspect(value);
+  return typeof value === "string" ? quote(value) : inspect(value);
 }
 
 /** Formats the strings that an option accepts: `"flock", "ofd"`. */
 export function formatList(values: Iterable<string>): string {
-  return Array.from(values, (value) => JSON.stringify(value)).join(", ");
+  return Array.from(values, quote).join(", ");
 }
 
 /**
@@ -81,7 +111,7 @@ export function rejectUnknownOptions(
   );
   if (unknown !== undefined) {
     throw new TypeError(
-      `unknown option ${JSON.stringify(unknown)}` +
+      `unknown option ${quote(unknown)}` +
         (what === "options" ? "" : ` in ${what}`) +
         ` (expected one of ${Object.keys(known).join(", ")})`,
     );

@@ -28,9 +28,14 @@ import type {
   LockIdentity,
   PlatformFile,
 } from "../../ffi/types.ts";
-import { toLockError, toOpenError } from "../core/errors.ts";
+import {
+  LockException,
+  toLockError,
+  toNoFollowError,
+  toOpenError,
+} from "../core/errors.ts";
 import { abortReason } from "../core/stack.ts";
-import { ignoreErrors, op, throwAfter } from "../core/gensync.ts";
+import { op, runAsync, throwAfter } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import { addHold, removeHold } from "../core/held_locks.ts";
 import type { Hold } from "../core/held_locks.ts";
@@ -43,6 +48,7 @@ import type { LockedMode } from "../options/open_mode.ts";
 import { Busy } from "../wait/busy.ts";
 import { isLongWait } from "../wait/deadline.ts";
 import type { Deadline } from "../wait/deadline.ts";
+import { cleanUpInTime, inTime, runInTime } from "../wait/in_time.ts";
 import { lockBeforeDeadline } from "../wait/wait_loop.ts";
 import { findWaitQueue } from "../wait/wait_queue.ts";
 import type { WaitQueue } from "../wait/wait_queue.ts";
@@ -79,43 +85,43 @@ export class FileTarget implements LockTarget {
 
   *acquire(deadline: Deadline): Gen<HeldLock | Busy> {
     for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
-      const file = yield* this.open(deadline.signal);
+      const file = yield* this.open(deadline);
       const { contentions } = deadline;
       if (!(yield* this.lock(file, deadline))) return this.busy();
       const waited = deadline.contentions > contentions;
-      if (!waited || (yield* this.isInPlace(file))) {
+      if (!waited || (yield* this.isInPlace(file, deadline))) {
         const held = new HeldFile(this, file);
         return this.settings.mode.truncate
-          ? yield* this.finishAcquire(held)
+          ? yield* this.finishInTime(held, deadline)
           : held;
       }
-      yield* ignoreErrors(unlockAndWake(file));
+      yield* cleanUpInTime(unlockAndWake(file), deadline);
     }
     throw replacedTooOften(this);
   }
 
   /** Returns whether the path leads to the file, or cannot be read. */
-  *isInPlace(file: PlatformFile): Gen<boolean> {
-    const { absolutePath: path, settings: { mode, replaced } } = this;
-    if (replaced === "ignore") return true;
-    const { noFollow = false } = mode;
+  *isInPlace(file: PlatformFile, deadline: Deadline): Gen<boolean> {
+    if (this.settings.replaced === "ignore") return true;
     try {
-      return yield* op({
-        async: () => file.isAt(path, noFollow),
-        sync: () => file.isAtSync(path, noFollow),
-      });
-    } catch {
-      return true;
+      return yield* this.isAt(file, this.absolutePath, deadline);
+    } catch (error) {
+      const ended = error instanceof LockException ||
+        deadline.wasCancelledWith(error);
+      if (!ended) return true;
+      yield* cleanUpInTime(unlockAndWake(file), deadline);
+      throw error;
     }
   }
 
   /** Opens the file and does not truncate it. `path` is its present path. */
   *open(
-    signal: AbortSignal | undefined,
+    deadline: Deadline,
     path: string = this.absolutePath,
   ): Gen<PlatformFile> {
     const { locker } = this;
     const { mode, creationMode } = this.settings;
+    const { signal } = deadline;
     if (signal?.aborted) throw abortReason(signal);
     try {
       const system = platform();
@@ -123,23 +129,42 @@ export class FileTarget implements LockTarget {
       return (yield {
         async: () => {
           const file = system.open(path, mode, creationMode, locker);
-          return file instanceof Promise
-            ? abortable(
-              file,
-              signal,
-              (late) => this.discardLateOpen(late, path),
-            )
-            : file;
+          if (!(file instanceof Promise)) return file;
+          return inTime(file, {
+            deadline,
+            subject: this,
+            discard: (late) => this.discardLateOpen(late, path),
+          });
         },
         sync: () => system.openSync(path, mode, creationMode, locker),
       }) as PlatformFile;
     } catch (error) {
-      if (signal?.aborted && Object.is(error, signal.reason)) throw error;
-      throw toOpenError(this, error);
+      if (deadline.wasCancelledWith(error)) throw error;
+      throw mode.noFollow
+        ? toNoFollowError(this, error)
+        : toOpenError(this, error);
     }
   }
 
-  /** Closes a file that was opened after the acquisition was aborted. */
+  /** Returns whether the path leads to the file. */
+  isAt(
+    file: PlatformFile,
+    path: string,
+    deadline: Deadline,
+  ): Gen<boolean> {
+    const { noFollow = false } = this.settings.mode;
+    return op({
+      async: () => {
+        const result = file.isAt(path, noFollow);
+        return result instanceof Promise
+          ? inTime(result, { deadline, subject: this })
+          : result;
+      },
+      sync: () => file.isAtSync(path, noFollow),
+    });
+  }
+
+  /** Closes a file that was opened after the acquisition had ended. */
   discardLateOpen(file: PlatformFile, _path: string): void | Promise<void> {
     return file.close();
   }
@@ -151,11 +176,27 @@ export class FileTarget implements LockTarget {
       const { exclusive } = this;
       locked = yield* lockBeforeDeadline(file, { exclusive, deadline });
     } catch (error) {
-      yield* ignoreErrors(unlockAndClose(file));
+      yield* cleanUpInTime(unlockAndClose(file), deadline);
       throw toLockError("lock", this, error, deadline);
     }
-    if (!locked) yield* ignoreErrors(unlockAndClose(file));
+    if (!locked) yield* cleanUpInTime(unlockAndClose(file), deadline);
     return locked;
+  }
+
+  /**
+   * {@linkcode FileTarget.finishAcquire} before the deadline. The lock is held
+   * until the file is prepared: later, that would change another holder's file.
+   */
+  finishInTime(
+    held: HeldFile,
+    deadline: Deadline,
+    path: string = this.path,
+  ): Gen<HeldLock> {
+    return runInTime(this.finishAcquire(held, path), {
+      deadline,
+      subject: this,
+      discard: (late) => runAsync(late.release()),
+    });
   }
 
   /** Prepares the locked file for the caller. Releases it if that fails. */
@@ -268,30 +309,4 @@ export function* unlockAndWake(file: PlatformFile): Gen<void> {
   } finally {
     queue?.wakeAll();
   }
-}
-
-/** Rejects when the signal is aborted, and discards the file once it is open. */
-function abortable(
-  opening: Promise<PlatformFile>,
-  signal: AbortSignal | undefined,
-  discard: (file: PlatformFile) => void | Promise<void>,
-): Promise<PlatformFile> {
-  if (!signal) return opening;
-  return new Promise((resolve, reject) => {
-    const abort = () => {
-      reject(abortReason(signal));
-      opening.then(discard).catch(() => {});
-    };
-    // Removes the listener synchronously: an abort between here and a later
-    // microtask would close a file that the caller already owns.
-    const settled = () => signal.removeEventListener("abort", abort);
-    signal.addEventListener("abort", abort, { once: true });
-    opening.then((file) => {
-      settled();
-      resolve(file);
-    }, (error) => {
-      settled();
-      reject(error);
-    });
-  });
 }

@@ -13,11 +13,11 @@
 
 import type { PlatformFile, Watch } from "../../ffi/types.ts";
 import { toLockError } from "../core/errors.ts";
-import { ignoreErrors } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import { unlockAndClose } from "../file/file_io.ts";
 import type { HeldLock } from "../file/held_file.ts";
 import type { Deadline } from "../wait/deadline.ts";
+import { cleanUpInTime } from "../wait/in_time.ts";
 import { findWaitQueue } from "../wait/wait_queue.ts";
 import type { Waitable } from "../wait/wait_queue.ts";
 import { HeldFile, unlockAndWake } from "./file_target.ts";
@@ -45,10 +45,10 @@ export class OpenSlots implements Waitable {
   *openAndTryLock(deadline: Deadline): Gen<boolean> {
     for (const slot of this.#slots) {
       if (this.#open.has(slot)) continue;
-      const file = yield* slot.open(deadline.signal);
+      const file = yield* slot.open(deadline);
       this.#open.set(slot, file);
       if (this.#tryLock(slot, file)) return true;
-      if (deadline.remaining <= 0) yield* this.#close(slot, file);
+      if (deadline.remaining <= 0) yield* this.#close(slot, file, deadline);
     }
     return false;
   }
@@ -75,24 +75,30 @@ export class OpenSlots implements Waitable {
    * `undefined` if its path names another file or none: a process that comes
    * later would not see the lock.
    */
-  *takeLocked(): Gen<HeldLock | undefined> {
+  *takeLocked(deadline: Deadline): Gen<HeldLock | undefined> {
     const { slot, file } = this.#locked!;
     const held = new HeldSlot(slot, file, this.#key);
-    const inPlace = file.isStillAt(slot.path);
+    const inPlace = yield* slot.isAt(file, slot.path, deadline);
     this.#open.delete(slot);
     if (inPlace) return held;
-    yield* ignoreErrors(held.release());
+    yield* cleanUpInTime(held.release(), deadline);
     return undefined;
   }
 
   /** Closes the slots that are still open. */
-  *close(): Gen<void> {
-    for (const [slot, file] of this.#open) yield* this.#close(slot, file);
+  *close(deadline: Deadline): Gen<void> {
+    for (const [slot, file] of this.#open) {
+      yield* this.#close(slot, file, deadline);
+    }
   }
 
-  *#close(slot: FileTarget, file: PlatformFile): Gen<void> {
+  *#close(
+    slot: FileTarget,
+    file: PlatformFile,
+    deadline: Deadline,
+  ): Gen<void> {
     this.#open.delete(slot);
-    yield* ignoreErrors(unlockAndClose(file));
+    yield* cleanUpInTime(unlockAndClose(file), deadline);
   }
 
   alternatives(): Iterable<PlatformFile> {

@@ -66,6 +66,10 @@ class HeldPidFile extends HeldTemporaryFile {
   // The PID says that the program runs, so programs keep it until they exit.
   override readonly mayBeLost = true;
 
+  protected override get files(): readonly string[] {
+    return [this.absolutePath, pidFileOf(this.absolutePath)];
+  }
+
   protected override remove(): void {
     const { file, absolutePath } = this;
     try {

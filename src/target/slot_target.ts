@@ -15,7 +15,6 @@
 import { platform } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
 import type { LockerSettings, PlatformFile } from "../../ffi/types.ts";
-import { abortReason } from "../core/stack.ts";
 import { isAsync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import { describeHolders } from "../core/holders.ts";
@@ -86,12 +85,12 @@ export class SlotsTarget implements LockTarget {
         const locked = (yield* slots.openAndTryLock(deadline)) ||
           (yield* lockBeforeDeadline(slots, request));
         if (!locked) return this.#busy();
-        const held = yield* slots.takeLocked();
+        const held = yield* slots.takeLocked(deadline);
         if (held) return this.#count(held);
       }
       throw replacedTooOften(this);
     } finally {
-      yield* slots.close();
+      yield* slots.close(deadline);
     }
   }
 
@@ -120,9 +119,9 @@ export class SlotsTarget implements LockTarget {
 
 /** One slot. It may belong to another user and be read-only for this one. */
 class SlotTarget extends FileTarget {
-  override *open(signal: AbortSignal | undefined): Gen<PlatformFile> {
+  override *open(deadline: Deadline): Gen<PlatformFile> {
     try {
-      return yield* super.open(signal);
+      return yield* super.open(deadline);
     } catch (error) {
       const code = errorCode(error);
       // Windows reports EPERM.
@@ -130,9 +129,10 @@ class SlotTarget extends FileTarget {
       const mode = { ...parseMode("r"), noFollow: true };
       const readOnly = new FileTarget(this.path, { ...this.settings, mode });
       try {
-        return yield* readOnly.open(signal);
+        return yield* readOnly.open(deadline);
       } catch {
-        throw signal?.aborted ? abortReason(signal) : error;
+        deadline.throwIfAborted();
+        throw error;
       }
     }
   }

@@ -26,8 +26,9 @@
  * @module
  */
 
+import { platform } from "../../ffi/mod.ts";
 import type { PlatformFile } from "../../ffi/types.ts";
-import { ignoreErrors, runAsync } from "../core/gensync.ts";
+import { runAsync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import { absolute } from "../core/paths.ts";
 import { openWithRetry } from "../core/windows_retry.ts";
@@ -35,6 +36,7 @@ import { unlockAndClose } from "../file/file_io.ts";
 import type { HeldLock } from "../file/held_file.ts";
 import type { Busy } from "../wait/busy.ts";
 import type { Deadline } from "../wait/deadline.ts";
+import { cleanUpInTime } from "../wait/in_time.ts";
 import { releaseOnExit } from "./exit_cleanup.ts";
 import { FileTarget, HeldFile, unlockAndWake } from "./file_target.ts";
 import type { FileSettings } from "./file_target.ts";
@@ -52,12 +54,13 @@ export class TemporaryFileTarget extends FileTarget {
     const path = absolute(this.path);
     let { contentions } = deadline;
     for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
-      const file = yield* openWithRetry(() => this.open(deadline.signal, path));
+      const file = yield* openWithRetry(() => this.open(deadline, path));
       if (!(yield* this.lock(file, deadline))) return this.busy();
-      if (yield* this.isStillAt(file, path)) {
-        return yield* this.finishAcquire(this.toHeld(file, path), path);
+      if (yield* this.checkStillAt(file, path, deadline)) {
+        const held = this.toHeld(file, path);
+        return yield* this.finishInTime(held, deadline, path);
       }
-      yield* ignoreErrors(unlockAndWake(file));
+      yield* cleanUpInTime(unlockAndWake(file), deadline);
       // A file whose holder kept it for a while was not replaced in a row.
       if (deadline.contentions > contentions) replaced = -1;
       ({ contentions } = deadline);
@@ -82,11 +85,16 @@ export class TemporaryFileTarget extends FileTarget {
     }
   }
 
-  *isStillAt(file: PlatformFile, path: string): Gen<boolean> {
+  /** {@linkcode FileTarget.isAt}. Closes the file if that fails. */
+  *checkStillAt(
+    file: PlatformFile,
+    path: string,
+    deadline: Deadline,
+  ): Gen<boolean> {
     try {
-      return file.isStillAt(path);
+      return yield* this.isAt(file, path, deadline);
     } catch (error) {
-      yield* ignoreErrors(unlockAndWake(file));
+      yield* cleanUpInTime(unlockAndWake(file), deadline);
       throw error;
     }
   }
@@ -101,15 +109,27 @@ export class HeldTemporaryFile extends HeldFile {
   /** The absolute path, whatever the current directory is. */
   protected readonly absolutePath: string;
   readonly #cancelExitCleanup: () => void;
+  readonly #cancelUnlink: (() => void) | undefined;
 
   constructor(target: FileTarget, file: PlatformFile, absolutePath: string) {
     super(target, file, absolutePath);
     this.absolutePath = absolutePath;
     this.#cancelExitCleanup = releaseOnExit(this);
+    // A shared lock may have other holders, which need the file.
+    const { fd } = file;
+    if (this.exclusive && fd !== null) {
+      this.#cancelUnlink = platform().unlinkOnThreadExit?.(fd, this.files);
+    }
+  }
+
+  /** The files that exist only while the lock is held. */
+  protected get files(): readonly string[] {
+    return [this.absolutePath];
   }
 
   override *unlockFile(): Gen<void> {
     this.#cancelExitCleanup();
+    this.#cancelUnlink?.();
     try {
       this.remove();
     } finally {

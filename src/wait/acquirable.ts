@@ -54,7 +54,8 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
    * times out.
    * @throws {LockUnsupported} If the runtime or the file system cannot lock.
    * @throws {LockException} If the system or the server refuses the lock for
-   * another reason.
+   * another reason, or if opening the file takes longer than the timeout (code
+   * `"ETIMEDOUT"`).
    * @throws The runtime's own error if the file cannot be opened, and the
    * reason of `signal` if it is aborted.
    */

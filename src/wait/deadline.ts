@@ -2,6 +2,7 @@
 
 import type { Deadlock } from "../core/errors.ts";
 import { abortReason, callerError } from "../core/stack.ts";
+import { addAbortCallback } from "./abort_listeners.ts";
 import type { WaitSettings } from "../options/acquire_options.ts";
 
 /** The longest delay that `setTimeout` accepts, in milliseconds. */
@@ -43,11 +44,13 @@ export interface DeadlineCallbacks {
 
 /** The deadline of one acquisition, from its start. */
 export class Deadline {
-  readonly start: number = now();
+  readonly start: number;
   readonly checkInterval: number;
   readonly signal: AbortSignal | undefined;
   /** How often an attempt failed and the acquisition had to wait. */
   contentions = 0;
+  /** How long opening files may take from the start, in milliseconds. */
+  readonly openTimeout: number;
   /** Set if the acquisition ended because the thread would wait for itself. */
   deadlock: Deadlock | undefined;
   readonly #end: number;
@@ -56,9 +59,16 @@ export class Deadline {
   #cancelled: { error: unknown } | undefined;
   #reject: ((error: unknown) => void) | undefined;
 
-  constructor(wait: WaitSettings, callbacks: DeadlineCallbacks = {}) {
+  /** `start` is earlier if the acquisition is a part of another one. */
+  constructor(
+    wait: WaitSettings,
+    callbacks: DeadlineCallbacks = {},
+    start: number = now(),
+  ) {
+    this.start = start;
     this.checkInterval = wait.checkInterval;
     this.signal = wait.signal;
+    this.openTimeout = wait.openTimeout;
     this.#end = wait.failWhenLocked ? 0 : this.start + wait.timeout;
     this.#onContended = callbacks.onContended;
     this.#onWait = callbacks.onWait;
@@ -83,6 +93,28 @@ export class Deadline {
   /** The time that is left, in milliseconds: 0 or less after the deadline. */
   get remaining(): number {
     return this.#end - now();
+  }
+
+  /**
+   * Waits for a step that cannot be cancelled, at most until there is no time
+   * left to open files. Does not call `onWait`: finding the holders asks the
+   * file system, which does not answer.
+   *
+   * @returns Whether the step has settled.
+   * @throws What {@linkcode Deadline.sleepUntilWoken} throws.
+   */
+  async settlesInTime(step: Promise<unknown>): Promise<boolean> {
+    const onWait = this.#onWait;
+    this.#onWait = undefined;
+    try {
+      const left = this.start + this.openTimeout - now();
+      return await this.sleepUntilWoken(left, (wake) => {
+        step.then(wake, wake);
+        return () => {};
+      });
+    } finally {
+      this.#onWait = onWait;
+    }
   }
 
   /** Records that an attempt failed and the acquisition begins to wait. */
@@ -146,11 +178,12 @@ export class Deadline {
       const cleanUp = () => {
         settled = true;
         clearTimer();
-        signal?.removeEventListener("abort", abort);
+        removeAbortCallback?.();
         this.#reject = undefined;
         unsubscribe();
       };
       const settle = (woken: boolean) => {
+        if (settled) return;
         cleanUp();
         resolve(woken);
       };
@@ -174,7 +207,7 @@ export class Deadline {
       };
       const unsubscribe = subscribe(() => settle(true));
       this.#reject = fail;
-      signal?.addEventListener("abort", abort, { once: true });
+      const removeAbortCallback = signal && addAbortCallback(signal, abort);
       onTimer();
     });
   }

@@ -116,6 +116,8 @@ import os, sys
 path, target = sys.argv[1:]
 os.setgid(65534)
 os.setuid(65534)
+# A file of root could not be replaced.
+os.symlink(target, path)
 print(flush=True)
 while True:
     open(path + ".mine", "w").close()
@@ -149,6 +151,7 @@ test(
           }
           assert.equal(read(victim), "secret");
         }
+        assert.equal(attacker.exitCode, null);
       } finally {
         attacker.kill("SIGKILL");
         await once(attacker, "exit");

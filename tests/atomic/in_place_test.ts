@@ -17,7 +17,7 @@ import { leftovers, WAYS } from "../fixtures/atomic_writes.ts";
 import type { Write } from "../fixtures/atomic_writes.ts";
 import { runAtomicWriter } from "../support/atomic_writer.ts";
 import { openDescriptors } from "../support/descriptors.ts";
-import { currentRuntime } from "../support/env.ts";
+import { currentRuntime, fixtureCommand, runtimes } from "../support/env.ts";
 import { LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
@@ -153,6 +153,31 @@ test(
       increment(RESTRICTED),
     ]);
     assert.equal(read(path), "400");
+  },
+  "root",
+  "setpriv(1)",
+);
+
+test(
+  "a process that overwrites a file in place waits for one that replaces it, and then reads the new file",
+  async () => {
+    using dir = openUnwritable();
+    const { path } = dir;
+    for (const runtime of runtimes) {
+      fs.writeFileSync(path, "old");
+      const { ino } = fs.statSync(path);
+      const command = fixtureCommand(runtime, "lock_process");
+      await using other = new LockProcess([...RESTRICTED, ...command]);
+      let appending: Promise<unknown> | undefined;
+      await updateFile(path, async (text) => {
+        appending = other.call("append", path, " overwritten");
+        await other.untilWaiting();
+        return `${text} replaced`;
+      }, { inPlace: true });
+      await appending;
+      assert.equal(read(path), "old replaced overwritten", runtime.name);
+      assert.notEqual(fs.statSync(path).ino, ino);
+    }
   },
   "root",
   "setpriv(1)",

@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import { join, relative } from "node:path";
 import { writeAtomic } from "../../mod.ts";
 import type { AtomicOptions } from "../../mod.ts";
 import { leftovers, staleName, WAYS } from "../fixtures/atomic_writes.ts";
 import { runAtomicWriter as runWriter } from "../support/atomic_writer.ts";
+import { allRuntimes, fixtureCommand } from "../support/env.ts";
+import { runScript } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { at } from "../support/values.ts";
@@ -333,3 +335,45 @@ test("atomic writing rejects with EROFS on a read-only disk", async () => {
   }
   assert.equal(read(path), "old");
 }, "root that can mount");
+
+/** What publishes a file, and the calls that do so. */
+const PUBLICATIONS = [
+  ["rename", "rename,renameat,renameat2"],
+  ["link", "link,linkat"],
+] as const;
+
+for (const [how, calls] of PUBLICATIONS) {
+  for (const fuse of [false, true]) {
+    test(
+      `workers: a thread that is terminated during its ${how} on ${
+        fuse ? "FUSE" : "a local file system"
+      } loses its lock after that call`,
+      async () => {
+        using dir = tempDir();
+        const source = join(dir.path, "source");
+        const mounted = fuse ? join(dir.path, "mounted") : source;
+        fs.mkdirSync(source);
+        if (fuse) fs.mkdirSync(mounted);
+        if (fuse) spawnSync("bindfs", [source, mounted]);
+        try {
+          const delayed = `${calls}:delay_enter=1000000`;
+          for (const runtime of allRuntimes) {
+            const { code, stdout, stderr } = await runScript([
+              ...["strace", "-f", "-qq", "-o", "/dev/null"],
+              ...["-e", `trace=${calls}`, "-e", `inject=${delayed}`],
+              ...fixtureCommand(runtime, "end_with_lock"),
+              `thread is terminated during ${how}`,
+              ...["Lock", join(mounted, runtime.name.replaceAll(" ", "-"))],
+            ]);
+            assert.equal(stdout, "unchanged\n", `${runtime.name}: ${stderr}`);
+            assert.equal(code, 0, `${runtime.name}: ${stderr}`);
+          }
+        } finally {
+          if (fuse) spawnSync("umount", [mounted]);
+        }
+      },
+      "strace(1)",
+      ...fuse ? ["bindfs(1) and FUSE", "root"] as const : [],
+    );
+  }
+}

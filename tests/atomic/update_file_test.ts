@@ -147,7 +147,7 @@ test(
     fs.symlinkSync("target", link);
     {
       using _held = new Lock(`${target}.lock`).acquireSync();
-      const ended = updateFile(link, increment, { timeout: 20 });
+      const ended = updateFile(link, increment, { timeout: 100 });
       await assert.rejects(ended, AlreadyLocked);
       assert.equal(fs.readFileSync(target, "utf8"), "1");
     }

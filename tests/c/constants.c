@@ -14,6 +14,7 @@
 #ifdef __APPLE__
 #include <sys/mount.h>
 #else
+#include <limits.h>
 #include <sys/inotify.h>
 #include <sys/vfs.h>
 #endif
@@ -59,7 +60,7 @@ int main(void) {
   FIELD(statfs, f_flags);
   NUMBER(MNT_LOCAL);
 #else
-  printf("statfs.f_type %zu\n", offsetof(struct statfs, f_type));
+  NUMBER(PATH_MAX);
   NUMBER(O_NONBLOCK);
   NUMBER(O_CLOEXEC);
   NUMBER(O_PATH);

@@ -74,11 +74,11 @@ test("diagnostics report a wait for another task of the same RLock", async () =>
 test("diagnostics report a wait once, and no failed attempt", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
-  const lock = new Lock(path, { timeout: 30 });
+  const lock = new Lock(path, { timeout: 100 });
   const held = await lock.acquire();
   using all = recordEvents();
   await assert.rejects(lock.acquire());
-  await assert.rejects(new Lock(path, { timeout: 30 }).acquire());
+  await assert.rejects(new Lock(path, { timeout: 100 }).acquire());
   assert.equal(await lock.tryAcquire(), null);
   assert.equal(new Lock(path).tryAcquireSync(), null);
   assert.deepEqual(all.events.map(({ name }) => name), ["wait", "wait"]);

@@ -40,6 +40,7 @@ import {
 import { hasCapability } from "../support/capabilities.ts";
 import { currentRuntime } from "../support/env.ts";
 import {
+  holdAsOther,
   systemError,
   withPatchedFiles,
   withPatchedPlatform,
@@ -264,7 +265,7 @@ const UNREACHABLE: ((files: Files) => LockBase)[] = [
   ({ missing }: Files) => new BoundedSemaphore(1, { directory: missing }),
 ];
 const AT_ONCE = { timeout: 0 };
-const SOON = { timeout: 20, failWhenLocked: false };
+const SOON = { timeout: 100, failWhenLocked: false };
 
 for (const prepare of CONTENDED) {
   table.row("Acquirable.acquire", "AlreadyLocked", prepare, async (lock) => {
@@ -286,6 +287,28 @@ for (const prepare of CONTENDED) {
     await lock.run(() => {}, SOON);
   });
 }
+
+/** The file system does not answer. */
+async function silent(files: Files): Promise<Lock> {
+  const open = () => new Promise<never>(() => {});
+  await patched(files, (body) => withPatchedPlatform(() => ({ open }), body));
+  return new Lock(files.path, SOON);
+}
+table.row("Acquirable.acquire", "ETIMEDOUT", silent, async (lock) => {
+  await lock.acquire();
+});
+table.row("Acquirable.tryAcquire", "ETIMEDOUT", silent, async (lock) => {
+  await lock.tryAcquire();
+});
+table.row("Acquirable.run", "ETIMEDOUT", silent, async (lock) => {
+  await lock.run(() => {});
+});
+table.row("lockAll", "ETIMEDOUT", silent, async ({ path }) => {
+  await lockAll([path], SOON);
+});
+table.row("updateFile", "ETIMEDOUT", silent, async ({ path }) => {
+  await updateFile(path, String, SOON);
+});
 
 const refused = async (files: Files) => {
   await failing(files, "tryLock", "ENOLCK");
@@ -447,7 +470,7 @@ table.row("lockAll", "AlreadyLocked", held, async (path) => {
   await lockAll([path], { timeout: 0 });
 });
 table.row("lockAll", "AlreadyLocked", held, async (path) => {
-  await lockAll([path], { timeout: 20 });
+  await lockAll([path], { timeout: 100 });
 });
 table.row("lockAll", "ENOENT", ({ missing }) => missing, async (path) => {
   await lockAll([path]);
@@ -914,7 +937,7 @@ table.row("updateFile", "AlreadyLocked", async (files) => {
   files.keep(await new Lock(`${files.path}.lock`).acquire());
   return files.path;
 }, async (path) => {
-  await updateFile(path, (text) => text, { timeout: 20 });
+  await updateFile(path, (text) => text, { timeout: 100 });
 });
 table.row("updateFile", "LockException", ({ path }) => {
   fs.writeFileSync(path, new Uint8Array([0xff]));
@@ -1015,7 +1038,7 @@ test("errors that the caller made keep their stacks", async () => {
   const { signal } = controller;
   const later = new AbortController();
   const laterReason = mine();
-  using _held = lock.acquireSync();
+  using _held = await holdAsOther(() => lock.acquireSync());
   const errors = {
     run: mine(),
     onWait: mine(),

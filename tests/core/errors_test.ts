@@ -10,6 +10,7 @@ import {
   LockUnsupported,
   PidFileLock,
 } from "../../mod.ts";
+import type { LockOptions } from "../../mod.ts";
 import { suppressedError } from "../../src/core/errors.ts";
 import { REASONS } from "../support/abort_reasons.ts";
 import { currentRuntime } from "../support/env.ts";
@@ -17,6 +18,42 @@ import { systemError, withPatchedFiles } from "../support/platform.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { firstItems } from "../support/values.ts";
+
+test("a message contains no character that a terminal obeys", () => {
+  using dir = tempDir();
+  const names = [
+    "line\nbreak",
+    "\x1b[2Jescape",
+    "\x9b2Jsequence",
+    "\u202egnol",
+    "delete\x7f",
+    "paragraph\u2029",
+    "tag\u{e0041}",
+  ];
+  for (const name of names) {
+    const path = join(dir.path, name);
+    const { message } = thrownBy(() => {
+      using _held = new Lock(path).acquireSync();
+      new Lock(path).acquireSync({ timeout: 0 });
+    });
+    assert.match(message, /^Cannot lock ".+": /);
+    assert.doesNotMatch(message, /[\p{C}\p{Zl}\p{Zp}]/u, JSON.stringify(name));
+    const option = { [name]: true } as LockOptions;
+    const unknown = thrownBy(() => new Lock("a", option));
+    assert.doesNotMatch(unknown.message, /[\p{C}\p{Zl}\p{Zp}]/u);
+    const mode = thrownBy(() => new Lock("a", { mode: name } as LockOptions));
+    assert.doesNotMatch(mode.message, /[\p{C}\p{Zl}\p{Zp}]/u);
+  }
+}, "line breaks and quotes in file names");
+
+function thrownBy(call: () => unknown): Error {
+  try {
+    call();
+  } catch (error) {
+    return error as Error;
+  }
+  assert.fail("nothing was thrown");
+}
 
 /** One error of each class, with the fields that the library sets. */
 async function errors(path: string): Promise<LockException[]> {

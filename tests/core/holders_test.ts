@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import * as fs from "node:fs";
 import { join } from "node:path";
@@ -20,7 +20,11 @@ import {
 } from "../../mod.ts";
 import { openDescriptors } from "../support/descriptors.ts";
 import { runtimes } from "../support/env.ts";
-import { withPatchedFiles, withPatchedPlatform } from "../support/platform.ts";
+import {
+  holdAsOther,
+  withPatchedFiles,
+  withPatchedPlatform,
+} from "../support/platform.ts";
 import { LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
@@ -107,6 +111,38 @@ test(
     });
   },
   "inotify(7)",
+);
+
+test(
+  "a message quotes the name of a program that contains control characters",
+  async () => {
+    using dir = tempDir();
+    const path = join(dir.path, "a.lock");
+    const program = join(dir.path, "a\n\x1b[31m)b");
+    const { stdout } = spawnSync("sh", ["-c", "command -v flock"]);
+    fs.copyFileSync(String(stdout).trim(), program);
+    fs.chmodSync(program, 0o755);
+    const holder = spawn(program, [path, "sh", "-c", "echo locked; read line"]);
+    try {
+      await once(holder.stdout, "data");
+      const failing = new Lock(path).acquire({ timeout: 0 });
+      await assert.rejects(failing, (error: AlreadyLocked) => {
+        assert.ok(
+          error.message.includes(
+            `by process ${holder.pid} ("a\\n\\u001b[31m)b")`,
+          ),
+          error.message,
+        );
+        return true;
+      });
+    } finally {
+      holder.stdin.end();
+      await once(holder, "exit");
+    }
+  },
+  "inotify(7)",
+  "flock(1)",
+  "line breaks and quotes in file names",
 );
 
 test("lockHolders() rejects for a missing file and for an invalid path", async () => {
@@ -212,7 +248,7 @@ for (const form of ["acquire", "acquireSync"] as const) {
     const path = join(dir.path, "a.lock");
     const reported: LastingWait[] = [];
     const onWait = (wait: LastingWait) => void reported.push(wait);
-    using held = new Lock(path).acquireSync();
+    using held = await holdAsOther(() => new Lock(path).acquireSync());
     const short = new Lock(path, { timeout: 20, onWait });
     await assert.rejects(async () => await short[form](), (error) => {
       // On a busy machine the wait may last longer than 100 ms.
@@ -246,7 +282,7 @@ for (const form of ["acquire", "acquireSync"] as const) {
           throw reason;
         },
       });
-      const held = new Lock(path).acquireSync();
+      const held = await holdAsOther(() => new Lock(path).acquireSync());
       await assert.rejects(
         async () => await lock[form](),
         (error) => error === reason,

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { Lock } from "../../mod.ts";
-import { testEnv } from "../support/env.ts";
-import { LockProcess } from "../support/processes.ts";
+import { fixtureCommand, testEnv } from "../support/env.ts";
+import { LockProcess, runScript } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 
@@ -35,3 +35,17 @@ for (const locker of ["flock", "ofd"] as const) {
     "file descriptors",
   );
 }
+
+test(
+  "musl: a worker that is terminated releases every lock, and is refused more than that",
+  async () => {
+    using dir = tempDir();
+    const { code, stdout, stderr } = await runScript([
+      ...fixtureCommand(testEnv.musl!, "end_with_lock"),
+      ...["thread with many locks", "Lock", join(dir.path, "a")],
+    ]);
+    assert.match(stdout, /^0 stay locked, [1-9]\d* refused\n$/, stderr);
+    assert.equal(code, 0, stderr);
+  },
+  "a Bun for musl",
+);

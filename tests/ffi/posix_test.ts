@@ -6,6 +6,9 @@ import {
   posixConstants,
 } from "../../ffi/posix/constants.ts";
 import { fdPlatform } from "../../ffi/file/fd_platform.ts";
+import { setPlatformForTesting } from "../../ffi/mod.ts";
+import { noThreadExit } from "../../ffi/runtime/thread_exit.ts";
+import { Lock } from "../../mod.ts";
 import { recordLocks } from "../../ffi/posix/fcntl.ts";
 import { posix } from "../../ffi/posix/posix.ts";
 import { Unsupported } from "../../ffi/types.ts";
@@ -265,22 +268,6 @@ test("posix: constants exist only for 64-bit Linux and macOS", () => {
   }
 });
 
-test("posix: isLocal() distinguishes local from network file systems", () => {
-  const statfs = (magic: number) => {
-    const view = new DataView(new ArrayBuffer(128));
-    // In the byte order of this machine, as the constants read it.
-    new Uint32Array(view.buffer)[0] = magic;
-    return view;
-  };
-  for (const [name, magic] of [["ext4", 0xef53], ["tmpfs", 0x01021994]]) {
-    assert.equal(linux.isLocal(statfs(magic as number)), true, `${name}`);
-  }
-  const others = { nfs: 0x6969, fuse: 0x65735546, smb2: 0xfe534d42, new: 7 };
-  for (const [name, magic] of Object.entries(others)) {
-    assert.equal(linux.isLocal(statfs(magic)), false, name);
-  }
-});
-
 /** Creates a fake operating system that only returns inodes. */
 function systemWith(inode: (fd: number) => bigint, isLocal = true): OsLocks {
   return {
@@ -354,4 +341,28 @@ test("a path is opened on the thread after it is known to be local", async () =>
     assert.equal(second instanceof Promise, !isLocal);
     await (await second).close();
   }
+});
+
+test("workers: a lock that the end of the thread could not release is refused", async () => {
+  using dir = tempDir();
+  const path = join(dir.path, "a.lock");
+  const locker = {
+    tryLock: () => assert.fail("it must not be locked"),
+    lock() {},
+    unlock() {},
+    upgradeIsAtomic: true,
+  };
+  const os = { ...noopOs, ...locker, seek: () => 0, isLocal: () => true };
+  const system = fdPlatform({ ...os, locker: () => locker }, () => {
+    throw noThreadExit("pthread_key_create");
+  });
+  const previous = setPlatformForTesting(system);
+  try {
+    const error = { code: "EMFILE", message: /too many locks/ };
+    await assert.rejects(new Lock(path).acquire(), error);
+    assert.throws(() => new Lock(path).acquireSync(), error);
+  } finally {
+    setPlatformForTesting(previous);
+  }
+  assert.equal(openDescriptors(dir.path), 0, "the file is closed");
 });

@@ -64,13 +64,20 @@ function run([program, ...args]: string[]): void {
   assert.equal(spawnSync(program!, args).status, 0);
 }
 
-/** Resolves with the reason when the signal aborts. */
-const aborted = (signal: AbortSignal) =>
-  new Promise((resolve) =>
-    signal.aborted
-      ? resolve(signal.reason)
-      : signal.addEventListener("abort", () => resolve(signal.reason))
-  );
+/**
+ * Resolves with the reason when the signal aborts. Keeps the process alive, which
+ * the signal does not.
+ */
+function aborted(signal: AbortSignal): Promise<unknown> {
+  const alive = setInterval(() => {}, 1000);
+  return new Promise<void>((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  }).then(() => {
+    clearInterval(alive);
+    return signal.reason;
+  });
+}
 
 /** A watch is removed in a later turn of the event loop. */
 async function assertNoWatches(): Promise<void> {

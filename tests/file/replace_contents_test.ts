@@ -12,7 +12,6 @@ import { systemError, withPatchedFiles } from "../support/platform.ts";
 import { currentFixtureCommand, LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
-import { entry } from "../support/values.ts";
 
 const MODES = ["w+", "r+", "a", "a+"] as const;
 
@@ -141,18 +140,16 @@ function recording(
   real: PlatformFile,
   record: () => void,
 ): Partial<PlatformFile> {
-  const names = ["write", "writeSync", "truncate", "truncateSync"] as const;
-  return Object.fromEntries(names.map((name) => [name, (arg: never) => {
-    const result = entry(real, name).call(real, arg);
-    if (result instanceof Promise) {
-      return result.then((value) => {
-        record();
-        return value;
-      });
-    }
+  const after = <T>(result: T): T => {
     record();
     return result;
-  }]));
+  };
+  return {
+    write: (data) => real.write(data).then(after),
+    writeSync: (data) => after(real.writeSync(data)),
+    truncate: async (length) => after(await real.truncate(length)),
+    truncateSync: (length) => after(real.truncateSync(length)),
+  };
 }
 
 test(

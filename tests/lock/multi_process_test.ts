@@ -147,6 +147,22 @@ for (const kind of ["Lock", "TemporaryFileLock", "PidFileLock"]) {
   }
 }
 
+test("workers: a thread that is terminated releases every lock, also 400 of them", async () => {
+  for (const runtime of allRuntimes) {
+    using dir = tempDir();
+    const { code, stdout, stderr } = await runScript([
+      ...fixtureCommand(runtime, "end_with_lock"),
+      ...["thread with many locks", "Lock", join(dir.path, "a")],
+    ]);
+    // Windows may refuse locks that it could not release.
+    const expected = hasCapability("/proc")
+      ? /^0 stay locked, 0 refused\n$/
+      : /^0 stay locked, \d+ refused\n$/;
+    assert.match(stdout, expected, `${runtime.name}: ${stderr}`);
+    assert.equal(code, 0, `${runtime.name}: ${stderr}`);
+  }
+});
+
 test("workers: a thread that has released its locks closes no descriptor when it ends", async () => {
   for (const runtime of allRuntimes) {
     using dir = tempDir();

@@ -14,14 +14,19 @@ import {
 import { TemporaryFileLock } from "../../mod.ts";
 import type { LockedFile } from "../../mod.ts";
 import { openDescriptors } from "../support/descriptors.ts";
-import { allRuntimes } from "../support/env.ts";
+import {
+  allRuntimes,
+  fixtureCommand,
+  runtimes,
+  testEnv,
+} from "../support/env.ts";
 import {
   noopOs,
   systemError,
   withPatchedFiles,
   withPatchedPlatform,
 } from "../support/platform.ts";
-import { LockProcess } from "../support/processes.ts";
+import { LockProcess, runScript } from "../support/processes.ts";
 import { sortedNames, tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { at } from "../support/values.ts";
@@ -77,7 +82,7 @@ for (const [form, acquire] of FORMS) {
       await using child = LockProcess.start(runtime);
       await child.call("hold", "PidFileLock", path);
       const { pid } = child.process;
-      for (const options of [{}, { timeout: 20 }]) {
+      for (const options of [{}, { timeout: 100 }]) {
         const lock = new PidFileLock(path, options);
         assert.equal(await readPid(lock), pid);
         await assert.rejects(
@@ -221,6 +226,7 @@ for (const [form, acquire] of FORMS) {
         fs.symlinkSync(victim, `${path}.lock`);
         await assert.rejects(async () => await acquire(lock), {
           code: "ELOOP",
+          message: /^Cannot lock .+: it is a symbolic link, which .+ refuse; /,
         });
         intact();
         fs.rmSync(`${path}.lock`);
@@ -558,3 +564,27 @@ test("PidFileLock that cannot truncate its lock file publishes no PID", async ()
   );
   assertNothingLeft(dir.path);
 });
+
+test(
+  "the two lines of the README make a signal remove the files of a PidFileLock",
+  async () => {
+    const readme = fs.readFileSync(join(testEnv.root, "README.md"), "utf8");
+    const lines = readme.match(/^process\.once\("SIG.*$/gm);
+    const script = join("tests", "fixtures", "end_with_lock.ts");
+    const fixture = fs.readFileSync(join(testEnv.root, script), "utf8");
+    assert.equal(lines?.length, 2);
+    for (const line of lines) assert.ok(fixture.includes(line), line);
+
+    for (const runtime of runtimes) {
+      using dir = tempDir();
+      const { code, stdout, stderr } = await runScript([
+        ...fixtureCommand(runtime, "end_with_lock"),
+        ...["signal", "PidFileLock", join(dir.path, "a")],
+      ]);
+      assert.equal(stdout, "held\n", stderr);
+      assert.equal(code, 143, `${runtime.name}: ${stderr}`);
+      assert.deepEqual(sortedNames(dir.path), [], runtime.name);
+    }
+  },
+  "signals",
+);

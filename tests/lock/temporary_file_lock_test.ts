@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import * as fs from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../mod.ts";
@@ -9,7 +9,9 @@ import type { LockedFile } from "../../mod.ts";
 import type { Platform, PlatformFile } from "../../ffi/types.ts";
 import { openDescriptors, waitForDescriptors } from "../support/descriptors.ts";
 import { allRuntimes, fixtureCommand, runtimes } from "../support/env.ts";
+import type { TestRuntime } from "../support/env.ts";
 import {
+  holdAsOther,
   systemError,
   withPatchedFiles,
   withPatchedPlatform,
@@ -81,7 +83,9 @@ for (const [form, acquire] of FORMS) {
   test(`TemporaryFileLock.${form} fails at once, unless it has a timeout`, async () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
-    await using held = await new TemporaryFileLock(path).acquire();
+    await using held = await holdAsOther(() =>
+      new TemporaryFileLock(path).acquire()
+    );
     const begin = performance.now();
     await assert.rejects(
       async () => await acquire(new TemporaryFileLock(path)),
@@ -167,6 +171,7 @@ for (const [form, acquire] of FORMS) {
     await holder.acquire();
     let attempts = 0;
     const change = (real: PlatformFile): Partial<PlatformFile> => ({
+      identity: () => null,
       tryLock(exclusive) {
         attempts++;
         if (attempts === 3) {
@@ -218,6 +223,7 @@ for (const [form, acquire] of FORMS) {
         const lock = new TemporaryFileLock(path, options);
         await assert.rejects(async () => await acquire(lock), {
           code: "ELOOP",
+          message: /^Cannot lock .+: it is a symbolic link, which .+ refuse; /,
         });
         assert.equal(fs.existsSync(victim), exists, "no file is created");
         if (exists) assert.equal(fs.readFileSync(victim, "utf8"), "intact");
@@ -269,7 +275,7 @@ for (const [form, acquire] of FORMS) {
     await assert.rejects(async () =>
       await acquire(new TemporaryFileLock(path))
     );
-    const late = new TemporaryFileLock(path, { timeout: 20 });
+    const late = new TemporaryFileLock(path, { timeout: 100 });
     await assert.rejects(async () => await acquire(late));
     assert.equal(await held.readText(), "the holder's");
     await held.close();
@@ -912,30 +918,93 @@ test(
   "permission bits",
 );
 
-/** How a process ends, and its exit code. */
-const ENDS: [how: string, code: number][] = [
+/** How a process ends, its exit code, and what that needs. */
+const ENDS: [how: string, code: number, ...needs: "Deno"[]][] = [
   ["end", 0],
   ["exit", 7],
   ["thread ends", 0],
   ["thread exits", 0],
   ["thread throws", 0],
+  ["throw", 1],
+  ["throw later", 1],
+  ["reject", 1],
+  ["Deno.exit", 7, "Deno"],
 ];
 
+/** How the main thread of a worker ends, and its exit code. */
+const MAIN_THREAD_ENDS = [
+  ["main thread exits", 7],
+  ["main thread throws", 1],
+] as const;
+
 for (const kind of ["TemporaryFileLock", "PidFileLock"]) {
-  for (const [how, expected] of ENDS) {
-    test(`a ${kind} that is still held is released when its process or thread ends: ${how}`, async () => {
-      for (const runtime of allRuntimes) {
+  for (const [how, expected, ...needs] of ENDS) {
+    test(
+      `a ${kind} that is still held is released when its process or thread ends: ${how}`,
+      async () => {
+        for (const runtime of allRuntimes) {
+          if (needs.length > 0 && !runtime.name.startsWith("deno")) continue;
+          using dir = tempDir();
+          const command = fixtureCommand(runtime, "end_with_lock");
+          const { code, stdout, stderr } = await runScript(
+            [...command, how, kind, join(dir.path, "a")],
+          );
+          assert.equal(stdout, "held\n", `${runtime.name}: ${stderr}`);
+          assert.equal(code, expected, `${runtime.name}: ${stderr}`);
+          assert.deepEqual(sortedNames(dir.path), [], runtime.name);
+        }
+      },
+      ...needs,
+    );
+  }
+
+  for (const [how, expected] of MAIN_THREAD_ENDS) {
+    test(
+      `workers: a ${kind} that a thread of Node holds is released when the ${how}`,
+      async () => {
+        for (const runtime of runtimes) {
+          if (!runtime.name.startsWith("node")) continue;
+          using dir = tempDir();
+          const command = fixtureCommand(runtime, "end_with_lock");
+          const { code, stderr } = await runScript(
+            [...command, how, kind, join(dir.path, "a")],
+          );
+          assert.equal(code, expected, `${runtime.name}: ${stderr}`);
+          assert.deepEqual(sortedNames(dir.path), [], runtime.name);
+        }
+      },
+      "inotify(7)",
+    );
+  }
+
+  test(`workers: a thread that has released a ${kind} does not remove the file of the next holder`, async () => {
+    for (const runtime of allRuntimes) {
+      using dir = tempDir();
+      const { code, stdout, stderr } = await runScript([
+        ...fixtureCommand(runtime, "end_with_lock"),
+        ...["thread has released its file", kind, join(dir.path, "a")],
+      ]);
+      assert.equal(stdout, "still there\n", `${runtime.name}: ${stderr}`);
+      assert.equal(code, 0, `${runtime.name}: ${stderr}`);
+      assert.deepEqual(sortedNames(dir.path), [], runtime.name);
+    }
+  });
+
+  test(
+    `workers: a ${kind} of a thread that is terminated leaves no file behind`,
+    async () => {
+      for (const runtime of runtimes) {
         using dir = tempDir();
-        const command = fixtureCommand(runtime, "end_with_lock");
-        const { code, stdout, stderr } = await runScript(
-          [...command, how, kind, join(dir.path, "a")],
-        );
-        assert.equal(stdout, "held\n", `${runtime.name}: ${stderr}`);
-        assert.equal(code, expected, `${runtime.name}: ${stderr}`);
+        const { code, stderr } = await runScript([
+          ...fixtureCommand(runtime, "end_with_lock"),
+          ...["thread leaves a file", kind, join(dir.path, "a")],
+        ]);
+        assert.equal(code, 0, `${runtime.name}: ${stderr}`);
         assert.deepEqual(sortedNames(dir.path), [], runtime.name);
       }
-    });
-  }
+    },
+    "inotify(7)",
+  );
 
   test(`a ${kind} of another process survives the exit of a process that failed to acquire`, async () => {
     using dir = tempDir();
@@ -959,25 +1028,45 @@ for (const kind of ["TemporaryFileLock", "PidFileLock"]) {
   });
 }
 
-test("a TemporaryFileLock is released by an uncaught error, if the runtime emits an exit event", async () => {
+for (const what of ["error", "rejection"]) {
+  test(`a TemporaryFileLock stays held if the program handles the ${what}`, async () => {
+    for (const runtime of allRuntimes) {
+      using dir = tempDir();
+      const { code, stdout, stderr } = await runScript([
+        ...fixtureCommand(runtime, "end_with_lock"),
+        ...[`${what} is handled`, "TemporaryFileLock", join(dir.path, "a")],
+      ]);
+      const ways = runtime.name.startsWith("deno") ? 2 : 1;
+      assert.equal(stdout, "held\n" + "kept\n".repeat(ways), stderr);
+      assert.equal(code, 0, `${runtime.name}: ${stderr}`);
+      assert.deepEqual(sortedNames(dir.path), [], runtime.name);
+    }
+  });
+}
+
+/** Returns the command that runs a file of tests. */
+function testRunner({ name, command }: TestRuntime): string[] {
+  const [program = "", ...args] = command;
+  if (name.startsWith("deno")) return [program, "test", ...args.slice(1)];
+  return [program, name.startsWith("bun") ? "test" : "--test"];
+}
+
+test("locks that tests leave held are released when the test runner ends", async () => {
   for (const runtime of allRuntimes) {
     using dir = tempDir();
-    const path = join(dir.path, "a");
-    const { code, stdout } = await runScript(
-      [
-        ...fixtureCommand(runtime, "end_with_lock"),
-        "throw",
-        "TemporaryFileLock",
-        path,
-      ],
+    const path = join(dir.path, "held");
+    fs.mkdirSync(path);
+    const command = fixtureCommand(
+      { ...runtime, command: testRunner(runtime) },
+      "held_in_test_runner",
     );
-    assert.equal(stdout, "held\n");
-    assert.equal(code, 1);
-    // Deno ends without an exit event: the file stays, but is not locked.
-    const untold = runtime.name.startsWith("deno");
-    assert.equal(fs.existsSync(path), untold, runtime.name);
-    await new TemporaryFileLock(path).run(() => {});
-    assertNothingLeft(path);
+    const env: NodeJS.ProcessEnv = { ...process.env, HELD_IN: path };
+    // A runner of tests that this runner starts would report to this one.
+    delete env.NODE_TEST_CONTEXT;
+    const { code, stdout, stderr } = await runScript(command, { env });
+    assert.equal(code, 1, runtime.name);
+    assert.match(stdout + stderr, /fails on purpose/, runtime.name);
+    assert.deepEqual(sortedNames(path), [], runtime.name);
   }
 });
 
@@ -995,3 +1084,24 @@ test("a lock that was released at exit can be closed again, which closes no othe
     assert.deepEqual(sortedNames(dir.path), ["other"]);
   }
 });
+
+test(
+  "workers: a thread that ends removes the file of an exclusive lock, but not of a shared one",
+  async () => {
+    using dir = tempDir();
+    const path = join(dir.path, "a");
+    const events: string[] = [];
+    const unlinkOnThreadExit: Platform["unlinkOnThreadExit"] = (_, paths) => {
+      events.push(...paths.map((path) => basename(path)));
+      return () => events.push(`cancelled before ${fs.existsSync(path)}`);
+    };
+    const patch = (real: Platform) => ({ ...real, unlinkOnThreadExit });
+    await withPatchedPlatform(patch, async () => {
+      await new TemporaryFileLock(path, SHARED).run(() => {});
+      assert.deepEqual(events, []);
+      await new TemporaryFileLock(path).run(() => {});
+      assert.deepEqual(events, ["a", "cancelled before true"]);
+    });
+  },
+  "file descriptors",
+);

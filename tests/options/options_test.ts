@@ -70,6 +70,8 @@ const BAD_LOCKS: Bad[] = [
   ["locker", "constructor", "RangeError"],
   ["locker", null, "TypeError"],
   ["range", { start: 0, length: 1 }, "RangeError"],
+  ["replaced", "never", "RangeError"],
+  ["replaced", true, "TypeError"],
   ["throwOnReleaseError", "yes", "TypeError"],
 ];
 

@@ -45,6 +45,14 @@ export function withPatchedFiles<T>(
   return withPatchedPlatform((real) => patchedFiles(real, change), body);
 }
 
+/**
+ * Acquires a lock that does not count as one of this thread, so that the thread
+ * waits for it as if another process held it.
+ */
+export function holdAsOther<T>(acquire: () => T | Promise<T>): Promise<T> {
+  return withPatchedFiles(() => ({ identity: () => null }), acquire);
+}
+
 /** Returns functions that open files with some members replaced. */
 export function patchedFiles(
   real: Platform,
@@ -52,6 +60,11 @@ export function patchedFiles(
 ): Pick<Platform, "open" | "openSync"> {
   const changed = (file: PlatformFile): PlatformFile => {
     const other = change(file);
+    const { isStillAt } = other;
+    if (isStillAt) {
+      other.isAt ??= isStillAt;
+      other.isAtSync ??= isStillAt;
+    }
     return new Proxy(file, {
       get(target, name) {
         const value = Reflect.get(name in other ? other : target, name);

@@ -12,6 +12,8 @@ import {
   descriptorTargets,
   openDescriptors,
 } from "../support/descriptors.ts";
+import { fixtureCommand, runtimes } from "../support/env.ts";
+import { runScript } from "../support/processes.ts";
 import { lockOutsideLibrary, withPatchedFiles } from "../support/platform.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
@@ -120,6 +122,7 @@ for (const form of FORMS) {
       lockSync(fd, LOCK_EX);
       let attempts = 0;
       const hooks = (file: PlatformFile) => ({
+        identity: () => null,
         tryLock(exclusive: boolean) {
           const locked = file.tryLock(exclusive);
           // The delays are long by now: an event without a release.
@@ -141,6 +144,7 @@ for (const form of FORMS) {
         assert.ok(lengths.length > long + 1, `${lengths}`);
       });
       assert.equal(attempts, 15);
+      unlock(fd);
       fs.closeSync(fd);
     },
     "inotify(7)",
@@ -317,5 +321,24 @@ test(
     assert.equal(countWatches(), 0);
   },
   "inotify(7)",
+  "/proc",
+);
+
+test(
+  "workers: threads that are terminated at random moments of a wait leave no descriptor open",
+  async () => {
+    // The other runtimes do not use inotify(7) in workers. A worker that loads
+    // koffi must not be terminated: see docs/platforms.md.
+    for (const runtime of runtimes) {
+      if (runtime.name !== "node26") continue;
+      using dir = tempDir();
+      const { code, stdout, stderr } = await runScript([
+        ...fixtureCommand(runtime, "end_with_lock"),
+        ...["threads are terminated", "Lock", join(dir.path, "a.lock")],
+      ]);
+      assert.equal(stdout, "[]\n", `${runtime.name}: ${stderr}`);
+      assert.equal(code, 0, `${runtime.name}: ${stderr}`);
+    }
+  },
   "/proc",
 );

@@ -7,6 +7,7 @@ import { op, runAsync, runSync } from "../../src/core/gensync.ts";
 import { Deadline, now } from "../../src/wait/deadline.ts";
 import { FifoMutex } from "../../src/wait/fifo_mutex.ts";
 import { backoff, lockBeforeDeadline } from "../../src/wait/wait_loop.ts";
+import { abortReasons } from "../support/abort_reasons.ts";
 import { noopOs } from "../support/platform.ts";
 import { test } from "../support/test.ts";
 import { activeTimers, countBalance } from "../support/timers.ts";
@@ -121,32 +122,27 @@ test("lockBeforeDeadline() removes its listeners and timers", async () => {
 });
 
 test("lockBeforeDeadline() rejects when the signal is aborted during an attempt", async () => {
-  const controller = new AbortController();
-  const { signal } = controller;
-  let attempts = 0;
-  const attempt = () => (attempts++, controller.abort("now"), false);
-  const ended = async () => await runAsync(waiting(attempt, { signal }));
-  await assert.rejects(ended, (reason) => reason === "now");
-  assert.equal(attempts, 1);
+  for (const aborting of abortReasons()) {
+    const { signal } = aborting;
+    let attempts = 0;
+    const attempt = () => (attempts++, aborting.abort(), false);
+    await aborting.throws(() => runAsync(waiting(attempt, { signal })));
+    assert.equal(attempts, 1);
+  }
 });
 
 test("onWait can abort the wait, which leaves no timer", async () => {
-  const controller = new AbortController();
-  const { signal } = controller;
-  const wait = { ...WAIT_FOREVER, signal, timeout: 5000 };
-  const withOnWait = new Deadline(wait, {
-    onWait: () => controller.abort("enough"),
-  });
-  using timers = activeTimers();
-  const ended = async () =>
-    await runAsync(
-      lockBeforeDeadline(file(() => false), {
-        exclusive: true,
-        deadline: withOnWait,
-      }),
+  for (const aborting of abortReasons()) {
+    const { signal } = aborting;
+    const wait = { ...WAIT_FOREVER, signal, timeout: 5000 };
+    const withOnWait = new Deadline(wait, { onWait: aborting.abort });
+    using timers = activeTimers();
+    const request = { exclusive: true, deadline: withOnWait };
+    await aborting.throws(() =>
+      runAsync(lockBeforeDeadline(file(() => false), request))
     );
-  await assert.rejects(ended, (reason) => reason === "enough");
-  assert.equal(timers.size, 0);
+    assert.equal(timers.size, 0);
+  }
 });
 
 /** Returns a file that the kernel can block on, and the list of its calls. */
@@ -272,17 +268,13 @@ test("FifoMutex.acquire() resolves to false at the deadline and rejects when abo
   assert.equal(await acquire({ timeout: 0 }), false);
   assert.equal(await acquire({ failWhenLocked: true }), false);
   assert.equal(await acquire({ timeout: 15 }), false);
-  await assert.rejects(
-    async () => await acquire({ signal: AbortSignal.abort("before") }),
-    (reason) => reason === "before",
-  );
-  const controller = new AbortController();
-  const waiting = acquire({ signal: controller.signal, timeout: Infinity });
-  controller.abort("enough");
-  await assert.rejects(
-    Promise.resolve(waiting),
-    (reason) => reason === "enough",
-  );
+  for (const aborting of abortReasons()) {
+    const { signal } = aborting;
+    const waiting = acquire({ signal, timeout: Infinity });
+    aborting.abort();
+    await aborting.rejects(Promise.resolve(waiting));
+    await aborting.throws(() => acquire({ signal }));
+  }
   mutex.release();
   assert.equal(mutex.tryAcquire(), true, "the queue is empty");
 });

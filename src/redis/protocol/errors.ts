@@ -2,6 +2,7 @@
 
 import { errorCode } from "../../../ffi/types.ts";
 import { LockException, LockLostError } from "../../core/errors.ts";
+import { formatName, printable } from "../../options/validate.ts";
 
 /** Error codes of servers that are starting, moving or failing over. */
 const RETRYABLE = [
@@ -97,9 +98,12 @@ export function toLockException(
  */
 export function lockLost(channel: string, error: unknown): LockLostError {
   const { reason } = describe(error);
-  return new LockLostError(`Lost the lock on ${channel}: ${reason}`, {
-    cause: error,
-  });
+  return new LockLostError(
+    `Lost the lock on ${formatName(channel)}: ${reason}`,
+    {
+      cause: error,
+    },
+  );
 }
 
 function describe(error: unknown): { reason: string; code?: string } {
@@ -108,7 +112,7 @@ function describe(error: unknown): { reason: string; code?: string } {
   const hint = /^ERR unknown command\W+HELLO\b/i.test(message)
     ? NO_RESP3
     : HINTS[code ?? ""];
-  const details = message || code || String(error);
+  const details = printable(message || code || String(error));
   const reason = details + (hint === undefined ? "" : ` (${hint})`);
   return code === undefined ? { reason } : { reason, code };
 }
