@@ -162,6 +162,8 @@ export interface OsLocks extends Locker {
   wakeWatchers(fd: number): void;
   /** See {@linkcode Platform.holders}. */
   holders: Platform["holders"];
+  /** See {@linkcode Platform.machineId}. */
+  machineId: Platform["machineId"];
   /** See {@linkcode Platform.attributes}. */
   readonly attributes?: FileAttributes;
 }
@@ -454,6 +456,11 @@ export interface Platform {
     search: boolean,
     locker?: LockerSettings,
   ): LockHolder[];
+  /**
+   * Returns a text that identifies this machine, or `null` if it is unknown.
+   * On Linux and macOS, another boot of the machine has another id.
+   */
+  machineId(): string | null;
   /** Absent if the system or the runtime does not offer extended attributes. */
   readonly attributes?: FileAttributes;
   /**

@@ -95,6 +95,8 @@ export function denoPlatform(
     },
     isLocalDirectory: () => false,
     holders: () => [],
+    // To ask for it requires permissions for which Deno would prompt.
+    machineId: () => null,
     ...process.platform === "linux" ? { hidesAccessLists: true } : {},
     fromFd() {
       throw new Unsupported(

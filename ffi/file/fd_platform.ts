@@ -131,6 +131,7 @@ export function fdPlatform(
     },
     isLocalDirectory: (directory) => localPaths.hasDirectory(directory),
     holders: os.holders,
+    machineId: os.machineId,
     ...os.attributes ? { attributes: os.attributes } : {},
   };
 }

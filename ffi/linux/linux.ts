@@ -19,11 +19,12 @@ export type LinuxExtras = Pick<
   | "wakeWatchers"
   | "holders"
   | "isLocked"
+  | "machineId"
   | "localPaths"
 >;
 
 /** The extras of a system that is not Linux: none. */
-export const NO_EXTRAS: LinuxExtras = {
+export const NO_EXTRAS: Omit<LinuxExtras, "machineId"> = {
   watchClose: () => null,
   watchName: () => null,
   wakeWatchers() {},
@@ -130,6 +131,7 @@ export function linux(
         ? holders(file)
         : withOpen(file, O_PATH, holders) ?? [];
     },
+    machineId: () => readFile("/proc/sys/kernel/random/boot_id") || null,
   };
 }
 

@@ -8,6 +8,7 @@ import { appendFlag, recordLocks } from "./fcntl.ts";
 import type { CreateError } from "./fcntl.ts";
 import { fileAttributes } from "../linux/attributes.ts";
 import { linux, NO_EXTRAS } from "../linux/linux.ts";
+import { bootSession } from "./boot_session.ts";
 import type {
   CFunction,
   CloseOnThreadExit,
@@ -98,7 +99,7 @@ export function posix(
         ...linux(runtime, libc, records.present, inode, closeOnThreadExit),
         attributes: fileAttributes(runtime, libc, errno, createError),
       }
-      : NO_EXTRAS,
+      : { ...NO_EXTRAS, machineId: () => bootSession(runtime, libc) },
     ...flockLocker,
     locker: ({ name, range }) =>
       name === "flock" ? flockLocker : records.locker(name, range),

@@ -1,5 +1,6 @@
 /** `LockFileEx` and related calls on the handles of descriptors: Windows. */
 
+import { hostname } from "node:os";
 import {
   ERROR_LOCK_VIOLATION,
   ERROR_NOT_LOCKED,
@@ -174,6 +175,9 @@ export function windows(runtime: FfiRuntime): OsLocks {
     watchName: () => null,
     wakeWatchers() {},
     holders: () => [],
+    // Windows does not have an id of the boot. The machine that has the file
+    // manages the locks of LockFileEx, also on network drives.
+    machineId: () => hostname() || null,
     isLocked: () => null,
   };
 }

@@ -9,8 +9,10 @@ import { beginWrite, commit } from "./commit.ts";
 import type { PendingWrite } from "./commit.ts";
 import { discardTempFile } from "./temp_file.ts";
 import { resolveAtomicOptions } from "./options.ts";
+import { inOrderOfCalls } from "./write_order.ts";
 import type { AtomicOptions } from "./options.ts";
 import { formatSubject, LockException } from "../core/errors.ts";
+import { untrack, warnWhenCollected } from "../core/leak_guard.ts";
 import { writeAll } from "../file/file_io.ts";
 import { InFlight } from "../file/in_flight.ts";
 import type { LockedFile } from "../file/locked_file.ts";
@@ -25,6 +27,11 @@ import type { Gen } from "../core/gensync.ts";
 const COMMITTED = "already closed by commit()";
 const DISCARDED = "already closed by discard()";
 
+const lostFile = (subject: string) =>
+  `The atomic file for ${subject} was garbage-collected before commit() or ` +
+  "discard(); it stays open, and its temporary file is removed when this " +
+  "process or worker ends. Open it with `await using`, or pass a body";
+
 /**
  * A file that is being written and not yet published. {@linkcode
  * AtomicFile.commit} publishes it under its `path`. Before the commit, other
@@ -32,6 +39,11 @@ const DISCARDED = "already closed by discard()";
  * the file is discarded.
  *
  * The file is initially empty, and open for reading and writing.
+ *
+ * If the program loses the object without a commit or a discard, it gets a
+ * process warning, once for each thread. The file stays open, because another
+ * library may still use its descriptor. Its temporary file is removed when the
+ * process or worker ends, except by a signal.
  *
  * @example Write a file in steps
  * ```ts
@@ -58,6 +70,7 @@ export class AtomicFile extends OpenFile
     });
     this.#inFlight = inFlight;
     this.#pending = pending;
+    warnWhenCollected(this, path, this, lostFile);
   }
 
   /**
@@ -78,10 +91,8 @@ export class AtomicFile extends OpenFile
   commit(): Promise<void> {
     return atEdgeAsync(AtomicFile.prototype.commit, () => {
       this.#throwIf(this.#inFlight.closedReason, "EBADF");
-      return this.#inFlight.drainAndClose(
-        COMMITTED,
-        () => commit(this.#pending, true),
-      );
+      const publish = this.#publish();
+      return this.#inFlight.drainAndClose(COMMITTED, () => publish);
     });
   }
 
@@ -102,10 +113,8 @@ export class AtomicFile extends OpenFile
       if (this.#inFlight.active) {
         this.#throwIf(PENDING, "EBUSY");
       }
-      this.#inFlight.drainAndCloseSync(
-        COMMITTED,
-        () => commit(this.#pending, true),
-      );
+      const publish = this.#publish();
+      this.#inFlight.drainAndCloseSync(COMMITTED, () => publish);
     });
   }
 
@@ -116,6 +125,7 @@ export class AtomicFile extends OpenFile
    * that cannot be removed now.
    */
   async discard(): Promise<void> {
+    untrack(this);
     const drop = () => discardTempFile(this.#pending.tempFile);
     try {
       await this.#inFlight.drainAndClose(DISCARDED, drop);
@@ -130,6 +140,7 @@ export class AtomicFile extends OpenFile
    * file is removed after them. See {@linkcode AtomicFile.discard}.
    */
   discardSync(): void {
+    untrack(this);
     this.#inFlight.drainAndCloseSync(
       DISCARDED,
       () => discardTempFile(this.#pending.tempFile),
@@ -150,6 +161,12 @@ export class AtomicFile extends OpenFile
    */
   [Symbol.dispose](): void {
     this.discardSync();
+  }
+
+  /** Takes its place in the order of the calls at once. */
+  #publish(): Gen<void> {
+    untrack(this);
+    return inOrderOfCalls((call) => commit(this.#pending, true, call));
   }
 
   #throwIf(problem: string | undefined, code: string): void {
@@ -196,6 +213,13 @@ export class AtomicFile extends OpenFile
  * next `openAtomic` or {@linkcode writeAtomic} in the directory detects that
  * the writer is dead, and removes the file. To find such files, it lists the
  * directory, which takes about 1 ms for each thousand names.
+ *
+ * Locks of other machines and other mounts may not be visible. So only files
+ * are removed that were written on this machine through the same mount, as
+ * their names say. On Linux and macOS, this also means since the last boot:
+ * after a crash of the system or a power cut, temporary files stay. Without FFI
+ * on Deno, all of them stay. To remove them, delete `.portalock.*.tmp` while no
+ * program writes in the directory.
  *
  * File systems without hard links (FAT, some FUSE file systems) do not support
  * link(2). There, a file that another process creates immediately before the
@@ -293,6 +317,10 @@ async function open<T>(
  * Writes a file that becomes visible under its path when it is complete. See
  * {@linkcode openAtomic} for how it is published, and for what a crash leaves.
  *
+ * If a thread calls it again for the same file without waiting, the file has
+ * the content of the last call that succeeds. Without `replace`, only one of
+ * the calls succeeds.
+ *
  * @example Replace a file
  * ```ts
  * import { writeAtomic } from "jsr:@x/portalock";
@@ -313,7 +341,8 @@ async function open<T>(
  * @throws {LockUnsupported} If the runtime cannot lock.
  * @throws {TypeError} If an argument or an option is of the wrong type, or an
  * option is unknown.
- * @throws {RangeError} If the path or an option has an invalid value.
+ * @throws {RangeError} If the path or an option has an invalid value, or the
+ * text contains a lone surrogate.
  * @throws {Error} If a system call fails: the runtime's own error. The path
  * keeps its old content, except if syncing the directory or closing the file
  * fails.
@@ -375,12 +404,14 @@ export function* write(
     ? encode(data)
     : checkBytes("data", data);
   const settings = { ...resolveAtomicOptions(options), held };
-  const pending = yield* beginWrite(name, settings);
-  try {
-    yield* writeAll(pending.tempFile.file, bytes);
-  } catch (error) {
-    yield* discardTempFile(pending.tempFile);
-    throw error;
-  }
-  yield* commit(pending, false);
+  yield* inOrderOfCalls(function* (call) {
+    const pending = yield* beginWrite(name, settings);
+    try {
+      yield* writeAll(pending.tempFile.file, bytes);
+    } catch (error) {
+      yield* discardTempFile(pending.tempFile);
+      throw error;
+    }
+    yield* commit(pending, false, call);
+  });
 }

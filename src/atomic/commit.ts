@@ -39,23 +39,27 @@ import {
 } from "./destination.ts";
 import type { Destination } from "./destination.ts";
 import {
+  identifyDirectory,
   link,
   lstatOrNull,
   openDirectory,
   rename,
   syncDirectory,
-  unlink,
 } from "./fs_ops.ts";
+import type { DirectoryId } from "./fs_ops.ts";
 import { Irreplaceable, irreplaceable, overwrite } from "./in_place.ts";
 import { memoryFile } from "./memory_file.ts";
 import { FORGIVEN } from "./refusals.ts";
 import {
   createTempFile,
   discardTempFile,
+  forgetTempFile,
   randomName,
   removeStaleTempFiles,
+  unlinkTempFile,
 } from "./temp_file.ts";
 import type { TempFile } from "./temp_file.ts";
+import { orderKey, publishInOrder } from "./write_order.ts";
 import type { AtomicSettings } from "./options.ts";
 import { errorCode } from "../../ffi/types.ts";
 
@@ -67,6 +71,8 @@ export interface PendingWrite {
   readonly tempFile: TempFile;
   readonly destination: Destination;
   readonly settings: AtomicSettings;
+  /** Equal for equal destinations. */
+  readonly key: string;
 }
 
 /**
@@ -77,38 +83,36 @@ export function* beginWrite(
   settings: AtomicSettings,
 ): Gen<PendingWrite> {
   const destination = yield* findDestination(path, settings.replace);
-  const { directory, old } = destination;
+  const { old } = destination;
+  const directory = yield* findDirectory(destination, settings.durable);
   yield* removeStaleTempFiles(directory);
   const tempFile = old
-    ? yield* createForOld(destination, old, settings)
+    ? yield* createForOld(destination, directory, old, settings)
     : yield* createNew(path, directory, settings);
-  return { tempFile, destination, settings };
+  const key = orderKey(destination, directory);
+  return { tempFile, destination, settings, key };
 }
 
-/** Creates the temporary file, and missing directories. */
 function* createNew(
   path: string,
-  directory: string,
-  { creationMode, durable }: AtomicSettings,
+  directory: DirectoryId,
+  { creationMode }: AtomicSettings,
 ): Gen<TempFile> {
   try {
     return yield* createTempFile(directory, creationMode);
   } catch (error) {
-    if (errorCode(error) !== "ENOENT") {
-      throw toOpenError({ path }, error, "write");
-    }
-    yield* makeDirectories(directory, durable);
-    return yield* createTempFile(directory, creationMode);
+    throw toOpenError({ path }, error, "write");
   }
 }
 
 /** Creates the temporary file with the access of the file that it replaces. */
 function* createForOld(
   destination: Destination,
+  directory: DirectoryId,
   old: Stats,
   { inPlace }: AtomicSettings,
 ): Gen<TempFile> {
-  const { path, directory } = destination;
+  const { path } = destination;
   const access = readAccess(path, old);
   let tempFile: TempFile;
   try {
@@ -116,7 +120,7 @@ function* createForOld(
   } catch (error) {
     const reported = yield* irreplaceable(destination, error);
     if (!inPlace || !(reported instanceof Irreplaceable)) throw reported;
-    return inMemory(directory);
+    return inMemory(destination.directory);
   }
   if (yield* copyAccessOrDiscard(tempFile, access)) return tempFile;
   // The file system refuses chmod(2), but may create a file with these bits.
@@ -138,6 +142,19 @@ function* copyAccessOrDiscard(
   }
 }
 
+/** Identifies the directory of a destination, and creates it if necessary. */
+function* findDirectory(
+  { directory }: Destination,
+  durable: boolean,
+): Gen<DirectoryId> {
+  try {
+    return yield* identifyDirectory(directory);
+  } catch {
+    yield* makeDirectories(directory, durable);
+    return yield* identifyDirectory(directory);
+  }
+}
+
 /** A temporary file in memory. No file has its path. */
 function inMemory(directory: string): TempFile {
   const path = childPath(directory, randomName("tmp"));
@@ -147,8 +164,14 @@ function inMemory(directory: string): TempFile {
 /**
  * Publishes the file, or removes it if that fails. If the destination exists
  * and may not be replaced, `keep` renames the file instead of removing it.
+ *
+ * @param call The number of the call, from {@linkcode inOrderOfCalls}.
  */
-export function* commit(pending: PendingWrite, keep: boolean): Gen<void> {
+export function* commit(
+  pending: PendingWrite,
+  keep: boolean,
+  call: number,
+): Gen<void> {
   const { tempFile, destination, settings: { durable } } = pending;
   let directory: number | null = null;
   try {
@@ -159,7 +182,10 @@ export function* commit(pending: PendingWrite, keep: boolean): Gen<void> {
       });
       directory = yield* openDirectory(destination.directory);
     }
-    if (!(yield* linkOrRename(pending))) {
+    const publication = { ...pending, call, replace: pending.settings.replace };
+    if (
+      !(yield* publishInOrder(publication, () => linkOrRename(pending)))
+    ) {
       const kept = keep ? yield* keepAside(pending) : null;
       if (kept && directory !== null) {
         yield* ignoreErrors(syncDirectory(directory));
@@ -175,9 +201,11 @@ export function* commit(pending: PendingWrite, keep: boolean): Gen<void> {
 }
 
 function* closeAndSync(
-  { file, locked }: TempFile,
+  tempFile: TempFile,
   directory: number | null,
 ): Gen<void> {
+  const { file, locked } = tempFile;
+  forgetTempFile(tempFile);
   try {
     // Unlock first: other processes already see the file and may lock it.
     yield* locked
@@ -195,7 +223,7 @@ function* linkOrRename(pending: PendingWrite): Gen<boolean> {
   if (!settings.replace) {
     try {
       yield* link(tempFile.path, path);
-      yield* ignoreErrors(unlink(tempFile.path));
+      yield* unlinkTempFile(tempFile);
       return true;
     } catch (error) {
       const code = errorCode(error);
@@ -209,7 +237,7 @@ function* linkOrRename(pending: PendingWrite): Gen<boolean> {
   }
   if (tempFile.inMemory || !(yield* replace(pending))) {
     yield* overwrite(path, tempFile.file, settings);
-    yield* ignoreErrors(unlink(tempFile.path));
+    yield* unlinkTempFile(tempFile);
   }
   return true;
 }

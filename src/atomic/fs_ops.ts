@@ -50,6 +50,35 @@ const MAX_SMALL_DIRECTORIES = 1000;
 /** Directories that had few names when they were last listed. */
 const smallDirectories = new Set<string>();
 
+/** A directory, and the numbers that identify it to this process. */
+export interface DirectoryId {
+  readonly path: string;
+  /** The device, or `""` if it is unknown. */
+  readonly dev: string;
+  /** The inode, or `""` if it is unknown. */
+  readonly ino: string;
+}
+
+/** Identifies a directory. Throws only if it does not exist. */
+export function* identifyDirectory(path: string): Gen<DirectoryId> {
+  try {
+    const { dev, ino } = yield* opWhenLocal(
+      platform().isLocalDirectory(path),
+      () => promises.stat(path, { bigint: true }),
+      () => fs.statSync(path, { bigint: true }),
+    );
+    // Some runtimes report 0 for an inode that they do not know.
+    return ino ? { path, dev: `${dev}`, ino: `${ino}` } : unknownId(path);
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") throw error;
+    return unknownId(path);
+  }
+}
+
+function unknownId(path: string): DirectoryId {
+  return { path, dev: "", ino: "" };
+}
+
 /** Lists the names in a directory. */
 export function* readDir(directory: string): Gen<string[]> {
   const names = yield* opWhenLocal(
@@ -76,6 +105,11 @@ export function* lstatOrNull(path: string): Gen<fs.Stats | null> {
     if (errorCode(error) === "ENOENT") return null;
     throw error;
   }
+}
+
+/** Returns the metadata of what a path names. Follows symbolic links. */
+export function statPath(path: string): Gen<fs.Stats> {
+  return localOp(path, () => promises.stat(path), () => fs.statSync(path));
 }
 
 /**

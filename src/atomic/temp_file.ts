@@ -48,29 +48,58 @@
  * - C.3 The cleaner fails to lock the file. A later cleaner removes its
  *   temporary name.
  *
- * If the file system does not support locks, temporary files stay.
+ * Locks do not meet everywhere. Two machines may have the same directory
+ * without locks on its server (NFS with `nolock`, CIFS with `nobrl`), and FUSE
+ * may not pass locks to the file system below it:
+ *
+ * - W.1 The writer creates and locks the file through one mount.
+ * - C.2 The cleaner opens and locks the file through another mount, or on
+ *   another machine. It would remove the file of a living writer.
+ *
+ * So each name contains a tag, and a cleaner opens only names with its own tag.
+ * The tag is a hash of two ids:
+ *
+ * - The id of the machine. It is that of the boot on Linux and macOS, and the
+ *   computer name on Windows.
+ * - The device of the directory, `st_dev`. A FUSE or overlay mount has another
+ *   device than the directory below it. Bind mounts have the same device.
+ *
+ * Two writers with the same tag have the same kernel and the same superblock,
+ * also in two containers, so their locks meet. What has another tag stays, such
+ * as the files that a crash of the system left. Without an id of the machine
+ * (Deno without FFI), names are random and a cleaner removes nothing.
+ *
+ * If the file system does not support locks, the writer gives its file a random
+ * name without the tag. The lock may only have failed for a moment, and a later
+ * cleaner must not lock a file whose writer could not. These files stay, too.
  *
  * @module
  */
 
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
+import { renameSync } from "node:fs";
+import { dirname } from "node:path";
 import { platform } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
 import type {
   LockerSettings,
   OpenMode,
+  Platform,
   PlatformFile,
 } from "../../ffi/types.ts";
 import { formatSubject, LockException } from "../core/errors.ts";
 import { unlockAndClose } from "../file/file_io.ts";
+import { onExit } from "../target/exit_cleanup.ts";
 import { childPath } from "../core/paths.ts";
 import { ignoreErrors, op } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
-import { lstatOrNull, readDir, unlink } from "./fs_ops.ts";
+import type { DirectoryId } from "./fs_ops.ts";
+import { lstatOrNull, readDir, rename, unlink } from "./fs_ops.ts";
 import { FORGIVEN } from "./refusals.ts";
 
-/** The names of the files that a cleaner opens. */
-const TEMP_FILE_NAME = /^\.portalock\.[0-9a-f]{16}\.tmp$/;
+/** The digits of a temporary name: the tag, and as many random ones. */
+const NAME_DIGITS = 16;
+const TAG_DIGITS = 8;
 
 /** Another process would have to lock every new file to exceed this limit. */
 const MAX_NAME_ATTEMPTS = 100;
@@ -96,7 +125,8 @@ const TEMP_FILE_LOCK: LockerSettings = {
 
 /** A temporary file that is not published yet. */
 export interface TempFile {
-  readonly path: string;
+  /** Changes if the file is renamed before it is published. */
+  path: string;
   readonly file: PlatformFile;
   /** `false` if the file system does not support locks. */
   readonly locked: boolean;
@@ -107,46 +137,120 @@ export interface TempFile {
 /**
  * Returns a new random file name. It does not contain the name of the
  * destination, so that it never exceeds the limit of the file system.
+ *
+ * @param tag The first digits.
  */
-export function randomName(extension: "tmp" | "kept"): string {
-  return `.portalock.${randomBytes(8).toString("hex")}.${extension}`;
+export function randomName(extension: "tmp" | "kept", tag = ""): string {
+  const digits = randomBytes((NAME_DIGITS - tag.length) / 2).toString("hex");
+  return `.portalock.${tag}${digits}.${extension}`;
+}
+
+/** The tag that was computed last. */
+let latestTag: { system: Platform; dev: string; tag: string | null } | null =
+  null;
+
+/** Returns the tag of a directory, or `null` if this machine has no id. */
+function tagOf({ dev }: DirectoryId): string | null {
+  const system = platform();
+  if (latestTag?.system !== system || latestTag.dev !== dev) {
+    latestTag = { system, dev, tag: computeTag(system.machineId(), dev) };
+  }
+  return latestTag.tag;
+}
+
+function computeTag(machine: string | null, dev: string): string | null {
+  if (machine === null || dev === "") return null;
+  const hash = createHash("sha256").update(`${machine} ${dev}`).digest("hex");
+  return hash.slice(0, TAG_DIGITS);
 }
 
 /** Creates a temporary file and locks it. */
 export function* createTempFile(
-  directory: string,
+  directory: DirectoryId,
   creationMode: number,
 ): Gen<TempFile> {
+  const tag = tagOf(directory) ?? "";
   for (let attempt = 0; attempt < MAX_NAME_ATTEMPTS; attempt++) {
-    const path = childPath(directory, randomName("tmp"));
+    const path = childPath(directory.path, randomName("tmp", tag));
     const tempFile = yield* tryCreateTempFile(path, creationMode);
-    if (tempFile !== null) return tempFile;
+    if (tempFile !== null) {
+      removeAtExit(tempFile);
+      return tempFile;
+    }
   }
   throw new LockException(
     `Cannot create a temporary file in ${
-      formatSubject({ path: directory })
+      formatSubject(directory)
     }: another process locked ${MAX_NAME_ATTEMPTS} new files`,
-    { path: directory, code: "EWOULDBLOCK" },
+    { path: directory.path, code: "EWOULDBLOCK" },
   );
 }
 
 /** Removes a temporary file, if it still exists, and closes it. */
-export function* discardTempFile({ path, file }: TempFile): Gen<void> {
-  yield* ignoreErrors(unlink(path));
-  yield* ignoreErrors(unlockAndClose(file));
+export function* discardTempFile(tempFile: TempFile): Gen<void> {
+  yield* unlinkTempFile(tempFile);
+  forgetTempFile(tempFile);
+  yield* ignoreErrors(unlockAndClose(tempFile.file));
+}
+
+/** The files of this thread that are neither published nor discarded. */
+const unfinished = new Set<TempFile>();
+
+let cancelRemoval = () => {};
+
+function removeAtExit(tempFile: TempFile): void {
+  if (unfinished.size === 0) cancelRemoval = onExit(removeUnfinished);
+  unfinished.add(tempFile);
+}
+
+/** Does not remove a file at exit anymore. */
+export function forgetTempFile(tempFile: TempFile): void {
+  if (unfinished.delete(tempFile) && unfinished.size === 0) cancelRemoval();
+}
+
+function removeUnfinished(): void {
+  for (const { path, file } of unfinished) {
+    try {
+      file.unlink(path);
+    } catch {
+      // The file was published a moment ago, or the next writer removes it.
+    }
+  }
+}
+
+/** Removes the temporary name, also if it changes meanwhile. */
+export function* unlinkTempFile(tempFile: TempFile): Gen<void> {
+  let path: string;
+  do {
+    path = tempFile.path;
+    yield* ignoreErrors(unlink(path));
+  } while (path !== tempFile.path);
+}
+
+/** Gives a temporary file another name. Blocks the thread. */
+export function renameTempFileSync(tempFile: TempFile): void {
+  const { path } = tempFile;
+  const directory = dirname(path);
+  const tag = path.slice(-NAME_DIGITS - ".tmp".length).slice(0, TAG_DIGITS);
+  const other = childPath(directory, randomName("tmp", tag));
+  renameSync(path, other);
+  tempFile.path = other;
 }
 
 /** Removes the temporary files of dead processes. Never throws. */
-export function* removeStaleTempFiles(directory: string): Gen<void> {
+export function* removeStaleTempFiles(directory: DirectoryId): Gen<void> {
+  const tag = tagOf(directory);
+  if (tag === null) return;
+  const stale = new RegExp(`^\\.portalock\\.${tag}[0-9a-f]{8}\\.tmp$`);
   let names: string[];
   try {
-    names = yield* readDir(directory);
+    names = yield* readDir(directory.path);
   } catch {
     return;
   }
   for (const name of names) {
-    if (TEMP_FILE_NAME.test(name)) {
-      yield* ignoreErrors(removeIfStale(childPath(directory, name)));
+    if (stale.test(name)) {
+      yield* ignoreErrors(removeIfStale(childPath(directory.path, name)));
     }
   }
 }
@@ -158,16 +262,26 @@ function* tryCreateTempFile(
 ): Gen<TempFile | null> {
   const file = yield* createFile(path, creationMode);
   if (file === null) return null;
+  const tempFile = { path, file, locked: true };
   try {
     const locked = tryLock(file);
-    if (locked === null) return { path, file, locked: false };
-    if (locked && file.isStillAt(path)) return { path, file, locked };
-    yield* discardTempFile({ path, file, locked });
-    return null;
+    if (locked === null) return yield* removeTag(tempFile);
+    if (locked && file.isStillAt(path)) return tempFile;
   } catch (error) {
-    yield* discardTempFile({ path, file, locked: false });
-    throw error;
+    yield* discardTempFile(tempFile);
+    // A cleaner has removed the file before its name changed.
+    if (errorCode(error) !== "ENOENT") throw error;
+    return null;
   }
+  yield* discardTempFile(tempFile);
+  return null;
+}
+
+/** Renames a file that could not be locked, so that no cleaner opens it. */
+function* removeTag({ path, file }: TempFile): Gen<TempFile> {
+  const untagged = childPath(dirname(path), randomName("tmp"));
+  yield* rename(path, untagged);
+  return { path: untagged, file, locked: false };
 }
 
 function* createFile(

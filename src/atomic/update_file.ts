@@ -18,18 +18,31 @@
  * @module
  */
 
+import { constants, isUtf8 } from "node:buffer";
 import { platform } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
 import type { PlatformFile } from "../../ffi/types.ts";
 import { findDestination, makeDirectories } from "./destination.ts";
+import {
+  acquireLockFile,
+  LockFileDenied,
+  lockFileOf,
+  lockOn,
+} from "./lock_file.ts";
+import type { SharedLock } from "./lock_file.ts";
 import { resolveAtomicOptions } from "./options.ts";
 import type { AtomicOptions } from "./options.ts";
 import { write } from "./atomic_file.ts";
 import { Irreplaceable, irreplaceable, lockForUpdate } from "./in_place.ts";
-import { formatSubject, LockException, toOpenError } from "../core/errors.ts";
-import { readAll } from "../file/file_io.ts";
+import {
+  FileTooLarge,
+  formatSubject,
+  LockException,
+  toOpenError,
+} from "../core/errors.ts";
+import { readAll, sizeOf } from "../file/file_io.ts";
+import { MAX_TEXT_BYTES } from "../file/open_file.ts";
 import type { LockedFile } from "../file/locked_file.ts";
-import { Lock } from "../lock/lock.ts";
 import { Deadline } from "../wait/deadline.ts";
 import { runInTime } from "../wait/in_time.ts";
 import {
@@ -76,7 +89,7 @@ const UPDATE_OPTIONS: Record<keyof UpdateOptions, true> = {
 const READ = parseMode("r");
 
 /** The locks that tasks of this thread hold or wait for, by path. */
-const activeLocks = new Map<string, { lock: Lock; users: number }>();
+const activeLocks = new Map<string, SharedLock>();
 
 /**
  * Updates a file under a lock: reads it, calls a function with the content, and
@@ -91,6 +104,17 @@ const activeLocks = new Map<string, { lock: Lock; users: number }>();
  * file with `.lock` appended. If the path is a symbolic link, it is that of the
  * target. The lock file is not removed. Programs in any language that change
  * the file by other means should hold this lock.
+ *
+ * If the name would have more than 255 bytes as UTF-8, the lock file is named
+ * after the name in lower case and the normalization form NFC: as many of its
+ * characters as fit, a dot, the first 16 hexadecimal digits of its SHA-256, and
+ * `.lock`.
+ *
+ * A new lock file gets the owner of the file, and permits reading and writing
+ * to the users who may change the file. These may write it, or read it and
+ * replace it in its directory. The lock file of a file of root that all users
+ * may read belongs to the owner of the directory. A lock file that exists keeps
+ * its rights. To lock it, the permission to read it is enough, except on NFS.
  *
  * With `inPlace`, a file that cannot be replaced is overwritten instead. Its
  * directory may not permit a lock file, and containers that share a mounted
@@ -121,10 +145,13 @@ const activeLocks = new Map<string, { lock: Lock; users: number }>();
  * over.
  * @throws {LockException} If the file is not valid UTF-8, or the system refuses
  * the lock, or the path is not a regular file.
+ * @throws {FileTooLarge} If the content does not fit in a string, or with
+ * `encoding: null` in a `Uint8Array`.
  * @throws {LockUnsupported} If the runtime or the file system cannot lock.
  * @throws {TypeError} If an argument, an option or the new content is of the
  * wrong type, or an option is unknown.
- * @throws {RangeError} If the path or an option has an invalid value.
+ * @throws {RangeError} If the path or an option has an invalid value, or the
+ * new content contains a lone surrogate.
  * @throws {Error} If `change` throws, or a system call fails: that error. If
  * `signal` is aborted: its reason.
  */
@@ -202,17 +229,20 @@ async function update(
   );
   // The steps above have taken a part of the time.
   const timeout = deadline.remaining > 0 ? deadline.remaining : wait.timeout;
+  const waiting = { ...acquire, timeout };
+  const acquireLock = (shared: SharedLock) =>
+    acquireLockFile(shared, waiting, destination, writing.creationMode);
   const apply = async (held: LockedFile | null) => {
-    const bytes = await (held?.readBytes() ?? runAsync(readContent(target)));
-    const old = text ? decodeUtf8(name, bytes) : bytes;
+    const bytes = await (held?.readBytes() ??
+      runAsync(readContent(name, target, text)));
+    const old = text ? decodeText(name, bytes) : bytes;
     const next = await runCallback(() => change(old as never));
     checkContent(next, text);
     // `change` may have modified the bytes and returned the same array.
     if (text && next === old) return;
     await runAsync(write(target, next, writing, held));
   };
-  const waiting = { ...acquire, timeout };
-  await withFileLock(`${target}.lock`, waiting, async (lockFile) => {
+  await withFileLock(lockFileOf(target), acquireLock, async (lockFile) => {
     if (!writing.inPlace) return await apply(null);
     const rest = { ...acquire, timeout: Math.max(0, deadline.remaining) };
     const alone = lockFile === null;
@@ -226,7 +256,9 @@ async function update(
     if (acquire.signal?.aborted) throw error;
     const reported = await runAsync(irreplaceable(destination, error));
     if (!(reported instanceof Irreplaceable)) throw error;
-    if (!writing.inPlace) throw reported;
+    if (!writing.inPlace) {
+      throw error instanceof LockFileDenied ? error : reported;
+    }
     return null;
   });
 }
@@ -238,15 +270,15 @@ async function update(
  */
 async function withFileLock(
   path: string,
-  options: AcquireOptions,
+  acquire: (shared: SharedLock) => Promise<LockedFile>,
   body: (lockFile: LockedFile | null) => Promise<void>,
   failed: (error: unknown) => Promise<null>,
 ): Promise<void> {
-  const active = activeLocks.get(path) ?? { lock: new Lock(path), users: 0 };
+  const active = activeLocks.get(path) ?? { lock: lockOn(path), users: 0 };
   activeLocks.set(path, active);
   active.users++;
   try {
-    const file = await active.lock.acquire(options).catch(failed);
+    const file = await acquire(active).catch(failed);
     try {
       await body(file);
     } finally {
@@ -257,7 +289,11 @@ async function withFileLock(
   }
 }
 
-function* readContent(path: string): Gen<Uint8Array> {
+function* readContent(
+  name: string,
+  path: string,
+  text: boolean,
+): Gen<Uint8Array> {
   let file: PlatformFile;
   try {
     const system = platform();
@@ -270,6 +306,10 @@ function* readContent(path: string): Gen<Uint8Array> {
     throw toOpenError({ path }, error, "write");
   }
   try {
+    const size = sizeOf(file);
+    if (size > (text ? MAX_TEXT_BYTES : constants.MAX_LENGTH)) {
+      throw tooLarge(name, size, text);
+    }
     return yield* readAll(file);
   } finally {
     yield* op({ async: () => file.close(), sync: () => file.closeSync() });
@@ -277,11 +317,15 @@ function* readContent(path: string): Gen<Uint8Array> {
 }
 
 /** Throws for invalid UTF-8, which would not be written back unchanged. */
-function decodeUtf8(path: string, bytes: Uint8Array): string {
+function decodeText(path: string, bytes: Uint8Array): string {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
       .decode(bytes);
   } catch (cause) {
+    // Only a long text may be valid. To check that takes as long as to decode.
+    if (bytes.length > constants.MAX_STRING_LENGTH && isUtf8(bytes)) {
+      throw tooLarge(path, bytes.length, true, cause);
+    }
     throw new LockException(
       `Cannot update ${
         formatSubject({ path })
@@ -289,6 +333,21 @@ function decodeUtf8(path: string, bytes: Uint8Array): string {
       { path, code: "EILSEQ", cause },
     );
   }
+}
+
+function tooLarge(
+  path: string,
+  size: number,
+  text: boolean,
+  cause?: unknown,
+): FileTooLarge {
+  return new FileTooLarge(
+    `Cannot update ${formatSubject({ path })}: ${size} bytes are more than ` +
+      (text
+        ? "fit in a string; pass encoding: null to update bytes"
+        : "fit in a Uint8Array"),
+    { path, cause },
+  );
 }
 
 function checkContent(

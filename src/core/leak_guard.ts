@@ -1,5 +1,6 @@
 /**
- * Warns, once for each thread, about a lock that its program has lost.
+ * Warns, once for each thread, about a lock that its program has lost. Does the
+ * same for the file of an atomic write.
  *
  * If the program drops its last reference to an object that holds a lock, no
  * code of the program can release the lock anymore. But the program may rely on
@@ -13,19 +14,24 @@
 import process from "node:process";
 import { formatSubject } from "./errors.ts";
 
-let warned = false;
+/** Returns the warning about what was lost, which has this path or name. */
+type Warning = (subject: string) => string;
 
-const registry = new FinalizationRegistry<string>((name) => {
-  if (warned) return;
-  warned = true;
-  process.emitWarning(
-    `The lock on ${formatSubject({ path: name })} was garbage-collected ` +
-      "while held; it stays held until this process or worker ends. Release " +
-      "it, or keep a reference to its object, for example in globalThis, if " +
-      "it must stay held",
-    "PortalockWarning",
-  );
-});
+const lostLock: Warning = (subject) =>
+  `The lock on ${subject} was garbage-collected while held; it stays held ` +
+  "until this process or worker ends. Release it, or keep a reference to its " +
+  "object, for example in globalThis, if it must stay held";
+
+const warned = new Set<Warning>();
+
+const registry = new FinalizationRegistry<{ name: string; warning: Warning }>(
+  ({ name, warning }) => {
+    if (warned.has(warning)) return;
+    warned.add(warning);
+    const message = warning(formatSubject({ path: name }));
+    process.emitWarning(message, "PortalockWarning");
+  },
+);
 
 /**
  * Warns after `holder` was garbage-collected, unless {@linkcode untrack} is
@@ -35,11 +41,12 @@ export function warnWhenCollected(
   holder: object,
   name: string,
   token: object = holder,
+  warning: Warning = lostLock,
 ): void {
-  registry.register(holder, name, token);
+  registry.register(holder, { name, warning }, token);
 }
 
-/** Stops watching a lock that the program released. */
+/** Stops watching what the program released. */
 export function untrack(token: object): void {
   registry.unregister(token);
 }

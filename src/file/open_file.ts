@@ -28,7 +28,7 @@ import type { Gen } from "../core/gensync.ts";
 const CHUNK_SIZE = 64 * 1024;
 
 /** The longest text that fits in a string, in bytes: 3 for a UTF-16 unit. */
-const MAX_TEXT_BYTES = 3 * constants.MAX_STRING_LENGTH;
+export const MAX_TEXT_BYTES = 3 * constants.MAX_STRING_LENGTH;
 
 /** Why a method that blocks the thread cannot run. */
 export const PENDING = "operations are pending; await them first";
@@ -183,6 +183,7 @@ export abstract class OpenFile {
    * @param text The text.
    * @throws {LockException} If the file is closed or not open for writing.
    * @throws {TypeError} If `text` is not a string.
+   * @throws {RangeError} If `text` contains a lone surrogate.
    */
   writeText(text: string): Promise<void> {
     return this.#run(
@@ -217,7 +218,8 @@ export abstract class OpenFile {
    * @param content Bytes, or text to write as UTF-8.
    * @throws {LockException} If the file is closed or not open for writing.
    * @throws {TypeError} If `content` is neither a string nor a `Uint8Array`.
-   * @throws {RangeError} If the lock has a `range` that does not cover all bytes.
+   * @throws {RangeError} If the text contains a lone surrogate, or the lock has a
+   * `range` that does not cover all bytes.
    */
   replaceContents(content: Uint8Array | string): Promise<void> {
     return this.#run(

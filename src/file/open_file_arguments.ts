@@ -16,12 +16,29 @@ export const SeekMode: {
 /** One of the numbers of {@linkcode SeekMode}. */
 export type SeekMode = 0 | 1 | 2;
 
+/**
+ * Encodes a text as UTF-8.
+ *
+ * @throws {TypeError} If it is not a string.
+ * @throws {RangeError} If it contains a lone surrogate, which `TextEncoder`
+ * would replace by U+FFFD.
+ */
 export function encode(text: string): Uint8Array {
   if (typeof text !== "string") {
     throw new TypeError(`text must be a string, not ${inspect(text)}`);
   }
+  if (!(text as WellFormable).isWellFormed()) {
+    throw new RangeError(
+      `text must not contain a lone surrogate (index ${
+        text.search(/\p{Surrogate}/u)
+      }), which UTF-8 cannot encode; use text.toWellFormed(), or write bytes`,
+    );
+  }
   return new TextEncoder().encode(text);
 }
+
+/** A string of ECMAScript 2024. */
+type WellFormable = string & { isWellFormed(): boolean };
 
 export function checkBytes(name: string, bytes: Uint8Array): Uint8Array {
   if (bytes instanceof Uint8Array) return bytes;

@@ -8,6 +8,8 @@
 import { fileURLToPath } from "node:url";
 import { inspect } from "node:util";
 
+const LONE_SURROGATE = /\p{Surrogate}/u;
+
 /**
  * Characters that a terminal may obey instead of showing them: those that begin
  * a line or an escape sequence, are invisible, or change the direction.
@@ -67,7 +69,8 @@ export function throwInvalid(
  * Checks the path of a file and converts a URL to a path.
  *
  * @throws {TypeError} If the path is neither a string nor a `file:` URL.
- * @throws {RangeError} If the path is empty or contains a NUL character.
+ * @throws {RangeError} If the path is empty, or contains a NUL character or a
+ * lone surrogate.
  */
 export function filePath(path: string | URL, what = "path"): string {
   if (typeof path !== "string" && !(path instanceof URL)) {
@@ -78,6 +81,12 @@ export function filePath(path: string | URL, what = "path"): string {
   if (name.includes("\0")) {
     throw new RangeError(
       `${what} must not contain a NUL character, not ${formatValue(name)}`,
+    );
+  }
+  // The runtimes would replace it by U+FFFD, which is the name of another file.
+  if (LONE_SURROGATE.test(name)) {
+    throw new RangeError(
+      `${what} must not contain a lone surrogate, not ${formatValue(name)}`,
     );
   }
   return name;

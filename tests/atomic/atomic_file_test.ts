@@ -545,6 +545,23 @@ test(
   "Python's portalocker",
 );
 
+test("atomic writing rejects a text with a lone surrogate and leaves nothing", async () => {
+  using dir = tempDir();
+  for (const [way, write] of WAYS) {
+    const path = join(dir.path, "missing", "a");
+    await assert.rejects(write(path, "ab\ud83d"), {
+      name: "RangeError",
+      message: /lone surrogate \(index 2\)/,
+    }, way);
+    const before = way.startsWith("writeAtomic") ? [] : ["missing"];
+    assert.deepEqual(fs.readdirSync(dir.path), before);
+    assert.deepEqual(
+      before.flatMap((n) => fs.readdirSync(join(dir.path, n))),
+      [],
+    );
+  }
+});
+
 test("makeDirectories() accepts the root directory", async () => {
   const { root } = parse(process.cwd());
   for (const durable of [false, true]) {

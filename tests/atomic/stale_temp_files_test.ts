@@ -7,21 +7,26 @@ import { platform } from "../../ffi/mod.ts";
 import type { OpenMode, Platform, PlatformFile } from "../../ffi/types.ts";
 import { Lock, openAtomic, writeAtomic, writeAtomicSync } from "../../mod.ts";
 import { isWhole } from "../fixtures/checksummed_content.ts";
-import { leftovers, WAYS } from "../fixtures/atomic_writes.ts";
+import { leftovers, staleName, WAYS } from "../fixtures/atomic_writes.ts";
 import { openDescriptors } from "../support/descriptors.ts";
 import { currentRuntime, runtimes } from "../support/env.ts";
+import { bindMount } from "../support/fuse.ts";
 import {
   systemError,
   withPatchedFiles,
   withPatchedPlatform,
 } from "../support/platform.ts";
-import { currentFixtureCommand, LockProcess } from "../support/processes.ts";
+import {
+  currentFixtureCommand,
+  LockProcess,
+  runScript,
+} from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { at } from "../support/values.ts";
 
 const REPLACE = { replace: true } as const;
-const STALE = ".portalock.0123456789abcdef.tmp";
+const ID = "an id of this machine";
 const read = (path: string) => fs.readFileSync(path, "utf8");
 const EXISTING = {
   read: true,
@@ -32,28 +37,32 @@ const EXISTING = {
 };
 
 for (const runtime of runtimes) {
-  test(`cleaning removes the temporary file of a dead writer, not of a live one, on ${runtime.name}`, async () => {
-    using dir = tempDir();
-    const path = join(dir.path, "a");
-    const other = join(dir.path, "b");
-    {
-      await using worker = LockProcess.start(runtime);
-      await worker.call("openAtomic", path);
-      for (const [, write] of WAYS) await write(other, "", REPLACE);
-      assert.equal(leftovers(dir.path).length, 1);
-      await worker.call("commit");
+  test(
+    `cleaning removes the temporary file of a dead writer, not of a live one, on ${runtime.name}`,
+    async () => {
+      using dir = tempDir();
+      const path = join(dir.path, "a");
+      const other = join(dir.path, "b");
+      {
+        await using worker = LockProcess.start(runtime);
+        await worker.call("openAtomic", path);
+        for (const [, write] of WAYS) await write(other, "", REPLACE);
+        assert.equal(leftovers(dir.path).length, 1);
+        await worker.call("commit");
+        assert.equal(read(path), "begun");
+        await worker.call("openAtomic", path, REPLACE);
+      }
+      for (const [way, write] of WAYS) {
+        const [left] = leftovers(dir.path);
+        assert.ok(left, way);
+        await write(other, "", REPLACE);
+        assert.deepEqual(leftovers(dir.path), [], way);
+        fs.writeFileSync(join(dir.path, left), "left again");
+      }
       assert.equal(read(path), "begun");
-      await worker.call("openAtomic", path, REPLACE);
-    }
-    for (const [way, write] of WAYS) {
-      const [left] = leftovers(dir.path);
-      assert.ok(left, way);
-      await write(other, "", REPLACE);
-      assert.deepEqual(leftovers(dir.path), [], way);
-      fs.writeFileSync(join(dir.path, left), "left again");
-    }
-    assert.equal(read(path), "begun");
-  });
+    },
+    ID,
+  );
 }
 
 test(
@@ -61,15 +70,18 @@ test(
   async () => {
     using dir = tempDir();
     const at = (name: string) => join(dir.path, name);
+    const stale = await staleName(dir.path);
+    const ours = stale.slice(0, -"01234567.tmp".length);
     const names = [
-      ".portalock.0123456789abcdef.kept",
-      ".portalock.0123456789ABCDEF.tmp",
-      ".portalock.0123456789abcdef.tmp~",
-      ".portalock.0123456789abcde.tmp",
-      "portalock.0123456789abcdef.tmp",
+      `${ours}abcdef01.kept`,
+      `${ours}ABCDEF01.tmp`,
+      `${ours}abcdef01.tmp~`,
+      `${ours}abcdef0.tmp`,
+      `${ours.slice(1)}abcdef01.tmp`,
+      ".portalock.0123456789abcdef.tmp",
     ];
     for (const name of names) fs.writeFileSync(at(name), "");
-    const odd = (digit: number) => `.portalock.${`${digit}`.repeat(16)}.tmp`;
+    const odd = (digit: number) => `${ours}${`${digit}`.repeat(8)}.tmp`;
     fs.writeFileSync(at("target"), "");
     fs.symlinkSync("target", at(odd(1)));
     fs.mkdirSync(at(odd(2)));
@@ -84,23 +96,29 @@ test(
   },
   "symbolic links",
   "mkfifo(1)",
+  ID,
 );
 
-test("cleaning removes the second link that a crash left on a published file", async () => {
-  using dir = tempDir();
-  const path = join(dir.path, "a");
-  const other = join(dir.path, "b");
-  fs.writeFileSync(path, "published");
-  fs.linkSync(path, join(dir.path, STALE));
-  {
-    using _file = new Lock(path, { mode: "r+" }).acquireSync();
+test(
+  "cleaning removes the second link that a crash left on a published file",
+  async () => {
+    using dir = tempDir();
+    const stale = await staleName(dir.path);
+    const path = join(dir.path, "a");
+    const other = join(dir.path, "b");
+    fs.writeFileSync(path, "published");
+    fs.linkSync(path, join(dir.path, stale));
+    {
+      using _file = new Lock(path, { mode: "r+" }).acquireSync();
+      await writeAtomic(other, "", REPLACE);
+      assert.deepEqual(leftovers(dir.path), [stale], "the file is locked");
+    }
     await writeAtomic(other, "", REPLACE);
-    assert.deepEqual(leftovers(dir.path), [STALE], "the file is locked");
-  }
-  await writeAtomic(other, "", REPLACE);
-  assert.deepEqual(leftovers(dir.path), []);
-  assert.equal(read(path), "published");
-});
+    assert.deepEqual(leftovers(dir.path), []);
+    assert.equal(read(path), "published");
+  },
+  ID,
+);
 
 /** Runs an action before the first attempt to lock a file. */
 function beforeLock(action: (path: string) => void, dir: string) {
@@ -142,6 +160,7 @@ for (const [way, write] of WAYS) {
       assert.equal(openDescriptors(dir.path), 0);
     },
     "unlinking open files",
+    ID,
   );
 
   test(`${way}: a writer creates another file if a cleaner has locked its file`, async () => {
@@ -171,7 +190,8 @@ test(
   "a cleaner does not remove a file that replaced the one it has locked",
   async () => {
     using dir = tempDir();
-    const path = join(dir.path, STALE);
+    const stale = await staleName(dir.path);
+    const path = join(dir.path, stale);
     fs.writeFileSync(path, "stale");
     await withPatchedFiles(
       beforeLock(() => {
@@ -185,6 +205,7 @@ test(
     assert.deepEqual(leftovers(dir.path), []);
   },
   "unlinking open files",
+  ID,
 );
 
 /** Runs a body with a patched function that opens existing files. */
@@ -205,7 +226,8 @@ test(
   "a cleaner never opens the target of a symbolic link",
   async () => {
     using dir = tempDir();
-    const path = join(dir.path, STALE);
+    const stale = await staleName(dir.path);
+    const path = join(dir.path, stale);
     for (const [way, write] of WAYS) {
       fs.writeFileSync(path, "stale");
       let code = "";
@@ -228,9 +250,113 @@ test(
   "symbolic links",
 );
 
+test(
+  "a cleaner does not remove the file of a living writer that it sees through another mount",
+  async () => {
+    using source = tempDir();
+    using first = bindMount(source.path);
+    using second = bindMount(source.path);
+    const mounts = [first.path, second.path, source.path];
+    for (const mount of mounts) {
+      await using file = await openAtomic(join(mount, "a"), REPLACE);
+      await file.writeText(mount);
+      for (const other of mounts) {
+        for (const [, write] of WAYS) {
+          await write(join(other, "b"), "", REPLACE);
+        }
+      }
+      await file.commit();
+      assert.equal(read(join(source.path, "a")), mount);
+    }
+    assert.deepEqual(leftovers(source.path), []);
+  },
+  "bindfs(1) and FUSE",
+);
+
+for (const id of ["another machine", null]) {
+  const which = id ?? "a machine without an id";
+  test(
+    `a cleaner on ${which} leaves our files, and we leave its files`,
+    async () => {
+      using dir = tempDir();
+      const written = join(dir.path, "a");
+      const ours = await staleName(dir.path);
+      fs.writeFileSync(join(dir.path, ours), "");
+      const other = { machineId: () => id };
+      await withPatchedPlatform(() => other, async () => {
+        const theirs = await staleName(dir.path);
+        fs.writeFileSync(join(dir.path, theirs), "");
+        const left = () => leftovers(dir.path).length;
+        for (const [, write] of WAYS) await write(written, "", REPLACE);
+        assert.equal(left(), id === null ? 2 : 1, "it removes its own");
+        fs.writeFileSync(join(dir.path, theirs), "");
+      });
+      assert.ok(leftovers(dir.path).includes(ours));
+      await writeAtomic(written, "", REPLACE);
+      assert.equal(leftovers(dir.path).length, 1);
+      assert.ok(!leftovers(dir.path).includes(ours));
+    },
+    ID,
+  );
+}
+
+test("a cleaner does not remove a file whose writer could not lock it for a moment", async () => {
+  using dir = tempDir();
+  const path = join(dir.path, "a");
+  const fail = () => {
+    throw systemError("ENOLCK", 37);
+  };
+  const file = await withPatchedFiles(
+    () => ({ tryLock: fail }),
+    () => openAtomic(path),
+  );
+  await file.writeText("whole");
+  for (const [, write] of WAYS) await write(join(dir.path, "b"), "", REPLACE);
+  await file.commit();
+  assert.equal(read(path), "whole");
+  assert.deepEqual(leftovers(dir.path), []);
+});
+
+test(
+  "a cleaner in another container removes the file of a dead writer, not of a living one",
+  async () => {
+    using dir = tempDir();
+    const container = [
+      "unshare",
+      "--user",
+      "--map-root-user",
+      "--mount",
+      "--pid",
+    ];
+    const command = currentFixtureCommand("atomic_writer");
+    const clean = async () => {
+      const { code, stderr } = await runScript([
+        ...container,
+        "--fork",
+        ...command,
+        ...["once", join(dir.path, "b"), JSON.stringify(REPLACE)],
+      ]);
+      assert.equal(code, 0, stderr);
+    };
+    const stale = await staleName(dir.path);
+    fs.writeFileSync(join(dir.path, stale), "");
+    await using file = await openAtomic(join(dir.path, "a"));
+    await file.writeText("whole");
+    assert.equal(leftovers(dir.path).length, 1);
+    fs.writeFileSync(join(dir.path, stale), "");
+    await clean();
+    assert.equal(leftovers(dir.path).length, 1);
+    assert.ok(!fs.existsSync(join(dir.path, stale)));
+    await file.commit();
+  },
+  "user namespaces",
+  ID,
+);
+
 test("a cleaner removes a file that it may read but not write", async () => {
   using dir = tempDir();
-  const path = join(dir.path, STALE);
+  const stale = await staleName(dir.path);
+  const path = join(dir.path, stale);
   for (const [way, write] of WAYS) {
     fs.writeFileSync(path, "stale");
     await withPatchedOpen((open, mode) => {
@@ -239,25 +365,31 @@ test("a cleaner removes a file that it may read but not write", async () => {
     }, () => write(join(dir.path, "a"), "", REPLACE));
     assert.deepEqual(leftovers(dir.path), [], way);
   }
-});
+}, ID);
 
-test("a cleaner keeps the lock until the file is removed", async () => {
-  using dir = tempDir();
-  const path = join(dir.path, STALE);
-  fs.writeFileSync(path, "stale");
-  const existed: boolean[] = [];
-  await withPatchedFiles((file) => ({
-    unlock() {
-      existed.push(fs.existsSync(path));
-      file.unlock();
-    },
-  }), () => writeAtomic(join(dir.path, "a"), ""));
-  assert.deepEqual(
-    existed,
-    [false, false],
-    "for the cleaner and for the writer",
-  );
-}, "unlinking open files");
+test(
+  "a cleaner keeps the lock until the file is removed",
+  async () => {
+    using dir = tempDir();
+    const stale = await staleName(dir.path);
+    const path = join(dir.path, stale);
+    fs.writeFileSync(path, "stale");
+    const existed: boolean[] = [];
+    await withPatchedFiles((file) => ({
+      unlock() {
+        existed.push(fs.existsSync(path));
+        file.unlock();
+      },
+    }), () => writeAtomic(join(dir.path, "a"), ""));
+    assert.deepEqual(
+      existed,
+      [false, false],
+      "for the cleaner and for the writer",
+    );
+  },
+  "unlinking open files",
+  ID,
+);
 
 test("a writer locks its temporary file until it is removed", async () => {
   using dir = tempDir();
@@ -281,8 +413,9 @@ test("a writer locks its temporary file until it is removed", async () => {
 
 test("atomic writing works and cleans nothing if the file system does not support locks", async () => {
   using dir = tempDir();
+  const stale = await staleName(dir.path);
   const path = join(dir.path, "a");
-  fs.writeFileSync(join(dir.path, STALE), "stale");
+  fs.writeFileSync(join(dir.path, stale), "stale");
   for (const code of ["ENOSYS", "EOPNOTSUPP", "ENOTSUP", "ENOLCK"]) {
     const fail = () => {
       throw systemError(code, 95);
@@ -293,7 +426,7 @@ test("atomic writing works and cleans nothing if the file system does not suppor
         for (const [way, write] of WAYS) {
           await write(path, way, REPLACE);
           assert.equal(read(path), way);
-          assert.deepEqual(leftovers(dir.path), [STALE]);
+          assert.deepEqual(leftovers(dir.path), [stale]);
         }
         await (await openAtomic(path, REPLACE)).discard();
       },
@@ -335,29 +468,33 @@ test("atomic writing rejects if another process locks every new file", async () 
  */
 const KILLS = { deno: 120, bun: 140, node: 60 }[currentRuntime.name]!;
 
-test("a process that is killed while it writes or updates leaves the whole old or new file", async () => {
-  using dir = tempDir();
-  const path = join(dir.path, "a");
-  let next = startWriter(path);
-  for (let kill = 0; kill < KILLS; kill++) {
-    const victim = next;
-    await victim.writing;
-    await new Promise((resolve) => setTimeout(resolve, Math.random() * 15));
-    if (kill + 1 < KILLS) next = startWriter(path);
-    victim.child.kill("SIGKILL");
-    await victim.closed;
-    for (const name of fs.readdirSync(dir.path)) {
-      if (name.startsWith(".")) continue;
-      // The next process creates and removes files of its own.
-      const ofVictim = name.includes(`.${victim.child.pid}.`);
-      if (ofVictim || name === "a" || name === "a.updated") {
-        assert.ok(isWhole(read(join(dir.path, name))), name);
+test(
+  "a process that is killed while it writes or updates leaves the whole old or new file",
+  async () => {
+    using dir = tempDir();
+    const path = join(dir.path, "a");
+    let next = startWriter(path);
+    for (let kill = 0; kill < KILLS; kill++) {
+      const victim = next;
+      await victim.writing;
+      await new Promise((resolve) => setTimeout(resolve, Math.random() * 15));
+      if (kill + 1 < KILLS) next = startWriter(path);
+      victim.child.kill("SIGKILL");
+      await victim.closed;
+      for (const name of fs.readdirSync(dir.path)) {
+        if (name.startsWith(".")) continue;
+        // The next process creates and removes files of its own.
+        const ofVictim = name.includes(`.${victim.child.pid}.`);
+        if (ofVictim || name === "a" || name === "a.updated") {
+          assert.ok(isWhole(read(join(dir.path, name))), name);
+        }
       }
     }
-  }
-  await writeAtomic(join(dir.path, "survivor"), "");
-  assert.deepEqual(leftovers(dir.path), []);
-});
+    await writeAtomic(join(dir.path, "survivor"), "");
+    assert.deepEqual(leftovers(dir.path), []);
+  },
+  ID,
+);
 
 /** Starts a process that writes until it is killed. */
 function startWriter(path: string) {

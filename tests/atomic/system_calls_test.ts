@@ -5,7 +5,7 @@ import { join, relative } from "node:path";
 import { writeAtomic } from "../../mod.ts";
 import { platform } from "../../ffi/mod.ts";
 import type { AtomicOptions } from "../../mod.ts";
-import { leftovers, WAYS } from "../fixtures/atomic_writes.ts";
+import { leftovers, staleName, WAYS } from "../fixtures/atomic_writes.ts";
 import { runAtomicWriter as runWriter } from "../support/atomic_writer.ts";
 import { allRuntimes, fixtureCommand } from "../support/env.ts";
 import { runScript } from "../support/processes.ts";
@@ -14,7 +14,6 @@ import { test } from "../support/test.ts";
 import { at } from "../support/values.ts";
 
 const REPLACE = { replace: true } as const;
-const STALE = ".portalock.0123456789abcdef.tmp";
 const WRITTEN = WAYS.map(() => "written");
 const read = (path: string) => fs.readFileSync(path, "utf8");
 
@@ -253,11 +252,12 @@ test(
 test("a failed cleaning does not prevent a write", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a");
-  fs.writeFileSync(join(dir.path, STALE), "stale");
+  const stale = await staleName(dir.path);
+  fs.writeFileSync(join(dir.path, stale), "stale");
   const faults = [
     ["-P", dir.path, "-e", "inject=getdents64:error=EACCES"],
-    ["-P", join(dir.path, STALE), "-e", "inject=openat:error=EACCES"],
-    ["-P", join(dir.path, STALE), "-e", "inject=unlink,unlinkat:error=EPERM"],
+    ["-P", join(dir.path, stale), "-e", "inject=openat:error=EACCES"],
+    ["-P", join(dir.path, stale), "-e", "inject=unlink,unlinkat:error=EPERM"],
     ["-e", "inject=flock:error=EOPNOTSUPP"],
   ];
   for (const fault of faults) {
@@ -267,7 +267,7 @@ test("a failed cleaning does not prevent a write", async () => {
       WRITTEN,
       fault.join(" "),
     );
-    assert.deepEqual(leftovers(dir.path), [STALE], fault.join(" "));
+    assert.deepEqual(leftovers(dir.path), [stale], fault.join(" "));
   }
   await writeAtomic(path, "", REPLACE);
   assert.deepEqual(leftovers(dir.path), []);
@@ -327,7 +327,7 @@ test("atomic writing rejects with EROFS on a read-only disk", async () => {
   using disk = mountTmpfs("size=64k");
   const path = join(disk.path, "a");
   fs.writeFileSync(path, "old");
-  fs.writeFileSync(join(disk.path, STALE), "stale");
+  fs.writeFileSync(join(disk.path, await staleName(disk.path)), "stale");
   execFileSync("mount", ["-o", "remount,ro", disk.path]);
   for (const [, write] of WAYS) {
     await assert.rejects(write(path, "new", REPLACE), { code: "EROFS" });

@@ -1,10 +1,18 @@
 import assert from "node:assert/strict";
+import { constants } from "node:buffer";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
-import { AlreadyLocked, Lock, LockException, updateFile } from "../../mod.ts";
+import {
+  AlreadyLocked,
+  FileTooLarge,
+  Lock,
+  LockException,
+  updateFile,
+} from "../../mod.ts";
 import { openDescriptors } from "../support/descriptors.ts";
 import { runtimes } from "../support/env.ts";
+import { withPatchedFiles } from "../support/platform.ts";
 import { LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
@@ -168,6 +176,47 @@ test("updateFile() passes bytes unchanged, and rejects text that is not valid UT
     [0xef, 0xbb, 0xbf, 0x31, 0x32],
     "a byte order mark stays",
   );
+});
+
+test("updateFile() says that a text is too long, not that it is invalid", async () => {
+  const { MAX_STRING_LENGTH } = constants;
+  // Texts of JavaScriptCore are so long that a test would need 6 GiB.
+  const long = MAX_STRING_LENGTH < 2 ** 30 ? [MAX_STRING_LENGTH + 1] : [];
+  for (const size of [...long, 3 * MAX_STRING_LENGTH + 1]) {
+    using temporary = tempDir();
+    const path = join(temporary.path, "long");
+    fs.writeFileSync(path, "");
+    fs.truncateSync(path, size);
+    let reads = 0;
+    const error = await withPatchedFiles(
+      (file) => ({ read: (into) => (reads++, file.read(into)) }),
+      () => updateFile(path, () => "").then(() => null, (error) => error),
+    );
+    if (!long.includes(size)) assert.equal(reads, 0);
+    assert.ok(error instanceof FileTooLarge, `${error}`);
+    assert.equal(error.path, path);
+    assert.match(error.message, new RegExp(`${size} bytes.*encoding: null`));
+    if (!long.includes(size)) continue;
+    const fd = fs.openSync(path, "r+");
+    fs.writeSync(fd, Uint8Array.of(0xff), 0, 1, size - 1);
+    fs.closeSync(fd);
+    await assert.rejects(updateFile(path, () => ""), /not valid UTF-8/);
+  }
+});
+
+test("updateFile() refuses a text with a lone surrogate and does not change the file", async () => {
+  using temporary = tempDir();
+  const path = join(temporary.path, "text");
+  fs.writeFileSync(path, "old");
+  for (const text of ["a\ud800", "\udc00", "🔒\ud83d🔒"]) {
+    await assert.rejects(updateFile(path, () => text), {
+      name: "RangeError",
+      message: /lone surrogate/,
+    });
+  }
+  assert.equal(fs.readFileSync(path, "utf8"), "old");
+  await updateFile(path, () => "🔒\ufffd");
+  assert.equal(fs.readFileSync(path, "utf8"), "🔒\ufffd");
 });
 
 test("updateFile() checks its arguments before it accesses the file", async () => {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { DenoApi } from "../../ffi/runtime/deno_api.ts";
 import { denoPlatform } from "../../ffi/file/deno_platform.ts";
+import { staleName } from "../fixtures/atomic_writes.ts";
 import { runtimes, testEnv } from "../support/env.ts";
 import { LockProcess, runScript } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
@@ -277,19 +278,23 @@ test("Node 26 without node:ffi uses koffi", async () => {
   assert.equal(await resultOf(without, path, dir.path), "locked");
 }, "Deno, Bun and Node");
 
-test("the oldest Deno and Bun write files atomically", async () => {
-  for (const { name, command, directory } of testEnv.oldest) {
-    using dir = tempDir();
-    const path = join(dir.path, "a");
-    const stale = join(dir.path, ".portalock.0123456789abcdef.tmp");
-    fs.writeFileSync(stale, "");
-    const writer = join(directory, "tests", "fixtures", "atomic_writer.ts");
-    for (const options of [{}, { replace: true }]) {
-      const script = [writer, "ways", path, JSON.stringify(options)];
-      const { stdout, stderr } = await runScript([...command, ...script]);
-      assert.equal(stderr, "");
-      assert.deepEqual(JSON.parse(stdout), Array(5).fill("written"), name);
+test(
+  "the oldest Deno and Bun write files atomically",
+  async () => {
+    for (const { name, command, directory } of testEnv.oldest) {
+      using dir = tempDir();
+      const path = join(dir.path, "a");
+      fs.writeFileSync(join(dir.path, await staleName(dir.path)), "");
+      const writer = join(directory, "tests", "fixtures", "atomic_writer.ts");
+      for (const options of [{}, { replace: true }]) {
+        const script = [writer, "ways", path, JSON.stringify(options)];
+        const { stdout, stderr } = await runScript([...command, ...script]);
+        assert.equal(stderr, "");
+        assert.deepEqual(JSON.parse(stdout), Array(5).fill("written"), name);
+      }
+      assert.deepEqual(fs.readdirSync(dir.path), ["a"]);
     }
-    assert.deepEqual(fs.readdirSync(dir.path), ["a"]);
-  }
-}, "the oldest Deno and Bun");
+  },
+  "the oldest Deno and Bun",
+  "an id of this machine",
+);

@@ -445,6 +445,19 @@ test("LockedFile.closeSync() keeps the lock until pending operations have ended"
   assert.equal(openDescriptors(it.path), 0);
 });
 
+test("LockedFile refuses to write a text with a lone surrogate, and does not change the file", async () => {
+  await using it = await opened("r+", "old");
+  for (const [, call] of forms(it.file)) {
+    for (const method of ["writeText", "replaceContents"] as const) {
+      await assert.rejects(call(method, "a\ud800b"), {
+        name: "RangeError",
+        message: /lone surrogate \(index 1\)/,
+      });
+    }
+  }
+  assert.equal(it.content(), "old");
+});
+
 test("LockedFile.readText() rejects a file that is longer than any string before it reads", async () => {
   await using it = await opened("r+", "");
   const size = 3 * constants.MAX_STRING_LENGTH + 1;

@@ -350,6 +350,7 @@ for (
     [{}, "TypeError"],
     ["", "RangeError"],
     ["a\0b", "RangeError"],
+    ["a\ud800b", "RangeError"],
     [new URL("https://example.com/a.lock"), "TypeError"],
   ] as const
 ) {

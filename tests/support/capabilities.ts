@@ -17,6 +17,7 @@ const isWindows = process.platform === "win32";
 /** The checks by name. A test that needs a missing capability is skipped. */
 const CAPABILITIES = {
   "file descriptors": () => hasFileDescriptors(),
+  "an id of this machine": () => platform().machineId() !== null,
   "inotify(7)": () => isLinux && hasFileDescriptors(),
   "record locks independent of flock(2)": () => isLinux && hasFileDescriptors(),
   "Python's portalocker": () => testEnv.python !== null,

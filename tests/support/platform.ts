@@ -93,6 +93,7 @@ export const noopOs = {
   isLocked: () => null,
   identity: () => null,
   holders: () => [],
+  machineId: () => null,
 };
 
 /** Returns an error with the fields that a failed system call sets. */
