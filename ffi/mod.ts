@@ -23,6 +23,7 @@ import type {
 } from "./types.ts";
 
 export { inMainThread } from "./runtime/main_thread.ts";
+export { processExists } from "./runtime/process_exists.ts";
 
 let current: Platform | undefined;
 

@@ -234,6 +234,14 @@ export interface FileInfo {
   gid: number | null;
 }
 
+/** A name of an open file. */
+export interface FileName {
+  /** Whether it is a regular file. */
+  readonly isFile: boolean;
+  /** How many names the file has, or `null` if the runtime does not say. */
+  readonly nlink: number | null;
+}
+
 /** An open file. Callers must close it exactly once. */
 export interface PlatformFile extends Lockable {
   /** The descriptor, or `null` if the runtime does not expose it. */
@@ -258,6 +266,11 @@ export interface PlatformFile extends Lockable {
   statSync(): FileInfo;
   /** Returns whether the path is a name of this file, and not a link to it. */
   isStillAt(path: string): boolean;
+  /**
+   * Describes the file if {@linkcode PlatformFile.isStillAt} is true. Returns
+   * `null` if not.
+   */
+  nameAt(path: string): FileName | null;
   /**
    * Frees a name of this file at once, even if other processes have it open.
    */
@@ -318,7 +331,11 @@ export interface Platform {
   fromFd(fd: number): Lockable;
   /**
    * Returns the processes that hold locks on a file, which is given by path or
-   * by descriptor. The result is empty if the system does not report holders.
+   * by descriptor. A lock of this very descriptor is left out. What cannot be
+   * verified is left out, too.
+   *
+   * Returns `null` if the system does not report holders and does not have PID
+   * namespaces, so that a PID from another source names the same process.
    *
    * @param search Also searches all processes for holders that the system does
    * not name directly, which is slow.
@@ -328,7 +345,7 @@ export interface Platform {
     file: string | number,
     search: boolean,
     locker?: LockerSettings,
-  ): LockHolder[];
+  ): LockHolder[] | null;
 }
 
 /** An error of a system call. */

@@ -47,7 +47,10 @@ function imports(file: string): string[] {
 const ALLOWED: Record<string, readonly string[]> = {
   "ffi/types.ts": [],
   "ffi/runtime": ["ffi/types.ts"],
-  "ffi/linux": ["ffi/types.ts", ...helpers("memory", "main_thread")],
+  "ffi/linux": [
+    "ffi/types.ts",
+    ...helpers("memory", "main_thread", "process_exists"),
+  ],
   "ffi/posix": ["ffi/types.ts", ...helpers("memory"), "ffi/linux"],
   "ffi/windows": ["ffi/types.ts", ...helpers("memory")],
   "ffi/file": ["ffi/types.ts", ...helpers("deno_api"), "ffi/windows"],

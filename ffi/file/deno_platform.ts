@@ -16,6 +16,7 @@ import type {
   DenoOpenOptions,
 } from "../runtime/deno_api.ts";
 import type {
+  FileName,
   LockerSettings,
   OpenMode,
   Platform,
@@ -80,7 +81,8 @@ export function denoPlatform(
       throw attempts.error;
     },
     isLocalDirectory: () => false,
-    holders: () => [],
+    // See proc(5): a PID may belong to another namespace.
+    holders: () => process.platform === "linux" ? [] : null,
     fromFd() {
       throw new Unsupported(
         onWindows
@@ -215,6 +217,13 @@ function denoFile(
     if (appends) file.seekSync(0, 2);
     return file.writeSync(data);
   };
+  function nameAt(path: string): FileName | null {
+    const name = lstatSync(path, { throwIfNoEntry: false });
+    const { dev, ino } = file.statSync();
+    if (name?.dev !== dev || name.ino !== ino) return null;
+    // Deno on Windows does not count hard links.
+    return { isFile: name.isFile(), nlink: name.nlink || null };
+  }
   return {
     fd: null,
     ...denoLocks(file, onWindows),
@@ -235,11 +244,8 @@ function denoFile(
     syncSync: (dataOnly) => dataOnly ? file.syncDataSync() : file.syncSync(),
     stat: () => file.stat(),
     statSync: () => file.statSync(),
-    isStillAt(path) {
-      const name = lstatSync(path, { throwIfNoEntry: false });
-      const { dev, ino } = file.statSync();
-      return name !== undefined && name.dev === dev && name.ino === ino;
-    },
+    isStillAt: (path) => nameAt(path) !== null,
+    nameAt,
     unlink: onWindows ? renameAndUnlink : unlinkSync,
     close: () => file.close(),
     closeSync: () => file.close(),

@@ -5,6 +5,7 @@ import { serializeAppends } from "../windows/append_queue.ts";
 import { fileInfo } from "./file_info.ts";
 import type {
   FileInfo,
+  FileName,
   Locker,
   LockerSettings,
   OsLocks,
@@ -183,8 +184,13 @@ export class FdFile implements PlatformFile {
   }
 
   isStillAt(path: string): boolean {
+    return this.nameAt(path) !== null;
+  }
+
+  nameAt(path: string): FileName | null {
     const name = fs.lstatSync(path, { bigint: true, throwIfNoEntry: false });
-    return name !== undefined && this.#os.isFile(this.fd, name);
+    if (name === undefined || !this.#os.isFile(this.fd, name)) return null;
+    return { isFile: name.isFile(), nlink: Number(name.nlink) || null };
   }
 
   unlink(path: string): void {

@@ -5,6 +5,7 @@ import { watcher } from "./inotify.ts";
 import { O_CLOEXEC, O_NONBLOCK, O_PATH } from "./constants.ts";
 import { cString } from "../runtime/memory.ts";
 import { holdersIn, procPath } from "./proc.ts";
+import { processExists } from "../runtime/process_exists.ts";
 import type { FfiRuntime, OsLocks } from "../types.ts";
 
 /** The part of {@linkcode OsLocks} that POSIX does not provide. */
@@ -17,7 +18,7 @@ export type LinuxExtras = Pick<
 export const NO_EXTRAS: LinuxExtras = {
   watchClose: () => null,
   wakeWatchers() {},
-  holders: () => [],
+  holders: () => null,
 };
 
 /** Returns the extras of Linux. */
@@ -48,22 +49,24 @@ export function linux(
     }
   }
 
+  // A search reads thousands of files.
+  const decoder = new TextDecoder();
+  const chunk = new Uint8Array(4096);
+
   /**
    * Reads a file without `node:fs`: Deno requires all permissions for /proc.
    */
   function readFile(path: string): string | undefined {
     return withOpen(path, 0, (fd) => {
-      const decoder = new TextDecoder();
-      const chunk = new Uint8Array(4096);
       let text = "";
       for (let count; (count = Number(read(fd, chunk, 4096n))) > 0;) {
         text += decoder.decode(chunk.subarray(0, count), { stream: true });
       }
-      return text;
+      return text + decoder.decode();
     });
   }
 
-  const proc = { read: readFile, list: listDirectory, inode };
+  const proc = { read: readFile, list: listDirectory, inode, processExists };
 
   return {
     watchClose: watcher(runtime, libc),
@@ -85,10 +88,10 @@ export function linux(
   };
 }
 
-function listDirectory(path: string): string[] {
+function listDirectory(path: string): string[] | undefined {
   try {
     return readdirSync(path);
   } catch {
-    return [];
+    return undefined;
   }
 }

@@ -8,7 +8,7 @@ import type { FileInfo, SelfLockingFile } from "../types.ts";
 export interface DenoApi {
   readonly version: { readonly deno: string };
   readonly permissions: {
-    querySync(descriptor: { name: "ffi" }): { state: string };
+    querySync(descriptor: { name: "ffi" | "run" }): { state: string };
   };
   readonly errors: { readonly NotCapable: new () => Error };
   readonly FsFile: { readonly prototype: object };

@@ -172,6 +172,6 @@ export function windows(runtime: FfiRuntime): OsLocks {
     unlink: renameAndUnlink,
     watchClose: () => null,
     wakeWatchers() {},
-    holders: () => [],
+    holders: () => null,
   };
 }

@@ -17,7 +17,6 @@
  * @module
  */
 
-import { platform } from "../../ffi/mod.ts";
 import { publish } from "../core/diagnostics.ts";
 import {
   AlreadyLocked,
@@ -26,7 +25,7 @@ import {
   toLockError,
 } from "../core/errors.ts";
 import type { Gen } from "../core/gensync.ts";
-import { describeHolders, excludeSelf } from "../core/holders.ts";
+import { describeHolders, findHolders } from "../core/holders.ts";
 import { WAIT_FOREVER } from "../options/acquire_options.ts";
 import type { AcquireOptions } from "../options/acquire_options.ts";
 import { parseFlags } from "../options/flags.ts";
@@ -196,15 +195,13 @@ export class Relock {
 
   #alreadyLocked({ elapsed }: Deadline, remark: string): AlreadyLocked {
     const { path, file, locker } = this.#held;
-    // This process is a holder too, with the lock it had before.
-    const holders = excludeSelf(
-      platform().holders(file.fd ?? path, isLongWait(elapsed), locker),
-    );
+    const search = isLongWait(elapsed);
+    const holders = findHolders([file.fd ?? path], search, locker);
     return new AlreadyLocked(
       `Cannot relock ${formatSubject({ path })}: already locked` +
         `${describeHolders(holders)} ` +
         `(waited ${Math.round(elapsed)} ms)${remark}`,
-      { path, waited: elapsed, holderPid: holders[0]?.pid ?? null },
+      { path, waited: elapsed, holder: holders[0] },
     );
   }
 }

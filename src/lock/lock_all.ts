@@ -132,12 +132,16 @@ async function lockPaths(
   const names = pathList(paths).map((path) => filePath(path));
   const real = names.map(realPath);
   const end = now() + settings.wait.timeout;
+  // Created before the first wait, in which the current directory may change.
+  const locks = [...lockOrder(real, settings)].map((path) => {
+    const name = names[real.indexOf(path)] ?? path;
+    return { path, lock: new MemberLock(name, settings) };
+  });
   const held = new Map<string, LockedFile>();
   try {
-    for (const path of lockOrder(real, settings)) {
+    for (const { path, lock } of locks) {
       const timeout = Math.max(0, end - now());
-      const name = names[real.indexOf(path)] ?? path;
-      held.set(path, await new MemberLock(name, settings).acquire({ timeout }));
+      held.set(path, await lock.acquire({ timeout }));
     }
     if (settings.mode.truncate) {
       for (const file of held.values()) await file.truncate();

@@ -12,7 +12,7 @@ import { rejectUnknownOptions } from "../options/validate.ts";
 import { publish } from "../core/diagnostics.ts";
 import { AlreadyLocked, formatSubject, toLockError } from "../core/errors.ts";
 import type { ErrorSubject } from "../core/errors.ts";
-import { describeHolders } from "../core/holders.ts";
+import { describeHolders, findHolders } from "../core/holders.ts";
 import { parseFlags } from "../options/flags.ts";
 import type { LockFlags } from "../options/flags.ts";
 import {
@@ -194,14 +194,12 @@ function wakeWaiters(target: LockableFd): void {
 }
 
 function alreadyLockedError({ fd }: LockableFd): AlreadyLocked {
-  const holders = typeof fd === "number"
-    ? platform().holders(fd, false, FLOCK)
-    : [];
+  const holders = typeof fd === "number" ? findHolders([fd], false, FLOCK) : [];
   return new AlreadyLocked(
     `Cannot lock ${formatSubject({ fd })}: already locked${
       describeHolders(holders)
     }`,
-    { fd: fd ?? undefined, holderPid: holders[0]?.pid },
+    { fd: fd ?? undefined, holder: holders[0] },
   );
 }
 

@@ -17,8 +17,9 @@ import type { TemporaryFileLockOptions } from "../options/lock_options.ts";
  * `TemporaryFileLock`. A plain {@linkcode Lock} on the same path does not check
  * this, so do not mix them.
  *
- * The file is truncated, unless the lock is shared. A symbolic link at the path
- * is refused, because any user may have created it in a shared directory. The
+ * The file is truncated, unless the lock is shared. What other programs put at
+ * the path stays as it is: `acquire` throws for a symbolic link, for a file with
+ * a second hard link (`EMLINK`), and for a device or a FIFO (`EEXIST`). The
  * lock is released when the process or the thread exits. If there is no `exit`
  * event (the process is killed, the thread is terminated, or Deno exits because
  * of an uncaught error), the file stays, unlocked, until the next holder removes
@@ -48,7 +49,8 @@ export class TemporaryFileLock extends LockBase {
   /**
    * Creates a lock. Does not open the file.
    *
-   * @param path The file that exists while the lock is held.
+   * @param path The file that exists while the lock is held. A relative path
+   * is resolved now.
    * @param options How to wait, and how to create the file.
    * @throws {TypeError} If an option or the path has the wrong type, or an
    * option is unknown.

@@ -1,12 +1,17 @@
 /** `FileTarget`: locks one file, which stays when the lock is released. */
 
 import { platform } from "../../ffi/mod.ts";
-import type { LockerSettings, PlatformFile } from "../../ffi/types.ts";
+import type {
+  LockerSettings,
+  LockHolder,
+  PlatformFile,
+} from "../../ffi/types.ts";
 import { toLockError, toOpenError } from "../core/errors.ts";
 import { abortReason } from "../core/stack.ts";
 import { ignoreErrors } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
-import { describeHolders } from "../core/holders.ts";
+import { describeHolders, findHolders } from "../core/holders.ts";
+import { absolute } from "../core/paths.ts";
 import { empty, unlockAndClose } from "../file/file_io.ts";
 import type { HeldLock } from "../file/held_file.ts";
 import type { LockSettings } from "../options/lock_options.ts";
@@ -22,15 +27,23 @@ import type { LockTarget } from "./lock_target.ts";
 /** How a file is opened and locked. */
 export type FileSettings = Omit<LockSettings, "wait">;
 
-/** A file, and how it is opened and locked. */
+/**
+ * A file, and how it is opened and locked. A relative path is resolved when the
+ * object is created: the first attempt, the queue of the waiters, each look at
+ * the path and the release must mean one file, although the program may change
+ * its current directory in between.
+ */
 export class FileTarget implements LockTarget {
   readonly path: string;
+  /** The path that system calls get. */
+  readonly absolutePath: string;
   readonly exclusive: boolean;
   readonly locker: LockerSettings;
   readonly settings: FileSettings;
 
   constructor(path: string, settings: FileSettings) {
     this.path = path;
+    this.absolutePath = absolute(path);
     this.exclusive = settings.exclusive;
     this.locker = settings.locker;
     this.settings = settings;
@@ -41,7 +54,7 @@ export class FileTarget implements LockTarget {
   }
 
   get files(): readonly string[] {
-    return [this.path];
+    return [this.absolutePath];
   }
 
   *acquire(deadline: Deadline): Gen<HeldLock | Busy> {
@@ -51,12 +64,9 @@ export class FileTarget implements LockTarget {
     return this.settings.mode.truncate ? yield* this.finishAcquire(held) : held;
   }
 
-  /** Opens the file and does not truncate it. `path` is its present path. */
-  *open(
-    signal: AbortSignal | undefined,
-    path: string = this.path,
-  ): Gen<PlatformFile> {
-    const { locker } = this;
+  /** Opens the file and does not truncate it. */
+  *open(signal: AbortSignal | undefined): Gen<PlatformFile> {
+    const { locker, absolutePath: path } = this;
     const { mode, creationMode } = this.settings;
     if (signal?.aborted) throw abortReason(signal);
     try {
@@ -69,7 +79,7 @@ export class FileTarget implements LockTarget {
             ? abortable(
               file,
               signal,
-              (late) => this.discardLateOpen(late, path),
+              (late) => this.discardLateOpen(late),
             )
             : file;
         },
@@ -82,7 +92,7 @@ export class FileTarget implements LockTarget {
   }
 
   /** Closes a file that was opened after the acquisition was aborted. */
-  discardLateOpen(file: PlatformFile, _path: string): void | Promise<void> {
+  discardLateOpen(file: PlatformFile): void | Promise<void> {
     return file.close();
   }
 
@@ -101,9 +111,9 @@ export class FileTarget implements LockTarget {
   }
 
   /** Prepares the locked file for the caller. Releases it if that fails. */
-  *finishAcquire(held: HeldFile, path: string = this.path): Gen<HeldLock> {
+  *finishAcquire(held: HeldFile): Gen<HeldLock> {
     try {
-      yield* this.prepare(held.file, path);
+      yield* this.prepare(held);
       return held;
     } catch (error) {
       yield* ignoreErrors(held.release());
@@ -112,22 +122,27 @@ export class FileTarget implements LockTarget {
   }
 
   /** Prepares the locked file: truncates it if the mode says so. */
-  *prepare(file: PlatformFile, _path: string): Gen<void> {
+  *prepare(held: HeldFile): Gen<void> {
     if (!this.settings.mode.truncate) return;
     try {
-      yield* empty(file);
+      yield* empty(held.file);
     } catch (error) {
       throw toLockError("lock", this, error);
     }
+  }
+
+  /** Returns the holders whose locks conflict with that of this target. */
+  findHolders(search: boolean): LockHolder[] {
+    return findHolders(this.files, search, this.locker);
   }
 
   /** Returns the result that names the holders of the file. */
   busy(): Busy {
     return new Busy((elapsed) => {
       const search = isLongWait(elapsed);
-      const holders = platform().holders(this.path, search, this.locker);
+      const holders = this.findHolders(search);
       const reason = `already locked${describeHolders(holders)}`;
-      return { reason, holderPid: holders[0]?.pid };
+      return { reason, holder: holders[0] };
     });
   }
 }

@@ -23,16 +23,31 @@
  *    once, exactly one attempt succeeds.
  * 7. Another program has replaced the file: P does not unlink it.
  *
+ * Q may also find a file at the path that is not a lock file. X plants it, and
+ * V is a file that must stay as it is:
+ *
+ * 8. `X.link(V) Q.1 Q.2 Q.3`: the file has two names. Q refuses it, and neither
+ *    truncates it nor unlinks a name.
+ * 9. `Q.1 Q.2 X.rename(V) Q.3`: as 3.
+ * 10. `Q.1 Q.2 Q.3 X.link`: X gives the lock file a second name. Q unlinks the
+ *    first one when it releases. The content stays under the second one.
+ * 11. The path names a device or a FIFO: Q refuses it.
+ * 12. Deno on Windows does not count names. There, Q does not truncate a file
+ *    that has content. It unlinks this name, and opens the path again.
+ *
  * @module
  */
 
-import type { PlatformFile } from "../../ffi/types.ts";
-import { formatSubject, LockUnsupported } from "../core/errors.ts";
+import type { FileName, PlatformFile } from "../../ffi/types.ts";
+import {
+  formatSubject,
+  LockException,
+  LockUnsupported,
+} from "../core/errors.ts";
 import { ignoreErrors, runAsync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
-import { absolute } from "../core/paths.ts";
 import { openWithRetry } from "../core/windows_retry.ts";
-import { unlockAndClose } from "../file/file_io.ts";
+import { sizeOf, unlockAndClose } from "../file/file_io.ts";
 import type { HeldLock } from "../file/held_file.ts";
 import type { Busy } from "../wait/busy.ts";
 import type { Deadline } from "../wait/deadline.ts";
@@ -52,14 +67,12 @@ export class TemporaryFileTarget extends FileTarget {
   }
 
   override *acquire(deadline: Deadline): Gen<HeldLock | Busy> {
-    // The current directory may change before the file is removed.
-    const path = absolute(this.path);
     let { contentions } = deadline;
     for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
-      const file = yield* openWithRetry(() => this.open(deadline.signal, path));
+      const file = yield* openWithRetry(() => this.open(deadline.signal));
       if (!(yield* this.lock(file, deadline))) return this.busy();
-      if (yield* this.isStillAt(file, path)) {
-        return yield* this.finishAcquire(this.toHeld(file, path), path);
+      if (yield* this.checkName(file)) {
+        return yield* this.finishAcquire(this.toHeld(file));
       }
       yield* ignoreErrors(unlockAndWake(file));
       // A file whose holder kept it for a while was not replaced in a row.
@@ -70,30 +83,64 @@ export class TemporaryFileTarget extends FileTarget {
   }
 
   /** Makes the held lock of a file that is locked and at its path. */
-  toHeld(file: PlatformFile, path: string): HeldTemporaryFile {
-    return new HeldTemporaryFile(this, file, path);
+  toHeld(file: PlatformFile): HeldTemporaryFile {
+    return new HeldTemporaryFile(this, file);
   }
 
-  /** Removes the file if it is unlocked: opening it may have created it. */
-  override async discardLateOpen(
-    file: PlatformFile,
-    path: string,
-  ): Promise<void> {
+  /**
+   * Removes the file if it is unlocked and empty: opening it may have created
+   * it.
+   */
+  override async discardLateOpen(file: PlatformFile): Promise<void> {
+    const path = this.absolutePath;
     try {
-      if (file.tryLock(true) && file.isStillAt(path)) file.unlink(path);
+      if (!file.tryLock(true)) return;
+      const name = file.nameAt(path);
+      const created = name && !describeForeign(name) && sizeOf(file) === 0;
+      if (created) file.unlink(path);
     } finally {
       await runAsync(unlockAndClose(file));
     }
   }
 
-  *isStillAt(file: PlatformFile, path: string): Gen<boolean> {
+  /**
+   * Returns whether the locked file is still at its path, and may be truncated.
+   * Throws if it may not be removed.
+   */
+  *checkName(file: PlatformFile): Gen<boolean> {
     try {
-      return file.isStillAt(path);
+      const name = file.nameAt(this.absolutePath);
+      if (name === null) return false;
+      rejectForeign(this.path, name);
+      const { truncate } = this.settings.mode;
+      if (name.nlink !== null || !truncate || sizeOf(file) === 0) return true;
+      file.unlink(this.absolutePath);
+      return false;
     } catch (error) {
       yield* ignoreErrors(unlockAndWake(file));
       throw error;
     }
   }
+}
+
+/** Throws if the file may not belong to a lock, which would destroy it. */
+export function rejectForeign(path: string, name: FileName): void {
+  const foreign = describeForeign(name);
+  if (foreign === undefined) return;
+  const { reason, code } = foreign;
+  throw new LockException(
+    `Cannot lock ${formatSubject({ path })}: ${reason} (${code}), and this ` +
+      "lock would remove it; use another path",
+    { path, code },
+  );
+}
+
+function describeForeign(
+  { isFile, nlink }: FileName,
+): { reason: string; code: string } | undefined {
+  if (!isFile) return { reason: "it is not a regular file", code: "EEXIST" };
+  if (nlink === null || nlink < 2) return undefined;
+  return { reason: `it has ${nlink} hard links`, code: "EMLINK" };
 }
 
 /** Returns the error after {@linkcode MAX_REPLACED} replaced files in a row. */
@@ -111,13 +158,12 @@ export class HeldTemporaryFile extends HeldFile {
   // file then.
   override readonly notRelockable =
     "its file exists only while its lock is held";
-  /** The absolute path, whatever the current directory is. */
   protected readonly absolutePath: string;
   readonly #cancelExitCleanup: () => void;
 
-  constructor(target: FileTarget, file: PlatformFile, absolutePath: string) {
+  constructor(target: FileTarget, file: PlatformFile) {
     super(target, file);
-    this.absolutePath = absolutePath;
+    this.absolutePath = target.absolutePath;
     this.#cancelExitCleanup = releaseOnExit(this);
   }
 

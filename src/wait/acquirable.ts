@@ -260,11 +260,11 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
   protected throwBusy(busy: Busy, deadline: Deadline): never {
     const { elapsed } = deadline;
     const { name, path } = this.subject();
-    const { reason, holderPid } = busy.describe(elapsed);
+    const { reason, ...details } = busy.describe(elapsed);
     throw new AlreadyLocked(
       `Cannot lock ${formatSubject({ path: name })}: ${reason} ` +
         `(waited ${Math.round(elapsed)} ms)`,
-      { path, waited: elapsed, holderPid },
+      { path, waited: elapsed, ...details },
     );
   }
 }

@@ -76,7 +76,7 @@ export const noopOs = {
   unlink() {},
   watchClose: () => null,
   wakeWatchers() {},
-  holders: () => [],
+  holders: () => null,
 };
 
 /** Returns an error with the fields that a failed system call sets. */
