@@ -26,6 +26,7 @@ import type {
 } from "./types.ts";
 
 export { inMainThread, poolOutlivesThread } from "./runtime/main_thread.ts";
+export { processExists } from "./runtime/process_exists.ts";
 export { onThreadExit } from "./runtime/thread_exit.ts";
 
 let current: Platform | undefined;

@@ -327,6 +327,14 @@ export interface FileInfo {
   gid: number | null;
 }
 
+/** A name of an open file. */
+export interface FileName {
+  /** Whether it is a regular file. */
+  readonly isFile: boolean;
+  /** How many names the file has, or `null` if the runtime does not say. */
+  readonly nlink: number | null;
+}
+
 /** An open file. Callers must close it exactly once. */
 export interface PlatformFile extends Lockable {
   /** The descriptor, or `null` if the runtime does not expose it. */
@@ -360,12 +368,15 @@ export interface PlatformFile extends Lockable {
   /** Returns whether the path is a name of this file, and not a link to it. */
   isStillAt(path: string): boolean;
   /**
-   * Returns whether the path leads to this file, directly or by symbolic links.
-   * With `noFollow`, the last part of the path must not be a link. Returns a
-   * promise only if it may block.
+   * Describes the file if the path leads to it, directly or by symbolic links.
+   * Returns `null` if not. With `noFollow`, the last part of the path must not
+   * be a link. Returns a promise only if it may block.
    */
-  isAt(path: string, noFollow: boolean): boolean | Promise<boolean>;
-  isAtSync(path: string, noFollow: boolean): boolean;
+  nameAt(
+    path: string,
+    noFollow: boolean,
+  ): FileName | null | Promise<FileName | null>;
+  nameAtSync(path: string, noFollow: boolean): FileName | null;
   /**
    * Calls `onChange` after a name of this file was removed, replaced or changed,
    * or its permissions were. Does not keep the process alive.
@@ -445,7 +456,11 @@ export interface Platform {
   fromFd(fd: number): Lockable;
   /**
    * Returns the processes that hold locks on a file, which is given by path or
-   * by descriptor. The result is empty if the system does not report holders.
+   * by descriptor. A lock of this very descriptor is left out. What cannot be
+   * verified is left out, too.
+   *
+   * Returns `null` if the system does not report holders and does not have PID
+   * namespaces, so that a PID from another source names the same process.
    *
    * @param search Also searches all processes for holders that the system does
    * not name directly, which is slow.
@@ -455,7 +470,7 @@ export interface Platform {
     file: string | number,
     search: boolean,
     locker?: LockerSettings,
-  ): LockHolder[];
+  ): LockHolder[] | null;
   /**
    * Returns a text that identifies this machine, or `null` if it is unknown.
    * On Linux and macOS, another boot of the machine has another id.

@@ -49,7 +49,7 @@ const ALLOWED: Record<string, readonly string[]> = {
   "ffi/runtime": ["ffi/types.ts"],
   "ffi/linux": [
     "ffi/types.ts",
-    ...helpers("memory", "main_thread", "thread_exit"),
+    ...helpers("memory", "main_thread", "process_exists", "thread_exit"),
   ],
   "ffi/posix": [
     "ffi/types.ts",

@@ -17,6 +17,7 @@ import type {
   DenoOpenOptions,
 } from "../runtime/deno_api.ts";
 import type {
+  FileName,
   LockerSettings,
   OpenMode,
   Platform,
@@ -94,7 +95,8 @@ export function denoPlatform(
       throw attempts.error;
     },
     isLocalDirectory: () => false,
-    holders: () => [],
+    // See proc(5): a PID may belong to another namespace.
+    holders: () => process.platform === "linux" ? [] : null,
     // To ask for it requires permissions for which Deno would prompt.
     machineId: () => null,
     ...process.platform === "linux" ? { hidesAccessLists: true } : {},
@@ -229,31 +231,40 @@ function probeFifoSync(path: string): void {
   }
 }
 
-function isSameFile(
+/** See {@linkcode PlatformFile.nameAt}. */
+function nameOf(
   file: DenoFile,
   path: string,
   noFollow: boolean,
-): boolean {
-  const name = (noFollow ? fs.lstatSync : fs.statSync)(path, {
-    throwIfNoEntry: false,
-  });
-  const { dev, ino } = file.statSync();
-  return name !== undefined && name.dev === dev && name.ino === ino;
+): FileName | null {
+  const stat = noFollow ? fs.lstatSync : fs.statSync;
+  return describeName(file, stat(path, { throwIfNoEntry: false }));
 }
 
-/** {@linkcode isSameFile}, in the thread pool. */
-async function isSameFileAsync(
+function describeName(
+  file: DenoFile,
+  name: fs.Stats | undefined,
+): FileName | null {
+  const { dev, ino } = file.statSync();
+  if (name?.dev !== dev || name.ino !== ino) return null;
+  // Deno on Windows does not count hard links.
+  return { isFile: name.isFile(), nlink: name.nlink || null };
+}
+
+/** {@linkcode nameOf}, in the thread pool. */
+async function nameOfAsync(
   file: DenoFile,
   path: string,
   noFollow: boolean,
-): Promise<boolean> {
+): Promise<FileName | null> {
   try {
-    const name = await fs.promises[noFollow ? "lstat" : "stat"](path);
-    // The file system has just answered.
-    const { dev, ino } = file.statSync();
-    return name.dev === dev && name.ino === ino;
+    // The file system answers the second call at once.
+    return describeName(
+      file,
+      await fs.promises[noFollow ? "lstat" : "stat"](path),
+    );
   } catch (error) {
-    if (isMissing(error)) return false;
+    if (isMissing(error)) return null;
     throw error;
   }
 }
@@ -266,7 +277,7 @@ async function isSameFileAsync(
  */
 function openAgain(deno: DenoApi, path: string, file: DenoFile): DenoFile {
   // To open a FIFO would block.
-  if (isSameFile(file, path, false)) {
+  if (nameOf(file, path, false) !== null) {
     const again = deno.openSync(path, OVERWRITE);
     const { dev, ino } = file.statSync();
     const { dev: device, ino: inode } = again.statSync();
@@ -329,9 +340,9 @@ function denoFile(
     syncSync: (dataOnly) => dataOnly ? file.syncDataSync() : file.syncSync(),
     stat: () => file.stat(),
     statSync: () => file.statSync(),
-    isStillAt: (path) => isSameFile(file, path, true),
-    isAt: (path, noFollow) => isSameFileAsync(file, path, noFollow),
-    isAtSync: (path, noFollow) => isSameFile(file, path, noFollow),
+    isStillAt: (path) => nameOf(file, path, true) !== null,
+    nameAt: (path, noFollow) => nameOfAsync(file, path, noFollow),
+    nameAtSync: (path, noFollow) => nameOf(file, path, noFollow),
     watchName: () => null,
     unlink: onWindows ? renameAndUnlink : fs.unlinkSync,
     close: () => file.close(),

@@ -7,6 +7,7 @@ import { isMissing } from "./no_follow.ts";
 import { FLOCK } from "../types.ts";
 import type {
   FileInfo,
+  FileName,
   Locker,
   LockerSettings,
   LockIdentity,
@@ -224,25 +225,31 @@ export class FdFile implements PlatformFile {
   }
 
   isStillAt(path: string): boolean {
-    const name = fs.lstatSync(path, { bigint: true, throwIfNoEntry: false });
-    return name !== undefined && this.#os.isFile(this.fd, name);
+    return this.nameAtSync(path, true) !== null;
   }
 
-  isAt(path: string, noFollow: boolean): boolean | Promise<boolean> {
-    if (this.#isLocal) return this.isAtSync(path, noFollow);
+  nameAt(
+    path: string,
+    noFollow: boolean,
+  ): FileName | null | Promise<FileName | null> {
+    if (this.#isLocal) return this.nameAtSync(path, noFollow);
     const stat = noFollow ? fs.lstat : fs.stat;
     return new Promise<fs.BigIntStats | undefined>((resolve, reject) =>
       stat(path, { bigint: true }, (error, name) => {
         if (error && !isMissing(error)) reject(error);
         else resolve(error ? undefined : name);
       })
-    ).then((name) => name !== undefined && this.#os.isFile(this.fd, name));
+    ).then((name) => this.#nameOf(name));
   }
 
-  isAtSync(path: string, noFollow: boolean): boolean {
+  nameAtSync(path: string, noFollow: boolean): FileName | null {
     const stat = noFollow ? fs.lstatSync : fs.statSync;
-    const name = stat(path, { bigint: true, throwIfNoEntry: false });
-    return name !== undefined && this.#os.isFile(this.fd, name);
+    return this.#nameOf(stat(path, { bigint: true, throwIfNoEntry: false }));
+  }
+
+  #nameOf(name: fs.BigIntStats | undefined): FileName | null {
+    if (name === undefined || !this.#os.isFile(this.fd, name)) return null;
+    return { isFile: name.isFile(), nlink: Number(name.nlink) || null };
   }
 
   watchName(onChange: () => void): (() => void) | null {

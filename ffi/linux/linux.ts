@@ -9,6 +9,7 @@ import { MountTable } from "./mounts.ts";
 import { O_CLOEXEC, O_NONBLOCK, O_PATH, PATH_MAX } from "./constants.ts";
 import { cString } from "../runtime/memory.ts";
 import { holdersIn, isLockedIn, procPath } from "./proc.ts";
+import { processExists } from "../runtime/process_exists.ts";
 import type { CloseOnThreadExit, FfiRuntime, OsLocks } from "../types.ts";
 
 /** The part of {@linkcode OsLocks} that POSIX does not provide. */
@@ -28,7 +29,7 @@ export const NO_EXTRAS: Omit<LinuxExtras, "machineId"> = {
   watchClose: () => null,
   watchName: () => null,
   wakeWatchers() {},
-  holders: () => [],
+  holders: () => null,
   isLocked: () => null,
 };
 
@@ -47,9 +48,6 @@ export function linux(
     read: { parameters: ["i32", "buffer", "usize"], result: "i64" },
     readlink: { parameters: ["buffer", "buffer", "usize"], result: "i64" },
   });
-  const decoder = new TextDecoder();
-  const buffer = new Uint8Array(PATH_MAX);
-
   /** Opens a file. The end of a worker closes it, where that is possible. */
   function openFile(
     path: string,
@@ -87,29 +85,34 @@ export function linux(
     }
   }
 
+  // A search reads thousands of files.
+  const decoder = new TextDecoder();
+  const chunk = new Uint8Array(PATH_MAX);
+
   /**
    * Reads a file without `node:fs`: Deno requires all permissions for /proc.
    */
   function readFile(path: string): string | undefined {
     return withOpen(path, 0, (fd) => {
-      const decoder = new TextDecoder();
-      const chunk = new Uint8Array(4096);
       let text = "";
-      for (let count; (count = Number(read(fd, chunk, 4096n))) > 0;) {
+      for (
+        let count;
+        (count = Number(read(fd, chunk, BigInt(PATH_MAX)))) > 0;
+      ) {
         text += decoder.decode(chunk.subarray(0, count), { stream: true });
       }
-      return text;
+      return text + decoder.decode();
     });
   }
 
   /** Not with `node:fs`: Deno would ask for permission to read each name. */
   function readLink(path: string): string | undefined {
-    const length = Number(readlink(cString(path), buffer, BigInt(PATH_MAX)));
+    const length = Number(readlink(cString(path), chunk, BigInt(PATH_MAX)));
     if (length < 0) return undefined;
-    return decoder.decode(buffer.subarray(0, length));
+    return decoder.decode(chunk.subarray(0, length));
   }
 
-  const proc = { read: readFile, list: listDirectory, inode };
+  const proc = { read: readFile, list: listDirectory, inode, processExists };
 
   return {
     localPaths: new MountTable({ read: readFile, readLink }),
@@ -135,10 +138,10 @@ export function linux(
   };
 }
 
-function listDirectory(path: string): string[] {
+function listDirectory(path: string): string[] | undefined {
   try {
     return readdirSync(path);
   } catch {
-    return [];
+    return undefined;
   }
 }

@@ -1,16 +1,25 @@
 /** Finds the holders of locks in /proc/locks and related files: proc(5). */
 
+import process from "node:process";
 import type { LockerSettings, LockHolder } from "../types.ts";
 
 /** Access to /proc. */
 export interface Proc {
   /** Returns the content of a file, or `undefined` if it cannot be read. */
   read(path: string): string | undefined;
-  /** Returns the names in a directory, or none if it cannot be read. */
-  list(path: string): string[];
+  /** Returns the names in a directory, or `undefined` if it cannot be read. */
+  list(path: string): string[] | undefined;
   /** Returns the inode of an open file, as stat(2) reports it. */
   inode(fd: number): bigint;
+  /** Returns whether a process exists, also one of another user. */
+  processExists(pid: number): boolean;
 }
+
+/**
+ * A process with more descriptors is not examined, unless all processes are: a
+ * server with 10,000 connections would block its event loop for 50 ms.
+ */
+const MAX_QUICK_FDS = 1000;
 
 /** A line of /proc/locks. */
 interface LockLine {
@@ -34,11 +43,28 @@ export function procPath(fd: number): string {
 type LineFilter = (line: LockLine) => boolean;
 
 /**
- * Returns the processes that hold locks on the file of a descriptor.
+ * Returns the processes that hold locks on the file of a descriptor. A lock of
+ * this very descriptor is left out.
+ *
+ * For a lock of flock(2), /proc/locks names the process that took it. That
+ * process may have closed the file or died, while a child process keeps the
+ * lock, and its PID may belong to another process now:
+ *
+ * 1. The process exists, and one of its descriptors has the lock: a holder.
+ * 2. The process does not exist, is a zombie, or none of its descriptors has
+ *    the lock: not a holder. A child process that inherited the descriptor is.
+ * 3. The process exists, but its descriptors cannot be read, as those of
+ *    another user: a holder, because the kernel names it and nothing
+ *    contradicts.
+ * 4. The process ends between two reads: as 2.
+ * 5. The process belongs to another PID namespace: /proc/locks leaves it out.
+ *    In a PID namespace, it also leaves out the lock of a process that ended.
+ * 6. /proc belongs to another PID namespace: its PIDs mean nothing here.
+ * 7. /proc is mounted with `hidepid`: as 3, if kill(2) finds the process.
  *
  * @param search Also searches the descriptors of every process, if /proc/locks
- * lists a lock without a living process. That is an OFD lock, or a lock whose
- * descriptor was inherited from a process that has exited.
+ * lists a lock whose holder is not found otherwise: an OFD lock, or 2. In a PID
+ * namespace, also if it lists none.
  * @param locker Lists only holders whose locks conflict with this one.
  */
 export function holdersIn(
@@ -47,22 +73,39 @@ export function holdersIn(
   search: boolean,
   locker?: LockerSettings,
 ): LockHolder[] {
+  const self = ownPid(proc);
+  if (self !== process.pid) return [];
   const file = procLocksKey(proc, fd);
   const matches: LineFilter = (line) =>
-    line.file === file && (!locker || conflicts(locker, line));
+    line.file === file && (!locker || conflicts(locker, line, self));
+  const examined = new Examination(proc, matches, `/proc/${self}/fdinfo/${fd}`);
   const holders = new Map<number, LockHolder>();
   let orphans = false;
   for (const line of parseLines(matches, proc.read("/proc/locks"))) {
-    const holder = readHolder(proc, line);
-    if (holder) holders.set(line.pid, holder);
-    else orphans = true;
+    if (examined.holds(line, search)) addHolder(line);
+    else orphans ||= line.pid !== self;
   }
-  if (orphans && search) {
-    for (const holder of processesWith(proc, matches)) {
-      holders.set(holder.pid, holder);
-    }
-  }
+  const hidden = holders.size === 0 && !isInitialNamespace(proc);
+  if (search && (orphans || hidden)) examined.searchAll().forEach(addHolder);
   return [...holders.values()];
+
+  function addHolder({ pid, exclusive }: LockLine): void {
+    const command = proc.read(`/proc/${pid}/comm`)?.trimEnd();
+    const holder = command === undefined
+      ? { pid, exclusive }
+      : { pid, command, exclusive };
+    holders.set(pid, holder);
+  }
+}
+
+/** In the initial PID namespace, process 2 is the parent of kernel threads. */
+function isInitialNamespace(proc: Proc): boolean {
+  return proc.read("/proc/2/comm") === "kthreadd\n";
+}
+
+/** Returns the PID of this process in the PID namespace of /proc. */
+function ownPid(proc: Proc): number {
+  return parseInt(proc.read("/proc/self/stat") ?? "");
 }
 
 /** How the kernel calls the kinds of locks. */
@@ -83,34 +126,73 @@ export function isLockedIn(
 }
 
 /**
- * Returns the holder, or `undefined` if its process has exited or belongs to
- * another container.
+ * Looks for locks in the descriptors of processes. The kernel lists the locks
+ * of an open file in /proc/PID/fdinfo.
  */
-function readHolder(
-  proc: Proc,
-  { pid, exclusive }: LockLine,
-): LockHolder | undefined {
-  const command = proc.read(`/proc/${pid}/comm`)?.trimEnd();
-  return command === undefined ? undefined : { pid, command, exclusive };
-}
+class Examination {
+  readonly #proc: Proc;
+  readonly #matches: LineFilter;
+  /** The descriptor whose own locks do not count. */
+  readonly #skip: string;
 
-/**
- * Yields the processes that have an open file with such a lock. The kernel
- * lists the locks of an open file in /proc/PID/fdinfo.
- */
-function* processesWith(
-  proc: Proc,
-  matches: LineFilter,
-): Generator<LockHolder> {
-  for (const pid of proc.list("/proc").map(Number).filter(Number.isInteger)) {
+  constructor(proc: Proc, matches: LineFilter, skip: string) {
+    this.#proc = proc;
+    this.#matches = matches;
+    this.#skip = skip;
+  }
+
+  /** Returns whether the process that /proc/locks names holds the lock. */
+  holds({ pid, kind }: LockLine, thorough: boolean): boolean {
+    if (pid <= 0) return false;
+    // A POSIX lock ends with its process, so the kernel never names a dead one.
+    if (kind === "POSIX") return true;
+    const found = this.#find(pid, thorough ? Infinity : MAX_QUICK_FDS);
+    return found === "unreadable" ? this.#isAlive(pid) : found !== undefined;
+  }
+
+  /** Returns the processes that have an open file with such a lock. */
+  searchAll(): LockLine[] {
+    const pids = (this.#proc.list("/proc") ?? []).map(Number)
+      .filter(Number.isInteger);
+    return pids.flatMap((pid) => {
+      const found = this.#find(pid, Infinity);
+      return typeof found === "object" ? { ...found, pid } : [];
+    });
+  }
+
+  /** Returns a lock that a process has, `undefined` if it has no such lock. */
+  #find(pid: number, maxFds: number): LockLine | "unreadable" | undefined {
     const directory = `/proc/${pid}/fdinfo`;
-    for (const fd of proc.list(directory)) {
-      const [line] = parseLines(matches, proc.read(`${directory}/${fd}`));
-      const holder = line && readHolder(proc, { ...line, pid });
-      if (!holder) continue;
-      yield holder;
-      break;
+    const listed = this.#proc.list(directory);
+    const names = listed ?? this.#fdNumbers(pid);
+    if (names.length > maxFds) return undefined;
+    let readable = listed !== undefined;
+    for (const name of names) {
+      const path = `${directory}/${name}`;
+      const text = path === this.#skip ? "" : this.#proc.read(path);
+      readable ||= text !== undefined;
+      const [line] = parseLines(this.#matches, text);
+      if (line) return line;
     }
+    return readable ? undefined : "unreadable";
+  }
+
+  /** The possible descriptors, because Deno may not list /proc without `-A`. */
+  #fdNumbers(pid: number): string[] {
+    const status = this.#proc.read(`/proc/${pid}/status`) ?? "";
+    const size = Number(/^FDSize:\s*(\d+)$/m.exec(status)?.[1] ?? 0);
+    return Array.from(
+      { length: Math.min(size, MAX_QUICK_FDS) },
+      (_, fd) => String(fd),
+    );
+  }
+
+  /** Returns whether a process exists that is not a zombie. */
+  #isAlive(pid: number): boolean {
+    const stat = this.#proc.read(`/proc/${pid}/stat`);
+    if (stat === undefined) return this.#proc.processExists(pid);
+    // The name in parentheses may contain parentheses.
+    return !/^ [ZX]/.test(stat.slice(stat.lastIndexOf(")") + 1));
   }
 }
 
@@ -133,9 +215,19 @@ function parseLines(matches: LineFilter, text = ""): LockLine[] {
     .filter(matches);
 }
 
-/** Returns whether locks conflict. flock(2) and record locks never do. */
-function conflicts({ name, range }: LockerSettings, line: LockLine): boolean {
+/**
+ * Returns whether locks conflict. flock(2) and record locks never do, nor do
+ * two POSIX locks of one process.
+ */
+function conflicts(
+  { name, range }: LockerSettings,
+  line: LockLine,
+  self: number,
+): boolean {
   if ((name === "flock") !== (line.kind === "FLOCK")) return false;
+  if (name === "lockf" && line.kind === "POSIX" && line.pid === self) {
+    return false;
+  }
   return !range ||
     line.start < range.start + range.length && range.start <= line.end;
 }

@@ -9,7 +9,7 @@ export interface DenoApi {
   readonly version: { readonly deno: string };
   readonly mainModule?: string;
   readonly permissions: {
-    querySync(descriptor: { name: "ffi" }): { state: string };
+    querySync(descriptor: { name: "ffi" | "run" }): { state: string };
   };
   readonly errors: { readonly NotCapable: new () => Error };
   readonly FsFile: { readonly prototype: object };

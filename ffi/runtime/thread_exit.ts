@@ -33,9 +33,18 @@ export function onThreadExit(callback: () => void): () => void {
   };
 }
 
+/** What all declarations of `Event` have in common. */
+interface DispatchedEvent {
+  readonly type: string;
+  readonly eventPhase: number;
+}
+
 function onDenoExit(callback: () => void): () => void {
-  const onError = (event: Event) => afterListeners(event, callback);
-  const listeners: [type: string, listener: (event: Event) => void][] = [
+  const onError = (event: DispatchedEvent) => afterListeners(event, callback);
+  const listeners: [
+    type: string,
+    listener: (event: DispatchedEvent) => void,
+  ][] = [
     ["unload", callback],
   ];
   // An error does not end the interactive shell.
@@ -57,7 +66,7 @@ function onDenoExit(callback: () => void): () => void {
  * prevent it. A listener that is added while they run does not run anymore. So
  * the decision is made when Deno reads the property for the last time.
  */
-function afterListeners(event: Event, callback: () => void): void {
+function afterListeners(event: DispatchedEvent, callback: () => void): void {
   const readsNeeded = READS[event.type as keyof typeof READS];
   let reads = 0;
   Object.defineProperty(event, "defaultPrevented", {

@@ -174,7 +174,7 @@ export function windows(runtime: FfiRuntime): OsLocks {
     watchClose: () => null,
     watchName: () => null,
     wakeWatchers() {},
-    holders: () => [],
+    holders: () => null,
     // Windows does not have an id of the boot. The machine that has the file
     // manages the locks of LockFileEx, also on network drives.
     machineId: () => hostname() || null,

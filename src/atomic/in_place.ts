@@ -35,7 +35,7 @@
 
 import { sep } from "node:path";
 import { errorCode } from "../../ffi/types.ts";
-import type { PlatformFile } from "../../ffi/types.ts";
+import type { FileName, PlatformFile } from "../../ffi/types.ts";
 import { formatSubject, LockException, toOpenError } from "../core/errors.ts";
 import { ignoreErrors, op } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
@@ -182,9 +182,10 @@ class ContentTarget extends FileTarget {
   }
 }
 
-function isAt(file: PlatformFile, path: string): Gen<boolean> {
-  return op({
-    async: () => file.isAt(path, true),
-    sync: () => file.isAtSync(path, true),
+function* isAt(file: PlatformFile, path: string): Gen<boolean> {
+  const name = yield* op<FileName | null>({
+    async: () => file.nameAt(path, true),
+    sync: () => file.nameAtSync(path, true),
   });
+  return name !== null;
 }

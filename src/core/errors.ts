@@ -13,7 +13,7 @@ import { constants } from "node:os";
 import process from "node:process";
 import { inspect } from "node:util";
 import { errorCode, Unsupported } from "../../ffi/types.ts";
-import type { SystemError } from "../../ffi/types.ts";
+import type { LockHolder, SystemError } from "../../ffi/types.ts";
 import { formatName } from "../options/validate.ts";
 
 /** Options of the {@linkcode LockException} constructor. */
@@ -35,6 +35,8 @@ export interface LockExceptionDetails
   name: string;
   /** The message of the error. */
   message: string;
+  /** {@linkcode AlreadyLocked.holder}, for that class only. */
+  holder?: LockHolder | null | undefined;
   /** {@linkcode AlreadyLocked.holderPid}, for that class only. */
   holderPid?: number | null | undefined;
   /** {@linkcode AlreadyLocked.waited}, for that class only. */
@@ -106,7 +108,20 @@ export class LockException extends Error {
 export class AlreadyLocked extends LockException {
   /** `"AlreadyLocked"`. */
   override name = "AlreadyLocked";
-  /** The PID of the process that holds the lock, or `null` if unknown. */
+  /**
+   * A process that holds the lock, or `null` if unknown.
+   *
+   * On Linux, the kernel names the process, unless Deno lacks `--allow-ffi`. It
+   * exists, and one of its descriptors has the lock. (The descriptors of another
+   * user's process cannot be read: it is the process that took the lock.)
+   *
+   * On other systems, only a `PidFileLock` knows its holder: its PID file names
+   * a process that exists and is not this one. It is another process if the file
+   * comes from another machine, or from a killed process whose PID was used
+   * again.
+   */
+  readonly holder: LockHolder | null;
+  /** The PID of {@linkcode AlreadyLocked.holder}, or `null` if unknown. */
   readonly holderPid: number | null;
   /** The duration of the wait, in milliseconds. */
   readonly waited: number;
@@ -115,31 +130,33 @@ export class AlreadyLocked extends LockException {
    * Constructs a new instance.
    *
    * @param message The message of the error.
-   * @param options The file and the cause, the PID of the holder, and the
+   * @param options The file and the cause, the holder or its PID, and the
    * duration of the wait in milliseconds. `code` defaults to `"EWOULDBLOCK"`.
    * `"EDEADLK"` means that the thread would have waited for itself.
    */
   constructor(
     message: string,
     options: LockExceptionOptions & {
+      holder?: LockHolder | null | undefined;
       holderPid?: number | null | undefined;
       waited?: number | undefined;
     } = {},
   ) {
     super(message, withCode(options, "EWOULDBLOCK"));
-    this.holderPid = options.holderPid ?? null;
+    this.holder = options.holder ?? null;
+    this.holderPid = options.holderPid ?? this.holder?.pid ?? null;
     this.waited = options.waited ?? 0;
   }
 
   /**
-   * Returns what {@linkcode LockException.toJSON} returns, with `holderPid` and
-   * `waited`.
+   * Returns what {@linkcode LockException.toJSON} returns, with `holder`,
+   * `holderPid` and `waited`.
    *
    * @returns An object that can be cloned, or serialized as JSON.
    */
   override toJSON(): LockExceptionDetails {
-    const { holderPid, waited } = this;
-    return { ...super.toJSON(), holderPid, waited };
+    const { holder, holderPid, waited } = this;
+    return { ...super.toJSON(), holder, holderPid, waited };
   }
 }
 
@@ -262,6 +279,8 @@ function withCode(
 /** The file that an error or an event is about. */
 export interface ErrorSubject {
   readonly path?: string | undefined;
+  /** The path when the current directory has changed since. */
+  readonly absolutePath?: string | undefined;
   readonly fd?: number | null | undefined;
 }
 
@@ -349,11 +368,14 @@ export function timeoutError(
  * Adds the owner of the file to the message of an `EACCES`. In a shared
  * directory, the usual reason is a file that another user created.
  */
-function addOwner({ path }: ErrorSubject, error: unknown): unknown {
-  if (errorCode(error) !== "EACCES" || path === undefined) return error;
+function addOwner(
+  { path, absolutePath = path }: ErrorSubject,
+  error: unknown,
+): unknown {
+  if (errorCode(error) !== "EACCES" || absolutePath === undefined) return error;
   const { message, stack } = error as SystemError;
   try {
-    const { uid } = lstatSync(path);
+    const { uid } = lstatSync(absolutePath);
     const extended = `${message} (owned by user ${uid})`;
     // The stack contains the message, and runtimes print it if uncaught.
     Object.assign(error as Error, {

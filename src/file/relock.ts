@@ -17,7 +17,6 @@
  * @module
  */
 
-import { platform } from "../../ffi/mod.ts";
 import { publish } from "../core/diagnostics.ts";
 import {
   alreadyLocked,
@@ -28,7 +27,7 @@ import {
 import type { AlreadyLocked } from "../core/errors.ts";
 import type { Gen } from "../core/gensync.ts";
 import { addHold, findHold, removeHold } from "../core/held_locks.ts";
-import { describeHolders, excludeSelf } from "../core/holders.ts";
+import { describeHolders, findHolders } from "../core/holders.ts";
 import { WAIT_FOREVER } from "../options/acquire_options.ts";
 import type { AcquireOptions } from "../options/acquire_options.ts";
 import { parseFlags } from "../options/flags.ts";
@@ -230,16 +229,14 @@ export class Relock {
     remark: string,
   ): AlreadyLocked {
     const { path, file, locker } = this.#held;
-    // This process is a holder too, with the lock it had before.
-    const holders = excludeSelf(
-      platform().holders(file.fd ?? path, isLongWait(elapsed), locker),
-    );
+    const search = isLongWait(elapsed);
+    const holders = findHolders([file.fd ?? path], search, locker);
     return alreadyLocked(
       `Cannot relock ${formatSubject({ path })}: already locked` +
         `${describeHolders(holders)} ` +
         `(waited ${Math.round(elapsed)} ms)${remark}`,
       deadlock,
-      { path, waited: elapsed, holderPid: holders[0]?.pid },
+      { path, waited: elapsed, holder: holders[0] },
     );
   }
 }

@@ -19,6 +19,11 @@ import { slotNames } from "../options/slot_names.ts";
  * process must pass the same `maximum`. The files stay. If a program removes
  * one of them while it is locked, the semaphore can have one holder too many.
  *
+ * If a slot cannot be opened, for example because it belongs to another user,
+ * the others are used. `acquire` throws the error if it cannot open any of them.
+ * If the others are taken, the error is the cause of the `AlreadyLocked`. Slots
+ * that exist are acquired on a read-only file system, too.
+ *
  * A waiter is woken by the release of any slot. Tasks that wait through one
  * object are served in FIFO order. One object may hold several slots: each
  * `acquire` returns a file of its own, and `release` releases the latest.

@@ -69,8 +69,8 @@ export class Lock extends LockBase {
   /**
    * Creates a lock. Does not open the file.
    *
-   * @param path The file to lock. A relative path is resolved at each
-   * `acquire`.
+   * @param path The file to lock. A relative path is resolved now, so that the
+   * object means the same file when the current directory changes.
    * @param options How to open the file, and how long to wait.
    * @throws {TypeError} If an option or the path has the wrong type, or an
    * option is unknown.

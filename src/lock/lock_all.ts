@@ -19,6 +19,7 @@ import { Deadline, now } from "../wait/deadline.ts";
 import { inTime, runInTime } from "../wait/in_time.ts";
 import { platform } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
+import { absolute } from "../core/paths.ts";
 
 /** The open, locked files that {@linkcode lockAll} returns. */
 export class LockedFiles
@@ -135,15 +136,19 @@ async function lockPaths(
 ): Promise<LockedFiles> {
   const settings = resolveLockOptions(options);
   const names = pathList(paths).map((path) => filePath(path));
+  // Created before the first wait, in which the current directory may change.
+  const locks = names.map((name) => new MemberLock(name, settings));
+  const absolutePaths = names.map(absolute);
   const deadline = new Deadline(settings.wait);
   const real: string[] = [];
-  for (const name of names) real.push(await inPool(name, realPath, deadline));
+  for (const path of absolutePaths) {
+    real.push(await inPool(path, realPath, deadline));
+  }
   const held = new Map<string, LockedFile>();
   try {
     for (const path of await lockOrder(real, settings, deadline)) {
-      const name = names[real.indexOf(path)] ?? path;
-      const member = new MemberLock(name, settings);
-      held.set(path, await member.acquireSince(deadline.start));
+      const lock = locks[real.indexOf(path)]!;
+      held.set(path, await lock.acquireSince(deadline.start));
     }
     if (settings.mode.truncate) {
       const truncated = truncateAll(held.values());

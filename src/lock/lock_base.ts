@@ -1,8 +1,8 @@
 /** `LockBase`: what all file locks have in common. */
 
-import { platform } from "../../ffi/mod.ts";
 import { hasSubscribers, publish } from "../core/diagnostics.ts";
 import { aggregateReleaseErrors } from "../core/errors.ts";
+import { findHolders } from "../core/holders.ts";
 import { runSync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import { anchor, atEdge, atEdgeAsync, captureCaller } from "../core/stack.ts";
@@ -143,9 +143,7 @@ export abstract class LockBase extends Acquirable<LockedFile, AcquireOptions>
     return new Deadline(wait, {
       onContended: () => publish("wait", () => ({ path, exclusive })),
       onWait: onWait && ((waited) => {
-        const holders = target.files.flatMap((file) =>
-          platform().holders(file, true, target.locker)
-        );
+        const holders = findHolders(target.files, true, target.locker);
         onWait({ path, waited, holders });
       }),
     }, start);

@@ -21,7 +21,7 @@ import {
   removeHold,
 } from "../core/held_locks.ts";
 import type { Hold } from "../core/held_locks.ts";
-import { describeHolders } from "../core/holders.ts";
+import { describeHolders, findHolders } from "../core/holders.ts";
 import { parseFlags } from "../options/flags.ts";
 import type { LockFlags } from "../options/flags.ts";
 import {
@@ -300,15 +300,13 @@ function alreadyLockedError(
   { fd }: LockableFd,
   deadlock?: Deadlock,
 ): AlreadyLocked {
-  const holders = typeof fd === "number"
-    ? platform().holders(fd, false, FLOCK)
-    : [];
+  const holders = typeof fd === "number" ? findHolders([fd], false, FLOCK) : [];
   return alreadyLocked(
     `Cannot lock ${formatSubject({ fd })}: already locked${
       describeHolders(holders)
     }`,
     deadlock,
-    { fd: fd ?? undefined, holderPid: holders[0]?.pid },
+    { fd: fd ?? undefined, holder: holders[0] },
   );
 }
 

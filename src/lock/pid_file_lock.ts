@@ -2,6 +2,7 @@
 
 import { FifoMutex } from "../wait/fifo_mutex.ts";
 import { PidFileTarget } from "../target/pid_file_target.ts";
+import { absolute } from "../core/paths.ts";
 import { readPid, readPidSync } from "../target/pid_record.ts";
 import { LockBase } from "./lock_base.ts";
 import { atEdge, atEdgeAsync } from "../core/stack.ts";
@@ -19,6 +20,11 @@ import type { TemporaryFileLockOptions } from "../options/lock_options.ts";
  * after the lock is acquired, and is removed before the lock is released. After
  * a holder was killed, it contains the PID of a dead process until the next
  * holder writes its own: only the lock says which process runs.
+ *
+ * A PID file may only replace another PID file, or an empty file. If the path
+ * names something else (a file with other content or a second hard link, a
+ * FIFO), `acquire` throws a `LockException` with the code `"EEXIST"` or
+ * `"EMLINK"`, and leaves it as it is.
  *
  * A program need not keep the lock object. The lock is held until it is
  * released or the process exits. If a signal ends the process, the files stay.
@@ -45,11 +51,13 @@ import type { TemporaryFileLockOptions } from "../options/lock_options.ts";
 export class PidFileLock extends LockBase {
   /** The path of the PID file, as the caller gave it. */
   readonly path: string;
+  readonly #absolutePath: string;
 
   /**
    * Creates a lock. Does not open the files.
    *
-   * @param path The PID file. The lock file has the same name and `.lock`.
+   * @param path The PID file. The lock file has the same name and `.lock`. A
+   * relative path is resolved now.
    * @param options How to wait, and how to create the files.
    * @throws {TypeError} If an option or the path has the wrong type, or an
    * option is unknown.
@@ -62,6 +70,7 @@ export class PidFileLock extends LockBase {
     });
     super(new PidFileTarget(name, settings), settings.wait, new FifoMutex());
     this.path = name;
+    this.#absolutePath = absolute(name);
   }
 
   /**
@@ -74,7 +83,7 @@ export class PidFileLock extends LockBase {
   readPid(): Promise<number | null> {
     return atEdgeAsync(
       PidFileLock.prototype.readPid,
-      () => readPid(this.path),
+      () => readPid(this.#absolutePath),
     );
   }
 
@@ -87,7 +96,7 @@ export class PidFileLock extends LockBase {
   readPidSync(): number | null {
     return atEdge(
       PidFileLock.prototype.readPidSync,
-      () => readPidSync(this.path),
+      () => readPidSync(this.#absolutePath),
     );
   }
 }

@@ -17,13 +17,15 @@ import type { TemporaryFileLockOptions } from "../options/lock_options.ts";
  * `TemporaryFileLock`. A plain {@linkcode Lock} on the same path does not check
  * this, so do not mix them.
  *
- * A shared lock (`LOCK_SH`) leaves the file to the remaining readers when it is
- * released. Python's `TemporaryFileLock` does not: it removes the file while
- * other readers hold it, and a writer then locks a new one. So do not share a
- * file with Python's class unless all locks are exclusive.
+ * A shared lock leaves the file to the remaining readers when it is released.
+ * Python's `TemporaryFileLock` does not: it removes the file while other readers
+ * hold it, and a writer then locks a new one. So do not share a file with
+ * Python's class unless all locks are exclusive.
  *
- * The file is truncated, unless the lock is shared. A symbolic link at the path
- * is refused, because any user may have created it in a shared directory.
+ * The file is truncated, unless the lock is shared. What other programs put at
+ * the path stays as it is: `acquire` throws for a symbolic link (`ELOOP`), for a
+ * file with a second hard link (`EMLINK`), and for a device or a FIFO
+ * (`EEXIST`).
  *
  * The lock is released when the process or the thread ends: at its last
  * statement, by `process.exit()` or `Deno.exit()`, or because of an uncaught
@@ -63,7 +65,8 @@ export class TemporaryFileLock extends LockBase {
   /**
    * Creates a lock. Does not open the file.
    *
-   * @param path The file that exists while the lock is held.
+   * @param path The file that exists while the lock is held. A relative path
+   * is resolved now.
    * @param options How to wait, and how to create the file.
    * @throws {TypeError} If an option or the path has the wrong type, or an
    * option is unknown.

@@ -144,8 +144,8 @@ export interface BoundedSemaphoreOptions
    */
   filenamePattern?: string | undefined;
   /**
-   * The directory of the files, which must exist. On Deno, the default
-   * requires `--allow-env` and `--allow-sys`.
+   * The directory of the files, which must exist. A relative path is resolved
+   * by the constructor. On Deno, the default requires `--allow-env` and `--allow-sys`.
    *
    * @default {os.tmpdir()}
    */

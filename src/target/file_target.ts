@@ -24,7 +24,9 @@
 
 import { platform } from "../../ffi/mod.ts";
 import type {
+  FileName,
   LockerSettings,
+  LockHolder,
   LockIdentity,
   PlatformFile,
 } from "../../ffi/types.ts";
@@ -39,7 +41,7 @@ import { op, runAsync, throwAfter } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import { addHold, removeHold } from "../core/held_locks.ts";
 import type { Hold } from "../core/held_locks.ts";
-import { describeHolders } from "../core/holders.ts";
+import { describeHolders, findHolders } from "../core/holders.ts";
 import { absolute } from "../core/paths.ts";
 import { empty, unlockAndClose } from "../file/file_io.ts";
 import type { HeldLock } from "../file/held_file.ts";
@@ -58,7 +60,12 @@ import type { LockTarget } from "./lock_target.ts";
 /** How a file is opened and locked. */
 export type FileSettings = Omit<LockSettings, "wait">;
 
-/** A file, and how it is opened and locked. */
+/**
+ * A file, and how it is opened and locked. A relative path is resolved when the
+ * object is created: the first attempt, the queue of the waiters, each look at
+ * the path and the release must mean one file, although the program may change
+ * its current directory in between.
+ */
 export class FileTarget implements LockTarget {
   readonly path: string;
   /** The path that system calls get. */
@@ -80,7 +87,7 @@ export class FileTarget implements LockTarget {
   }
 
   get files(): readonly string[] {
-    return [this.path];
+    return [this.absolutePath];
   }
 
   *acquire(deadline: Deadline): Gen<HeldLock | Busy> {
@@ -104,7 +111,7 @@ export class FileTarget implements LockTarget {
   *isInPlace(file: PlatformFile, deadline: Deadline): Gen<boolean> {
     if (this.settings.replaced === "ignore") return true;
     try {
-      return yield* this.isAt(file, this.absolutePath, deadline);
+      return (yield* this.nameAt(file, deadline)) !== null;
     } catch (error) {
       const ended = error instanceof LockException ||
         deadline.wasCancelledWith(error);
@@ -114,12 +121,9 @@ export class FileTarget implements LockTarget {
     }
   }
 
-  /** Opens the file and does not truncate it. `path` is its present path. */
-  *open(
-    deadline: Deadline,
-    path: string = this.absolutePath,
-  ): Gen<PlatformFile> {
-    const { locker } = this;
+  /** Opens the file and does not truncate it. */
+  *open(deadline: Deadline): Gen<PlatformFile> {
+    const { locker, absolutePath: path } = this;
     const { mode, creationMode } = this.settings;
     const { signal } = deadline;
     if (signal?.aborted) throw abortReason(signal);
@@ -133,7 +137,7 @@ export class FileTarget implements LockTarget {
           return inTime(file, {
             deadline,
             subject: this,
-            discard: (late) => this.discardLateOpen(late, path),
+            discard: (late) => this.discardLateOpen(late),
           });
         },
         sync: () => system.openSync(path, mode, creationMode, locker),
@@ -146,26 +150,23 @@ export class FileTarget implements LockTarget {
     }
   }
 
-  /** Returns whether the path leads to the file. */
-  isAt(
-    file: PlatformFile,
-    path: string,
-    deadline: Deadline,
-  ): Gen<boolean> {
-    const { noFollow = false } = this.settings.mode;
-    return op({
+  /** Describes the file if the path leads to it. Returns `null` if not. */
+  nameAt(file: PlatformFile, deadline: Deadline): Gen<FileName | null> {
+    const { absolutePath: path, settings: { mode: { noFollow = false } } } =
+      this;
+    return op<FileName | null>({
       async: () => {
-        const result = file.isAt(path, noFollow);
-        return result instanceof Promise
-          ? inTime(result, { deadline, subject: this })
-          : result;
+        const name = file.nameAt(path, noFollow);
+        return name instanceof Promise
+          ? inTime(name, { deadline, subject: this })
+          : name;
       },
-      sync: () => file.isAtSync(path, noFollow),
+      sync: () => file.nameAtSync(path, noFollow),
     });
   }
 
   /** Closes a file that was opened after the acquisition had ended. */
-  discardLateOpen(file: PlatformFile, _path: string): void | Promise<void> {
+  discardLateOpen(file: PlatformFile): void | Promise<void> {
     return file.close();
   }
 
@@ -187,12 +188,8 @@ export class FileTarget implements LockTarget {
    * {@linkcode FileTarget.finishAcquire} before the deadline. The lock is held
    * until the file is prepared: later, that would change another holder's file.
    */
-  finishInTime(
-    held: HeldFile,
-    deadline: Deadline,
-    path: string = this.path,
-  ): Gen<HeldLock> {
-    return runInTime(this.finishAcquire(held, path), {
+  finishInTime(held: HeldFile, deadline: Deadline): Gen<HeldLock> {
+    return runInTime(this.finishAcquire(held), {
       deadline,
       subject: this,
       discard: (late) => runAsync(late.release()),
@@ -200,9 +197,9 @@ export class FileTarget implements LockTarget {
   }
 
   /** Prepares the locked file for the caller. Releases it if that fails. */
-  *finishAcquire(held: HeldFile, path: string = this.path): Gen<HeldLock> {
+  *finishAcquire(held: HeldFile): Gen<HeldLock> {
     try {
-      yield* this.prepare(held.file, path);
+      yield* this.prepare(held);
       return held;
     } catch (error) {
       return yield* throwAfter(error, held.release());
@@ -210,22 +207,27 @@ export class FileTarget implements LockTarget {
   }
 
   /** Prepares the locked file: truncates it if the mode says so. */
-  *prepare(file: PlatformFile, _path: string): Gen<void> {
+  *prepare(held: HeldFile): Gen<void> {
     if (!this.settings.mode.truncate) return;
     try {
-      yield* empty(file);
+      yield* empty(held.file);
     } catch (error) {
       throw toLockError("lock", this, error);
     }
+  }
+
+  /** Returns the holders whose locks conflict with that of this target. */
+  findHolders(search: boolean): LockHolder[] {
+    return findHolders(this.files, search, this.locker);
   }
 
   /** Returns the result that names the holders of the file. */
   busy(): Busy {
     return new Busy((elapsed) => {
       const search = isLongWait(elapsed);
-      const holders = platform().holders(this.path, search, this.locker);
+      const holders = this.findHolders(search);
       const reason = `already locked${describeHolders(holders)}`;
-      return { reason, holderPid: holders[0]?.pid };
+      return { reason, holder: holders[0] };
     });
   }
 }
@@ -243,18 +245,14 @@ export class HeldFile implements HeldLock, Hold {
   readonly mayHaveEnded: boolean;
   index = -1;
   onReleased: (() => void) | undefined;
-  readonly #absolutePath: string;
+  readonly absolutePath: string;
   readonly #throws: boolean;
   #released = false;
 
-  constructor(
-    target: FileTarget,
-    file: PlatformFile,
-    absolutePath: string = target.absolutePath,
-  ) {
-    const { path, settings } = target;
+  constructor(target: FileTarget, file: PlatformFile) {
+    const { path, absolutePath, settings } = target;
     this.path = path;
-    this.#absolutePath = absolutePath;
+    this.absolutePath = absolutePath;
     this.mode = settings.mode;
     this.locker = settings.locker;
     this.exclusive = settings.exclusive;
@@ -279,7 +277,13 @@ export class HeldFile implements HeldLock, Hold {
   }
 
   isInPlace(): boolean | Promise<boolean> {
-    return this.file.isAt(this.#absolutePath, this.mode.noFollow ?? false);
+    const name = this.file.nameAt(
+      this.absolutePath,
+      this.mode.noFollow ?? false,
+    );
+    return name instanceof Promise
+      ? name.then((found) => found !== null)
+      : name !== null;
   }
 
   identity(): LockIdentity | null {

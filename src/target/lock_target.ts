@@ -25,7 +25,7 @@ export interface LockTarget {
   readonly path: string;
   /** Whether the lock excludes all others, or only exclusive ones. */
   readonly exclusive: boolean;
-  /** The files whose holders {@linkcode AcquireOptions.onWait} reports. */
+  /** The absolute paths of the files whose holders exclude others. */
   readonly files: readonly string[];
   readonly locker: LockerSettings;
   /** Whether releasing the lock may throw. */

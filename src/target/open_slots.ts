@@ -12,7 +12,8 @@
  */
 
 import type { PlatformFile, Watch } from "../../ffi/types.ts";
-import { toLockError } from "../core/errors.ts";
+import { errorCode } from "../../ffi/types.ts";
+import { LockUnsupported, toLockError } from "../core/errors.ts";
 import type { Gen } from "../core/gensync.ts";
 import { unlockAndClose } from "../file/file_io.ts";
 import type { HeldLock } from "../file/held_file.ts";
@@ -23,11 +24,36 @@ import type { Waitable } from "../wait/wait_queue.ts";
 import { HeldFile, unlockAndWake } from "./file_target.ts";
 import type { FileTarget } from "./file_target.ts";
 
+/** The codes of errors that say something about one slot only. */
+const SLOT_CODES: readonly unknown[] = [
+  "EACCES",
+  "EBUSY",
+  "EDQUOT",
+  "EIO",
+  "EISDIR",
+  "ELOOP",
+  "ENODEV",
+  "ENOSPC",
+  "ENXIO",
+  "EPERM",
+  "EROFS",
+];
+
+/** The slots that could not be opened. */
+export interface UnusableSlot {
+  /** How many there are. */
+  readonly count: number;
+  /** The path and the error of the first one. */
+  readonly path: string;
+  readonly error: unknown;
+}
+
 /** The slots that one acquisition has open. */
 export class OpenSlots implements Waitable {
   readonly #slots: readonly FileTarget[];
   readonly #key: string;
   readonly #open = new Map<FileTarget, PlatformFile>();
+  readonly #failed = new Map<FileTarget, unknown>();
   #locked: { slot: FileTarget; file: PlatformFile } | undefined;
 
   /** Objects with the same slots have the same `key`. */
@@ -40,17 +66,46 @@ export class OpenSlots implements Waitable {
 
   /**
    * Opens the slots that are not open, one after the other, until one can be
-   * locked. Keeps only one open at a time after the deadline.
+   * locked. Keeps only one open at a time after the deadline. Throws if none of
+   * them can be opened.
    */
   *openAndTryLock(deadline: Deadline): Gen<boolean> {
     for (const slot of this.#slots) {
       if (this.#open.has(slot)) continue;
-      const file = yield* slot.open(deadline);
+      const file = yield* this.#tryOpen(slot, deadline);
+      if (file === undefined) continue;
       this.#open.set(slot, file);
       if (this.#tryLock(slot, file)) return true;
       if (deadline.remaining <= 0) yield* this.#close(slot, file, deadline);
     }
+    const { unusable } = this;
+    if (unusable?.count === this.#slots.length) throw unusable.error;
     return false;
+  }
+
+  /** Opens a slot. Returns `undefined` if this one cannot be opened. */
+  *#tryOpen(
+    slot: FileTarget,
+    deadline: Deadline,
+  ): Gen<PlatformFile | undefined> {
+    try {
+      const file = yield* slot.open(deadline);
+      this.#failed.delete(slot);
+      return file;
+    } catch (error) {
+      const ofOneSlot = SLOT_CODES.includes(errorCode(error)) ||
+        error instanceof LockUnsupported;
+      if (deadline.signal?.aborted || !ofOneSlot) throw error;
+      this.#failed.set(slot, error);
+    }
+  }
+
+  /** The slots that could not be opened, if there are any. */
+  get unusable(): UnusableSlot | undefined {
+    const [first] = this.#failed;
+    if (first === undefined) return undefined;
+    const [{ path }, error] = first;
+    return { count: this.#failed.size, path, error };
   }
 
   tryLock(): boolean {
@@ -77,10 +132,10 @@ export class OpenSlots implements Waitable {
    */
   *takeLocked(deadline: Deadline): Gen<HeldLock | undefined> {
     const { slot, file } = this.#locked!;
-    const held = new HeldSlot(slot, file, this.#key);
-    const inPlace = yield* slot.isAt(file, slot.path, deadline);
+    const name = yield* slot.nameAt(file, deadline);
     this.#open.delete(slot);
-    if (inPlace) return held;
+    const held = new HeldSlot(slot, file, this.#key);
+    if (name !== null) return held;
     yield* cleanUpInTime(held.release(), deadline);
     return undefined;
   }

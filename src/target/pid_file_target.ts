@@ -10,13 +10,17 @@
  */
 
 import { platform } from "../../ffi/mod.ts";
-import type { PlatformFile } from "../../ffi/types.ts";
+import type { LockHolder, PlatformFile } from "../../ffi/types.ts";
 import type { Gen } from "../core/gensync.ts";
-import { describeHolders } from "../core/holders.ts";
-import { Busy } from "../wait/busy.ts";
-import { isLongWait } from "../wait/deadline.ts";
-import type { FileSettings } from "./file_target.ts";
-import { readPidSync, removePid, writePid } from "./pid_record.ts";
+import type { FileSettings, HeldFile } from "./file_target.ts";
+import {
+  checkReplaceable,
+  readLivingPid,
+  removePid,
+  temporaryOf,
+  writePid,
+} from "./pid_record.ts";
+import type { WrittenPid } from "./pid_record.ts";
 import {
   HeldTemporaryFile,
   TemporaryFileTarget,
@@ -27,54 +31,48 @@ const LOCK_SUFFIX = ".lock";
 
 /** A {@linkcode TemporaryFileTarget} whose holder publishes its PID. */
 export class PidFileTarget extends TemporaryFileTarget {
-  readonly #pidFile: string;
-
   constructor(pidFile: string, settings: FileSettings) {
     super(pidFile + LOCK_SUFFIX, settings);
-    this.#pidFile = pidFile;
   }
 
-  override toHeld(file: PlatformFile, path: string): HeldTemporaryFile {
-    return new HeldPidFile(this, file, path);
+  override toHeld(file: PlatformFile): HeldTemporaryFile {
+    return new HeldPidFile(this, file);
   }
 
-  override *prepare(file: PlatformFile, path: string): Gen<void> {
-    yield* super.prepare(file, path);
-    writePid(pidFileOf(path), this.settings.creationMode);
+  /** Publishes the PID last, when nothing else can fail. */
+  override *prepare(held: HeldFile): Gen<void> {
+    const name = pidFileOf(this.path);
+    const path = pidFileOf(this.absolutePath);
+    checkReplaceable(path, name);
+    const isLeft = checkReplaceable(temporaryOf(path), temporaryOf(name));
+    yield* super.prepare(held);
+    const written = writePid(path, this.settings.creationMode, isLeft);
+    if (held instanceof HeldPidFile) held.written = written;
   }
 
-  override busy(): Busy {
-    return new Busy((elapsed) => {
-      let holders = platform().holders(this.path, isLongWait(elapsed));
-      const pid = holders.length === 0 ? this.#storedPid() : null;
-      if (pid !== null) holders = [{ pid, exclusive: true }];
-      const reason = `already locked${describeHolders(holders)}`;
-      return { reason, holderPid: holders[0]?.pid };
-    });
-  }
-
-  #storedPid(): number | null {
-    try {
-      return readPidSync(this.#pidFile);
-    } catch {
-      return null;
-    }
+  /** Finds the holder in the PID file if the system does not report holders. */
+  override findHolders(search: boolean): LockHolder[] {
+    const holders = platform().holders(this.absolutePath, search, this.locker);
+    if (holders !== null) return holders;
+    const pid = readLivingPid(pidFileOf(this.absolutePath));
+    return pid === null ? [] : [{ pid, exclusive: true }];
   }
 }
 
 class HeldPidFile extends HeldTemporaryFile {
   // The PID says that the program runs, so programs keep it until they exit.
   override readonly mayBeLost = true;
+  written: WrittenPid | undefined;
 
   protected override get files(): readonly string[] {
     return [this.absolutePath, pidFileOf(this.absolutePath)];
   }
 
   protected override remove(): void {
-    const { file, absolutePath } = this;
+    const { file, absolutePath, written } = this;
     try {
       // A process that has replaced the lock file has written its own PID.
-      if (file.isStillAt(absolutePath)) removePid(pidFileOf(absolutePath));
+      if (written && file.isStillAt(absolutePath)) removePid(written);
     } finally {
       super.remove();
     }

@@ -9,15 +9,20 @@
  * that share one object, only the first has the files open: 100 tasks that wait
  * for 10 slots take 10 descriptors.
  *
+ * A slot that cannot be opened, because of its owner or what is at its path,
+ * does not prevent the use of the others. Its error is thrown if no slot can be
+ * opened. If the others are taken, it is the cause of the `AlreadyLocked`.
+ *
  * @module
  */
 
-import { platform } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
 import type { LockerSettings, PlatformFile } from "../../ffi/types.ts";
-import { isAsync } from "../core/gensync.ts";
+import { formatSubject } from "../core/errors.ts";
+import { ignoreErrors, isAsync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
-import { describeHolders } from "../core/holders.ts";
+import { describeHolders, findHolders } from "../core/holders.ts";
+import { unlockAndClose } from "../file/file_io.ts";
 import type { HeldLock } from "../file/held_file.ts";
 import { parseMode } from "../options/open_mode.ts";
 import { Busy } from "../wait/busy.ts";
@@ -30,6 +35,7 @@ import type { FileSettings } from "./file_target.ts";
 import { MAX_REPLACED, replacedTooOften } from "./lock_target.ts";
 import type { LockTarget } from "./lock_target.ts";
 import { OpenSlots } from "./open_slots.ts";
+import type { UnusableSlot } from "./open_slots.ts";
 
 /** Several files, any one of which is the lock. */
 export class SlotsTarget implements LockTarget {
@@ -50,13 +56,13 @@ export class SlotsTarget implements LockTarget {
   constructor(path: string, files: string[], settings: FileSettings) {
     const mode = { ...settings.mode, noFollow: true };
     this.path = path;
-    this.files = files;
     this.locker = settings.locker;
     this.throwOnReleaseError = settings.throwOnReleaseError;
     this.#slots = files.map((file) =>
       new SlotTarget(file, { ...settings, mode })
     );
-    this.#key = files.join("\0");
+    this.files = this.#slots.map(({ absolutePath }) => absolutePath);
+    this.#key = this.files.join("\0");
   }
 
   *acquire(deadline: Deadline): Gen<HeldLock | Busy> {
@@ -83,8 +89,9 @@ export class SlotsTarget implements LockTarget {
     try {
       for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
         const locked = (yield* slots.openAndTryLock(deadline)) ||
-          (yield* lockBeforeDeadline(slots, request));
-        if (!locked) return this.#busy();
+          !(yield* this.#waitsForItself(slots.unusable)) &&
+            (yield* lockBeforeDeadline(slots, request));
+        if (!locked) return this.#busy(slots.unusable);
         const held = yield* slots.takeLocked(deadline);
         if (held) return this.#count(held);
       }
@@ -100,40 +107,65 @@ export class SlotsTarget implements LockTarget {
     return held;
   }
 
-  #busy(): Busy {
-    const { length } = this.files;
-    const taken = length === 1
-      ? "its slot is taken"
-      : `all ${length} slots are taken`;
-    const here = this.#held === length;
+  /** Whether only this blocked thread could release a slot. */
+  *#waitsForItself(unusable: UnusableSlot | undefined): Gen<boolean> {
+    return this.#holdsAllExcept(unusable) && !(yield* isAsync());
+  }
+
+  #holdsAllExcept(unusable: UnusableSlot | undefined): boolean {
+    return this.#held === this.files.length - (unusable?.count ?? 0);
+  }
+
+  #busy(unusable?: UnusableSlot): Busy {
+    const here = this.#holdsAllExcept(unusable);
     return new Busy((elapsed) => {
       const search = isLongWait(elapsed);
-      const holders = this.files.flatMap((file) =>
-        platform().holders(file, search)
-      );
+      const holders = findHolders(this.files, search, this.locker);
       const by = here ? " through this same object" : describeHolders(holders);
-      return { reason: taken + by, holderPid: holders[0]?.pid };
+      const taken = describeTaken(this.files.length, unusable?.count ?? 0) + by;
+      const holder = holders[0];
+      if (!unusable) return { reason: taken, holder };
+      const { path, error } = unusable;
+      const code = errorCode(error);
+      const why = ` cannot be opened${code === undefined ? "" : ` (${code})`}`;
+      const reason = `${taken}; ${formatSubject({ path })}${why}`;
+      return { reason, holder, cause: error };
     });
   }
 }
 
-/** One slot. It may belong to another user and be read-only for this one. */
+function describeTaken(slots: number, unusable: number): string {
+  if (unusable > 0) return `${slots - unusable} of ${slots} slots are taken`;
+  return slots === 1 ? "its slot is taken" : `all ${slots} slots are taken`;
+}
+
+/**
+ * The codes of a file that may not be written: it belongs to another user, or
+ * its file system is mounted read-only. Windows reports `EPERM`.
+ */
+const READ_ONLY_CODES: readonly unknown[] = ["EACCES", "EPERM", "EROFS"];
+
+/** One slot. It may be read-only for this process. */
 class SlotTarget extends FileTarget {
   override *open(deadline: Deadline): Gen<PlatformFile> {
     try {
       return yield* super.open(deadline);
     } catch (error) {
-      const code = errorCode(error);
-      // Windows reports EPERM.
-      if (code !== "EACCES" && code !== "EPERM") throw error;
+      if (!READ_ONLY_CODES.includes(errorCode(error))) throw error;
       const mode = { ...parseMode("r"), noFollow: true };
-      const readOnly = new FileTarget(this.path, { ...this.settings, mode });
+      const settings = { ...this.settings, mode };
+      const readOnly = new FileTarget(this.absolutePath, settings);
+      let file: PlatformFile;
       try {
-        return yield* readOnly.open(deadline);
+        file = yield* readOnly.open(deadline);
       } catch {
         deadline.throwIfAborted();
         throw error;
       }
+      // Windows opens a directory for reading, but cannot lock it.
+      if (file.statSync().isFile) return file;
+      yield* ignoreErrors(unlockAndClose(file));
+      throw error;
     }
   }
 }

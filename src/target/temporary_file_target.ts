@@ -23,16 +23,28 @@
  *    once, exactly one attempt succeeds.
  * 7. Another program has replaced the file: P does not unlink it.
  *
+ * Q may also find a file at the path that is not a lock file. X plants it, and
+ * V is a file that must stay as it is:
+ *
+ * 8. `X.link(V) Q.1 Q.2 Q.3`: the file has two names. Q refuses it, and neither
+ *    truncates it nor unlinks a name.
+ * 9. `Q.1 Q.2 X.rename(V) Q.3`: as 3.
+ * 10. `Q.1 Q.2 Q.3 X.link`: X gives the lock file a second name. Q unlinks the
+ *    first one when it releases. The content stays under the second one.
+ * 11. The path names a device or a FIFO: Q refuses it.
+ * 12. Deno on Windows does not count names. There, Q does not truncate a file
+ *    that has content. It unlinks this name, and opens the path again.
+ *
  * @module
  */
 
 import { platform } from "../../ffi/mod.ts";
-import type { PlatformFile } from "../../ffi/types.ts";
+import type { FileName, PlatformFile } from "../../ffi/types.ts";
+import { formatSubject, LockException } from "../core/errors.ts";
 import { runAsync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
-import { absolute } from "../core/paths.ts";
 import { openWithRetry } from "../core/windows_retry.ts";
-import { unlockAndClose } from "../file/file_io.ts";
+import { sizeOf, unlockAndClose } from "../file/file_io.ts";
 import type { HeldLock } from "../file/held_file.ts";
 import type { Busy } from "../wait/busy.ts";
 import type { Deadline } from "../wait/deadline.ts";
@@ -50,15 +62,12 @@ export class TemporaryFileTarget extends FileTarget {
   }
 
   override *acquire(deadline: Deadline): Gen<HeldLock | Busy> {
-    // The current directory may change before the file is removed.
-    const path = absolute(this.path);
     let { contentions } = deadline;
     for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
-      const file = yield* openWithRetry(() => this.open(deadline, path));
+      const file = yield* openWithRetry(() => this.open(deadline));
       if (!(yield* this.lock(file, deadline))) return this.busy();
-      if (yield* this.checkStillAt(file, path, deadline)) {
-        const held = this.toHeld(file, path);
-        return yield* this.finishInTime(held, deadline, path);
+      if (yield* this.checkName(file, deadline)) {
+        return yield* this.finishInTime(this.toHeld(file), deadline);
       }
       yield* cleanUpInTime(unlockAndWake(file), deadline);
       // A file whose holder kept it for a while was not replaced in a row.
@@ -69,35 +78,64 @@ export class TemporaryFileTarget extends FileTarget {
   }
 
   /** Makes the held lock of a file that is locked and at its path. */
-  toHeld(file: PlatformFile, path: string): HeldTemporaryFile {
-    return new HeldTemporaryFile(this, file, path);
+  toHeld(file: PlatformFile): HeldTemporaryFile {
+    return new HeldTemporaryFile(this, file);
   }
 
-  /** Removes the file if it is unlocked: opening it may have created it. */
-  override async discardLateOpen(
-    file: PlatformFile,
-    path: string,
-  ): Promise<void> {
+  /**
+   * Removes the file if it is unlocked and empty: opening it may have created
+   * it.
+   */
+  override async discardLateOpen(file: PlatformFile): Promise<void> {
+    const path = this.absolutePath;
     try {
-      if (file.tryLock(true) && file.isStillAt(path)) file.unlink(path);
+      if (!file.tryLock(true)) return;
+      const name = file.nameAtSync(path, true);
+      const created = name && !describeForeign(name) && sizeOf(file) === 0;
+      if (created) file.unlink(path);
     } finally {
       await runAsync(unlockAndClose(file));
     }
   }
 
-  /** {@linkcode FileTarget.isAt}. Closes the file if that fails. */
-  *checkStillAt(
-    file: PlatformFile,
-    path: string,
-    deadline: Deadline,
-  ): Gen<boolean> {
+  /**
+   * Returns whether the locked file is still at its path, and may be truncated.
+   * Throws if it may not be removed. Closes the file if it throws.
+   */
+  *checkName(file: PlatformFile, deadline: Deadline): Gen<boolean> {
     try {
-      return yield* this.isAt(file, path, deadline);
+      const name = yield* this.nameAt(file, deadline);
+      if (name === null) return false;
+      rejectForeign(this.path, name);
+      const { truncate } = this.settings.mode;
+      if (name.nlink !== null || !truncate || sizeOf(file) === 0) return true;
+      file.unlink(this.absolutePath);
+      return false;
     } catch (error) {
       yield* cleanUpInTime(unlockAndWake(file), deadline);
       throw error;
     }
   }
+}
+
+/** Throws if the file may not belong to a lock, which would destroy it. */
+export function rejectForeign(path: string, name: FileName): void {
+  const foreign = describeForeign(name);
+  if (foreign === undefined) return;
+  const { reason, code } = foreign;
+  throw new LockException(
+    `Cannot lock ${formatSubject({ path })}: ${reason} (${code}), and this ` +
+      "lock would remove it; use another path",
+    { path, code },
+  );
+}
+
+function describeForeign(
+  { isFile, nlink }: FileName,
+): { reason: string; code: string } | undefined {
+  if (!isFile) return { reason: "it is not a regular file", code: "EEXIST" };
+  if (nlink === null || nlink < 2) return undefined;
+  return { reason: `it has ${nlink} hard links`, code: "EMLINK" };
 }
 
 /** A locked file that is removed with its lock. */
@@ -106,14 +144,11 @@ export class HeldTemporaryFile extends HeldFile {
   // file then.
   override readonly notRelockable =
     "its file exists only while its lock is held";
-  /** The absolute path, whatever the current directory is. */
-  protected readonly absolutePath: string;
   readonly #cancelExitCleanup: () => void;
   readonly #cancelUnlink: (() => void) | undefined;
 
-  constructor(target: FileTarget, file: PlatformFile, absolutePath: string) {
-    super(target, file, absolutePath);
-    this.absolutePath = absolutePath;
+  constructor(target: FileTarget, file: PlatformFile) {
+    super(target, file);
     this.#cancelExitCleanup = releaseOnExit(this);
     // A shared lock may have other holders, which need the file.
     const { fd } = file;

@@ -268,7 +268,7 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
   protected throwBusy(busy: Busy, deadline: Deadline): never {
     const { elapsed } = deadline;
     const { name, path } = this.subject();
-    const { reason, holderPid } = busy.describe(elapsed);
+    const { reason, ...details } = busy.describe(elapsed);
     const deadlock = deadline.deadlock && this.locked
       ? "holds"
       : deadline.deadlock;
@@ -276,7 +276,7 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
       `Cannot lock ${formatSubject({ path: name })}: ${reason} ` +
         `(waited ${Math.round(elapsed)} ms)`,
       deadlock,
-      { path, waited: elapsed, holderPid },
+      { path, waited: elapsed, ...details },
     );
   }
 }

@@ -1,5 +1,7 @@
 /** The result of an acquisition that ended without the lock. */
 
+import type { LockHolder } from "../../ffi/types.ts";
+
 /** Says that another holder has the lock. The public methods throw it. */
 export class Busy {
   /** Finds out why. Called only if the caller gets an error, not `null`. */
@@ -16,5 +18,7 @@ export interface BusyReason {
   /** Continues the message `Cannot lock cache.json: `. */
   readonly reason: string;
   /** The process that holds the lock, if the system knows. */
-  readonly holderPid?: number | undefined;
+  readonly holder?: LockHolder | undefined;
+  /** An error that is another reason. */
+  readonly cause?: unknown;
 }

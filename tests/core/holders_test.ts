@@ -4,10 +4,11 @@ import { once } from "node:events";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
-import { setTimeout as delay } from "node:timers/promises";
+import { setImmediate, setTimeout as delay } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { holdersIn } from "../../ffi/linux/proc.ts";
 import type { LockerSettings } from "../../ffi/types.ts";
+import { findHolders } from "../../src/core/holders.ts";
 import {
   AlreadyLocked,
   type LastingWait,
@@ -19,7 +20,7 @@ import {
   lockHolders,
 } from "../../mod.ts";
 import { openDescriptors } from "../support/descriptors.ts";
-import { runtimes } from "../support/env.ts";
+import { fixtureCommand, runtimes } from "../support/env.ts";
 import {
   holdAsOther,
   withPatchedFiles,
@@ -154,13 +155,32 @@ test("lockHolders() rejects for a missing file and for an invalid path", async (
   assert.equal(fs.existsSync(path), false);
 });
 
+/** Returns an imitation of /proc. A path that ends in `/` may not be listed. */
+function fakeProc(files: Record<string, string>) {
+  Object.assign(files, {
+    "/proc/2/comm": files["/proc/2/comm"] ?? "kthreadd\n",
+    "/proc/self/stat": `${pid} (name) R 1`,
+    "/proc/self/fdinfo/7": "pos:\t0\nflags:\t02\nmnt_id:\t41\nino:\t99\n",
+    "/proc/self/mountinfo": "40 1 0:50 / / rw - ext4 /dev/a rw\n" +
+      "41 1 259:3 / /home rw - btrfs /dev/b rw\n",
+  });
+  const names = (path: string) =>
+    new Set(
+      Object.keys(files).filter((file) => file.startsWith(`${path}/`))
+        .map((file) => at(file.slice(path.length + 1).split("/"), 0)),
+    );
+  return {
+    read: (path: string): string | undefined => files[path],
+    list: (path: string) => `${path}/` in files ? undefined : [...names(path)],
+    inode: () => 99n,
+    processExists: (pid: number) => pid === 30,
+  };
+}
+
 test(
   "holdersIn() finds holders by device and inode, and skips waiters and other locks",
   () => {
     const files: Record<string, string> = {
-      "/proc/self/fdinfo/7": "pos:\t0\nflags:\t02\nmnt_id:\t41\nino:\t99\n",
-      "/proc/self/mountinfo": "40 1 0:50 / / rw - ext4 /dev/a rw\n" +
-        "41 1 259:3 / /home rw - btrfs /dev/b rw\n",
       "/proc/locks": "1: FLOCK  ADVISORY  WRITE 10 103:03:99 0 EOF\n" +
         "1: -> FLOCK  ADVISORY  WRITE 11 103:03:99 0 EOF\n" +
         "2: POSIX  ADVISORY  READ 12 103:03:99 50 60\n" +
@@ -169,6 +189,8 @@ test(
         "5: FLOCK  ADVISORY  WRITE 14 00:32:99 0 EOF\n" +
         "6: LEASE  ACTIVE    READ 15 103:03:99 0 EOF\n" +
         "7: FLOCK  ADVISORY  WRITE 0 103:03:99 0 EOF\n",
+      "/proc/10/fdinfo/3":
+        "lock:\t1: FLOCK ADVISORY WRITE 10 103:03:99 0 EOF\n",
       "/proc/20/fdinfo/3": "pos:\t0\nmnt_id:\t41\nino:\t99\n" +
         "lock:\t1: OFDLCK ADVISORY  READ -1 103:03:99 0 EOF\n",
       "/proc/21/fdinfo/3": "lock:\t1: FLOCK ADVISORY WRITE 1 00:32:99 0 EOF\n",
@@ -176,16 +198,7 @@ test(
     for (const pid of [10, 11, 12, 13, 14, 15, 20, 21]) {
       files[`/proc/${pid}/comm`] = `name ${pid}\n`;
     }
-    const names = (path: string) =>
-      new Set(
-        Object.keys(files).filter((file) => file.startsWith(`${path}/`))
-          .map((file) => at(file.slice(path.length + 1).split("/"), 0)),
-      );
-    const proc = {
-      read: (path: string): string | undefined => files[path],
-      list: (path: string) => [...names(path)],
-      inode: () => 99n,
-    };
+    const proc = fakeProc(files);
     assert.deepEqual(holdersIn(proc, 7, false), [
       { pid: 10, command: "name 10", exclusive: true },
       { pid: 12, command: "name 12", exclusive: false },
@@ -214,6 +227,242 @@ test(
   "record locks",
   "/proc",
 );
+
+test(
+  "holdersIn() names the process that /proc/locks names only if it can hold the lock",
+  () => {
+    const line = (pid: number) =>
+      `1: FLOCK ADVISORY WRITE ${pid} 103:03:99 0 EOF\n`;
+    const heir = { "/proc/20/fdinfo/3": `lock:\t${line(10)}` };
+    const found = (files: Record<string, string>, pid = 10) => {
+      const proc = fakeProc({ "/proc/locks": line(pid), ...heir, ...files });
+      return [false, true].map((search) =>
+        holdersIn(proc, 7, search).map(({ pid }) => pid)
+      );
+    };
+    const other = "/proc/10/fdinfo/3";
+    assert.deepEqual(found({}), [[], [20]], "it has ended");
+    assert.deepEqual(
+      found({ "/proc/10/comm": "new", [other]: "pos:\t0\n" }),
+      [[], [20]],
+      "its PID is used again",
+    );
+    const exists = { "/proc/10/stat": "10 (a) b) S 1", "/proc/10/fdinfo/": "" };
+    assert.deepEqual(found(exists), [[10], [10]], "of another user");
+    const zombie = { ...exists, "/proc/10/stat": "10 (a) S) Z 1" };
+    assert.deepEqual(found(zombie), [[], [20]], "a zombie of another user");
+    const hidden = { "/proc/30/fdinfo/": "", "/proc/31/fdinfo/": "" };
+    assert.deepEqual(found(hidden, 30), [[30], [30]], "hidepid");
+    assert.deepEqual(found(hidden, 31), [[], [20]], "hidepid, and ended");
+    // Deno may not list /proc, but may read it by FFI.
+    const unlisted = {
+      "/proc/10/fdinfo/": "",
+      "/proc/10/status": "Name:\ta\nFDSize:\t64\n",
+    };
+    assert.deepEqual(
+      found({ ...unlisted, "/proc/10/fdinfo/40": `lock:\t${line(10)}` }),
+      [[10], [10]],
+    );
+    assert.deepEqual(
+      found({ ...unlisted, ...exists, "/proc/10/fdinfo/40": "pos:\t0\n" }),
+      [[], [20]],
+    );
+    const crowded = Object.fromEntries(
+      Array.from({ length: 2000 }, (_, fd) => [`/proc/10/fdinfo/${fd}`, ""]),
+    );
+    const last = { [`/proc/10/fdinfo/2000`]: `lock:\t${line(10)}` };
+    assert.deepEqual(found({ ...crowded, ...last }), [[], [10]]);
+    // A process can convert its own POSIX locks.
+    const posix = `1: POSIX ADVISORY READ 12 103:03:99 0 EOF\n` +
+      `2: POSIX ADVISORY READ ${pid} 103:03:99 0 EOF\n`;
+    for (const [name, pids] of [["lockf", [12]], ["ofd", [12, pid]]] as const) {
+      const proc = fakeProc({ "/proc/locks": posix });
+      const holders = holdersIn(proc, 7, false, { name });
+      assert.deepEqual(holders.map(({ pid }) => pid), pids);
+    }
+    // The lock of the descriptor itself does not exclude it.
+    const own = { [`/proc/${pid}/fdinfo/7`]: `lock:\t${line(pid)}` };
+    assert.deepEqual(found(own, pid), [[], []]);
+    const twice = { ...own, [`/proc/${pid}/fdinfo/8`]: `lock:\t${line(pid)}` };
+    assert.deepEqual(found(twice, pid), [[pid], [pid]]);
+    // In a PID namespace, /proc/locks does not list the lock of an ended process.
+    const unlisted10 = { "/proc/locks": "", ...heir };
+    assert.deepEqual(found(unlisted10), [[], []]);
+    assert.deepEqual(found({ ...unlisted10, "/proc/2/comm": "sh\n" }), [[], [
+      20,
+    ]]);
+    const proc = fakeProc({ "/proc/locks": line(10), ...heir, ...exists });
+    const elsewhere = (path: string) =>
+      path === "/proc/self/stat" ? "5 (a) S 1" : proc.read(path);
+    assert.deepEqual(holdersIn({ ...proc, read: elsewhere }, 7, true), []);
+    assert.deepEqual(
+      holdersIn({ ...proc, read: () => undefined }, 7, true),
+      [],
+    );
+  },
+  "/proc",
+);
+
+test(
+  "AlreadyLocked of Lock names the heir of a killed process, and never its PID",
+  async () => {
+    using dir = tempDir();
+    const path = join(dir.path, "a.lock");
+    for (const runtime of runtimes) {
+      await using child = LockProcess.start(runtime);
+      await child.call("acquire", path);
+      const heir = await child.call("heir") as number;
+      await child.kill();
+      try {
+        for (const [timeout, holderPid] of [[0, null], [150, heir]]) {
+          await assert.rejects(
+            new Lock(path, { timeout: timeout! }).acquire(),
+            { name: "AlreadyLocked", holderPid: holderPid! },
+            runtime.name,
+          );
+        }
+        const holders = await lockHolders(path);
+        assert.deepEqual(holders.map(({ pid }) => pid), [heir]);
+      } finally {
+        process.kill(heir, "SIGKILL");
+      }
+      await new Lock(path).run(() => {});
+    }
+  },
+  "inotify(7)",
+);
+
+test(
+  "AlreadyLocked of Lock names no process that got the PID of an ended holder",
+  async () => {
+    // flock(1) takes the lock and ends, and the shell keeps it. Then a process
+    // starts that gets the PID of flock(1), unless another one was faster.
+    const script = 'exec 9> "$0"; for i in $(seq 500); do ' +
+      "flock -u 9; flock 9 & taker=$!; wait $taker; " +
+      "echo $((taker - 1)) > /proc/sys/kernel/ns_last_pid; " +
+      "sleep 600 9>&- & user=$!; [ $user = $taker ] && break; kill $user; " +
+      // Before it becomes sleep(1), the new process has descriptor 9.
+      'done; until [ "$(cat /proc/$user/comm)" = sleep ]; do :; done; ' +
+      "echo $taker $user; read line; kill $user";
+    using dir = tempDir();
+    const path = join(dir.path, "a.lock");
+    const shell = spawn("sh", ["-c", script, path], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    try {
+      const [line] = await once(shell.stdout, "data");
+      const [taker, user] = String(line).trim().split(" ").map(Number);
+      assert.equal(user, taker);
+      const found = async (timeout: number) => {
+        const lock = new Lock(path, { timeout });
+        const error = await lock.acquire().then(() => null, (error) => error);
+        assert.ok(error instanceof AlreadyLocked);
+        return error.holderPid;
+      };
+      assert.deepEqual([await found(0), await found(150)], [null, shell.pid]);
+      const holders = await lockHolders(path);
+      assert.deepEqual(holders.map(({ pid }) => pid), [shell.pid]);
+    } finally {
+      shell.stdin.end("\n");
+      await once(shell, "exit");
+    }
+  },
+  "inotify(7)",
+  "PIDs that can be chosen",
+  "flock(1)",
+  "sh(1)",
+);
+
+test(
+  "lockHolders() in a PID namespace returns the heir of a process that has ended",
+  async () => {
+    // Here, /proc/locks does not list the lock at all.
+    const script = 'exec 9> "$0"; flock 9; "$@" 9>&-';
+    const container = ["unshare", "--pid", "--fork", "--mount-proc"];
+    using dir = tempDir();
+    const path = join(dir.path, "a.lock");
+    for (const runtime of runtimes) {
+      await using child = new LockProcess([
+        ...[...container, "--kill-child", "sh", "-c", script, path],
+        ...fixtureCommand(runtime, "lock_process"),
+      ]);
+      for (const [timeout, holderPid] of [[0, null], [150, 1]]) {
+        await assert.rejects(
+          child.call("acquire", path, { timeout }),
+          { name: "AlreadyLocked", holderPid: holderPid! },
+        );
+      }
+    }
+  },
+  "inotify(7)",
+  "PID namespaces",
+  "flock(1)",
+  "sh(1)",
+);
+
+test(
+  "a holder of another user is reported, although its descriptors cannot be read",
+  async () => {
+    using dir = tempDir();
+    const path = join(dir.path, "a.lock");
+    fs.chmodSync(dir.path, 0o777);
+    fs.writeFileSync(path, "", { mode: 0o644 });
+    const held = await new Lock(path).acquire();
+    for (const runtime of runtimes) {
+      await using child = LockProcess.start(runtime);
+      await child.call("become", 65534);
+      await assert.rejects(
+        child.call("acquire", path, { mode: "r", timeout: 0 }),
+        { name: "AlreadyLocked", holderPid: pid },
+      );
+    }
+    await held.close();
+  },
+  "inotify(7)",
+  "root",
+);
+
+for (const form of ["acquire", "acquireSync"] as const) {
+  test(
+    `Lock.${form}() names the holder of its file after the working directory has changed`,
+    async () => {
+      using dir = tempDir();
+      using elsewhere = tempDir();
+      const before = process.cwd();
+      await using child = LockProcess.start(at(runtimes, 0));
+      await child.call("acquire", join(dir.path, "a.lock"));
+      const holder = child.process.pid!;
+      // A lock of another file that has the same relative path.
+      using _other = new Lock(join(elsewhere.path, "a.lock")).acquireSync();
+      const reported: number[] = [];
+      try {
+        process.chdir(dir.path);
+        const lock = new Lock("a.lock", {
+          timeout: 300,
+          onWait: ({ holders }) =>
+            void reported.push(...holders.map(({ pid }) => pid)),
+        });
+        if (form === "acquireSync") process.chdir(elsewhere.path);
+        const waiting = (async () => await lock[form]())();
+        process.chdir(elsewhere.path);
+        await assert.rejects(waiting, {
+          name: "AlreadyLocked",
+          path: "a.lock",
+          message: /^Cannot lock a\.lock: /,
+          holderPid: holder,
+        });
+        assert.deepEqual(reported, [holder]);
+        process.chdir(dir.path);
+        const holders = lockHolders("a.lock");
+        process.chdir(elsewhere.path);
+        assert.deepEqual((await holders).map(({ pid }) => pid), [holder]);
+      } finally {
+        process.chdir(before);
+      }
+    },
+    "inotify(7)",
+  );
+}
 
 for (const form of ["acquire", "acquireSync"] as const) {
   test(
@@ -346,5 +595,49 @@ test("only waits of at least 100 ms search every process for holders", async () 
       await assert.rejects(new Lock(path, { timeout }).acquire());
     }
     assert.deepEqual(searched, [false, true]);
+  });
+});
+
+test("of waiters that time out together, one searches every process for holders", async () => {
+  using dir = tempDir();
+  const path = join(dir.path, "a.lock");
+  using _file = new Lock(path).acquireSync();
+  let searches = 0;
+  await withPatchedPlatform((real) => ({
+    holders(file, search, locker) {
+      if (search) searches++;
+      return real.holders(file, search, locker);
+    },
+  }), async () => {
+    const options = { timeout: 150 };
+    const waiting = Array.from(
+      { length: 100 },
+      () => assert.rejects(new Lock(path, options).acquire(), AlreadyLocked),
+    );
+    await Promise.all(waiting);
+    assert.ok(searches >= 1 && searches < 50, `${searches} searches`);
+    // A later one does not get an old result.
+    searches = 0;
+    await assert.rejects(new Lock(path, options).acquire(), AlreadyLocked);
+    assert.throws(() => new Lock(path, options).acquireSync(), AlreadyLocked);
+    assert.throws(() => new Lock(path, options).acquireSync(), AlreadyLocked);
+    assert.equal(searches, 3);
+  });
+});
+
+test("findHolders() searches again after a turn of the event loop", async () => {
+  let searches = 0;
+  await withPatchedPlatform(() => ({
+    holders: () => (searches++, []),
+  }), async () => {
+    const find = (path: string) => findHolders([path], true, { name: "flock" });
+    for (let i = 0; i < 3; i++) assert.deepEqual(find("a"), []);
+    assert.equal(searches, 1);
+    find("b");
+    assert.equal(searches, 2);
+    await setImmediate();
+    await setImmediate();
+    find("b");
+    assert.equal(searches, 3);
   });
 });

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { setImmediate, setTimeout as delay } from "node:timers/promises";
-import type { PlatformFile } from "../../ffi/types.ts";
+import type { OpenMode, Platform, PlatformFile } from "../../ffi/types.ts";
 import { AlreadyLocked, BoundedSemaphore, Lock } from "../../mod.ts";
 import type { BoundedSemaphoreOptions, LockedFile } from "../../mod.ts";
 import {
@@ -11,6 +12,7 @@ import {
   openDescriptors,
   waitForDescriptors,
 } from "../support/descriptors.ts";
+import { hasCapability } from "../support/capabilities.ts";
 import { runtimes } from "../support/env.ts";
 import {
   lockOutsideLibrary,
@@ -858,3 +860,219 @@ test(
   },
   "file descriptors",
 );
+
+/** Runs a body in each of some working directories, one after the other. */
+function inDirectories<T>(
+  directories: string[],
+  body: (directory: string) => T,
+): T[] {
+  const before = process.cwd();
+  try {
+    return directories.map((directory) => {
+      process.chdir(directory);
+      return body(directory);
+    });
+  } finally {
+    process.chdir(before);
+  }
+}
+
+test(
+  "semaphores of one relative directory in two working directories do not wait for each other",
+  async () => {
+    using one = slots();
+    using two = slots();
+    using polling = disablePolling(0);
+    const held = [one, two].map((dir) => dir.lockOutside(0));
+    const [first, second] = inDirectories(
+      [one.directory, two.directory],
+      () => one.semaphore(1, { directory: "." }).acquire(),
+    );
+    await polling.untilAsleep(2);
+    at(held, 1).release();
+    await (await second!).close();
+    assert.equal(await isSettled(first!), false);
+    at(held, 0).release();
+    await (await first!).close();
+    assert.equal(one.open() + two.open(), 0);
+  },
+  "inotify(7)",
+);
+
+for (const form of FORMS) {
+  test(`BoundedSemaphore.${form}() of a relative directory uses the same slots after the working directory has changed`, async () => {
+    using dir = slots();
+    using elsewhere = slots();
+    const [semaphore] = inDirectories(
+      [dir.directory, elsewhere.directory],
+      () => dir.semaphore(2, { directory: ".", timeout: 0 }),
+    );
+    const before = process.cwd();
+    process.chdir(elsewhere.directory);
+    try {
+      assert.deepEqual(semaphore!.paths, ["s.00.lock", "s.01.lock"]);
+      const slot = await semaphore![form]();
+      assert.ok(semaphore!.paths.includes(slot.path));
+      await using _other = await dir.semaphore(2).acquire();
+      const holderPid = hasCapability("inotify(7)") ? process.pid : null;
+      await assert.rejects(async () => await semaphore![form](), { holderPid });
+      slot.closeSync();
+    } finally {
+      process.chdir(before);
+    }
+    assert.deepEqual(fs.readdirSync(elsewhere.directory), []);
+    assert.equal(dir.open(), 0);
+  });
+
+  test(
+    `BoundedSemaphore.${form}() acquires the slots of a read-only file system`,
+    async () => {
+      using dir = slots();
+      const readOnly = join(dir.directory, "ro");
+      fs.mkdirSync(readOnly);
+      for (const slot of [0, 1]) fs.writeFileSync(dir.path(slot), "");
+      const mount = (...args: string[]) =>
+        assert.equal(spawnSync("mount", args).status, 0);
+      mount("--bind", dir.directory, readOnly);
+      try {
+        mount("-o", "remount,ro,bind", readOnly);
+        const options = { directory: readOnly, timeout: 0 };
+        const held = dir.lockOutside(0);
+        // The third slot does not exist, and cannot be created.
+        for (const maximum of [2, 3]) {
+          const semaphore = dir.semaphore(maximum, options);
+          const slot = await semaphore[form]();
+          assert.equal(slot.path, join(readOnly, "s.01.lock"));
+          assert.equal(dir.semaphore(2, { timeout: 0 }).tryAcquireSync(), null);
+          const error = await refusal(semaphore, form);
+          if (maximum === 3) assert.equal(causeCode(error), "EROFS");
+          slot.closeSync();
+        }
+        const missing = dir.semaphore(2, { ...options, name: "none" });
+        await assert.rejects(async () => await missing[form](), {
+          code: "EROFS",
+        });
+        held.release();
+        assert.equal(openDescriptors(readOnly), 0);
+      } finally {
+        spawnSync("umount", ["-l", readOnly]);
+      }
+    },
+    "root that can mount",
+  );
+
+  test(
+    `BoundedSemaphore.${form}() uses the other slots if one cannot be opened`,
+    async () => {
+      for (const code of SLOT_CODES) {
+        using dir = slots();
+        await withPatchedPlatform(
+          (real) => refusingDirectories(real, code),
+          async () => {
+            fs.mkdirSync(dir.path(2));
+            // The first slot that is tried is a random one.
+            for (let i = 0; i < 50; i++) {
+              (await dir.semaphore(4)[form]()).closeSync();
+              const slot = dir.semaphore(4).tryAcquireSync();
+              assert.ok(slot);
+              slot.closeSync();
+            }
+            const holder = dir.semaphore(4);
+            for (let i = 0; i < 3; i++) await holder.acquire();
+            for (const timeout of [0, 50]) {
+              const error = await refusal(dir.semaphore(4, { timeout }), form);
+              assert.match(
+                error.message,
+                /: 3 of 4 slots are taken( by this process .*)?; .*s\.02\.lock"? cannot be opened \(\w+\) \(waited/,
+              );
+              assert.equal(causeCode(error), code);
+              assert.ok(error.waited >= timeout);
+            }
+            assert.equal(dir.semaphore(4).tryAcquireSync(), null);
+            // The thread would wait for itself, so it does not.
+            const own = await refusal(holder, "acquireSync");
+            assert.match(
+              own.message,
+              /3 of 4 slots are taken through this same/,
+            );
+            assert.ok(own.waited < LONG_MS / 2);
+            const waiting = dir.semaphore(4).acquire();
+            assert.equal(await isSettled(waiting), false);
+            await holder.release();
+            await (await waiting).close();
+            holder[Symbol.dispose]();
+            for (const slot of [0, 1, 3]) {
+              fs.rmSync(dir.path(slot));
+              fs.mkdirSync(dir.path(slot));
+            }
+            await assert.rejects(
+              async () => await dir.semaphore(4)[form](),
+              { code },
+            );
+          },
+        );
+        assert.equal(dir.open(), 0);
+      }
+    },
+  );
+
+  test(`BoundedSemaphore.${form}() throws an error of the whole process at once`, async () => {
+    using dir = slots();
+    let opened = 0;
+    const fail = () => {
+      opened++;
+      return systemError("EMFILE", 24);
+    };
+    await withPatchedPlatform(() => ({
+      open: () => Promise.reject(fail()),
+      openSync() {
+        throw fail();
+      },
+    }), () =>
+      assert.rejects(async () => await dir.semaphore(4)[form](), {
+        code: "EMFILE",
+      }));
+    assert.equal(opened, 1);
+  });
+}
+
+/** The codes that the systems report for a directory that is to be written. */
+const SLOT_CODES = ["EISDIR", "EPERM"];
+
+/** Refuses to open directories for writing. Wine does not. */
+function refusingDirectories(
+  real: Platform,
+  code: string,
+): Pick<Platform, "open" | "openSync"> {
+  const check = (path: string, mode: OpenMode) => {
+    const stats = fs.statSync(path, { throwIfNoEntry: false });
+    if (mode.write && stats?.isDirectory()) throw systemError(code, 1);
+  };
+  return {
+    open(path, mode, ...how) {
+      check(path, mode);
+      return real.open(path, mode, ...how);
+    },
+    openSync(path, mode, ...how) {
+      check(path, mode);
+      return real.openSync(path, mode, ...how);
+    },
+  };
+}
+
+async function refusal(
+  semaphore: BoundedSemaphore,
+  form: typeof FORMS[number],
+): Promise<AlreadyLocked> {
+  try {
+    await semaphore[form]();
+  } catch (error) {
+    assert.ok(error instanceof AlreadyLocked, `${error}`);
+    return error;
+  }
+  throw new Error("it was acquired");
+}
+
+function causeCode({ cause }: Error): unknown {
+  return (cause as { code?: string } | undefined)?.code;
+}

@@ -522,3 +522,22 @@ test("lockAll() in another process excludes this process, until that process is 
     assert.equal(dir.open(), 0);
   }
 });
+
+test("lockAll() locks the files of the working directory in which it was called", async () => {
+  using dir = tempDir();
+  using elsewhere = tempDir();
+  const before = process.cwd();
+  const held = new Lock(join(dir.path, "a.lock")).acquireSync();
+  try {
+    process.chdir(dir.path);
+    const locking = lockAll(["a.lock", "b.lock"], { timeout: 60_000 });
+    process.chdir(elsewhere.path);
+    held.closeSync();
+    await using files = await locking;
+    assert.deepEqual([...files].map(({ path }) => path), ["a.lock", "b.lock"]);
+    assert.equal(new Lock(join(dir.path, "b.lock")).tryAcquireSync(), null);
+  } finally {
+    process.chdir(before);
+  }
+  assert.deepEqual(fs.readdirSync(elsewhere.path), []);
+});

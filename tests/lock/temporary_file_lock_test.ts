@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
 import { basename, join } from "node:path";
 import process from "node:process";
@@ -326,6 +327,190 @@ test("a TemporaryFileLock that cannot be released at exit does not prevent other
   other.closeSync();
 });
 
+/** Creates a file with two names, and returns a check that both are intact. */
+function planted(victim: string, path: string, content: string): () => void {
+  fs.writeFileSync(victim, content);
+  fs.linkSync(victim, path);
+  return () => {
+    for (const name of [victim, path]) {
+      assert.equal(fs.readFileSync(name, "utf8"), content);
+      assert.equal(inode(name), inode(victim));
+    }
+  };
+}
+
+for (const [form, acquire] of FORMS) {
+  test(
+    `TemporaryFileLock.${form}: a hard link in the place of a lock file is rejected`,
+    async () => {
+      using dir = tempDir();
+      const path = join(dir.path, "a.lock");
+      const victim = join(dir.path, "victim");
+      for (const content of ["precious", ""]) {
+        const checkIntact = planted(victim, path, content);
+        for (const options of [{}, SHARED, { timeout: 60_000 }]) {
+          const lock = new TemporaryFileLock(path, options);
+          await assert.rejects(async () => await acquire(lock), {
+            name: "LockException",
+            code: "EMLINK",
+            path,
+            message:
+              /^Cannot lock .*a\.lock"?: it has 2 hard links \(EMLINK\).*use another path$/,
+          });
+          checkIntact();
+          assert.equal(openDescriptors(dir.path), 0);
+          assert.equal(exitListeners(), 0);
+        }
+        fs.rmSync(victim);
+        await (await acquire(new TemporaryFileLock(path))).close();
+        assertNothingLeft(path);
+      }
+    },
+    "hard links",
+  );
+
+  test(
+    `TemporaryFileLock.${form}: a hard link that appears between open and lock is rejected`,
+    async () => {
+      using dir = tempDir();
+      const path = join(dir.path, "a.lock");
+      const victim = join(dir.path, "victim");
+      let checkIntact = () => {};
+      await withPatchedFiles((real) => ({
+        tryLock(exclusive) {
+          if (!fs.existsSync(victim)) {
+            fs.rmSync(path);
+            checkIntact = planted(victim, path, "precious");
+          }
+          return real.tryLock(exclusive);
+        },
+      }), () =>
+        assert.rejects(
+          async () => await acquire(new TemporaryFileLock(path)),
+          { code: "EMLINK" },
+        ));
+      checkIntact();
+      assert.equal(openDescriptors(dir.path), 0);
+    },
+    "hard links",
+    "unlinking open files",
+  );
+
+  test(
+    `TemporaryFileLock.${form} that gets a second name while it is held removes only its own name`,
+    async () => {
+      using dir = tempDir();
+      const path = join(dir.path, "a.lock");
+      const other = join(dir.path, "other");
+      const file = await acquire(new TemporaryFileLock(path));
+      file.writeTextSync("kept");
+      fs.linkSync(path, other);
+      file.closeSync();
+      assertNothingLeft(path);
+      assert.equal(fs.readFileSync(other, "utf8"), "kept");
+    },
+    "hard links",
+  );
+
+  test(
+    `TemporaryFileLock.${form} does not truncate a file whose names it cannot count`,
+    async () => {
+      using dir = tempDir();
+      const path = join(dir.path, "a.lock");
+      const victim = join(dir.path, "victim");
+      planted(victim, path, "precious");
+      await withPatchedFiles((real) => ({
+        nameAt(path, noFollow) {
+          const name = real.nameAtSync(path, noFollow);
+          return name && { ...name, nlink: null };
+        },
+      }), async () => {
+        const file = await acquire(new TemporaryFileLock(path));
+        assert.equal(file.statSync().size, 0);
+        assert.notEqual(inode(path), inode(victim));
+        file.closeSync();
+      });
+      assertNothingLeft(path);
+      assert.equal(fs.readFileSync(victim, "utf8"), "precious");
+    },
+    "hard links",
+  );
+
+  test(
+    `TemporaryFileLock.${form} rejects a FIFO and a device, and removes neither`,
+    async () => {
+      using dir = tempDir();
+      const path = join(dir.path, "a.lock");
+      for (
+        const create of [["mkfifo", path], ["mknod", path, "c", "1", "3"]]
+      ) {
+        execFileSync(at(create, 0), create.slice(1));
+        for (const options of [{}, SHARED]) {
+          const lock = new TemporaryFileLock(path, options);
+          await assert.rejects(
+            async () => await acquire(lock),
+            (error: AlreadyLocked) => {
+              // Deno without FFI does not open a FIFO at all.
+              assert.ok(
+                error instanceof LockUnsupported || error.code === "EEXIST",
+              );
+              return true;
+            },
+          );
+          assert.equal(fs.lstatSync(path).isFile(), false);
+        }
+        fs.rmSync(path);
+      }
+      assertNothingLeft(path);
+    },
+    "mkfifo(1)",
+    "root",
+  );
+}
+
+test(
+  "TemporaryFileLock.acquire() aborted while it opens a hard link or a file with content keeps it",
+  async () => {
+    using dir = tempDir();
+    const path = join(dir.path, "a.lock");
+    const victim = join(dir.path, "victim");
+    for (const hasLink of [true, false]) {
+      for (const content of ["precious", ""]) {
+        const checkIntact = planted(victim, path, content);
+        if (!hasLink) fs.rmSync(victim);
+        const opening = deferred<void>();
+        const opened = deferred<void>();
+        const closed = deferred<void>();
+        const controller = new AbortController();
+        await withPatchedPlatform((real) => ({
+          async open(...how) {
+            opening.resolve();
+            await opened.promise;
+            const file = real.openSync(...how);
+            return {
+              ...file,
+              ...bindMethods(file),
+              close: () => (file.closeSync(), closed.resolve()),
+            };
+          },
+        }), async () => {
+          const { signal } = controller;
+          const acquiring = new TemporaryFileLock(path).acquire({ signal });
+          await opening.promise;
+          controller.abort("enough");
+          await assert.rejects(acquiring, (reason) => reason === "enough");
+          opened.resolve();
+          await closed.promise;
+        });
+        if (hasLink) checkIntact();
+        else assert.equal(fs.existsSync(path), content !== "");
+        for (const name of [victim, path]) fs.rmSync(name, { force: true });
+      }
+    }
+  },
+  "hard links",
+);
+
 for (const [form, acquire] of FORMS) {
   test(`TemporaryFileLock.${form} removes its file after the working directory has changed`, async () => {
     using dir = tempDir();
@@ -339,13 +524,14 @@ for (const [form, acquire] of FORMS) {
       process.chdir(elsewhere.path);
       file.closeSync();
       assertNothingLeft(join(dir.path, "a.lock"));
-      // acquire() uses the current working directory.
+      // The lock object still means the same file.
       using _ = await acquire(lock);
-      assert.ok(fs.existsSync(join(elsewhere.path, "a.lock")));
+      assert.ok(fs.existsSync(join(dir.path, "a.lock")));
     } finally {
       process.chdir(before);
     }
-    assertNothingLeft(join(elsewhere.path, "a.lock"));
+    assertNothingLeft(join(dir.path, "a.lock"));
+    assert.deepEqual(sortedNames(elsewhere.path), []);
   });
 }
 
@@ -499,7 +685,15 @@ test(
 /** Binds the methods of a file to the file. */
 function bindMethods(file: PlatformFile): PlatformFile {
   return new Proxy(file, {
-    ownKeys: () => ["tryLock", "unlock", "isStillAt", "unlink", "closeSync"],
+    ownKeys: () => [
+      "tryLock",
+      "unlock",
+      "nameAt",
+      "isStillAt",
+      "seek",
+      "unlink",
+      "closeSync",
+    ],
     getOwnPropertyDescriptor: () => ({ enumerable: true, configurable: true }),
     get(target, name) {
       const value = Reflect.get(target, name);
@@ -609,7 +803,7 @@ test("TemporaryFileLock reports a file that is replaced again and again", async 
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new TemporaryFileLock(path, { timeout: Infinity });
-  await withPatchedFiles(() => ({ isStillAt: () => false }), async () => {
+  await withPatchedFiles(() => ({ nameAt: () => null }), async () => {
     await assert.rejects(lock.acquire(), LockUnsupported);
     assert.throws(() => lock.acquireSync(), LockUnsupported);
   });
@@ -634,7 +828,8 @@ test("TemporaryFileLock retries if other processes lock the file first", async (
         if (files > 20_000 || !first) return real.tryLock(exclusive);
         return first = false;
       },
-      isStillAt: (path) => files > 20_000 && real.isStillAt(path),
+      nameAt: (path, noFollow) =>
+        files > 20_000 ? real.nameAt(path, noFollow) : null,
       watchClose: () => null,
       lockKey: () => null,
     };
@@ -648,7 +843,7 @@ test("TemporaryFileLock that cannot check its path holds nothing", async () => {
   const path = join(dir.path, "a.lock");
   const lock = new TemporaryFileLock(path);
   await withPatchedFiles(() => ({
-    isStillAt() {
+    nameAt() {
       throw systemError("EIO", 5);
     },
   }), async () => {

@@ -31,6 +31,17 @@ const CAPABILITIES = {
   "stacked locks": () => isWindows,
   "record locks": () => !isWindows && hasFileDescriptors(),
   "symbolic links": () => canCreate((path) => fs.symlinkSync("a", path)),
+  "hard links": () =>
+    canCreate((path) => {
+      fs.writeFileSync(`${path}b`, "");
+      fs.linkSync(`${path}b`, path);
+    }),
+  "PID namespaces": () =>
+    succeeds("unshare", "--pid", "--fork", "--mount-proc", "true"),
+  "PIDs that can be chosen": () => {
+    const file = "/proc/sys/kernel/ns_last_pid";
+    return succeeds("sh", "-c", `pid=$(cat ${file}) && echo $pid > ${file}`);
+  },
   "permission bits": () =>
     canCreate((path) => fs.writeFileSync(path, "", { mode: 0o600 }), 0o600),
   "atomic upgrades": () => !isWindows,

@@ -60,10 +60,15 @@ export function patchedFiles(
 ): Pick<Platform, "open" | "openSync"> {
   const changed = (file: PlatformFile): PlatformFile => {
     const other = change(file);
-    const { isStillAt } = other;
+    const { isStillAt, nameAt } = other;
     if (isStillAt) {
-      other.isAt ??= isStillAt;
-      other.isAtSync ??= isStillAt;
+      other.nameAtSync ??= (path, noFollow) =>
+        isStillAt(path) ? file.nameAtSync(path, noFollow) : null;
+      other.nameAt ??= other.nameAtSync;
+    }
+    if (nameAt) {
+      other.nameAtSync ??= nameAt as PlatformFile["nameAtSync"];
+      other.isStillAt ??= (path) => other.nameAtSync!(path, true) !== null;
     }
     return new Proxy(file, {
       get(target, name) {
@@ -92,7 +97,7 @@ export const noopOs = {
   wakeWatchers() {},
   isLocked: () => null,
   identity: () => null,
-  holders: () => [],
+  holders: () => null,
   machineId: () => null,
 };
 
