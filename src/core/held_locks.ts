@@ -104,9 +104,12 @@ export function identityOf(file: Wanted): LockIdentity | null {
   }
 }
 
-/** If the system does not report it, the lock is taken to be held. */
+/**
+ * If the system does not report it, the lock is taken to have ended: a wait that
+ * does not end is a bug of the program, but an error would break a correct one.
+ */
 function hasEnded(hold: Hold): boolean {
-  return hold.mayHaveEnded && hold.isLocked() === false;
+  return hold.mayHaveEnded && hold.isLocked() !== true;
 }
 
 /** Returns whether two open files of this thread exclude each other. */

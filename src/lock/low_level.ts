@@ -115,7 +115,8 @@ function* lockFile(
  * @param file What {@linkcode lock} accepts.
  * @param flags What {@linkcode lock} accepts.
  * @throws {AlreadyLocked} With the code `"EDEADLK"`, at once, if this thread
- * holds a lock in the way, because it would wait for itself.
+ * holds a lock in the way, because it would wait for itself. A descriptor that
+ * this module has locked counts on Linux only.
  * @throws What {@linkcode lock} throws.
  */
 export function lockSync(file: FileArgument, flags: LockFlags): void {
@@ -170,13 +171,14 @@ class LockedByCaller implements Hold {
    */
   readonly argument: FileArgument;
   readonly exclusive: boolean;
-  /** The caller may close the file without `unlock`. */
-  readonly mayHaveEnded = true;
+  readonly mayHaveEnded: boolean;
   index = -1;
 
   constructor(argument: FileArgument, exclusive: boolean) {
     this.argument = argument;
     this.exclusive = exclusive;
+    // If it was closed without `unlock`, its number may be in use again.
+    this.mayHaveEnded = !isSelfLocking(argument);
   }
 
   /** Asks anew each time: the number may belong to another file by now. */
@@ -193,8 +195,8 @@ class LockedByCaller implements Hold {
  * What this module has locked, by descriptor or by `Deno.FsFile`.
  *
  * If a file was closed without `unlock` and its number used again, the new file
- * skips the queue once. On Linux, the kernel says whether the new file is
- * locked. Elsewhere, it is taken to be locked if it is the same file as before.
+ * skips the queue once. Only the kernel of Linux reports whether the new file is
+ * locked. On other systems, {@linkcode isHeldByThread} ignores descriptors.
  */
 const locked = new Map<number | FileArgument, LockedByCaller>();
 
