@@ -11,6 +11,24 @@ import type { SystemError } from "../types.ts";
  */
 const READS = { error: 1, unhandledrejection: 3 } as const;
 
+/** The part of an event that is used here. */
+interface Failure {
+  readonly type: string;
+  readonly eventPhase: number;
+}
+
+/** The global object of Deno. */
+interface Target {
+  addEventListener: SetListener;
+  removeEventListener: SetListener;
+}
+
+type SetListener = (
+  type: string,
+  listener: (event: Failure) => void,
+  capture: true,
+) => void;
+
 /** `Event.NONE`: the event is not being dispatched. */
 const PHASE_NONE = 0;
 
@@ -33,25 +51,16 @@ export function onThreadExit(callback: () => void): () => void {
   };
 }
 
-/** What all declarations of `Event` have in common. */
-interface DispatchedEvent {
-  readonly type: string;
-  readonly eventPhase: number;
-}
-
 function onDenoExit(callback: () => void): () => void {
-  const onError = (event: DispatchedEvent) => afterListeners(event, callback);
-  const listeners: [
-    type: string,
-    listener: (event: DispatchedEvent) => void,
-  ][] = [
+  const onError = (event: Failure) => afterListeners(event, callback);
+  const listeners: [type: string, listener: (event: Failure) => void][] = [
     ["unload", callback],
   ];
   // An error does not end the interactive shell.
   if (!denoApi()?.mainModule?.endsWith("/$deno$repl.mts")) {
     for (const type of Object.keys(READS)) listeners.push([type, onError]);
   }
-  const target = globalThis as unknown as EventTarget;
+  const target = globalThis as unknown as Target;
   for (const entry of listeners) target.addEventListener(...entry, true);
   return () => {
     for (const entry of listeners) target.removeEventListener(...entry, true);
@@ -66,22 +75,36 @@ function onDenoExit(callback: () => void): () => void {
  * prevent it. A listener that is added while they run does not run anymore. So
  * the decision is made when Deno reads the property for the last time.
  */
-function afterListeners(event: DispatchedEvent, callback: () => void): void {
+function afterListeners(event: Failure, callback: () => void): void {
   const readsNeeded = READS[event.type as keyof typeof READS];
   let reads = 0;
   Object.defineProperty(event, "defaultPrevented", {
     configurable: true,
     get() {
       const prevented: boolean = Reflect.get(
-        Event.prototype,
+        Object.getPrototypeOf(event),
         "defaultPrevented",
         event,
       );
       const isDispatched = event.eventPhase === PHASE_NONE;
-      if (isDispatched && ++reads === readsNeeded && !prevented) callback();
+      if (isDispatched && ++reads === readsNeeded && !prevented) {
+        if (isReadByDeno()) callback();
+      }
       return prevented;
     },
   });
+}
+
+/**
+ * Returns whether Deno itself reads the property. Otherwise the program has
+ * dispatched an event of its own, which does not end the thread.
+ */
+function isReadByDeno(): boolean {
+  // This function, the accessor, and then dispatch(), dispatchEvent() and
+  // reportException() of Deno.
+  const callers = new Error().stack?.split("\n    at ").slice(3) ?? [];
+  return callers.length > 0 &&
+    callers.slice(0, 3).every((frame) => frame.includes("ext:"));
 }
 
 /** Returns the error if a file could not be closed when the thread ends. */
