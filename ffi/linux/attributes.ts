@@ -4,8 +4,12 @@
  */
 
 import { cString } from "../runtime/memory.ts";
-import type { CreateError } from "../posix/fcntl.ts";
-import type { FfiRuntime, FileAttributes, Signature } from "../types.ts";
+import type {
+  FfiRuntime,
+  FileAttributes,
+  Signature,
+  SystemError,
+} from "../types.ts";
 
 /** linux/limits.h: XATTR_SIZE_MAX and XATTR_LIST_MAX. */
 const MAX_SIZE = 65_536;
@@ -60,7 +64,7 @@ export function fileAttributes(
   runtime: FfiRuntime,
   libc: string,
   errno: () => number,
-  createError: CreateError,
+  createError: (syscall: string, code: number) => SystemError,
 ): FileAttributes {
   const bind = () => ({
     ...runtime.bind(libc, {
