@@ -220,9 +220,11 @@ function* closeAndSync(
 /** Publishes the file. Returns `false` if the destination exists. */
 function* linkOrRename(pending: PendingWrite): Gen<boolean> {
   const { tempFile, destination: { path }, settings } = pending;
+  // If a blocking call gives the file another name, publishing it must fail.
+  const from = tempFile.path;
   if (!settings.replace) {
     try {
-      yield* link(tempFile.path, path);
+      yield* link(from, path);
       yield* unlinkTempFile(tempFile);
       return true;
     } catch (error) {
@@ -231,11 +233,11 @@ function* linkOrRename(pending: PendingWrite): Gen<boolean> {
       const unsupported: readonly unknown[] = FORGIVEN.link;
       if (!unsupported.includes(code)) throw error;
       if (yield* lstatOrNull(path)) return false;
-      yield* rename(tempFile.path, path);
+      yield* rename(from, path);
       return true;
     }
   }
-  if (tempFile.inMemory || !(yield* replace(pending))) {
+  if (tempFile.inMemory || !(yield* replace(pending, from))) {
     yield* overwrite(path, tempFile.file, settings);
     yield* unlinkTempFile(tempFile);
   }
@@ -245,11 +247,12 @@ function* linkOrRename(pending: PendingWrite): Gen<boolean> {
 /** Returns `false` if the file cannot be replaced, but may be overwritten. */
 function* replace(
   { tempFile, destination, settings }: PendingWrite,
+  from: string,
 ): Gen<boolean> {
   const { path, old } = destination;
   yield* followAccess(tempFile, path, old);
   try {
-    yield* rename(tempFile.path, path);
+    yield* rename(from, path);
     return true;
   } catch (error) {
     const reported = yield* irreplaceable(destination, error);

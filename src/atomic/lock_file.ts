@@ -22,8 +22,8 @@
  *
  * A cleaner may remove the temporary file before it is linked, because it is
  * unlocked before. Then link(2) fails with `ENOENT`, and the process tries
- * again. File systems without hard links have no owners or cannot change them,
- * so there the lock file is created at its path.
+ * again. File systems without hard links do not have owners or cannot change
+ * them, so there the lock file is created at its path.
  *
  * Neither step follows a symbolic link at the path of the lock file or changes
  * a file that existed before. A process of root would otherwise do so to any

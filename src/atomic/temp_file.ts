@@ -149,7 +149,7 @@ export function randomName(extension: "tmp" | "kept", tag = ""): string {
 let latestTag: { system: Platform; dev: string; tag: string | null } | null =
   null;
 
-/** Returns the tag of a directory, or `null` if this machine has no id. */
+/** Returns the tag of a directory, or `null` if this machine does not have an id. */
 function tagOf({ dev }: DirectoryId): string | null {
   const system = platform();
   if (latestTag?.system !== system || latestTag.dev !== dev) {

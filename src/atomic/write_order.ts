@@ -184,7 +184,7 @@ function* waitForOther(key: string): Gen<void> {
   }
 }
 
-// deno-lint-ignore require-yield -- has no step that differs
+// deno-lint-ignore require-yield -- does not have a step that differs
 function* withdrawOther(key: string): Gen<void> {
   inProgress.get(key)?.withdraw();
 }
