@@ -254,12 +254,15 @@ test("Windows: Deno locks a file in append mode", async () => {
     await Promise.all([...writing, seeking]);
     const appended = fs.readFileSync(path, "utf8");
     assert.equal(appended, "one two three four");
-    await file.replaceContents("new ");
+    await file.replaceContents("newer and longer than before ");
     await file.seek(0);
     await file.writeText("end");
     await file.close();
   });
-  assert.equal(fs.readFileSync(path, "utf8"), "new end");
+  assert.equal(
+    fs.readFileSync(path, "utf8"),
+    "newer and longer than before end",
+  );
 });
 
 test("Windows: Deno replaces a file whose owner is not reported", async () => {
