@@ -89,8 +89,7 @@ export class SlotsTarget implements LockTarget {
     try {
       for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
         const locked = (yield* slots.openAndTryLock(deadline)) ||
-          !(yield* this.#waitsForItself(slots.unusable)) &&
-            (yield* lockBeforeDeadline(slots, request));
+          (yield* lockBeforeDeadline(slots, request));
         if (!locked) return this.#busy(slots.unusable);
         const held = yield* slots.takeLocked(deadline);
         if (held) return this.#count(held);
@@ -107,17 +106,8 @@ export class SlotsTarget implements LockTarget {
     return held;
   }
 
-  /** Whether only this blocked thread could release a slot. */
-  *#waitsForItself(unusable: UnusableSlot | undefined): Gen<boolean> {
-    return this.#holdsAllExcept(unusable) && !(yield* isAsync());
-  }
-
-  #holdsAllExcept(unusable: UnusableSlot | undefined): boolean {
-    return this.#held === this.files.length - (unusable?.count ?? 0);
-  }
-
   #busy(unusable?: UnusableSlot): Busy {
-    const here = this.#holdsAllExcept(unusable);
+    const here = this.#held === this.files.length - (unusable?.count ?? 0);
     return new Busy((elapsed) => {
       const search = isLongWait(elapsed);
       const holders = findHolders(this.files, search, this.locker);

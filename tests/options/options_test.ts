@@ -132,6 +132,7 @@ test("undefined options have their defaults", () => {
   assert.equal(throwOnReleaseError, false);
   assert.deepEqual(wait, {
     timeout: 5000,
+    openTimeout: 5000,
     checkInterval: 250,
     failWhenLocked: false,
     failFastUnlessTimeout: false,
