@@ -40,6 +40,7 @@ import { formatSubject, LockException, toOpenError } from "../core/errors.ts";
 import { op, runAsync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import { siblingPath } from "../core/paths.ts";
+import { isCallerError } from "../core/stack.ts";
 import type { LockedFile } from "../file/locked_file.ts";
 import { Lock } from "../lock/lock.ts";
 import type { AcquireOptions } from "../options/acquire_options.ts";
@@ -105,7 +106,7 @@ export async function acquireLockFile(
     try {
       return await lock.acquire(options);
     } catch (error) {
-      if (options.signal?.aborted) throw error;
+      if (isCallerError(error)) throw error;
       const code = errorCode(error);
       if (code === "ENOENT" && creations++ < MAX_CREATIONS) {
         await runAsync(createLockFile(path, destination, creationMode));

@@ -49,6 +49,11 @@ export function callerError(error: unknown): unknown {
   return error;
 }
 
+/** Returns whether an error belongs to the caller. */
+export function isCallerError(error: unknown): boolean {
+  return isObject(error) && callerErrors.has(error);
+}
+
 /** The reason of a signal of the caller. */
 export function abortReason(signal: AbortSignal): unknown {
   return callerError(signal.reason);
@@ -121,7 +126,7 @@ function isClass(edge: Edge): boolean {
 
 /** Replaces the frames of an error, unless it belongs to the caller. */
 export function anchor(error: unknown, caller: Caller): unknown {
-  if (!isObject(error) || callerErrors.has(error)) return error;
+  if (!isObject(error) || isCallerError(error)) return error;
   if (isSuppressedError(error)) anchor(error.error, caller);
   try {
     const frames = String(caller.stack);

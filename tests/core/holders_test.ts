@@ -605,7 +605,7 @@ test("only waits of at least 100 ms search every process for holders", async () 
 test("of waiters that time out together, one searches every process for holders", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
-  using _file = new Lock(path).acquireSync();
+  using _file = await holdAsOther(() => new Lock(path).acquireSync());
   let searches = 0;
   await withPatchedPlatform((real) => ({
     holders(file, search, locker) {

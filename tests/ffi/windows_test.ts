@@ -20,6 +20,7 @@ import {
 import { BoundedSemaphore, lockAll } from "../../mod.ts";
 import { openAtomic, writeAtomicSync } from "../../mod.ts";
 import { parseMode } from "../../src/options/open_mode.ts";
+import { staleName } from "../fixtures/atomic_writes.ts";
 import { currentRuntime, runtimes, testEnv } from "../support/env.ts";
 import { systemError, withPatchedPlatform } from "../support/platform.ts";
 import { LockProcess } from "../support/processes.ts";
@@ -626,7 +627,7 @@ test("Windows: a path may be relative to a drive", async () => {
 test("Windows: a read-only file can be a slot, and stale read-only files are removed", async () => {
   using dir = tempDir();
   const slot = join(dir.path, "a.00.lock");
-  const left = join(dir.path, `.portalock.${"0".repeat(16)}.tmp`);
+  const left = join(dir.path, await staleName(dir.path));
   const options = { name: "a", directory: dir.path, ...EXCLUSIVE };
   const path = join(dir.path, "b");
   for (const path of [slot, left]) fs.writeFileSync(path, "");

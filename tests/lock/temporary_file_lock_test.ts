@@ -420,7 +420,7 @@ for (const [form, acquire] of FORMS) {
       const victim = join(dir.path, "victim");
       planted(victim, path, "precious");
       await withPatchedFiles((real) => ({
-        nameAt(path, noFollow) {
+        nameAtSync(path, noFollow) {
           const name = real.nameAtSync(path, noFollow);
           return name && { ...name, nlink: null };
         },
@@ -689,6 +689,7 @@ function bindMethods(file: PlatformFile): PlatformFile {
       "tryLock",
       "unlock",
       "nameAt",
+      "nameAtSync",
       "isStillAt",
       "seek",
       "unlink",
@@ -803,7 +804,7 @@ test("TemporaryFileLock reports a file that is replaced again and again", async 
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
   const lock = new TemporaryFileLock(path, { timeout: Infinity });
-  await withPatchedFiles(() => ({ nameAt: () => null }), async () => {
+  await withPatchedFiles(() => ({ nameAtSync: () => null }), async () => {
     await assert.rejects(lock.acquire(), LockUnsupported);
     assert.throws(() => lock.acquireSync(), LockUnsupported);
   });
@@ -828,8 +829,8 @@ test("TemporaryFileLock retries if other processes lock the file first", async (
         if (files > 20_000 || !first) return real.tryLock(exclusive);
         return first = false;
       },
-      nameAt: (path, noFollow) =>
-        files > 20_000 ? real.nameAt(path, noFollow) : null,
+      nameAtSync: (path, noFollow) =>
+        files > 20_000 ? real.nameAtSync(path, noFollow) : null,
       watchClose: () => null,
       lockKey: () => null,
     };
@@ -843,7 +844,7 @@ test("TemporaryFileLock that cannot check its path holds nothing", async () => {
   const path = join(dir.path, "a.lock");
   const lock = new TemporaryFileLock(path);
   await withPatchedFiles(() => ({
-    nameAt() {
+    nameAtSync() {
       throw systemError("EIO", 5);
     },
   }), async () => {

@@ -60,15 +60,15 @@ export function patchedFiles(
 ): Pick<Platform, "open" | "openSync"> {
   const changed = (file: PlatformFile): PlatformFile => {
     const other = change(file);
-    const { isStillAt, nameAt } = other;
+    const { isStillAt } = other;
     if (isStillAt) {
       other.nameAtSync ??= (path, noFollow) =>
         isStillAt(path) ? file.nameAtSync(path, noFollow) : null;
-      other.nameAt ??= other.nameAtSync;
     }
-    if (nameAt) {
-      other.nameAtSync ??= nameAt as PlatformFile["nameAtSync"];
-      other.isStillAt ??= (path) => other.nameAtSync!(path, true) !== null;
+    const { nameAtSync } = other;
+    if (nameAtSync) {
+      other.nameAt ??= nameAtSync;
+      other.isStillAt ??= (path) => nameAtSync(path, true) !== null;
     }
     return new Proxy(file, {
       get(target, name) {
