@@ -624,31 +624,36 @@ test("Windows: a path may be relative to a drive", async () => {
   }
 }, "stacked locks");
 
-test("Windows: a read-only file can be a slot, and stale read-only files are removed", async () => {
-  using dir = tempDir();
-  const slot = join(dir.path, "a.00.lock");
-  const left = join(dir.path, await staleName(dir.path));
-  const options = { name: "a", directory: dir.path, ...EXCLUSIVE };
-  const path = join(dir.path, "b");
-  for (const path of [slot, left]) fs.writeFileSync(path, "");
-  // Like Node and Bun on Windows. Under Wine, root may write any file.
-  await withPatchedPlatform(({ openSync }) => ({
-    open: (...how) => Promise.resolve().then(() => platform().openSync(...how)),
-    openSync(path, mode, ...how) {
-      const denied = mode.write && [slot, left].includes(path);
-      if (denied) throw systemError("EPERM", 1);
-      return openSync(path, mode, ...how);
-    },
-  }), async () => {
-    await using _ = await new BoundedSemaphore(1, options).acquire();
-    assert.equal(await new BoundedSemaphore(1, options).tryAcquire(), null);
-    writeAtomicSync(path, "");
+test(
+  "Windows: a read-only file can be a slot, and stale read-only files are removed",
+  async () => {
+    using dir = tempDir();
+    const slot = join(dir.path, "a.00.lock");
+    const left = join(dir.path, await staleName(dir.path));
+    const options = { name: "a", directory: dir.path, ...EXCLUSIVE };
+    const path = join(dir.path, "b");
+    for (const path of [slot, left]) fs.writeFileSync(path, "");
+    // Like Node and Bun on Windows. Under Wine, root may write any file.
+    await withPatchedPlatform(({ openSync }) => ({
+      open: (...how) =>
+        Promise.resolve().then(() => platform().openSync(...how)),
+      openSync(path, mode, ...how) {
+        const denied = mode.write && [slot, left].includes(path);
+        if (denied) throw systemError("EPERM", 1);
+        return openSync(path, mode, ...how);
+      },
+    }), async () => {
+      await using _ = await new BoundedSemaphore(1, options).acquire();
+      assert.equal(await new BoundedSemaphore(1, options).tryAcquire(), null);
+      writeAtomicSync(path, "");
+      assert.deepEqual(sortedNames(dir.path), ["a.00.lock", "b"]);
+      fs.writeFileSync(left, "");
+      await writeAtomic(path, "", { replace: true });
+    });
     assert.deepEqual(sortedNames(dir.path), ["a.00.lock", "b"]);
-    fs.writeFileSync(left, "");
-    await writeAtomic(path, "", { replace: true });
-  });
-  assert.deepEqual(sortedNames(dir.path), ["a.00.lock", "b"]);
-});
+  },
+  "an id of this machine",
+);
 
 test("Windows: platform() rejects 32-bit processors", () => {
   const before = setPlatformForTesting(undefined);
