@@ -172,7 +172,8 @@ export function* commit(
   keep: boolean,
   call: number,
 ): Gen<void> {
-  const { tempFile, destination, settings: { durable } } = pending;
+  const { tempFile, destination, settings } = pending;
+  const { durable, replace, held } = settings;
   let directory: number | null = null;
   try {
     if (durable) {
@@ -182,10 +183,10 @@ export function* commit(
       });
       directory = yield* openDirectory(destination.directory);
     }
-    const publication = { ...pending, call, replace: pending.settings.replace };
-    if (
-      !(yield* publishInOrder(publication, () => linkOrRename(pending)))
-    ) {
+    const publication = { ...pending, call, replace, holdsLock: held != null };
+    const publish = (isOvertaken: () => boolean) =>
+      linkOrRename(pending, isOvertaken);
+    if (!(yield* publishInOrder(publication, publish))) {
       const kept = keep ? yield* keepAside(pending) : null;
       if (kept && directory !== null) {
         yield* ignoreErrors(syncDirectory(directory));
@@ -218,7 +219,10 @@ function* closeAndSync(
 }
 
 /** Publishes the file. Returns `false` if the destination exists. */
-function* linkOrRename(pending: PendingWrite): Gen<boolean> {
+function* linkOrRename(
+  pending: PendingWrite,
+  isOvertaken: () => boolean,
+): Gen<boolean> {
   const { tempFile, destination: { path }, settings } = pending;
   // If a blocking call gives the file another name, publishing it must fail.
   const from = tempFile.path;
@@ -238,7 +242,7 @@ function* linkOrRename(pending: PendingWrite): Gen<boolean> {
     }
   }
   if (tempFile.inMemory || !(yield* replace(pending, from))) {
-    yield* overwrite(path, tempFile.file, settings);
+    yield* overwrite(path, tempFile.file, settings, isOvertaken);
     yield* unlinkTempFile(tempFile);
   }
   return true;

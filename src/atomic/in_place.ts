@@ -99,16 +99,18 @@ export function* irreplaceable(
 
 /**
  * Overwrites a file with the content of a temporary file, under the lock `held`
- * or a new one.
+ * or a new one. Does nothing if a later call has written the file meanwhile.
  */
 export function* overwrite(
   path: string,
   content: PlatformFile,
   { durable, held }: AtomicSettings,
+  isOvertaken: () => boolean,
 ): Gen<void> {
   const bytes = yield* readAll(content);
   const file = held ?? (yield* lockContent(path, "r+", {}));
   try {
+    if (isOvertaken()) return;
     yield* op({
       async: () => file.replaceContents(bytes),
       sync: () => file.replaceContentsSync(bytes),

@@ -45,6 +45,8 @@ import type { LockedFile } from "../file/locked_file.ts";
 import { Lock } from "../lock/lock.ts";
 import type { AcquireOptions } from "../options/acquire_options.ts";
 import { parseMode } from "../options/open_mode.ts";
+import { runInTime } from "../wait/in_time.ts";
+import type { SlowStep } from "../wait/in_time.ts";
 import type { Destination } from "./destination.ts";
 import {
   changeMode,
@@ -91,14 +93,14 @@ export function lockOn(path: string): Lock {
 /**
  * Acquires the lock. Creates the lock file if it does not exist.
  *
- * @param creationMode The permission bits of a new file, if the destination
- * does not exist.
+ * @param creation The permission bits of a new file, if the destination does not
+ * exist, and how long its creation may take.
  */
 export async function acquireLockFile(
   shared: SharedLock,
   options: AcquireOptions,
   destination: Destination,
-  creationMode: number,
+  { creationMode, step }: { creationMode: number; step: SlowStep<void> },
 ): Promise<LockedFile> {
   const { path } = shared.lock;
   for (let creations = 0;;) {
@@ -109,7 +111,8 @@ export async function acquireLockFile(
       if (isCallerError(error)) throw error;
       const code = errorCode(error);
       if (code === "ENOENT" && creations++ < MAX_CREATIONS) {
-        await runAsync(createLockFile(path, destination, creationMode));
+        const creation = createLockFile(path, destination, creationMode);
+        await runAsync(runInTime(creation, step));
       } else if (!DENIED.includes(code) || !tryReadOnly(shared, lock)) {
         throw explainDenied(lock, error);
       }

@@ -231,7 +231,10 @@ async function update(
   const timeout = deadline.remaining > 0 ? deadline.remaining : wait.timeout;
   const waiting = { ...acquire, timeout };
   const acquireLock = (shared: SharedLock) =>
-    acquireLockFile(shared, waiting, destination, writing.creationMode);
+    acquireLockFile(shared, waiting, destination, {
+      creationMode: writing.creationMode,
+      step,
+    });
   const apply = async (held: LockedFile | null) => {
     const bytes = await (held?.readBytes() ??
       runAsync(readContent(name, target, text)));

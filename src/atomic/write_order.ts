@@ -36,6 +36,14 @@
  * Without `replace`, link(2) decides: a later call fails with `EEXIST`, and so
  * does an earlier one that is late.
  *
+ * A call that overwrites the file in place waits for the lock of the file. Of
+ * two such calls, the one that holds the lock must not wait for the other one:
+ *
+ * - A.1 `updateFile` locks the file.
+ * - B.2 `writeAtomic` publishes, and waits for the lock.
+ * - A.3 `updateFile` overwrites the file at once, and releases the lock.
+ * - B.4 `writeAtomic` has the lock, and finds whether A.3 has overtaken it.
+ *
  * The numbers are forgotten when no call can need them anymore.
  *
  * @module
@@ -58,6 +66,8 @@ export interface Publication {
   readonly call: number;
   /** Whether the file replaces another one. */
   readonly replace: boolean;
+  /** Whether the caller holds the lock of the file that is overwritten. */
+  readonly holdsLock: boolean;
 }
 
 let lastCall = 0;
@@ -138,24 +148,26 @@ function endCall(call: number): void {
  * Publishes a file in the order of the calls. Removes the temporary file if a
  * later call has published the destination.
  *
- * @param publish Publishes the file. Returns `false` if the destination exists.
+ * @param publish Publishes the file, unless its argument returns `true` after a
+ * wait. Returns `false` if the destination exists.
  * @returns `false` if the destination exists and may not be replaced.
  */
 export function* publishInOrder(
   publication: Publication,
-  publish: () => Gen<boolean>,
+  publish: (isOvertaken: () => boolean) => Gen<boolean>,
 ): Gen<boolean> {
-  const { key, tempFile } = publication;
+  const { key, tempFile, holdsLock } = publication;
+  const overtaken = () => isOvertaken(publication);
   const waits = yield* isAsync();
   for (;;) {
-    yield* waits ? waitForOther(key) : withdrawOther(key);
-    if (isOvertaken(publication)) {
+    if (!holdsLock) yield* waits ? waitForOther(key) : withdrawOther(key);
+    if (overtaken()) {
       yield* unlinkTempFile(tempFile);
       return true;
     }
-    const own = waits ? begin(key, tempFile) : null;
+    const own = waits && !holdsLock ? begin(key, tempFile) : null;
     try {
-      const visible = yield* publish();
+      const visible = yield* publish(overtaken);
       if (visible) remember(publication);
       return visible;
     } catch (error) {

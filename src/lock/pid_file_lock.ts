@@ -15,7 +15,8 @@ import type { TemporaryFileLockOptions } from "../options/lock_options.ts";
  * its PID to a file that any process can read.
  *
  * The lock is on a second file, the path followed by `.lock`, which `acquire`
- * returns. Both files exist only while the lock is held, with the names and
+ * returns. A name that would have more than 255 bytes is shortened as that of
+ * {@linkcode updateFile}. Both files exist only while the lock is held, with the names and
  * contents that Python's `PidFileLock` gives them. The PID file appears whole
  * after the lock is acquired, and is removed before the lock is released. After
  * a holder was killed, it contains the PID of a dead process until the next

@@ -12,6 +12,7 @@
 import { platform } from "../../ffi/mod.ts";
 import type { LockHolder, PlatformFile } from "../../ffi/types.ts";
 import type { Gen } from "../core/gensync.ts";
+import { absolute, siblingPath } from "../core/paths.ts";
 import type { FileSettings, HeldFile } from "./file_target.ts";
 import {
   checkReplaceable,
@@ -26,23 +27,29 @@ import {
   TemporaryFileTarget,
 } from "./temporary_file_target.ts";
 
-/** The lock file is named as the PID file, followed by this. */
+/** See {@linkcode siblingPath}. */
 const LOCK_SUFFIX = ".lock";
 
 /** A {@linkcode TemporaryFileTarget} whose holder publishes its PID. */
 export class PidFileTarget extends TemporaryFileTarget {
+  /** The PID file, as the caller gave it. */
+  readonly #name: string;
+  /** The absolute path of the PID file. */
+  readonly #pidFile: string;
+
   constructor(pidFile: string, settings: FileSettings) {
-    super(pidFile + LOCK_SUFFIX, settings);
+    super(siblingPath(pidFile, LOCK_SUFFIX), settings);
+    this.#name = pidFile;
+    this.#pidFile = absolute(pidFile);
   }
 
   override toHeld(file: PlatformFile): HeldTemporaryFile {
-    return new HeldPidFile(this, file);
+    return new HeldPidFile(this, file, [this.absolutePath, this.#pidFile]);
   }
 
   /** Publishes the PID last, when nothing else can fail. */
   override *prepare(held: HeldFile): Gen<void> {
-    const name = pidFileOf(this.path);
-    const path = pidFileOf(this.absolutePath);
+    const [path, name] = [this.#pidFile, this.#name];
     checkReplaceable(path, name);
     const isLeft = checkReplaceable(temporaryOf(path), temporaryOf(name));
     yield* super.prepare(held);
@@ -54,7 +61,7 @@ export class PidFileTarget extends TemporaryFileTarget {
   override findHolders(search: boolean): LockHolder[] {
     const holders = platform().holders(this.absolutePath, search, this.locker);
     if (holders !== null) return holders;
-    const pid = readLivingPid(pidFileOf(this.absolutePath));
+    const pid = readLivingPid(this.#pidFile);
     return pid === null ? [] : [{ pid, exclusive: true }];
   }
 }
@@ -63,10 +70,6 @@ class HeldPidFile extends HeldTemporaryFile {
   // The PID says that the program runs, so programs keep it until they exit.
   override readonly mayBeLost = true;
   written: WrittenPid | undefined;
-
-  protected override get files(): readonly string[] {
-    return [this.absolutePath, pidFileOf(this.absolutePath)];
-  }
 
   protected override remove(): void {
     const { file, absolutePath, written } = this;
@@ -77,9 +80,4 @@ class HeldPidFile extends HeldTemporaryFile {
       super.remove();
     }
   }
-}
-
-/** Returns the path of the PID file that belongs to a lock file. */
-function pidFileOf(lockFile: string): string {
-  return lockFile.slice(0, -LOCK_SUFFIX.length);
 }

@@ -6,6 +6,7 @@ import { processExists } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
 import { formatSubject, LockException } from "../core/errors.ts";
 import { op, runSync } from "../core/gensync.ts";
+import { siblingPath } from "../core/paths.ts";
 import { renameWithRetry } from "../core/windows_retry.ts";
 import { rejectForeign } from "./temporary_file_target.ts";
 
@@ -34,7 +35,7 @@ export interface WrittenPid extends FileId {
 
 /** Returns the path of the file that becomes the PID file. */
 export function temporaryOf(path: string): string {
-  return `${path}.tmp`;
+  return siblingPath(path, ".tmp");
 }
 
 /**

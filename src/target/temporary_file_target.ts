@@ -147,19 +147,19 @@ export class HeldTemporaryFile extends HeldFile {
   readonly #cancelExitCleanup: () => void;
   readonly #cancelUnlink: (() => void) | undefined;
 
-  constructor(target: FileTarget, file: PlatformFile) {
+  /** `files` are those that exist only while the lock is held. */
+  constructor(
+    target: FileTarget,
+    file: PlatformFile,
+    files: readonly string[] = [target.absolutePath],
+  ) {
     super(target, file);
     this.#cancelExitCleanup = releaseOnExit(this);
     // A shared lock may have other holders, which need the file.
     const { fd } = file;
     if (this.exclusive && fd !== null) {
-      this.#cancelUnlink = platform().unlinkOnThreadExit?.(fd, this.files);
+      this.#cancelUnlink = platform().unlinkOnThreadExit?.(fd, files);
     }
-  }
-
-  /** The files that exist only while the lock is held. */
-  protected get files(): readonly string[] {
-    return [this.absolutePath];
   }
 
   override *unlockFile(): Gen<void> {

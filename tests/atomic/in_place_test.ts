@@ -4,6 +4,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import {
   AlreadyLocked,
+  DEFAULT_TIMEOUT,
   Lock,
   LockException,
   openAtomic,
@@ -22,6 +23,7 @@ import { withPatchedFiles } from "../support/platform.ts";
 import { LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
+import { observeWaits } from "../support/waits.ts";
 
 const REPLACE = { replace: true } as const;
 const IN_PLACE = { replace: true, inPlace: true } as const;
@@ -319,6 +321,29 @@ test(
     });
     await assert.rejects(failing, (error) => error === mistake);
     assert.equal(read(source), "0123");
+  },
+  "root that can mount",
+);
+
+test(
+  "an update in place does not wait for a write that waits for its lock, and the last call wins",
+  async () => {
+    using mounted = mountFile();
+    const { path, source } = mounted;
+    let writing: Promise<void> | undefined;
+    const start = performance.now();
+    await updateFile(path, async () => {
+      using waits = observeWaits();
+      writing = writeAtomic(path, "earlier", IN_PLACE);
+      await waits.begun();
+      return "later";
+    }, { inPlace: true });
+    await writing;
+    assert.equal(read(source), "later");
+    // Without the rule, the write fails after the default timeout.
+    assert.ok(performance.now() - start < DEFAULT_TIMEOUT);
+    await writeAtomic(path, "last", IN_PLACE);
+    assert.equal(read(source), "last");
   },
   "root that can mount",
 );

@@ -18,6 +18,7 @@ import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 
 const REPLACE = { replace: true, durable: false } as const;
+const TO_DESTINATION = { key: "key", replace: true, holdsLock: false };
 const ROUNDS = 300;
 const read = (path: string) => fs.readFileSync(path, "utf8");
 
@@ -201,7 +202,7 @@ function publication(
   const rename = (from: string) =>
     fs.renameSync(from, join(directory, "destination"));
   return inOrderOfCalls(function* (call) {
-    const how = { tempFile, key: "key", call, replace: true };
+    const how = { ...TO_DESTINATION, tempFile, call };
     yield* publishInOrder(how, function* () {
       const { path } = tempFile;
       yield* op({
@@ -256,7 +257,7 @@ test("a blocking write that fails does not prevent the write that it has delayed
   const slow = runAsync(publication(dir.path, "first", pool));
   const failing = inOrderOfCalls(function* (call) {
     const tempFile = { path: "", file: undefined as never, locked: false };
-    const how = { tempFile, key: "key", call, replace: true };
+    const how = { ...TO_DESTINATION, tempFile, call };
     yield* publishInOrder(how, () => {
       throw systemError("EIO", 5);
     });

@@ -721,3 +721,22 @@ test(
   },
   "signals",
 );
+
+test("PidFileLock takes a name that leaves no room for the suffix of its lock file", async () => {
+  for (const length of [250, 251, 255]) {
+    using dir = tempDir();
+    const name = "p".repeat(length);
+    const path = join(dir.path, name);
+    const lock = new PidFileLock(path);
+    const file = await lock.acquire();
+    assert.equal(await lock.readPid(), process.pid);
+    const names = sortedNames(dir.path);
+    assert.equal(names.length, 2);
+    assert.ok(names.includes(name));
+    assert.ok(names.every((name) => name.length <= 255));
+    assert.equal(names.includes(`${name}.lock`), length === 250);
+    assert.equal(await new PidFileLock(path).tryAcquire(), null);
+    await file.close();
+    assert.deepEqual(fs.readdirSync(dir.path), []);
+  }
+});
