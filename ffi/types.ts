@@ -169,7 +169,6 @@ export interface OsLocks extends Locker {
 }
 
 /**
-/**
  * Which paths are on file systems of this machine, which answer in
  * microseconds. Its methods do not block, whatever the file systems do.
  */
@@ -440,14 +439,14 @@ export interface Platform {
    */
   isLocalDirectory(directory: string): boolean;
   /**
-   * Makes the system unlink files when this worker ends without running
+   * Makes the system unlink a file when this worker ends without running
    * JavaScript, while it still holds the exclusive lock of a descriptor. Absent
    * where the system cannot do that.
    *
-   * @param paths Of the files, of which only the holder unlinks or replaces one.
+   * @param path Of a file that only the holder unlinks or replaces.
    * @returns A function that cancels this, to call before the lock is released.
    */
-  unlinkOnThreadExit?(fd: number, paths: readonly string[]): () => void;
+  unlinkOnThreadExit?(fd: number, path: string): () => void;
   /**
    * Returns a descriptor of the caller as a {@linkcode Lockable}.
    *

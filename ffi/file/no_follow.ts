@@ -8,7 +8,7 @@ import { errorCode } from "../types.ts";
  * Throws the error that open(2) with `O_NOFOLLOW` would.
  *
  * A link may be created between this check and the open. The caller detects it
- * once the file is locked, by {@linkcode PlatformFile.isStillAt}.
+ * once the file is locked, by {@linkcode PlatformFile.nameAt}.
  *
  * @throws With code `ELOOP` if the path is a symbolic link.
  */

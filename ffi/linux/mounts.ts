@@ -233,7 +233,8 @@ export function followLocal(
     const next = `${real}/${name}`;
     const mounted = mounts.get(next);
     if (mounted === false) return null;
-    const target = mounted ? undefined : readLink(next);
+    // A mount that is hidden by a later one may be a link there.
+    const target = readLink(next);
     if (target === undefined) real = next;
     else if (++links > MAX_LINKS || target.includes("\uFFFD")) return null;
     else {

@@ -12,9 +12,6 @@ const F_DUPFD_CLOEXEC = 1030;
 /** limits.h: `PATH_MAX`, with the zero byte. */
 const PATH_MAX = 4096;
 
-/** How many files a lock has: a lock file and a PID file. */
-const MAX_FILES = 2;
-
 const FUNCTIONS = {
   __cxa_thread_atexit_impl: {
     parameters: ["usize", "usize", "usize"],
@@ -32,10 +29,10 @@ const FUNCTIONS = {
 
 type Functions = Record<keyof typeof FUNCTIONS, CFunction>;
 
-/** What the thread calls at its end: `unlink` of each path, then `close`. */
+/** What the thread calls at its end: `unlink` of the path, then `close`. */
 interface Slot {
   readonly fd: number;
-  readonly paths: readonly bigint[];
+  readonly path: bigint;
 }
 
 /**
@@ -47,7 +44,9 @@ interface Slot {
  * file. At its end it makes the calls that it registered, the last one first:
  *
  * - 1. `unlink(path)`. The lock is still held, and only its holder unlinks the
- *   file or replaces it. So the path names the file that is locked.
+ *   file or replaces it. So the path names the file that is locked, unless a
+ *   program that does not know of the lock has replaced it: the thread cannot
+ *   check that anymore.
  * - 2. `close(descriptor)`, which releases the lock.
  *
  * The calls cannot be canceled, but their arguments can be changed: an empty
@@ -63,9 +62,9 @@ export function unlinkOnThreadExit(
   libc: string,
 ): NonNullable<Platform["unlinkOnThreadExit"]> {
   let slots: Slots | null | undefined;
-  return (fd, paths) => {
-    const encoded = paths.map(cString);
-    if (encoded.some(({ length }) => length > PATH_MAX)) return () => {};
+  return (fd, path) => {
+    const encoded = cString(path);
+    if (encoded.length > PATH_MAX) return () => {};
     if (slots === undefined) slots = bindSlots(runtime, libc);
     return slots?.use(fd, encoded) ?? (() => {});
   };
@@ -99,14 +98,17 @@ class Slots {
   }
 
   /** Returns a function that cancels the calls. */
-  use(fd: number, paths: readonly Uint8Array[]): (() => void) | undefined {
+  use(fd: number, path: Uint8Array): (() => void) | undefined {
     const slot = this.#unused.pop() ?? this.#newSlot();
     if (!slot) return undefined;
     const { dup3, strcpy } = this.#c;
-    if (dup3(fd, slot.fd, O_CLOEXEC) !== slot.fd) return undefined;
-    paths.forEach((path, i) => strcpy(slot.paths[i] as bigint, path));
+    if (dup3(fd, slot.fd, O_CLOEXEC) !== slot.fd) {
+      this.#unused.push(slot);
+      return undefined;
+    }
+    strcpy(slot.path, path);
     return () => {
-      for (const path of slot.paths) strcpy(path, cString(""));
+      strcpy(slot.path, cString(""));
       dup3(this.#placeholder, slot.fd, O_CLOEXEC);
       this.#unused.push(slot);
     };
@@ -117,13 +119,10 @@ class Slots {
     const fd = Number(fcntl(this.#placeholder, F_DUPFD_CLOEXEC, 0));
     if (fd < 0) return undefined;
     this.#atThreadExit(this.#close, BigInt(fd));
-    const paths = Array.from({ length: MAX_FILES }, () => {
-      const path = BigInt(calloc(1n, BigInt(PATH_MAX)));
-      this.#atThreadExit(this.#free, path);
-      this.#atThreadExit(this.#unlink, path);
-      return path;
-    });
-    return { fd, paths };
+    const path = BigInt(calloc(1n, BigInt(PATH_MAX)));
+    this.#atThreadExit(this.#free, path);
+    this.#atThreadExit(this.#unlink, path);
+    return { fd, path };
   }
 
   #atThreadExit(call: bigint, argument: bigint): void {

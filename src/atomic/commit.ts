@@ -60,6 +60,7 @@ import {
 } from "./temp_file.ts";
 import type { TempFile } from "./temp_file.ts";
 import { orderKey, publishInOrder } from "./write_order.ts";
+import type { Turn } from "./write_order.ts";
 import type { AtomicSettings } from "./options.ts";
 import { errorCode } from "../../ffi/types.ts";
 
@@ -173,7 +174,7 @@ export function* commit(
   call: number,
 ): Gen<void> {
   const { tempFile, destination, settings } = pending;
-  const { durable, replace, held } = settings;
+  const { durable, replace } = settings;
   let directory: number | null = null;
   try {
     if (durable) {
@@ -183,9 +184,8 @@ export function* commit(
       });
       directory = yield* openDirectory(destination.directory);
     }
-    const publication = { ...pending, call, replace, holdsLock: held != null };
-    const publish = (isOvertaken: () => boolean) =>
-      linkOrRename(pending, isOvertaken);
+    const publication = { ...pending, call, replace };
+    const publish = (turn: Turn) => linkOrRename(pending, turn);
     if (!(yield* publishInOrder(publication, publish))) {
       const kept = keep ? yield* keepAside(pending) : null;
       if (kept && directory !== null) {
@@ -221,7 +221,7 @@ function* closeAndSync(
 /** Publishes the file. Returns `false` if the destination exists. */
 function* linkOrRename(
   pending: PendingWrite,
-  isOvertaken: () => boolean,
+  turn: Turn,
 ): Gen<boolean> {
   const { tempFile, destination: { path }, settings } = pending;
   // If a blocking call gives the file another name, publishing it must fail.
@@ -242,7 +242,7 @@ function* linkOrRename(
     }
   }
   if (tempFile.inMemory || !(yield* replace(pending, from))) {
-    yield* overwrite(path, tempFile.file, settings, isOvertaken);
+    yield* overwrite(path, tempFile.file, settings, turn);
     yield* unlinkTempFile(tempFile);
   }
   return true;

@@ -35,7 +35,7 @@
 
 import { sep } from "node:path";
 import { errorCode } from "../../ffi/types.ts";
-import type { FileName, PlatformFile } from "../../ffi/types.ts";
+import type { PlatformFile } from "../../ffi/types.ts";
 import { formatSubject, LockException, toOpenError } from "../core/errors.ts";
 import { ignoreErrors, op } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
@@ -53,6 +53,7 @@ import type { Deadline } from "../wait/deadline.ts";
 import type { Destination } from "./destination.ts";
 import { isWritable } from "./fs_ops.ts";
 import type { AtomicSettings } from "./options.ts";
+import type { Turn } from "./write_order.ts";
 
 /**
  * The codes of a file that cannot be replaced, and of a directory in which no
@@ -105,12 +106,13 @@ export function* overwrite(
   path: string,
   content: PlatformFile,
   { durable, held }: AtomicSettings,
-  isOvertaken: () => boolean,
+  turn: Turn,
 ): Gen<void> {
   const bytes = yield* readAll(content);
+  if (!held) turn.yield();
   const file = held ?? (yield* lockContent(path, "r+", {}));
   try {
-    if (isOvertaken()) return;
+    if (turn.isOvertaken()) return;
     yield* op({
       async: () => file.replaceContents(bytes),
       sync: () => file.replaceContentsSync(bytes),
@@ -163,7 +165,8 @@ function release(file: LockedFile): Gen<void> {
 /** A lock on a file that its path still names after it is locked. */
 class ContentLock extends LockBase {
   constructor(path: string, settings: LockSettings) {
-    super(new ContentTarget(path, settings), settings.wait);
+    const mode = { ...settings.mode, noFollow: true };
+    super(new ContentTarget(path, { ...settings, mode }), settings.wait);
   }
 }
 
@@ -173,7 +176,8 @@ class ContentTarget extends FileTarget {
       const held = yield* super.acquire(deadline);
       if (held instanceof Busy) return held;
       try {
-        if (yield* isAt(held.file, this.path)) return held;
+        const name = yield* this.nameAt(held.file, deadline);
+        if (name !== null) return held;
       } catch (error) {
         yield* ignoreErrors(held.release());
         throw error;
@@ -182,12 +186,4 @@ class ContentTarget extends FileTarget {
     }
     throw replacedTooOften(this);
   }
-}
-
-function* isAt(file: PlatformFile, path: string): Gen<boolean> {
-  const name = yield* op<FileName | null>({
-    async: () => file.nameAt(path, true),
-    sync: () => file.nameAtSync(path, true),
-  });
-  return name !== null;
 }

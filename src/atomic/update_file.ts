@@ -59,7 +59,7 @@ import {
 } from "../options/validate.ts";
 import type { AcquireOptions } from "../options/acquire_options.ts";
 import { parseMode } from "../options/open_mode.ts";
-import { atEdgeAsync, runCallback } from "../core/stack.ts";
+import { atEdgeAsync, isCallerError, runCallback } from "../core/stack.ts";
 import { op, runAsync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 
@@ -245,23 +245,27 @@ async function update(
     if (text && next === old) return;
     await runAsync(write(target, next, writing, held));
   };
+  let denied: unknown;
   await withFileLock(lockFileOf(target), acquireLock, async (lockFile) => {
     if (!writing.inPlace) return await apply(null);
     const rest = { ...acquire, timeout: Math.max(0, deadline.remaining) };
     const alone = lockFile === null;
     const held = await runAsync(lockForUpdate(target, rest, alone));
+    // Without a file, nothing is locked.
+    if (alone && held === null) throw denied;
     try {
       await apply(held);
     } finally {
       await held?.close();
     }
   }, async (error) => {
-    if (acquire.signal?.aborted) throw error;
+    if (isCallerError(error)) throw error;
     const reported = await runAsync(irreplaceable(destination, error));
     if (!(reported instanceof Irreplaceable)) throw error;
     if (!writing.inPlace) {
       throw error instanceof LockFileDenied ? error : reported;
     }
+    denied = error;
     return null;
   });
 }

@@ -36,12 +36,12 @@
  * Without `replace`, link(2) decides: a later call fails with `EEXIST`, and so
  * does an earlier one that is late.
  *
- * A call that overwrites the file in place waits for the lock of the file. Of
- * two such calls, the one that holds the lock must not wait for the other one:
+ * A call that overwrites the file in place waits for the lock of the file. It
+ * gives up its turn for the wait, because the holder may wait for its own turn:
  *
  * - A.1 `updateFile` locks the file.
- * - B.2 `writeAtomic` publishes, and waits for the lock.
- * - A.3 `updateFile` overwrites the file at once, and releases the lock.
+ * - B.2 `writeAtomic` has its turn, gives it up, and waits for the lock.
+ * - A.3 `updateFile` overwrites the file in its turn, and releases the lock.
  * - B.4 `writeAtomic` has the lock, and finds whether A.3 has overtaken it.
  *
  * The numbers are forgotten when no call can need them anymore.
@@ -66,8 +66,14 @@ export interface Publication {
   readonly call: number;
   /** Whether the file replaces another one. */
   readonly replace: boolean;
-  /** Whether the caller holds the lock of the file that is overwritten. */
-  readonly holdsLock: boolean;
+}
+
+/** The turn of a call to publish. */
+export interface Turn {
+  /** Returns whether a later call has published the destination. */
+  isOvertaken(): boolean;
+  /** Lets other calls publish, because this one waits for a lock. */
+  yield(): void;
 }
 
 let lastCall = 0;
@@ -148,26 +154,28 @@ function endCall(call: number): void {
  * Publishes a file in the order of the calls. Removes the temporary file if a
  * later call has published the destination.
  *
- * @param publish Publishes the file, unless its argument returns `true` after a
- * wait. Returns `false` if the destination exists.
+ * @param publish Publishes the file, unless it is overtaken while it waits.
+ * Returns `false` if the destination exists.
  * @returns `false` if the destination exists and may not be replaced.
  */
 export function* publishInOrder(
   publication: Publication,
-  publish: (isOvertaken: () => boolean) => Gen<boolean>,
+  publish: (turn: Turn) => Gen<boolean>,
 ): Gen<boolean> {
-  const { key, tempFile, holdsLock } = publication;
-  const overtaken = () => isOvertaken(publication);
+  const { key, tempFile } = publication;
   const waits = yield* isAsync();
   for (;;) {
-    if (!holdsLock) yield* waits ? waitForOther(key) : withdrawOther(key);
-    if (overtaken()) {
+    yield* waits ? waitForOther(key) : withdrawOther(key);
+    if (isOvertaken(publication)) {
       yield* unlinkTempFile(tempFile);
       return true;
     }
-    const own = waits && !holdsLock ? begin(key, tempFile) : null;
+    const own = waits ? begin(key, tempFile) : null;
     try {
-      const visible = yield* publish(overtaken);
+      const visible = yield* publish({
+        isOvertaken: () => isOvertaken(publication),
+        yield: () => own && end(key, own),
+      });
       if (visible) remember(publication);
       return visible;
     } catch (error) {
@@ -185,7 +193,7 @@ function begin(key: string, tempFile: TempFile): InProgress {
 }
 
 function end(key: string, own: InProgress): void {
-  inProgress.delete(key);
+  if (inProgress.get(key) === own) inProgress.delete(key);
   own.end();
 }
 

@@ -340,9 +340,10 @@ export function toNoFollowError(
 }
 
 /** Returns `false` for a path with a circle of links on the way. */
-function isSymlink({ path }: ErrorSubject): boolean {
+function isSymlink({ path, absolutePath = path }: ErrorSubject): boolean {
   try {
-    return path !== undefined && lstatSync(path).isSymbolicLink();
+    return absolutePath !== undefined &&
+      lstatSync(absolutePath).isSymbolicLink();
   } catch {
     return false;
   }
@@ -373,6 +374,8 @@ function addOwner(
   error: unknown,
 ): unknown {
   if (errorCode(error) !== "EACCES" || absolutePath === undefined) return error;
+  // It names another file than the system did.
+  if (error instanceof LockException) return error;
   const { message, stack } = error as SystemError;
   try {
     const { uid } = lstatSync(absolutePath);

@@ -68,6 +68,11 @@ export function findHold(file: PlatformFile): Hold | undefined {
   return holds.find((hold) => hold.file === file);
 }
 
+/** Returns the lock of a descriptor, if this package has opened it. */
+export function findHoldOfFd(fd: number): Hold | undefined {
+  return holds.find((hold) => hold.file?.fd === fd);
+}
+
 /** What a thread wants to lock: a file, or any one of several files. */
 export interface Wanted {
   readonly identity?: Lockable["identity"];

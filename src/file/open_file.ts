@@ -66,7 +66,7 @@ export abstract class OpenFile {
   /**
    * The file descriptor, for use by other libraries until the file is closed.
    * They must not close it. `null` on Deno without `--allow-ffi`, which does
-   * not expose descriptors.
+   * not expose descriptors, and for an `AtomicFile` in memory (`inPlace`).
    */
   readonly fd: number | null;
   readonly #init: OpenFileInit;
@@ -258,7 +258,7 @@ export abstract class OpenFile {
     );
   }
 
-  /** {@linkcode OpenFile.seek}. Neither form waits. */
+  /** {@linkcode OpenFile.seek}, blocking the thread. */
   seekSync(
     offset: number | bigint,
     whence: SeekMode = SeekMode.Start,
@@ -432,13 +432,12 @@ export abstract class OpenFile {
   /** Returns the file if it is open and its mode allows the operation. */
   #open(verb: Verb): PlatformFile {
     const { mode, file, inFlight } = this.#init;
-    const problem = inFlight.closedReason !== undefined
-      ? inFlight.closedReason
-      : verb === "read" && !mode.read
-      ? `it was opened with mode "${mode.name}"; use "${mode.name}+"`
-      : verb === "write" && !mode.write
-      ? `it was opened with mode "r"; use "r+"`
-      : undefined;
+    const problem = inFlight.closedReason ?? inFlight.lostReason ??
+      (verb === "read" && !mode.read
+        ? `it was opened with mode "${mode.name}"; use "${mode.name}+"`
+        : verb === "write" && !mode.write
+        ? `it was opened with mode "r"; use "r+"`
+        : undefined);
     if (problem === undefined) return file;
     throw this.#error(verb, problem);
   }

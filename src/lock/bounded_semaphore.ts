@@ -1,8 +1,8 @@
 /** `BoundedSemaphore`: a lock that a limited number of holders can have. */
 
 import { randomUUID } from "node:crypto";
-import { join } from "node:path";
 import { SlotsTarget } from "../target/slot_target.ts";
+import { childPath } from "../core/paths.ts";
 import { atEdge } from "../core/stack.ts";
 import { LockBase } from "./lock_base.ts";
 import { checkMaximum } from "../options/validate.ts";
@@ -65,7 +65,7 @@ export class BoundedSemaphore extends LockBase {
       BoundedSemaphore,
       () => resolveSlots(maximum, options),
     );
-    super(new SlotsTarget(join(directory, name), paths, settings), wait);
+    super(new SlotsTarget(childPath(directory, name), paths, settings), wait);
     this.maximum = maximum;
     this.name = name;
     this.paths = paths;
@@ -111,6 +111,6 @@ function resolveSlots(
   const { filenamePattern, ...settings } = resolveSemaphoreOptions(options);
   const { name, directory } = settings;
   const paths = slotNames(filenamePattern, name, checkMaximum(maximum))
-    .map((slot) => join(directory, slot));
+    .map((slot) => childPath(directory, slot));
   return { ...settings, paths };
 }

@@ -1,7 +1,7 @@
 /** `lockAll`: locks several files, or none of them. */
 
 import * as fs from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
+import { basename, dirname, isAbsolute, join } from "node:path";
 import { inspect } from "node:util";
 import { FileTarget } from "../target/file_target.ts";
 import { aggregateReleaseErrors, suppressedError } from "../core/errors.ts";
@@ -19,7 +19,7 @@ import { Deadline, now } from "../wait/deadline.ts";
 import { inTime, runInTime } from "../wait/in_time.ts";
 import { platform } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
-import { absolute } from "../core/paths.ts";
+import { absolute, childPath } from "../core/paths.ts";
 
 /** The open, locked files that {@linkcode lockAll} returns. */
 export class LockedFiles
@@ -151,8 +151,12 @@ async function lockPaths(
       held.set(path, await lock.acquireSince(deadline.start));
     }
     if (settings.mode.truncate) {
-      const truncated = truncateAll(held.values());
-      await inTime(truncated, { deadline, subject: { path: names[0] } });
+      deadline.throwIfAborted();
+      await inTime(truncateAll(held.values()), {
+        deadline,
+        abortable: false,
+        subject: { path: names[0] },
+      });
     }
   } catch (error) {
     // A file is closed after the operations on it that have not ended.
@@ -244,7 +248,7 @@ function* exists(path: string): Gen<boolean> {
 
 /** Resolves symbolic links, also in the path of a file that does not exist. */
 function* realPath(path: string): Gen<string> {
-  for (let whole = resolve(path);;) {
+  for (let whole = absolute(path);;) {
     try {
       return yield* resolveLinks(whole);
     } catch (error) {
@@ -263,7 +267,7 @@ function* realPath(path: string): Gen<string> {
       sync: () => fs.readlinkSync(name),
     });
     if (target === undefined) return name;
-    whole = resolve(folder, target);
+    whole = isAbsolute(target) ? target : childPath(folder, target);
   }
 }
 

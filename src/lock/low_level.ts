@@ -16,6 +16,7 @@ import { alreadyLocked, formatSubject, toLockError } from "../core/errors.ts";
 import type { AlreadyLocked, Deadlock, ErrorSubject } from "../core/errors.ts";
 import {
   addHold,
+  findHoldOfFd,
   identityOf,
   isHeldByThread,
   removeHold,
@@ -102,9 +103,13 @@ function* lockFile(
     locked = blocking && tryConvert(target, exclusive) ||
       (yield* lockBeforeDeadline(target, { exclusive, deadline }));
   } catch (error) {
+    forgetIfLost(target);
     throw toLockError("lock", target, error, deadline);
   }
-  if (!locked) throw alreadyLockedError(target);
+  if (!locked) {
+    forgetIfLost(target);
+    throw alreadyLockedError(target);
+  }
   recordLocked(target, exclusive, deadline.elapsed);
 }
 
@@ -276,6 +281,8 @@ function unlockFd(target: LockableFd): void {
     throw toLockError("release", target, error);
   } finally {
     forget(target);
+    const hold = typeof target.fd === "number" && findHoldOfFd(target.fd);
+    if (hold) removeHold(hold);
   }
   wakeWaiters(target);
   publish("release", () => ({ fd: target.fd }));

@@ -97,7 +97,7 @@ export function flagsOption(exclusive: boolean): string {
 }
 
 /** Returns the error for `shared` beside `flags`. */
-export function sharedWithFlags(): TypeError {
+function sharedWithFlags(): TypeError {
   return new TypeError(
     "shared and flags exclude each other; pass shared alone, or flags with " +
       "LOCK_SH or LOCK_EX alone",

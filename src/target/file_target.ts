@@ -95,28 +95,39 @@ export class FileTarget implements LockTarget {
       const file = yield* this.open(deadline);
       const { contentions } = deadline;
       if (!(yield* this.lock(file, deadline))) return this.busy();
+      const held = new HeldFile(this, file);
       const waited = deadline.contentions > contentions;
-      if (!waited || (yield* this.isInPlace(file, deadline))) {
-        const held = new HeldFile(this, file);
+      if (!waited || (yield* this.isInPlace(held, deadline))) {
         return this.settings.mode.truncate
           ? yield* this.finishInTime(held, deadline)
           : held;
       }
-      yield* cleanUpInTime(unlockAndWake(file), deadline);
+      yield* cleanUpInTime(held.release(), deadline);
+      if (deadline.remaining <= 0) return this.busy();
     }
     throw replacedTooOften(this);
   }
 
+  /** Checks a locked file, which counts as held by this thread meanwhile. */
+  *whileHeld<T>(file: PlatformFile, check: Gen<T>): Gen<T> {
+    const hold = new HeldFile(this, file);
+    try {
+      return yield* check;
+    } finally {
+      removeHold(hold);
+    }
+  }
+
   /** Returns whether the path leads to the file, or cannot be read. */
-  *isInPlace(file: PlatformFile, deadline: Deadline): Gen<boolean> {
+  *isInPlace(held: HeldFile, deadline: Deadline): Gen<boolean> {
     if (this.settings.replaced === "ignore") return true;
     try {
-      return (yield* this.nameAt(file, deadline)) !== null;
+      return (yield* this.nameAt(held.file, deadline)) !== null;
     } catch (error) {
       const ended = error instanceof LockException ||
         deadline.wasCancelledWith(error);
       if (!ended) return true;
-      yield* cleanUpInTime(unlockAndWake(file), deadline);
+      yield* cleanUpInTime(held.release(), deadline);
       throw error;
     }
   }
@@ -176,6 +187,7 @@ export class FileTarget implements LockTarget {
     try {
       const { exclusive } = this;
       locked = yield* lockBeforeDeadline(file, { exclusive, deadline });
+      if (locked) deadline.allowChecks();
     } catch (error) {
       yield* cleanUpInTime(unlockAndClose(file), deadline);
       throw toLockError("lock", this, error, deadline);
@@ -188,9 +200,15 @@ export class FileTarget implements LockTarget {
    * {@linkcode FileTarget.finishAcquire} before the deadline. The lock is held
    * until the file is prepared: later, that would change another holder's file.
    */
-  finishInTime(held: HeldFile, deadline: Deadline): Gen<HeldLock> {
-    return runInTime(this.finishAcquire(held), {
+  *finishInTime(held: HeldFile, deadline: Deadline): Gen<HeldLock> {
+    try {
+      deadline.throwIfAborted();
+    } catch (reason) {
+      return yield* throwAfter(reason, held.release());
+    }
+    return yield* runInTime(this.finishAcquire(held), {
       deadline,
+      abortable: false,
       subject: this,
       discard: (late) => runAsync(late.release()),
     });

@@ -132,7 +132,9 @@ export class OpenSlots implements Waitable {
    */
   *takeLocked(deadline: Deadline): Gen<HeldLock | undefined> {
     const { slot, file } = this.#locked!;
-    const name = yield* slot.nameAt(file, deadline);
+    deadline.allowChecks();
+    const check = slot.nameAt(file, deadline);
+    const name = yield* slot.whileHeld(file, check);
     this.#open.delete(slot);
     const held = new HeldSlot(slot, file, this.#key);
     if (name !== null) return held;

@@ -44,7 +44,7 @@ export class PidFileTarget extends TemporaryFileTarget {
   }
 
   override toHeld(file: PlatformFile): HeldTemporaryFile {
-    return new HeldPidFile(this, file, [this.absolutePath, this.#pidFile]);
+    return new HeldPidFile(this, file);
   }
 
   /** Publishes the PID last, when nothing else can fail. */
@@ -54,7 +54,7 @@ export class PidFileTarget extends TemporaryFileTarget {
     const isLeft = checkReplaceable(temporaryOf(path), temporaryOf(name));
     yield* super.prepare(held);
     const written = writePid(path, this.settings.creationMode, isLeft);
-    if (held instanceof HeldPidFile) held.written = written;
+    if (held instanceof HeldPidFile) held.setWritten(written);
   }
 
   /** Finds the holder in the PID file if the system does not report holders. */
@@ -69,10 +69,19 @@ export class PidFileTarget extends TemporaryFileTarget {
 class HeldPidFile extends HeldTemporaryFile {
   // The PID says that the program runs, so programs keep it until they exit.
   override readonly mayBeLost = true;
-  written: WrittenPid | undefined;
+  #written: WrittenPid | undefined;
+  #cancelUnlink: (() => void) | undefined;
+
+  /** Until it is written, the PID file may belong to another program. */
+  setWritten(written: WrittenPid): void {
+    this.#written = written;
+    this.#cancelUnlink = this.unlinkOnThreadExit(written.path);
+  }
 
   protected override remove(): void {
-    const { file, absolutePath, written } = this;
+    const { file, absolutePath } = this;
+    const written = this.#written;
+    this.#cancelUnlink?.();
     try {
       // A process that has replaced the lock file has written its own PID.
       if (written && file.isStillAt(absolutePath)) removePid(written);

@@ -152,10 +152,18 @@ class SlotTarget extends FileTarget {
         deadline.throwIfAborted();
         throw error;
       }
-      // Windows opens a directory for reading, but cannot lock it.
-      if (file.statSync().isFile) return file;
+      if (isRegular(file)) return file;
       yield* ignoreErrors(unlockAndClose(file));
       throw error;
     }
+  }
+}
+
+/** Windows opens a directory for reading, but cannot lock it. */
+function isRegular(file: PlatformFile): boolean {
+  try {
+    return file.statSync().isFile;
+  } catch {
+    return false;
   }
 }

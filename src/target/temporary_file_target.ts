@@ -66,7 +66,7 @@ export class TemporaryFileTarget extends FileTarget {
     for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
       const file = yield* openWithRetry(() => this.open(deadline));
       if (!(yield* this.lock(file, deadline))) return this.busy();
-      if (yield* this.checkName(file, deadline)) {
+      if (yield* this.whileHeld(file, this.checkName(file, deadline))) {
         return yield* this.finishInTime(this.toHeld(file), deadline);
       }
       yield* cleanUpInTime(unlockAndWake(file), deadline);
@@ -147,19 +147,18 @@ export class HeldTemporaryFile extends HeldFile {
   readonly #cancelExitCleanup: () => void;
   readonly #cancelUnlink: (() => void) | undefined;
 
-  /** `files` are those that exist only while the lock is held. */
-  constructor(
-    target: FileTarget,
-    file: PlatformFile,
-    files: readonly string[] = [target.absolutePath],
-  ) {
+  constructor(target: FileTarget, file: PlatformFile) {
     super(target, file);
     this.#cancelExitCleanup = releaseOnExit(this);
+    this.#cancelUnlink = this.unlinkOnThreadExit(this.absolutePath);
+  }
+
+  /** Removes a file if the thread ends without running JavaScript. */
+  protected unlinkOnThreadExit(path: string): (() => void) | undefined {
+    const { fd } = this.file;
     // A shared lock may have other holders, which need the file.
-    const { fd } = file;
-    if (this.exclusive && fd !== null) {
-      this.#cancelUnlink = platform().unlinkOnThreadExit?.(fd, files);
-    }
+    if (!this.exclusive || fd === null) return undefined;
+    return platform().unlinkOnThreadExit?.(fd, path);
   }
 
   override *unlockFile(): Gen<void> {

@@ -54,6 +54,8 @@ export class Deadline {
   /** Set if the acquisition ended because the thread would wait for itself. */
   deadlock: Deadlock | undefined;
   readonly #end: number;
+  /** Until when files may be opened and checked. */
+  #openEnd: number;
   readonly #onContended: (() => void) | undefined;
   #onWait: ((elapsed: number) => void) | undefined;
   #cancelled: { error: unknown } | undefined;
@@ -69,6 +71,7 @@ export class Deadline {
     this.checkInterval = wait.checkInterval;
     this.signal = wait.signal;
     this.openTimeout = wait.openTimeout;
+    this.#openEnd = this.start + wait.openTimeout;
     this.#end = wait.failWhenLocked ? 0 : this.start + wait.timeout;
     this.#onContended = callbacks.onContended;
     this.#onWait = callbacks.onWait;
@@ -100,21 +103,34 @@ export class Deadline {
    * left to open files. Does not call `onWait`: finding the holders asks the
    * file system, which does not answer.
    *
+   * @param abortable Whether the signal ends the wait.
    * @returns Whether the step has settled.
    * @throws What {@linkcode Deadline.sleepUntilWoken} throws.
    */
-  async settlesInTime(step: Promise<unknown>): Promise<boolean> {
+  async settlesInTime(
+    step: Promise<unknown>,
+    abortable: boolean = true,
+  ): Promise<boolean> {
     const onWait = this.#onWait;
     this.#onWait = undefined;
     try {
-      const left = this.start + this.openTimeout - now();
+      const left = this.#openEnd - now();
       return await this.sleepUntilWoken(left, (wake) => {
         step.then(wake, wake);
         return () => {};
-      });
+      }, { abortable });
     } finally {
       this.#onWait = onWait;
     }
+  }
+
+  /**
+   * Gives the checks of a file that was locked at the last moment as much time
+   * as an attempt. Otherwise the lock would be given up, although it is free.
+   */
+  allowChecks(): void {
+    if (this.contentions === 0) return;
+    this.#openEnd = Math.max(this.#openEnd, now() + this.checkInterval);
   }
 
   /** Records that an attempt failed and the acquisition begins to wait. */
@@ -157,7 +173,8 @@ export class Deadline {
    * @param milliseconds The longest sleep.
    * @param subscribe Gets the function that wakes, and returns a function that
    * unsubscribes it.
-   * @param setTimer Sets the timer, which may fire too early.
+   * @param how.setTimer Sets the timer, which may fire too early.
+   * @param how.abortable Whether the signal ends the sleep. `true` by default.
    * @returns Whether it was woken.
    * @throws The reason of the signal if it is aborted, what `onWait` throws,
    * and the error of {@linkcode Deadline.cancel}. No timer, listener or
@@ -166,9 +183,10 @@ export class Deadline {
   sleepUntilWoken(
     milliseconds: number,
     subscribe: (wake: () => void) => () => void,
-    setTimer: SetTimer = setOwnTimer,
+    how: { setTimer?: SetTimer | undefined; abortable?: boolean } = {},
   ): Promise<boolean> {
-    const { signal } = this;
+    const { setTimer = setOwnTimer, abortable = true } = how;
+    const signal = abortable ? this.signal : undefined;
     if (signal?.aborted) return Promise.reject(abortReason(signal));
     if (this.#cancelled) return Promise.reject(this.#cancelled.error);
     const end = now() + milliseconds;

@@ -9,6 +9,13 @@ import type { Deadline } from "./deadline.ts";
 /** A step of an acquisition that a file system may never finish. */
 export interface SlowStep<T> {
   readonly deadline: Deadline;
+  /**
+   * Whether an abort ends the wait for it. A step that changes the file must
+   * not go on after the acquisition has ended.
+   *
+   * @default true
+   */
+  readonly abortable?: boolean;
   /** The file, for the error. */
   readonly subject: ErrorSubject;
   /** Undoes a step that has succeeded too late. May fail. */
@@ -32,11 +39,11 @@ export interface SlowStep<T> {
  */
 export async function inTime<T>(
   step: Promise<T>,
-  { deadline, subject, discard = () => {} }: SlowStep<T>,
+  { deadline, subject, abortable = true, discard = () => {} }: SlowStep<T>,
 ): Promise<T> {
   let settled = false;
   try {
-    settled = await deadline.settlesInTime(step);
+    settled = await deadline.settlesInTime(step, abortable);
   } finally {
     if (!settled) step.then(discard).catch(() => {});
   }

@@ -18,7 +18,7 @@ import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 
 const REPLACE = { replace: true, durable: false } as const;
-const TO_DESTINATION = { key: "key", replace: true, holdsLock: false };
+const TO_DESTINATION = { key: "key", replace: true };
 const ROUNDS = 300;
 const read = (path: string) => fs.readFileSync(path, "utf8");
 

@@ -1119,8 +1119,8 @@ test(
     using dir = tempDir();
     const path = join(dir.path, "a");
     const events: string[] = [];
-    const unlinkOnThreadExit: Platform["unlinkOnThreadExit"] = (_, paths) => {
-      events.push(...paths.map((path) => basename(path)));
+    const unlinkOnThreadExit: Platform["unlinkOnThreadExit"] = (_, path) => {
+      events.push(basename(path));
       return () => events.push(`cancelled before ${fs.existsSync(path)}`);
     };
     const patch = (real: Platform) => ({ ...real, unlinkOnThreadExit });

@@ -123,7 +123,7 @@ export class AcquireWait {
         this.#wake = wake;
         return () => this.#wake = () => {};
       },
-      queued ? undefined : connection.replyTimer.set,
+      { setTimer: queued ? undefined : connection.replyTimer.set },
     );
   }
 
