@@ -6,6 +6,9 @@
  * descriptors with them. Neither depends on an implementation of the other.
  */
 
+import { constants } from "node:os";
+import process from "node:process";
+
 /** The type of a parameter or a result of a C function. `usize` is `size_t`. */
 export type CType = "i32" | "i64" | "usize" | "buffer";
 
@@ -509,6 +512,18 @@ export class Unsupported extends Error {
  * value.
  */
 export function errorCode(error: unknown): string | undefined {
-  const code = (error as { code?: unknown } | null | undefined)?.code;
-  return typeof code === "string" ? code : undefined;
+  const { code, message } = (error ?? {}) as Record<string, unknown>;
+  if (typeof code === "string") return code;
+  return typeof message === "string" ? codeInMessage(message) : undefined;
+}
+
+/** How Rust ends the message of an error that has a number. */
+const OS_ERROR = /\(os error (\d+)\)$/;
+
+/** Deno does not set the code of every error, for example of `ENOSYS`. */
+function codeInMessage(message: string): string | undefined {
+  const number = Number(OS_ERROR.exec(message)?.[1]);
+  if (Number.isNaN(number) || process.platform === "win32") return undefined;
+  return Object.entries(constants.errno)
+    .find(([, value]) => value === number)?.[0];
 }

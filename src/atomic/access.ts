@@ -67,13 +67,16 @@ const LIST_VERSION = 2;
 const HEADER_SIZE = 4;
 const ENTRY_SIZE = 8;
 
+/** linux/posix_acl.h: the entry of the owner, and that of other users. */
+const ACL_USER_OBJ = 0x01;
+const ACL_OTHER = 0x20;
 /** linux/posix_acl.h: an entry that limits the entries of {@linkcode MASKED}. */
 const ACL_MASK = 0x10;
 /** linux/posix_acl.h: ACL_USER, ACL_GROUP_OBJ and ACL_GROUP. */
 const MASKED = 0x02 | 0x04 | 0x08;
 
 /** An extended attribute. */
-interface Attribute {
+export interface Attribute {
   readonly name: string;
   readonly value: Uint8Array;
 }
@@ -192,6 +195,28 @@ function permsOf(value: Uint8Array): number[] {
   return entries.map(({ tag, perm }) => tag & MASKED ? perm & mask : perm);
 }
 
+/**
+ * Returns a list with which the users who may write the file of another list may
+ * read and write, and other users may not. Returns `null` for a list of another
+ * kind.
+ *
+ * @param others The permissions of users who are not listed.
+ */
+export function writersOnly(list: Attribute, others: number): Attribute | null {
+  const perms = list.name === POSIX_LIST ? permsOf(list.value) : [];
+  if (perms.length === 0) return null;
+  const value = list.value.slice();
+  const view = new DataView(value.buffer);
+  for (const [i, perm] of perms.entries()) {
+    const at = HEADER_SIZE + i * ENTRY_SIZE;
+    const tag = view.getUint16(at, true);
+    const writes = tag === ACL_USER_OBJ || tag === ACL_MASK || perm & 2;
+    const bits = tag === ACL_OTHER ? others : writes ? 6 : 0;
+    view.setUint16(at + 2, bits, true);
+  }
+  return { name: list.name, value };
+}
+
 function readList(
   attributes: FileAttributes,
   path: string,
@@ -278,7 +303,7 @@ function onlyCommon({ mode, common }: Access): number {
  * Gives a file exactly this access list. Returns `"none"` if it neither has nor
  * had one, and `"refused"` if it may have another one.
  */
-function settleList(
+export function settleList(
   fd: number | null,
   list: Attribute | null,
 ): "none" | "changed" | "refused" {

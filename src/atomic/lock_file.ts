@@ -4,7 +4,8 @@
  * A user who can open the lock file can hold its lock for any time. So the lock
  * file has the owner of the file, and it can be opened by the users who may
  * change the file: by write permission, or because they may replace it in its
- * directory. A user who may only read the file cannot open its lock file.
+ * directory. A user who may only read the file cannot open its lock file. If the
+ * file has an access list, so has its lock file.
  *
  * A lock file without its final rights must not be visible:
  *
@@ -47,6 +48,8 @@ import type { AcquireOptions } from "../options/acquire_options.ts";
 import { parseMode } from "../options/open_mode.ts";
 import { runInTime } from "../wait/in_time.ts";
 import type { SlowStep } from "../wait/in_time.ts";
+import { readAccess, settleList, writersOnly } from "./access.ts";
+import type { Access } from "./access.ts";
 import type { Destination } from "./destination.ts";
 import {
   changeMode,
@@ -161,11 +164,12 @@ function explainDenied(lock: Lock, cause: unknown): unknown {
 /** Creates the lock file, unless another process does so meanwhile. */
 export function* createLockFile(
   path: string,
-  { directory, old }: Destination,
+  destination: Destination,
   creationMode: number,
 ): Gen<void> {
-  const bits = old ? 0o600 : creationMode;
-  const adopt = (file: NewFile) => adoptRights(file, directory, old);
+  const { directory } = destination;
+  const bits = destination.old ? 0o600 : creationMode;
+  const adopt = (file: NewFile) => adoptRights(file, destination);
   try {
     yield* linkLockFile(path, directory, bits, adopt);
   } catch (error) {
@@ -227,21 +231,32 @@ interface NewFile {
 /** Gives a new lock file the owner and the permission bits that it must have. */
 function* adoptRights(
   { path, file }: NewFile,
-  directory: string,
-  old: Stats | null,
+  destination: Destination,
 ): Gen<void> {
   const { uid, gid, mode } = yield* statOf(path, file);
   // On Windows, Deno does not report owners and cannot change permissions.
   if (uid === null || gid === null || mode === null) return;
-  const parent = yield* statPath(directory);
-  const wanted = lockRights(old ?? { uid, gid, mode }, parent);
+  const { directory, old } = destination;
+  const own = old && readAccess(destination.path, old);
+  const parent = readAccess(directory, yield* statPath(directory));
+  const rights = own ? withoutMask(own) : { uid, gid, mode };
+  const wanted = lockRights(rights, withoutMask(parent));
   const target = { path, fd: file.fd };
   const hasGroup = uid === wanted.uid && gid === wanted.gid ||
     (yield* allowed("chown", changeOwner(target, wanted.uid, wanted.gid))) ||
     gid === wanted.gid ||
     (yield* allowed("chown", changeOwner(target, -1, wanted.gid)));
-  const bits = hasGroup ? wanted.mode : wanted.mode & ~0o070;
+  // The directory may have a default list, which the file has inherited.
+  const cleared = settleList(file.fd, null) !== "refused";
+  const bits = hasGroup && cleared ? wanted.mode : wanted.mode & ~0o070;
   yield* allowed("chmod", changeMode(target, bits));
+  const list = hasGroup && own?.list && writersOnly(own.list, bits & 0o007);
+  if (list) settleList(file.fd, list);
+}
+
+/** With an access list, the bits of the group are those of its mask. */
+function withoutMask({ uid, gid, mode, list }: Access): Rights {
+  return { uid, gid, mode: list ? mode & ~0o070 : mode };
 }
 
 /**

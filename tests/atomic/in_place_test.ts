@@ -19,7 +19,11 @@ import type { Write } from "../fixtures/atomic_writes.ts";
 import { runAtomicWriter } from "../support/atomic_writer.ts";
 import { openDescriptors } from "../support/descriptors.ts";
 import { currentRuntime, fixtureCommand, runtimes } from "../support/env.ts";
-import { withPatchedFiles } from "../support/platform.ts";
+import {
+  lockOutsideLibrary,
+  systemError,
+  withPatchedFiles,
+} from "../support/platform.ts";
 import { LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
@@ -347,6 +351,25 @@ test(
   },
   "root that can mount",
 );
+
+test("updateFile() with inPlace rejects with any error of onWait, and changes nothing", async () => {
+  for (const code of ["EACCES", "EBUSY", "EPERM", "EROFS"]) {
+    using dir = tempDir();
+    const path = join(dir.path, "a");
+    fs.writeFileSync(path, "old content");
+    const holder = lockOutsideLibrary(`${path}.lock`);
+    const reason = systemError(code, 1);
+    const onWait = () => {
+      throw reason;
+    };
+    await assert.rejects(
+      updateFile(path, () => "new", { inPlace: true, onWait }),
+      (error) => error === reason,
+    );
+    assert.equal(read(path), "old content");
+    holder.release();
+  }
+});
 
 test("inPlace requires replace, and a boolean, before anything is created", async () => {
   using dir = tempDir();

@@ -14,6 +14,7 @@ import {
 } from "../../src/atomic/lock_file.ts";
 import { runSync } from "../../src/core/gensync.ts";
 import { leftovers } from "../fixtures/atomic_writes.ts";
+import { setAccessList } from "../support/access_lists.ts";
 import { openDescriptors } from "../support/descriptors.ts";
 import { runtimes } from "../support/env.ts";
 import {
@@ -32,6 +33,7 @@ import { test } from "../support/test.ts";
 const OWNER = 1234;
 const GROUP = 2345;
 const NOBODY = 65534;
+const NAMED = 3456;
 const read = (path: string) => fs.readFileSync(path, "utf8");
 const increment = (text: string) => String(Number(text) + 1);
 
@@ -408,3 +410,51 @@ test("a new lock file is not locked when other processes can see it", async () =
   assert.equal(existed[0], false);
   assert.deepEqual(fs.readdirSync(dir.path), ["a.lock"]);
 });
+
+test(
+  "the lock file of a file with an access list can be locked by the users who may write the file",
+  async () => {
+    using dir = tempDir();
+    fs.chmodSync(dir.path, 0o755);
+    const path = join(dir.path, "a");
+    fs.writeFileSync(path, "1");
+    fs.chownSync(path, OWNER, GROUP);
+    const list = { owner: 6, group: 0, mask: 6, others: 0 };
+    setAccessList(path, { ...list, user: [NAMED, 6] });
+    await updateFile(path, increment);
+    const lockFile = lockFileOf(path);
+    assert.ok(canLock(lockFile, OWNER, OWNER));
+    assert.ok(canLock(lockFile, NAMED, NAMED));
+    // The permission bits of the group are those of the mask.
+    assert.ok(!canLock(lockFile, NOBODY, GROUP));
+    assert.ok(!canLock(lockFile, NOBODY, NOBODY));
+    const other = join(dir.path, "b");
+    fs.writeFileSync(other, "1");
+    setAccessList(other, { ...list, user: [NAMED, 4], mask: 4 });
+    await updateFile(other, increment);
+    assert.ok(!canLock(lockFileOf(other), NAMED, NAMED));
+  },
+  "visible access lists",
+  "root",
+  "setpriv(1)",
+);
+
+test(
+  "a new lock file does not inherit an access list from its directory",
+  async () => {
+    using dir = tempDir();
+    fs.chmodSync(dir.path, 0o755);
+    const path = join(dir.path, "a");
+    fs.writeFileSync(path, "1");
+    fs.chmodSync(path, 0o660);
+    fs.chownSync(path, OWNER, GROUP);
+    const list = { owner: 7, group: 7, mask: 7, others: 0 };
+    setAccessList(dir.path, { ...list, user: [NAMED, 6] }, "default");
+    await updateFile(path, increment);
+    assert.ok(canLock(lockFileOf(path), NOBODY, GROUP));
+    assert.ok(!canLock(lockFileOf(path), NAMED, NAMED));
+  },
+  "visible access lists",
+  "root",
+  "setpriv(1)",
+);

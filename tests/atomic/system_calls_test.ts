@@ -249,29 +249,34 @@ test(
   "strace(1)",
 );
 
-test("a failed cleaning does not prevent a write", async () => {
-  using dir = tempDir();
-  const path = join(dir.path, "a");
-  const stale = await staleName(dir.path);
-  fs.writeFileSync(join(dir.path, stale), "stale");
-  const faults = [
-    ["-P", dir.path, "-e", "inject=getdents64:error=EACCES"],
-    ["-P", join(dir.path, stale), "-e", "inject=openat:error=EACCES"],
-    ["-P", join(dir.path, stale), "-e", "inject=unlink,unlinkat:error=EPERM"],
-    ["-e", "inject=flock:error=EOPNOTSUPP"],
-  ];
-  for (const fault of faults) {
-    const under = [...inject(), ...fault];
-    assert.deepEqual(
-      await runWriter("ways", path, REPLACE, under),
-      WRITTEN,
-      fault.join(" "),
-    );
-    assert.deepEqual(leftovers(dir.path), [stale], fault.join(" "));
-  }
-  await writeAtomic(path, "", REPLACE);
-  assert.deepEqual(leftovers(dir.path), []);
-}, "strace(1)");
+test(
+  "a failed cleaning does not prevent a write",
+  async () => {
+    using dir = tempDir();
+    const path = join(dir.path, "a");
+    const stale = await staleName(dir.path);
+    fs.writeFileSync(join(dir.path, stale), "stale");
+    const faults = [
+      ["-P", dir.path, "-e", "inject=getdents64:error=EACCES"],
+      ["-P", join(dir.path, stale), "-e", "inject=openat:error=EACCES"],
+      ["-P", join(dir.path, stale), "-e", "inject=unlink,unlinkat:error=EPERM"],
+      ["-e", "inject=flock:error=EOPNOTSUPP"],
+    ];
+    for (const fault of faults) {
+      const under = [...inject(), ...fault];
+      assert.deepEqual(
+        await runWriter("ways", path, REPLACE, under),
+        WRITTEN,
+        fault.join(" "),
+      );
+      assert.deepEqual(leftovers(dir.path), [stale], fault.join(" "));
+    }
+    await writeAtomic(path, "", REPLACE);
+    assert.deepEqual(leftovers(dir.path), []);
+  },
+  "strace(1)",
+  "an id of this machine",
+);
 
 test(
   "atomic writing rejects with EMFILE and leaves nothing",

@@ -2,10 +2,13 @@ import assert from "node:assert/strict";
 import { constants } from "node:os";
 import { join } from "node:path";
 import { BoundedSemaphore, Lock, LOCK_NB, LOCK_SH } from "../../mod.ts";
-import { LockUnsupported } from "../../mod.ts";
+import { LockUnsupported, PidFileLock, TemporaryFileLock } from "../../mod.ts";
+import type { LockedFile } from "../../mod.ts";
+import { withPatchedFiles } from "../support/platform.ts";
 import { currentFixtureCommand, LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
+import { deferred } from "../support/values.ts";
 
 /** How long a child may take for one attempt, in milliseconds. */
 const MAX_ATTEMPT_MS = 30_000;
@@ -103,5 +106,31 @@ test("a thread that would not wait for itself waits, or makes one attempt", asyn
       assert.equal(result.code, "EWOULDBLOCK", `${name}: ${message}`);
       assert.doesNotMatch(message, /this thread/, name);
     }
+  }
+});
+
+test("a lock counts as held by the thread while its path is checked", async () => {
+  for (const Kind of [TemporaryFileLock, PidFileLock]) {
+    using dir = tempDir();
+    const path = join(dir.path, "a");
+    const checking = deferred();
+    const checked = deferred();
+    let acquiring: Promise<LockedFile> | undefined;
+    await withPatchedFiles((real) => ({
+      async nameAt(path, noFollow) {
+        checking.resolve();
+        await checked.promise;
+        return real.nameAtSync(path, noFollow);
+      },
+    }), async () => {
+      acquiring = new Kind(path).acquire();
+      await checking.promise;
+    });
+    assert.throws(
+      () => new Kind(path, { timeout: Infinity }).acquireSync(),
+      { code: "EDEADLK" },
+    );
+    checked.resolve();
+    await using _file = await acquiring!;
   }
 });

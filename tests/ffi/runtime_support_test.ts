@@ -284,7 +284,8 @@ test(
     for (const { name, command, directory } of testEnv.oldest) {
       using dir = tempDir();
       const path = join(dir.path, "a");
-      fs.writeFileSync(join(dir.path, await staleName(dir.path)), "");
+      const stale = await staleName(dir.path);
+      fs.writeFileSync(join(dir.path, stale), "");
       const writer = join(directory, "tests", "fixtures", "atomic_writer.ts");
       for (const options of [{}, { replace: true }]) {
         const script = [writer, "ways", path, JSON.stringify(options)];
@@ -292,7 +293,9 @@ test(
         assert.equal(stderr, "");
         assert.deepEqual(JSON.parse(stdout), Array(5).fill("written"), name);
       }
-      assert.deepEqual(fs.readdirSync(dir.path), ["a"]);
+      // Without FFI, Deno does not know which machine has written a file.
+      const left = name.startsWith("deno") ? [stale, "a"] : ["a"];
+      assert.deepEqual(fs.readdirSync(dir.path).sort(), left, name);
     }
   },
   "the oldest Deno and Bun",

@@ -541,3 +541,25 @@ test("lockAll() locks the files of the working directory in which it was called"
   }
   assert.deepEqual(fs.readdirSync(elsewhere.path), []);
 });
+
+test(
+  "lockAll() takes .. after a symbolic link for the parent of the link's target",
+  async () => {
+    using dir = tempDir();
+    fs.mkdirSync(join(dir.path, "x"));
+    fs.mkdirSync(join(dir.path, "other", "directory"), { recursive: true });
+    fs.symlinkSync(
+      join(dir.path, "other", "directory"),
+      join(dir.path, "x", "link"),
+    );
+    const paths = [`${dir.path}/x/link/../f`, `${dir.path}/x/f`];
+    await using files = await lockAll(paths);
+    assert.notEqual(files.at(0), files.at(1));
+    for (
+      const path of [join(dir.path, "other", "f"), join(dir.path, "x", "f")]
+    ) {
+      assert.equal(await new Lock(path).tryAcquire(), null);
+    }
+  },
+  "symbolic links",
+);

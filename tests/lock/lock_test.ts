@@ -211,7 +211,7 @@ test("Lock shared by 100 tasks serves them one by one in FIFO order", async () =
 
 test("AlreadyLocked of Lock says that the same object holds the lock", async () => {
   using dir = tempDir();
-  const lock = new Lock(join(dir.path, "a.lock"), { timeout: 20 });
+  const lock = new Lock(join(dir.path, "a.lock"), { timeout: 200 });
   await using _file = await lock.acquire();
   const itself = /already locked through this same object/;
   await assert.rejects(lock.acquire(), itself);
@@ -613,4 +613,37 @@ test("an acquire() that fails under the lock reports a failed release, too, with
     await assert.rejects(quiet, { name: "LockException", code: "ENOSPC" });
   });
   assert.equal(openDescriptors(dir.path), 0);
+});
+
+test("Lock in mode w that is aborted while its file is truncated holds the lock, and otherwise keeps the content", async () => {
+  using dir = tempDir();
+  const path = join(dir.path, "a.lock");
+  fs.writeFileSync(path, "content");
+  const before = new AbortController();
+  await withPatchedFiles((real) => ({
+    tryLock(exclusive) {
+      const locked = real.tryLock(exclusive);
+      before.abort("enough");
+      return locked;
+    },
+  }), () =>
+    assert.rejects(
+      new Lock(path, { mode: "w", signal: before.signal }).acquire(),
+      (reason) => reason === "enough",
+    ));
+  assert.equal(fs.readFileSync(path, "utf8"), "content");
+  assert.equal(openDescriptors(path), 0);
+  const during = new AbortController();
+  await withPatchedFiles((real) => ({
+    async truncate(length) {
+      during.abort("enough");
+      await delay(20);
+      await real.truncate(length);
+    },
+  }), async () => {
+    const lock = new Lock(path, { mode: "w", signal: during.signal });
+    await using file = await lock.acquire();
+    assert.equal(file.statSync().size, 0);
+    assert.equal(await new Lock(path).tryAcquire(), null);
+  });
 });

@@ -740,3 +740,26 @@ test("PidFileLock takes a name that leaves no room for the suffix of its lock fi
     assert.deepEqual(fs.readdirSync(dir.path), []);
   }
 });
+
+test(
+  "workers: the end of a thread removes no PID file that the lock has not written",
+  async () => {
+    using dir = tempDir();
+    const path = join(dir.path, "precious");
+    fs.writeFileSync(path, "not a PID");
+    const registered: string[] = [];
+    await withPatchedPlatform(() => ({
+      unlinkOnThreadExit(_, path) {
+        registered.push(path);
+        return () => {};
+      },
+    }), async () => {
+      await assert.rejects(new PidFileLock(path).acquire(), { code: "EEXIST" });
+      assert.deepEqual(registered, [`${path}.lock`]);
+      fs.unlinkSync(path);
+      await new PidFileLock(path).run(() => {});
+      assert.deepEqual(registered.slice(1), [`${path}.lock`, path]);
+    });
+  },
+  "file descriptors",
+);

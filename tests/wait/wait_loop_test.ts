@@ -278,3 +278,14 @@ test("FifoMutex.acquire() resolves to false at the deadline and rejects when abo
   mutex.release();
   assert.equal(mutex.tryAcquire(), true, "the queue is empty");
 });
+
+test("a lock that was acquired at the last moment leaves time for its checks", async () => {
+  const settings = { ...WAIT_FOREVER, timeout: 5, openTimeout: 5 };
+  for (const contended of [true, false]) {
+    const deadline = new Deadline(settings);
+    if (contended) deadline.markContended();
+    await delay(20);
+    deadline.allowChecks();
+    assert.equal(await deadline.settlesInTime(delay(1)), contended);
+  }
+});

@@ -1,3 +1,4 @@
+import { errorCode } from "../../ffi/types.ts";
 import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { join } from "node:path";
@@ -328,7 +329,12 @@ test("10,000 aborts and timeouts at random moments leave no listener, timer or d
       await file.close();
     } catch (error) {
       ended++;
-      assert.ok(error === i || error instanceof AlreadyLocked, `${error}`);
+      // Opening in the thread pool may take longer than a short timeout.
+      const late = errorCode(error) === "ETIMEDOUT";
+      assert.ok(
+        late || error === i || error instanceof AlreadyLocked,
+        `${error}`,
+      );
     } finally {
       clearTimeout(timer);
       // An abort removes its own listener.
