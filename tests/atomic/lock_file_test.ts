@@ -458,3 +458,20 @@ test(
   "root",
   "setpriv(1)",
 );
+
+test(
+  "the mask of a directory's access list gives no group the right to lock a file in it",
+  async () => {
+    using dir = tempDir();
+    const path = join(dir.path, "a");
+    fs.writeFileSync(path, "1");
+    fs.chownSync(path, OWNER, GROUP);
+    fs.chownSync(dir.path, OWNER, GROUP);
+    const list = { owner: 7, group: 5, mask: 7, others: 5 };
+    setAccessList(dir.path, { ...list, user: [NAMED, 7] });
+    await updateFile(path, increment);
+    assert.deepEqual(rightsOf(lockFileOf(path)), [OWNER, GROUP, "600"]);
+  },
+  "visible access lists",
+  "root",
+);
