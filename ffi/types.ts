@@ -137,6 +137,12 @@ export interface OsLocks extends Locker {
   /** Returns a key that is equal for equal files. */
   lockKey(fd: number): string;
   /**
+   * Returns the {@linkcode OsLocks.lockKey} of the file to which a path leads,
+   * or `null`. Takes a tenth of the time of `node:fs`, in which a waiter that
+   * has just been woken would keep others waiting. May be absent.
+   */
+  lockKeyAt?(path: string, noFollow: boolean): string | null;
+  /**
    * Returns whether the descriptor has a lock of this kind, or `null` if the
    * system does not report it.
    */
@@ -379,6 +385,9 @@ export interface PlatformFile extends Lockable {
     noFollow: boolean,
   ): FileName | null | Promise<FileName | null>;
   nameAtSync(path: string, noFollow: boolean): FileName | null;
+  /** Returns whether {@linkcode PlatformFile.nameAt} describes the file. */
+  isAt(path: string, noFollow: boolean): boolean | Promise<boolean>;
+  isAtSync(path: string, noFollow: boolean): boolean;
   /**
    * Calls `onChange` after a name of this file was removed, replaced or changed,
    * or its permissions were. Does not keep the process alive.

@@ -343,6 +343,9 @@ function denoFile(
     isStillAt: (path) => nameOf(file, path, true) !== null,
     nameAt: (path, noFollow) => nameOfAsync(file, path, noFollow),
     nameAtSync: (path, noFollow) => nameOf(file, path, noFollow),
+    isAt: async (path, noFollow) =>
+      (await nameOfAsync(file, path, noFollow)) !== null,
+    isAtSync: (path, noFollow) => nameOf(file, path, noFollow) !== null,
     watchName: () => null,
     unlink: onWindows ? renameAndUnlink : fs.unlinkSync,
     close: () => file.close(),

@@ -247,6 +247,21 @@ export class FdFile implements PlatformFile {
     return this.#nameOf(stat(path, { bigint: true, throwIfNoEntry: false }));
   }
 
+  isAt(path: string, noFollow: boolean): boolean | Promise<boolean> {
+    if (this.#isLocal) return this.isAtSync(path, noFollow);
+    const name = this.nameAt(path, noFollow);
+    return name instanceof Promise
+      ? name.then((found) => found !== null)
+      : name !== null;
+  }
+
+  isAtSync(path: string, noFollow: boolean): boolean {
+    const { lockKeyAt } = this.#os;
+    return lockKeyAt
+      ? lockKeyAt(path, noFollow) === this.#key()
+      : this.nameAtSync(path, noFollow) !== null;
+  }
+
   #nameOf(name: fs.BigIntStats | undefined): FileName | null {
     if (name === undefined || !this.#os.isFile(this.fd, name)) return null;
     return { isFile: name.isFile(), nlink: Number(name.nlink) || null };

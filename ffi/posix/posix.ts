@@ -2,6 +2,7 @@
 
 import { unlinkSync } from "node:fs";
 import { constants } from "node:os";
+import { cString } from "../runtime/memory.ts";
 import { LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "./constants.ts";
 import type { PosixConstants } from "./constants.ts";
 import { appendFlag, recordLocks } from "./fcntl.ts";
@@ -73,7 +74,7 @@ export function posix(
 
   let fstat: CFunction | undefined;
   function stat(fd: number): DataView {
-    fstat ??= bindFstat(runtime, system);
+    fstat ??= bindStat(runtime, system, FSTAT);
     if (fstat(fd, struct) !== 0) throw createError("fstat", errno());
     return view;
   }
@@ -88,9 +89,22 @@ export function posix(
     return (fd) => fstatfs(fd, struct) === 0 && system.isLocal!(view);
   }
 
-  function lockKey(fd: number): string {
-    const result = stat(fd);
-    return `${system.device(result)}:${system.inode(result)}`;
+  const keyOf = (result: DataView) =>
+    `${system.device(result)}:${system.inode(result)}`;
+
+  let statPath: { follow: CFunction; noFollow: CFunction } | undefined;
+
+  function lockKeyAt(path: string, noFollow: boolean): string | null {
+    statPath ??= {
+      follow: bindStat(runtime, system, STAT),
+      noFollow: bindStat(runtime, system, LSTAT),
+    };
+    const call = noFollow ? statPath.noFollow : statPath.follow;
+    if (call(cString(path), struct) === 0) return keyOf(view);
+    const code = errno();
+    const { ENOENT, ENOTDIR } = constants.errno;
+    if (code === ENOENT || code === ENOTDIR) return null;
+    throw createError(noFollow ? "lstat" : "stat", code);
   }
 
   return {
@@ -110,10 +124,11 @@ export function posix(
     },
     ...system.fstatfs ? { isLocal: bindIsLocal(system.fstatfs) } : {},
     inode,
-    lockKey,
+    lockKey: (fd) => keyOf(stat(fd)),
+    lockKeyAt,
     unlink: unlinkSync,
     setAppend: appendFlag(runtime, system, errno, createError),
-    isFile: (fd, { dev, ino }) => lockKey(fd) === `${dev}:${ino}`,
+    isFile: (fd, { dev, ino }) => keyOf(stat(fd)) === `${dev}:${ino}`,
   };
 }
 
@@ -127,24 +142,31 @@ function bindOne(
   return runtime.bind(library, { [name]: signature })[name] as CFunction;
 }
 
-/** Binds fstat(2), which glibc before 2.33 exports only as `__fxstat`. */
-function bindFstat(
+/** Binds a form of stat(2), which glibc before 2.33 exports as `__xstat` only. */
+function bindStat(
   runtime: FfiRuntime,
   { libc, fstat }: PosixConstants,
+  [name, versioned]: readonly [name: string, versioned: string],
 ): CFunction {
+  const file = name === "fstat" ? "i32" : "buffer";
   try {
-    return bindOne(runtime, libc, fstat, {
-      parameters: ["i32", "buffer"],
+    return bindOne(runtime, libc, fstat.replace("fstat", name), {
+      parameters: [file, "buffer"],
       result: "i32",
     });
   } catch {
-    const { __fxstat } = runtime.bind(libc, {
-      __fxstat: { parameters: ["i32", "i32", "buffer"], result: "i32" },
+    const call = bindOne(runtime, libc, versioned, {
+      parameters: ["i32", file, "buffer"],
+      result: "i32",
     });
     // bits/stat.h: _STAT_VER_KERNEL, which every 64-bit system accepts.
-    return (fd, stat) => __fxstat(0, fd, stat);
+    return (file, stat) => call(0, file, stat);
   }
 }
+
+const FSTAT = ["fstat", "__fxstat"] as const;
+const STAT = ["stat", "__xstat"] as const;
+const LSTAT = ["lstat", "__lxstat"] as const;
 
 /** The preferred names of numbers that have two: those of flock(2). */
 const PREFERRED_NAMES = ["EWOULDBLOCK", "EOPNOTSUPP"];

@@ -176,8 +176,7 @@ class ContentTarget extends FileTarget {
       const held = yield* super.acquire(deadline);
       if (held instanceof Busy) return held;
       try {
-        const name = yield* this.nameAt(held.file, deadline);
-        if (name !== null) return held;
+        if (yield* this.isAt(held.file, deadline)) return held;
       } catch (error) {
         yield* ignoreErrors(held.release());
         throw error;

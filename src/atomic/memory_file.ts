@@ -101,6 +101,8 @@ export function memoryFile(): PlatformFile {
     statSync,
     overwrite: () => () => {},
     isStillAt: () => false,
+    isAt: () => false,
+    isAtSync: () => false,
     nameAt: () => null,
     nameAtSync: () => null,
     watchName: () => null,

@@ -111,11 +111,11 @@ const activeLocks = new Map<string, SharedLock>();
  * `.lock`.
  *
  * A new lock file gets the owner of the file, and permits reading and writing
- * to the users who may change the file. These may write it, or they are the
- * group or all users, who may read it and replace it in its directory. The lock
- * file of a file of root that all users may read belongs to the owner of the
- * directory. A lock file that exists keeps its rights. To lock it, the
- * permission to read it is enough, except on NFS.
+ * to the users who may change the file. These may write it, or belong to a
+ * group that may read it and replace it in its directory. The lock file of a
+ * file of root that all users may read belongs to the owner of the directory. A
+ * lock file that exists keeps its rights. To lock it, the permission to read it
+ * is enough, except on NFS.
  *
  * With `inPlace`, a file that cannot be replaced is overwritten instead. Its
  * directory may not permit a lock file, and containers that share a mounted

@@ -122,7 +122,7 @@ export class FileTarget implements LockTarget {
   *isInPlace(held: HeldFile, deadline: Deadline): Gen<boolean> {
     if (this.settings.replaced === "ignore") return true;
     try {
-      return (yield* this.nameAt(held.file, deadline)) !== null;
+      return yield* this.isAt(held.file, deadline);
     } catch (error) {
       const ended = error instanceof LockException ||
         deadline.wasCancelledWith(error);
@@ -159,6 +159,21 @@ export class FileTarget implements LockTarget {
         ? toNoFollowError(this, error)
         : toOpenError(this, error);
     }
+  }
+
+  /** Returns whether the path leads to the file. */
+  isAt(file: PlatformFile, deadline: Deadline): Gen<boolean> {
+    const { absolutePath: path, settings: { mode: { noFollow = false } } } =
+      this;
+    return op({
+      async: () => {
+        const result = file.isAt(path, noFollow);
+        return result instanceof Promise
+          ? inTime(result, { deadline, subject: this })
+          : result;
+      },
+      sync: () => file.isAtSync(path, noFollow),
+    });
   }
 
   /** Describes the file if the path leads to it. Returns `null` if not. */
@@ -295,13 +310,7 @@ export class HeldFile implements HeldLock, Hold {
   }
 
   isInPlace(): boolean | Promise<boolean> {
-    const name = this.file.nameAt(
-      this.absolutePath,
-      this.mode.noFollow ?? false,
-    );
-    return name instanceof Promise
-      ? name.then((found) => found !== null)
-      : name !== null;
+    return this.file.isAt(this.absolutePath, this.mode.noFollow ?? false);
   }
 
   identity(): LockIdentity | null {

@@ -133,11 +133,11 @@ export class OpenSlots implements Waitable {
   *takeLocked(deadline: Deadline): Gen<HeldLock | undefined> {
     const { slot, file } = this.#locked!;
     deadline.allowChecks();
-    const check = slot.nameAt(file, deadline);
-    const name = yield* slot.whileHeld(file, check);
+    const check = slot.isAt(file, deadline);
+    const inPlace = yield* slot.whileHeld(file, check);
     this.#open.delete(slot);
     const held = new HeldSlot(slot, file, this.#key);
-    if (name !== null) return held;
+    if (inPlace) return held;
     yield* cleanUpInTime(held.release(), deadline);
     return undefined;
   }

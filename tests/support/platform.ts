@@ -69,6 +69,8 @@ export function patchedFiles(
     if (nameAtSync) {
       other.nameAt ??= nameAtSync;
       other.isStillAt ??= (path) => nameAtSync(path, true) !== null;
+      other.isAtSync ??= (...at) => nameAtSync(...at) !== null;
+      other.isAt ??= other.isAtSync;
     }
     return new Proxy(file, {
       get(target, name) {
