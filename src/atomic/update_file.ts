@@ -115,7 +115,8 @@ const activeLocks = new Map<string, SharedLock>();
  * group that may read it and replace it in its directory. The lock file of a
  * file of root that all users may read belongs to the owner of the directory. A
  * lock file that exists keeps its rights. To lock it, the permission to read it
- * is enough, except on NFS.
+ * is enough, except on NFS. Deno without FFI cannot read access lists, so there
+ * the group of the file may lock it only if all users may.
  *
  * With `inPlace`, a file that cannot be replaced is overwritten instead. Its
  * directory may not permit a lock file, and containers that share a mounted

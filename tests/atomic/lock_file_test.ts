@@ -5,6 +5,7 @@ import * as fs from "node:fs";
 import { basename, join } from "node:path";
 import process from "node:process";
 import { AlreadyLocked, Lock, LockException, updateFile } from "../../mod.ts";
+import { platform } from "../../ffi/mod.ts";
 import type { PlatformFile } from "../../ffi/types.ts";
 import { findDestination } from "../../src/atomic/destination.ts";
 import {
@@ -253,7 +254,9 @@ test(
     const rights = [OWNER, GROUP, 0o660] as [number, number, number];
     const path = create(dir.path, [0, 0, 0o755], rights);
     await updateFile(path, increment);
-    assert.ok(canLock(`${path}.lock`, NOBODY, GROUP), "the group may write");
+    // Deno without FFI cannot tell the group's bits from the mask of a list.
+    const known = !platform().hidesAccessLists;
+    assert.equal(canLock(`${path}.lock`, NOBODY, GROUP), known, "the group");
     assert.ok(!canLock(`${path}.lock`, NOBODY));
   },
   "root",
