@@ -254,7 +254,7 @@ test(
     const rights = [OWNER, GROUP, 0o660] as [number, number, number];
     const path = create(dir.path, [0, 0, 0o755], rights);
     await updateFile(path, increment);
-    // Deno without FFI cannot tell the group's bits from the mask of a list.
+    // Deno without FFI does not know whether the bits are a mask.
     const known = !platform().hidesAccessLists;
     assert.equal(canLock(`${path}.lock`, NOBODY, GROUP), known, "the group");
     assert.ok(!canLock(`${path}.lock`, NOBODY));
