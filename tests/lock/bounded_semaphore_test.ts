@@ -17,6 +17,7 @@ import {
   NamedBoundedSemaphore,
 } from "../../mod.ts";
 import type { AcquireOptions } from "../../mod.ts";
+import { childPath } from "../../src/core/paths.ts";
 import { openDescriptors } from "../support/descriptors.ts";
 import { runtimes } from "../support/env.ts";
 import { systemError, withPatchedFiles } from "../support/platform.ts";
@@ -75,7 +76,7 @@ test("a semaphore names its slot files by the pattern", () => {
     const numbers = [0, 9, 100].slice(0, expected.length);
     assert.deepEqual(
       numbers.map((number) => paths[number]),
-      expected.map((slot) => join("/somewhere", slot)),
+      expected.map((slot) => childPath("/somewhere", slot)),
     );
   }
 });
@@ -118,7 +119,7 @@ test("NamedBoundedSemaphore generates a unique name", () => {
     directory: "/there",
   });
   assert.equal(name, "given");
-  assert.deepEqual(paths, [join("/there", "given.00.lock")]);
+  assert.deepEqual(paths, [childPath("/there", "given.00.lock")]);
 });
 
 const BAD: [maximum: unknown, options: unknown, error: string, says: RegExp][] =
