@@ -3,8 +3,9 @@ import { constants } from "node:os";
 import { join } from "node:path";
 import { BoundedSemaphore, Lock, LOCK_NB, LOCK_SH } from "../../mod.ts";
 import { LockUnsupported, PidFileLock, TemporaryFileLock } from "../../mod.ts";
+import { unlock } from "../../mod.ts";
 import type { LockedFile } from "../../mod.ts";
-import { withPatchedFiles } from "../support/platform.ts";
+import { lockOutsideLibrary, withPatchedFiles } from "../support/platform.ts";
 import { currentFixtureCommand, LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
@@ -134,3 +135,19 @@ test("a lock counts as held by the thread while its path is checked", async () =
     await using _file = await acquiring!;
   }
 });
+
+test(
+  "a LockedFile that unlock() has unlocked does not count as held by the thread",
+  async () => {
+    using dir = tempDir();
+    const path = join(dir.path, "a.lock");
+    using file = new Lock(path).acquireSync();
+    unlock(file as { fd: number });
+    const other = lockOutsideLibrary(path);
+    assert.throws(() => new Lock(path, { timeout: 20 }).acquireSync(), {
+      code: "EWOULDBLOCK",
+    });
+    other.release();
+  },
+  "file descriptors",
+);

@@ -196,3 +196,14 @@ test(
   "root that can mount",
   "file descriptors",
 );
+
+test("mounts: a mount point that a later mount hides may be a link that leads elsewhere", () => {
+  const table = parseMounts([
+    mount("/", "ext4"),
+    mount("/x/y", "tmpfs"),
+    mount("/x", "tmpfs"),
+    mount("/nfs", "nfs4"),
+  ].join("\n"));
+  const readLink = (name: string) => name === "/x/y" ? "/nfs" : undefined;
+  assert.equal(followLocal("", "/x/y/f", table, readLink), null);
+});
