@@ -138,7 +138,7 @@ test("a lock counts as held by the thread while its path is checked", async () =
 
 test(
   "a LockedFile that unlock() has unlocked does not count as held by the thread",
-  async () => {
+  () => {
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
     using file = new Lock(path).acquireSync();
