@@ -359,15 +359,17 @@ test("RLock rejects attempts of other tasks, but not of the holder", async () =>
   const end = deferred();
   const signal = AbortSignal.abort("enough");
   const aborted = (reason: unknown) => reason === "enough";
+  const inside = deferred();
   const running = lock.run(async () => {
     await lock.run(() => lock.acquireSync().closeSync(), { timeout: 0 });
     await (await lock.tryAcquire())!.close();
     await assert.rejects(lock.run(() => {}, { signal }), aborted);
     await assert.rejects(lock.acquire({ signal }), aborted);
     assert.throws(() => lock.acquireSync({ signal }), aborted);
+    inside.resolve();
     await end.promise;
   });
-  await delay(0);
+  await inside.promise;
   const byAnother = /already locked by another task through this same object/;
   await assert.rejects(lock.run(() => {}, { timeout: 0 }), byAnother);
   await assert.rejects(lock.run(() => {}, { timeout: 5 }), byAnother);

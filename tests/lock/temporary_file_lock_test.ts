@@ -643,11 +643,13 @@ test(
     using dir = tempDir();
     const path = join(dir.path, "a.lock");
     for (const fate of ["free", "held", "replaced"]) {
+      const opening = deferred();
       const opened = deferred();
       const closed = deferred();
       const controller = new AbortController();
       await withPatchedPlatform((real) => ({
         async open(...how) {
+          opening.resolve();
           await opened.promise;
           const file = real.openSync(...how);
           if (fate === "replaced") {
@@ -663,7 +665,7 @@ test(
       }), async () => {
         const { signal } = controller;
         const acquiring = new TemporaryFileLock(path).acquire({ signal });
-        await delay(1);
+        await opening.promise;
         controller.abort("enough");
         await assert.rejects(acquiring, (reason) => reason === "enough");
         using holder = fate === "held"
