@@ -1,0 +1,129 @@
+/** The package as npm installs it, without any tool. */
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { cpSync, existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { root } from "../../setup/mod.ts";
+import type { Program } from "../programs.ts";
+import { type Row, RUNTIMES } from "../row.ts";
+import { playPrograms, playTogether } from "../scenario.ts";
+import { type Workspace, writeFiles } from "../workspace.ts";
+
+const NODE_AND_BUN = RUNTIMES.filter((name) => name !== "Deno");
+
+/** Runs one of the programs in a project. */
+function program(workspace: Workspace, file: string) {
+  const project = workspace.project();
+  return async ({ command }: Program) => {
+    await playPrograms(workspace, [...command, file], { cwd: project });
+  };
+}
+
+export const runtimeRows: readonly Row[] = [
+  {
+    tool: "no tool",
+    setting: "`import`",
+    runtimes: RUNTIMES,
+    prepare: async (workspace) => program(workspace, "program.mjs"),
+  },
+  {
+    tool: "no tool",
+    setting: "`require`",
+    runtimes: RUNTIMES,
+    prepare: async (workspace) => program(workspace, "program.cjs"),
+  },
+  {
+    tool: "no tool",
+    setting: "`import` and `require` in one process",
+    runtimes: RUNTIMES,
+    async prepare(workspace) {
+      const project = workspace.project();
+      return async ({ command }) => {
+        const env = { CONSUME_FOLDER: workspace.makeFolder("meeting") };
+        const options = { cwd: project, env, timeoutMs: 60_000 };
+        await workspace.runSilently([...command, "copies.mjs"], options);
+      };
+    },
+  },
+  {
+    tool: "worker_threads",
+    setting: "",
+    runtimes: RUNTIMES,
+    polls: ["Bun", "Deno"],
+    async prepare(workspace) {
+      const project = workspace.project();
+      return ({ name, command }) =>
+        playTogether(workspace, [...command, "workers.mjs"], project, {
+          polls: name === "Bun" || name === "Deno",
+        });
+    },
+  },
+  {
+    tool: "cluster",
+    setting: "",
+    runtimes: NODE_AND_BUN,
+    async prepare(workspace) {
+      const project = workspace.project();
+      return ({ command }) =>
+        playTogether(workspace, [...command, "cluster.mjs"], project);
+    },
+  },
+  {
+    tool: "no tool",
+    setting: "in a working directory that contains planted native code",
+    runtimes: RUNTIMES,
+    async prepare(workspace) {
+      const project = workspace.project();
+      const hostile = plantedFolder(workspace, project);
+      return async ({ command }) => {
+        for (const file of ["program.mjs", "program.cjs"]) {
+          const reports = await playPrograms(
+            workspace,
+            [...command, join(project, file)],
+            { cwd: hostile },
+          );
+          for (const { fromWorkingDirectory } of reports) {
+            assert.deepEqual(fromWorkingDirectory, []);
+          }
+        }
+        assert.ok(!existsSync(join(hostile, "executed")));
+      };
+    },
+  },
+];
+
+/**
+ * Makes a working directory that another user has prepared: the names of
+ * packages that may contain native code, and a copy of the package's own.
+ */
+export function plantedFolder(workspace: Workspace, project: string): string {
+  const folder = workspace.makeFolder("planted");
+  const mark = `require("fs").writeFileSync(__dirname + "/../../executed", "")`;
+  for (const name of ["koffi", "fs-ext", "bun:ffi", "node:ffi", "ffi"]) {
+    writeFiles(folder, { [`node_modules/${name}/index.js`]: mark });
+  }
+  const native = join(project, "node_modules/@x/portalock/dist/native");
+  const places = ["native", "dist/native", "node_modules/@x/portalock/dist"];
+  for (const file of existsSync(native) ? readdirSync(native) : []) {
+    for (const place of ["", ...places, `${places[2]}/native`]) {
+      cpSync(join(native, file), join(folder, place, file));
+    }
+  }
+  return folder;
+}
+
+/** The first example in README.md, as JavaScript. */
+export function firstSnippet(): string {
+  const readme = readFileSync(join(root, "README.md"), "utf8");
+  const snippet = /^```ts\n(import [^]*?)^```$/m.exec(readme)?.[1];
+  assert.ok(snippet !== undefined, "README.md has no example");
+  return snippet;
+}
+
+/** Returns the output of a program that must end well. */
+export function outputOf([program, ...args]: readonly string[]): string {
+  const result = spawnSync(program ?? "", args, { encoding: "utf8" });
+  assert.equal(result.status, 0, result.stderr);
+  return result.stdout;
+}

@@ -1,0 +1,143 @@
+/**
+ * What every row does: one process holds a lock, and another one waits until
+ * the kernel wakes it. Both use also a temporary file lock, and see
+ * `AlreadyLocked` for one more attempt.
+ */
+
+import assert from "node:assert/strict";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Command } from "./programs.ts";
+import type { RunOptions, Workspace } from "./workspace.ts";
+
+/** Both roles are over before a waiter that polls would try again. */
+const TIMEOUT_MS = 60_000;
+
+export type Role = "hold" | "wait";
+
+/** What a role reports; see `tests/consume/programs/roles.mjs`. */
+export interface Report {
+  error?: string;
+  third?: string;
+  refused?: string;
+  woken?: boolean;
+  removed: boolean;
+  runtime: string;
+  temporaryFiles: string[];
+  native: string[];
+  fromWorkingDirectory: string[];
+}
+
+/** Starts a process that plays a role in a folder. */
+export type StartRole = (
+  role: Role,
+  env: { CONSUME_ROLE: Role; CONSUME_FOLDER: string },
+) => Promise<unknown>;
+
+/** What differs between rows. */
+export interface ScenarioOptions {
+  /** Whether a waiter polls, because nothing wakes it here. */
+  polls?: boolean;
+}
+
+/**
+ * Plays both roles at the same time and checks what they report.
+ *
+ * @returns The reports of both.
+ */
+export async function playRoles(
+  workspace: Workspace,
+  start: StartRole,
+  options: ScenarioOptions = {},
+): Promise<Report[]> {
+  const folder = workspace.makeFolder("meeting");
+  const roles: readonly Role[] = ["hold", "wait"];
+  const results = await Promise.allSettled(roles.map(async (role) => {
+    try {
+      await start(role, { CONSUME_ROLE: role, CONSUME_FOLDER: folder });
+      return readReport(folder, role);
+    } catch (error) {
+      // The other process need not wait for this one.
+      writeFileSync(join(folder, "failed"), `${error}`);
+      throw error;
+    }
+  }));
+  // A process that only gave up because of the other one says nothing.
+  const reasons = results.flatMap((result) =>
+    result.status === "rejected" ? [result.reason] : []
+  ).sort((a, b) => Number(gaveUp(a)) - Number(gaveUp(b)));
+  if (reasons.length > 0) throw reasons[0];
+  const reports = roles.map((role) => readReport(folder, role));
+  checkReports(reports, options);
+  return reports;
+}
+
+/** Plays each role in a process of a program. */
+export function playPrograms(
+  workspace: Workspace,
+  command: Command,
+  { cwd, env }: RunOptions,
+  options: ScenarioOptions = {},
+): Promise<Report[]> {
+  return playRoles(
+    workspace,
+    (_, role) =>
+      workspace.runSilently(command, {
+        cwd,
+        env: { ...env, ...role },
+        timeoutMs: TIMEOUT_MS,
+      }),
+    options,
+  );
+}
+
+/** Runs a program that starts both roles itself. */
+export async function playTogether(
+  workspace: Workspace,
+  command: Command,
+  cwd: string,
+  options: ScenarioOptions = {},
+): Promise<void> {
+  const folder = workspace.makeFolder("meeting");
+  const env = { CONSUME_FOLDER: folder };
+  await workspace.runSilently(command, { cwd, env, timeoutMs: TIMEOUT_MS });
+  const roles: readonly Role[] = ["hold", "wait"];
+  checkReports(roles.map((role) => readReport(folder, role)), options);
+}
+
+/** @throws {Error} If the role failed. */
+export function readReport(folder: string, role: Role): Report {
+  const file = join(folder, `${role}.json`);
+  assert.ok(existsSync(file), `the process that had to ${role} said nothing`);
+  const report: Report = JSON.parse(readFileSync(file, "utf8"));
+  if (report.error !== undefined) throw new Error(report.error);
+  return report;
+}
+
+function checkReports(
+  [held, waited]: readonly Report[],
+  { polls = false }: ScenarioOptions,
+): void {
+  assert.equal(held?.third, "AlreadyLocked", "a third attempt");
+  checkWaiter(waited, { polls });
+  assert.ok(held.removed, "a lock file remained");
+  for (const { temporaryFiles } of [held, waited]) {
+    assert.deepEqual(temporaryFiles, [], "left in the temporary folder");
+  }
+}
+
+/** Checks what the process reports that waited. */
+export function checkWaiter(
+  waited: Report | undefined,
+  { polls = false }: ScenarioOptions = {},
+): asserts waited is Report {
+  assert.equal(waited?.refused, "AlreadyLocked", "an attempt while it is held");
+  if (!polls) assert.ok(waited.woken, "the kernel does not wake the waiter");
+  assert.ok(waited.removed, "a lock file remained");
+}
+
+const GAVE_UP = "the other process failed";
+
+function gaveUp(error: unknown): boolean {
+  return `${error}`.includes(GAVE_UP);
+}
