@@ -182,7 +182,8 @@ export function commonJs(text: string): string {
   return text
     .replace(
       /^import (?:\* as )?(\w+|\{[^}]*\}) from ("[^"]*");$/gm,
-      "const $1 = require($2);",
+      (_, names: string, from: string) =>
+        `const ${names.replaceAll(" as ", ": ")} = require(${from});`,
     )
     .replace(/(?<=require\("\..*)\.mjs(?="\))/g, ".cjs")
     .replace(

@@ -47,6 +47,28 @@ export const runtimeRows: readonly Row[] = [
     },
   },
   {
+    tool: "no tool",
+    setting: "in a working directory that contains planted native code",
+    runtimes: RUNTIMES,
+    async prepare(workspace) {
+      const project = workspace.project();
+      const hostile = plantedFolder(workspace, project);
+      return async ({ command }) => {
+        for (const file of ["program.mjs", "program.cjs"]) {
+          const reports = await playPrograms(
+            workspace,
+            [...command, join(project, file)],
+            { cwd: hostile },
+          );
+          for (const { fromWorkingDirectory } of reports) {
+            assert.deepEqual(fromWorkingDirectory, []);
+          }
+        }
+        assert.ok(!existsSync(join(hostile, "executed")));
+      };
+    },
+  },
+  {
     tool: "worker_threads",
     setting: "",
     runtimes: RUNTIMES,
@@ -67,28 +89,6 @@ export const runtimeRows: readonly Row[] = [
       const project = workspace.project();
       return ({ command }) =>
         playTogether(workspace, [...command, "cluster.mjs"], project);
-    },
-  },
-  {
-    tool: "no tool",
-    setting: "in a working directory that contains planted native code",
-    runtimes: RUNTIMES,
-    async prepare(workspace) {
-      const project = workspace.project();
-      const hostile = plantedFolder(workspace, project);
-      return async ({ command }) => {
-        for (const file of ["program.mjs", "program.cjs"]) {
-          const reports = await playPrograms(
-            workspace,
-            [...command, join(project, file)],
-            { cwd: hostile },
-          );
-          for (const { fromWorkingDirectory } of reports) {
-            assert.deepEqual(fromWorkingDirectory, []);
-          }
-        }
-        assert.ok(!existsSync(join(hostile, "executed")));
-      };
     },
   },
 ];
