@@ -2,7 +2,14 @@
 
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { root, runTypeScript } from "./setup/mod.ts";
+import { writeCode, writeDeclarations } from "./bundle/mod.ts";
+import { root } from "./setup/mod.ts";
 
-rmSync(join(root, "dist"), { recursive: true, force: true });
-runTypeScript("-p", "tsconfig.npm.json");
+const ENTRIES = { mod: "mod.ts", redis: "src/redis/mod.ts" };
+
+const folder = join(root, "dist");
+rmSync(folder, { recursive: true, force: true });
+for (const format of ["esm", "cjs"] as const) {
+  await writeCode(ENTRIES, { folder, format, sourcemap: true });
+}
+await writeDeclarations(ENTRIES, folder, ["esm", "cjs"]);

@@ -4,7 +4,6 @@
  */
 
 import {
-  cpSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -40,15 +39,14 @@ export interface Runtime {
 }
 
 const packing = join(root, "build", "packed");
-const inside = join("node_modules", "@x", "portalock");
 
-/** The unpacked npm package, in the place where npm would install it. */
-export const packed = join(packing, inside);
+/** The library and its tests as JavaScript, with the files of the sources. */
+export const compiled = join(root, "build", "compiled");
 
-/** Installs the dependencies and runtimes; builds and packs the package. */
+/** Installs the dependencies and runtimes; compiles the library and tests. */
 export function setUp(): void {
   installAll();
-  pack();
+  compile();
 }
 
 /**
@@ -62,14 +60,14 @@ export function runtimes(): Runtime[] {
       ...["run", "-A", "--no-check", "-q"],
     ]),
     fromSource("bun", [installedProgram("bun")]),
-    fromPackage("node", systemNode()),
+    fromCompiled("node", systemNode()),
     fromSource("node26", [installedNode(26)]),
   ]);
 }
 
 /** Returns Node 24, which only runs the tests; empty if it is not installed. */
 export function node24(): Runtime[] {
-  return installed([fromPackage("node24", installedNode(24))]);
+  return installed([fromCompiled("node24", installedNode(24))]);
 }
 
 /** Returns the oldest supported versions, as far as npm has installed them. */
@@ -92,10 +90,9 @@ function fromSource(name: string, command: Runtime["command"]): Runtime {
   return { name, command, directory: root, extension: ".ts" };
 }
 
-/** A runtime that runs the packed npm package. */
-function fromPackage(name: string, program: string): Runtime {
-  const directory = join(packed, "dist");
-  return { name, command: [program], directory, extension: ".js" };
+/** A runtime that does not run TypeScript. */
+function fromCompiled(name: string, program: string): Runtime {
+  return { name, command: [program], directory: compiled, extension: ".js" };
 }
 
 function installed(all: Runtime[]): Runtime[] {
@@ -119,53 +116,68 @@ export function filesBelow(
   });
 }
 
-function pack(): void {
-  const names = [
-    "mod.ts",
-    "package.json",
-    "tsconfig.base.json",
-    "tsconfig.npm.json",
-  ];
+function compile(): void {
+  const configs = ["base", "npm", "tests"].map((name) =>
+    `tsconfig.${name}.json`
+  );
   const sources = [
-    ...names.map((name) => join(root, name)),
-    ...["src", "ffi"].flatMap((folder) => filesBelow(join(root, folder))),
+    ...librarySources(),
+    ...configs.map((name) => join(root, name)),
+    ...filesBelow(join(root, "tests"), (path) => path.endsWith(".ts")),
   ];
-  if (isNewer(join(packing, "tarball"), sources)) return;
-  console.log("Building and packing the package");
-  // A process that runs the previous package keeps it until this one is whole.
-  const fresh = `${packing}-${process.pid}`;
-  const target = join(fresh, inside);
-  mkdirSync(target, { recursive: true });
-  const tarball = npm(["pack", "--silent", "--pack-destination", fresh])
-    .trim().split("\n").at(-1) ?? "";
-  // Relative names: tar(1) takes "C:" for the name of a host.
-  const options = ["-C", inside, "--strip-components=1"];
-  must("tar", ["-xzf", tarball, ...options], { cwd: fresh });
-  writeFileSync(join(fresh, "tarball"), tarball);
-  rmSync(packing, { recursive: true, force: true });
-  renameSync(fresh, packing);
+  // Written last.
+  if (isNewer(join(compiled, "package.json"), sources)) return;
+  console.log("Compiling the library and the tests");
+  replaceFolder(compiled, (fresh) => {
+    runTypeScript("-p", "tsconfig.tests.json", "--outDir", fresh);
+    writeFileSync(join(fresh, "package.json"), '{ "type": "module" }\n');
+  });
+}
+
+function librarySources(): string[] {
+  const folders = ["src", "ffi"].map((folder) => join(root, folder));
+  return [
+    join(root, "mod.ts"),
+    ...folders.flatMap((folder) => filesBelow(folder)),
+  ];
 }
 
 /**
- * Compiles the tests and adds them to the files of the unpacked package. No
- * file of the package is replaced.
+ * Fills a new folder, which replaces another one only when it is complete. A
+ * process that uses the old folder keeps it until then.
  */
-export function compileTests(): void {
+function replaceFolder(folder: string, fill: (fresh: string) => void): void {
+  const fresh = `${folder}-${process.pid}`;
+  mkdirSync(fresh, { recursive: true });
+  fill(fresh);
+  rmSync(folder, { recursive: true, force: true });
+  renameSync(fresh, folder);
+}
+
+/**
+ * Builds and packs the npm package, unless nothing has changed.
+ *
+ * @returns The path of the tarball that `npm publish` would send.
+ */
+export function tarball(): string {
+  const names = ["package.json", "README.md", "CHANGELOG.md", "LICENSE"];
   const sources = [
-    join(packing, "tarball"),
-    join(root, "tsconfig.tests.json"),
-    ...filesBelow(join(root, "tests"), (path) => path.endsWith(".ts")),
+    ...librarySources(),
+    ...names.map((name) => join(root, name)),
+    ...[join("scripts", "bundle"), "docs"].flatMap((folder) =>
+      filesBelow(join(root, folder))
+    ),
   ];
-  const done = join(packing, "tests");
-  if (isNewer(done, sources)) return;
-  console.log("Compiling the tests");
-  const compiled = join(packing, "compiled");
-  rmSync(compiled, { recursive: true, force: true });
-  runTypeScript("-p", "tsconfig.tests.json", "--outDir", compiled);
-  const target = join(packed, "dist", "tests");
-  rmSync(target, { recursive: true, force: true });
-  cpSync(join(compiled, "tests"), target, { recursive: true });
-  writeFileSync(done, "");
+  const done = join(packing, "tarball");
+  if (!isNewer(done, sources)) {
+    console.log("Building and packing the package");
+    replaceFolder(packing, (fresh) => {
+      const pack = ["pack", "--silent", "--pack-destination", fresh];
+      const name = npm(pack).trim().split("\n").at(-1) ?? "";
+      writeFileSync(join(fresh, "tarball"), name);
+    });
+  }
+  return join(packing, readFileSync(done, "utf8"));
 }
 
 /**
@@ -176,9 +188,4 @@ export function compileTests(): void {
 export function runTypeScript(...args: string[]): void {
   const tsc = join(root, "node_modules", "typescript", "bin", "tsc");
   must(systemNode(), [tsc, ...args]);
-}
-
-/** Returns the path of the tarball that `npm publish` would send. */
-export function tarball(): string {
-  return join(packing, readFileSync(join(packing, "tarball"), "utf8"));
 }

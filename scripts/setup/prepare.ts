@@ -8,7 +8,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { installDebianPackages, newerPortalocker } from "./debian.ts";
-import { compileTests, root, setUp } from "./mod.ts";
+import { root, setUp } from "./mod.ts";
 import { muslBun } from "./musl.ts";
 
 const self = fileURLToPath(import.meta.url);
@@ -26,7 +26,6 @@ export async function prepareInParallel(): Promise<void> {
     child.on("error", reject).on("close", resolve)
   );
   setUp();
-  compileTests();
   const status = await ended;
   if (status !== 0) throw new Error(`${self} ended with status ${status}`);
 }

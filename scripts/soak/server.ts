@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { packed } from "../setup/mod.ts";
+import { compiled } from "../setup/mod.ts";
 
 /** A Redis server that runs until it is disposed. */
 export interface SoakServer extends AsyncDisposable {
@@ -11,9 +11,9 @@ export interface SoakServer extends AsyncDisposable {
   restart(): Promise<void>;
 }
 
-/** Starts a server. Loads the compiled class, because it needs the package. */
+/** Starts a server. Loads the compiled class, because it needs the library. */
 export async function startServer(): Promise<SoakServer> {
-  const file = join(packed, "dist", "tests", "redis", "support", "server.js");
+  const file = join(compiled, "tests", "redis", "support", "server.js");
   const module: { RedisServer: { start(): Promise<SoakServer> } } =
     await import(pathToFileURL(file).href);
   return module.RedisServer.start();

@@ -4,11 +4,18 @@
  */
 
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import process from "node:process";
 import {
+  filesBelow,
   node24,
   npm,
   root,
@@ -67,9 +74,26 @@ function check(
     encoding: "utf8",
   });
   const isGood = status === 0 && expected(stdout, stderr);
-  counts[isGood ? "passed" : "failed"]++;
-  console.log(`${isGood ? "ok" : "FAILED"} ${name}`);
-  if (!isGood) console.log(`${stdout}${stderr}`);
+  report(name, isGood ? "" : stdout + stderr || `status ${status}`);
+}
+
+function report(name: string, wrong: string): void {
+  counts[wrong === "" ? "passed" : "failed"]++;
+  console.log(`${wrong === "" ? "ok" : "FAILED"} ${name}`);
+  if (wrong !== "") console.log(wrong);
+}
+
+/** Returns the links to files that a folder of documents does not contain. */
+function brokenLinks(folder: string): string {
+  const documents = filesBelow(folder, (path) => path.endsWith(".md"));
+  const broken = documents.flatMap((document) =>
+    [...readFileSync(document, "utf8").matchAll(/\]\(([^)#]+)[^)]*\)/g)]
+      .map(([, target = ""]) => target)
+      .filter((target) => !/^https?:/.test(target))
+      .filter((target) => !existsSync(join(dirname(document), target)))
+      .map((target) => `${relative(folder, document)}: ${target}`)
+  );
+  return documents.length > 1 ? broken.join("\n") : "no documents";
 }
 
 function checkAll(project: string): void {
@@ -100,6 +124,10 @@ function checkAll(project: string): void {
       (stdout) => /^LockException: .*ECONNREFUSED/.test(stdout),
     );
   }
+  report(
+    "the npm package, links in its documents",
+    brokenLinks(join(project, "node_modules", "@x", "portalock")),
+  );
   const typescript = join(root, "node_modules", "typescript", "bin", "tsc");
   check(
     "the npm package's types",

@@ -39,29 +39,32 @@ const DENIED: readonly unknown[] = [
   "EPERM",
 ];
 
+/** A call of which a refusal may be forgiven. */
+type Refusable = "chown" | "chmod" | "lock" | "syncDirectory" | "link";
+
 /** The codes that are forgiven, for each call that may be refused. */
-export const FORGIVEN = {
+export const FORGIVEN: Readonly<Record<Refusable, readonly unknown[]>> = {
   chown: DENIED,
   chmod: DENIED,
-  lock: [...UNSUPPORTED_CODES, "ENOLCK"] as readonly unknown[],
-  syncDirectory: [...DENIED, "EBADF", "EISDIR"] as readonly unknown[],
+  lock: [...UNSUPPORTED_CODES, "ENOLCK"],
+  syncDirectory: [...DENIED, "EBADF", "EISDIR"],
   /**
    * File systems without hard links, or without another one for this file.
    * libuv converts ERROR_INVALID_FUNCTION of Windows to `EISDIR`.
    */
   link: [...UNSUPPORTED_CODES, "EISDIR", "EMLINK", "EPERM"],
-} as const satisfies Record<string, readonly unknown[]>;
+};
 
 /** Makes a call. Returns `false` if the system refuses it. */
 export function* allowed(
-  call: keyof typeof FORGIVEN,
+  call: Refusable,
   made: Gen<void>,
 ): Gen<boolean> {
   try {
     yield* made;
     return true;
   } catch (error) {
-    const codes: readonly unknown[] = FORGIVEN[call];
+    const codes = FORGIVEN[call];
     if (!codes.includes(errorCode(error))) throw error;
     return false;
   }

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { channel } from "node:diagnostics_channel";
+import { type Channel, channel } from "node:diagnostics_channel";
 import type { ErrorSubject } from "./errors.ts";
 
 /** The message of an event. */
@@ -21,7 +21,7 @@ export interface LockEvent extends ErrorSubject {
   readonly held?: number | undefined;
 }
 
-const channels = {
+const channels: Record<"wait" | "acquire" | "release", Channel> = {
   wait: channel("portalock:wait"),
   acquire: channel("portalock:acquire"),
   release: channel("portalock:release"),

@@ -28,7 +28,7 @@ import type { Gen } from "../core/gensync.ts";
 const CHUNK_SIZE = 64 * 1024;
 
 /** The longest text that fits in a string, in bytes: 3 for a UTF-16 unit. */
-export const MAX_TEXT_BYTES = 3 * constants.MAX_STRING_LENGTH;
+export const MAX_TEXT_BYTES: number = 3 * constants.MAX_STRING_LENGTH;
 
 /** Why a method that blocks the thread cannot run. */
 export const PENDING = "operations are pending; await them first";

@@ -6,7 +6,7 @@ import { addAbortCallback } from "./abort_listeners.ts";
 import type { WaitSettings } from "../options/acquire_options.ts";
 
 /** The longest delay that `setTimeout` accepts, in milliseconds. */
-export const MAX_TIMER_MS = 2 ** 31 - 1;
+export const MAX_TIMER_MS: number = 2 ** 31 - 1;
 
 /**
  * A wait of this length is reported, in milliseconds. A user takes a shorter

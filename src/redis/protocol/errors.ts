@@ -16,7 +16,7 @@ const RETRYABLE = [
 ];
 
 /** The message for servers and proxies without RESP3. */
-export const NO_RESP3 =
+export const NO_RESP3: string =
   "the server, or a proxy before it, does not support RESP3; use Redis 6 " +
   "or newer";
 

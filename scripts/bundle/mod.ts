@@ -1,0 +1,112 @@
+/**
+ * Bundles the library: into the files of the npm package, and into single
+ * files that are copied into a project.
+ */
+
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type OutputChunk, type Plugin, rolldown } from "rolldown";
+import { dts } from "rolldown-plugin-dts";
+import { root } from "../setup/mod.ts";
+
+/** The names of the bundled files, and their sources. */
+export type Entries = Readonly<Record<string, string>>;
+
+/** What a bundle is written as. */
+export interface Output {
+  readonly folder: string;
+  readonly format: "esm" | "cjs";
+  readonly sourcemap?: boolean;
+  /** The first lines of each file of code. */
+  readonly banner?: (chunk: { readonly name: string }) => string;
+}
+
+/** The name of the file that all entries share. */
+const SHARED = "shared";
+
+/** Writes the code. Comments remain in the source maps only. */
+export async function writeCode(
+  entries: Entries,
+  { folder, format, sourcemap = false, banner = () => "" }: Output,
+): Promise<void> {
+  const extension = format === "cjs" ? "cjs" : "js";
+  await using bundle = await rolldown({
+    cwd: root,
+    input: { ...entries },
+    external: "redis",
+    platform: "node",
+    plugins: format === "cjs" ? [requireRedis] : [],
+  });
+  await bundle.write({
+    dir: folder,
+    format,
+    sourcemap,
+    banner,
+    comments: { legal: true, annotation: true, jsdoc: false },
+    entryFileNames: `[name].${extension}`,
+    // The helpers of Rolldown need a name, although they are in the other file.
+    chunkFileNames: ({ moduleIds }) =>
+      `${moduleIds.length > 0 ? SHARED : "[name]"}.${extension}`,
+  });
+}
+
+/** Loads Redis as CommonJS does: a CommonJS Jest does not have `import()`. */
+const requireRedis: Plugin = {
+  name: "require-redis",
+  transform: {
+    filter: { code: 'import("redis")' },
+    handler: (code) => ({
+      code: code.replace('await import("redis")', 'require("redis")'),
+      map: null,
+    }),
+  },
+};
+
+/** Writes the declarations, for each of the formats. */
+export async function writeDeclarations(
+  entries: Entries,
+  folder: string,
+  formats: readonly Output["format"][],
+): Promise<void> {
+  await using bundle = await rolldown({
+    cwd: root,
+    input: { ...entries },
+    external: "redis",
+    plugins: [dts({
+      generator: "oxc",
+      dtsOnly: true,
+      tsconfig: false,
+      oxc: { stripInternal: true },
+    })],
+  });
+  const { output } = await bundle.generate({
+    entryFileNames: "[name].d.ts",
+    chunkFileNames: `${SHARED}.d.ts`,
+  });
+  mkdirSync(folder, { recursive: true });
+  for (const chunk of output) {
+    if (chunk.type === "chunk") writeDeclaration(chunk, folder, formats);
+  }
+}
+
+function writeDeclaration(
+  { fileName, code }: OutputChunk,
+  folder: string,
+  formats: readonly Output["format"][],
+): void {
+  const text = forNpm(code);
+  if (formats.includes("esm")) writeFileSync(join(folder, fileName), text);
+  if (!formats.includes("cjs")) return;
+  const name = fileName.replace(/\.ts$/, ".cts");
+  const imports = text.replaceAll(/(from "\.\/\w+)\.js"/g, '$1.cjs"');
+  writeFileSync(join(folder, name), imports);
+}
+
+/** Adapts declarations to TypeScript 5.2 and to users of npm. */
+function forNpm(code: string): string {
+  return '/// <reference lib="esnext.disposable" />\n' +
+    code
+      // Generic since 5.7: slice() returns the type that each version has.
+      .replaceAll("Uint8Array<ArrayBuffer>", 'ReturnType<Uint8Array["slice"]>')
+      .replaceAll("jsr:@x/portalock", "@x/portalock");
+}
