@@ -6,6 +6,7 @@ import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
 import { findState } from "../../ffi/runtime/shared_state.ts";
 import * as own from "../../mod.ts";
+import { Deadline } from "../../src/wait/deadline.ts";
 import { loadCopy } from "../support/copies.ts";
 import type { Portalock } from "../support/copies.ts";
 import { descriptorTargets } from "../support/descriptors.ts";
@@ -360,3 +361,130 @@ test("a global object that cannot be extended gets no shared state", () => {
     assert.deepEqual([...findState(object)], []);
   }
 });
+
+/** The members of an object and its class, methods with their parameters. */
+function members(value: unknown): string {
+  const names = new Set<string>();
+  for (
+    let at = value as object;
+    at !== null && at !== Object.prototype;
+    at = Object.getPrototypeOf(at)
+  ) {
+    for (const name of Object.getOwnPropertyNames(at)) {
+      const { value: member, get } = Object.getOwnPropertyDescriptor(at, name)!;
+      if (name === "constructor") continue;
+      names.add(
+        typeof member === "function" && !get
+          ? `${name}/${member.length}`
+          : name,
+      );
+    }
+  }
+  return [...names].sort().join(" ");
+}
+
+/** Of {@linkcode members}, those that other copies use. */
+const used = (value: unknown, ...names: string[]) =>
+  members(value).split(" ").filter((name) =>
+    names.includes(name.replace(/\/.*/, ""))
+  ).join(" ");
+
+/** Returns the next value that is entered into a map. */
+function firstEntry(map: Map<unknown, unknown>): Promise<unknown> {
+  return new Promise((resolve) => {
+    map.set = (key, value) => {
+      Reflect.deleteProperty(map, "set");
+      resolve(value);
+      return map.set(key, value);
+    };
+  });
+}
+
+test(
+  "what copies share has the shape of its layout",
+  async () => {
+    using dir = tempDir();
+    using waits = observeWaits();
+    const state = findState(globalThis);
+    const value = <T>(name: string) => state.get(name) as T;
+    const path = join(dir.path, "a.lock");
+    const temporary = new own.TemporaryFileLock(join(dir.path, "temporary"));
+    await using _temporary = await temporary.acquire();
+    const holder = await new own.Lock(path).acquire();
+    const waiting = new own.Lock(path, { timeout: 60_000 }).run(() => {});
+    await waits.begun();
+    const fd = fs.openSync(join(dir.path, "b.lock"), "w");
+    own.lockSync(fd, LOCK_EX);
+    const inside = deferred();
+    const end = deferred();
+    const update = own.updateFile(join(dir.path, "c"), async () => {
+      inside.resolve();
+      await end.promise;
+      return "";
+    });
+    await inside.promise;
+    const writes = value<Record<string, Map<unknown, unknown>>>("writes");
+    const publication = firstEntry(writes.inProgress!);
+    const published = firstEntry(writes.published!);
+    await own.writeAtomic(join(dir.path, "d"), "");
+    const [queue] = value<Map<string, { mutex: unknown }>>("queues").values();
+    const [updating] = value<Map<string, { lock: unknown }>>("updates")
+      .values();
+    const [byCaller] = value<Map<number, unknown>>("locked").values();
+    const HOLD = ["identity", "isLocked", "file", "exclusive", "mayHaveEnded"];
+    const holds = value<unknown[]>("holds").map((hold) =>
+      used(hold, ...HOLD, "index")
+    );
+    // If this fails, raise LAYOUT in ffi/runtime/shared_state.ts, and then
+    // change the layout and the shape here. A new name needs neither.
+    assert.deepEqual({
+      key: Reflect.ownKeys(globalThis).map(String).filter((key) =>
+        key.startsWith("Symbol(@x/portalock state")
+      ),
+      names: [...state.keys()].sort().join(" "),
+      exit: members(value("exit")),
+      holds: [...new Set(holds)].sort(),
+      inotify: used(value<{ instance: unknown }>("inotify").instance, "watch"),
+      locked: members(byCaller),
+      queue: members(queue),
+      mutex: members(queue?.mutex),
+      deadline: used(
+        Deadline.prototype,
+        "markContended",
+        "remaining",
+        "sleepUntilWoken",
+      ),
+      update: members(updating),
+      updateLock: used(updating?.lock, "acquire", "path"),
+      writes: members(value("writes")),
+      publication: members(await publication),
+      published: members(await published),
+    }, {
+      key: ["Symbol(@x/portalock state 1)"],
+      names: "callerErrors exit holds inotify locked queues updates writes",
+      exit: "cleanUps stopWaiting/0",
+      holds: [
+        "exclusive file identity/0 index isLocked/0 mayHaveEnded",
+        "exclusive identity/0 index isLocked/0 mayHaveEnded",
+      ],
+      inotify: "watch/2",
+      locked: "argument exclusive identity/0 index isLocked/0 mayHaveEnded",
+      queue: "enter/0 exit/0 heldAtWakeup mutex sleep/2 sleepSync/1 " +
+        "wakeAll/0 wakeups",
+      mutex: "acquire/1 release/0 tryAcquire/0 wait/1",
+      deadline: "markContended/0 remaining sleepUntilWoken/2",
+      update: "lock readOnly users",
+      updateLock: "acquire/1 path",
+      writes: "calls inProgress lastCall published",
+      publication: "end/1 ended withdraw/0 withdrawn",
+      published: "call until",
+    });
+    end.resolve();
+    await update;
+    own.unlock(fd);
+    fs.closeSync(fd);
+    await holder.close();
+    await waiting;
+  },
+  "inotify(7)",
+);
