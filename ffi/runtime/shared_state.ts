@@ -8,7 +8,7 @@
  * itself without noticing, tasks would overtake each other, and an earlier
  * write could replace a later one. Shared are:
  *
- * - `queues`: the waiters for a file, and who wakes them.
+ * - `queues`: the waiters for a file, which a release wakes.
  * - `holds`: the locks of the thread, for `EDEADLK` and `unlock()`.
  * - `locked`: the descriptors that `lock()` has locked, because another copy may
  *   upgrade or unlock them.
