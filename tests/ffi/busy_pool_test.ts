@@ -23,6 +23,7 @@ import {
 import { sortedNames, tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { activeTimers, countBalance } from "../support/timers.ts";
+import type { Platform } from "../../ffi/types.ts";
 
 /** More than any runtime has threads in its pool: Deno has 32. */
 const MAX_POOL_THREADS = 100;
@@ -216,7 +217,15 @@ test(
     const path = slowPath(dir.path);
     const reasons = [null, 0, new Error("enough")];
     const settings = path.startsWith(dir.path) ? {} : READ;
-    await withBusyPool(async () => {
+    const opened: unknown[] = [];
+    const recordOpens = (real: Platform): Partial<Platform> => ({
+      open(...how) {
+        const file = real.open(...how);
+        opened.push(file);
+        return file;
+      },
+    });
+    const body = async () => {
       for (const reason of reasons) {
         const controller = new AbortController();
         const { signal } = controller;
@@ -226,7 +235,9 @@ test(
           "removeEventListener",
         );
         const failing = new Lock(path, { ...settings, signal }).acquire();
+        // The acquisition may first yield to the event loop.
         while (listeners.left() === 0) await delay(1);
+        assert.equal(listeners.left(), 1);
         controller.abort(reason);
         await assert.rejects(failing, (error) => error === reason);
       }
@@ -246,7 +257,9 @@ test(
         const temporary = new TemporaryFileLock(`${path}.tmp`, { timeout: 20 });
         await assert.rejects(temporary.acquire(), { code: "ETIMEDOUT" });
       }
-    });
+    };
+    await withBusyPool(() => withPatchedPlatform(recordOpens, body));
+    await Promise.allSettled(opened);
     await waitForDescriptors(path, 0);
     if (path.startsWith(dir.path)) {
       assert.deepEqual(sortedNames(dir.path), ["a.lock"]);

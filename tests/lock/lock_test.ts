@@ -314,18 +314,18 @@ test("Lock.acquire() aborted while the file opens closes the file afterwards", a
   const path = join(dir.path, "a.lock");
   const opened = deferred();
   const done = deferred();
+  const controller = new AbortController();
   await withPatchedPlatform((real) => ({
     async open(...how) {
+      setTimeout(() => controller.abort("no longer"), 10);
       await opened.promise;
       const file = await real.open(...how);
       done.resolve();
       return file;
     },
   }), async () => {
-    const controller = new AbortController();
     const lock = new Lock(path);
     const acquiring = lock.acquire({ signal: controller.signal });
-    setTimeout(() => controller.abort("no longer"), 10);
     await assert.rejects(acquiring, (reason) => reason === "no longer");
     assert.equal(lock.locked, false);
     opened.resolve();
