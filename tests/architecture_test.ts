@@ -50,7 +50,8 @@ const ALLOWED: Record<string, readonly string[]> = {
   "ffi/runtime": ["ffi/types.ts", "ffi/addon"],
   "ffi/linux": [
     "ffi/types.ts",
-    ...helpers("memory", "main_thread", "process_exists", "thread_exit"),
+    ...helpers("memory", "main_thread", "process_exists"),
+    ...helpers("shared_state", "thread_exit"),
   ],
   "ffi/posix": [
     "ffi/types.ts",
