@@ -3,9 +3,15 @@
 import process from "node:process";
 import { isMainThread } from "node:worker_threads";
 import { bunRuntime } from "./runtime/bun.ts";
-import { is32Bit, posixConstants } from "./posix/constants.ts";
-import { denoHasDescriptors, denoRuntime } from "./runtime/deno.ts";
+import { is32Bit, libcPaths, posixConstants } from "./posix/constants.ts";
+import type { PosixConstants } from "./posix/constants.ts";
+import {
+  denoHasDescriptors,
+  denoLibrary,
+  denoRuntime,
+} from "./runtime/deno.ts";
 import { denoApi } from "./runtime/deno_api.ts";
+import type { DenoApi } from "./runtime/deno_api.ts";
 import { denoPlatform } from "./file/deno_platform.ts";
 import { denoIdentity, denoLocks } from "./file/deno_locks.ts";
 import { fdPlatform } from "./file/fd_platform.ts";
@@ -74,10 +80,8 @@ export function thisRuntime(): FfiRuntime {
 
 function choosePlatform(): Platform {
   const deno = denoApi();
-  const constants = posixConstants();
-  if (deno && !(constants && denoHasDescriptors(deno))) {
-    return denoPlatform(deno);
-  }
+  const constants = deno ? denoConstants(deno) : posixConstants();
+  if (deno && !constants) return denoPlatform(deno);
   const isWindows = process.platform === "win32" && !is32Bit();
   if (!constants && !isWindows) {
     throw new Unsupported(
@@ -102,4 +106,12 @@ function choosePlatform(): Platform {
     ...files,
     unlinkOnThreadExit: unlinkOnThreadExit(runtime, libc),
   };
+}
+
+/** Returns `null` if Deno may not call C, or cannot pass descriptors to it. */
+function denoConstants(deno: DenoApi): PosixConstants | null {
+  const constants = posixConstants();
+  if (!constants || !denoHasDescriptors(deno)) return null;
+  const libc = denoLibrary(deno, constants.libc, libcPaths(constants));
+  return libc === null ? null : { ...constants, libc };
 }

@@ -49,9 +49,7 @@ export function denoPlatform(
   if (!("tryLockSync" in deno.FsFile.prototype)) {
     throw new Unsupported(
       `Deno ${deno.version.deno} does not have built-in file locks; ` +
-        (onWindows
-          ? "update to 2.8 or newer"
-          : "pass --allow-ffi or update to 2.8 or newer"),
+        "update to 2.8 or newer",
     );
   }
   return {

@@ -160,3 +160,18 @@ export function posixConstants(
   if (platform === "darwin") return arch === "x64" ? darwinX64 : darwinArm64;
   return null;
 }
+
+/**
+ * Returns where the C library may be: on Debian and Ubuntu, on Fedora, Arch and
+ * SUSE, and on others.
+ */
+export function libcPaths(
+  { libc, linux }: PosixConstants,
+  arch: string = process.arch,
+): string[] {
+  if (!linux) return [libc];
+  const processor = arch === "arm64" ? "aarch64" : "x86_64";
+  const directories = [`/lib/${processor}-linux-gnu`, "/lib64", "/lib"];
+  return [...directories, ...directories.map((path) => `/usr${path}`)]
+    .map((directory) => `${directory}/${libc}`);
+}

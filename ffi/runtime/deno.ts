@@ -1,6 +1,8 @@
 /** Calls C on Deno, through `Deno.dlopen`. */
 
+import process from "node:process";
 import { inMainThread } from "./main_thread.ts";
+import { asBytes } from "./memory.ts";
 import type { DenoApi } from "./deno_api.ts";
 import type { CFunction, CType, FfiRuntime } from "../types.ts";
 
@@ -10,15 +12,69 @@ const NONBLOCKING_READ = {
   nonblocking: true,
 };
 
+const MEMCPY = {
+  parameters: ["buffer", "usize", "usize"],
+  result: "usize",
+};
+
 /**
- * Returns whether this Deno may call C, and the descriptors of its `node:fs`
- * are those of the system. Does not prompt for the permission.
+ * Returns whether the descriptors of `node:fs` are those of the system. Up to
+ * Deno 2.7, they are indexes of a table inside Deno.
  */
 export function denoHasDescriptors(deno: DenoApi): boolean {
   const [major = 0, minor = 0] = deno.version.deno.split(".").map(Number);
-  // Up to 2.7, they are indexes of a table inside Deno.
-  if (major < 2 || major === 2 && minor < 8) return false;
-  return deno.permissions.querySync({ name: "ffi" }).state === "granted";
+  return major > 2 || major === 2 && minor >= 8;
+}
+
+/**
+ * Returns the name or the path by which this Deno may load a library, or `null`
+ * if it may not. Does not prompt for the permission.
+ *
+ * If the permission has a scope, or exceptions, Deno resolves a name against
+ * the working directory, both to check it and to load the library. So the
+ * loader must not get the name then: it would load a file that is planted in
+ * the working directory. Warns if the scope does not suffice, because the
+ * program then grants more than it needs, and waits longer than it needs.
+ *
+ * @param paths Where the library may be. The warning names the first two.
+ */
+export function denoLibrary(
+  deno: DenoApi,
+  name: string,
+  paths: readonly string[],
+): string | null {
+  const query = (path?: string) =>
+    deno.permissions.querySync({ name: "ffi", path });
+  const { state, partial } = query();
+  if (state === "granted" && !partial) return name;
+  const states = [name, ...paths].map((path) => query(path).state);
+  // A path that is not denied may be another name of the same file.
+  if (state === "denied" || states.includes("denied")) return null;
+  const library = paths.find((path) =>
+    query(path).state === "granted" && canLoad(deno, path)
+  );
+  if (library !== undefined) return library;
+  if (states.includes("granted")) {
+    process.emitWarning(
+      "The FFI permission of Deno does not include the path of the C " +
+        "library, so a waiter polls instead of being woken by the release; " +
+        `pass --allow-ffi=${
+          paths.slice(0, 2).join()
+        }, or --allow-ffi without ` +
+        "a path",
+      "PortalockWarning",
+    );
+  }
+  return null;
+}
+
+function canLoad(deno: DenoApi, library: string): boolean {
+  try {
+    deno.dlopen(library, {}).close();
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Returns the {@linkcode FfiRuntime} of Deno. */
@@ -48,11 +104,18 @@ export function denoRuntime(deno: DenoApi): FfiRuntime {
     },
     errno(library, locator) {
       const { symbols } = deno.dlopen(library, {
-        [locator]: { parameters: [], result: "pointer" },
+        [locator]: { parameters: [], result: "usize" },
+        memcpy: MEMCPY,
       });
-      const locate = symbols[locator] as () => object;
-      const view = new deno.UnsafePointerView(locate());
-      return () => view.getInt32();
+      const address = symbols[locator]!();
+      const { memcpy } = symbols;
+      const number = new Int32Array(1);
+      const bytes = asBytes(number);
+      // A Deno.UnsafePointerView would need the permission for every library.
+      return () => {
+        memcpy!(bytes, address, 4n);
+        return number[0]!;
+      };
     },
     // The blocked thread and its descriptor would outlive a worker.
     ...inMainThread ? { waitReadable } : {},

@@ -9,15 +9,19 @@ export interface DenoApi {
   readonly version: { readonly deno: string };
   readonly mainModule?: string;
   readonly permissions: {
-    querySync(descriptor: { name: "ffi" | "run" }): { state: string };
+    querySync(
+      descriptor: { name: "ffi"; path?: string | undefined } | { name: "run" },
+    ): { state: string; partial: boolean };
   };
   readonly errors: { readonly NotCapable: new () => Error };
   readonly FsFile: { readonly prototype: object };
-  readonly UnsafePointerView: new (address: object) => { getInt32(): number };
   dlopen<Name extends string>(
     library: string,
     symbols: Record<Name, DenoSymbol>,
-  ): { symbols: Record<Name, (...values: unknown[]) => unknown> };
+  ): {
+    symbols: Record<Name, (...values: unknown[]) => unknown>;
+    close(): void;
+  };
   stat(path: string): Promise<{ isFifo: boolean | null }>;
   statSync(path: string): { isFifo: boolean | null };
   openSync(path: string, options: DenoOpenOptions): DenoFile;

@@ -13,6 +13,7 @@ const SCRIPTS = "scripts/";
  */
 const ONCE: readonly string[] = [
   "architecture_test.ts",
+  "ffi/deno_permission_test.ts",
   "ffi/musl_test.ts",
   "ffi/posix_constants_test.ts",
   "lock/garbage_collection_test.ts",

@@ -90,6 +90,18 @@ const denoWithoutFfi = runtimes.filter(({ name }) => name === "deno").map(
 /** The {@linkcode runtimes}, and Deno without FFI. */
 export const allRuntimes: TestRuntime[] = [...runtimes, ...denoWithoutFfi];
 
+/** Returns Deno with these permissions only. */
+export function denoWith(...permissions: string[]): TestRuntime {
+  const deno = runtimes.find(({ name }) => name === "deno");
+  if (deno === undefined) throw new Error("Deno is not installed");
+  const command = [
+    ...deno.command.filter((argument) => argument !== "-A"),
+    "--no-prompt",
+    ...permissions,
+  ];
+  return { ...deno, command };
+}
+
 /** Returns the command that runs a script of `tests/fixtures` on a runtime. */
 export function fixtureCommand(
   { command, directory, extension }: TestRuntime,
