@@ -1,7 +1,11 @@
-/** Builds `dist/`: the JavaScript and the declarations of the npm package. */
+/**
+ * Builds `dist/`: the JavaScript, the declarations and the native code of the
+ * npm package.
+ */
 
 import { rmSync } from "node:fs";
 import { join } from "node:path";
+import { writeAddons } from "./addon.ts";
 import { writeCode, writeDeclarations } from "./bundle/mod.ts";
 import { root } from "./setup/mod.ts";
 
@@ -12,4 +16,5 @@ rmSync(folder, { recursive: true, force: true });
 for (const format of ["esm", "cjs"] as const) {
   await writeCode(ENTRIES, { folder, format, sourcemap: true });
 }
+writeAddons(join(folder, "native"));
 await writeDeclarations(ENTRIES, folder, ["esm", "cjs"]);

@@ -35,7 +35,7 @@ export async function writeCode(
     input: { ...entries },
     external: "redis",
     platform: "node",
-    plugins: format === "cjs" ? [requireRedis] : [],
+    plugins: format === "cjs" ? [toCommonJs] : [],
   });
   await bundle.write({
     dir: folder,
@@ -44,19 +44,33 @@ export async function writeCode(
     banner,
     comments: { legal: true, annotation: true, jsdoc: false },
     entryFileNames: `[name].${extension}`,
-    // The helpers of Rolldown need a name, although they are in the other file.
-    chunkFileNames: ({ moduleIds }) =>
-      `${moduleIds.length > 0 ? SHARED : "[name]"}.${extension}`,
+    chunkFileNames: `${SHARED}.${extension}`,
   });
 }
 
-/** Loads Redis as CommonJS does: a CommonJS Jest does not have `import()`. */
-const requireRedis: Plugin = {
-  name: "require-redis",
+/**
+ * What CommonJS has in the place of what only ES modules have, and of imports
+ * that would copy all properties of the module.
+ */
+const COMMON_JS: Readonly<Record<string, string>> = {
+  'import process from "node:process";': "",
+  'import * as fs from "node:fs";': 'const fs = require("node:fs");',
+  // Jest does not have import() in CommonJS.
+  'await import("redis")': 'require("redis")',
+  // A bundle of a bundle may be an ES module.
+  "import.meta.url": '(typeof __filename === "string" ? ' +
+    'require("node:url").pathToFileURL(__filename).href : undefined)',
+};
+
+const toCommonJs: Plugin = {
+  name: "to-common-js",
   transform: {
-    filter: { code: 'import("redis")' },
+    filter: { code: Object.keys(COMMON_JS) },
     handler: (code) => ({
-      code: code.replace('await import("redis")', 'require("redis")'),
+      code: Object.entries(COMMON_JS).reduce(
+        (text, [from, to]) => text.replaceAll(from, to),
+        code,
+      ),
       map: null,
     }),
   },

@@ -7,6 +7,7 @@ import { spawnSync } from "node:child_process";
 import {
   existsSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   writeFileSync,
@@ -57,6 +58,11 @@ const TYPED = `
   new RedisSemaphore("a", 2, { client: createCluster({ rootNodes: [] }) });
   export { size, token };
 `;
+
+/** The files of `dist/`, less the source maps and the native code. */
+const FILES = ["mod", "redis", "shared"].flatMap((name) =>
+  ["cjs", "d.cts", "d.ts", "js"].map((extension) => `${name}.${extension}`)
+);
 
 /** Whether the output of a check is right. */
 type Expected = (stdout: string, stderr: string) => boolean;
@@ -124,10 +130,12 @@ function checkAll(project: string): void {
       (stdout) => /^LockException: .*ECONNREFUSED/.test(stdout),
     );
   }
-  report(
-    "the npm package, links in its documents",
-    brokenLinks(join(project, "node_modules", "@x", "portalock")),
-  );
+  const installed = join(project, "node_modules", "@x", "portalock");
+  report("the npm package, links in its documents", brokenLinks(installed));
+  const files = readdirSync(join(installed, "dist"))
+    .filter((name) => !name.endsWith(".map") && name !== "native");
+  const isComplete = files.sort().join() === FILES.join();
+  report("the npm package, files", isComplete ? "" : files.join());
   const typescript = join(root, "node_modules", "typescript", "bin", "tsc");
   check(
     "the npm package's types",
@@ -167,7 +175,7 @@ function prepare(project: string): void {
       files: ["typed.ts"],
     }),
   );
-  install(project, "koffi", "@types/node");
+  install(project, "@types/node");
 }
 
 /** Installs the package, and dependencies in the versions of this checkout. */
