@@ -33,6 +33,7 @@ import type {
 
 export { inMainThread, poolOutlivesThread } from "./runtime/main_thread.ts";
 export { processExists } from "./runtime/process_exists.ts";
+export { shared } from "./runtime/shared_state.ts";
 export { onThreadExit } from "./runtime/thread_exit.ts";
 
 let current: Platform | undefined;

@@ -46,10 +46,12 @@ function imports(file: string): string[] {
  */
 const ALLOWED: Record<string, readonly string[]> = {
   "ffi/types.ts": [],
-  "ffi/runtime": ["ffi/types.ts"],
+  "ffi/addon": ["ffi/types.ts", ...helpers("builtin")],
+  "ffi/runtime": ["ffi/types.ts", "ffi/addon"],
   "ffi/linux": [
     "ffi/types.ts",
-    ...helpers("memory", "main_thread", "process_exists", "thread_exit"),
+    ...helpers("memory", "main_thread", "process_exists"),
+    ...helpers("shared_state", "thread_exit"),
   ],
   "ffi/posix": [
     "ffi/types.ts",

@@ -15,6 +15,7 @@ import {
 } from "./constants.ts";
 import { asBytes, cString, littleEndian } from "../runtime/memory.ts";
 import { inMainThread } from "../runtime/main_thread.ts";
+import { shared } from "../runtime/shared_state.ts";
 import { procPath } from "./proc.ts";
 import type { CFunction, FfiRuntime, OsLocks, Watch } from "../types.ts";
 
@@ -43,6 +44,11 @@ const FUNCTIONS = {
   close: { parameters: ["i32"], result: "i32" },
 } as const;
 
+/** On Bun, waiting for an event blocks a thread of the pool. */
+const closes = shared("inotify", () => ({
+  instance: undefined as Pick<Inotify, "watch"> | undefined,
+}));
+
 /**
  * Returns {@linkcode OsLocks.watchClose}. Each thread uses one inotify
  * instance.
@@ -52,10 +58,9 @@ export function watcher(
   libc: string,
 ): OsLocks["watchClose"] {
   if (!runtime.readStream && !runtime.waitReadable) return () => null;
-  let instance: Inotify | undefined;
   return (fd, onClose) => {
-    instance ??= new Inotify(runtime, libc, IN_CLOSE);
-    return instance.watch(fd, onClose);
+    closes.instance ??= new Inotify(runtime, libc, IN_CLOSE);
+    return closes.instance.watch(fd, onClose);
   };
 }
 

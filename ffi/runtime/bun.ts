@@ -1,9 +1,9 @@
 /** Calls C on Bun, through `bun:ffi`. */
 
 import * as fs from "node:fs";
-import { createRequire } from "node:module";
 import { isMainThread } from "node:worker_threads";
 import type { CFunction, CType, FfiRuntime } from "../types.ts";
+import { builtin } from "./builtin.ts";
 
 interface BunFfi {
   dlopen(
@@ -30,7 +30,7 @@ function waitReadable(_library: string, fd: number): Promise<void> {
 
 /** Returns the {@linkcode FfiRuntime} of Bun. */
 export function bunRuntime(): FfiRuntime {
-  const ffi = createRequire(import.meta.url)("bun:ffi") as BunFfi;
+  const ffi = builtin<BunFfi>("bun:ffi")!;
   return {
     bind(library, functions) {
       const symbols = Object.fromEntries(

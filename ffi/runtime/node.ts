@@ -1,12 +1,14 @@
 /**
- * Calls C on Node, through `node:ffi` (Node 26 and newer) or the `koffi`
+ * Calls C on Node, through `node:ffi` (Node 26 and newer) or the addon of this
  * package.
  */
 
-import { createRequire } from "node:module";
 import process from "node:process";
-import { errorCode, Unsupported } from "../types.ts";
+import { addonsAreDisabled, loadAddon } from "../addon/load.ts";
+import type { Addon } from "../addon/load.ts";
+import { Unsupported } from "../types.ts";
 import type { CFunction, CType, FfiRuntime, Signature } from "../types.ts";
+import { builtin } from "./builtin.ts";
 
 interface NodeFfi {
   dlopen(
@@ -16,13 +18,6 @@ interface NodeFfi {
   getInt32(address: bigint, offset: number): number;
 }
 
-interface Koffi {
-  load(library: string): {
-    func(name: string, result: string, parameters: string[]): CFunction;
-  };
-  errno(): number;
-}
-
 const NODE_TYPES: Record<CType, string> = {
   i32: "int32",
   i64: "int64",
@@ -30,11 +25,12 @@ const NODE_TYPES: Record<CType, string> = {
   buffer: "buffer",
 };
 
-const KOFFI_TYPES: Record<CType, string> = {
-  i32: "int32_t",
-  i64: "int64_t",
-  usize: "size_t",
-  buffer: "uint8_t *",
+/** The types in the signatures of the addon: see `addon.c`. */
+const ADDON_TYPES: Record<CType, string> = {
+  i32: "i",
+  i64: "l",
+  usize: "u",
+  buffer: "b",
 };
 
 interface NodeNet {
@@ -59,48 +55,20 @@ interface WithBinding {
 /** Size of the buffer of {@linkcode FfiRuntime.readStream}, in bytes. */
 const STREAM_BUFFER_SIZE = 16 * 1024;
 
-const requireHere = createRequire(import.meta.url);
-
 /**
  * Returns the {@linkcode FfiRuntime} of Node.
  *
  * @throws {Unsupported} If this Node cannot call C.
  */
 export function nodeRuntime(): FfiRuntime {
-  const ffi = load<NodeFfi>(requireHere, "node:ffi");
+  const ffi = withoutWarnings(() => builtin<NodeFfi>("node:ffi"));
   if (ffi && isPermitted("ffi")) return withNodeFfi(ffi);
-  const koffi = load<Koffi>(requireHere, "koffi") ??
-    load<Koffi>(createRequire(`${process.cwd()}/`), "koffi");
-  if (koffi) return withKoffi(koffi);
-  throw new Unsupported(
-    ffi
-      ? "the permission model of Node denies FFI; pass --allow-ffi"
-      : `Node ${process.version} does not have FFI; ` +
-        "install the koffi package (npm install koffi) or use Node 26 or newer",
-  );
-}
-
-/**
- * Loads a module.
- *
- * @returns `undefined` if this version or installation does not have it.
- * @throws {Unsupported} If the module exists but fails to load.
- */
-function load<Module>(
-  from: NodeJS.Require,
-  name: string,
-): Module | undefined {
-  try {
-    return withoutWarnings(() => from(name) as Module);
-  } catch (error) {
-    const code = errorCode(error);
-    if (code === "MODULE_NOT_FOUND" || code === "ERR_UNKNOWN_BUILTIN_MODULE") {
-      return undefined;
-    }
-    throw new Unsupported(`${name} failed to load: ${error}`, {
-      cause: error,
-    });
+  if (ffi && addonsAreDisabled()) {
+    throw new Unsupported(
+      "the permission model of Node denies FFI; pass --allow-ffi",
+    );
   }
+  return withAddon(loadAddon());
 }
 
 /**
@@ -170,7 +138,7 @@ function readSocket(
   source: { fd: number } | { handle: Pipe },
   arrived: (bytes: Uint8Array) => void,
 ): void {
-  const { Socket } = requireHere("node:net") as NodeNet;
+  const { Socket } = builtin<NodeNet>("node:net")!;
   const callback = (count: number, bytes: Uint8Array) => {
     arrived(bytes.subarray(0, count));
     return true;
@@ -225,22 +193,25 @@ function withNodeFfi(ffi: NodeFfi): FfiRuntime {
   };
 }
 
-function withKoffi(koffi: Koffi): FfiRuntime {
+function withAddon(addon: Addon): FfiRuntime {
   return {
     bind(library, functions) {
-      const lib = koffi.load(library);
+      // The program may have been renamed or moved since it started.
+      const path = library === process.execPath ? "" : library;
       return Object.fromEntries(
-        Object.entries<Signature>(functions).map(([name, type]) => [
+        Object.entries<Signature>(functions).map((
+          [name, { parameters, result }],
+        ) => [
           name,
-          lib.func(
+          addon.bind(
+            path,
             name,
-            KOFFI_TYPES[type.result],
-            type.parameters.map((parameter) => KOFFI_TYPES[parameter]),
+            [result, ...parameters].map((type) => ADDON_TYPES[type]).join(""),
           ),
         ]),
       ) as Record<keyof typeof functions, CFunction>;
     },
-    errno: () => () => koffi.errno(),
+    errno: () => addon.errno,
     closesFilesOfWorkers: true,
     readStream,
     openStream,

@@ -73,6 +73,8 @@ const NEW = { ...parseMode("x+"), noFollow: true };
 export interface SharedLock {
   /** Opens the lock file for writing, or for reading if that is denied. */
   lock: Lock;
+  /** Whether the lock opens the file for reading. */
+  readOnly: boolean;
   /** The number of the tasks. */
   users: number;
 }
@@ -80,17 +82,14 @@ export interface SharedLock {
 /** The owner and the permission bits of a file. */
 type Rights = Pick<Stats, "uid" | "gid" | "mode">;
 
-/** The locks that open the file for reading. */
-const isReadOnly = new WeakSet<Lock>();
-
 /** Returns the path of the lock file of a file. */
 export function lockFileOf(path: string): string {
   return siblingPath(path, ".lock");
 }
 
 /** Returns the lock on a lock file. Opens the file only if it exists. */
-export function lockOn(path: string): Lock {
-  return new Lock(path, { mode: "r+" });
+export function newSharedLock(path: string): SharedLock {
+  return { lock: new Lock(path, { mode: "r+" }), readOnly: false, users: 0 };
 }
 
 /**
@@ -107,7 +106,7 @@ export async function acquireLockFile(
 ): Promise<LockedFile> {
   const { path } = shared.lock;
   for (let creations = 0;;) {
-    const { lock } = shared;
+    const { lock, readOnly } = shared;
     try {
       return await lock.acquire(options);
     } catch (error) {
@@ -117,7 +116,7 @@ export async function acquireLockFile(
         const creation = createLockFile(path, destination, creationMode);
         await runAsync(runInTime(creation, step));
       } else if (!DENIED.includes(code) || !tryReadOnly(shared, lock)) {
-        throw explainDenied(lock, error);
+        throw explainDenied(path, readOnly, error);
       }
     }
   }
@@ -130,9 +129,9 @@ export async function acquireLockFile(
 function tryReadOnly(shared: SharedLock, failed: Lock): boolean {
   // Another task may have replaced the lock meanwhile.
   if (shared.lock !== failed) return true;
-  if (isReadOnly.has(failed)) return false;
+  if (shared.readOnly) return false;
   shared.lock = new Lock(failed.path, { mode: "r" });
-  isReadOnly.add(shared.lock);
+  shared.readOnly = true;
   return true;
 }
 
@@ -140,10 +139,13 @@ function tryReadOnly(shared: SharedLock, failed: Lock): boolean {
 export class LockFileDenied extends LockException {}
 
 /** NFS requires a file open for writing: see flock(2), "NFS details". */
-function explainDenied(lock: Lock, cause: unknown): unknown {
+function explainDenied(
+  path: string,
+  readOnly: boolean,
+  cause: unknown,
+): unknown {
   const code = errorCode(cause);
   if (DENIED.includes(code)) {
-    const { path } = lock;
     const { message, errno } = cause as SystemError;
     return new LockFileDenied(
       `Cannot lock ${formatSubject({ path })}: ${message}; change its owner ` +
@@ -151,8 +153,7 @@ function explainDenied(lock: Lock, cause: unknown): unknown {
       { path, code, errno, cause },
     );
   }
-  if (code !== "EBADF" || !isReadOnly.has(lock)) return cause;
-  const { path } = lock;
+  if (code !== "EBADF" || !readOnly) return cause;
   return new LockException(
     `Cannot lock ${formatSubject({ path })}: this user may only read it, but ` +
       `this file system requires write permission for an exclusive lock ` +

@@ -19,7 +19,7 @@
  */
 
 import { constants, isUtf8 } from "node:buffer";
-import { platform } from "../../ffi/mod.ts";
+import { platform, shared } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
 import type { PlatformFile } from "../../ffi/types.ts";
 import { findDestination, makeDirectories } from "./destination.ts";
@@ -27,7 +27,7 @@ import {
   acquireLockFile,
   LockFileDenied,
   lockFileOf,
-  lockOn,
+  newSharedLock,
 } from "./lock_file.ts";
 import type { SharedLock } from "./lock_file.ts";
 import { resolveAtomicOptions } from "./options.ts";
@@ -89,7 +89,7 @@ const UPDATE_OPTIONS: Record<keyof UpdateOptions, true> = {
 const READ = parseMode("r");
 
 /** The locks that tasks of this thread hold or wait for, by path. */
-const activeLocks = new Map<string, SharedLock>();
+const activeLocks = shared("updates", () => new Map<string, SharedLock>());
 
 /**
  * Updates a file under a lock: reads it, calls a function with the content, and
@@ -283,7 +283,7 @@ async function withFileLock(
   body: (lockFile: LockedFile | null) => Promise<void>,
   failed: (error: unknown) => Promise<null>,
 ): Promise<void> {
-  const active = activeLocks.get(path) ?? { lock: lockOn(path), users: 0 };
+  const active = activeLocks.get(path) ?? newSharedLock(path);
   activeLocks.set(path, active);
   active.users++;
   try {

@@ -50,6 +50,7 @@
  */
 
 import { basename } from "node:path";
+import { shared } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
 import { isAsync, op } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
@@ -76,17 +77,19 @@ export interface Turn {
   yield(): void;
 }
 
-let lastCall = 0;
-
-/** The calls that have not ended, oldest first. */
-const calls = new Set<number>();
-
-/**
- * The last call that has published a destination. It is remembered until all
- * calls up to the number `until` have ended, which increases from one entry to
- * the next.
- */
-const published = new Map<string, { call: number; until: number }>();
+const order = shared("writes", () => ({
+  lastCall: 0,
+  /** The calls that have not ended, oldest first. */
+  calls: new Set<number>(),
+  /**
+   * The last call that has published a destination. It is remembered until all
+   * calls up to the number `until` have ended, which increases from one entry
+   * to the next.
+   */
+  published: new Map<string, { call: number; until: number }>(),
+  /** The publications in progress, by destination. */
+  inProgress: new Map<string, InProgress>(),
+}));
 
 /** A publication that the thread pool carries out. */
 class InProgress {
@@ -111,9 +114,6 @@ class InProgress {
   }
 }
 
-/** The publications in progress, by destination. */
-const inProgress = new Map<string, InProgress>();
-
 /** Returns a key that is equal for all paths of one destination. */
 export function orderKey(
   destination: { readonly path: string },
@@ -125,8 +125,8 @@ export function orderKey(
 
 /** Numbers a call at once. Runs it when the result is run. */
 export function inOrderOfCalls(run: (call: number) => Gen<void>): Gen<void> {
-  const call = ++lastCall;
-  calls.add(call);
+  const call = ++order.lastCall;
+  order.calls.add(call);
   return runCall(call, run);
 }
 
@@ -142,6 +142,7 @@ function* runCall(
 }
 
 function endCall(call: number): void {
+  const { calls, published } = order;
   calls.delete(call);
   const [oldest = Infinity] = calls;
   for (const [key, { until }] of published) {
@@ -188,17 +189,17 @@ export function* publishInOrder(
 
 function begin(key: string, tempFile: TempFile): InProgress {
   const own = new InProgress(tempFile);
-  inProgress.set(key, own);
+  order.inProgress.set(key, own);
   return own;
 }
 
 function end(key: string, own: InProgress): void {
-  if (inProgress.get(key) === own) inProgress.delete(key);
+  if (order.inProgress.get(key) === own) order.inProgress.delete(key);
   own.end();
 }
 
 function* waitForOther(key: string): Gen<void> {
-  for (let other; (other = inProgress.get(key)) !== undefined;) {
+  for (let other; (other = order.inProgress.get(key)) !== undefined;) {
     const { ended } = other;
     yield* op({ async: () => ended, sync: () => {} });
   }
@@ -206,21 +207,24 @@ function* waitForOther(key: string): Gen<void> {
 
 // deno-lint-ignore require-yield -- does not have a step that differs
 function* withdrawOther(key: string): Gen<void> {
-  inProgress.get(key)?.withdraw();
+  order.inProgress.get(key)?.withdraw();
 }
 
 function isOvertaken({ key, call, replace }: Publication): boolean {
-  return replace && (published.get(key)?.call ?? 0) > call;
+  return replace && (order.published.get(key)?.call ?? 0) > call;
 }
 
 function remember({ key, call }: Publication): void {
-  const earlier = published.get(key)?.call ?? 0;
+  const earlier = order.published.get(key)?.call ?? 0;
   // Moves the entry behind those of earlier publications.
-  published.delete(key);
-  published.set(key, { call: Math.max(earlier, call), until: lastCall });
+  order.published.delete(key);
+  order.published.set(key, {
+    call: Math.max(earlier, call),
+    until: order.lastCall,
+  });
 }
 
 /** For tests: how many destinations are remembered. */
 export function rememberedDestinations(): number {
-  return published.size;
+  return order.published.size;
 }

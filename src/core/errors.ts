@@ -89,6 +89,17 @@ export class LockException extends Error {
   }
 
   /**
+   * Implements `instanceof`. It is also true for an error of another copy of
+   * this package, such as the CommonJS build, if its class has the same name.
+   *
+   * @param value Any value.
+   * @returns Whether the value is an error of this class.
+   */
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return isInstance(this, value);
+  }
+
+  /**
    * Returns name, message, path, descriptor, `code` and `errno` as a plain
    * object.
    *
@@ -266,6 +277,38 @@ export class LockLostError extends LockException {
   constructor(message: string, options: LockExceptionOptions = {}) {
     super(message, withCode(options, "ERR_LOCK_LOST"));
   }
+}
+
+/** On the prototype of each class above: the name of the class. */
+const KIND = Symbol.for("@x/portalock error");
+
+const CLASSES = {
+  LockException,
+  AlreadyLocked,
+  AlreadyExists,
+  FileTooLarge,
+  LockUnsupported,
+  LockLostError,
+};
+for (const [kind, { prototype }] of Object.entries(CLASSES)) {
+  Object.defineProperty(prototype, KIND, { value: kind });
+}
+
+/** The classes of different versions count as the same, too. */
+function isInstance(type: { prototype: object }, value: unknown): boolean {
+  if (Function.prototype[Symbol.hasInstance].call(type, value)) return true;
+  // A class that the user has derived does not have a kind of its own.
+  const kind = kindOf(type.prototype);
+  if (kind === undefined || !isObject(value)) return false;
+  let prototype = Object.getPrototypeOf(value);
+  while (prototype !== null && kindOf(prototype) !== kind) {
+    prototype = Object.getPrototypeOf(prototype);
+  }
+  return prototype !== null;
+}
+
+function kindOf(prototype: object): unknown {
+  return Object.getOwnPropertyDescriptor(prototype, KIND)?.value;
 }
 
 function withCode(

@@ -22,6 +22,7 @@
  * @module
  */
 
+import { shared } from "../../ffi/mod.ts";
 import type {
   Lockable,
   LockerSettings,
@@ -44,7 +45,7 @@ export interface Hold extends Pick<Lockable, "identity" | "isLocked"> {
 }
 
 /** The locks, in no order. */
-const holds: Hold[] = [];
+const holds = shared<Hold[]>("holds", () => []);
 
 /** Adds a lock that this thread has acquired. */
 export function addHold(hold: Hold): void {

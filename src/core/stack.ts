@@ -16,6 +16,7 @@
  * @module
  */
 
+import { shared } from "../../ffi/mod.ts";
 import { LockException } from "./errors.ts";
 
 /** A public function or class. */
@@ -38,7 +39,7 @@ const FIRST_FRAME = /\n {4}at /;
 const HAS_TAIL_CALLS = "Bun" in globalThis;
 
 /** Errors whose stacks stay as they are. */
-const callerErrors = new WeakSet<object>();
+const callerErrors = shared("callerErrors", () => new WeakSet<object>());
 
 /**
  * Marks an error that belongs to the caller, such as the reason of a signal, so

@@ -2,7 +2,7 @@
 
 import type { ReadStream } from "node:fs";
 import process from "node:process";
-import { platform, selfLocking } from "../../ffi/mod.ts";
+import { platform, selfLocking, shared } from "../../ffi/mod.ts";
 import { FLOCK } from "../../ffi/types.ts";
 import type {
   FileArgument,
@@ -203,7 +203,10 @@ class LockedByCaller implements Hold {
  * skips the queue once. Only the kernel of Linux reports whether the new file is
  * locked. On other systems, {@linkcode isHeldByThread} ignores descriptors.
  */
-const locked = new Map<number | FileArgument, LockedByCaller>();
+const locked = shared(
+  "locked",
+  () => new Map<number | FileArgument, LockedByCaller>(),
+);
 
 /** How many files are in the map when it is next searched for closed ones. */
 let sweepAt = 64;

@@ -1,13 +1,14 @@
 /** Releases locks when the process exits without a signal. */
 
-import { onThreadExit } from "../../ffi/mod.ts";
+import { onThreadExit, shared } from "../../ffi/mod.ts";
 import { runSync } from "../core/gensync.ts";
 import type { HeldLock } from "../file/held_file.ts";
 
-/** What to do at exit, in the order in which it was added. */
-const cleanUps = new Set<() => void>();
-
-let stopWaiting: (() => void) | undefined;
+const exit = shared("exit", () => ({
+  /** What to do, in the order in which it was added. */
+  cleanUps: new Set<() => void>(),
+  stopWaiting: () => {},
+}));
 
 /**
  * Calls a function once, which must not wait, when the thread ends and can still
@@ -16,11 +17,12 @@ let stopWaiting: (() => void) | undefined;
  * @returns A function that cancels this.
  */
 export function onExit(cleanUp: () => void): () => void {
-  if (cleanUps.size === 0) stopWaiting = onThreadExit(cleanUpAll);
+  const { cleanUps } = exit;
+  if (cleanUps.size === 0) exit.stopWaiting = onThreadExit(cleanUpAll);
   cleanUps.add(cleanUp);
   return () => {
     cleanUps.delete(cleanUp);
-    if (cleanUps.size === 0) stopWaiting?.();
+    if (cleanUps.size === 0) exit.stopWaiting();
   };
 }
 
@@ -34,9 +36,9 @@ export function releaseOnExit(held: HeldLock): () => void {
 }
 
 function cleanUpAll(): void {
-  const all = [...cleanUps];
-  cleanUps.clear();
-  stopWaiting?.();
+  const all = [...exit.cleanUps];
+  exit.cleanUps.clear();
+  exit.stopWaiting();
   for (const cleanUp of all) {
     try {
       cleanUp();

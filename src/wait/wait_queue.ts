@@ -10,6 +10,7 @@
  * @module
  */
 
+import { shared } from "../../ffi/mod.ts";
 import type { Lockable, Watch } from "../../ffi/types.ts";
 import { sleepSync } from "../core/gensync.ts";
 import type { Wanted } from "../core/held_locks.ts";
@@ -23,7 +24,7 @@ export type Waitable =
   & Wanted;
 
 /** The queues in use, by the key of the lock. */
-const queues = new Map<string, WaitQueue>();
+const queues = shared("queues", () => new Map<string, WaitQueue>());
 
 /** Returns the queue for a file, if a task of this thread waits for it. */
 export function findWaitQueue(

@@ -995,6 +995,7 @@ const THROW_NOTHING = [
   "AlreadyLocked.toJSON",
   "FileTooLarge",
   "LockException",
+  "LockException.[Symbol.hasInstance]",
   "LockException.toJSON",
   "LockLostError",
   "LockUnsupported",

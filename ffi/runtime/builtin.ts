@@ -1,0 +1,27 @@
+/** Finds built-in modules that not every runtime or version has. */
+
+import { createRequire } from "node:module";
+import process from "node:process";
+import { errorCode } from "../types.ts";
+
+/**
+ * Returns a built-in module, or `undefined` if this version does not have it.
+ *
+ * Bundlers neither resolve the name nor see a `require`, so a bundle for one
+ * runtime may contain the names of all. The fallback is for Node before 20.16
+ * and old versions of Bun. `import.meta.url` would be undefined in a bundle
+ * that is CommonJS.
+ */
+export function builtin<Module>(
+  name: `${"node" | "bun"}:${string}`,
+): Module | undefined {
+  if (typeof process.getBuiltinModule === "function") {
+    return process.getBuiltinModule(name) as Module | undefined;
+  }
+  try {
+    return createRequire(process.execPath)(name) as Module;
+  } catch (error) {
+    if (errorCode(error) === "ERR_UNKNOWN_BUILTIN_MODULE") return undefined;
+    throw error;
+  }
+}
