@@ -11,10 +11,9 @@
 import { lstatSync } from "node:fs";
 import { constants } from "node:os";
 import process from "node:process";
-import { inspect } from "node:util";
 import { errorCode, Unsupported } from "../../ffi/types.ts";
 import type { LockHolder, SystemError } from "../../ffi/types.ts";
-import { formatName } from "../options/validate.ts";
+import { formatName, formatValue, shorten } from "../options/validate.ts";
 
 /** Options of the {@linkcode LockException} constructor. */
 export interface LockExceptionOptions extends ErrorOptions {
@@ -517,8 +516,20 @@ export function suppressedError(error: unknown, suppressed: unknown): Error {
   return combined;
 }
 
+/** How much of an error's message the message of another error repeats. */
+export const MAX_MESSAGE = 1000;
+
+/** Returns the message of any thrown value. Does not throw itself. */
 function messageOf(error: unknown): string {
-  return isObject(error) && error.message ? error.message : inspect(error);
+  try {
+    const message = isObject(error) ? error.message : undefined;
+    if (typeof message === "string" && message !== "") {
+      return shorten(message, MAX_MESSAGE);
+    }
+  } catch {
+    // A getter, or a revoked proxy.
+  }
+  return formatValue(error);
 }
 
 /** Not `instanceof`, because system errors may come from another realm. */

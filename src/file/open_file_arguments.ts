@@ -1,8 +1,8 @@
 /** Checks the arguments of the operations on an open file. */
 
-import { inspect } from "node:util";
 import type { PlatformFile } from "../../ffi/types.ts";
 import { FileTooLarge, formatSubject } from "../core/errors.ts";
+import { formatValue, throwInvalid } from "../options/validate.ts";
 
 /** Where an offset starts: the numbers of lseek(2) and `Deno.SeekMode`. */
 export const SeekMode: {
@@ -25,7 +25,7 @@ export type SeekMode = 0 | 1 | 2;
  */
 export function encode(text: string): Uint8Array {
   if (typeof text !== "string") {
-    throw new TypeError(`text must be a string, not ${inspect(text)}`);
+    throwInvalid("text", "a string", text);
   }
   if (!(text as WellFormable).isWellFormed()) {
     throw new RangeError(
@@ -42,7 +42,7 @@ type WellFormable = string & { isWellFormed(): boolean };
 
 export function checkBytes(name: string, bytes: Uint8Array): Uint8Array {
   if (bytes instanceof Uint8Array) return bytes;
-  throw new TypeError(`${name} must be a Uint8Array, not ${inspect(bytes)}`);
+  throwInvalid(name, "a Uint8Array", bytes);
 }
 
 export function tooLarge(
@@ -65,10 +65,12 @@ export function seek(
   whence: SeekMode,
 ): number {
   if (whence !== 0 && whence !== 1 && whence !== 2) {
-    throw new RangeError(`whence must be a SeekMode, not ${inspect(whence)}`);
+    throw new RangeError(
+      `whence must be a SeekMode, not ${formatValue(whence)}`,
+    );
   }
   if (typeof offset !== "number" && typeof offset !== "bigint") {
-    throw new TypeError(`offset must be a number, not ${inspect(offset)}`);
+    throwInvalid("offset", "a number", offset);
   }
   const least = whence === SeekMode.Start ? 0 : Number.MIN_SAFE_INTEGER;
   return file.seek(checkOffset("offset", Number(offset), least), whence);
@@ -83,6 +85,6 @@ export function checkOffset(
   throw new RangeError(
     `${name} must be a whole number of bytes${
       least === 0 ? ", 0 or more" : ""
-    }, not ${inspect(value)}`,
+    }, not ${formatValue(value)}`,
   );
 }

@@ -2,14 +2,13 @@
 
 import * as fs from "node:fs";
 import { basename, dirname, isAbsolute, join } from "node:path";
-import { inspect } from "node:util";
 import { FileTarget } from "../target/file_target.ts";
 import { aggregateReleaseErrors, suppressedError } from "../core/errors.ts";
 import { atEdge, atEdgeAsync, callerError } from "../core/stack.ts";
 import { LockBase } from "./lock_base.ts";
 import { closeAll, closeAllSync } from "../file/locked_file.ts";
 import type { LockedFile } from "../file/locked_file.ts";
-import { filePath } from "../options/validate.ts";
+import { filePath, throwInvalid } from "../options/validate.ts";
 import { resolveLockOptions } from "../options/lock_options.ts";
 import type { LockOptions, LockSettings } from "../options/lock_options.ts";
 import { op, runAsync, runSync, yieldToEventLoop } from "../core/gensync.ts";
@@ -193,9 +192,7 @@ function pathList(paths: Iterable<string | URL>): (string | URL)[] {
   const several = typeof paths === "object" && paths !== null &&
     Symbol.iterator in paths;
   if (!several) {
-    throw new TypeError(
-      `paths must be an iterable of paths, not ${inspect(paths)}`,
-    );
+    throwInvalid("paths", "an iterable of paths", paths);
   }
   try {
     return [...paths];

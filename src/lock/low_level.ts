@@ -1,7 +1,7 @@
 /** `lock`, `lockSync`, `unlock`: flock(2) for files that the caller opened. */
 
+import type { ReadStream } from "node:fs";
 import process from "node:process";
-import { inspect } from "node:util";
 import { platform, selfLocking, shared } from "../../ffi/mod.ts";
 import { FLOCK } from "../../ffi/types.ts";
 import type {
@@ -10,7 +10,7 @@ import type {
   LockIdentity,
   SelfLockingFile,
 } from "../../ffi/types.ts";
-import { rejectUnknownOptions } from "../options/validate.ts";
+import { formatValue, rejectUnknownOptions } from "../options/validate.ts";
 import { publish } from "../core/diagnostics.ts";
 import { alreadyLocked, formatSubject, toLockError } from "../core/errors.ts";
 import type { AlreadyLocked, Deadlock, ErrorSubject } from "../core/errors.ts";
@@ -327,9 +327,13 @@ function lockable(file: FileArgument): LockableFd {
   const fd: unknown = typeof file === "object" ? file?.fd : file;
   if (typeof fd !== "number") {
     throw new TypeError(
-      `file must be a descriptor, an object with one or a Deno.FsFile, not ${
-        inspect(file)
-      }`,
+      "file must be a descriptor, an object with one or a Deno.FsFile, not " +
+        describeArgument(file, fd),
+    );
+  }
+  if (fd === -1 && typeof file === "object") {
+    throw new TypeError(
+      `file must be open, not ${formatValue(file)} that is closed`,
     );
   }
   if (!Number.isInteger(fd) || fd < 0 || fd > 0x7fffffff) {
@@ -340,6 +344,25 @@ function lockable(file: FileArgument): LockableFd {
   } catch (error) {
     throw toLockError("lock", { fd }, error);
   }
+}
+
+/** Describes an argument that has no descriptor, and says what to do. */
+function describeArgument(file: unknown, fd: unknown): string {
+  const value = formatValue(file);
+  if (typeof file === "string") {
+    return `${value}: to lock a path, use new Lock(path)`;
+  }
+  if (typeof file !== "object" || file === null || !("fd" in file)) {
+    return value;
+  }
+  const { pending, closed, destroyed } = file as Partial<ReadStream>;
+  if (fd !== null || pending !== true) {
+    return `${value} whose fd is ${formatValue(fd)}`;
+  }
+  // A stream of node:fs has its descriptor from "open" to "close".
+  return closed || destroyed
+    ? `${value} that is closed`
+    : `${value} that is not open yet: wait for its "open" event`;
 }
 
 function isSelfLocking(file: FileArgument): file is SelfLockingFile {

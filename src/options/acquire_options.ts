@@ -7,8 +7,9 @@
 import type { LockHolder } from "../../ffi/types.ts";
 import {
   checkBoolean,
-  checkDuration,
   checkFunction,
+  checkPeriod,
+  checkTimeout,
   isAbortSignal,
   rejectUnknownOptions,
   throwInvalid,
@@ -147,13 +148,8 @@ export function resolveWait(
     signal = defaults.signal,
     onWait = defaults.onWait,
   } = options;
-  checkDuration("timeout", timeout, timeout >= 0, "0 or more, or Infinity");
-  checkDuration(
-    "checkInterval",
-    checkInterval,
-    checkInterval > 0 && checkInterval < Infinity,
-    "more than 0 and finite",
-  );
+  checkTimeout("timeout", timeout);
+  checkPeriod("checkInterval", checkInterval);
   checkBoolean("failWhenLocked", failWhenLocked);
   if (signal !== undefined && !isAbortSignal(signal)) {
     throwInvalid("signal", "an AbortSignal", signal);

@@ -6,7 +6,7 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { inspect } from "node:util";
+import { types } from "node:util";
 
 const LONE_SURROGATE = /\p{Surrogate}/u;
 
@@ -27,9 +27,25 @@ export function printable(text: string): string {
   );
 }
 
+/** How many characters of a text of the caller a message shows. */
+const MAX_SHOWN = 200;
+
+/** How many characters of a name a message shows: more than any path has. */
+const MAX_NAME = 5000;
+
+/** Cuts a text off that would fill the message, and says how long it was. */
+export function shorten(text: string, longest: number = MAX_SHOWN): string {
+  return text.length <= longest
+    ? text
+    : `${text.slice(0, longest)}… (${text.length} characters)`;
+}
+
 /** Formats a string for a message, in double quotes. */
-export function quote(text: string): string {
-  return printable(JSON.stringify(text));
+export function quote(text: string, longest: number = MAX_SHOWN): string {
+  const quoted = printable(JSON.stringify(text.slice(0, longest)));
+  return text.length <= longest
+    ? quoted
+    : `${quoted}… (${text.length} characters)`;
 }
 
 /**
@@ -37,12 +53,61 @@ export function quote(text: string): string {
  * could be mistaken for a part of the sentence.
  */
 export function formatName(name: string): string {
-  return /^[\p{L}\p{N}._\-+@~%/\\:]+$/u.test(name) ? name : quote(name);
+  const isPlain = name.length <= MAX_NAME &&
+    /^[\p{L}\p{N}._\-+@~%/\\:]+$/u.test(name);
+  return isPlain ? name : quote(name, MAX_NAME);
 }
 
-/** Formats a value for a message, a string in double quotes. */
+/**
+ * Formats a value for a message: a string in double quotes, and an object by
+ * the name of its class. The text is short, and no code of the value runs, such
+ * as a getter, a trap of a proxy, or `toString()`.
+ */
 export function formatValue(value: unknown): string {
-  return typeof value === "string" ? quote(value) : inspect(value);
+  switch (typeof value) {
+    case "string":
+      return quote(value);
+    case "symbol":
+      return printable(shorten(String(value)));
+    case "bigint":
+      return `${shorten(String(value))}n`;
+    case "function":
+      return "a function";
+    case "object":
+      return value === null ? "null" : describeObject(value);
+    default:
+      return Object.is(value, -0) ? "-0" : String(value);
+  }
+}
+
+function describeObject(value: object): string {
+  if (types.isPromise(value)) return "a Promise: await it first";
+  const name = className(value);
+  if (name === undefined || name === "Object") return "an object";
+  const article = /^[AEIO]/i.test(name) ? "an" : "a";
+  return `${article} ${printable(shorten(name))}`;
+}
+
+/** Returns the name of the class of an object, without reading a getter. */
+function className(value: object): string | undefined {
+  for (
+    let object: object | null = value;
+    object !== null;
+    object = Object.getPrototypeOf(object)
+  ) {
+    if (types.isProxy(object)) return "Proxy";
+    if (object === value) continue;
+    const constructor = ownValue(object, "constructor");
+    if (typeof constructor !== "function") continue;
+    if (types.isProxy(constructor)) return "Proxy";
+    const name = ownValue(constructor, "name");
+    if (typeof name === "string" && name !== "") return name;
+  }
+  return undefined;
+}
+
+function ownValue(object: object, name: string): unknown {
+  return Object.getOwnPropertyDescriptor(object, name)?.value;
 }
 
 /** Formats the strings that an option accepts: `"flock", "ofd"`. */
@@ -118,15 +183,26 @@ export function rejectUnknownOptions(
   }
 }
 
-/** Checks a number of milliseconds; `wanted` describes the valid ones. */
-export function checkDuration(
-  name: string,
-  value: number,
-  valid: boolean,
-  wanted: string,
-): void {
-  if (typeof value === "number" && valid) return;
-  throwInvalid(name, `a number of milliseconds, ${wanted}`, value, "number");
+/** Checks a number of milliseconds that may be 0 or `Infinity`. */
+export function checkTimeout(name: string, value: number): void {
+  if (typeof value === "number" && value >= 0) return;
+  throwInvalid(
+    name,
+    "a number of milliseconds, 0 or more, or Infinity",
+    value,
+    "number",
+  );
+}
+
+/** Checks a number of milliseconds that is neither 0 nor `Infinity`. */
+export function checkPeriod(name: string, value: number): void {
+  if (typeof value === "number" && value > 0 && value < Infinity) return;
+  throwInvalid(
+    name,
+    "a number of milliseconds, more than 0 and finite",
+    value,
+    "number",
+  );
 }
 
 /** Checks permission bits, as in chmod(2). */

@@ -10,7 +10,7 @@ import type {
   WaitSettings,
 } from "../options/acquire_options.ts";
 import {
-  checkDuration,
+  checkPeriod,
   formatValue,
   rejectUnknownOptions,
   throwInvalid,
@@ -151,12 +151,7 @@ export function resolveRedisOptions(
 ): RedisSettings {
   rejectUnknownOptions(options, SEMAPHORE_OPTIONS);
   const { unavailableTimeout = DEFAULT_UNAVAILABLE_TIMEOUT_MS } = options;
-  checkDuration(
-    "unavailableTimeout",
-    unavailableTimeout,
-    unavailableTimeout > 0 && unavailableTimeout < Infinity,
-    "more than 0 and finite",
-  );
+  checkPeriod("unavailableTimeout", unavailableTimeout);
   const wait = resolveWait(options, {
     ...WAIT_FOREVER,
     timeout: DEFAULT_TIMEOUT,
@@ -222,7 +217,11 @@ function resolveSource(options: RedisSemaphoreOptions): RedisSource {
     if (source) return source;
     throw new TypeError(
       "client must be a client, a pool, a cluster or sentinels of " +
-        `node-redis 6, not ${client === null ? null : typeof client}`,
+        `node-redis 6, not ${
+          // It may be a URL with a password.
+          typeof client === "string"
+            ? "a string: pass a URL as url"
+            : formatValue(client)}`,
     );
   }
   if (url === undefined) {

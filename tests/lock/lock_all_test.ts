@@ -387,7 +387,7 @@ test("lockAll() rejects invalid arguments before it opens a file", async () => {
   const [a] = dir.paths;
   const bad: [paths: unknown, error: string, says: RegExp, options?: object][] =
     [
-      [a, "TypeError", /paths must be an iterable of paths, not '/],
+      [a, "TypeError", /paths must be an iterable of paths, not "/],
       [pathToFileURL(a), "TypeError", /paths must be an iterable of paths/],
       [
         undefined,

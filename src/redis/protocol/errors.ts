@@ -1,8 +1,17 @@
 /** The errors of servers and connections, and what the caller can do. */
 
 import { errorCode } from "../../../ffi/types.ts";
-import { LockException, LockLostError } from "../../core/errors.ts";
-import { formatName, printable } from "../../options/validate.ts";
+import {
+  LockException,
+  LockLostError,
+  MAX_MESSAGE,
+} from "../../core/errors.ts";
+import {
+  formatName,
+  formatValue,
+  printable,
+  shorten,
+} from "../../options/validate.ts";
 
 /** Error codes of servers that are starting, moving or failing over. */
 const RETRYABLE = [
@@ -112,7 +121,9 @@ function describe(error: unknown): { reason: string; code?: string } {
   const hint = /^ERR unknown command\W+HELLO\b/i.test(message)
     ? NO_RESP3
     : HINTS[code ?? ""];
-  const details = printable(message || code || String(error));
+  const details = printable(
+    shorten(message || code || formatValue(error), MAX_MESSAGE),
+  );
   const reason = details + (hint === undefined ? "" : ` (${hint})`);
   return code === undefined ? { reason } : { reason, code };
 }
