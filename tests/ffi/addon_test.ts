@@ -321,7 +321,7 @@ testCopies(
     const { files, error } = await copy.run(LOCK);
     assert.equal(error, undefined);
     assert.equal(files.length, 1);
-    assert.ok(!files[0]!.startsWith(copy.working), files[0]);
+    assert.ok(!files[0]!.startsWith(copy.working), `${files[0]}`);
     assert.equal(fs.existsSync(executed), false);
   },
 );
