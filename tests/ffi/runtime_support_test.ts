@@ -224,12 +224,12 @@ test(
     const permission = "--permission --allow-fs-read=* --allow-fs-write=*";
     for (
       const [each, options, message] of [
-        [node, "--no-addons", /told not to load addons.*--no-addons/],
+        [node, "--no-addons", /options of Node .* disable addons.*--no-addons/],
         [node26, permission, /permission model.*--allow-ffi/],
         [
           node26,
           `--no-experimental-ffi ${permission}`,
-          /told not to load addons; pass --allow-addons/,
+          /disable addons; pass --allow-addons/,
         ],
       ] as const
     ) {
