@@ -25,6 +25,20 @@ const COMMON = `
   const loaded = require.resolve("@x/portalock");
   ${PRINT_LOADED}`;
 
+/** Runs the code as a bundle for ES modules does, without `__filename`. */
+const BUNDLED = `
+  const { createRequire } = require("node:module");
+  const { readFileSync } = require("node:fs");
+  const { join } = require("node:path");
+  const code = join(__dirname, "node_modules/@x/portalock/dist/mod.cjs");
+  const load = new Function("require", "exports", readFileSync(code, "utf8"));
+  const library = {};
+  load(createRequire(code), library);
+  const file = new library.Lock("a.lock").acquireSync();
+  console.log(typeof file.fd);
+  file.closeSync();
+`;
+
 /** Defines a function that lists the state of the process. */
 const STATE = `
   const state = () => [
@@ -75,6 +89,7 @@ const COMMON_REDIS = `
 export const lockPrograms: Readonly<Record<string, string>> = {
   "module.mjs": MODULE,
   "common.cjs": COMMON,
+  "bundled.cjs": BUNDLED,
   "effects.mjs": MODULE_EFFECTS,
   "effects.cjs": COMMON_EFFECTS,
   "redis.mjs": MODULE_REDIS,
@@ -92,6 +107,7 @@ export function checkLocks(project: string): void {
     const common = name === "bun" ? "mod.js" : "mod.cjs";
     checkProgram(runtime, project, "module.mjs", `mod.js number${addon}\n`);
     checkProgram(runtime, project, "common.cjs", `${common} number${addon}\n`);
+    checkProgram(runtime, project, "bundled.cjs", "number\n");
     for (const program of ["effects.mjs", "effects.cjs"]) {
       checkProgram(runtime, project, program, ADDED);
     }
