@@ -100,6 +100,7 @@ const CAPABILITIES = {
     succeeds("sh", "-c", "exec 3>>/proc/sys/fs/protected_symlinks"),
   "python3(1)": () => hasProgram("python3"),
   "protected_regular": () => !/^0/.test(readSysctl("fs/protected_regular")),
+  "Bun": () => runtimes.some(({ name }) => name === "bun"),
   "Deno": () => runtimes.some(({ name }) => name === "deno"),
   "Deno, Bun and Node": () =>
     ["deno", "bun", "node", "node26"].every((name) =>
