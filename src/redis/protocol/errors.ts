@@ -39,7 +39,8 @@ const HINTS: Record<string, string> = {
   MISCONF: "the server refuses writes; see its log",
   MOVED: "the server is part of a cluster; pass a client from createCluster",
   NOAUTH: "pass a password",
-  NOPERM: "the user needs the commands and channels listed in docs/redis.md",
+  NOPERM: "the user needs the commands and channels listed in " +
+    "https://github.com/x/portalock/blob/main/docs/redis.md#permissions",
   NOPROTO: NO_RESP3,
   NOSCRIPT: "the server does not keep scripts",
   OOM: "the server has reached its memory limit",
