@@ -148,11 +148,20 @@ export class Workspace {
   }
 }
 
-/** Adds the programs to a project, in the given form. */
-export function addPrograms(project: string): void {
+/** Returns the programs of `tests/consume/programs`, by name. */
+export function programTexts(): Record<string, string> {
   const source = join(consumeFolder, "programs");
-  for (const name of readdirSync(source)) {
-    const text = readFileSync(join(source, name), "utf8");
+  return Object.fromEntries(
+    readdirSync(source).map((name) => [
+      name,
+      readFileSync(join(source, name), "utf8"),
+    ]),
+  );
+}
+
+/** Adds the programs to a project, as ES modules and as CommonJS. */
+export function addPrograms(project: string): void {
+  for (const [name, text] of Object.entries(programTexts())) {
     writeFileSync(join(project, name), text);
     const common = name.replace(/\.mjs$/, ".cjs");
     writeFileSync(join(project, common), commonJs(text));

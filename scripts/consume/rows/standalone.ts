@@ -1,17 +1,21 @@
 /** Programs that run without `node_modules`. */
 
 import assert from "node:assert/strict";
-import { chmodSync, cpSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { type Program, programOf, tool } from "../programs.ts";
-import { type Row, RUNTIMES } from "../row.ts";
+import { NODES, type Row } from "../row.ts";
 import { playPrograms } from "../scenario.ts";
 import type { Workspace } from "../workspace.ts";
 
 /** Marks where Node looks for the program that is injected into it. */
 const FUSE = "NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2";
-
-const NODES = RUNTIMES.filter((name) => name.startsWith("Node"));
 
 /** Builds a single program with `bun build --compile`. */
 function compiledByBun(setting: string, ...options: string[]): Row {
@@ -113,7 +117,7 @@ export const standaloneRows: readonly Row[] = [
     tool: "Node SEA",
     setting: "bundled by esbuild with `--format=cjs`",
     runtimes: NODES,
-    async prepare(workspace) {
+    prepare(workspace) {
       return async (program) => {
         const path = await singleExecutable(workspace, program);
         await playPrograms(workspace, [path], { cwd: dirname(path) });
