@@ -257,8 +257,7 @@ function cannotLoad(
   return new Unsupported(
     `Node ${process.version} cannot load native code from the folder ` +
       `${JSON.stringify(folder)} (${reason}); ${remedy}, or copy the folder ` +
-      "dist/native of the npm package @x/portalock beside the file that " +
-      "portalock was bundled into",
+      "dist/native of the npm package @x/portalock beside the bundle, as native",
     { cause },
   );
 }
