@@ -140,6 +140,7 @@ export const bundlerRows: readonly Row[] = [
       tool: "Rolldown",
       setting: `\`platform: "node"\`, \`format: "${format}"\``,
       file,
+      isNoisy: true,
       command: (output) => [
         ...tool("rolldown"),
         ...["program.mjs", "--platform", "node", "--format", format],

@@ -3,6 +3,7 @@
 import type { Row } from "../row.ts";
 import { bundlerRows } from "./bundlers.ts";
 import { installerRows } from "./installers.ts";
+import { nextRows } from "./next.ts";
 import { packagingRows } from "./packaging.ts";
 import { runtimeRows } from "./runtimes.ts";
 import { standaloneRows } from "./standalone.ts";
@@ -13,6 +14,7 @@ export const rows: readonly Row[] = [
   ...runtimeRows,
   ...bundlerRows,
   ...standaloneRows,
+  ...nextRows,
   ...testRunnerRows,
   ...typescriptRows,
   ...installerRows,

@@ -41,11 +41,15 @@ function compiledByBun(setting: string, ...options: string[]): Row {
 }
 
 /** Runs what `@vercel/nft` traces, and nothing else. */
-function traced(file: string, setting: string): Row {
+function traced(
+  file: string,
+  setting: string,
+  runtimes: Row["runtimes"],
+): Row {
   return {
     tool: "@vercel/nft",
     setting,
-    runtimes: [...NODES, "Bun"],
+    runtimes,
     async prepare(workspace) {
       const project = workspace.project();
       const output = workspace.makeFolder("traced");
@@ -124,6 +128,7 @@ export const standaloneRows: readonly Row[] = [
       };
     },
   },
-  traced("program.mjs", "from `import`"),
-  traced("program.cjs", "from `require`"),
+  traced("program.mjs", "from `import`", [...NODES, "Bun"]),
+  // Bun would require the ES module, which nft does not expect.
+  traced("program.cjs", "from `require`", NODES),
 ];

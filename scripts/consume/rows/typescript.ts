@@ -24,12 +24,12 @@ const TYPED = `
     // @ts-expect-error: not a mode.
     void (() => new Lock(path, { mode: "rw" }));
     const bytes: Uint8Array = await lock.run((file) => file.readBytes());
-    const text: string = await updateFile(path, (old: string) => old + "a");
+    await updateFile(path, (text: string) => text.toUpperCase());
     try {
       using file: LockedFile = lock.acquireSync();
-      return file.statSync().size + bytes.length + text.length;
+      return file.statSync().size + bytes.length;
     } catch (error) {
-      if (error instanceof AlreadyLocked) return error.holders.length;
+      if (error instanceof AlreadyLocked) return error.holder?.pid ?? 0;
       throw error;
     }
   }
