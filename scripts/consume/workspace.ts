@@ -58,8 +58,12 @@ export class Workspaces {
   }
 
   remove(): void {
-    rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 });
+    remove(this.folder);
   }
+}
+
+function remove(folder: string): void {
+  rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
 }
 
 /** The folder of one row. */
@@ -73,6 +77,10 @@ export class Workspace {
     this.folder = folder;
     this.#installed = installed;
     this.tarball = tarball;
+  }
+
+  remove(): void {
+    remove(this.folder);
   }
 
   /** Returns the path of something in this folder. */

@@ -79,6 +79,7 @@ function compiled(version: Version, mode: Mode): Row {
             lib: ["es2022"],
             types: ["node"],
             strict: true,
+            esModuleInterop: true,
             skipLibCheck: false,
             rootDir: "source",
             outDir: "output",
