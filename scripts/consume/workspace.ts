@@ -17,7 +17,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { npm, tarball } from "../setup/mod.ts";
-import { ProcessTree } from "../test/process_tree.ts";
+import { PREFIX, ProcessTree } from "../test/process_tree.ts";
 import { type Command, folder as consumeFolder } from "./programs.ts";
 
 /** The longest time that one process may take. */
@@ -33,9 +33,12 @@ export interface RunOptions {
 /** A command that ended with a status, or was killed. */
 export class CommandFailed extends Error {}
 
-/** All folders of one run, outside the checkout and its node_modules. */
+/**
+ * All folders of one run, outside the checkout and its node_modules. The next
+ * run removes them if this one is killed.
+ */
 export class Workspaces {
-  readonly folder = mkdtempSync(join(tmpdir(), "portalock-consume-"));
+  readonly folder = mkdtempSync(join(tmpdir(), `${PREFIX}${process.pid}-`));
   readonly tarball = join(this.folder, "portalock.tgz");
   readonly #installed = join(this.folder, "installed");
   #count = 0;

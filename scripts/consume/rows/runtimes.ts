@@ -3,18 +3,27 @@
 import assert from "node:assert/strict";
 import { cpSync, existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import process from "node:process";
 import type { Program } from "../programs.ts";
-import { type Row, RUNTIMES } from "../row.ts";
+import { NODES, type Row, RUNTIMES } from "../row.ts";
 import { playPrograms, playTogether } from "../scenario.ts";
 import { type Workspace, writeFiles } from "../workspace.ts";
 
 const NODE_AND_BUN = RUNTIMES.filter((name) => name !== "Deno");
 
+const NODES_WITHOUT_FFI = NODES.filter((name) => name !== "Node 26");
+
 /** Runs one of the programs in a project. */
 function program(workspace: Workspace, file: string) {
   const project = workspace.project();
-  return async ({ command }: Program) => {
-    await playPrograms(workspace, [...command, file], { cwd: project });
+  const addon = `/dist/native/${process.platform}-${process.arch}.node`;
+  return async ({ name, command }: Program) => {
+    const options = { cwd: project };
+    const reports = await playPrograms(workspace, [...command, file], options);
+    for (const { addons } of reports) {
+      const hasAddon = addons.some((file) => file.endsWith(addon));
+      assert.equal(hasAddon, NODES_WITHOUT_FFI.includes(name), "its addon");
+    }
   };
 }
 
@@ -74,9 +83,12 @@ export const runtimeRows: readonly Row[] = [
     prepare(workspace) {
       const project = workspace.project();
       return ({ name, command }) =>
-        playTogether(workspace, [...command, "workers.mjs"], project, {
-          polls: name === "Bun" || name === "Deno",
-        });
+        playTogether(
+          workspace,
+          [...command, "workers.mjs"],
+          { cwd: project },
+          name === "Bun" || name === "Deno",
+        );
     },
   },
   {
@@ -86,7 +98,9 @@ export const runtimeRows: readonly Row[] = [
     prepare(workspace) {
       const project = workspace.project();
       return ({ command }) =>
-        playTogether(workspace, [...command, "cluster.mjs"], project);
+        playTogether(workspace, [...command, "cluster.mjs"], {
+          cwd: project,
+        });
     },
   },
 ];
