@@ -5,13 +5,15 @@ import { cpSync, existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import type { Program } from "../programs.ts";
-import { NODES, type Row, RUNTIMES } from "../row.ts";
+import { NODES, type Row, type RuntimeName, RUNTIMES } from "../row.ts";
 import { playPrograms, playTogether } from "../scenario.ts";
 import { type Workspace, writeFiles } from "../workspace.ts";
 
 const NODE_AND_BUN = RUNTIMES.filter((name) => name !== "Deno");
 
-const NODES_WITHOUT_FFI = NODES.filter((name) => name !== "Node 26");
+const NODES_WITHOUT_FFI: readonly RuntimeName[] = NODES.filter((name) =>
+  name !== "Node 26"
+);
 
 /** Runs one of the programs in a project. */
 function program(workspace: Workspace, file: string) {
