@@ -3,7 +3,7 @@
  * this module, or else the copy in `binaries.ts`, which a file must contain for
  * a moment.
  *
- * No other user can make this process load code of his own:
+ * No other user can make this process load other code:
  *
  * - The file beside this module must have the bytes of the copy. It and its
  *   folder must belong to the owner of this module, so that only that user can
@@ -13,7 +13,7 @@
  * - macOS loads it from a new folder with mode 0700. The temporary folder must
  *   not allow other users to rename that folder.
  * - Windows does not remove a loaded file, so its file has a constant name in
- *   the user's own folder, to which other users have no access.
+ *   the user's own folder, to which other users do not have access.
  */
 
 import { Buffer } from "node:buffer";
@@ -89,7 +89,7 @@ export function loadAddon(
   }
 }
 
-/** Returns whether this Node was told not to load addons. */
+/** Returns whether the options of this Node disable addons. */
 export function addonsAreDisabled(): boolean {
   try {
     open("/"); // A folder is not a library.
@@ -248,7 +248,7 @@ function cannotLoad(
 ): Unsupported {
   if (addonsAreDisabled()) {
     return new Unsupported(
-      `Node ${process.version} was told not to load addons; pass ` +
+      `the options of Node ${process.version} disable addons; pass ` +
         "--allow-addons if you pass --permission, and do not pass --no-addons",
       { cause },
     );

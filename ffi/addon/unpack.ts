@@ -10,7 +10,7 @@ const MIN_MATCH = 4;
 
 /**
  * Returns the bytes of the addon for a target such as `"linux-x64"`, or
- * `undefined` if there is none.
+ * `undefined` if it does not exist.
  */
 export function unpack(target: string): Uint8Array | undefined {
   if (!Object.hasOwn(FILES, target)) return undefined;
