@@ -24,7 +24,6 @@ import {
   type Workspace,
   Workspaces,
 } from "./consume/workspace.ts";
-import { setUp } from "./setup/mod.ts";
 import { command } from "./shared/command.ts";
 import { killJobsOnSignal, runAll } from "./test/jobs.ts";
 import { removeLeftovers } from "./test/process_tree.ts";
@@ -43,7 +42,6 @@ await command("consume", commandLine, async (options) => {
   }
   const interrupted = killJobsOnSignal();
   await removeLeftovers();
-  setUp();
   installTools();
   const workspaces = new Workspaces();
   // Also if a signal ends this process.
