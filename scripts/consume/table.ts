@@ -35,7 +35,7 @@ function withTable(text: string): string {
 function table(): string {
   const lines = [
     ["tool", "setting", ...RUNTIMES],
-    ...rows.filter(({ runtimes }) => runtimes.length > 0).map(line),
+    ...rows.map(line),
   ];
   const widths =
     lines[0]?.map((_, column) =>
