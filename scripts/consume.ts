@@ -1,26 +1,33 @@
 /**
  * `npm run consume`: consumes the packed package in empty folders, as a user
- * does: with bundlers, test runners, package managers and compilers. Each
- * result locks, waits and is woken. Their list is the table in
- * `docs/tools.md`.
+ * does: with bundlers, test runners, package managers and compilers. In each
+ * result, two processes lock, wait and are woken.
+ *
+ * - `consume/row.ts`: what a row is; `consume/rows/` has all of them.
+ * - `consume/scenario.ts`: what the two processes do, and what is checked.
+ *   Their programs are in `tests/consume/programs/`.
+ * - `consume/workspace.ts`: the folder of a row.
+ * - `consume/programs.ts`: the tools (`tests/consume/package.json`) and the
+ *   runtimes.
+ * - `consume/table.ts`: `docs/tools.md`, which lists the rows.
  */
 
-import { rows as allRows } from "./consume/rows/mod.ts";
+import process from "node:process";
+import { rows } from "./consume/rows/mod.ts";
 import * as commandLine from "./consume/options.ts";
 import type { ConsumeOptions } from "./consume/options.ts";
-import {
-  installedPrograms,
-  installTools,
-  type Program,
-} from "./consume/programs.ts";
+import { installedPrograms, installTools } from "./consume/programs.ts";
 import { type Check, type Row, titleOf } from "./consume/row.ts";
 import { staleTable, writeTable } from "./consume/table.ts";
-import { type Workspace, Workspaces } from "./consume/workspace.ts";
-import { setUp } from "./setup/mod.ts";
+import {
+  CommandFailed,
+  type Workspace,
+  Workspaces,
+} from "./consume/workspace.ts";
 import { command } from "./shared/command.ts";
 import { killJobsOnSignal, runAll } from "./test/jobs.ts";
 import { removeLeftovers } from "./test/process_tree.ts";
-import { type Counts, countsLine, printProblems } from "./test/report.ts";
+import { countsLine, printProblems } from "./test/report.ts";
 
 /** Rows that run at the same time. */
 const JOBS = 2;
@@ -30,98 +37,82 @@ await command("consume", commandLine, async (options) => {
     writeTable();
     return true;
   }
+  if (process.platform !== "linux") {
+    throw new Error("the rows read /proc, which only Linux has");
+  }
   const interrupted = killJobsOnSignal();
   await removeLeftovers();
-  setUp();
   installTools();
   const workspaces = new Workspaces();
-  try {
-    return await run(options, workspaces, interrupted);
-  } finally {
-    if (!options.keeps) workspaces.remove();
-    else console.log(`Kept ${workspaces.folder}`);
-  }
+  // Also if a signal ends this process.
+  process.on("exit", () => {
+    if (options.keeps) console.log(`Kept ${workspaces.folder}`);
+    else workspaces.remove();
+  });
+  return await run(options, workspaces, interrupted);
 });
 
 /** Runs the rows; returns whether all of them passed. */
 async function run(
-  { all, patterns }: ConsumeOptions,
+  { all, keeps, patterns }: ConsumeOptions,
   workspaces: Workspaces,
   interrupted: AbortSignal,
 ): Promise<boolean> {
-  const programs = installedPrograms();
-  const total: Counts = { passed: 0, failed: 0, skipped: 0 };
-  const problems = staleTable();
-  const chosen = allRows.filter((row) =>
+  const chosen = rows.filter((row) =>
     patterns.every((pattern) => pattern.test(titleOf(row)))
   );
-  if (chosen.length === 0) problems.push("no row has such a name");
-  const tasks = chosen.filter((row) => all || !row.heavy)
-    .map((row) => async () => {
-      const start = performance.now();
-      const workspace = workspaces.next();
-      const result = await runRow(row, workspace, programs);
-      if (interrupted.aborted) return;
-      const seconds = (performance.now() - start) / 1000;
-      total.passed += result.passed.length;
-      total.skipped += result.missing.length;
-      problems.push(...result.problems);
-      const verdict = result.problems.length > 0 ? "FAILED" : "ok";
-      console.log(
-        `${verdict} ${titleOf(row)}: ${result.passed.join(", ")} ` +
-          `(${seconds.toFixed(1)} s)`,
-      );
-      printProblems(result.problems);
-      for (const name of result.missing) {
-        console.log(`SKIPPED ${titleOf(row)}: ${name} is not installed`);
-      }
-    });
-  await runAll(tasks, JOBS, interrupted);
-  if (interrupted.aborted) return await new Promise<never>(() => {});
-  for (const row of chosen.filter(({ heavy }) => heavy && !all)) {
-    total.skipped += Math.max(row.runtimes.length, 1);
-    console.log(`SKIPPED ${titleOf(row)}: only npm run consume:all runs it`);
-  }
-  total.failed = problems.length;
-  console.log();
+  const problems = [
+    ...staleTable(),
+    ...chosen.length === 0 ? ["no row has such a name"] : [],
+  ];
   printProblems(problems);
-  console.log(`\n${countsLine(total)}`);
-  return total.failed === 0;
+  const tasks = chosen.map((row) => async () => {
+    if (row.heavy && !all) return skipHeavy(row);
+    const workspace = workspaces.next();
+    const result = await runRow(row, workspace);
+    if (interrupted.aborted) return await new Promise<never>(() => {});
+    if (!keeps) workspace.remove();
+    print(row, result);
+    return result;
+  });
+  const results = await runAll(tasks, JOBS, interrupted);
+  const count = (key: keyof RowResult) =>
+    results.flatMap((result) => result[key]).length;
+  const failed = problems.length + count("problems");
+  const counts = { passed: count("passed"), failed, skipped: count("skipped") };
+  console.log(`\n${countsLine(counts)}`);
+  return failed === 0;
 }
 
 /** What became of a row. */
 interface RowResult {
   /** The runtimes on which it passed. */
   passed: string[];
-  /** The runtimes that are not installed. */
-  missing: string[];
+  /** The runtimes on which it did not run. */
+  skipped: string[];
   problems: string[];
 }
 
+function skipHeavy(row: Row): RowResult {
+  console.log(`SKIPPED ${titleOf(row)}: only npm run consume:all runs it`);
+  return { passed: [], skipped: [...row.runtimes], problems: [] };
+}
+
 /** Builds, and runs the result on each runtime. */
-async function runRow(
-  row: Row,
-  workspace: Workspace,
-  programs: readonly Program[],
-): Promise<RowResult> {
-  const result: RowResult = { passed: [], missing: [], problems: [] };
-  const names = row.runtimes.length > 0 ? row.runtimes : ["built"];
+async function runRow(row: Row, workspace: Workspace): Promise<RowResult> {
+  const result: RowResult = { passed: [], skipped: [], problems: [] };
   let check: Check | void;
   try {
     check = await row.prepare(workspace);
   } catch (error) {
-    // Nothing can run, on any runtime.
-    result.problems.push(`${titleOf(row)}: ${messageOf(error)}`);
-    return result;
+    return { ...result, problems: [`${titleOf(row)}: ${messageOf(error)}`] };
   }
-  for (const name of names) {
+  if (check === undefined) return { ...result, passed: ["no problem"] };
+  const programs = installedPrograms();
+  for (const name of row.runtimes) {
     const program = programs.find((program) => program.name === name);
-    if (check === undefined) {
-      result.passed.push(name);
-      continue;
-    }
     if (program === undefined) {
-      result.missing.push(name);
+      result.skipped.push(name);
       continue;
     }
     try {
@@ -135,5 +126,15 @@ async function runRow(
 }
 
 function messageOf(error: unknown): string {
+  if (error instanceof CommandFailed) return error.message;
   return error instanceof Error ? error.stack ?? error.message : `${error}`;
+}
+
+function print(row: Row, { passed, skipped, problems }: RowResult): void {
+  const verdict = problems.length > 0 ? "FAILED" : "ok";
+  console.log(`${verdict} ${titleOf(row)}: ${passed.join(", ")}`);
+  printProblems(problems);
+  for (const runtime of skipped) {
+    console.log(`SKIPPED ${titleOf(row)}: ${runtime} is not installed`);
+  }
 }

@@ -226,3 +226,37 @@ test("architecture: only an import of the redis entry loads Redis", () => {
   assert.ok(reached.has("src/lock/lock.ts"));
   for (const file of reached) assert.doesNotMatch(file, /redis/);
 });
+
+/** Returns the anchors of the headings of a Markdown file. */
+const anchorsOf = (file: string) =>
+  [...read(file).matchAll(/^#+ (.*)$/gm)].map(([, heading = ""]) =>
+    heading.toLowerCase().replace(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-")
+  );
+
+test("every document that a message of the library names can be reached", () => {
+  const repository = "https://github.com/x/portalock/blob/main/";
+  const named = sources().flatMap((file) =>
+    read(file)
+      .replace(/\/\*[^]*?\*\/|^\s*\/\/.*/gm, "")
+      // A string may be written in several parts.
+      .replace(/["`]\s*\+\s*["`]/g, "")
+      .split(/[\s"`;,()]+/)
+      .filter((word) => /\.md(?!\w)/.test(word))
+  );
+  assert.notEqual(named.length, 0);
+  for (const url of named) {
+    assert.ok(url.startsWith(repository), `${url} is not a URL`);
+    const [file = "", anchor] = url.slice(repository.length).split("#");
+    assert.ok(fs.existsSync(join(root, file)), `${url} does not exist`);
+    if (anchor === undefined) continue;
+    assert.ok(anchorsOf(file).includes(anchor), `${url} has no such heading`);
+  }
+});
+
+test("every document that a comment of the library names exists", () => {
+  for (const file of sources()) {
+    for (const [name] of read(file).matchAll(/\bdocs\/[\w-]+\.md\b/g)) {
+      assert.ok(fs.existsSync(join(root, name)), `${file} names ${name}`);
+    }
+  }
+});

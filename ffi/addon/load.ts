@@ -19,7 +19,8 @@
 import { Buffer } from "node:buffer";
 import { createHash, randomUUID } from "node:crypto";
 import * as fs from "node:fs";
-import { constants, devNull, homedir, tmpdir } from "node:os";
+import { constants as fsConstants } from "node:fs";
+import { constants, homedir, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
@@ -40,7 +41,7 @@ export interface Addon {
 const INTERFACE = 1;
 
 /** fcntl.h (Linux): a file without a name, in the directory that is opened. */
-const O_TMPFILE = 0o20000000 | fs.constants.O_DIRECTORY;
+const O_TMPFILE = 0o20000000 | fsConstants.O_DIRECTORY;
 /** stat.h: other users may write. */
 const S_IWOTH = 0o2;
 /** stat.h: users may rename and remove only their own files in a directory. */
@@ -91,7 +92,7 @@ export function loadAddon(
 /** Returns whether the options of this Node disable addons. */
 export function addonsAreDisabled(): boolean {
   try {
-    open(devNull);
+    open("/"); // A folder is not a library.
   } catch (error) {
     return errorCode(error) === "ERR_DLOPEN_DISABLED";
   }
@@ -156,7 +157,7 @@ function openUnnamedFile(bytes: Uint8Array): Addon {
 
 function createUnnamedFile(): number {
   try {
-    return fs.openSync(tmpdir(), O_TMPFILE | fs.constants.O_RDWR, 0o600);
+    return fs.openSync(tmpdir(), O_TMPFILE | fsConstants.O_RDWR, 0o600);
   } catch {
     // overlayfs has such files since Linux 6.3, NFS does not.
     return inNewFolder((folder) =>

@@ -4,6 +4,7 @@
  */
 
 import * as fs from "node:fs";
+import { constants as fsConstants } from "node:fs";
 import { constants } from "node:os";
 import process from "node:process";
 import { serializeAppends } from "../windows/append_queue.ts";
@@ -210,7 +211,7 @@ function statOrError(
 }
 
 /** With these flags, open(2) fails with `ENXIO` for a FIFO without a reader. */
-const PROBE_FLAGS = fs.constants.O_WRONLY | (fs.constants.O_NONBLOCK ?? 0);
+const PROBE_FLAGS = fsConstants.O_WRONLY | (fsConstants.O_NONBLOCK ?? 0);
 
 async function probeFifo(path: string): Promise<void> {
   try {

@@ -1,6 +1,7 @@
 /** Finds built-in modules that not every runtime or version has. */
 
-import { createRequire } from "node:module";
+// webpack would evaluate a named import of createRequire.
+import * as modules from "node:module";
 import process from "node:process";
 import { errorCode } from "../types.ts";
 
@@ -19,7 +20,7 @@ export function builtin<Module>(
     return process.getBuiltinModule(name) as Module | undefined;
   }
   try {
-    return createRequire(process.execPath)(name) as Module;
+    return modules.createRequire(process.execPath)(name) as Module;
   } catch (error) {
     if (errorCode(error) === "ERR_UNKNOWN_BUILTIN_MODULE") return undefined;
     throw error;

@@ -55,6 +55,8 @@ export async function writeCode(
 const COMMON_JS: Readonly<Record<string, string>> = {
   'import process from "node:process";': "",
   'import * as fs from "node:fs";': 'const fs = require("node:fs");',
+  'import * as modules from "node:module";':
+    'const modules = require("node:module");',
   // Jest does not have import() in CommonJS.
   'await import("redis")': 'require("redis")',
   // A bundle of a bundle may be an ES module.

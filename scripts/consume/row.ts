@@ -3,6 +3,8 @@
 import type { Program } from "./programs.ts";
 import type { Workspace } from "./workspace.ts";
 
+export type { Program } from "./programs.ts";
+
 /** The runtimes, in the order of the columns in `docs/tools.md`. */
 export const RUNTIMES = [
   "Node 20",
@@ -14,6 +16,11 @@ export const RUNTIMES = [
 ] as const;
 
 export type RuntimeName = typeof RUNTIMES[number];
+
+/** The versions of Node. */
+export const NODES: readonly RuntimeName[] = RUNTIMES.filter((name) =>
+  name.startsWith("Node")
+);
 
 /** Checks the result of {@linkcode Row.prepare} on one runtime. */
 export type Check = (program: Program) => Promise<void>;
@@ -31,7 +38,7 @@ export interface Row {
   /** Whether only `npm run consume:all` runs it. */
   readonly heavy?: boolean;
   /** Builds or installs what the checks run. */
-  prepare(workspace: Workspace): Promise<Check | void>;
+  prepare(workspace: Workspace): Check | Promise<Check | void>;
 }
 
 /** Returns the name of a row in messages. */

@@ -22,9 +22,9 @@ export interface Report {
   refused?: string;
   woken?: boolean;
   removed: boolean;
-  runtime: string;
   temporaryFiles: string[];
-  native: string[];
+  /** The files that a process of Node has loaded as native code. */
+  addons: string[];
   fromWorkingDirectory: string[];
 }
 
@@ -34,12 +34,6 @@ export type StartRole = (
   env: { CONSUME_ROLE: Role; CONSUME_FOLDER: string },
 ) => Promise<unknown>;
 
-/** What differs between rows. */
-export interface ScenarioOptions {
-  /** Whether a waiter polls, because nothing wakes it here. */
-  polls?: boolean;
-}
-
 /**
  * Plays both roles at the same time and checks what they report.
  *
@@ -48,7 +42,6 @@ export interface ScenarioOptions {
 export async function playRoles(
   workspace: Workspace,
   start: StartRole,
-  options: ScenarioOptions = {},
 ): Promise<Report[]> {
   const folder = workspace.makeFolder("meeting");
   const roles: readonly Role[] = ["hold", "wait"];
@@ -67,73 +60,60 @@ export async function playRoles(
     result.status === "rejected" ? [result.reason] : []
   ).sort((a, b) => Number(gaveUp(a)) - Number(gaveUp(b)));
   if (reasons.length > 0) throw reasons[0];
-  const reports = roles.map((role) => readReport(folder, role));
-  checkReports(reports, options);
-  return reports;
+  return checkedReports(folder);
 }
 
 /** Plays each role in a process of a program. */
 export function playPrograms(
   workspace: Workspace,
   command: Command,
-  { cwd, env }: RunOptions,
-  options: ScenarioOptions = {},
+  { cwd }: RunOptions,
 ): Promise<Report[]> {
   return playRoles(
     workspace,
-    (_, role) =>
-      workspace.runSilently(command, {
-        cwd,
-        env: { ...env, ...role },
-        timeoutMs: TIMEOUT_MS,
-      }),
-    options,
+    (_, env) =>
+      workspace.runSilently(command, { cwd, env, timeoutMs: TIMEOUT_MS }),
   );
 }
 
-/** Runs a program that starts both roles itself. */
+/**
+ * Runs a program that starts both roles itself.
+ *
+ * @param polls Whether nothing wakes a waiter there.
+ */
 export async function playTogether(
   workspace: Workspace,
   command: Command,
-  cwd: string,
-  options: ScenarioOptions = {},
+  { cwd }: RunOptions,
+  polls = false,
 ): Promise<void> {
   const folder = workspace.makeFolder("meeting");
   const env = { CONSUME_FOLDER: folder };
   await workspace.runSilently(command, { cwd, env, timeoutMs: TIMEOUT_MS });
-  const roles: readonly Role[] = ["hold", "wait"];
-  checkReports(roles.map((role) => readReport(folder, role)), options);
+  checkedReports(folder, polls);
+}
+
+/** @throws {Error} If a role failed, or reports what must not be. */
+function checkedReports(folder: string, polls = false): Report[] {
+  const held = readReport(folder, "hold");
+  const waited = readReport(folder, "wait");
+  assert.equal(held.third, "AlreadyLocked", "a third attempt");
+  assert.equal(waited.refused, "AlreadyLocked", "an attempt while it is held");
+  if (!polls) assert.ok(waited.woken, "the kernel does not wake the waiter");
+  for (const { removed, temporaryFiles } of [held, waited]) {
+    assert.ok(removed, "a lock file remained");
+    assert.deepEqual(temporaryFiles, [], "left in the temporary folder");
+  }
+  return [held, waited];
 }
 
 /** @throws {Error} If the role failed. */
-export function readReport(folder: string, role: Role): Report {
+function readReport(folder: string, role: Role): Report {
   const file = join(folder, `${role}.json`);
   assert.ok(existsSync(file), `the process that had to ${role} said nothing`);
   const report: Report = JSON.parse(readFileSync(file, "utf8"));
   if (report.error !== undefined) throw new Error(report.error);
   return report;
-}
-
-function checkReports(
-  [held, waited]: readonly Report[],
-  { polls = false }: ScenarioOptions,
-): void {
-  assert.equal(held?.third, "AlreadyLocked", "a third attempt");
-  checkWaiter(waited, { polls });
-  assert.ok(held.removed, "a lock file remained");
-  for (const { temporaryFiles } of [held, waited]) {
-    assert.deepEqual(temporaryFiles, [], "left in the temporary folder");
-  }
-}
-
-/** Checks what the process reports that waited. */
-export function checkWaiter(
-  waited: Report | undefined,
-  { polls = false }: ScenarioOptions = {},
-): asserts waited is Report {
-  assert.equal(waited?.refused, "AlreadyLocked", "an attempt while it is held");
-  if (!polls) assert.ok(waited.woken, "the kernel does not wake the waiter");
-  assert.ok(waited.removed, "a lock file remained");
 }
 
 const GAVE_UP = "the other process failed";

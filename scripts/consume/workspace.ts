@@ -17,7 +17,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { npm, tarball } from "../setup/mod.ts";
-import { ProcessTree } from "../test/process_tree.ts";
+import { PREFIX, ProcessTree } from "../test/process_tree.ts";
 import { type Command, folder as consumeFolder } from "./programs.ts";
 
 /** The longest time that one process may take. */
@@ -33,9 +33,12 @@ export interface RunOptions {
 /** A command that ended with a status, or was killed. */
 export class CommandFailed extends Error {}
 
-/** All folders of one run, outside the checkout and its node_modules. */
+/**
+ * All folders of one run, outside the checkout and its node_modules. The next
+ * run removes them if this one is killed.
+ */
 export class Workspaces {
-  readonly folder = mkdtempSync(join(tmpdir(), "portalock-consume-"));
+  readonly folder = mkdtempSync(join(tmpdir(), `${PREFIX}${process.pid}-`));
   readonly tarball = join(this.folder, "portalock.tgz");
   readonly #installed = join(this.folder, "installed");
   #count = 0;
@@ -58,8 +61,12 @@ export class Workspaces {
   }
 
   remove(): void {
-    rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 });
+    remove(this.folder);
   }
+}
+
+function remove(folder: string): void {
+  rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
 }
 
 /** The folder of one row. */
@@ -73,6 +80,10 @@ export class Workspace {
     this.folder = folder;
     this.#installed = installed;
     this.tarball = tarball;
+  }
+
+  remove(): void {
+    remove(this.folder);
   }
 
   /** Returns the path of something in this folder. */
@@ -148,11 +159,20 @@ export class Workspace {
   }
 }
 
-/** Adds the programs to a project, in the given form. */
-export function addPrograms(project: string): void {
+/** Returns the programs of `tests/consume/programs`, by name. */
+export function programTexts(): Record<string, string> {
   const source = join(consumeFolder, "programs");
-  for (const name of readdirSync(source)) {
-    const text = readFileSync(join(source, name), "utf8");
+  return Object.fromEntries(
+    readdirSync(source).map((name) => [
+      name,
+      readFileSync(join(source, name), "utf8"),
+    ]),
+  );
+}
+
+/** Adds the programs to a project, as ES modules and as CommonJS. */
+export function addPrograms(project: string): void {
+  for (const [name, text] of Object.entries(programTexts())) {
     writeFileSync(join(project, name), text);
     const common = name.replace(/\.mjs$/, ".cjs");
     writeFileSync(join(project, common), commonJs(text));

@@ -24,7 +24,7 @@ import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 
 /** The name of each temporary folder, followed by the PID of its owner. */
-const PREFIX = "portalock-run-";
+export const PREFIX = "portalock-run-";
 
 /** How often processes are searched and killed before that is given up. */
 const MAX_SWEEPS = 50;

@@ -18,6 +18,7 @@ const ONCE: readonly string[] = [
   "ffi/musl_test.ts",
   "ffi/posix_constants_test.ts",
   "lock/garbage_collection_test.ts",
+  "lock/hot_reload_test.ts",
   "lock/held_at_end_test.ts",
   "model/",
   "redis/programs_test.ts",

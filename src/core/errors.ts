@@ -188,14 +188,30 @@ export function alreadyLocked(
   deadlock: Deadlock | undefined,
   options: ConstructorParameters<typeof AlreadyLocked>[1] & object,
 ): AlreadyLocked {
-  if (!deadlock) return new AlreadyLocked(message, options);
   const ownPid = deadlock === "holds" ? process.pid : undefined;
-  return new AlreadyLocked(`${message}; ${DEADLOCK_REMARKS[deadlock]}`, {
-    ...options,
-    code: "EDEADLK",
-    errno: constants.errno.EDEADLK,
-    holderPid: options.holderPid ?? ownPid,
-  });
+  const holderPid = options.holderPid ?? options.holder?.pid ?? ownPid;
+  const reload = holderPid === process.pid && reloadsInPlace()
+    ? `; ${RELOAD_REMARK}`
+    : "";
+  if (!deadlock) return new AlreadyLocked(message + reload, options);
+  return new AlreadyLocked(
+    `${message}; ${DEADLOCK_REMARKS[deadlock]}${reload}`,
+    {
+      ...options,
+      code: "EDEADLK",
+      errno: constants.errno.EDEADLK,
+      holderPid,
+    },
+  );
+}
+
+const RELOAD_REMARK =
+  "a reload by --hot keeps the locks of the code before it: keep the lock " +
+  "object in globalThis, and use it again";
+
+/** Whether modules are evaluated again in the process, as by `bun --hot`. */
+function reloadsInPlace(): boolean {
+  return process.execArgv.includes("--hot");
 }
 
 /** Thrown if a file already exists that must not be replaced. */

@@ -26,6 +26,7 @@ export { RedisSemaphore } from "./redis_semaphore.ts";
 export type {
   RedisClientArgument,
   RedisClientLike,
+  RedisCluster5Like,
   RedisClusterLike,
   RedisPoolLike,
   RedisSentinelLike,

@@ -18,7 +18,11 @@ import {
 import { LOCK_EX, LOCK_SH, resolveLockType } from "../options/flags.ts";
 import type { LockFlags } from "../options/flags.ts";
 import { RESERVED } from "./protocol/keys.ts";
-import { fromClient, fromUrl } from "./connection/client_adapter.ts";
+import {
+  describeUnsupported,
+  fromClient,
+  fromUrl,
+} from "./connection/client_adapter.ts";
 import type {
   RedisClientArgument,
   RedisSource,
@@ -46,7 +50,7 @@ export interface RedisConnectionOptions {
 /** The options of a {@linkcode RedisSemaphore}. */
 export interface RedisSemaphoreOptions extends RedisAcquireOptions {
   /**
-   * A connected client, pool, cluster or sentinels of node-redis 6. The lock
+   * A connected client, pool, cluster or sentinels of node-redis 5 or 6. The lock
    * uses the server and the credentials of the client, but opens its own
    * connection, and neither closes nor changes the client. Without a client,
    * the lock connects to `url`.
@@ -217,11 +221,7 @@ function resolveSource(options: RedisSemaphoreOptions): RedisSource {
     if (source) return source;
     throw new TypeError(
       "client must be a client, a pool, a cluster or sentinels of " +
-        `node-redis 6, not ${
-          // It may be a URL with a password.
-          typeof client === "string"
-            ? "a string: pass a URL as url"
-            : formatValue(client)}`,
+        `node-redis 5 or 6, not ${describeUnsupported(client)}`,
     );
   }
   if (url === undefined) {

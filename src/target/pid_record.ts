@@ -1,6 +1,7 @@
 /** Reads and writes PID files. Knows nothing of locks. */
 
 import * as fs from "node:fs";
+import { constants as fsConstants } from "node:fs";
 import process from "node:process";
 import { processExists } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
@@ -17,7 +18,7 @@ const MAX_PID_DIGITS = 15;
 const MAX_PID_BYTES = 64;
 
 /** Without `O_NONBLOCK`, open(2) of a FIFO blocks until it has a writer. */
-const READ_FLAGS = fs.constants.O_RDONLY | (fs.constants.O_NONBLOCK ?? 0);
+const READ_FLAGS = fsConstants.O_RDONLY | (fsConstants.O_NONBLOCK ?? 0);
 
 /** Identifies a file. */
 interface FileId {

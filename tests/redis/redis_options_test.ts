@@ -49,7 +49,11 @@ const BAD: [unknown[], typeof TypeError | typeof RangeError, RegExp][] = [
   ],
   [["a", { client: {} }], TypeError, /^client must be a client, a pool/],
   [["a", { client: null }], TypeError, /^client must be .*not null/],
-  [["a", { client: "redis://a" }], TypeError, /^client must be .*not a string: pass a URL as url$/],
+  [
+    ["a", { client: "redis://a" }],
+    TypeError,
+    /^client must be .*not a string: pass a URL as url$/,
+  ],
   [["a", { client: new Map() }], TypeError, /^client must be a client/],
   [["a", { url: 5 }], TypeError, /^url must be a string, not 5/],
   [["a", { url: "" }], RangeError, /^url must begin with redis:/],

@@ -101,6 +101,7 @@ const CAPABILITIES = {
   "python3(1)": () => hasProgram("python3"),
   "protected_regular": () => !/^0/.test(readSysctl("fs/protected_regular")),
   "Node": () => addonRuntimes.length > 0,
+  "Bun": () => runtimes.some(({ name }) => name === "bun"),
   "Deno": () => runtimes.some(({ name }) => name === "deno"),
   "Deno, Bun and Node": () =>
     ["deno", "bun", "node", "node26"].every((name) =>

@@ -1,13 +1,11 @@
 /** Bundlers for servers. Each bundle runs without what it was built from. */
 
 import { type Command, type Program, programOf, tool } from "../programs.ts";
-import { type Row, type RuntimeName, RUNTIMES } from "../row.ts";
+import { NODES, type Row, type RuntimeName, RUNTIMES } from "../row.ts";
 import { playPrograms } from "../scenario.ts";
 import { toolFolder } from "../programs.ts";
 import type { Workspace } from "../workspace.ts";
 import { join } from "node:path";
-
-const NODES = RUNTIMES.filter((name) => name.startsWith("Node"));
 
 /** Runs a bundle of one file, from an empty folder. */
 function runBundle(workspace: Workspace, output: string, file: string) {
@@ -142,6 +140,7 @@ export const bundlerRows: readonly Row[] = [
       tool: "Rolldown",
       setting: `\`platform: "node"\`, \`format: "${format}"\``,
       file,
+      isNoisy: true,
       command: (output) => [
         ...tool("rolldown"),
         ...["program.mjs", "--platform", "node", "--format", format],
@@ -149,13 +148,13 @@ export const bundlerRows: readonly Row[] = [
       ],
     });
   }),
-  bundle(webpack("`target: \"node\"`", {
+  bundle(webpack('`target: "node"`', {
     mode: "production",
     target: "node20",
     entry: "./program.mjs",
     output: { filename: "program.cjs" },
   }, "program.cjs")),
-  bundle(webpack("`target: \"node\"`, `output.module: true`", {
+  bundle(webpack('`target: "node"`, `output.module: true`', {
     mode: "production",
     target: "node20",
     entry: "./program.mjs",

@@ -2,11 +2,21 @@
 
 import type { Row } from "../row.ts";
 import { bundlerRows } from "./bundlers.ts";
+import { installerRows } from "./installers.ts";
+import { nextRows } from "./next.ts";
+import { packagingRows } from "./packaging.ts";
 import { runtimeRows } from "./runtimes.ts";
 import { standaloneRows } from "./standalone.ts";
+import { testRunnerRows } from "./test_runners.ts";
+import { typescriptRows } from "./typescript.ts";
 
 export const rows: readonly Row[] = [
   ...runtimeRows,
   ...bundlerRows,
   ...standaloneRows,
+  ...nextRows,
+  ...testRunnerRows,
+  ...typescriptRows,
+  ...installerRows,
+  ...packagingRows,
 ];

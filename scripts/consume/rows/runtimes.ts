@@ -1,22 +1,31 @@
 /** The package as npm installs it, without any tool. */
 
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { cpSync, existsSync, readdirSync, readFileSync } from "node:fs";
+import { cpSync, existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { root } from "../../setup/mod.ts";
+import process from "node:process";
 import type { Program } from "../programs.ts";
-import { type Row, RUNTIMES } from "../row.ts";
+import { NODES, type Row, type RuntimeName, RUNTIMES } from "../row.ts";
 import { playPrograms, playTogether } from "../scenario.ts";
 import { type Workspace, writeFiles } from "../workspace.ts";
 
 const NODE_AND_BUN = RUNTIMES.filter((name) => name !== "Deno");
 
+const NODES_WITHOUT_FFI: readonly RuntimeName[] = NODES.filter((name) =>
+  name !== "Node 26"
+);
+
 /** Runs one of the programs in a project. */
 function program(workspace: Workspace, file: string) {
   const project = workspace.project();
-  return async ({ command }: Program) => {
-    await playPrograms(workspace, [...command, file], { cwd: project });
+  const addon = `/dist/native/${process.platform}-${process.arch}.node`;
+  return async ({ name, command }: Program) => {
+    const options = { cwd: project };
+    const reports = await playPrograms(workspace, [...command, file], options);
+    for (const { addons } of reports) {
+      const hasAddon = addons.some((file) => file.endsWith(addon));
+      assert.equal(hasAddon, NODES_WITHOUT_FFI.includes(name), "its addon");
+    }
   };
 }
 
@@ -25,19 +34,19 @@ export const runtimeRows: readonly Row[] = [
     tool: "no tool",
     setting: "`import`",
     runtimes: RUNTIMES,
-    prepare: async (workspace) => program(workspace, "program.mjs"),
+    prepare: (workspace) => program(workspace, "program.mjs"),
   },
   {
     tool: "no tool",
     setting: "`require`",
     runtimes: RUNTIMES,
-    prepare: async (workspace) => program(workspace, "program.cjs"),
+    prepare: (workspace) => program(workspace, "program.cjs"),
   },
   {
     tool: "no tool",
     setting: "`import` and `require` in one process",
     runtimes: RUNTIMES,
-    async prepare(workspace) {
+    prepare(workspace) {
       const project = workspace.project();
       return async ({ command }) => {
         const env = { CONSUME_FOLDER: workspace.makeFolder("meeting") };
@@ -50,7 +59,7 @@ export const runtimeRows: readonly Row[] = [
     tool: "no tool",
     setting: "in a working directory that contains planted native code",
     runtimes: RUNTIMES,
-    async prepare(workspace) {
+    prepare(workspace) {
       const project = workspace.project();
       const hostile = plantedFolder(workspace, project);
       return async ({ command }) => {
@@ -73,22 +82,27 @@ export const runtimeRows: readonly Row[] = [
     setting: "",
     runtimes: RUNTIMES,
     polls: ["Bun", "Deno"],
-    async prepare(workspace) {
+    prepare(workspace) {
       const project = workspace.project();
       return ({ name, command }) =>
-        playTogether(workspace, [...command, "workers.mjs"], project, {
-          polls: name === "Bun" || name === "Deno",
-        });
+        playTogether(
+          workspace,
+          [...command, "workers.mjs"],
+          { cwd: project },
+          name === "Bun" || name === "Deno",
+        );
     },
   },
   {
     tool: "cluster",
     setting: "",
     runtimes: NODE_AND_BUN,
-    async prepare(workspace) {
+    prepare(workspace) {
       const project = workspace.project();
       return ({ command }) =>
-        playTogether(workspace, [...command, "cluster.mjs"], project);
+        playTogether(workspace, [...command, "cluster.mjs"], {
+          cwd: project,
+        });
     },
   },
 ];
@@ -97,7 +111,7 @@ export const runtimeRows: readonly Row[] = [
  * Makes a working directory that another user has prepared: the names of
  * packages that may contain native code, and a copy of the package's own.
  */
-export function plantedFolder(workspace: Workspace, project: string): string {
+function plantedFolder(workspace: Workspace, project: string): string {
   const folder = workspace.makeFolder("planted");
   const mark = `require("fs").writeFileSync(__dirname + "/../../executed", "")`;
   for (const name of ["koffi", "fs-ext", "bun:ffi", "node:ffi", "ffi"]) {
@@ -111,19 +125,4 @@ export function plantedFolder(workspace: Workspace, project: string): string {
     }
   }
   return folder;
-}
-
-/** The first example in README.md, as JavaScript. */
-export function firstSnippet(): string {
-  const readme = readFileSync(join(root, "README.md"), "utf8");
-  const snippet = /^```ts\n(import [^]*?)^```$/m.exec(readme)?.[1];
-  assert.ok(snippet !== undefined, "README.md has no example");
-  return snippet;
-}
-
-/** Returns the output of a program that must end well. */
-export function outputOf([program, ...args]: readonly string[]): string {
-  const result = spawnSync(program ?? "", args, { encoding: "utf8" });
-  assert.equal(result.status, 0, result.stderr);
-  return result.stdout;
 }

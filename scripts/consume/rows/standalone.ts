@@ -1,17 +1,20 @@
 /** Programs that run without `node_modules`. */
 
-import assert from "node:assert/strict";
-import { chmodSync, cpSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { type Program, programOf, tool } from "../programs.ts";
-import { type Row, RUNTIMES } from "../row.ts";
+import {
+  type Program,
+  programOf,
+  tool,
+  toolFolder,
+  toolNode,
+} from "../programs.ts";
+import { NODES, type Row } from "../row.ts";
 import { playPrograms } from "../scenario.ts";
 import type { Workspace } from "../workspace.ts";
 
 /** Marks where Node looks for the program that is injected into it. */
 const FUSE = "NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2";
-
-const NODES = RUNTIMES.filter((name) => name.startsWith("Node"));
 
 /** Builds a single program with `bun build --compile`. */
 function compiledByBun(setting: string, ...options: string[]): Row {
@@ -36,24 +39,40 @@ function compiledByBun(setting: string, ...options: string[]): Row {
   };
 }
 
+/** Prints what `@vercel/nft` traces; its own program has no conditions. */
+const traceProgram = (file: string, conditions: readonly string[]) => `
+  const { nodeFileTrace } = require(${
+  JSON.stringify(toolFolder("@vercel/nft"))
+});
+  const options = { base: process.cwd(), conditions: ${
+  JSON.stringify(conditions)
+} };
+  nodeFileTrace(["${file}"], options).then(({ fileList, warnings }) => {
+    for (const warning of warnings) console.error(warning);
+    process.stdout.write(JSON.stringify([...fileList]));
+  });
+`;
+
 /** Runs what `@vercel/nft` traces, and nothing else. */
-function traced(file: string, setting: string): Row {
+function traced(
+  setting: string,
+  file: string,
+  runtimes: Row["runtimes"],
+  conditions?: readonly string[],
+): Row {
   return {
     tool: "@vercel/nft",
     setting,
-    runtimes: [...NODES, "Bun"],
+    runtimes,
     async prepare(workspace) {
-      const project = workspace.project();
+      const project = workspace.project({
+        "trace.cjs": traceProgram(file, conditions ?? ["node"]),
+      });
       const output = workspace.makeFolder("traced");
-      const text = await workspace.run(
-        [...tool("@vercel/nft", "nft"), "print", file],
-        { cwd: project },
-      );
-      const files = text.split("\n").map((line) => line.trim())
-        .filter((line) => line !== "" && existsSync(join(project, line)));
-      assert.ok(files.includes(file), text);
-      for (const path of files) {
-        mkdirSync(dirname(join(output, path)), { recursive: true });
+      const trace = [toolNode(), "trace.cjs"] as const;
+      // Not JSON if there is a warning.
+      const text = await workspace.run(trace, { cwd: project });
+      for (const path of JSON.parse(text) as string[]) {
         cpSync(join(project, path), join(output, path));
       }
       workspace.moveAway(project);
@@ -113,13 +132,19 @@ export const standaloneRows: readonly Row[] = [
     tool: "Node SEA",
     setting: "bundled by esbuild with `--format=cjs`",
     runtimes: NODES,
-    async prepare(workspace) {
+    prepare(workspace) {
       return async (program) => {
         const path = await singleExecutable(workspace, program);
         await playPrograms(workspace, [path], { cwd: dirname(path) });
       };
     },
   },
-  traced("program.mjs", "from `import`"),
-  traced("program.cjs", "from `require`"),
+  traced("from `import`", "program.mjs", [...NODES, "Bun"]),
+  traced("from `require`", "program.cjs", NODES),
+  traced(
+    'from `require`, `conditions: ["bun"]`',
+    "program.cjs",
+    ["Bun"],
+    ["bun"],
+  ),
 ];

@@ -1,8 +1,9 @@
 /** Finds servers through the clients, pools, sentinels and clusters of node-redis. */
 
 import type { RedisClientOptions } from "redis";
-import { errorCode } from "../../../ffi/types.ts";
+import { errorCode, Unsupported } from "../../../ffi/types.ts";
 import { LockException } from "../../core/errors.ts";
+import { formatValue } from "../../options/validate.ts";
 import { NO_RESP3 } from "../protocol/errors.ts";
 
 /** The methods of node-redis that the connection of this package needs. */
@@ -23,15 +24,17 @@ type Subscribe = (
   listener: (message: string, channel: string) => void,
 ) => Promise<unknown>;
 
-/** A client of node-redis 6, from `createClient`. */
+/** A client of node-redis 5 or 6, from `createClient`. */
 export interface RedisClientLike {
   /** Returns a new client with the same options. */
   duplicate(overrides?: never): object;
   /** The options of the client. */
   readonly options: object;
+  /** Closes the client. */
+  destroy(): void;
 }
 
-/** A pool of node-redis 6, from `createClientPool`. */
+/** A pool of node-redis 5 or 6, from `createClientPool`. */
 export interface RedisPoolLike {
   /** Calls a function with one of the clients. */
   execute(body: never): Promise<unknown>;
@@ -49,7 +52,18 @@ export interface RedisClusterLike {
   ): Promise<unknown>;
 }
 
-/** Sentinels of node-redis 6, from `createSentinel`. */
+/** A cluster of node-redis 5, from `createCluster`. */
+export interface RedisCluster5Like
+  extends Omit<RedisClusterLike, "getNodeClientForKey"> {
+  /** The nodes that have each slot. */
+  readonly slots: readonly { readonly master: object }[];
+  /** Returns the client of a node. */
+  nodeClient(node: never): object | Promise<object>;
+  /** Closes the clients. */
+  destroy(): void;
+}
+
+/** Sentinels of node-redis 5 or 6, from `createSentinel`. */
 export interface RedisSentinelLike {
   /** Returns the address of the master. */
   getMasterNode(): { host: string; port: number } | undefined;
@@ -60,6 +74,7 @@ export type RedisClientArgument =
   | RedisClientLike
   | RedisPoolLike
   | RedisClusterLike
+  | RedisCluster5Like
   | RedisSentinelLike;
 
 /** A server. */
@@ -67,7 +82,7 @@ export interface Server {
   /** Differs from the addresses of the other servers of the same client. */
   readonly address: string;
   /** Creates a client that is not connected yet. */
-  connect(overrides: RedisClientOptions): Promise<RedisConnection>;
+  connect(overrides: { name: string }): Promise<RedisConnection>;
 }
 
 /** How to find the server that has the keys of a lock. */
@@ -112,20 +127,36 @@ export function fromUrl(
   return { ...singleServer(poolKey, address, connect), load };
 }
 
+/** The command that installs the newest version that is tested. */
+const INSTALL = "npm install redis@6";
+
 let loaded = false;
 
 /** Imports the redis package. A caller that passes a client does not need it. */
 async function nodeRedis(): Promise<typeof import("redis")> {
-  try {
-    const module = await import("redis");
-    loaded = true;
-    return module;
-  } catch (cause) {
+  const module = await import("redis").catch((cause) => {
     throw new LockException(
-      "the redis package is missing; install it (npm install redis)",
+      `the redis package is missing; install it (${INSTALL})`,
       { code: errorCode(cause) ?? "ERR_MODULE_NOT_FOUND", cause },
     );
-  }
+  });
+  rejectOldPackage(module);
+  loaded = true;
+  return module;
+}
+
+/**
+ * Rejects node-redis 4 and older. They do not have RESP3 or sentinels, and the
+ * clients of node-redis 3 connect when they are created.
+ *
+ * @throws {Unsupported} If the module does not export `createSentinel`.
+ */
+export function rejectOldPackage(module: object): void {
+  if ("createSentinel" in module) return;
+  throw new Unsupported(
+    "the installed redis package is node-redis 4 or older, which does not " +
+      `support RESP3; update it (${INSTALL})`,
+  );
 }
 
 const load = () => loaded ? undefined : nodeRedis();
@@ -140,7 +171,7 @@ async function createConnection(
   // class of its model.
   const model = createClient(connectionOptions(options, {}));
   const connection = duplicate(model, overrides);
-  model.destroy();
+  destroy(model);
   return connection;
 }
 
@@ -158,7 +189,7 @@ export function fromClient(
     );
   }
   if (hasMethod<RedisClusterLike>(client, "getNodeClientForKey")) {
-    return cluster(client);
+    return cluster(client, (key) => client.getNodeClientForKey(key));
   }
   if (hasMethod<RedisPoolLike>(client, "execute")) {
     const execute = client.execute.bind(client) as (
@@ -170,6 +201,11 @@ export function fromClient(
       (overrides) => execute((borrowed) => duplicate(borrowed, overrides)),
     );
   }
+  // Of the clients of node-redis 4, none has it.
+  if (!hasMethod<RedisClientLike>(client, "destroy")) return undefined;
+  if (hasMethod<RedisCluster5Like>(client, "nodeClient")) {
+    return cluster(client, (key) => nodeWithKey(client, key));
+  }
   if (hasMethod<RedisClientLike>(client, "duplicate")) {
     return singleServer(
       client,
@@ -178,6 +214,18 @@ export function fromClient(
     );
   }
   return undefined;
+}
+
+/** Says what the value is that {@linkcode fromClient} does not support. */
+export function describeUnsupported(client: unknown): string {
+  // It may be a URL with a password.
+  if (typeof client === "string") return "a string: pass a URL as url";
+  if (typeof client !== "object" || client === null) return formatValue(client);
+  const isOld = hasMethod<RedisConnection>(client, "sSubscribe");
+  if (isOld) return `one of node-redis 4: update it (${INSTALL})`;
+  return hasMethod<RedisClientLike>(client, "duplicate")
+    ? `one of node-redis 3 or of another package: use node-redis (${INSTALL})`
+    : formatValue(client);
 }
 
 function hasMethod<T extends object>(
@@ -201,12 +249,15 @@ function singleServer(
   };
 }
 
-function cluster(client: RedisClusterLike): RedisSource {
+function cluster(
+  client: RedisClusterLike | RedisCluster5Like,
+  getNodeClient: (key: string) => Promise<object>,
+): RedisSource {
   return {
     sharded: true,
     poolKey: client,
     async locate(key) {
-      const node = await client.getNodeClientForKey(key) as RedisClientLike;
+      const node = await getNodeClient(key) as RedisClientLike;
       return {
         address: JSON.stringify((node.options as RedisClientOptions).socket),
         connect: (overrides) => Promise.resolve(duplicate(node, overrides)),
@@ -215,6 +266,17 @@ function cluster(client: RedisClusterLike): RedisSource {
     // node-redis updates its slots when the node redirects the command.
     refreshSlots: (key) => client.sendCommand(key, false, ["EXISTS", key]),
   };
+}
+
+/** Returns the client of the node that has a key. */
+async function nodeWithKey(
+  client: RedisCluster5Like,
+  key: string,
+): Promise<object> {
+  const slot = await client.sendCommand(key, true, ["CLUSTER", "KEYSLOT", key]);
+  const shard = client.slots[Number(slot)];
+  if (shard === undefined) throw new Error("no node has the slot of the key");
+  return client.nodeClient(shard.master as never);
 }
 
 function sentinel(
@@ -250,6 +312,15 @@ function duplicate(
   return client.duplicate(
     connectionOptions(options, overrides) as never,
   ) as RedisConnection;
+}
+
+/** Closes a connection, if it is open. */
+export function destroy(connection: { destroy(): void }): void {
+  try {
+    connection.destroy();
+  } catch {
+    // node-redis 5 throws if it is closed.
+  }
 }
 
 function connectionOptions(

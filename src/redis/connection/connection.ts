@@ -6,6 +6,7 @@ import { replyCode } from "../protocol/errors.ts";
 import { replyChannelPrefix } from "../protocol/keys.ts";
 import type { LockKeys } from "../protocol/keys.ts";
 import type { Script } from "../protocol/scripts.ts";
+import { destroy } from "./client_adapter.ts";
 import type { RedisConnection } from "./client_adapter.ts";
 import { SharedTimer } from "./shared_timer.ts";
 
@@ -161,7 +162,7 @@ export class LockConnection {
     clearInterval(this.#timer);
     this.replyTimer.clear();
     this.#onClosed();
-    this.client.destroy();
+    destroy(this.client);
     this.listener?.onLost(error);
   }
 

@@ -7,7 +7,7 @@ import type { Deadline } from "../../wait/deadline.ts";
 import { clientName, connectionChannel } from "../protocol/keys.ts";
 import { withDeadline } from "./attempt_limits.ts";
 import type { AttemptLimits } from "./attempt_limits.ts";
-import { hello } from "./client_adapter.ts";
+import { destroy, hello } from "./client_adapter.ts";
 import type { RedisConnection, RedisSource, Server } from "./client_adapter.ts";
 import { LockConnection } from "./connection.ts";
 
@@ -25,9 +25,9 @@ const pools = new WeakMap<object, Map<string, PooledConnection>>();
  *
  * - A.1 begins to open it, B.1 waits for it too, and A.2 is aborted: it stays,
  *   because B uses it.
- * - A.1 begins to open it and A.2 is aborted: it is closed at once. node-redis
- *   finishes connecting even if it is destroyed meanwhile, so the client is
- *   destroyed again when it has connected.
+ * - A.1 begins to open it and A.2 is aborted: it is closed. node-redis finishes
+ *   connecting even if it is destroyed meanwhile, so the client is destroyed
+ *   when it has connected.
  * - A.1 releases it, and its timer is set. B.1 uses and releases it before the
  *   timer fires: the timer finds that it was idle for less than
  *   {@linkcode IDLE_TIMEOUT_MS}, and is set again for the rest.
@@ -36,6 +36,7 @@ class PooledConnection {
   /** Rejects if the connection cannot be opened. */
   readonly ready: Promise<LockConnection>;
   #opened: LockConnection | undefined;
+  /** Set when it has a socket. Before, node-redis 5 would not close that. */
   #client: RedisConnection | undefined;
   #users = 0;
   #closed = false;
@@ -81,7 +82,7 @@ class PooledConnection {
     clearTimeout(this.#idleTimer);
     this.#onClosed();
     this.#opened?.fail(new Error("the connection was idle"));
-    this.#client?.destroy();
+    if (this.#client !== undefined) destroy(this.#client);
   }
 
   #closeIn(milliseconds: number): void {
@@ -98,11 +99,11 @@ class PooledConnection {
   async #open(server: Server, sharded: boolean): Promise<LockConnection> {
     const id = randomUUID().replaceAll("-", "");
     const client = await server.connect({ name: clientName(id) });
-    this.#client = client;
     // An "error" event without a listener would be an uncaught exception.
     client.on("error", () => {});
     client.on("connect", () => {
-      if (this.#closed) client.destroy();
+      if (this.#closed) destroy(client);
+      else this.#client = client;
     });
     try {
       if (this.#closed) throw new Error("the connection is not needed");
@@ -118,7 +119,7 @@ class PooledConnection {
       client.unref();
       return this.#opened = opened;
     } catch (error) {
-      client.destroy();
+      destroy(client);
       throw error;
     }
   }

@@ -1,9 +1,10 @@
 /** The errors of servers and connections, and what the caller can do. */
 
-import { errorCode } from "../../../ffi/types.ts";
+import { errorCode, Unsupported } from "../../../ffi/types.ts";
 import {
   LockException,
   LockLostError,
+  LockUnsupported,
   MAX_MESSAGE,
 } from "../../core/errors.ts";
 import {
@@ -38,7 +39,8 @@ const HINTS: Record<string, string> = {
   MISCONF: "the server refuses writes; see its log",
   MOVED: "the server is part of a cluster; pass a client from createCluster",
   NOAUTH: "pass a password",
-  NOPERM: "the user needs the commands and channels listed in docs/redis.md",
+  NOPERM: "the user needs the commands and channels listed in " +
+    "https://github.com/x/portalock/blob/main/docs/redis.md#permissions",
   NOPROTO: NO_RESP3,
   NOSCRIPT: "the server does not keep scripts",
   OOM: "the server has reached its memory limit",
@@ -69,7 +71,9 @@ export function isRedirect(error: unknown): boolean {
 
 /** Whether a retry may succeed, perhaps on another connection. */
 export function isRetryable(error: unknown): boolean {
-  if (error instanceof LockException) return false;
+  if (error instanceof LockException || error instanceof Unsupported) {
+    return false;
+  }
   if (error instanceof TypeError || error instanceof RangeError) return false;
   const code = replyCode(error);
   return code === undefined || RETRYABLE.includes(code);
@@ -90,6 +94,9 @@ export function toLockException(
   waited?: number,
 ): LockException {
   const { reason, code } = describe(error);
+  if (error instanceof Unsupported) {
+    return new LockUnsupported(`${summary}: ${reason}`, { cause: error });
+  }
   return new LockException(
     `${summary}: ${reason}` +
       (waited === undefined ? "" : ` (waited ${Math.round(waited)} ms)`),

@@ -8,39 +8,58 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import process from "node:process";
-import * as esm from "@x/portalock";
 
-const cjs = createRequire(import.meta.url)("@x/portalock");
+// By their paths: Bun and Deno require the ES module.
+const dist = "./node_modules/@x/portalock/dist";
+const esm = await import(`${dist}/mod.js`);
+const cjs = createRequire(import.meta.url)(`${dist}/mod.cjs`);
 assert.notEqual(esm.Lock, cjs.Lock, "there is only one copy");
 
-const path = join(process.env.CONSUME_FOLDER, "copies.lock");
-const [first, second] = [esm, cjs].map((copy) => new copy.Lock(path));
-await first.acquire();
+for (const [one, other] of [[esm, cjs], [cjs, esm]]) {
+  const folder = process.env.CONSUME_FOLDER;
+  await exclude(one, other, join(folder, "lock"));
+  await waitInTurn(one, other, join(folder, "queue"));
+  await excludeTemporary(one, other, join(folder, "temporary"));
+}
 
-assert.equal(await second.tryAcquire(), null);
-await assert.rejects(second.acquire({ timeout: 0 }), (error) => {
-  assert.ok(error instanceof esm.AlreadyLocked);
-  assert.ok(error instanceof cjs.AlreadyLocked);
-  return true;
-});
-// The thread would wait for itself.
-assert.throws(() => second.acquireSync(), { code: "EDEADLK" });
+async function exclude(one, other, path) {
+  const held = await new one.Lock(path).acquire();
+  assert.equal(await new other.Lock(path).tryAcquire(), null);
+  await assert.rejects(
+    new other.Lock(path).acquire({ timeout: 0 }),
+    (error) =>
+      error instanceof one.AlreadyLocked &&
+      error instanceof other.AlreadyLocked,
+  );
+  // The thread would wait for itself.
+  assert.throws(() => new other.Lock(path).acquireSync(), { code: "EDEADLK" });
+  await held.close();
+}
 
-const order = [];
-const waiters = [cjs, esm, cjs, esm].map((copy, index) =>
-  new copy.Lock(path, { checkInterval: 120_000, timeout: Infinity })
-    .run(() => order.push(index))
-);
-await first.release();
-await Promise.all(waiters);
-assert.deepEqual(order, [0, 1, 2, 3]);
+async function waitInTurn(one, other, path) {
+  const held = await new one.Lock(path).acquire();
+  const order = [];
+  const waiters = [];
+  for (const copy of [other, one, other, one]) {
+    const index = waiters.length;
+    await new Promise((onWait) => {
+      const options = { checkInterval: 120_000, timeout: Infinity, onWait };
+      const lock = new copy.Lock(path, options);
+      waiters.push(lock.run(() => order.push(index)));
+    });
+  }
+  await held.close();
+  await Promise.all(waiters);
+  assert.deepEqual(order, [0, 1, 2, 3]);
+}
 
-const temporary = join(process.env.CONSUME_FOLDER, "copies.temporary");
-const held = new cjs.TemporaryFileLock(temporary);
-await held.acquire();
-assert.throws(
-  () => new esm.TemporaryFileLock(temporary).acquireSync(),
-  esm.AlreadyLocked,
-);
-await held.release();
-assert.ok(!existsSync(temporary));
+async function excludeTemporary(one, other, path) {
+  const held = new one.TemporaryFileLock(path);
+  await held.acquire();
+  assert.throws(
+    () => new other.TemporaryFileLock(path).acquireSync(),
+    other.AlreadyLocked,
+  );
+  await held.release();
+  assert.ok(!existsSync(path), "the lock file remained");
+}

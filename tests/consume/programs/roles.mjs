@@ -97,12 +97,10 @@ function environment() {
   const cwd = process.cwd();
   const maps = fs.readFileSync("/proc/self/maps", "utf8");
   const files = maps.split("\n").map((line) => line.slice(line.indexOf("/")));
-  const native = new Set(files.filter((file) => /\.(node|so)$/.test(file)));
   return {
-    runtime: process.versions.bun ?? process.versions.node,
     temporaryFiles: fs.readdirSync(os.tmpdir()),
-    native: [...native],
-    fromWorkingDirectory: [...native].filter((file) => file.startsWith(cwd)),
+    addons: files.filter((file) => file.endsWith(".node")),
+    fromWorkingDirectory: files.filter((file) => file.startsWith(cwd)),
   };
 }
 

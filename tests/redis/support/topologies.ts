@@ -2,6 +2,7 @@
 
 import { createClient, createClientPool, createCluster } from "redis";
 import { createSentinel } from "redis";
+import * as redis5 from "redis-5";
 import type { RedisSemaphoreOptions } from "../../../src/redis/mod.ts";
 import { RedisCluster } from "./cluster.ts";
 import { RedisSentinel } from "./sentinel.ts";
@@ -60,6 +61,40 @@ async function startSingleServer(
   };
 }
 
+/** What {@linkcode clusterTopology} needs of `createCluster`. */
+type CreateCluster = (options: { rootNodes: { url: string }[] }) => {
+  on(event: "error", listener: () => void): unknown;
+  connect(): Promise<unknown>;
+  destroy(): void;
+};
+
+function clusterTopology(
+  name: string,
+  create: CreateCluster,
+): TopologyFactory {
+  return {
+    name,
+    needs: "redis-server",
+    async start() {
+      const cluster = await RedisCluster.start();
+      const client = create({
+        rootNodes: cluster.urls.map((url) => ({ url })),
+      });
+      client.on("error", () => {});
+      await client.connect();
+      return {
+        options: { client: client as never },
+        servers: cluster.nodes,
+        remaining: () => remainingNames(cluster.nodes),
+        async [Symbol.asyncDispose]() {
+          client.destroy();
+          await cluster[Symbol.asyncDispose]();
+        },
+      };
+    },
+  };
+}
+
 /** Every topology. The tests close the clients and handle their errors. */
 export const TOPOLOGIES: TopologyFactory[] = [
   ...SERVERS.map((program): TopologyFactory => ({
@@ -101,25 +136,15 @@ export const TOPOLOGIES: TopologyFactory[] = [
     },
   },
   {
-    name: "a cluster",
+    name: "a client of node-redis 5",
     needs: "redis-server",
-    async start() {
-      const cluster = await RedisCluster.start();
-      const client = createCluster({
-        rootNodes: cluster.urls.map((url) => ({ url })),
-      }).on("error", () => {});
-      await client.connect();
-      return {
-        options: { client },
-        servers: cluster.nodes,
-        remaining: () => remainingNames(cluster.nodes),
-        async [Symbol.asyncDispose]() {
-          await client.destroy();
-          await cluster[Symbol.asyncDispose]();
-        },
-      };
-    },
+    start: () =>
+      startSingleServer((url) =>
+        redis5.createClient({ url }).on("error", () => {}).connect()
+      ),
   },
+  clusterTopology("a cluster", createCluster),
+  clusterTopology("a cluster of node-redis 5", redis5.createCluster),
   {
     name: "sentinels",
     needs: "redis-server",
