@@ -54,7 +54,7 @@ test("Redis: clients of node-redis 4 and other packages are refused with the rem
 });
 
 test("Redis: clients of node-redis 5 and 6 are accepted", () => {
-  const clients: RedisLockOptions["client"][] = [
+  const clients: NonNullable<RedisLockOptions["client"]>[] = [
     redis5.createClient({ url: URL }),
     redis5.createCluster(CLUSTER),
     redis5.createClientPool({ url: URL }),
