@@ -17,17 +17,17 @@ export interface Output {
   readonly folder: string;
   readonly format: "esm" | "cjs";
   readonly sourcemap?: boolean;
-  /** The first lines of each file of code. */
-  readonly banner?: (chunk: { readonly name: string }) => string;
+  /** Whether docstrings remain in the code. */
+  readonly keepsDocs?: boolean;
 }
 
 /** The name of the file that all entries share. */
 const SHARED = "shared";
 
-/** Writes the code. Comments remain in the source maps only. */
+/** Writes the code. Other comments remain in the source maps only. */
 export async function writeCode(
   entries: Entries,
-  { folder, format, sourcemap = false, banner = () => "" }: Output,
+  { folder, format, sourcemap = false, keepsDocs = false }: Output,
 ): Promise<void> {
   const extension = format === "cjs" ? "cjs" : "js";
   await using bundle = await rolldown({
@@ -41,8 +41,7 @@ export async function writeCode(
     dir: folder,
     format,
     sourcemap,
-    banner,
-    comments: { legal: true, annotation: true, jsdoc: false },
+    comments: { legal: true, annotation: true, jsdoc: keepsDocs },
     entryFileNames: `[name].${extension}`,
     chunkFileNames: `${SHARED}.${extension}`,
   });

@@ -1,6 +1,7 @@
 /**
  * Checks the npm package: installs the tarball into an empty project, locks
- * with it on every runtime, and does a dry run of publishing to JSR.
+ * with it on every runtime, and does a dry run of publishing to JSR. Then checks
+ * the single file of `npm run vendor`.
  */
 
 import { spawnSync } from "node:child_process";
@@ -24,6 +25,7 @@ import {
   systemNode,
   tarball,
 } from "../setup/mod.ts";
+import { checkVendored } from "./vendored.ts";
 
 const MODULE = `
   import { Lock, LOCK_EX } from "@x/portalock";
@@ -195,6 +197,7 @@ try {
 } finally {
   rmSync(project, { recursive: true, force: true });
 }
+await checkVendored(report);
 console.log(
   `\n${counts.passed} passed, ${counts.failed} failed, 0 skipped in the package`,
 );
