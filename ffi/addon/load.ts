@@ -17,12 +17,11 @@
  */
 
 import { Buffer } from "node:buffer";
-import { randomUUID } from "node:crypto";
 import * as fs from "node:fs";
 import { constants, devNull, homedir, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
-import { fileURLToPath } from "node:url";
+import { builtin } from "../runtime/builtin.ts";
 import { errorCode, Unsupported } from "../types.ts";
 import type { CFunction } from "../types.ts";
 import { SOURCE_SHA256 } from "./binaries.ts";
@@ -98,6 +97,7 @@ function fileBeside(
 ): string | undefined {
   try {
     if (!url?.startsWith("file:")) return undefined;
+    const { fileURLToPath } = builtin<typeof import("node:url")>("node:url")!;
     const module = fileURLToPath(url);
     const file = fileURLToPath(new URL(`./native/${target}.node`, url));
     const { uid } = fs.statSync(module);
@@ -206,6 +206,7 @@ function isThere(file: string, bytes: Uint8Array): boolean {
 
 function publish(file: string, bytes: Uint8Array): void {
   fs.mkdirSync(dirname(file), { recursive: true });
+  const { randomUUID } = builtin<typeof import("node:crypto")>("node:crypto")!;
   const unpublished = `${file}.${randomUUID()}`;
   try {
     fs.writeFileSync(unpublished, bytes, { flag: "wx" });

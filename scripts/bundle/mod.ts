@@ -35,7 +35,7 @@ export async function writeCode(
     input: { ...entries },
     external: "redis",
     platform: "node",
-    plugins: format === "cjs" ? [toCommonJs] : [],
+    plugins: [replace(format === "cjs" ? COMMON_JS : EVERYWHERE)],
   });
   await bundle.write({
     dir: folder,
@@ -47,12 +47,19 @@ export async function writeCode(
   });
 }
 
+/** Texts of the sources, and what the package contains in their place. */
+const EVERYWHERE: Readonly<Record<string, string>> = {
+  // To import all properties, Node opens the standard streams. That takes
+  // longer than everything else.
+  'import process from "node:process";': "",
+};
+
 /**
  * What CommonJS has in the place of what only ES modules have, and of imports
  * that would copy all properties of the module.
  */
 const COMMON_JS: Readonly<Record<string, string>> = {
-  'import process from "node:process";': "",
+  ...EVERYWHERE,
   'import * as fs from "node:fs";': 'const fs = require("node:fs");',
   // Jest does not have import() in CommonJS.
   'await import("redis")': 'require("redis")',
@@ -61,19 +68,21 @@ const COMMON_JS: Readonly<Record<string, string>> = {
     'require("node:url").pathToFileURL(__filename).href : undefined)',
 };
 
-const toCommonJs: Plugin = {
-  name: "to-common-js",
-  transform: {
-    filter: { code: Object.keys(COMMON_JS) },
-    handler: (code) => ({
-      code: Object.entries(COMMON_JS).reduce(
-        (text, [from, to]) => text.replaceAll(from, to),
-        code,
-      ),
-      map: null,
-    }),
-  },
-};
+function replace(texts: Readonly<Record<string, string>>): Plugin {
+  return {
+    name: "replace",
+    transform: {
+      filter: { code: Object.keys(texts) },
+      handler: (code) => ({
+        code: Object.entries(texts).reduce(
+          (text, [from, to]) => text.replaceAll(from, to),
+          code,
+        ),
+        map: null,
+      }),
+    },
+  };
+}
 
 /** Writes the declarations, for each of the formats. */
 export async function writeDeclarations(
