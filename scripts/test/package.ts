@@ -61,6 +61,14 @@ const TYPED = `
   export { size, token };
 `;
 
+/** Prints which of the built-ins that take long to load an import loads. */
+const LOADED = `
+  await import("@x/portalock");
+  const slow = ["crypto", "net", "tty", "worker_threads", "zlib"];
+  const list = globalThis.process.moduleLoadList;
+  console.log(slow.filter((name) => list.includes("NativeModule " + name)));
+`;
+
 /** The files of `dist/`, less the source maps and the native code. */
 const FILES = ["mod", "redis", "shared"].flatMap((name) =>
   ["cjs", "d.cts", "d.ts", "js"].map((extension) => `${name}.${extension}`)
@@ -123,6 +131,15 @@ function checkAll(project: string): void {
       (stdout) => /^LockException: .*npm install redis/.test(stdout),
     );
   }
+  for (const { name, program } of programs) {
+    if (name === "bun") continue;
+    check(
+      `the npm package loads few built-ins, ${name}`,
+      project,
+      [program, "loaded.mjs"],
+      (stdout) => stdout === "[]\n",
+    );
+  }
   install(project, "redis");
   for (const { name, program } of programs) {
     check(
@@ -162,6 +179,7 @@ function prepare(project: string): void {
   write("module.mjs", MODULE);
   write("common.cjs", COMMON);
   write("redis.mjs", REDIS);
+  write("loaded.mjs", LOADED);
   write("typed.ts", TYPED);
   write(
     "tsconfig.json",
