@@ -60,7 +60,9 @@ await command("size", { USAGE, parseOptions }, async ({ before }) => {
   installPeers();
   const checkouts = before === undefined ? [root] : [before, root];
   const sizes = await Promise.all(checkouts.map(measure));
-  const names = new Set(sizes.flatMap((one) => Object.keys(one)));
+  const names = new Set(
+    sizes.toReversed().flatMap((one) => Object.keys(one)),
+  );
   const columns: Column<string>[] = [
     { title: "bytes, bundled and minified", cell: (name) => name },
     ...sizes.map((one, i) => ({
