@@ -221,7 +221,7 @@ test(
     await using other = LockProcess.start(currentRuntime);
     await other.call("acquire", path);
     await assert.rejects(
-      updateFile(path, () => "new", { inPlace: true, timeout: 20 }),
+      updateFile(path, () => "new", { inPlace: true, timeout: 0 }),
       AlreadyLocked,
     );
     const writing = writeAtomic(path, "new", IN_PLACE);
@@ -247,7 +247,7 @@ test(
     assert.equal(read(path), "newer");
     await using _third = await new Lock(path).acquire();
     await assert.rejects(
-      updateFile(path, () => "newest", { inPlace: true, timeout: 20 }),
+      updateFile(path, () => "newest", { inPlace: true, timeout: 0 }),
       AlreadyLocked,
     );
     assert.equal(read(path), "newer");

@@ -17,6 +17,7 @@ import { LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { at } from "../support/values.ts";
+import { SHORT_WAIT_MS } from "../support/waits.ts";
 
 const increment = (text: string) => String(Number(text) + 1);
 
@@ -147,7 +148,7 @@ test(
     fs.symlinkSync("target", link);
     {
       using _held = new Lock(`${target}.lock`).acquireSync();
-      const ended = updateFile(link, increment, { timeout: 100 });
+      const ended = updateFile(link, increment, { timeout: SHORT_WAIT_MS });
       await assert.rejects(ended, AlreadyLocked);
       assert.equal(fs.readFileSync(target, "utf8"), "1");
     }

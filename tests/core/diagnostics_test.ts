@@ -9,6 +9,7 @@ import { publish } from "../../src/core/diagnostics.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { firstItems } from "../support/values.ts";
+import { SHORT_WAIT_MS } from "../support/waits.ts";
 
 interface Event {
   name: string;
@@ -74,11 +75,11 @@ test("diagnostics report a wait for another task of the same RLock", async () =>
 test("diagnostics report a wait once, and no failed attempt", async () => {
   using dir = tempDir();
   const path = join(dir.path, "a.lock");
-  const lock = new Lock(path, { timeout: 100 });
+  const lock = new Lock(path, { timeout: SHORT_WAIT_MS });
   const held = await lock.acquire();
   using all = recordEvents();
   await assert.rejects(lock.acquire());
-  await assert.rejects(new Lock(path, { timeout: 100 }).acquire());
+  await assert.rejects(new Lock(path, { timeout: SHORT_WAIT_MS }).acquire());
   assert.equal(await lock.tryAcquire(), null);
   assert.equal(new Lock(path).tryAcquireSync(), null);
   assert.deepEqual(all.events.map(({ name }) => name), ["wait", "wait"]);

@@ -48,6 +48,7 @@ import {
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { at, entry } from "../support/values.ts";
+import { SHORT_WAIT_MS } from "../support/waits.ts";
 
 /** A folder of its own for each row. */
 class Files extends Fixture {
@@ -265,7 +266,7 @@ const UNREACHABLE: ((files: Files) => LockBase)[] = [
   ({ missing }: Files) => new BoundedSemaphore(1, { directory: missing }),
 ];
 const AT_ONCE = { timeout: 0 };
-const SOON = { timeout: 100, failWhenLocked: false };
+const SOON = { timeout: SHORT_WAIT_MS, failWhenLocked: false };
 
 for (const prepare of CONTENDED) {
   table.row("Acquirable.acquire", "AlreadyLocked", prepare, async (lock) => {
@@ -470,7 +471,7 @@ table.row("lockAll", "AlreadyLocked", held, async (path) => {
   await lockAll([path], { timeout: 0 });
 });
 table.row("lockAll", "AlreadyLocked", held, async (path) => {
-  await lockAll([path], { timeout: 100 });
+  await lockAll([path], { timeout: SHORT_WAIT_MS });
 });
 table.row("lockAll", "ENOENT", ({ missing }) => missing, async (path) => {
   await lockAll([path]);
@@ -937,7 +938,7 @@ table.row("updateFile", "AlreadyLocked", async (files) => {
   files.keep(await new Lock(`${files.path}.lock`).acquire());
   return files.path;
 }, async (path) => {
-  await updateFile(path, (text) => text, { timeout: 100 });
+  await updateFile(path, (text) => text, { timeout: SHORT_WAIT_MS });
 });
 table.row("updateFile", "LockException", ({ path }) => {
   fs.writeFileSync(path, new Uint8Array([0xff]));

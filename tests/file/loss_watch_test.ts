@@ -21,7 +21,7 @@ import { countWatches, openDescriptors } from "../support/descriptors.ts";
 import { withPatchedFiles } from "../support/platform.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
-import { observeWaits } from "../support/waits.ts";
+import { observeWaits, SHORT_WAIT_MS } from "../support/waits.ts";
 
 /** The mask of `watchName` in /proc. */
 const NAME_EVENTS = "c04";
@@ -193,7 +193,7 @@ test(
     const file = await new Lock(path).acquire();
     const { signal } = file;
     using waits = observeWaits();
-    await assert.rejects(new Lock(path, { timeout: 20 }).acquire());
+    await assert.rejects(new Lock(path, { timeout: SHORT_WAIT_MS }).acquire());
     const waiting = new Lock(path, { timeout: 60_000 }).acquire();
     await waits.begun(2);
     const lost = aborted(signal);

@@ -25,6 +25,7 @@ import { LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { at } from "../support/values.ts";
+import { SHORT_WAIT_MS } from "../support/waits.ts";
 
 /**
  * Returns a function that creates semaphores with shared slots in a directory.
@@ -242,7 +243,7 @@ for (const [form, acquire] of FORMS) {
       );
       return attempts > 1;
     };
-    const timeout = 30;
+    const timeout = SHORT_WAIT_MS;
     assert.equal(await waits(semaphore(1)), false);
     assert.equal(await waits(semaphore(1, { timeout })), true);
     assert.equal(await waits(semaphore(1), { timeout }), true);

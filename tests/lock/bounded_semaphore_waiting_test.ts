@@ -30,7 +30,7 @@ import {
   disablePolling,
 } from "../support/timers.ts";
 import { at } from "../support/values.ts";
-import { observeWaits } from "../support/waits.ts";
+import { observeWaits, SHORT_WAIT_MS } from "../support/waits.ts";
 
 const FORMS = ["acquire", "acquireSync"] as const;
 
@@ -505,7 +505,7 @@ for (const [way, acquire] of METHODS) {
         holder = lockOutsideLibrary(`${path}.new`);
         fs.renameSync(`${path}.new`, path);
       };
-      const semaphore = dir.semaphore(1, { timeout: 100 });
+      const semaphore = dir.semaphore(1, { timeout: SHORT_WAIT_MS });
       await withPatchedFiles(beforeFirstAttempt(replace), async () => {
         if (way.startsWith("try")) {
           assert.equal(await acquire(semaphore), null);
@@ -986,7 +986,7 @@ for (const form of FORMS) {
             }
             const holder = dir.semaphore(4);
             for (let i = 0; i < 3; i++) await holder.acquire();
-            for (const timeout of [0, 50]) {
+            for (const timeout of [0, SHORT_WAIT_MS]) {
               const error = await refusal(dir.semaphore(4, { timeout }), form);
               assert.match(
                 error.message,

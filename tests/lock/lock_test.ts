@@ -17,7 +17,7 @@ import { LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { deferred, suppressing } from "../support/values.ts";
-import { observeWaits } from "../support/waits.ts";
+import { observeWaits, SHORT_WAIT_MS } from "../support/waits.ts";
 
 const SHARED = LOCK_SH | LOCK_NB;
 
@@ -50,9 +50,10 @@ for (const [form, acquire] of FORMS) {
     const path = join(dir.path, "a b.lock");
     await using holder = LockProcess.start(currentRuntime);
     await holder.call("acquire", path);
+    const timeout = SHORT_WAIT_MS;
     const begin = performance.now();
     await assert.rejects(
-      async () => await acquire(new Lock(path, { timeout: 60 })),
+      async () => await acquire(new Lock(path, { timeout })),
       (error: AlreadyLocked) => {
         assert.ok(error instanceof AlreadyLocked);
         assert.ok(error instanceof LockException);
@@ -60,12 +61,12 @@ for (const [form, acquire] of FORMS) {
         assert.equal(error.name, "AlreadyLocked");
         assert.equal(error.path, path);
         assert.equal(error.code, "EWOULDBLOCK");
-        assert.ok(error.waited >= 60 && error.waited < 5000);
+        assert.ok(error.waited >= timeout && error.waited < 5000);
         assert.match(error.message, /^Cannot lock ".*a b\.lock": already/);
         return true;
       },
     );
-    assert.ok(performance.now() - begin >= 60);
+    assert.ok(performance.now() - begin >= timeout);
     assert.equal(openDescriptors(dir.path), 0);
   });
 
@@ -478,9 +479,12 @@ test("Lock opens a file once and keeps it open while it waits", async () => {
   const path = join(dir.path, "a.lock");
   await using _held = await new Lock(path).acquire();
   let opened = 0;
-  await withPatchedPlatform((real) => ({
-    open: (...how) => (opened++, real.open(...how)),
-  }), () => assert.rejects(new Lock(path, { timeout: 30 }).acquire()));
+  await withPatchedPlatform(
+    (real) => ({
+      open: (...how) => (opened++, real.open(...how)),
+    }),
+    () => assert.rejects(new Lock(path, { timeout: SHORT_WAIT_MS }).acquire()),
+  );
   assert.equal(opened, 1);
 });
 

@@ -11,7 +11,7 @@ import { LockProcess, runScript } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { deferred, firstItems } from "../support/values.ts";
-import { observeWaits } from "../support/waits.ts";
+import { observeWaits, SHORT_WAIT_MS } from "../support/waits.ts";
 
 const SHARED = LOCK_SH | LOCK_NB;
 
@@ -329,8 +329,9 @@ test("RLock throws as Lock does when another process holds the lock", async () =
   const aborted = (reason: unknown) => reason === "enough";
   {
     await using _held = await new Lock(path).acquire();
-    await assert.rejects(lock.acquire({ timeout: 5 }), AlreadyLocked);
-    await assert.rejects(lock.run(() => {}, { timeout: 5 }), AlreadyLocked);
+    const soon = { timeout: SHORT_WAIT_MS };
+    await assert.rejects(lock.acquire(soon), AlreadyLocked);
+    await assert.rejects(lock.run(() => {}, soon), AlreadyLocked);
     await assert.rejects(lock.acquire({ failWhenLocked: true }), AlreadyLocked);
     assert.throws(() => lock.acquireSync({ timeout: 5 }), AlreadyLocked);
     assert.equal(await lock.tryAcquire(), null);
@@ -433,7 +434,7 @@ test("RLock.run() that fails to acquire lets the next task try", async () => {
   const path = join(dir.path, "a.lock");
   const lock = new RLock(path);
   const elsewhere = await new Lock(path).acquire();
-  const first = lock.run(() => "first", { timeout: 10 });
+  const first = lock.run(() => "first", { timeout: SHORT_WAIT_MS });
   const second = lock.run(() => "second");
   await assert.rejects(first, AlreadyLocked);
   await elsewhere.close();

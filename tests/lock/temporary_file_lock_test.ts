@@ -21,7 +21,7 @@ import { sortedNames, tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { disablePolling } from "../support/timers.ts";
 import { at, deferred } from "../support/values.ts";
-import { observeWaits } from "../support/waits.ts";
+import { observeWaits, SHORT_WAIT_MS } from "../support/waits.ts";
 
 const SHARED = { flags: LOCK_SH | LOCK_NB };
 const NOBODY = 65534;
@@ -96,11 +96,11 @@ for (const [form, acquire] of FORMS) {
       },
     );
     assert.ok(performance.now() - begin < 4000);
-    const patient = [{ timeout: 50 }, { timeout: 50, failWhenLocked: false }];
-    for (const options of patient) {
+    const timeout = SHORT_WAIT_MS;
+    for (const options of [{ timeout }, { timeout, failWhenLocked: false }]) {
       await assert.rejects(
         async () => await acquire(new TemporaryFileLock(path, options)),
-        (error: AlreadyLocked) => error.waited >= 50,
+        (error: AlreadyLocked) => error.waited >= timeout,
       );
     }
     const impatient = { timeout: Infinity, failWhenLocked: true };
@@ -275,7 +275,7 @@ for (const [form, acquire] of FORMS) {
     await assert.rejects(async () =>
       await acquire(new TemporaryFileLock(path))
     );
-    const late = new TemporaryFileLock(path, { timeout: 100 });
+    const late = new TemporaryFileLock(path, { timeout: SHORT_WAIT_MS });
     await assert.rejects(async () => await acquire(late));
     assert.equal(await held.readText(), "the holder's");
     await held.close();

@@ -10,6 +10,13 @@ import { deferred } from "./values.ts";
 /** The time to wait for a blocked process without `/proc/locks`. */
 const BLOCKED_AFTER_MS = 300;
 
+/**
+ * The timeout of a wait that must end with `AlreadyLocked`. A file may be
+ * opened in another thread, which must be over before the timeout also on a
+ * machine that is busy.
+ */
+export const SHORT_WAIT_MS = 400;
+
 /** Counts the waits that begin in this process, until it is disposed. */
 export interface WaitObserver extends Disposable {
   /** Resolves when `count` waits have begun since the observer exists. */
