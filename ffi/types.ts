@@ -508,8 +508,7 @@ export interface SystemError extends Error {
 }
 
 /**
- * Thrown if locking is not available. The message names the missing flag or
- * package. It continues a sentence such as `Cannot lock a.lock: …`.
+ * Thrown if locking is not available. The message says what to do. It continues a sentence such as `Cannot lock a.lock: …`.
  */
 export class Unsupported extends Error {
   override name = "Unsupported";

@@ -19,9 +19,9 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
-import { brotliCompressSync, constants } from "node:zlib";
 import { FILES, SOURCE_SHA256 } from "../ffi/addon/binaries.ts";
 import { unpack } from "../ffi/addon/unpack.ts";
+import { compress } from "./addon/lz4.ts";
 import { must, root } from "./setup/mod.ts";
 
 const USAGE = "node scripts/addon.mjs [--check]";
@@ -51,7 +51,7 @@ const linux = {
     refuseOtherSymbols(object, ["__errno_location", ...POSIX]);
     must("ld.lld-14", [
       ...["-shared", "-o", output, object],
-      ...["--strip-all", "--build-id=none", "--hash-style=both"],
+      ...["--strip-all", "--build-id=none", "--hash-style=gnu"],
       ...["-z", "now", "-z", "relro", "-z", "noexecstack"],
       ...["-z", "max-page-size=65536", "-z", "noseparate-code"],
     ]);
@@ -100,13 +100,14 @@ const windows = {
   },
 };
 
+/** The most frequent first, because unpacking ends with the one that it wants. */
 const TARGETS: Readonly<Record<keyof typeof FILES, Target>> = {
-  "darwin-arm64": { cpu: "arm64", ...darwin },
-  "darwin-x64": { cpu: "x86_64", ...darwin },
-  "linux-arm64": { cpu: "aarch64", ...linux },
   "linux-x64": { cpu: "x86_64", ...linux },
-  "win32-arm64": { cpu: "aarch64", ...windows },
+  "linux-arm64": { cpu: "aarch64", ...linux },
   "win32-x64": { cpu: "x86_64", ...windows },
+  "win32-arm64": { cpu: "aarch64", ...windows },
+  "darwin-x64": { cpu: "x86_64", ...darwin },
+  "darwin-arm64": { cpu: "arm64", ...darwin },
 };
 
 /** What the addon calls, besides Node-API. */
@@ -213,9 +214,7 @@ function writeBinaries(): void {
     `  "${name}": [${end}, ${end += length}],\n`
   );
   const all = Buffer.concat(Object.values(files));
-  const compressed = brotliCompressSync(all, {
-    params: { [constants.BROTLI_PARAM_SIZE_HINT]: all.length },
-  });
+  const compressed = compress(all);
   writeFileSync(
     generated,
     `\
@@ -229,9 +228,9 @@ export const SOURCE_SHA256 =
 export const FILES = {
 ${ranges.join("")}} as const;
 
-/** The content, compressed with brotli, in base64. */
+/** The content, as a block of LZ4, in base64. */
 export const COMPRESSED =
-  "${compressed.toString("base64")}";
+  "${Buffer.from(compressed).toString("base64")}";
 `,
   );
   for (const [name, { length }] of Object.entries(files)) {

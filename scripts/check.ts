@@ -5,8 +5,9 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import process from "node:process";
+import { compareAddon, hasCompiler, staleAddon } from "./addon.ts";
 import { findBannedPhrases } from "./prose/check.ts";
-import { defaultRedis } from "./setup/debian.ts";
+import { defaultRedis, installCompiler } from "./setup/debian.ts";
 import { filesBelow, root, runtimes, systemNode } from "./setup/mod.ts";
 import { prepareInParallel } from "./setup/prepare.ts";
 import { runAll } from "./test/jobs.ts";
@@ -31,6 +32,11 @@ if (redis === null) {
   console.log("SKIPPED examples with Redis: needs redis-server");
 }
 
+const canCompile = installCompiler() && hasCompiler();
+if (!canCompile) {
+  console.log("SKIPPED compiling the addon: needs clang 14 of Debian 12");
+}
+
 const CHECKS: readonly Check[] = [
   // First, because it takes longest.
   { name: "examples in documentation", run: runExamples },
@@ -49,6 +55,10 @@ const CHECKS: readonly Check[] = [
     run: () => staleVerified().join("\n"),
   },
   { name: "prose", run: checkProse },
+  {
+    name: "addon in binaries.ts",
+    run: () => staleAddon() || (canCompile ? compareAddon() : ""),
+  },
 ];
 
 let failed = 0;
@@ -63,7 +73,7 @@ await runAll(tasks, availableParallelism(), new AbortController().signal);
 redis?.kill();
 rmSync(elsewhere, { recursive: true });
 const passed = CHECKS.length - failed;
-const skipped = redis === null ? 1 : 0;
+const skipped = [redis !== null, canCompile].filter((has) => !has).length;
 console.log(`\n${countsLine({ passed, failed, skipped })}`);
 process.exitCode = failed > 0 ? 1 : 0;
 

@@ -12,7 +12,7 @@ const WITHOUT_FFI = ["--no-prompt", "--allow-read", "--allow-write"];
 export const RUNTIMES = {
   deno: "Deno",
   bun: "Bun",
-  node: "Node with koffi",
+  node: "Node with addon",
   node26: "Node 26",
 } as const;
 

@@ -9,6 +9,8 @@
  *   errno()                          returns the error number, as the last
  *                                    bound function of this thread left it.
  *
+ * If these functions change, so must INTERFACE in load.ts.
+ *
  * A signature is a text: first the type of the result, then the types of the
  * parameters. i: int32_t, l: int64_t, u: uint64_t, b: a pointer to the bytes of
  * a Uint8Array.
@@ -286,18 +288,21 @@ static _Bool is_type(char type) {
 /* Reads a text that C can represent and that fits. */
 static _Bool get_text(env env, value from, char *to, size capacity) {
   size length, end = 0;
-  if (napi_get_value_string_utf8(env, from, to, capacity, &length) != napi_ok) {
+  /* Without a buffer, the function returns the whole length. */
+  if (napi_get_value_string_utf8(env, from, 0, 0, &length) != napi_ok ||
+      length >= capacity ||
+      napi_get_value_string_utf8(env, from, to, capacity, &length) != napi_ok) {
     return 0;
   }
   while (to[end]) end++;
-  return end == length && length < capacity - 1;
+  return end == length;
 }
 
 static value bind(env env, info info) {
   value values[3], result = 0;
   size count = 3;
   struct instance *instance;
-  char library[MAX_PATH], name[MAX_NAME], signature[MAX_PARAMETERS + 3];
+  char library[MAX_PATH], name[MAX_NAME], signature[MAX_PARAMETERS + 2];
   if (napi_get_cb_info(env, info, &count, values, 0, (void **)&instance) !=
       napi_ok) {
     return 0;

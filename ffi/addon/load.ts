@@ -3,17 +3,17 @@
  * this module, or else the copy in `binaries.ts`, which a file must contain for
  * a moment.
  *
- * No other user can make this process load code of his own:
+ * No other user can make this process load other code:
  *
  * - The file beside this module must have the bytes of the copy. It and its
  *   folder must belong to the owner of this module, so that only that user can
  *   replace the file after the comparison.
- * - On Linux, the copy gets a file without a name, if the file system of the
- *   temporary folder has such files.
- * - Otherwise, POSIX gets a file in a new folder with mode 0700. The temporary
- *   folder must not allow other users to rename that folder.
+ * - Linux loads the copy through a descriptor of a file without a name, which
+ *   other users cannot replace in any folder.
+ * - macOS loads it from a new folder with mode 0700. The temporary folder must
+ *   not allow other users to rename that folder.
  * - Windows does not remove a loaded file, so its file has a constant name in
- *   the user's own folder, to which other users have no access.
+ *   the user's own folder, to which other users do not have access.
  */
 
 import { Buffer } from "node:buffer";
@@ -24,7 +24,6 @@ import process from "node:process";
 import { builtin } from "../runtime/builtin.ts";
 import { errorCode, Unsupported } from "../types.ts";
 import type { CFunction } from "../types.ts";
-import { SOURCE_SHA256 } from "./binaries.ts";
 import { unpack } from "./unpack.ts";
 
 /** What `addon.c` exports. */
@@ -33,16 +32,26 @@ export interface Addon {
   errno(): number;
 }
 
+/**
+ * Counts the changes of what `addon.c` exports. A process may load two versions
+ * of the package.
+ */
+const INTERFACE = 1;
+
 /** fcntl.h (Linux): a file without a name, in the directory that is opened. */
 const O_TMPFILE = 0o20000000 | fs.constants.O_DIRECTORY;
 /** stat.h: other users may write. */
 const S_IWOTH = 0o2;
 /** stat.h: users may rename and remove only their own files in a directory. */
 const S_ISVTX = 0o1000;
-/** The superuser, who may replace every file. */
+/** The superuser, which may replace every file. */
 const ROOT = 0;
 /** user_namespaces(7): stands for the users that a container does not have. */
 const OVERFLOW_UID = 65534;
+
+/** What to do if the temporary folder is not suitable. */
+const OTHER_FOLDER = "set TMPDIR to a folder of this user that is writable " +
+  "and not mounted with noexec";
 
 /**
  * Loads the addon. Each call returns a new object.
@@ -68,12 +77,17 @@ export function loadAddon(
   } catch {
     // For example on a file system that is mounted with noexec.
   }
-  return process.platform === "win32"
-    ? openKeptFile(bytes)
-    : openUnnamedFile(bytes) ?? openRemovedFile(bytes);
+  switch (process.platform) {
+    case "win32":
+      return openKeptFile(bytes);
+    case "linux":
+      return openUnnamedFile(bytes);
+    default:
+      return openRemovedFile(bytes);
+  }
 }
 
-/** Returns whether this Node was told not to load addons. */
+/** Returns whether the options of this Node disable addons. */
 export function addonsAreDisabled(): boolean {
   try {
     open(devNull);
@@ -102,17 +116,20 @@ function fileBeside(
     const file = fileURLToPath(new URL(`./native/${target}.node`, url));
     const { uid } = fs.statSync(module);
     const folder = fs.lstatSync(dirname(file));
-    const isTrusted = folder.isDirectory() && folder.uid === uid &&
-      fs.lstatSync(file).uid === uid && !othersMayReplaceFiles(folder);
+    const isTrusted = [folder, fs.lstatSync(file)].every((stats) =>
+      !stats.isSymbolicLink() && stats.uid === uid && !othersMayWrite(stats)
+    );
     return isTrusted ? file : undefined;
   } catch {
     return undefined;
   }
 }
 
-function othersMayReplaceFiles({ mode }: fs.Stats): boolean {
-  return process.platform !== "win32" && (mode & S_IWOTH) !== 0 &&
-    (mode & S_ISVTX) === 0;
+/** Returns whether other users may write a file, or replace those of a folder. */
+function othersMayWrite(stats: fs.Stats): boolean {
+  const isSticky = stats.isDirectory() && (stats.mode & S_ISVTX) !== 0;
+  return process.platform !== "win32" && (stats.mode & S_IWOTH) !== 0 &&
+    !isSticky;
 }
 
 function hasContent(file: string, bytes: Uint8Array): boolean {
@@ -120,54 +137,61 @@ function hasContent(file: string, bytes: Uint8Array): boolean {
 }
 
 /**
- * Nothing is left behind, whenever the process or the thread ends, because Node
- * closes the files of a worker.
- *
- * @returns `undefined` if the system does not have such files.
+ * The loader of glibc identifies a library by its path, too, and so returns an
+ * older one that had the same number. So the path says the interface.
  */
-function openUnnamedFile(bytes: Uint8Array): Addon | undefined {
-  if (process.platform !== "linux") return undefined;
+function openUnnamedFile(bytes: Uint8Array): Addon {
   let fd: number | undefined;
   try {
-    fd = fs.openSync(tmpdir(), O_TMPFILE | fs.constants.O_RDWR, 0o600);
+    fd = createUnnamedFile();
     fs.writeFileSync(fd, bytes);
-    // The loader of glibc identifies libraries by their paths. If one is loaded
-    // that had this number, its functions are checked or it fails.
-    return open(`/proc/self/fd/${fd}`);
-  } catch {
-    return undefined;
+    return open(`/proc/self/fd/${"./".repeat(INTERFACE)}${fd}`);
+  } catch (error) {
+    throw cannotLoad(tmpdir(), error, OTHER_FOLDER);
   } finally {
+    // If this worker is terminated first, Node closes the file.
     if (fd !== undefined) fs.closeSync(fd);
   }
 }
 
-function openRemovedFile(bytes: Uint8Array): Addon {
-  const parent = tmpdir();
-  let folder: string | undefined;
+function createUnnamedFile(): number {
   try {
-    refuseUnsafeFolder(parent);
-    folder = fs.mkdtempSync(join(parent, "portalock-"));
-    const file = join(folder, "addon.node");
-    fs.writeFileSync(file, bytes, { flag: "wx", mode: 0o600 });
-    return open(file);
-  } catch (error) {
-    throw cannotLoad(
-      parent,
-      error,
-      "set TMPDIR to a folder of this user that is writable and not mounted " +
-        "with noexec, or ",
+    return fs.openSync(tmpdir(), O_TMPFILE | fs.constants.O_RDWR, 0o600);
+  } catch {
+    // overlayfs has such files since Linux 6.3, NFS does not.
+    return inNewFolder((folder) =>
+      fs.openSync(join(folder, "addon.node"), "wx+", 0o600)
     );
+  }
+}
+
+function openRemovedFile(bytes: Uint8Array): Addon {
+  try {
+    refuseUnsafeFolder(tmpdir());
+    return inNewFolder((folder) => {
+      const file = join(folder, "addon.node");
+      fs.writeFileSync(file, bytes, { flag: "wx", mode: 0o600 });
+      return open(file);
+    });
+  } catch (error) {
+    throw cannotLoad(tmpdir(), error, OTHER_FOLDER);
+  }
+}
+
+/** Calls a function with a new folder, and then removes the folder. */
+function inNewFolder<Result>(body: (folder: string) => Result): Result {
+  const folder = fs.mkdtempSync(join(tmpdir(), "portalock-"));
+  try {
+    return body(folder);
   } finally {
-    if (folder !== undefined) {
-      fs.rmSync(folder, { recursive: true, force: true });
-    }
+    fs.rmSync(folder, { recursive: true, force: true });
   }
 }
 
 function refuseUnsafeFolder(folder: string): void {
   const stats = fs.statSync(folder);
   const owners = [process.geteuid?.(), ROOT, OVERFLOW_UID];
-  if (othersMayReplaceFiles(stats) || !owners.includes(stats.uid)) {
+  if (othersMayWrite(stats) || !owners.includes(stats.uid)) {
     throw new Error("other users may replace its files");
   }
 }
@@ -186,13 +210,14 @@ function openKeptFile(bytes: Uint8Array): Addon {
   // Not tmpdir(): a service may have that of Windows, in which others create
   // files.
   const folder = join(homedir(), "AppData", "Local", "Temp");
-  const name = `portalock-${process.arch}-${SOURCE_SHA256.slice(0, 16)}.node`;
-  const file = join(folder, name);
+  const hash = nodeCrypto().createHash("sha256").update(bytes).digest("hex")
+    .slice(0, 16);
+  const file = join(folder, `portalock-${hash}.node`);
   try {
     if (!isThere(file, bytes)) publish(file, bytes);
     return open(file);
   } catch (error) {
-    throw cannotLoad(folder, error, "make it writable, or ");
+    throw cannotLoad(folder, error, "make it writable");
   }
 }
 
@@ -204,10 +229,14 @@ function isThere(file: string, bytes: Uint8Array): boolean {
   }
 }
 
+/** Only Windows needs it, and it takes long to load. */
+function nodeCrypto(): typeof import("node:crypto") {
+  return builtin<typeof import("node:crypto")>("node:crypto")!;
+}
+
 function publish(file: string, bytes: Uint8Array): void {
   fs.mkdirSync(dirname(file), { recursive: true });
-  const { randomUUID } = builtin<typeof import("node:crypto")>("node:crypto")!;
-  const unpublished = `${file}.${randomUUID()}`;
+  const unpublished = `${file}.${nodeCrypto().randomUUID()}`;
   try {
     fs.writeFileSync(unpublished, bytes, { flag: "wx" });
     fs.renameSync(unpublished, file);
@@ -224,7 +253,7 @@ function cannotLoad(
 ): Unsupported {
   if (addonsAreDisabled()) {
     return new Unsupported(
-      `Node ${process.version} was told not to load addons; pass ` +
+      `the options of Node ${process.version} disable addons; pass ` +
         "--allow-addons if you pass --permission, and do not pass --no-addons",
       { cause },
     );
@@ -232,8 +261,8 @@ function cannotLoad(
   const reason = cause instanceof Error ? cause.message : String(cause);
   return new Unsupported(
     `Node ${process.version} cannot load native code from the folder ` +
-      `${JSON.stringify(folder)} (${reason}); ${remedy}do not bundle ` +
-      "@x/portalock, whose npm package contains the code as a file",
+      `${JSON.stringify(folder)} (${reason}); ${remedy}, or copy the folder ` +
+      "dist/native of the npm package @x/portalock beside the bundle, as native",
     { cause },
   );
 }

@@ -87,8 +87,8 @@ export function windowsCalls(runtime: FfiRuntime): WindowsCalls {
       if (handle !== INVALID_HANDLE_VALUE) return BigInt.asUintN(64, handle);
       throw systemError("bad file descriptor", "EBADF", 0, "uv_get_osfhandle");
     },
-    // Koffi protects the number from the calls of V8. The other runtimes run
-    // nothing between two bound calls.
+    // The addon of Node keeps the number between two bound calls. The other
+    // runtimes run nothing in between.
     lastError: () => Number(kernel.GetLastError(0)),
     createError(syscall, error) {
       const number = Number(libuv.uv_translate_sys_error(error));

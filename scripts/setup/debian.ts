@@ -31,6 +31,13 @@ const WINE: Record<string, string> = {
   "wine64": "/usr/lib/wine/wine64",
 };
 
+/** The compiler of the addon. Debian 12 has this version. */
+const COMPILER: Record<string, string> = {
+  "clang-14": "/usr/bin/clang-14",
+  "lld-14": "/usr/bin/ld.lld-14",
+  "llvm-14": "/usr/bin/llvm-nm-14",
+};
+
 /** Installs the missing packages; reports them if that is not possible. */
 export function installDebianPackages(): void {
   install(PACKAGES);
@@ -40,6 +47,11 @@ export function installDebianPackages(): void {
 export function installWine(): boolean {
   // Node and Bun for Windows are installed for x64 only.
   return process.arch === "x64" && install(WINE);
+}
+
+/** Returns whether the compiler is installed or could be installed. */
+export function installCompiler(): boolean {
+  return install(COMPILER);
 }
 
 function install(packages: Record<string, string>): boolean {

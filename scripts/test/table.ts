@@ -13,6 +13,7 @@ const SCRIPTS = "scripts/";
  */
 const ONCE: readonly string[] = [
   "architecture_test.ts",
+  "ffi/addon_test.ts",
   "ffi/deno_permission_test.ts",
   "ffi/musl_test.ts",
   "ffi/posix_constants_test.ts",
@@ -51,6 +52,7 @@ const SLOW: Readonly<Record<string, number>> = {
   "redis/cleanup_test.ts": 12,
   "wait/process_exit_test.ts": 11,
   "lock/pid_file_lock_test.ts": 10,
+  "ffi/addon_test.ts": 30,
   "ffi/runtime_support_test.ts": 9,
   "redis/redis_lock_test.ts": 8,
   "interop/portalocker_test.ts": 8,

@@ -240,8 +240,8 @@ export class FileTooLarge extends LockException {
 }
 
 /**
- * Thrown if the runtime or the file system cannot lock. The message says which
- * flag, package or file system to use.
+ * Thrown if the runtime or the file system cannot lock. The message says what to
+ * do.
  */
 export class LockUnsupported extends LockException {
   /** `"LockUnsupported"`. */

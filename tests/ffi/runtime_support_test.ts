@@ -216,38 +216,27 @@ test("the first lock of a process prints no warning", async () => {
 });
 
 test(
-  "Node without FFI and without koffi rejects with what to install, and opens nothing",
+  "Node that may not call C rejects with the flag to pass, and opens nothing",
   async () => {
     using dir = tempDir();
-    using elsewhere = tempDir();
     const path = join(dir.path, "a.lock");
-    fs.cpSync(runtime("node").directory, elsewhere.path, { recursive: true });
-    fs.writeFileSync(join(elsewhere.path, "package.json"), `{"type":"module"}`);
-    const cases: [string[], RegExp][] = [
-      [runtime("node").command, /npm install koffi.*Node 26/],
-      [
-        [...runtime("node26").command, "--no-experimental-ffi"],
-        /npm install koffi.*Node 26/,
-      ],
-      [
+    const [node, node26] = [runtime("node"), runtime("node26")];
+    const permission = "--permission --allow-fs-read=* --allow-fs-write=*";
+    for (
+      const [each, options, message] of [
+        [node, "--no-addons", /options of Node .* disable addons.*--no-addons/],
+        [node26, permission, /permission model.*--allow-ffi/],
         [
-          ...runtime("node26").command,
-          "--permission",
-          "--allow-fs-read=*",
-          "--allow-fs-write=*",
+          node26,
+          `--no-experimental-ffi ${permission}`,
+          /disable addons; pass --allow-addons/,
         ],
-        /permission model.*--allow-ffi/,
-      ],
-    ];
-    for (const [command, message] of cases) {
-      const bare = {
-        name: "bare",
-        command,
-        directory: elsewhere.path,
-        extension: ".js" as const,
-      };
-      const result = await resultOf(bare, path, elsewhere.path);
+      ] as const
+    ) {
+      const command = [...each.command, ...options.split(" ")];
+      const result = await resultOf({ ...each, command }, path, dir.path);
       assert.equal(result.name, "LockUnsupported");
+      assert.equal(result.code, "ERR_LOCK_UNSUPPORTED");
       assert.deepEqual(result.writers, Array(3).fill("LockUnsupported"));
       assert.match(result.message, message);
       assert.match(result.message, /^Cannot lock ".*a\.lock": /);
@@ -257,7 +246,7 @@ test(
   "Deno, Bun and Node",
 );
 
-test("Node 26 without node:ffi uses koffi", async () => {
+test("Node 26 without node:ffi uses the addon", async () => {
   using dir = tempDir();
   const node = runtime("node26");
   const command = [...node.command, "--no-experimental-ffi"];

@@ -8,7 +8,7 @@ import { platform } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
 import { setAccessList } from "./access_lists.ts";
 import type { AccessList } from "./access_lists.ts";
-import { runtimes, testEnv } from "./env.ts";
+import { addonRuntimes, runtimes, testEnv } from "./env.ts";
 import { tempDir } from "./temp_dir.ts";
 
 const isLinux = process.platform === "linux";
@@ -100,6 +100,7 @@ const CAPABILITIES = {
     succeeds("sh", "-c", "exec 3>>/proc/sys/fs/protected_symlinks"),
   "python3(1)": () => hasProgram("python3"),
   "protected_regular": () => !/^0/.test(readSysctl("fs/protected_regular")),
+  "Node": () => addonRuntimes.length > 0,
   "Deno": () => runtimes.some(({ name }) => name === "deno"),
   "Deno, Bun and Node": () =>
     ["deno", "bun", "node", "node26"].every((name) =>

@@ -76,6 +76,19 @@ export const runtimes: TestRuntime[] = testEnv.runtimes.length > 0
   ? testEnv.runtimes
   : [currentRuntime];
 
+/** The versions of Node, without the FFI that the newest have. */
+export const addonRuntimes: TestRuntime[] = runtimes
+  .filter(({ name }) => name.startsWith("node"))
+  .map((runtime) =>
+    runtime.name === "node26" || runtime === currentRuntime && hasFfi()
+      ? { ...runtime, command: [...runtime.command, "--no-experimental-ffi"] }
+      : runtime
+  );
+
+function hasFfi(): boolean {
+  return Number.parseInt(process.versions.node) >= 26;
+}
+
 /** Deno with every permission except FFI. */
 const denoWithoutFfi = runtimes.filter(({ name }) => name === "deno").map(
   (runtime) => {
