@@ -67,7 +67,7 @@ export interface Server {
   /** Differs from the addresses of the other servers of the same client. */
   readonly address: string;
   /** Creates a client that is not connected yet. */
-  connect(overrides: RedisClientOptions): Promise<RedisConnection>;
+  connect(overrides: { name: string }): Promise<RedisConnection>;
 }
 
 /** How to find the server that has the keys of a lock. */
