@@ -62,12 +62,7 @@ function files(
       );
   return {
     [output]: header() + LEAVE_ALONE + read(code),
-    // Without the package redis, what is imported from it has the type any.
-    [declarations]: header() +
-      read(types).replaceAll(
-        /^import .* from "redis";$/gm,
-        "// @ts-ignore\n$&",
-      ),
+    [declarations]: header() + read(types),
   };
 }
 
