@@ -109,6 +109,9 @@ const LABELS: Readonly<Record<string, string>> = {
 };
 const ORDER = Object.keys(LABELS);
 
+/** Ends the label of the sources, which Deno gets from JSR. */
+const JSR = ", JSR";
+
 await command("start", { USAGE, parseOptions }, async (options) => {
   setUp();
   installPeers();
@@ -151,15 +154,16 @@ function libraries(before: string | undefined, { name }: Runtime): Library[] {
     name: "portalock",
     module: pathToFileURL(join(...path)).href,
   });
+  const from = (label: string, checkout: string) => [
+    portalock(label, checkout, "dist", "mod.js"),
+    ...name === "deno" ? [portalock(`${label}${JSR}`, checkout, "mod.ts")] : [],
+  ];
   const peer = npmPeer("proper-lockfile");
   const peers = join(root, "bench", "node_modules", "proper-lockfile");
   return [
     { label: "the runtime alone", name: "nothing", module: "" },
-    ...before === undefined
-      ? []
-      : [portalock("before", before, "dist", "mod.js")],
-    portalock("this package", root, "dist", "mod.js"),
-    ...name === "deno" ? [portalock("this package, JSR", root, "mod.ts")] : [],
+    ...before === undefined ? [] : from("before", before),
+    ...from("this package", root),
     ...peer === undefined ? [] : [{
       label: `proper-lockfile ${peer}`,
       name: "proper-lockfile" as const,
@@ -193,10 +197,17 @@ function columns(subjects: readonly Subject[]): Column<Subject>[] {
     { title: "× before", label: "before" },
     { title: "× proper-lockfile", label: "proper-lockfile" },
   ];
-  const baseline = (one: Subject, label: string) =>
-    subjects.find(({ runtime, library }) =>
+  // The sources are compared with the sources.
+  const baseline = (one: Subject, label: string) => {
+    const all = subjects.filter(({ runtime, library }) =>
       runtime === one.runtime && library.label.startsWith(label)
     );
+    const isSource = one.library.label.endsWith(JSR);
+    return all.find(({ library }) =>
+      library.label.endsWith(JSR) === isSource
+    ) ??
+      all[0];
+  };
   return [
     {
       title: "",
