@@ -386,8 +386,7 @@ testCopies(
         }
       `);
       assert.equal(error, undefined);
-      assert.deepEqual(fs.readdirSync(copy.temporary), []);
+      if (isLinux) assert.deepEqual(fs.readdirSync(copy.temporary), []);
     }
   },
-  "/proc",
 );

@@ -1,6 +1,10 @@
 import assert from "node:assert/strict";
+import * as fs from "node:fs";
 import { join } from "node:path";
+import process from "node:process";
+import { unpack } from "../../ffi/addon/unpack.ts";
 import { Lock } from "../../mod.ts";
+import { compileC } from "../support/compile.ts";
 import { fixtureCommand, testEnv } from "../support/env.ts";
 import { LockProcess, runScript } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
@@ -48,4 +52,19 @@ test(
     assert.equal(code, 0, stderr);
   },
   "a Bun for musl",
+);
+
+test(
+  "musl: the addon of Node is loaded by this C library, and calls it",
+  async () => {
+    using dir = tempDir();
+    using host = compileC("addon_host.c", "musl-gcc", "-rdynamic");
+    const addon = join(dir.path, "addon.node");
+    fs.writeFileSync(addon, unpack(`linux-${process.arch}`)!);
+    const { stdout, stderr } = await runScript([host.path, addon]);
+    assert.equal(stderr, "");
+    // abs(-7), close(-1), and EBADF.
+    assert.equal(stdout, "7 -1 9\n");
+  },
+  "musl-gcc(1)",
 );
