@@ -37,9 +37,10 @@ function table(): string {
     ["tool", "setting", ...RUNTIMES],
     ...rows.filter(({ runtimes }) => runtimes.length > 0).map(line),
   ];
-  const widths = lines[0]?.map((_, column) =>
-    Math.max(...lines.map((line) => line[column]?.length ?? 0))
-  ) ?? [];
+  const widths =
+    lines[0]?.map((_, column) =>
+      Math.max(...lines.map((line) => line[column]?.length ?? 0))
+    ) ?? [];
   const format = (line: readonly string[]) =>
     `| ${line.map((text, i) => text.padEnd(widths[i] ?? 0)).join(" | ")} |`;
   const [head = [], ...body] = lines;

@@ -160,7 +160,10 @@ function replaceFolder(folder: string, fill: (fresh: string) => void): void {
  * @returns The path of the tarball that `npm publish` would send.
  */
 export function tarball(): string {
-  const names = ["package.json", "README.md", "CHANGELOG.md", "LICENSE"];
+  const names = [
+    ...["package.json", "README.md", "CHANGELOG.md", "LICENSE"],
+    ...["build.ts", "addon.ts"].map((name) => join("scripts", name)),
+  ];
   const sources = [
     ...librarySources(),
     ...names.map((name) => join(root, name)),

@@ -149,13 +149,13 @@ export const bundlerRows: readonly Row[] = [
       ],
     });
   }),
-  bundle(webpack("`target: \"node\"`", {
+  bundle(webpack('`target: "node"`', {
     mode: "production",
     target: "node20",
     entry: "./program.mjs",
     output: { filename: "program.cjs" },
   }, "program.cjs")),
-  bundle(webpack("`target: \"node\"`, `output.module: true`", {
+  bundle(webpack('`target: "node"`, `output.module: true`', {
     mode: "production",
     target: "node20",
     entry: "./program.mjs",

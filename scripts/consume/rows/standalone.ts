@@ -1,7 +1,13 @@
 /** Programs that run without `node_modules`. */
 
 import assert from "node:assert/strict";
-import { chmodSync, cpSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { type Program, programOf, tool } from "../programs.ts";
 import { type Row, RUNTIMES } from "../row.ts";

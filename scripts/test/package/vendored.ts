@@ -21,7 +21,8 @@ import { tmpdir } from "node:os";
 import { basename, extname, join } from "node:path";
 import process from "node:process";
 import { createInterface } from "node:readline";
-import { node24, root, runtimes, systemNode } from "../setup/mod.ts";
+import { node24, root, runtimes, systemNode } from "../../setup/mod.ts";
+import { report } from "./check.ts";
 
 type Command = readonly [string, ...string[]];
 
@@ -76,10 +77,8 @@ function program(file: string): string {
   return `${head}\n${ROLES}`;
 }
 
-/** Runs all checks; calls `report` with what is wrong, or `""`. */
-export async function checkVendored(
-  report: (name: string, wrong: string) => void,
-): Promise<void> {
+/** Writes the file in each of its forms, and uses it on each runtime. */
+export async function checkVendored(): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "portalock vendored-"));
   try {
     for (const [name, run] of checks(folder)) {

@@ -1,0 +1,147 @@
+/** Runs programs that load the npm package, on every runtime. */
+
+import { node24, type Runtime, runtimes } from "../../setup/mod.ts";
+import { check } from "./check.ts";
+
+/** Prints the file that was loaded, and the folder of the addon, if any. */
+const PRINT_LOADED = `
+  const addons = process.report?.getReport?.().sharedObjects ?? [];
+  const folders = addons.filter((path) => path.endsWith(".node"))
+    .map((path) => basename(dirname(path)));
+  console.log(basename(loaded), typeof file.fd, ...folders);
+  file.closeSync();
+`;
+const MODULE = `
+  import { Lock, LOCK_EX } from "@x/portalock";
+  import { basename, dirname } from "node:path";
+  import process from "node:process";
+  const file = await new Lock("a.lock", { flags: LOCK_EX }).acquire();
+  const loaded = import.meta.resolve("@x/portalock");
+  ${PRINT_LOADED}`;
+const COMMON = `
+  const { Lock } = require("@x/portalock");
+  const { basename, dirname } = require("node:path");
+  const file = new Lock("a.lock").acquireSync();
+  const loaded = require.resolve("@x/portalock");
+  ${PRINT_LOADED}`;
+
+/** Defines a function that lists the state of the process. */
+const STATE = `
+  const state = () => [
+    ...Reflect.ownKeys(globalThis).map((key) => "global " + String(key)),
+    ...Object.keys(process.env).map((name) => "variable " + name),
+    ...process.eventNames().map((name) =>
+      process.listenerCount(name) + " listeners of " + String(name)
+    ),
+    ...process.getActiveResourcesInfo?.() ?? [],
+    ...process.report?.getReport?.().sharedObjects
+      ?.filter((name) => name.endsWith(".node")) ?? [],
+  ];
+  const before = state();
+`;
+/** Prints what loading the package has added. */
+const PRINT_ADDED = `
+  const added = state().filter((line) => !before.includes(line));
+  console.log(added.join("\\n"));
+`;
+const MODULE_EFFECTS = `
+  import process from "node:process";
+  ${STATE}
+  await import("@x/portalock");
+  await import("@x/portalock/redis");
+  ${PRINT_ADDED}`;
+const COMMON_EFFECTS = `
+  ${STATE}
+  require("@x/portalock");
+  require("@x/portalock/redis");
+  ${PRINT_ADDED}`;
+/** Copies share what must be one; Deno adds the other one. */
+const ADDED =
+  /^(global nodeBootstrap\n)?global Symbol\(@x\/portalock [^)]+\)\n$/;
+
+/** Prints which of the built-ins that take long to load an import loads. */
+const SLOW = `
+  await import("@x/portalock");
+  const slow = ["crypto", "net", "tty", "worker_threads", "zlib"];
+  const list = globalThis.process.moduleLoadList ?? [];
+  console.log(slow.filter((name) => list.includes("NativeModule " + name)));
+`;
+
+const USE_REDIS = `
+  const url = "redis://127.0.0.1:1";
+  new RedisLock("a", { url, timeout: 0 }).acquire().catch((error) =>
+    console.log(error.name + ": " + error.message)
+  );
+`;
+const MODULE_REDIS = `
+  import { RedisLock } from "@x/portalock/redis";
+  ${USE_REDIS}`;
+const COMMON_REDIS = `
+  const { RedisLock } = require("@x/portalock/redis");
+  ${USE_REDIS}`;
+
+export const lockPrograms: Readonly<Record<string, string>> = {
+  "module.mjs": MODULE,
+  "common.cjs": COMMON,
+  "effects.mjs": MODULE_EFFECTS,
+  "effects.cjs": COMMON_EFFECTS,
+  "slow.mjs": SLOW,
+  "redis.mjs": MODULE_REDIS,
+  "redis.cjs": COMMON_REDIS,
+};
+
+/**
+ * Checks that each runtime locks with the files that are meant for it. Older
+ * versions of Node need the addon.
+ */
+export function checkLocks(project: string): void {
+  for (const runtime of allRuntimes()) {
+    const { name } = runtime;
+    const addon = ["node", "node24"].includes(name) ? " native" : "";
+    const common = name === "bun" ? "mod.js" : "mod.cjs";
+    checkProgram(runtime, project, "module.mjs", `mod.js number${addon}\n`);
+    checkProgram(runtime, project, "common.cjs", `${common} number${addon}\n`);
+    checkProgram(runtime, project, "slow.mjs", "[]\n");
+    for (const program of ["effects.mjs", "effects.cjs"]) {
+      checkProgram(runtime, project, program, ADDED);
+    }
+  }
+}
+
+/** Checks what a Redis lock reports, with and without the redis package. */
+export function checkRedis(
+  project: string,
+  what: "without redis" | "with redis",
+): void {
+  const expected = what === "with redis"
+    ? /^LockException: .*ECONNREFUSED/
+    : /^LockException: .*npm install redis/;
+  for (const runtime of allRuntimes()) {
+    for (const name of ["redis.mjs", "redis.cjs"]) {
+      checkProgram(runtime, project, name, expected, what);
+    }
+  }
+}
+
+function allRuntimes(): Runtime[] {
+  return [...runtimes(), ...node24()];
+}
+
+function checkProgram(
+  { name, command }: Runtime,
+  project: string,
+  program: string,
+  expected: RegExp | string,
+  what = "",
+): void {
+  check(
+    `the npm package ${what}, ${program}, ${name}`.replace(" ,", ","),
+    project,
+    [...command, program],
+    (stdout, stderr) =>
+      stderr === "" &&
+      (typeof expected === "string"
+        ? stdout === expected
+        : expected.test(stdout)),
+  );
+}
