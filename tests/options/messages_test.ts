@@ -87,7 +87,7 @@ test("messages: a value is shown in short, without running its code", () => {
   }
 });
 
-test("messages: a value is shown by what tells it apart", () => {
+test("messages: a value is shown by its type or its text", () => {
   class Report {}
   const cases: [value: unknown, shown: string][] = [
     ["a\nb", '"a\\nb"'],
