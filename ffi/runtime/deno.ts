@@ -3,6 +3,7 @@
 import process from "node:process";
 import { inMainThread } from "./main_thread.ts";
 import { asBytes } from "./memory.ts";
+import { shared } from "./shared_state.ts";
 import type { DenoApi } from "./deno_api.ts";
 import type { CFunction, CType, FfiRuntime } from "../types.ts";
 
@@ -54,18 +55,21 @@ export function denoLibrary(
     query(path).state === "granted" && canLoad(deno, path)
   );
   if (library !== undefined) return library;
-  if (states.includes("granted")) {
-    process.emitWarning(
-      "The FFI permission of Deno does not include the path of the C " +
-        "library, so a waiter polls instead of being woken by the release; " +
-        `pass --allow-ffi=${
-          paths.slice(0, 2).join()
-        }, or --allow-ffi without ` +
-        "a path",
-      "PortalockWarning",
-    );
-  }
+  if (states.includes("granted")) warnOfScope(paths.slice(0, 2));
   return null;
+}
+
+/** Warns once, however many copies of this package are loaded. */
+function warnOfScope(paths: readonly string[]): void {
+  const scope = shared("denoScope", () => ({ hasWarned: false }));
+  if (scope.hasWarned) return;
+  scope.hasWarned = true;
+  process.emitWarning(
+    "The FFI permission of Deno does not include the path of the C library, " +
+      "so a waiter polls instead of being woken by the release; pass " +
+      `--allow-ffi=${paths.join()}, or --allow-ffi without a path`,
+    "PortalockWarning",
+  );
 }
 
 function canLoad(deno: DenoApi, library: string): boolean {

@@ -18,8 +18,10 @@
  * - `exit`: Deno lets only one listener find out that an error ends the thread.
  * - `inotify`: on Bun, each instance with waiters blocks a thread of the pool,
  *   which may have two.
+ * - `denoScope`: Deno's FFI permission is the same for all copies, so that one
+ *   warning says that it does not suffice.
  *
- * Everything else is harmless if each copy has its own: caches, warnings,
+ * Everything else is harmless if each copy has its own: caches, other warnings,
  * listeners of signals, yields to the event loop, connections to Redis, and the
  * names that one copy could not delete on Windows. The mutex of an object such
  * as a `Lock` or an `RLock` belongs to the object.

@@ -22,23 +22,28 @@ function installedLibc(): string {
 }
 
 /**
- * Locks twice with these FFI permissions, where a file that is not a library
- * has the name of the C library. Returns whether the locks use FFI, and what
+ * Locks with each of two copies of the package with these FFI permissions, where
+ * a file that is not a library has the name of the C library. Returns whether the locks use FFI, and what
  * was printed to standard error.
  */
 async function lockWith(...permissions: string[]) {
   using dir = tempDir();
   const { command, directory } = denoWith(...FILES, ...permissions);
   const script = join(dir.path, "script.mjs");
+  for (const name of ["mod.ts", "src", "ffi"]) {
+    const target = join(dir.path, "copy", name);
+    fs.cpSync(join(directory, name), target, { recursive: true });
+  }
   fs.writeFileSync(join(dir.path, "libc.so.6"), "not a library");
   fs.writeFileSync(
     script,
     `
-    import { Lock } from ${
+    import { Lock as First } from ${
       JSON.stringify(pathToFileURL(join(directory, "mod.ts")).href)
     };
+    import { Lock as Second } from "./copy/mod.ts";
     const descriptors = [];
-    for (const name of ["a.lock", "b.lock"]) {
+    for (const [Lock, name] of [[First, "a.lock"], [Second, "b.lock"]]) {
       const lock = new Lock(name);
       await lock.run((file) => descriptors.push(typeof file.fd === "number"));
       if (await lock.run(() => new Lock(name).tryAcquire()) !== null) throw name;

@@ -9,7 +9,10 @@ import * as redis5 from "redis-5";
 import * as redis6 from "redis";
 import { Unsupported } from "../../ffi/types.ts";
 import { RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
-import type { RedisLockOptions } from "../../src/redis/mod.ts";
+import type {
+  RedisClientArgument,
+  RedisLockOptions,
+} from "../../src/redis/mod.ts";
 import {
   destroy,
   rejectOldPackage,
@@ -54,7 +57,7 @@ test("Redis: clients of node-redis 4 and other packages are refused with the rem
 });
 
 test("Redis: clients of node-redis 5 and 6 are accepted", () => {
-  const clients: RedisLockOptions["client"][] = [
+  const clients: RedisClientArgument[] = [
     redis5.createClient({ url: URL }),
     redis5.createCluster(CLUSTER),
     redis5.createClientPool({ url: URL }),
