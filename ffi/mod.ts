@@ -1,7 +1,6 @@
 /** Chooses the runtime and the operating system when a lock is first used. */
 
 import process from "node:process";
-import { isMainThread } from "node:worker_threads";
 import { bunRuntime } from "./runtime/bun.ts";
 import { is32Bit, libcPaths, posixConstants } from "./posix/constants.ts";
 import type { PosixConstants } from "./posix/constants.ts";
@@ -19,7 +18,7 @@ import { nodeRuntime } from "./runtime/node.ts";
 import { posix } from "./posix/posix.ts";
 import { closeOnThreadExitOfGlibc } from "./linux/close_on_thread_exit.ts";
 import { unlinkOnThreadExit } from "./linux/unlink_on_thread_exit.ts";
-import { inMainThread } from "./runtime/main_thread.ts";
+import { inMainThread, isMainThread } from "./runtime/main_thread.ts";
 import { closeOnThreadExit } from "./posix/close_on_thread_exit.ts";
 import { Unsupported } from "./types.ts";
 import { windows } from "./windows/windows.ts";
@@ -31,6 +30,7 @@ import type {
   SelfLockingFile,
 } from "./types.ts";
 
+export { builtin } from "./runtime/builtin.ts";
 export { inMainThread, poolOutlivesThread } from "./runtime/main_thread.ts";
 export { processExists } from "./runtime/process_exists.ts";
 export { shared } from "./runtime/shared_state.ts";
@@ -89,7 +89,7 @@ function choosePlatform(): Platform {
     );
   }
   const runtime = thisRuntime();
-  const workerLeaksFiles = "bun" in process.versions && !isMainThread;
+  const workerLeaksFiles = "bun" in process.versions && !isMainThread();
   if (!constants) {
     return fdPlatform(
       windows(runtime),
@@ -102,7 +102,7 @@ function choosePlatform(): Platform {
       closeOnThreadExit(runtime, libc)
     : undefined;
   const files = fdPlatform(posix(runtime, constants, close), close);
-  return inMainThread || !constants.linux ? files : {
+  return inMainThread() || !constants.linux ? files : {
     ...files,
     unlinkOnThreadExit: unlinkOnThreadExit(runtime, libc),
   };

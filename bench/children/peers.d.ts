@@ -91,3 +91,15 @@ declare namespace Deno {
   function open(path: string, options: OpenOptions): Promise<FsFile>;
   function openSync(path: string, options: OpenOptions): FsFile;
 }
+
+declare module "esbuild" {
+  export function build(options: object): Promise<{
+    outputFiles: { contents: Uint8Array }[];
+    metafile: {
+      outputs: Record<
+        string,
+        { inputs: Record<string, { bytesInOutput: number }> }
+      >;
+    };
+  }>;
+}

@@ -17,13 +17,12 @@
  */
 
 import { Buffer } from "node:buffer";
-import { createHash, randomUUID } from "node:crypto";
 import * as fs from "node:fs";
 import { constants as fsConstants } from "node:fs";
 import { constants, homedir, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
-import { fileURLToPath } from "node:url";
+import { builtin } from "../runtime/builtin.ts";
 import { errorCode, Unsupported } from "../types.ts";
 import type { CFunction } from "../types.ts";
 import { unpack } from "./unpack.ts";
@@ -113,6 +112,7 @@ function fileBeside(
 ): string | undefined {
   try {
     if (!url?.startsWith("file:")) return undefined;
+    const { fileURLToPath } = builtin<typeof import("node:url")>("node:url")!;
     const module = fileURLToPath(url);
     const file = fileURLToPath(new URL(`./native/${target}.node`, url));
     const { uid } = fs.statSync(module);
@@ -211,7 +211,8 @@ function openKeptFile(bytes: Uint8Array): Addon {
   // Not tmpdir(): a service may have that of Windows, in which others create
   // files.
   const folder = join(homedir(), "AppData", "Local", "Temp");
-  const hash = createHash("sha256").update(bytes).digest("hex").slice(0, 16);
+  const hash = nodeCrypto().createHash("sha256").update(bytes).digest("hex")
+    .slice(0, 16);
   const file = join(folder, `portalock-${hash}.node`);
   try {
     if (!isThere(file, bytes)) publish(file, bytes);
@@ -229,9 +230,14 @@ function isThere(file: string, bytes: Uint8Array): boolean {
   }
 }
 
+/** Only Windows needs it, and it takes long to load. */
+function nodeCrypto(): typeof import("node:crypto") {
+  return builtin<typeof import("node:crypto")>("node:crypto")!;
+}
+
 function publish(file: string, bytes: Uint8Array): void {
   fs.mkdirSync(dirname(file), { recursive: true });
-  const unpublished = `${file}.${randomUUID()}`;
+  const unpublished = `${file}.${nodeCrypto().randomUUID()}`;
   try {
     fs.writeFileSync(unpublished, bytes, { flag: "wx" });
     fs.renameSync(unpublished, file);

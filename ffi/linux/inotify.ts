@@ -149,7 +149,7 @@ class Inotify {
     const { readStream, openStream } = this.#runtime;
     const flags = IN_CLOEXEC | (readStream ? IN_NONBLOCK : 0);
     const open = () => inotify_init1(flags) as number;
-    if (inMainThread) {
+    if (inMainThread()) {
       this.#fd = open();
       return;
     }

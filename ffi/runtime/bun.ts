@@ -1,7 +1,7 @@
 /** Calls C on Bun, through `bun:ffi`. */
 
 import * as fs from "node:fs";
-import { isMainThread } from "node:worker_threads";
+import { isMainThread } from "./main_thread.ts";
 import type { CFunction, CType, FfiRuntime } from "../types.ts";
 import { builtin } from "./builtin.ts";
 
@@ -58,6 +58,6 @@ export function bunRuntime(): FfiRuntime {
     },
     // All workers share the few threads of the pool, so no worker may block
     // one.
-    ...isMainThread ? { waitReadable } : {},
+    ...isMainThread() ? { waitReadable } : {},
   };
 }

@@ -122,6 +122,6 @@ export function denoRuntime(deno: DenoApi): FfiRuntime {
       };
     },
     // The blocked thread and its descriptor would outlive a worker.
-    ...inMainThread ? { waitReadable } : {},
+    ...inMainThread() ? { waitReadable } : {},
   };
 }

@@ -17,17 +17,17 @@ export interface Output {
   readonly folder: string;
   readonly format: "esm" | "cjs";
   readonly sourcemap?: boolean;
-  /** The first lines of each file of code. */
-  readonly banner?: (chunk: { readonly name: string }) => string;
+  /** Whether docstrings remain in the code. */
+  readonly keepsDocs?: boolean;
 }
 
 /** The name of the file that all entries share. */
 const SHARED = "shared";
 
-/** Writes the code. Comments remain in the source maps only. */
+/** Writes the code. Other comments remain in the source maps only. */
 export async function writeCode(
   entries: Entries,
-  { folder, format, sourcemap = false, banner = () => "" }: Output,
+  { folder, format, sourcemap = false, keepsDocs = false }: Output,
 ): Promise<void> {
   const extension = format === "cjs" ? "cjs" : "js";
   await using bundle = await rolldown({
@@ -35,25 +35,31 @@ export async function writeCode(
     input: { ...entries },
     external: "redis",
     platform: "node",
-    plugins: format === "cjs" ? [toCommonJs] : [],
+    plugins: [replace(format === "cjs" ? COMMON_JS : EVERYWHERE)],
   });
   await bundle.write({
     dir: folder,
     format,
     sourcemap,
-    banner,
-    comments: { legal: true, annotation: true, jsdoc: false },
+    comments: { legal: true, annotation: true, jsdoc: keepsDocs },
     entryFileNames: `[name].${extension}`,
     chunkFileNames: `${SHARED}.${extension}`,
   });
 }
+
+/** Texts of the sources, and what the package contains in their place. */
+const EVERYWHERE: Readonly<Record<string, string>> = {
+  // To import all properties, Node opens the standard streams. That takes
+  // longer than everything else.
+  'import process from "node:process";': "",
+};
 
 /**
  * What CommonJS has in the place of what only ES modules have, and of imports
  * that would copy all properties of the module.
  */
 const COMMON_JS: Readonly<Record<string, string>> = {
-  'import process from "node:process";': "",
+  ...EVERYWHERE,
   'import * as fs from "node:fs";': 'const fs = require("node:fs");',
   'import * as modules from "node:module";':
     'const modules = require("node:module");',
@@ -64,19 +70,21 @@ const COMMON_JS: Readonly<Record<string, string>> = {
     'require("node:url").pathToFileURL(__filename).href : undefined)',
 };
 
-const toCommonJs: Plugin = {
-  name: "to-common-js",
-  transform: {
-    filter: { code: Object.keys(COMMON_JS) },
-    handler: (code) => ({
-      code: Object.entries(COMMON_JS).reduce(
-        (text, [from, to]) => text.replaceAll(from, to),
-        code,
-      ),
-      map: null,
-    }),
-  },
-};
+function replace(texts: Readonly<Record<string, string>>): Plugin {
+  return {
+    name: "replace",
+    transform: {
+      filter: { code: Object.keys(texts) },
+      handler: (code) => ({
+        code: Object.entries(texts).reduce(
+          (text, [from, to]) => text.replaceAll(from, to),
+          code,
+        ),
+        map: null,
+      }),
+    },
+  };
+}
 
 /** Writes the declarations, for each of the formats. */
 export async function writeDeclarations(

@@ -1,13 +1,6 @@
 /** Sets up Windows under Wine, with the programs that the tests run there. */
 
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
+import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { compiled, install, must, root, type Runtime } from "./mod.ts";
@@ -55,7 +48,6 @@ export function windowsRuntimes(): Runtime[] {
   mkdirSync(node);
   const directory = join(node, "compiled");
   cpSync(compiled, directory, { recursive: true });
-  symlinkSync(modules, join(node, "node_modules"));
   bundleRedis(join(directory, "node_modules", "redis"));
   return [
     {

@@ -1,7 +1,7 @@
 /**
  * Checks the npm package: installs the tarball into an empty project, loads it
  * on every runtime, compiles against it, and does a dry run of publishing to
- * JSR.
+ * JSR. Then checks the single file of `npm run vendor`.
  */
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -14,6 +14,7 @@ import { check, counts } from "./package/check.ts";
 import { checkFiles, filePrograms } from "./package/files.ts";
 import { checkLocks, checkRedis, lockPrograms } from "./package/programs.ts";
 import { checkRedisTypes, checkTypes } from "./package/types.ts";
+import { checkVendored } from "./package/vendored.ts";
 
 function checkAll(project: string): void {
   writeFileSync(join(project, "package.json"), '{ "private": true }');
@@ -67,6 +68,7 @@ try {
 } finally {
   rmSync(project, { recursive: true, force: true });
 }
+await checkVendored();
 console.log(
   `\n${counts.passed} passed, ${counts.failed} failed, 0 skipped in the package`,
 );

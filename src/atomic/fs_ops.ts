@@ -279,7 +279,7 @@ function nameOp<T>(
   asyncCall: () => Promise<T>,
   syncCall: () => T,
 ): Gen<T> {
-  return poolOutlivesThread
+  return poolOutlivesThread()
     ? opWhenLocal(true, asyncCall, syncCall)
     : localOp(path, asyncCall, syncCall);
 }

@@ -76,9 +76,9 @@
  * @module
  */
 
-import { createHash, randomBytes } from "node:crypto";
 import { renameSync } from "node:fs";
 import { dirname } from "node:path";
+import { nodeCrypto } from "../core/crypto.ts";
 import { platform } from "../../ffi/mod.ts";
 import { errorCode } from "../../ffi/types.ts";
 import type {
@@ -141,7 +141,8 @@ export interface TempFile {
  * @param tag The first digits.
  */
 export function randomName(extension: "tmp" | "kept", tag = ""): string {
-  const digits = randomBytes((NAME_DIGITS - tag.length) / 2).toString("hex");
+  const digits = nodeCrypto().randomBytes((NAME_DIGITS - tag.length) / 2)
+    .toString("hex");
   return `.portalock.${tag}${digits}.${extension}`;
 }
 
@@ -160,7 +161,8 @@ function tagOf({ dev }: DirectoryId): string | null {
 
 function computeTag(machine: string | null, dev: string): string | null {
   if (machine === null || dev === "") return null;
-  const hash = createHash("sha256").update(`${machine} ${dev}`).digest("hex");
+  const hash = nodeCrypto().createHash("sha256").update(`${machine} ${dev}`)
+    .digest("hex");
   return hash.slice(0, TAG_DIGITS);
 }
 

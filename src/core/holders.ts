@@ -4,7 +4,7 @@
  * @module
  */
 
-import { stat } from "node:fs/promises";
+import { promises } from "node:fs";
 import process from "node:process";
 import { setImmediate } from "node:timers";
 import { platform } from "../../ffi/mod.ts";
@@ -46,7 +46,7 @@ export function lockHolders(file: string | URL): Promise<LockHolder[]> {
   return atEdgeAsync(lockHolders, async () => {
     const path = filePath(file);
     const absolutePath = absolute(path);
-    await stat(absolutePath);
+    await promises.stat(absolutePath);
     try {
       return askSystem([absolutePath], true);
     } catch (error) {

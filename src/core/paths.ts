@@ -5,9 +5,9 @@
  * @module
  */
 
-import { createHash } from "node:crypto";
 import { basename, isAbsolute, resolve, sep } from "node:path";
 import process from "node:process";
+import { nodeCrypto } from "./crypto.ts";
 
 /** Appends a name to the path of a directory, without normalizing either. */
 export function childPath(directory: string, name: string): string {
@@ -46,7 +46,7 @@ export function siblingPath(path: string, suffix: string): string {
   const sibling = name + suffix;
   if (encoder.encode(sibling).length <= MAX_NAME_BYTES) return path + suffix;
   const folded = name.toLowerCase().normalize("NFC");
-  const hash = createHash("sha256").update(folded).digest("hex");
+  const hash = nodeCrypto().createHash("sha256").update(folded).digest("hex");
   const end = `.${hash.slice(0, HASH_DIGITS)}${suffix}`;
   const room = new Uint8Array(MAX_NAME_BYTES - end.length);
   const { read } = encoder.encodeInto(folded, room);

@@ -1,6 +1,6 @@
 /** `BoundedSemaphore`: a lock that a limited number of holders can have. */
 
-import { randomUUID } from "node:crypto";
+import { nodeCrypto } from "../core/crypto.ts";
 import { SlotsTarget } from "../target/slot_target.ts";
 import { childPath } from "../core/paths.ts";
 import { atEdge } from "../core/stack.ts";
@@ -96,7 +96,8 @@ export class NamedBoundedSemaphore extends BoundedSemaphore {
   constructor(maximum: number, options?: BoundedSemaphoreOptions) {
     const named = atEdge(NamedBoundedSemaphore, () => {
       resolveSlots(maximum, options);
-      const name = options?.name ?? `bounded_semaphore.${randomUUID()}`;
+      const name = options?.name ??
+        `bounded_semaphore.${nodeCrypto().randomUUID()}`;
       return { ...options, name };
     });
     super(maximum, named);

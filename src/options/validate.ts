@@ -5,8 +5,7 @@
  * @module
  */
 
-import { fileURLToPath } from "node:url";
-import { types } from "node:util";
+import { builtin } from "../../ffi/mod.ts";
 
 const LONE_SURROGATE = /\p{Surrogate}/u;
 
@@ -81,7 +80,7 @@ export function formatValue(value: unknown): string {
 }
 
 function describeObject(value: object): string {
-  if (types.isPromise(value)) return "a Promise: await it first";
+  if (nodeTypes().isPromise(value)) return "a Promise: await it first";
   const name = className(value);
   if (name === undefined || name === "Object") return "an object";
   const article = /^[AEIO]/i.test(name) ? "an" : "a";
@@ -90,6 +89,7 @@ function describeObject(value: object): string {
 
 /** Returns the name of the class of an object, without reading a getter. */
 function className(value: object): string | undefined {
+  const types = nodeTypes();
   for (
     let object: object | null = value;
     object !== null;
@@ -104,6 +104,11 @@ function className(value: object): string | undefined {
     if (typeof name === "string" && name !== "") return name;
   }
   return undefined;
+}
+
+/** Only error messages need it, and it takes long to load. */
+function nodeTypes(): typeof import("node:util").types {
+  return builtin<typeof import("node:util")>("node:util")!.types;
 }
 
 function ownValue(object: object, name: string): unknown {
@@ -130,6 +135,10 @@ export function throwInvalid(
   throw actual === type ? new RangeError(message) : new TypeError(message);
 }
 
+function pathOf(url: URL): string {
+  return builtin<typeof import("node:url")>("node:url")!.fileURLToPath(url);
+}
+
 /**
  * Checks the path of a file and converts a URL to a path.
  *
@@ -141,7 +150,7 @@ export function filePath(path: string | URL, what = "path"): string {
   if (typeof path !== "string" && !(path instanceof URL)) {
     throwInvalid(what, "a string or a file: URL", path);
   }
-  const name = typeof path === "string" ? path : fileURLToPath(path);
+  const name = typeof path === "string" ? path : pathOf(path);
   if (name === "") throw new RangeError(`${what} must not be empty`);
   if (name.includes("\0")) {
     throw new RangeError(

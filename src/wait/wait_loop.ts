@@ -101,7 +101,7 @@ function blockInKernel(
   file: Waitable,
   { exclusive, deadline }: LockRequest,
 ): boolean {
-  if (!deadline.isInfinite || !inMainThread || !file.lock) return false;
+  if (!deadline.isInfinite || !inMainThread() || !file.lock) return false;
   try {
     file.lock(exclusive);
     return true;

@@ -73,6 +73,14 @@ const COMMON_EFFECTS = `
 const ADDED =
   /^(global nodeBootstrap\n)?global Symbol\(@x\/portalock [^)]+\)\n$/;
 
+/** Prints which of the built-ins that take long to load an import loads. */
+const SLOW = `
+  await import("@x/portalock");
+  const slow = ["crypto", "net", "tty", "worker_threads", "zlib"];
+  const list = globalThis.process.moduleLoadList ?? [];
+  console.log(slow.filter((name) => list.includes("NativeModule " + name)));
+`;
+
 const USE_REDIS = `
   const url = "redis://127.0.0.1:1";
   new RedisLock("a", { url, timeout: 0 }).acquire().catch((error) =>
@@ -92,6 +100,7 @@ export const lockPrograms: Readonly<Record<string, string>> = {
   "bundled.cjs": BUNDLED,
   "effects.mjs": MODULE_EFFECTS,
   "effects.cjs": COMMON_EFFECTS,
+  "slow.mjs": SLOW,
   "redis.mjs": MODULE_REDIS,
   "redis.cjs": COMMON_REDIS,
 };
@@ -108,6 +117,7 @@ export function checkLocks(project: string): void {
     checkProgram(runtime, project, "module.mjs", `mod.js number${addon}\n`);
     checkProgram(runtime, project, "common.cjs", `${common} number${addon}\n`);
     checkProgram(runtime, project, "bundled.cjs", "number\n");
+    checkProgram(runtime, project, "slow.mjs", "[]\n");
     for (const program of ["effects.mjs", "effects.cjs"]) {
       checkProgram(runtime, project, program, ADDED);
     }

@@ -1,7 +1,7 @@
 /** One connection for all locks that a process acquires through one client. */
 
-import { randomUUID } from "node:crypto";
 import { clearTimeout, setTimeout } from "node:timers";
+import { nodeCrypto } from "../../core/crypto.ts";
 import { now } from "../../wait/deadline.ts";
 import type { Deadline } from "../../wait/deadline.ts";
 import { clientName, connectionChannel } from "../protocol/keys.ts";
@@ -97,7 +97,7 @@ class PooledConnection {
   }
 
   async #open(server: Server, sharded: boolean): Promise<LockConnection> {
-    const id = randomUUID().replaceAll("-", "");
+    const id = nodeCrypto().randomUUID().replaceAll("-", "");
     const client = await server.connect({ name: clientName(id) });
     // An "error" event without a listener would be an uncaught exception.
     client.on("error", () => {});

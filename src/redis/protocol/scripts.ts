@@ -1,6 +1,6 @@
 /** The scripts that the server runs. docs/redis-protocol.md explains them. */
 
-import { createHash } from "node:crypto";
+import { nodeCrypto } from "../../core/crypto.ts";
 
 /** A script, and the digest by which the server caches it. */
 export interface Script {
@@ -9,7 +9,13 @@ export interface Script {
 }
 
 function script(text: string): Script {
-  return { text, sha: createHash("sha1").update(text).digest("hex") };
+  let sha: string | undefined;
+  return {
+    text,
+    get sha() {
+      return sha ??= nodeCrypto().createHash("sha1").update(text).digest("hex");
+    },
+  };
 }
 
 /** What {@linkcode LOCK_SCRIPT} does besides granting the lock to waiters. */

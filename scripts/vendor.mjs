@@ -1,0 +1,4 @@
+// @ts-check
+import { start } from "./setup/start.mjs";
+
+await start("vendor");
