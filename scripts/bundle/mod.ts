@@ -70,18 +70,24 @@ const COMMON_JS: Readonly<Record<string, string>> = {
     'require("node:url").pathToFileURL(__filename).href : undefined)',
 };
 
+/** Replaces texts. A text that the sources do not contain is an error. */
 function replace(texts: Readonly<Record<string, string>>): Plugin {
+  const missing = new Set(Object.keys(texts));
   return {
     name: "replace",
     transform: {
       filter: { code: Object.keys(texts) },
       handler: (code) => ({
-        code: Object.entries(texts).reduce(
-          (text, [from, to]) => text.replaceAll(from, to),
-          code,
-        ),
+        code: Object.entries(texts).reduce((text, [from, to]) => {
+          if (text.includes(from)) missing.delete(from);
+          return text.replaceAll(from, to);
+        }, code),
         map: null,
       }),
+    },
+    buildEnd(error) {
+      if (error !== undefined || missing.size === 0) return;
+      throw new Error(`the sources do not contain ${[...missing].join(", ")}`);
     },
   };
 }

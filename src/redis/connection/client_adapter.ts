@@ -134,15 +134,21 @@ let loaded = false;
 
 /** Imports the redis package. A caller that passes a client does not need it. */
 async function nodeRedis(): Promise<typeof import("redis")> {
-  const module = await import("redis").catch((cause) => {
+  const module = await importRedis();
+  rejectOldPackage(module);
+  loaded = true;
+  return module;
+}
+
+async function importRedis(): Promise<typeof import("redis")> {
+  try {
+    return await import("redis");
+  } catch (cause) {
     throw new LockException(
       `the redis package is missing; install it (${INSTALL})`,
       { code: errorCode(cause) ?? "ERR_MODULE_NOT_FOUND", cause },
     );
-  });
-  rejectOldPackage(module);
-  loaded = true;
-  return module;
+  }
 }
 
 /**
