@@ -346,7 +346,7 @@ function lockable(file: FileArgument): LockableFd {
   }
 }
 
-/** Describes an argument that has no descriptor, and says what to do. */
+/** Describes an argument that does not have a descriptor, and says what to do. */
 function describeArgument(file: unknown, fd: unknown): string {
   const value = formatValue(file);
   if (typeof file === "string") {
