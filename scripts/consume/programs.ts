@@ -101,7 +101,9 @@ export function requirement(name: string): string {
 export function tool(name: string, bin = name, node = toolNode()): Command {
   const { bin: bins = {} } = manifestOf(name);
   const path = typeof bins === "string" ? bins : bins[bin];
-  if (path === undefined) throw new Error(`${name} has no program ${bin}`);
+  if (path === undefined) {
+    throw new Error(`${name} does not have the program ${bin}`);
+  }
   const program = join(toolFolder(name), path);
   return isNative(program) ? [program] : [node, program];
 }

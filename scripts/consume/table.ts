@@ -26,7 +26,9 @@ export function writeTable(): void {
 /** Returns the document with the table of the rows. */
 function withTable(text: string): string {
   const [start, end] = [text.indexOf(BEGIN), text.indexOf(END)];
-  if (start < 0 || end < 0) throw new Error(`${FILE} has no place for a table`);
+  if (start < 0 || end < 0) {
+    throw new Error(`${FILE} does not have a place for a table`);
+  }
   const before = text.slice(0, start + BEGIN.length);
   return `${before}\n\n${table()}\n\n${text.slice(end)}`;
 }

@@ -9,6 +9,6 @@ import { root } from "../../setup/mod.ts";
 export function firstSnippet(): string {
   const readme = readFileSync(join(root, "README.md"), "utf8");
   const snippet = /^```ts\n(import [^]*?)^```$/m.exec(readme)?.[1];
-  assert.ok(snippet !== undefined, "README.md has no example");
+  assert.ok(snippet !== undefined, "README.md does not have an example");
   return snippet;
 }

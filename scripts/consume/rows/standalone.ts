@@ -39,7 +39,7 @@ function compiledByBun(setting: string, ...options: string[]): Row {
   };
 }
 
-/** Prints what `@vercel/nft` traces; its own program has no conditions. */
+/** Prints what `@vercel/nft` traces; its own program does not take conditions. */
 const traceProgram = (file: string, conditions: readonly string[]) => `
   const { nodeFileTrace } = require(${
   JSON.stringify(toolFolder("@vercel/nft"))
