@@ -5,15 +5,18 @@
  *
  * No other user can make this process load other code:
  *
- * - The file beside this module must have the bytes of the copy. It and its
- *   folder must belong to the owner of this module, so that only that user can
- *   replace the file after the comparison.
- * - Linux loads the copy through a descriptor of a file without a name, which
- *   other users cannot replace in any folder.
- * - macOS loads it from a new folder with mode 0700. The temporary folder must
- *   not allow other users to rename that folder.
- * - Windows does not remove a loaded file, so its file has a constant name in
- *   the user's own folder, to which other users do not have access.
+ * - The file beside this module must have the bytes of the copy, and only this
+ *   user and root may change it after the comparison. `import.meta.url` does not
+ *   say who that is: a bundler may have replaced it with a path of the machine
+ *   on which the bundle was built, where somebody else may create files now.
+ * - Linux loads both through a descriptor, and the copy from a file without a
+ *   name. So no path is resolved twice.
+ * - macOS loads both by a path, of which only this user and root may rename a
+ *   part. The copy gets a new folder with mode 0700.
+ * - Windows does not remove a loaded file, so the file of the copy has a constant
+ *   name in the user's own folder, to which other users do not have access. There
+ *   the owner of a file is unknown, so a bundle must not be built in a folder in
+ *   which other users can create files.
  */
 
 import { Buffer } from "node:buffer";
@@ -41,14 +44,12 @@ const INTERFACE = 1;
 
 /** fcntl.h (Linux): a file without a name, in the directory that is opened. */
 const O_TMPFILE = 0o20000000 | fsConstants.O_DIRECTORY;
-/** stat.h: other users may write. */
-const S_IWOTH = 0o2;
+/** stat.h: the group or other users may write. */
+const OTHERS_WRITE = 0o022;
 /** stat.h: users may rename and remove only their own files in a directory. */
 const S_ISVTX = 0o1000;
 /** The superuser, which may replace every file. */
 const ROOT = 0;
-/** user_namespaces(7): stands for the users that a container does not have. */
-const OVERFLOW_UID = 65534;
 
 /** What to do if the temporary folder is not suitable. */
 const OTHER_FOLDER = "set TMPDIR to a folder of this user that is writable " +
@@ -72,12 +73,8 @@ export function loadAddon(
         `contain native code for ${target}; use Node 26 or newer`,
     );
   }
-  const file = fileBeside(url, target);
-  try {
-    if (file !== undefined && hasContent(file, bytes)) return open(file);
-  } catch {
-    // For example on a file system that is mounted with noexec.
-  }
+  const beside = openFileBeside(url, target, bytes);
+  if (beside !== undefined) return beside;
   switch (process.platform) {
     case "win32":
       return openKeptFile(bytes);
@@ -105,35 +102,50 @@ function open(file: string): Addon {
   throw new Error(`${file} is not the addon of portalock`);
 }
 
-/** Returns the file beside this module if it may be trusted like the module. */
-function fileBeside(
+/** Loads the file beside this module, unless another user may replace it. */
+function openFileBeside(
   url: string | undefined,
   target: string,
-): string | undefined {
+  bytes: Uint8Array,
+): Addon | undefined {
+  if (!url?.startsWith("file:")) return undefined;
+  const { fileURLToPath } = builtin<typeof import("node:url")>("node:url")!;
   try {
-    if (!url?.startsWith("file:")) return undefined;
-    const { fileURLToPath } = builtin<typeof import("node:url")>("node:url")!;
-    const module = fileURLToPath(url);
     const file = fileURLToPath(new URL(`./native/${target}.node`, url));
-    const { uid } = fs.statSync(module);
-    const folder = fs.lstatSync(dirname(file));
-    const isTrusted = [folder, fs.lstatSync(file)].every((stats) =>
-      !stats.isSymbolicLink() && stats.uid === uid && !othersMayWrite(stats)
-    );
-    return isTrusted ? file : undefined;
+    if (process.platform === "linux") return openOwnFile(file, bytes);
+    const path = fs.realpathSync(file);
+    const isTrusted = process.platform === "win32" || isOwnPath(path);
+    return isTrusted && hasContent(path, bytes) ? open(path) : undefined;
   } catch {
+    // For example on a file system that is mounted with noexec.
     return undefined;
   }
 }
 
-/** Returns whether other users may write a file, or replace those of a folder. */
-function othersMayWrite(stats: fs.Stats): boolean {
-  const isSticky = stats.isDirectory() && (stats.mode & S_ISVTX) !== 0;
-  return process.platform !== "win32" && (stats.mode & S_IWOTH) !== 0 &&
-    !isSticky;
+function openOwnFile(file: string, bytes: Uint8Array): Addon | undefined {
+  const fd = fs.openSync(file, "r");
+  try {
+    const isTrusted = isOwn(fs.fstatSync(fd)) && hasContent(fd, bytes);
+    return isTrusted ? openDescriptor(fd) : undefined;
+  } finally {
+    fs.closeSync(fd);
+  }
 }
 
-function hasContent(file: string, bytes: Uint8Array): boolean {
+/** Returns whether only this user and root may rename a part of a real path. */
+function isOwnPath(path: string): boolean {
+  const parent = dirname(path);
+  return isOwn(fs.lstatSync(path)) && (parent === path || isOwnPath(parent));
+}
+
+/** Returns whether only this user and root may write a file, or rename those of a folder. */
+function isOwn(stats: fs.Stats): boolean {
+  const isSticky = stats.isDirectory() && (stats.mode & S_ISVTX) !== 0;
+  return [process.geteuid?.(), ROOT].includes(stats.uid) &&
+    ((stats.mode & OTHERS_WRITE) === 0 || isSticky);
+}
+
+function hasContent(file: string | number, bytes: Uint8Array): boolean {
   return Buffer.compare(fs.readFileSync(file), bytes) === 0;
 }
 
@@ -141,12 +153,16 @@ function hasContent(file: string, bytes: Uint8Array): boolean {
  * The loader of glibc identifies a library by its path, too, and so returns an
  * older one that had the same number. So the path says the interface.
  */
+function openDescriptor(fd: number): Addon {
+  return open(`/proc/self/fd/${"./".repeat(INTERFACE)}${fd}`);
+}
+
 function openUnnamedFile(bytes: Uint8Array): Addon {
   let fd: number | undefined;
   try {
     fd = createUnnamedFile();
     fs.writeFileSync(fd, bytes);
-    return open(`/proc/self/fd/${"./".repeat(INTERFACE)}${fd}`);
+    return openDescriptor(fd);
   } catch (error) {
     throw cannotLoad(tmpdir(), error, OTHER_FOLDER);
   } finally {
@@ -160,17 +176,16 @@ function createUnnamedFile(): number {
     return fs.openSync(tmpdir(), O_TMPFILE | fsConstants.O_RDWR, 0o600);
   } catch {
     // overlayfs has such files since Linux 6.3, NFS does not.
-    return inNewFolder((folder) =>
-      fs.openSync(join(folder, "addon.node"), "wx+", 0o600)
-    );
+    return withNewPath((file) => fs.openSync(file, "wx+", 0o600));
   }
 }
 
 function openRemovedFile(bytes: Uint8Array): Addon {
   try {
-    refuseUnsafeFolder(tmpdir());
-    return inNewFolder((folder) => {
-      const file = join(folder, "addon.node");
+    if (!isOwnPath(fs.realpathSync(tmpdir()))) {
+      throw new Error("other users may replace its files");
+    }
+    return withNewPath((file) => {
       fs.writeFileSync(file, bytes, { flag: "wx", mode: 0o600 });
       return open(file);
     });
@@ -179,21 +194,15 @@ function openRemovedFile(bytes: Uint8Array): Addon {
   }
 }
 
-/** Calls a function with a new folder, and then removes the folder. */
-function inNewFolder<Result>(body: (folder: string) => Result): Result {
+/** Calls a function with the path of a file in a new folder, and removes both. */
+function withNewPath<Result>(body: (file: string) => Result): Result {
   const folder = fs.mkdtempSync(join(tmpdir(), "portalock-"));
+  const file = join(folder, "addon.node");
   try {
-    return body(folder);
+    return body(file);
   } finally {
-    fs.rmSync(folder, { recursive: true, force: true });
-  }
-}
-
-function refuseUnsafeFolder(folder: string): void {
-  const stats = fs.statSync(folder);
-  const owners = [process.geteuid?.(), ROOT, OVERFLOW_UID];
-  if (othersMayWrite(stats) || !owners.includes(stats.uid)) {
-    throw new Error("other users may replace its files");
+    fs.rmSync(file, { force: true });
+    fs.rmdirSync(folder);
   }
 }
 
@@ -208,13 +217,14 @@ function refuseUnsafeFolder(folder: string): void {
  * - A file with other bytes, such as after a crash of the system, is replaced.
  */
 function openKeptFile(bytes: Uint8Array): Addon {
-  // Not tmpdir(): a service may have that of Windows, in which others create
-  // files.
-  const folder = join(homedir(), "AppData", "Local", "Temp");
-  const hash = nodeCrypto().createHash("sha256").update(bytes).digest("hex")
-    .slice(0, 16);
-  const file = join(folder, `portalock-${hash}.node`);
+  let folder = "%USERPROFILE%";
   try {
+    // Not tmpdir(): a service may have that of Windows, in which others create
+    // files.
+    folder = join(homedir(), "AppData", "Local", "Temp");
+    const hash = nodeCrypto().createHash("sha256").update(bytes).digest("hex")
+      .slice(0, 16);
+    const file = join(folder, `portalock-${hash}.node`);
     if (!isThere(file, bytes)) publish(file, bytes);
     return open(file);
   } catch (error) {
@@ -260,9 +270,11 @@ function cannotLoad(
     );
   }
   const reason = cause instanceof Error ? cause.message : String(cause);
+  const isDenied = errorCode(cause) === "ERR_ACCESS_DENIED";
+  const first = isDenied ? `pass --allow-fs-write=${folder}` : remedy;
   return new Unsupported(
     `Node ${process.version} cannot load native code from the folder ` +
-      `${JSON.stringify(folder)} (${reason}); ${remedy}, or copy the folder ` +
+      `${JSON.stringify(folder)} (${reason}); ${first}, or copy the folder ` +
       "dist/native of the npm package @x/portalock beside the bundle, as native",
     { cause },
   );

@@ -75,9 +75,16 @@ class Copy implements Disposable {
       import fs from "node:fs";
       import { syncBuiltinESMExports } from "node:module";
       const files = [];
+      const existing = (file) => {
+        try {
+          return fs.realpathSync(file);
+        } catch {
+          return file;
+        }
+      };
       const { dlopen } = process;
       process.dlopen = (module, file, ...rest) => {
-        files.push(file);
+        files.push(existing(file));
         return dlopen.call(process, module, file, ...rest);
       };
       const { loadAddon } = await import(${url(load)});
@@ -175,42 +182,74 @@ testCopies(
 testCopies(
   "addon: a file beside the module is not loaded if other users may replace it",
   async (copy) => {
-    const changes: ((file: string, folder: string) => void)[] = [
-      (file) => {
-        fs.renameSync(file, `${file}.other`);
-        fs.symlinkSync(`${file}.other`, file);
-      },
-      (_, folder) => {
-        fs.renameSync(folder, `${folder}.other`);
-        fs.symlinkSync(`${folder}.other`, folder);
-      },
-      (file) => fs.chmodSync(file, 0o666),
-      (_, folder) => fs.chmodSync(folder, 0o777),
-      ...process.getuid?.() !== 0 ? [] : [
-        (file: string) => fs.chownSync(file, 4711, 4711),
-        (_: string, folder: string) => fs.chownSync(folder, 4711, 4711),
-      ],
+    const isRoot = process.getuid?.() === 0;
+    const programs = {
+      linux: LOAD,
+      darwin: `${pretend("darwin")} loadAddon(undefined, target);`,
+    };
+    const changes: [
+      systems: (keyof typeof programs)[],
+      change: (file: string) => void,
+    ][] = [
+      [["linux", "darwin"], (file) => fs.chmodSync(file, 0o646)],
+      [["linux", "darwin"], (file) => fs.chmodSync(file, 0o664)],
+      [["darwin"], () => fs.chmodSync(copy.native, 0o757)],
+      [["darwin"], () => fs.chmodSync(dirname(copy.folder), 0o775)],
     ];
-    for (const change of changes) {
-      const file = copy.add();
-      change(file, copy.native);
-      const { files, error } = await copy.run(LOAD);
-      assert.equal(error, undefined);
-      assert.equal(files.length, 1, `${change}`);
-      assert.notEqual(files[0], file, `${change}`);
-      for (const name of fs.readdirSync(copy.folder)) {
-        if (!name.startsWith("native")) continue;
-        const path = join(copy.folder, name);
-        fs.rmSync(path, { recursive: true });
+    if (isRoot) {
+      changes.push(
+        [["linux", "darwin"], (file) => fs.chownSync(file, 4711, 4711)],
+        [["darwin"], () => fs.chownSync(copy.native, 4711, 4711)],
+        [["darwin"], () => fs.chownSync(dirname(copy.folder), 4711, 4711)],
+      );
+    }
+    for (const [systems, change] of changes) {
+      for (const system of systems) {
+        const file = copy.add();
+        change(file);
+        const { files, error } = await copy.run(programs[system]);
+        assert.equal(error, undefined);
+        assert.equal(files.length, 1, `${change}`);
+        assert.notEqual(files[0], file, `${change}`);
+        const parents = [copy.native, dirname(copy.folder)];
+        for (const folder of parents) {
+          fs.chmodSync(folder, 0o755);
+          if (isRoot) fs.chownSync(folder, 0, 0);
+        }
+        fs.rmSync(copy.native, { recursive: true });
       }
     }
     const file = copy.add();
     // As in /tmp, other users may create files, but not replace this one.
     fs.chmodSync(copy.native, 0o1777);
-    assert.deepEqual(await copy.run(LOAD), { files: [file] });
+    for (const program of Object.values(programs)) {
+      assert.deepEqual(await copy.run(program), { files: [file] });
+    }
   },
   "permission bits",
-  "symbolic links",
+  "/proc",
+);
+
+testCopies(
+  "addon: a file that is replaced after the comparison is not loaded",
+  async (copy) => {
+    const file = copy.add();
+    const other = copy.add(Buffer.from("not an addon"), copy.temporary);
+    // The path leads to the other file as soon as the right one was read.
+    const replaced = `
+      const { readFileSync } = fs;
+      fs.readFileSync = (...rest) => {
+        const bytes = readFileSync(...rest);
+        fs.renameSync(${JSON.stringify(other)}, ${JSON.stringify(file)});
+        return bytes;
+      };
+      syncBuiltinESMExports();
+    `;
+    const { files, error } = await copy.run(replaced + LOAD);
+    assert.equal(error, undefined);
+    assert.deepEqual(files.map((name) => name.startsWith("/proc/")), [true]);
+  },
+  "/proc",
 );
 
 /** Makes the file system one that does not have files without names. */
