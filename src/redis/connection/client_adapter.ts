@@ -5,6 +5,7 @@ import { errorCode, Unsupported } from "../../../ffi/types.ts";
 import { LockException } from "../../core/errors.ts";
 import { formatValue } from "../../options/validate.ts";
 import { NO_RESP3 } from "../protocol/errors.ts";
+import { keySlot } from "../protocol/key_slot.ts";
 
 /** The methods of node-redis that the connection of this package needs. */
 export interface RedisConnection {
@@ -257,7 +258,7 @@ function singleServer(
 
 function cluster(
   client: RedisClusterLike | RedisCluster5Like,
-  getNodeClient: (key: string) => Promise<object>,
+  getNodeClient: (key: string) => object | Promise<object>,
 ): RedisSource {
   return {
     sharded: true,
@@ -275,12 +276,11 @@ function cluster(
 }
 
 /** Returns the client of the node that has a key. */
-async function nodeWithKey(
+function nodeWithKey(
   client: RedisCluster5Like,
   key: string,
-): Promise<object> {
-  const slot = await client.sendCommand(key, true, ["CLUSTER", "KEYSLOT", key]);
-  const shard = client.slots[Number(slot)];
+): object | Promise<object> {
+  const shard = client.slots[keySlot(key)];
   if (shard === undefined) throw new Error("no node has the slot of the key");
   return client.nodeClient(shard.master as never);
 }

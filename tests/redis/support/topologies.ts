@@ -61,8 +61,11 @@ async function startSingleServer(
   };
 }
 
-/** What {@linkcode clusterTopology} needs of `createCluster`. */
-type CreateCluster = (options: { rootNodes: { url: string }[] }) => {
+/** What the tests need of `createCluster`, in each version of node-redis. */
+export type CreateCluster = (options: {
+  rootNodes: { url: string }[];
+  defaults?: { username: string; password: string };
+}) => {
   on(event: "error", listener: () => void): unknown;
   connect(): Promise<unknown>;
   destroy(): void;

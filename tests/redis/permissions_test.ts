@@ -1,0 +1,108 @@
+/** The permissions that docs/redis.md lists. */
+
+import assert from "node:assert/strict";
+import { createClient, createCluster } from "redis";
+import * as redis5 from "redis-5";
+import { RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
+import type { RedisSemaphoreOptions } from "../../src/redis/mod.ts";
+import { test } from "../support/test.ts";
+import { at } from "../support/values.ts";
+import { RedisCluster } from "./support/cluster.ts";
+import { waitForQueueLength } from "./support/inspect.ts";
+import { RedisServer } from "./support/server.ts";
+import type { CreateCluster } from "./support/topologies.ts";
+
+const USER = { username: "limited", password: "p" };
+
+/** The rules for every server, with the name of the lock as a channel. */
+const RULES = "+@connection +evalsha +eval +subscribe +unsubscribe +publish " +
+  "+client|list +client|kill " +
+  "+pubsub +time +exists +hgetall +hset +hdel +lindex +lpos +lrem +lpop +rpush " +
+  "~portalock:* &portalock:* &jobs*";
+
+/** The additional rules for a cluster. */
+const CLUSTER_RULES = "+cluster|slots +ssubscribe +sunsubscribe +spublish";
+
+async function limit(servers: RedisServer[], rules: string) {
+  const { username, password } = USER;
+  const user = ["reset", "on", `>${password}`, ...rules.split(" ")];
+  for (const server of servers) {
+    await server.command("ACL", "SETUSER", username, ...user);
+  }
+}
+
+/** Asserts that the server has not refused any command. */
+async function assertNothingDenied(servers: RedisServer[]) {
+  for (const server of servers) {
+    const log = await server.command("ACL", "LOG") as unknown[];
+    assert.deepEqual(log, []);
+  }
+}
+
+/** Acquires locks of each kind, with and without a waiter. */
+async function useLocks(
+  options: RedisSemaphoreOptions,
+  nodeOf: (name: string) => Promise<RedisServer>,
+) {
+  const lock = new RedisLock("jobs", options);
+  const lease = await lock.acquire();
+  assert.equal(await lock.tryAcquire(), null);
+  const wait = new RedisLock("jobs", options).acquire({ timeout: 60_000 });
+  await waitForQueueLength(await nodeOf("jobs"), "jobs", 1);
+  await lease.release();
+  await (await wait).release();
+  await new RedisLock("jobs", { ...options, shared: true }).run(() => {});
+  await new RedisSemaphore("jobs", 2, options).run(() => {});
+}
+
+test(
+  "Redis permissions: the documented ones suffice for locks of a server",
+  async () => {
+    await using server = await RedisServer.start();
+    await limit([server], RULES);
+    const client = createClient({ url: server.url, ...USER });
+    await client.on("error", () => {}).connect();
+    try {
+      await useLocks({ client }, () => Promise.resolve(server));
+      await assertNothingDenied([server]);
+    } finally {
+      client.destroy();
+    }
+  },
+  "redis-server",
+);
+
+const CLUSTER_VERSIONS: [version: number, create: CreateCluster][] = [
+  [5, redis5.createCluster],
+  [6, createCluster],
+];
+
+for (const [version, create] of CLUSTER_VERSIONS) {
+  test(
+    `Redis permissions: the documented ones suffice for a cluster of node-redis ${version}`,
+    async () => {
+      await using cluster = await RedisCluster.start();
+      await limit(cluster.nodes, `${RULES} ${CLUSTER_RULES}`);
+      const client = create({
+        rootNodes: cluster.urls.map((url) => ({ url })),
+        defaults: USER,
+      });
+      client.on("error", () => {});
+      await client.connect();
+      try {
+        const slot = await cluster.slotOf("{jobs}");
+        const options = { client: client as never };
+        await useLocks(options, () => cluster.nodeOf(slot));
+        const from = await cluster.nodeOf(slot);
+        const to = at(cluster.nodes.filter((node) => node !== from), 0);
+        // The client reads the slots again.
+        await cluster.migrate(slot, to);
+        await useLocks(options, () => Promise.resolve(to));
+        await assertNothingDenied(cluster.nodes);
+      } finally {
+        client.destroy();
+      }
+    },
+    "redis-server",
+  );
+}
