@@ -10,7 +10,7 @@ import { join } from "node:path";
 import type { Command } from "./programs.ts";
 import type { RunOptions, Workspace } from "./workspace.ts";
 
-/** Both roles are over before a waiter that polls would try again. */
+/** The time limit of both roles. */
 const TIMEOUT_MS = 60_000;
 
 export type Role = "hold" | "wait";

@@ -68,8 +68,9 @@ function ownHome(workspace: Workspace): NodeJS.ProcessEnv {
   };
 }
 
-const NPM = tool("npm-10", "npm");
-const YARN = [...tool("yarn-4", "yarn"), "add"] as const;
+// Functions, because the tools are installed after the rows are listed.
+const npm = () => tool("npm-10", "npm");
+const yarn = () => tool("yarn-4", "yarn");
 
 /** The options that `yarn node` adds. Node says that loaders may change. */
 const PLUG_AND_PLAY = [
@@ -131,7 +132,12 @@ function besideRedis(
         "redis.cjs": commonJs(REDIS_PROGRAM),
       });
       for (const name of [requirement(`redis-${version}`), workspace.tarball]) {
-        const command = [...NPM, "install", "--prefer-offline", name] as const;
+        const command = [
+          ...npm(),
+          "install",
+          "--prefer-offline",
+          name,
+        ] as const;
         await workspace.run(command, { cwd: project });
       }
       addPrograms(project);
@@ -151,7 +157,7 @@ export const installerRows: readonly Row[] = [
   installer({
     tool: "npm 10",
     setting: "`npm install`",
-    command: (specifier) => [...NPM, "install", specifier],
+    command: (specifier) => [...npm(), "install", specifier],
   }),
   ...["10", "11", "12"].map((version) =>
     installer({
@@ -164,13 +170,13 @@ export const installerRows: readonly Row[] = [
     tool: "Yarn 4",
     setting: '`yarn add`, `nodeLinker: "node-modules"`',
     files: { ".yarnrc.yml": "nodeLinker: node-modules\n", "yarn.lock": "" },
-    command: (name) => [...YARN, `@x/portalock@file:${name}`],
+    command: (name) => [...yarn(), "add", `@x/portalock@file:${name}`],
   }),
   installer({
     tool: "Yarn 4",
     setting: "`yarn add`, Plug'n'Play",
     files: { "yarn.lock": "" },
-    command: (name) => [...YARN, `@x/portalock@file:${name}`],
+    command: (name) => [...yarn(), "add", `@x/portalock@file:${name}`],
     loader: PLUG_AND_PLAY,
   }),
   installer({
