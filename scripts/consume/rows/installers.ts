@@ -104,7 +104,7 @@ const lockOnServer = (port) => {
   const options = ["--port", String(port), "--bind", "127.0.0.1", "--save", ""];
   const server = spawn("redis-server", options, { stdio: "ignore" });
   // The lock retries until the server listens.
-  lockOn(port, 30).finally(() => server.kill());
+  lockOn(port, 30_000).finally(() => server.kill());
 };
 if (${HAS_REDIS}) {
   const probe = net.createServer().listen(0, "127.0.0.1", () => {
