@@ -19,11 +19,13 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { pathToFileURL } from "node:url";
 import {
+  must,
   node24,
   root,
   type Runtime,
   runtimes,
   setUp,
+  systemNode,
   tarball,
 } from "../scripts/setup/mod.ts";
 import { command, wholeNumber } from "../scripts/shared/command.ts";
@@ -100,8 +102,11 @@ interface Subject {
   readonly times: Times[];
 }
 
+/** Whichever Node runs npm. */
+const nodeVersion = must(systemNode(), ["-p", "process.versions.node"]);
+
 const LABELS: Readonly<Record<string, string>> = {
-  node: "Node 20",
+  node: `Node ${nodeVersion.split(".")[0]}`,
   node24: "Node 24",
   node26: "Node 26",
   bun: "Bun",

@@ -508,7 +508,8 @@ export interface SystemError extends Error {
 }
 
 /**
- * Thrown if locking is not available. The message says what to do. It continues a sentence such as `Cannot lock a.lock: …`.
+ * Thrown if locking is not available. The message says what to do. It continues
+ * a sentence such as `Cannot lock a.lock: …`.
  */
 export class Unsupported extends Error {
   override name = "Unsupported";

@@ -5,7 +5,7 @@
 
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { writeAddons } from "./addon.ts";
+import { writeAddons } from "./addon/compile.ts";
 import { writeCode, writeDeclarations } from "./bundle/mod.ts";
 import { root } from "./setup/mod.ts";
 

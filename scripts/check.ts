@@ -5,7 +5,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import process from "node:process";
-import { compareAddon, hasCompiler, staleAddon } from "./addon.ts";
+import { compareAddon, hasCompiler, staleAddon } from "./addon/compile.ts";
 import { findBannedPhrases } from "./prose/check.ts";
 import { defaultRedis, installCompiler } from "./setup/debian.ts";
 import { filesBelow, root, runtimes, systemNode } from "./setup/mod.ts";

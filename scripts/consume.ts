@@ -38,7 +38,9 @@ await command("consume", commandLine, async (options) => {
     return true;
   }
   if (process.platform !== "linux") {
-    throw new Error("the rows read /proc, which only Linux has");
+    console.log("SKIPPED every row: they read /proc, which only Linux has");
+    console.log(`\n${countsLine({ passed: 0, failed: 0, skipped: 1 })}`);
+    return true;
   }
   const interrupted = killJobsOnSignal();
   await removeLeftovers();
@@ -84,7 +86,7 @@ async function run(
   return failed === 0;
 }
 
-/** What became of a row. */
+/** The result of a row. */
 interface RowResult {
   /** The runtimes on which it passed. */
   passed: string[];

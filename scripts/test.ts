@@ -20,7 +20,7 @@ import {
 } from "./test/jobs.ts";
 import * as commandLine from "./test/options.ts";
 import type { TestOptions } from "./test/options.ts";
-import { packageJob } from "./test/package_job.ts";
+import { packageJob, type PackageResult } from "./test/package_job.ts";
 import { removeLeftovers } from "./test/process_tree.ts";
 import {
   count,
@@ -71,7 +71,10 @@ async function run(
   const onceEnv = testEnvironment([...runtimes(), ...node24()]);
   const finished: JobResult[] = [];
   const show = progress(all.length, named.length > 0 || pattern !== null);
-  const others: Counts = { passed: 0, failed: 0, skipped: 0 };
+  const others: PackageResult = {
+    ...{ passed: 0, failed: 0, skipped: 0 },
+    names: [],
+  };
   const tasks = all.map((job) => async () => {
     const result = await runJob(job, {
       ...how,
@@ -100,7 +103,7 @@ async function run(
       problems.push(`${name}: is not installed`);
     }
   }
-  if (isWhole) problems.push(...missingTests(names));
+  if (isWhole) problems.push(...missingTests([...names, ...others.names]));
   if (names.length === 0 && problems.length === 0) {
     problems.push("no test was found");
   }

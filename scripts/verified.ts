@@ -1,12 +1,13 @@
 /**
  * Links each promise of the documentation to the tests that check it.
- * `tests/promises.json` maps document -> promise -> test names. The promise is
- * text of the document, word for word. Run without arguments, this program
+ * `tests/promises.json` maps document -> promise -> test names, or rows of
+ * `npm run consume`, as `docs/tools.md` lists them. The promise is text of the
+ * document, word for word. Run without arguments, this program
  * writes `docs/verified.md`. With `--check` it reports what is out of date and
  * exits with status 1.
  */
 
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
@@ -19,13 +20,22 @@ const PROMISES = "tests/promises.json";
 /** The command that runs this program. */
 const GENERATOR = "node scripts/verified.mjs";
 
+/** The page that lists the rows, which `npm run consume` compares. */
+const ROWS = "docs/tools.md";
+
 /** The page that {@linkcode writeVerified} generates. */
 const VERIFIED = "docs/verified.md";
 
-/** A sentence of a document, and the names of the tests that check it. */
-export interface VerifiedPromise {
+/** Documents without promises; `tests/model/` explores the protocol. */
+const WITHOUT_PROMISES = [VERIFIED, "docs/redis-protocol.md"];
+
+/** A sentence of a document, and what checks it. */
+interface VerifiedPromise {
   readonly promise: string;
-  readonly tests: readonly string[];
+  /** Names of tests. */
+  readonly tests?: readonly string[];
+  /** Rows of `npm run consume`: the tool, and the setting in quotes. */
+  readonly rows?: readonly string[];
 }
 
 /** One document, as `tests/promises.json` describes it. */
@@ -50,7 +60,7 @@ function readPromises(): Record<string, DocumentPromises> {
  * Returns every promise of every document, in the order of
  * `tests/promises.json`.
  */
-export function loadPromises(): (VerifiedPromise & { document: string })[] {
+function loadPromises(): (VerifiedPromise & { document: string })[] {
   return Object.entries(readPromises()).flatMap(([document, { promises }]) =>
     promises.map((each) => ({ document, ...each }))
   );
@@ -62,7 +72,7 @@ export function loadPromises(): (VerifiedPromise & { document: string })[] {
  */
 export function missingTests(names: Iterable<string>): string[] {
   const existing = new Set(names);
-  return loadPromises().flatMap(({ document, promise, tests }) =>
+  return loadPromises().flatMap(({ document, promise, tests = [] }) =>
     tests.filter((test) => !existing.has(test)).map((test) =>
       `${document}: no such test: ${test} (promise: ${shorten(promise)})`
     )
@@ -76,12 +86,23 @@ export function missingTests(names: Iterable<string>): string[] {
  */
 export function staleVerified(): string[] {
   const problems: string[] = [];
-  for (const [document, described] of Object.entries(readPromises())) {
+  const existingRows = tableRows();
+  const all = readPromises();
+  for (const name of readdirSync(join(root, "docs"))) {
+    const document = `docs/${name}`;
+    if (!(document in all) && !WITHOUT_PROMISES.includes(document)) {
+      problems.push(`${document}: no promises in ${PROMISES}`);
+    }
+  }
+  for (const [document, described] of Object.entries(all)) {
     const { untested = [], promises } = described;
     const sections = sectionsOf(document);
-    for (const { promise, tests } of promises) {
-      if (tests.length === 0) {
+    for (const { promise, tests = [], rows = [] } of promises) {
+      if (tests.length + rows.length === 0) {
         problems.push(`${document}: no test for: ${shorten(promise)}`);
+      }
+      for (const row of rows.filter((row) => !existingRows.includes(row))) {
+        problems.push(`${document}: no such row in ${ROWS}: ${row}`);
       }
       if (!sections.some((section) => contains(section, promise))) {
         problems.push(`${document}: does not say: ${promise}`);
@@ -125,7 +146,7 @@ function renderVerified(): string {
     "",
     "Each paragraph is a promise, quoted from the document that the heading",
     "names. The list below it names its tests. `npm test` fails if one of these",
-    "tests does not exist.",
+    "tests does not exist, and `npm run consume` runs the rows.",
   ];
   for (const [document, { promises }] of Object.entries(readPromises())) {
     const link = relative(dirname(VERIFIED), document).replaceAll("\\", "/");
@@ -134,12 +155,26 @@ function renderVerified(): string {
       const own = promises.filter(({ promise }) => contains(section, promise));
       if (own.length === 0) continue;
       if (section.heading !== "") lines.push("", `### ${section.heading}`);
-      for (const { promise, tests } of own) {
-        lines.push("", promise, "", ...tests.map((test) => `- ${code(test)}`));
+      for (const { promise, tests = [], rows = [] } of own) {
+        lines.push(
+          "",
+          promise,
+          "",
+          ...tests.map((test) => `- ${code(test)}`),
+          ...rows.map((row) => `- the row ${row}`),
+        );
       }
     }
   }
   return lines.join("\n") + "\n";
+}
+
+/** Returns the rows that {@linkcode ROWS} lists, such as `Jest, CommonJS`. */
+function tableRows(): string[] {
+  const lines = readDocument(ROWS).matchAll(/^\| (.*?) *\| (.*?) *\|/gm);
+  return [...lines].map(([, tool = "", setting = ""]) =>
+    setting === "" ? tool : `${tool}, ${setting}`
+  );
 }
 
 /**

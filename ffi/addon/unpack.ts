@@ -19,8 +19,8 @@ export function unpack(target: string): Uint8Array | undefined {
 }
 
 /**
- * Decompresses the beginning of a block of LZ4. node:zlib aborts the process if a worker is
- * terminated while it creates a decoder: "close before init".
+ * Decompresses the beginning of a block of LZ4. node:zlib aborts the process if
+ * a worker is terminated while it creates a decoder: "close before init".
  */
 function decompress(block: Uint8Array, size: number): Uint8Array {
   const bytes = new Uint8Array(size);

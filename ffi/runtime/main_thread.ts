@@ -21,9 +21,9 @@ export function inMainThread(): boolean {
 }
 
 /**
- * Returns whether a call that this thread started in the thread pool may be made after
- * the thread has ended, and has lost its locks. So it is for a worker of Deno
- * that is terminated. Node and Bun make such calls first.
+ * Returns whether a call that this thread started in the thread pool may be
+ * made after the thread has ended, and has lost its locks. So it is for a worker
+ * of Deno that is terminated. Node and Bun make such calls first.
  */
 export function poolOutlivesThread(): boolean {
   return denoApi() !== undefined && !inMainThread();

@@ -18,7 +18,7 @@ import {
   runtimes,
   systemNode,
 } from "../setup/mod.ts";
-import type { RuntimeName } from "./row.ts";
+import type { RuntimeName } from "./runtimes.ts";
 
 /** A program and the arguments before those of the caller. */
 export type Command = readonly [string, ...string[]];

@@ -1,26 +1,11 @@
 /** What the rows of `npm run consume` are. */
 
 import type { Program } from "./programs.ts";
+import type { RuntimeName } from "./runtimes.ts";
 import type { Workspace } from "./workspace.ts";
 
 export type { Program } from "./programs.ts";
-
-/** The runtimes, in the order of the columns in `docs/tools.md`. */
-export const RUNTIMES = [
-  "Node 20",
-  "Node 22",
-  "Node 24",
-  "Node 26",
-  "Bun",
-  "Deno",
-] as const;
-
-export type RuntimeName = typeof RUNTIMES[number];
-
-/** The versions of Node. */
-export const NODES: readonly RuntimeName[] = RUNTIMES.filter((name) =>
-  name.startsWith("Node")
-);
+export { NODES, type RuntimeName, RUNTIMES } from "./runtimes.ts";
 
 /** Checks the result of {@linkcode Row.prepare} on one runtime. */
 export type Check = (program: Program) => Promise<void>;

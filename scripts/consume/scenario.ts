@@ -10,7 +10,7 @@ import { join } from "node:path";
 import type { Command } from "./programs.ts";
 import type { RunOptions, Workspace } from "./workspace.ts";
 
-/** Both roles are over before a waiter that polls would try again. */
+/** The time limit of both roles. */
 const TIMEOUT_MS = 60_000;
 
 export type Role = "hold" | "wait";
@@ -55,7 +55,7 @@ export async function playRoles(
       throw error;
     }
   }));
-  // A process that only gave up because of the other one says nothing.
+  // A process that only gave up because of the other one reports nothing.
   const reasons = results.flatMap((result) =>
     result.status === "rejected" ? [result.reason] : []
   ).sort((a, b) => Number(gaveUp(a)) - Number(gaveUp(b)));
@@ -110,7 +110,10 @@ function checkedReports(folder: string, polls = false): Report[] {
 /** @throws {Error} If the role failed. */
 function readReport(folder: string, role: Role): Report {
   const file = join(folder, `${role}.json`);
-  assert.ok(existsSync(file), `the process that had to ${role} said nothing`);
+  assert.ok(
+    existsSync(file),
+    `the process that had to ${role} reported nothing`,
+  );
   const report: Report = JSON.parse(readFileSync(file, "utf8"));
   if (report.error !== undefined) throw new Error(report.error);
   return report;

@@ -17,7 +17,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { npm, tarball } from "../setup/mod.ts";
-import { PREFIX, ProcessTree } from "../test/process_tree.ts";
+import { ProcessTree, TEMP_FOLDER_PREFIX } from "../test/process_tree.ts";
 import { type Command, folder as consumeFolder } from "./programs.ts";
 
 /** The longest time that one process may take. */
@@ -38,7 +38,9 @@ export class CommandFailed extends Error {}
  * run removes them if this one is killed.
  */
 export class Workspaces {
-  readonly folder = mkdtempSync(join(tmpdir(), `${PREFIX}${process.pid}-`));
+  readonly folder = mkdtempSync(
+    join(tmpdir(), `${TEMP_FOLDER_PREFIX}${process.pid}-`),
+  );
   readonly tarball = join(this.folder, "portalock.tgz");
   readonly #installed = join(this.folder, "installed");
   #count = 0;

@@ -61,14 +61,24 @@ function install(packages: Record<string, string>): boolean {
   if (process.getuid?.() !== 0 || !succeeds("apt-get", ["--version"])) {
     console.log(
       `MISSING ${missing.join(", ")}: not root on Debian, so these packages ` +
-        "are not installed and the tests that need them are skipped",
+        "are not installed, and what needs them is skipped",
+    );
+    return false;
+  }
+  const updated = succeeds("apt-get", ["update"]);
+  const unknown = missing.filter((name) =>
+    !succeeds("apt-cache", ["show", name])
+  );
+  if (updated && unknown.length > 0) {
+    console.log(
+      `MISSING ${missing.join(", ")}: this release does not have ` +
+        `${unknown.join(", ")}, and what needs them is skipped`,
     );
     return false;
   }
   console.log(`Installing ${missing.join(", ")}`);
   const args = ["install", "-y", "--no-install-recommends", ...missing];
-  const installed = succeeds("apt-get", ["update"]) &&
-    succeeds("apt-get", args);
+  const installed = updated && succeeds("apt-get", args);
   if (!installed) console.log(`MISSING ${missing.join(", ")}: apt-get failed`);
   return installed;
 }

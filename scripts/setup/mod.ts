@@ -162,7 +162,7 @@ function replaceFolder(folder: string, fill: (fresh: string) => void): void {
 export function tarball(): string {
   const names = [
     ...["package.json", "README.md", "CHANGELOG.md", "LICENSE"],
-    ...["build.ts", "addon.ts"].map((name) => join("scripts", name)),
+    ...["build.ts", "addon/compile.ts"].map((name) => join("scripts", name)),
   ];
   const sources = [
     ...librarySources(),

@@ -9,8 +9,13 @@ import type { Counts } from "./report.ts";
 
 const TIMEOUT_MS = 10 * 60_000;
 
-/** Runs the checks, prints their output and returns their counts. */
-export async function packageJob(outputPath: string): Promise<Counts> {
+/** The counts of the checks, and the names of those that ran. */
+export interface PackageResult extends Counts {
+  names: string[];
+}
+
+/** Runs the checks, and prints their output. */
+export async function packageJob(outputPath: string): Promise<PackageResult> {
   const script = join(root, "scripts", "test", "package.ts");
   const runOptions = "Deno" in globalThis ? ["run", "-A", "--no-check"] : [];
   const output = openSync(outputPath, "w");
@@ -35,5 +40,8 @@ export async function packageJob(outputPath: string): Promise<Counts> {
     passed: passed ?? 0,
     failed: (failed ?? 0) + (broke ? 1 : 0),
     skipped: skipped ?? 0,
+    names: [...text.matchAll(/^(?:ok|FAILED) (.+)$/gm)].map(([, name = ""]) =>
+      name
+    ),
   };
 }

@@ -24,7 +24,7 @@ import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 
 /** The name of each temporary folder, followed by the PID of its owner. */
-export const PREFIX = "portalock-run-";
+export const TEMP_FOLDER_PREFIX = "portalock-run-";
 
 /** How often processes are searched and killed before that is given up. */
 const MAX_SWEEPS = 50;
@@ -67,7 +67,9 @@ export class ProcessTree {
     { cwd, env, output, timeoutMs }: TreeOptions,
   ) {
     // Short, because the path of a Unix socket has at most 107 bytes.
-    this.folder = mkdtempSync(join(tmpdir(), `${PREFIX}${process.pid}-`));
+    this.folder = mkdtempSync(
+      join(tmpdir(), `${TEMP_FOLDER_PREFIX}${process.pid}-`),
+    );
     // As /tmp: some tests use it as another user.
     chmodSync(this.folder, 0o1777);
     const [program, ...args] = command;
@@ -126,7 +128,7 @@ export class ProcessTree {
  */
 export async function removeLeftovers(): Promise<void> {
   for (const name of readdirSync(tmpdir())) {
-    const owner = new RegExp(`^${PREFIX}(\\d+)-`).exec(name)?.[1];
+    const owner = new RegExp(`^${TEMP_FOLDER_PREFIX}(\\d+)-`).exec(name)?.[1];
     if (owner === undefined || isAlive(Number(owner))) continue;
     await removeTree(undefined, join(tmpdir(), name));
   }

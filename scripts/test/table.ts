@@ -2,7 +2,7 @@
 
 import type { Runner } from "./runners.ts";
 
-/** The tests of the scripts, which are not compiled for the npm package. */
+/** The tests of the scripts, which are not compiled to `build/`. */
 const SCRIPTS = "scripts/";
 
 /**

@@ -83,7 +83,11 @@ function isForm(extension: string): extension is keyof typeof FORMS {
   return Object.hasOwn(FORMS, extension);
 }
 
-/** Does not let a mistyped path replace a file of the project. */
+/**
+ * Refuses to replace another file.
+ *
+ * @throws {Error} If the path is not free or a copy of portalock.
+ */
 function mustBeReplaceable(file: string): void {
   if (!existsSync(file)) return;
   if (!statSync(file).isFile()) {

@@ -29,6 +29,9 @@ function program(workspace: Workspace, file: string) {
   };
 }
 
+/** The runtimes on which a waiter in a worker polls. */
+const POLLING_WORKERS: readonly RuntimeName[] = ["Bun", "Deno"];
+
 export const runtimeRows: readonly Row[] = [
   {
     tool: "no tool",
@@ -81,7 +84,7 @@ export const runtimeRows: readonly Row[] = [
     tool: "worker_threads",
     setting: "",
     runtimes: RUNTIMES,
-    polls: ["Bun", "Deno"],
+    polls: POLLING_WORKERS,
     prepare(workspace) {
       const project = workspace.project();
       return ({ name, command }) =>
@@ -89,7 +92,7 @@ export const runtimeRows: readonly Row[] = [
           workspace,
           [...command, "workers.mjs"],
           { cwd: project },
-          name === "Bun" || name === "Deno",
+          POLLING_WORKERS.includes(name),
         );
     },
   },
@@ -119,7 +122,7 @@ function plantedFolder(workspace: Workspace, project: string): string {
   }
   const native = join(project, "node_modules/@x/portalock/dist/native");
   const places = ["native", "dist/native", "node_modules/@x/portalock/dist"];
-  for (const file of existsSync(native) ? readdirSync(native) : []) {
+  for (const file of readdirSync(native)) {
     for (const place of ["", ...places, `${places[2]}/native`]) {
       cpSync(join(native, file), join(folder, place, file));
     }

@@ -67,6 +67,7 @@ export function checkFiles(project: string): void {
   const installed = join(project, "node_modules", "@x", "portalock");
   const dist = join(installed, "dist");
   report("the npm package, files", difference(allFiles(dist), FILES));
+  report("the npm package, targets in package.json", wrongTargets(installed));
   report("the npm package, links in its documents", brokenLinks(installed));
   report("the npm package, documents it names", missingDocuments(installed));
   const jsr = DECLARATIONS.filter((name) =>
@@ -123,6 +124,26 @@ function difference(
     ...extra.map((name) => `not expected: ${name}`),
     ...missing.map((name) => `missing: ${name}`),
   ].join("\n");
+}
+
+/** Returns the files that package.json names, but the package lacks. */
+function wrongTargets(folder: string): string {
+  const { main, types, typesVersions, exports } = JSON.parse(
+    readFileSync(join(folder, "package.json"), "utf8"),
+  );
+  const files = ["package.json", ...FILES.map((name) => `dist/${name}`)];
+  const targets = stringsIn([main, types, typesVersions, exports]);
+  return targets
+    .filter((target) => !files.some((file) => target === `./${file}`))
+    .join("\n");
+}
+
+/** Returns the strings in a value of JSON, without the keys. */
+function stringsIn(value: unknown): string[] {
+  if (typeof value === "string") return [value];
+  // So a field that is missing is reported, too.
+  if (typeof value !== "object" || value === null) return [`${value}`];
+  return Object.values(value).flatMap(stringsIn);
 }
 
 /** Returns the links to files that a folder of documents does not contain. */

@@ -30,11 +30,19 @@ type Command = readonly [string, ...string[]];
 type Check = readonly [name: string, run: () => Promise<void> | void];
 
 const TIMEOUT_MS = 60_000;
-/** Longer than that: if the kernel wakes waiters, one that polls is too late. */
-const CHECK_INTERVAL_MS = 2 * TIMEOUT_MS;
 
 const ROLES = `
-const [role, checkInterval] = process.argv.slice(2);
+const [role, how] = process.argv.slice(2);
+// Whether the kernel wakes this process. A waiter that polls is fast, too.
+const hasInotify = () =>
+  fs.readdirSync("/proc/self/fd").some((name) => {
+    try {
+      const target = fs.readlinkSync("/proc/self/fd/" + name);
+      return target === "anon_inode:inotify";
+    } catch {
+      return false; // The descriptor of the folder itself.
+    }
+  });
 const roles = {
   async hold() {
     const lock = new Lock("a.lock");
@@ -49,8 +57,8 @@ const roles = {
     const lock = new Lock("a.lock", {
       mode: "a+",
       timeout: Infinity,
-      checkInterval: Number(checkInterval),
-      onWait: () => console.log("waiting"),
+      onWait: () =>
+        console.log(how === "polls" || hasInotify() ? "waiting" : "no inotify"),
     });
     await lock.acquire();
     console.log(fs.readFileSync("a.lock", "utf8"));
@@ -215,10 +223,10 @@ async function handOver(
   main: string,
   polls: boolean,
 ): Promise<void> {
-  const interval = polls ? 10 : CHECK_INTERVAL_MS;
+  const how = polls ? "polls" : "woken";
   const cwd = join(main, "..");
   const children = ["hold", "wait"].map((role) => () =>
-    start([...command, main, role, `${interval}`], cwd)
+    start([...command, main, role, how], cwd)
   );
   const [startHolder, startWaiter] = children;
   const holder = startHolder!();

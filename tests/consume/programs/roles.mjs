@@ -11,7 +11,10 @@ import path from "node:path";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** Longer than the time limit of a row: a waiter that polls is too late. */
+/**
+ * The delays of a waiter that polls grow up to this. They begin with a
+ * millisecond, so only `hasInotify` shows that it does not poll.
+ */
 const CHECK_INTERVAL_MS = 120_000;
 
 const roles = { hold, wait };
