@@ -6,9 +6,10 @@
  * No other user can make this process load other code:
  *
  * - The file beside this module must have the bytes of the copy, and only this
- *   user and root may change it after the comparison. `import.meta.url` does not
- *   say who that is: a bundler may have replaced it with a path of the machine
- *   on which the bundle was built, where somebody else may create files now.
+ *   user and root may change it after the comparison. To be beside the module
+ *   does not suffice: a bundler may have replaced `import.meta.url` with a path
+ *   of the machine on which the bundle was built, where other users may create
+ *   files now.
  * - Linux loads both through a descriptor, and the copy from a file without a
  *   name. So no path is resolved twice.
  * - macOS loads both by a path, of which only this user and root may rename a
