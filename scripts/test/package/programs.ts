@@ -3,24 +3,40 @@
 import { node24, type Runtime, runtimes } from "../../setup/mod.ts";
 import { check } from "./check.ts";
 
+/** Lists the addons that are loaded from now on, by their real paths. */
+const LIST_ADDONS = `
+  const addons = [];
+  const { dlopen } = process;
+  process.dlopen = (module, file, ...flags) => {
+    try {
+      addons.push(realpathSync(file));
+    } catch {
+      addons.push(file);
+    }
+    return dlopen.call(process, module, file, ...flags);
+  };
+`;
+
 /** Prints the file that was loaded, and the folder of the addon, if any. */
 const PRINT_LOADED = `
-  const addons = process.report?.getReport?.().sharedObjects ?? [];
-  const folders = addons.filter((path) => path.endsWith(".node"))
-    .map((path) => basename(dirname(path)));
+  const folders = addons.map((path) => basename(dirname(path)));
   console.log(basename(loaded), typeof file.fd, ...folders);
   file.closeSync();
 `;
 const MODULE = `
   import { Lock, LOCK_EX } from "@x/portalock";
+  import { realpathSync } from "node:fs";
   import { basename, dirname } from "node:path";
   import process from "node:process";
+  ${LIST_ADDONS}
   const file = await new Lock("a.lock", { flags: LOCK_EX }).acquire();
   const loaded = import.meta.resolve("@x/portalock");
   ${PRINT_LOADED}`;
 const COMMON = `
   const { Lock } = require("@x/portalock");
+  const { realpathSync } = require("node:fs");
   const { basename, dirname } = require("node:path");
+  ${LIST_ADDONS}
   const file = new Lock("a.lock").acquireSync();
   const loaded = require.resolve("@x/portalock");
   ${PRINT_LOADED}`;
@@ -41,6 +57,7 @@ const BUNDLED = `
 
 /** Defines a function that lists the state of the process. */
 const STATE = `
+  ${LIST_ADDONS}
   const state = () => [
     ...Reflect.ownKeys(globalThis).map((key) => "global " + String(key)),
     ...Object.keys(process.env).map((name) => "variable " + name),
@@ -48,8 +65,7 @@ const STATE = `
       process.listenerCount(name) + " listeners of " + String(name)
     ),
     ...process.getActiveResourcesInfo?.() ?? [],
-    ...process.report?.getReport?.().sharedObjects
-      ?.filter((name) => name.endsWith(".node")) ?? [],
+    ...addons,
   ];
   const before = state();
 `;
@@ -59,12 +75,14 @@ const PRINT_ADDED = `
   console.log(added.join("\\n"));
 `;
 const MODULE_EFFECTS = `
+  import { realpathSync } from "node:fs";
   import process from "node:process";
   ${STATE}
   await import("@x/portalock");
   await import("@x/portalock/redis");
   ${PRINT_ADDED}`;
 const COMMON_EFFECTS = `
+  const { realpathSync } = require("node:fs");
   ${STATE}
   require("@x/portalock");
   require("@x/portalock/redis");
