@@ -34,7 +34,9 @@ async function evaluateTwice(program: string) {
     process.stdin.on("end", () => process.exit()).resume();
   `;
   fs.writeFileSync(file, source);
-  await using child = new LockProcess([...bun.command, "--hot", file]);
+  // On Windows, Bun watches only what is below the working directory.
+  const cwd = dir.path;
+  await using child = new LockProcess([...bun.command, "--hot", file], { cwd });
   const results = [JSON.parse(await child.readLine())];
   fs.writeFileSync(file, `${source}// changed\n`);
   results.push(JSON.parse(await child.readLine()));
@@ -65,6 +67,7 @@ for (const name of ["Lock", "PidFileLock"]) {
         );
       },
       "Bun",
+      "names of lock holders",
     );
   }
 
