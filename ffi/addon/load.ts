@@ -14,10 +14,10 @@
  *   name. So no path is resolved twice.
  * - macOS loads both by a path, of which only this user and root may rename a
  *   part. The copy gets a new folder with mode 0700.
- * - Windows does not remove a loaded file, so the file of the copy has a constant
- *   name in the user's own folder, to which other users do not have access. There
- *   the owner of a file is unknown, so a bundle must not be built in a folder in
- *   which other users can create files.
+ * - Windows does not remove a loaded file, so the file of the copy has a
+ *   constant name in the user's own folder, to which other users do not have
+ *   access. There the owner of a file is unknown, so a bundle must not be built
+ *   in a folder in which other users can create files.
  */
 
 import { Buffer } from "node:buffer";
@@ -139,7 +139,10 @@ function isOwnPath(path: string): boolean {
   return isOwn(fs.lstatSync(path)) && (parent === path || isOwnPath(parent));
 }
 
-/** Returns whether only this user and root may write a file, or rename those of a folder. */
+/**
+ * Returns whether only this user and root may write a file, or rename the
+ * files of a folder.
+ */
 function isOwn(stats: fs.Stats): boolean {
   const isSticky = stats.isDirectory() && (stats.mode & S_ISVTX) !== 0;
   return [process.geteuid?.(), ROOT].includes(stats.uid) &&
