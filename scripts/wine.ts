@@ -52,6 +52,8 @@ FILE is the name of a test file, as for scripts/test.mjs.
 /** A test file with its output. */
 interface WineResult extends FileResult {
   output: string;
+  /** Whether a test began. */
+  started: boolean;
 }
 
 const running = new Set<ChildProcess>();
@@ -156,7 +158,7 @@ async function runSuite(
 ): Promise<WineResult[]> {
   const results: WineResult[] = [];
   for (const file of files) {
-    const result = await runFile(runtime, file, environment);
+    const result = await runTwiceIfNothingRan(runtime, file, environment);
     results.push(result);
     const isGood = failuresOf([result]).length === 0;
     if (!isGood) process.stdout.write(result.output);
@@ -166,6 +168,25 @@ async function runSuite(
     );
   }
   return results;
+}
+
+/**
+ * Runs a file, and once more if its process ended before it ran or skipped a
+ * test: Wine sometimes fails to start a program.
+ */
+async function runTwiceIfNothingRan(
+  runtime: Runtime,
+  file: string,
+  environment: string,
+): Promise<WineResult> {
+  const first = await runFile(runtime, file, environment);
+  const ended = first.complete && first.problems.length > 0;
+  if (!ended || first.started || first.tests.length > 0) return first;
+  process.stdout.write(first.output);
+  for (const problem of first.problems) {
+    console.log(`REPEATED ${problem} before its first test`);
+  }
+  return await runFile(runtime, file, environment);
 }
 
 async function runFile(
@@ -227,6 +248,7 @@ async function runFile(
     file,
     tests,
     output: readFileSync(outputPath, "utf8").replaceAll("\r", ""),
+    started: readFileSync(runningTest, "utf8") !== "",
     seconds: (performance.now() - start) / 1000,
     problems,
     complete: !timedOut,
