@@ -14,8 +14,17 @@
  */
 
 export { LockLostError } from "../core/errors.ts";
+export type { RemoteHolder } from "../core/errors.ts";
 export type { RedisAcquireOptions, RedisLockOptions } from "./options.ts";
 export type {
+  RedisHolder,
+  RedisPeer,
+  RedisProbe,
+  RedisPythonClient,
+  RedisWaiter,
+} from "./participants.ts";
+export type {
+  LastingRedisWait,
   RedisConnectionOptions,
   RedisSemaphoreOptions,
 } from "./options.ts";
