@@ -403,7 +403,7 @@ it("a lock is released even if the server rejects writes", async (server) => {
   );
 });
 
-const KEYS = "resetkeys ~portalock:{kept}*";
+const KEYS = "resetkeys ~portalock:v1:{kept}*";
 const CHANNELS = "resetchannels &portalock:* &kept*";
 
 /** How to make a server reject one lock but not the other, and how to stop. */
@@ -416,8 +416,8 @@ const REJECTIONS: Record<
     end: "CONFIG SET min-replicas-to-write 0",
   },
   WRONGTYPE: {
-    begin: "SET portalock:{faulty} x",
-    end: "DEL portalock:{faulty}",
+    begin: "SET portalock:v1:{faulty} x",
+    end: "DEL portalock:v1:{faulty}",
   },
   "NOPERM, its keys": { rules: KEYS, end: "ACL SETUSER limited ~*" },
   "NOPERM, its channel": { rules: CHANNELS, end: "ACL SETUSER limited &*" },
@@ -502,7 +502,7 @@ it("a waiter that is aborted during SCRIPT FLUSH leaves the queue", async (serve
     // A member that stayed in the queue would now hold the lock until the
     // connection ends.
     await waitUntil(
-      async () => !await server.command("EXISTS", "portalock:{faulty}"),
+      async () => !await server.command("EXISTS", "portalock:v1:{faulty}"),
       () => "the end of the holders",
     );
   }

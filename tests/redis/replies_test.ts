@@ -24,7 +24,7 @@ const it = redisSuite("late replies in Redis");
 /** Returns the numbers of subscribers of both channels of a lock. */
 async function subscriberCounts(server: RedisServer, channel: string) {
   const found = await server.command(
-    ...["PUBSUB", "NUMSUB", channel, `portalock:{${channel}}`],
+    ...["PUBSUB", "NUMSUB", channel, `portalock:v1:{${channel}}`],
   ) as [string, number, string, number];
   return [found[1], found[3]];
 }

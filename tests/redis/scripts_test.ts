@@ -4,12 +4,12 @@ import type { Operation } from "../../src/redis/protocol/scripts.ts";
 import { test } from "../support/test.ts";
 import { RedisServer } from "./support/server.ts";
 
-const KEYS = ["portalock:{jobs}", "portalock:{jobs}:queue"] as const;
+const KEYS = ["portalock:v1:{jobs}", "portalock:v1:{jobs}:queue"] as const;
 
 const runScript = (server: RedisServer, operation: Operation, member: string) =>
   server.command(
     ...["EVAL", LOCK_SCRIPT.text, KEYS.length, ...KEYS],
-    ...[operation, member, "portalock:session:", "", "jobs", ""],
+    ...[operation, member, "portalock:v1:session:", "", "jobs", ""],
   );
 
 test(

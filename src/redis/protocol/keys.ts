@@ -14,14 +14,22 @@ export interface LockKeys {
   readonly key: string;
   /** The list of waiters, in order of arrival. */
   readonly queue: string;
+  /**
+   * The largest fencing token that the server has given: one for all locks of a
+   * server, or one for each lock in a cluster, where a script has one slot.
+   */
+  readonly clock: string;
   /** The channel of Python's portalocker, if the lock can be shared with it. */
   readonly shared: string | undefined;
   /** Whether subscriptions belong to slots, as in a cluster. */
   readonly sharded: boolean;
 }
 
-/** The prefix of every key and channel of this package. */
+/** The names of locks must not begin with this. */
 export const RESERVED = "portalock:";
+
+/** The prefix of every key and channel of this version of the protocol. */
+export const VERSION = `${RESERVED}v1:`;
 
 /** The hash tag that keeps all keys of a lock in one slot of a cluster. */
 const hashTag = (channel: string) =>
@@ -29,15 +37,24 @@ const hashTag = (channel: string) =>
 
 /** Returns the names of a lock, which Python's portalocker may share. */
 export function lockKeys(channel: string, sharded: boolean): LockKeys {
-  const key = RESERVED + hashTag(channel);
   const shared = sharded ? undefined : channel;
-  return { channel, key, queue: `${key}:queue`, shared, sharded };
+  return { channel, ...names("", channel, sharded), shared, sharded };
 }
 
 /** Returns the names of a semaphore. */
 export function semaphoreKeys(channel: string, sharded: boolean): LockKeys {
-  const key = `${RESERVED}semaphore:${hashTag(channel)}`;
-  return { channel, key, queue: `${key}:queue`, shared: undefined, sharded };
+  const keys = names("semaphore:", channel, sharded);
+  return { channel, ...keys, shared: undefined, sharded };
+}
+
+function names(
+  kind: string,
+  channel: string,
+  sharded: boolean,
+): Pick<LockKeys, "key" | "queue" | "clock"> {
+  const key = VERSION + kind + hashTag(channel);
+  const clock = `${sharded ? `${key}:` : VERSION}clock`;
+  return { key, queue: `${key}:queue`, clock };
 }
 
 /**
@@ -50,7 +67,7 @@ export function replyChannelPrefix({ key, sharded }: LockKeys): string {
 
 /** Returns the channel to which one connection subscribes, outside a cluster. */
 export function connectionChannel(connectionId: string): string {
-  return `${RESERVED}session:${connectionId}`;
+  return `${VERSION}session:${connectionId}`;
 }
 
 /** Returns the name that a connection has in `CLIENT LIST`. */
