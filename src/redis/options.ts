@@ -18,6 +18,7 @@ import {
 import { LOCK_EX, LOCK_SH, resolveLockType } from "../options/flags.ts";
 import type { LockFlags } from "../options/flags.ts";
 import { RESERVED } from "./protocol/keys.ts";
+import type { KeySpace } from "./protocol/keys.ts";
 import { describeUnsupported, fromClient, fromUrl } from "./clients/mod.ts";
 import type { RedisClientArgument, RedisSource } from "./clients/mod.ts";
 
@@ -62,6 +63,15 @@ export interface RedisSemaphoreOptions extends RedisAcquireOptions {
    */
   clientOptions?: RedisConnectionOptions;
   /**
+   * Begins the names of all keys and channels, so that several environments can
+   * share a server: locks with different prefixes are independent. Python's
+   * portalocker needs the same prefix in the name of the lock. End it with a
+   * separator, such as `"staging:"`.
+   *
+   * @default {""}
+   */
+  prefix?: string;
+  /**
    * How long a connection may be silent, in milliseconds. If the server sends
    * nothing for this time, the lock counts as lost. If another holder does not
    * answer twice in a row, a waiter has the server close its connection.
@@ -92,6 +102,7 @@ export interface RedisLockOptions extends RedisSemaphoreOptions {
 /** {@linkcode RedisSemaphoreOptions} with the defaults filled in. */
 export interface RedisSettings {
   readonly source: RedisSource;
+  readonly space: KeySpace;
   readonly unavailableTimeout: number;
   readonly wait: WaitSettings;
 }
@@ -108,6 +119,7 @@ const SEMAPHORE_OPTIONS: Record<keyof RedisSemaphoreOptions, true> = {
   client: true,
   url: true,
   clientOptions: true,
+  prefix: true,
   unavailableTimeout: true,
 };
 
@@ -147,13 +159,19 @@ export function resolveRedisOptions(
   options: RedisSemaphoreOptions = {},
 ): RedisSettings {
   rejectUnknownOptions(options, SEMAPHORE_OPTIONS);
-  const { unavailableTimeout = DEFAULT_UNAVAILABLE_TIMEOUT_MS } = options;
+  const {
+    prefix = "",
+    unavailableTimeout = DEFAULT_UNAVAILABLE_TIMEOUT_MS,
+  } = options;
+  checkPrefix(prefix);
   checkPeriod("unavailableTimeout", unavailableTimeout);
   const wait = resolveWait(options, {
     ...WAIT_FOREVER,
     timeout: DEFAULT_TIMEOUT,
   });
-  return { source: resolveSource(options), unavailableTimeout, wait };
+  const source = resolveSource(options);
+  const space = { prefix, sharded: source.sharded };
+  return { source, space, unavailableTimeout, wait };
 }
 
 /**
@@ -177,18 +195,45 @@ export function resolveRedisWait(
  * @throws {TypeError} If the name is not a string.
  * @throws {RangeError} If the name is empty or reserved.
  */
-export function checkChannel(channel: string): string {
+export function checkChannel(channel: string, { prefix }: KeySpace): string {
   if (typeof channel !== "string") {
     throwInvalid("channel", "a string", channel);
   }
   if (channel === "") throw new RangeError("channel must not be empty");
-  if (channel.startsWith(RESERVED)) {
+  for (const name of [channel, prefix + channel]) {
+    if (!name.startsWith(RESERVED)) continue;
     throw new RangeError(
       `channel must not begin with ${RESERVED}, the prefix of this package's ` +
-        `keys: ${formatValue(channel)}`,
+        `keys: ${formatValue(name)}`,
     );
   }
   return channel;
+}
+
+/** What a prefix must not contain, and why. */
+const BAD_PREFIXES: [RegExp, string][] = [
+  [/\p{Cc}/u, "control characters"],
+  // Clients would replace it by U+FFFD, which is another prefix.
+  [/\p{Surrogate}/u, "a lone surrogate"],
+  // The server would not find the hash tag that keeps a lock in one slot.
+  [/^[^{]*\{\}/, "the empty hash tag {}"],
+];
+
+function checkPrefix(prefix: string): void {
+  if (typeof prefix !== "string") throwInvalid("prefix", "a string", prefix);
+  for (const [pattern, what] of BAD_PREFIXES) {
+    if (pattern.test(prefix)) {
+      throw new RangeError(
+        `prefix must not contain ${what}, not ${formatValue(prefix)}`,
+      );
+    }
+  }
+  if (prefix.startsWith(RESERVED)) {
+    throw new RangeError(
+      `prefix must not begin with ${RESERVED}, which this package adds: ` +
+        formatValue(prefix),
+    );
+  }
 }
 
 /** The pool keys of URLs without options, so that equal URLs share one. */

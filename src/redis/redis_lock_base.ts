@@ -59,7 +59,7 @@ export abstract class RedisLockBase
   protected constructor(
     keys: LockKeys,
     lockType: LockType,
-    { source, wait, unavailableTimeout }: RedisSettings,
+    { source, wait, unavailableTimeout }: Omit<RedisSettings, "space">,
     mutex?: FifoMutex,
   ) {
     super(mutex);
@@ -179,7 +179,7 @@ export abstract class RedisLockBase
     onReleased: (() => void) | undefined,
   ): Promise<RedisLease | Busy> {
     const keys = this.#keys;
-    const pooled = await acquireConnection(this.#source, keys.key, limits);
+    const pooled = await acquireConnection(this.#source, keys, limits);
     const { connection } = pooled;
     const locks = ConnectionLocks.of(connection);
     const subscription = locks.subscription(keys);

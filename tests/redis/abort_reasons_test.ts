@@ -126,7 +126,10 @@ class LockWithSource extends RedisLockBase {
   constructor(source: Partial<RedisSource>) {
     const settings = { wait: WAIT_FOREVER, unavailableTimeout: 60_000 };
     const all = { ...fromUrl({}, {}), ...source };
-    super(lockKeys("aborted", false), "x", { ...settings, source: all });
+    super(lockKeys("aborted", { prefix: "", sharded: false }), "x", {
+      ...settings,
+      source: all,
+    });
   }
 }
 

@@ -19,6 +19,33 @@ const BAD: [unknown[], typeof TypeError | typeof RangeError, RegExp][] = [
   [[17], TypeError, /^channel must be a string, not 17/],
   [[["a"]], TypeError, /^channel must be a string, not an Array/],
   [["portalock:x"], RangeError, /^channel must not begin with portalock:/],
+  [
+    ["lock:x", { prefix: "porta" }],
+    RangeError,
+    /^channel must not begin with portalock:.*"portalock:x"/,
+  ],
+  [["a", { prefix: 5 }], TypeError, /^prefix must be a string, not 5/],
+  [["a", { prefix: null }], TypeError, /^prefix must be a string, not null/],
+  [
+    ["a", { prefix: "a\n" }],
+    RangeError,
+    /^prefix must not contain control characters, not "a\\n"/,
+  ],
+  [
+    ["a", { prefix: "\ud800" }],
+    RangeError,
+    /^prefix must not contain a lone surrogate/,
+  ],
+  [
+    ["a", { prefix: "a{}b" }],
+    RangeError,
+    /^prefix must not contain the empty hash tag/,
+  ],
+  [
+    ["a", { prefix: "portalock:b:" }],
+    RangeError,
+    /^prefix must not begin with portalock:/,
+  ],
   [["a", null], TypeError, /^options must be an object, not null/],
   [["a", 5], TypeError, /^options must be an object, not 5/],
   [["a", { time_out: 5 }], TypeError, /^unknown option "time_out" .*timeout/],

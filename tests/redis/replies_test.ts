@@ -152,7 +152,7 @@ test("late replies in Redis: simultaneous releases unsubscribe once", async () =
   let ended = 0;
   const subscription = new ChannelSubscription(
     connection,
-    lockKeys("together", false),
+    lockKeys("together", { prefix: "", sharded: false }),
     { subscribers: new Map(), onEmpty: () => void ended++ },
   );
   const subscribers = [1, 2, 3].map((id) => ({ id }) as Subscriber);

@@ -231,7 +231,11 @@ it("loading node-redis does not count as silence of the server", async (server) 
   };
   const opened = (wait: Partial<WaitSettings>) => {
     const deadline = new Deadline({ ...WAIT_FOREVER, ...wait });
-    return acquireConnection(source, "a", new AttemptLimits(deadline, 1000));
+    return acquireConnection(
+      source,
+      lockKeys("a", SPACE),
+      new AttemptLimits(deadline, 1000),
+    );
   };
   const once = { failWhenLocked: true };
   (await opened(once)).release();
@@ -243,12 +247,14 @@ it("loading node-redis does not count as silence of the server", async (server) 
   closeIdle(source);
 });
 
+const SPACE = { prefix: "", sharded: false };
+
 /** A lock with a source of the test. */
 class LockWithSource extends RedisLockBase {
   constructor(source: RedisSource) {
     const wait = WAIT_FOREVER;
     const settings = { source, wait, unavailableTimeout: 60_000 };
-    super(lockKeys("of", false), "x", settings);
+    super(lockKeys("of", SPACE), "x", settings);
   }
 }
 

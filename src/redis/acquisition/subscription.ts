@@ -1,7 +1,6 @@
 /** The subscription of one connection to the channels of one lock. */
 
 import type { LockConnection } from "../connection/connection.ts";
-import { RESERVED } from "../protocol/keys.ts";
 import type { LockKeys, LockType } from "../protocol/keys.ts";
 import { pongMessage, replyChannel } from "../python/protocol.ts";
 import type { Role } from "../python/protocol.ts";
@@ -153,7 +152,7 @@ export class ChannelSubscription {
     const replyTo = replyChannel(message);
     if (replyTo === undefined) return;
     connection.publish(keys, replyTo, pongMessage(connection.id, this.#role()));
-    if (replyTo.startsWith(RESERVED)) return;
+    if (replyTo.startsWith(keys.namespace)) return;
     for (const subscriber of this.#subscribers) subscriber.onPing();
   };
 

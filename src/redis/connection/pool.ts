@@ -6,6 +6,7 @@ import { now } from "../../wait/deadline.ts";
 import type { Deadline } from "../../wait/deadline.ts";
 import type { RedisConnection, RedisSource, Server } from "../clients/types.ts";
 import { clientName, connectionChannel } from "../protocol/keys.ts";
+import type { LockKeys } from "../protocol/keys.ts";
 import { withDeadline } from "./attempt_limits.ts";
 import type { AttemptLimits } from "./attempt_limits.ts";
 import { LockConnection } from "./connection.ts";
@@ -41,9 +42,9 @@ class PooledConnection {
   readonly #onClosed: () => void;
 
   /** Begins to open a connection. `onClosed` may be called several times. */
-  constructor(server: Server, sharded: boolean, onClosed: () => void) {
+  constructor(server: Server, keys: PoolKeys, onClosed: () => void) {
     this.#onClosed = onClosed;
-    this.ready = this.#open(server, sharded);
+    this.ready = this.#open(server, keys);
     // Each user gets the error from its own promise.
     this.ready.catch(onClosed);
   }
@@ -92,7 +93,10 @@ class PooledConnection {
     this.#idleTimer.unref();
   }
 
-  async #open(server: Server, sharded: boolean): Promise<LockConnection> {
+  async #open(
+    server: Server,
+    { namespace, sharded }: PoolKeys,
+  ): Promise<LockConnection> {
     const id = nodeCrypto().randomUUID().replaceAll("-", "");
     let opened: LockConnection | undefined;
     const client = this.#client = await server.create(clientName(id), {
@@ -110,7 +114,7 @@ class PooledConnection {
       );
       if (!sharded) {
         await connection.subscribe(
-          [connectionChannel(id)],
+          [connectionChannel(namespace, id)],
           false,
           (message) => connection.listener?.onMessage({ sharded }, message),
         );
@@ -123,6 +127,9 @@ class PooledConnection {
     }
   }
 }
+
+/** What of a lock's names its connection depends on. */
+type PoolKeys = Pick<LockKeys, "key" | "namespace" | "sharded">;
 
 /** A connection while one acquisition uses it. */
 export interface PooledUse {
@@ -137,7 +144,7 @@ export interface PooledUse {
  * so that this can be garbage-collected.
  *
  * @param source Where the server is.
- * @param key A key of the lock.
+ * @param keys The names of the lock.
  * @param limits How long to wait.
  * @returns The connection, to be released.
  * @throws {ReplyTimeout} If the server does not reply in time.
@@ -146,7 +153,7 @@ export interface PooledUse {
  */
 export async function acquireConnection(
   source: RedisSource,
-  key: string,
+  keys: PoolKeys,
   limits: AttemptLimits,
 ): Promise<PooledUse> {
   const { deadline } = limits;
@@ -154,11 +161,11 @@ export async function acquireConnection(
   if (loading) await waitForImport(deadline, loading);
   // The time for the import does not count as silence of the server.
   const end = now() + limits.replyTimeout;
-  const located = source.locate(key);
+  const located = source.locate(keys.key);
   const server = located instanceof Promise
     ? await withDeadline(deadline, end, located)
     : located;
-  const pooled = findOrOpen(source, server);
+  const pooled = findOrOpen(source, server, keys);
   pooled.addUser();
   try {
     const connection = pooled.opened ??
@@ -175,14 +182,18 @@ export function closeIdle({ poolKey }: RedisSource): void {
   for (const pooled of pools.get(poolKey)?.values() ?? []) pooled.close();
 }
 
-function findOrOpen(source: RedisSource, server: Server): PooledConnection {
-  const { poolKey, sharded } = source;
+/** Locks of another prefix have another connection, with its own channel. */
+function findOrOpen(
+  { poolKey }: RedisSource,
+  server: Server,
+  keys: PoolKeys,
+): PooledConnection {
   let connections = pools.get(poolKey);
   if (connections === undefined) pools.set(poolKey, connections = new Map());
-  const { address } = server;
+  const address = `${keys.namespace}\n${server.address}`;
   const existing = connections.get(address);
   if (existing?.usable) return existing;
-  const pooled: PooledConnection = new PooledConnection(server, sharded, () => {
+  const pooled: PooledConnection = new PooledConnection(server, keys, () => {
     if (connections.get(address) === pooled) connections.delete(address);
   });
   connections.set(address, pooled);

@@ -7,6 +7,8 @@ export type LockType = "x" | "s" | `${number}`;
 export interface LockKeys {
   /** The name of the lock, as the caller gave it. */
   readonly channel: string;
+  /** How every key and channel of this package begins, on this connection. */
+  readonly namespace: string;
   /**
    * The hash from holders to fencing tokens, and the channel to which every
    * connection subscribes that holds the lock or waits for it.
@@ -14,10 +16,9 @@ export interface LockKeys {
   readonly key: string;
   /** The list of waiters, in order of arrival. */
   readonly queue: string;
-  /**
-   * The largest fencing token that the server has given: one for all locks of a
-   * server, or one for each lock in a cluster, where a script has one slot.
-   */
+  /** The hash from members to what they say about themselves, as JSON. */
+  readonly info: string;
+  /** The largest fencing token so far. */
   readonly clock: string;
   /** The channel of Python's portalocker, if the lock can be shared with it. */
   readonly shared: string | undefined;
@@ -25,49 +26,74 @@ export interface LockKeys {
   readonly sharded: boolean;
 }
 
-/** The names of locks must not begin with this. */
+/** Where the names of a lock are. */
+export interface KeySpace {
+  /** What the caller puts before all names. */
+  readonly prefix: string;
+  /** Whether subscriptions belong to slots, as in a cluster. */
+  readonly sharded: boolean;
+}
+
+/** How no name of a lock begins, so that it cannot be a key of this package. */
 export const RESERVED = "portalock:";
 
-/** The prefix of every key and channel of this version of the protocol. */
-export const VERSION = `${RESERVED}v1:`;
+/**
+ * How every key and channel of this package begins, after the caller's prefix.
+ * The number is the version of the protocol: it changes with every change that
+ * a process with an older release would not understand.
+ */
+const VERSION = `${RESERVED}v1:`;
 
 /** The hash tag that keeps all keys of a lock in one slot of a cluster. */
 const hashTag = (channel: string) =>
   `{${channel.replace(/[%{}]/g, encodeURIComponent)}}`;
 
 /** Returns the names of a lock, which Python's portalocker may share. */
-export function lockKeys(channel: string, sharded: boolean): LockKeys {
-  const shared = sharded ? undefined : channel;
-  return { channel, ...names("", channel, sharded), shared, sharded };
+export function lockKeys(channel: string, space: KeySpace): LockKeys {
+  const shared = space.sharded ? undefined : space.prefix + channel;
+  return { ...keysOf(channel, "", space), shared };
 }
 
 /** Returns the names of a semaphore. */
-export function semaphoreKeys(channel: string, sharded: boolean): LockKeys {
-  const keys = names("semaphore:", channel, sharded);
-  return { channel, ...keys, shared: undefined, sharded };
+export function semaphoreKeys(channel: string, space: KeySpace): LockKeys {
+  return { ...keysOf(channel, "semaphore:", space), shared: undefined };
 }
 
-function names(
-  kind: string,
+function keysOf(
   channel: string,
-  sharded: boolean,
-): Pick<LockKeys, "key" | "queue" | "clock"> {
-  const key = VERSION + kind + hashTag(channel);
-  const clock = `${sharded ? `${key}:` : VERSION}clock`;
-  return { key, queue: `${key}:queue`, clock };
+  kind: string,
+  { prefix, sharded }: KeySpace,
+): Omit<LockKeys, "shared"> {
+  const namespace = prefix + VERSION;
+  const key = namespace + kind + hashTag(channel);
+  return {
+    channel,
+    namespace,
+    key,
+    queue: `${key}:queue`,
+    info: `${key}:info`,
+    // A cluster does not have a key that the locks of all slots could share.
+    clock: sharded ? `${key}:clock` : `${namespace}clock`,
+    sharded,
+  };
 }
 
 /**
  * Returns the prefix of the channels on which connections receive messages
  * about a lock. The identifier of the connection follows.
  */
-export function replyChannelPrefix({ key, sharded }: LockKeys): string {
-  return sharded ? `${key}:` : connectionChannel("");
+export function replyChannelPrefix(
+  { key, namespace, sharded }: Pick<LockKeys, "key" | "namespace" | "sharded">,
+): string {
+  return sharded ? `${key}:` : connectionChannel(namespace, "");
 }
 
 /** Returns the channel to which one connection subscribes, outside a cluster. */
-export function connectionChannel(connectionId: string): string {
-  return `${VERSION}session:${connectionId}`;
+export function connectionChannel(
+  namespace: string,
+  connectionId: string,
+): string {
+  return `${namespace}session:${connectionId}`;
 }
 
 /** Returns the name that a connection has in `CLIENT LIST`. */
