@@ -192,14 +192,15 @@ export class Acquisition implements Subscriber {
    */
   send(operation: Operation, expectedPeers = ""): Promise<unknown> {
     const { connection, keys } = this.subscription;
-    const { key, queue, shared = "", sharded } = keys;
-    return connection.run(LOCK_SCRIPT, [key, queue], [
+    const { key, queue, clock, info, shared = "", sharded } = keys;
+    return connection.run(LOCK_SCRIPT, [key, queue, clock, info], [
       operation,
       this.#member,
       replyChannelPrefix(keys),
       sharded ? "S" : "",
       shared,
       expectedPeers,
+      "",
     ], () => operation === "release" || !this.#ended);
   }
 
