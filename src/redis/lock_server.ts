@@ -4,7 +4,7 @@ import { formatSubject } from "../core/errors.ts";
 import { WAIT_FOREVER } from "../options/acquire_options.ts";
 import { Deadline, now } from "../wait/deadline.ts";
 import { AttemptLimits, withDeadline } from "./connection/attempt_limits.ts";
-import type { RedisSource } from "./connection/client_adapter.ts";
+import type { RedisSource } from "./clients/types.ts";
 import type { LockConnection } from "./connection/connection.ts";
 import { acquireConnection } from "./connection/pool.ts";
 import type { PooledUse } from "./connection/pool.ts";

@@ -39,4 +39,4 @@ export type {
   RedisClusterLike,
   RedisPoolLike,
   RedisSentinelLike,
-} from "./connection/client_adapter.ts";
+} from "./clients/mod.ts";

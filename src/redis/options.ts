@@ -20,15 +20,8 @@ import { LOCK_EX, LOCK_SH, resolveLockType } from "../options/flags.ts";
 import type { LockFlags } from "../options/flags.ts";
 import { RESERVED } from "./protocol/keys.ts";
 import type { KeySpace } from "./protocol/keys.ts";
-import {
-  describeUnsupported,
-  fromClient,
-  fromUrl,
-} from "./connection/client_adapter.ts";
-import type {
-  RedisClientArgument,
-  RedisSource,
-} from "./connection/client_adapter.ts";
+import { describeUnsupported, fromClient, fromUrl } from "./clients/mod.ts";
+import type { RedisClientArgument, RedisSource } from "./clients/mod.ts";
 
 const DEFAULT_UNAVAILABLE_TIMEOUT_MS = 5000;
 

@@ -52,19 +52,23 @@ export abstract class RedisLockBase
   readonly #server: LockServer;
   readonly #lockType: LockType;
   readonly #wait: RedisWaitSettings;
+  /** The text of the option `info`. */
+  readonly #info: string;
 
   /** @ignore Called by the lock classes. */
   protected constructor(
     keys: LockKeys,
     lockType: LockType,
-    { source, wait, unavailableTimeout }: Omit<RedisSettings, "space">,
+    settings: Omit<RedisSettings, "space">,
     mutex?: FifoMutex,
   ) {
     super(mutex);
     this.channel = keys.channel;
+    const { source, wait, info, unavailableTimeout } = settings;
     this.#server = new LockServer(source, keys, unavailableTimeout);
     this.#lockType = lockType;
     this.#wait = wait;
+    this.#info = info;
   }
 
   /** Whether this object holds the lock, as far as is known. */
@@ -181,7 +185,11 @@ export abstract class RedisLockBase
     const { keys } = this.#server;
     const locks = ConnectionLocks.of(connection);
     const subscription = locks.subscription(keys);
-    const acquisition = new Acquisition(subscription, this.#lockType);
+    const acquisition = new Acquisition(
+      subscription,
+      this.#lockType,
+      this.#info,
+    );
     let held = false;
     try {
       const { liveness } = locks;

@@ -10,7 +10,7 @@ const SLOTS: [key: string, slot: number][] = [
   ["123456789", 12_739],
   ["foo", 12_182],
   ["{foo}", 12_182],
-  ["portalock:{foo}:queue", 12_182],
+  ["portalock:v1:{foo}:queue", 12_182],
   // An empty tag does not count.
   ["{}", 15257],
   ["{}{a}", 13650],

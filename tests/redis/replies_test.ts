@@ -145,10 +145,8 @@ test("late replies in Redis: simultaneous releases unsubscribe once", async () =
   let answer = () => {};
   let unsubscribed = 0;
   const connection = {
-    client: {
-      subscribe: () => new Promise<void>((resolve) => answer = resolve),
-      unsubscribe: () => Promise.resolve(void unsubscribed++),
-    },
+    subscribe: () => new Promise<void>((resolve) => answer = resolve),
+    unsubscribe: () => Promise.resolve(void unsubscribed++),
     failure: undefined,
   } as unknown as LockConnection;
   let ended = 0;

@@ -6,8 +6,8 @@ import type { WaitSettings } from "../../src/options/acquire_options.ts";
 import { RedisLock } from "../../src/redis/mod.ts";
 import { lockKeys } from "../../src/redis/protocol/keys.ts";
 import { RedisLockBase } from "../../src/redis/redis_lock_base.ts";
-import { fromUrl } from "../../src/redis/connection/client_adapter.ts";
-import type { RedisSource } from "../../src/redis/connection/client_adapter.ts";
+import { fromUrl } from "../../src/redis/clients/mod.ts";
+import type { RedisSource } from "../../src/redis/clients/mod.ts";
 import {
   AttemptLimits,
   withDeadline,

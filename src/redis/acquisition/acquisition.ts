@@ -47,6 +47,8 @@ export class Acquisition implements Subscriber {
   readonly subscribed: Promise<unknown>;
   /** The name in the records of the server. */
   readonly #member: string;
+  /** What the holder says about itself, as JSON, or `""`. */
+  readonly #info: string;
   #state: State = "requested";
   /** `false` if the server refused the first step, `undefined` before. */
   #onServer: boolean | undefined;
@@ -65,10 +67,15 @@ export class Acquisition implements Subscriber {
   onEnd: (left: Promise<void>) => void = () => {};
 
   /** Creates an acquisition, and sends `SUBSCRIBE` if it is the first. */
-  constructor(subscription: ChannelSubscription, lockType: LockType) {
+  constructor(
+    subscription: ChannelSubscription,
+    lockType: LockType,
+    info = "",
+  ) {
     const { connection } = subscription;
     this.subscription = subscription;
     this.lockType = lockType;
+    this.#info = info;
     this.id = connection.nextId();
     this.#member = formatMember({
       lockType,
@@ -174,7 +181,12 @@ export class Acquisition implements Subscriber {
   /** Asks the server whether the lock is still held. Never rejects. */
   async verify(): Promise<void> {
     try {
-      const reply = await this.send("verify");
+      const { connection, keys } = this.subscription;
+      const reply = await connection.client.send([
+        "HGET",
+        keys.key,
+        this.#member,
+      ]);
       if (this.held && reply !== this.#token) this.#recordLost();
     } catch (error) {
       if (this.held) this.lost(error);
@@ -192,14 +204,15 @@ export class Acquisition implements Subscriber {
    */
   send(operation: Operation, expectedPeers = ""): Promise<unknown> {
     const { connection, keys } = this.subscription;
-    const { key, queue, shared = "", sharded } = keys;
-    return connection.run(LOCK_SCRIPT, [key, queue], [
+    const { key, queue, clock, info, shared = "", sharded } = keys;
+    return connection.run(LOCK_SCRIPT, [key, queue, clock, info], [
       operation,
       this.#member,
       replyChannelPrefix(keys),
       sharded ? "S" : "",
       shared,
       expectedPeers,
+      this.#info,
     ], () => operation === "release" || !this.#ended);
   }
 

@@ -83,9 +83,9 @@ export class LivenessProbe {
   async #killConnection(connectionId: string, clientId: string): Promise<void> {
     const { client } = this.#connection;
     try {
-      const list = await client.sendCommand(["CLIENT", "LIST", "ID", clientId]);
+      const list = await client.send(["CLIENT", "LIST", "ID", clientId]);
       const named = String(list).includes(` name=${clientName(connectionId)} `);
-      if (named) await client.sendCommand(["CLIENT", "KILL", "ID", clientId]);
+      if (named) await client.send(["CLIENT", "KILL", "ID", clientId]);
     } catch {
       // Without the permission, the waiter waits until the server closes the
       // connection by itself.

@@ -106,7 +106,12 @@ export class ChannelSubscription {
   }
 
   #subscribe(): Promise<unknown> {
-    const subscribed = this.#send("subscribe", "sSubscribe");
+    const { connection, keys: { sharded } } = this;
+    const subscribed = connection.subscribe(
+      this.#channels,
+      sharded,
+      this.#onMessage,
+    );
     subscribed.then(
       () => this.#confirmed = true,
       // The next acquisition sends it again.
@@ -129,19 +134,11 @@ export class ChannelSubscription {
     }
     // The next acquisition gets a new object, and a subscription of its own.
     this.#context.onEmpty();
-    const subscribed = this.#confirmed && !this.connection.failure;
+    const { connection, keys: { sharded } } = this;
+    const subscribed = this.#confirmed && !connection.failure;
     return this.#unsubscribed = subscribed
-      ? this.#send("unsubscribe", "sUnsubscribe")
+      ? connection.unsubscribe(this.#channels, sharded, this.#onMessage)
       : Promise.resolve();
-  }
-
-  #send(
-    command: "subscribe" | "unsubscribe",
-    sharded: "sSubscribe" | "sUnsubscribe",
-  ): Promise<unknown> {
-    const { client } = this.connection;
-    const send = this.keys.sharded ? sharded : command;
-    return client[send](this.#channels, this.#onMessage);
   }
 
   readonly #onMessage = (message: string, channel: string): void => {

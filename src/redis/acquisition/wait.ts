@@ -163,7 +163,12 @@ export class AcquireWait {
     // The reply is older than the grant, or the record is lost; see the class.
     if (acquisition.held) return void acquisition.verify();
     if (!acquisition.isPending) return;
-    const [pythonClients, ...holders] = reply as [number, ...string[]];
+    const [pythonClients, position, ...members] = reply as [
+      number,
+      number,
+      ...string[],
+    ];
+    const holders = position === 0 ? members : [];
     this.#blockers = { pythonClients, holders };
     const canJoin = acquisition.lockType === "s" && pythonClients > 0 &&
       !this.#probing &&

@@ -6,8 +6,7 @@ import { replyCode } from "../protocol/errors.ts";
 import { replyChannelPrefix } from "../protocol/keys.ts";
 import type { LockKeys } from "../protocol/keys.ts";
 import type { Script } from "../protocol/scripts.ts";
-import { destroy } from "./client_adapter.ts";
-import type { RedisConnection } from "./client_adapter.ts";
+import type { OpenedConnection, RedisConnection } from "../clients/types.ts";
 import { SharedTimer } from "./shared_timer.ts";
 
 /** How often a server is pinged within `unavailableTimeout`. */
@@ -24,7 +23,7 @@ export interface ConnectionListener {
   onMessage(keys: Pick<LockKeys, "sharded">, message: string): void;
   /**
    * Handles the end of the connection. Called once, after the client is
-   * destroyed.
+   * closed.
    */
   onLost(error: unknown): void;
   /** Handles that a channel moved to another node of a cluster. */
@@ -36,6 +35,9 @@ export interface ConnectionListener {
    */
   onHeartbeat(): Promise<unknown>[];
 }
+
+/** Handles a message on a channel. */
+export type Receiver = (message: string, channel: string) => void;
 
 /**
  * A connection to one server. It does not know of locks; their state is with
@@ -52,6 +54,8 @@ export class LockConnection {
   readonly replyTimer: SharedTimer = new SharedTimer();
   /** Set by the first user of the connection, before it sends anything. */
   listener: ConnectionListener | undefined;
+  /** What handles the messages on each channel. */
+  readonly #receivers = new Map<string, Receiver>();
   readonly #onClosed: () => void;
   #lastId = 0;
   #keepAlive = 0;
@@ -64,7 +68,7 @@ export class LockConnection {
   /** Creates a connection. `onClosed` is called once, when it fails. */
   constructor(
     id: string,
-    clientId: string,
+    { clientId }: OpenedConnection,
     client: RedisConnection,
     onClosed: () => void,
   ) {
@@ -72,11 +76,6 @@ export class LockConnection {
     this.clientId = clientId;
     this.client = client;
     this.#onClosed = onClosed;
-    client.on("error", (error) => this.fail(error));
-    client.on("end", () => this.fail(new Error("the connection ended")));
-    client.on("sharded-channel-moved", (channel) => {
-      this.listener?.onChannelMoved(String(channel));
-    });
   }
 
   /** Why the connection failed, if it did. */
@@ -104,11 +103,46 @@ export class LockConnection {
   ): Promise<unknown> {
     const rest = [String(keys.length), ...keys, ...args];
     try {
-      return await this.client.sendCommand(["EVALSHA", script.sha, ...rest]);
+      return await this.client.send(["EVALSHA", script.sha, ...rest]);
     } catch (error) {
       if (replyCode(error) !== "NOSCRIPT" || !isWanted()) throw error;
-      return await this.client.sendCommand(["EVAL", script.text, ...rest]);
+      return await this.client.send(["EVAL", script.text, ...rest]);
     }
+  }
+
+  /**
+   * Subscribes to channels.
+   *
+   * @param receiver What handles their messages until they are unsubscribed,
+   * or subscribed again. It may be called before the promise settles.
+   */
+  subscribe(
+    channels: readonly string[],
+    sharded: boolean,
+    receiver: Receiver,
+  ): Promise<unknown> {
+    for (const channel of channels) this.#receivers.set(channel, receiver);
+    return this.client.subscribe(channels, sharded);
+  }
+
+  /** Unsubscribes from channels, whose subscription the server has confirmed. */
+  async unsubscribe(
+    channels: readonly string[],
+    sharded: boolean,
+    receiver: Receiver,
+  ): Promise<void> {
+    await this.client.unsubscribe(channels, sharded);
+    for (const channel of channels) {
+      // Another receiver may have subscribed meanwhile.
+      if (this.#receivers.get(channel) === receiver) {
+        this.#receivers.delete(channel);
+      }
+    }
+  }
+
+  /** Passes a message on to the receiver of its channel. */
+  onMessage(channel: string, message: string): void {
+    this.#receivers.get(channel)?.(message, channel);
   }
 
   /** Publishes a message on a channel. Errors are ignored. */
@@ -118,7 +152,7 @@ export class LockConnection {
     message: string,
   ): void {
     const command = keys.sharded ? "SPUBLISH" : "PUBLISH";
-    this.client.sendCommand([command, channel, message]).catch(() => {});
+    this.client.send([command, channel, message]).catch(() => {});
   }
 
   /** Returns the channel on which this connection gets messages about a lock. */
@@ -162,7 +196,7 @@ export class LockConnection {
     clearInterval(this.#timer);
     this.replyTimer.clear();
     this.#onClosed();
-    destroy(this.client);
+    this.client.close();
     this.listener?.onLost(error);
   }
 
@@ -175,7 +209,7 @@ export class LockConnection {
       this.#missed = 0;
       this.#heartbeatPending = true;
       const replies = this.listener?.onHeartbeat() ?? [];
-      replies.push(this.client.sendCommand(["PING"]));
+      replies.push(this.client.send(["PING"]));
       // Errors are handled by the listener; only silence matters here.
       Promise.allSettled(replies).then(() => this.#heartbeatPending = false);
     } else if (++this.#missed >= HEARTBEATS_PER_TIMEOUT) {

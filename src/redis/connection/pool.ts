@@ -4,12 +4,11 @@ import { clearTimeout, setTimeout } from "node:timers";
 import { nodeCrypto } from "../../core/crypto.ts";
 import { now } from "../../wait/deadline.ts";
 import type { Deadline } from "../../wait/deadline.ts";
+import type { RedisConnection, RedisSource, Server } from "../clients/types.ts";
 import { clientName, connectionChannel } from "../protocol/keys.ts";
 import type { LockKeys } from "../protocol/keys.ts";
 import { withDeadline } from "./attempt_limits.ts";
 import type { AttemptLimits } from "./attempt_limits.ts";
-import { destroy, hello } from "./client_adapter.ts";
-import type { RedisConnection, RedisSource, Server } from "./client_adapter.ts";
 import { LockConnection } from "./connection.ts";
 
 /** How long an idle connection stays open, in milliseconds. */
@@ -26,9 +25,7 @@ const pools = new WeakMap<object, Map<string, PooledConnection>>();
  *
  * - A.1 begins to open it, B.1 waits for it too, and A.2 is aborted: it stays,
  *   because B uses it.
- * - A.1 begins to open it and A.2 is aborted: it is closed. node-redis finishes
- *   connecting even if it is destroyed meanwhile, so the client is destroyed
- *   when it has connected.
+ * - A.1 begins to open it and A.2 is aborted: it is closed.
  * - A.1 releases it, and its timer is set. B.1 uses and releases it before the
  *   timer fires: the timer finds that it was idle for less than
  *   {@linkcode IDLE_TIMEOUT_MS}, and is set again for the rest.
@@ -37,7 +34,6 @@ class PooledConnection {
   /** Rejects if the connection cannot be opened. */
   readonly ready: Promise<LockConnection>;
   #opened: LockConnection | undefined;
-  /** Set when it has a socket. Before, node-redis 5 would not close that. */
   #client: RedisConnection | undefined;
   #users = 0;
   #closed = false;
@@ -83,7 +79,7 @@ class PooledConnection {
     clearTimeout(this.#idleTimer);
     this.#onClosed();
     this.#opened?.fail(new Error("the connection was idle"));
-    if (this.#client !== undefined) destroy(this.#client);
+    this.#client?.close();
   }
 
   #closeIn(milliseconds: number): void {
@@ -102,28 +98,31 @@ class PooledConnection {
     { namespace, sharded }: PoolKeys,
   ): Promise<LockConnection> {
     const id = nodeCrypto().randomUUID().replaceAll("-", "");
-    const client = await server.connect({ name: clientName(id) });
-    // An "error" event without a listener would be an uncaught exception.
-    client.on("error", () => {});
-    client.on("connect", () => {
-      if (this.#closed) destroy(client);
-      else this.#client = client;
+    let opened: LockConnection | undefined;
+    const client = this.#client = await server.create(clientName(id), {
+      onMessage: (channel, message) => opened?.onMessage(channel, message),
+      onEnd: (error) => opened?.fail(error),
+      onMoved: (channel) => opened?.listener?.onChannelMoved(channel),
     });
     try {
       if (this.#closed) throw new Error("the connection is not needed");
-      await client.connect();
-      const { id: clientId } = await hello(client, sharded);
-      const opened = new LockConnection(id, clientId, client, this.#onClosed);
+      const connection = opened = new LockConnection(
+        id,
+        await client.open(),
+        client,
+        this.#onClosed,
+      );
       if (!sharded) {
-        await client.subscribe(
+        await connection.subscribe(
           [connectionChannel(namespace, id)],
-          (message) => opened.listener?.onMessage({ sharded }, message),
+          false,
+          (message) => connection.listener?.onMessage({ sharded }, message),
         );
       }
       client.unref();
-      return this.#opened = opened;
+      return this.#opened = connection;
     } catch (error) {
-      destroy(client);
+      client.close();
       throw error;
     }
   }

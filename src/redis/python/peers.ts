@@ -1,7 +1,7 @@
 /** Python clients: subscribers of a lock's channel that this package is not. */
 
 import { MAX_TIMER_MS } from "../../wait/deadline.ts";
-import type { RedisConnection } from "../connection/client_adapter.ts";
+import type { RedisConnection } from "../clients/types.ts";
 import type { LockConnection } from "../connection/connection.ts";
 import type { LockKeys } from "../protocol/keys.ts";
 import { PING_SCRIPT } from "../protocol/scripts.ts";
@@ -27,7 +27,7 @@ async function countPythonPeers(
   { shared = "", key }: LockKeys,
 ): Promise<number> {
   const command = ["PUBSUB", "NUMSUB", shared, key];
-  const reply = await client.sendCommand(command) as number[];
+  const reply = await client.send(command) as number[];
   const [, subscribers = 0, , connections = 0] = reply;
   return subscribers - connections;
 }
@@ -64,7 +64,7 @@ export async function allPeersShared(
     else refused = true;
     if (refused || sharing.size === expected) settle();
   };
-  const subscribed = client.subscribe([replyTo], onReply);
+  const subscribed = connection.subscribe([replyTo], false, onReply);
   try {
     const pinged = connection.run(PING_SCRIPT, [key], [
       shared,
@@ -88,6 +88,6 @@ export async function allPeersShared(
   } finally {
     clearTimeout(timer);
     clearInterval(recount);
-    client.unsubscribe([replyTo], onReply).catch(() => {});
+    connection.unsubscribe([replyTo], false, onReply).catch(() => {});
   }
 }

@@ -3,14 +3,22 @@
 import type { RedisClientOptions } from "redis";
 import { errorCode, Unsupported } from "../../../ffi/types.ts";
 import { LockException } from "../../core/errors.ts";
-import { formatValue } from "../../options/validate.ts";
-import { NO_RESP3 } from "../protocol/errors.ts";
 import { keySlot } from "../protocol/key_slot.ts";
+import { hello } from "./hello.ts";
+import { hasMethod, singleServer } from "./types.ts";
+import type {
+  ConnectionEvents,
+  OpenedConnection,
+  RedisConnection,
+  RedisSource,
+  Server,
+} from "./types.ts";
 
-/** The methods of node-redis that the connection of this package needs. */
-export interface RedisConnection {
+/** The methods of a node-redis client that a connection needs. */
+interface Client {
   connect(): Promise<unknown>;
   destroy(): void;
+  ref(): void;
   unref(): void;
   on(event: string, listener: (argument: unknown) => void): unknown;
   sendCommand(args: readonly string[]): Promise<unknown>;
@@ -21,7 +29,7 @@ export interface RedisConnection {
 }
 
 type Subscribe = (
-  channels: string[],
+  channels: readonly string[],
   listener: (message: string, channel: string) => void,
 ) => Promise<unknown>;
 
@@ -70,35 +78,13 @@ export interface RedisSentinelLike {
   getMasterNode(): { host: string; port: number } | undefined;
 }
 
-/** What a Redis lock can be given to find its server. */
-export type RedisClientArgument =
+/** A client of node-redis that a lock can use. */
+export type NodeRedisArgument =
   | RedisClientLike
   | RedisPoolLike
   | RedisClusterLike
   | RedisCluster5Like
   | RedisSentinelLike;
-
-/** A server. */
-export interface Server {
-  /** Differs from the addresses of the other servers of the same client. */
-  readonly address: string;
-  /** Creates a client that is not connected yet. */
-  connect(overrides: { name: string }): Promise<RedisConnection>;
-}
-
-/** How to find the server that has the keys of a lock. */
-export interface RedisSource {
-  /** Whether the server is a cluster. */
-  readonly sharded: boolean;
-  /** Locks with the same object share their connections. */
-  readonly poolKey: object;
-  /** Imports the redis package, if it is needed and not imported yet. */
-  load?(): Promise<unknown> | undefined;
-  /** Returns the server that has a key. */
-  locate(key: string): Server | Promise<Server>;
-  /** Updates the slots of a cluster, after a key has moved to another node. */
-  refreshSlots(key: string): Promise<unknown>;
-}
 
 /**
  * Options that connections need, no matter what the caller's client has.
@@ -122,10 +108,11 @@ export function fromUrl(
   poolKey: object,
   options: RedisClientOptions,
 ): RedisSource {
-  const address = options.url ?? "";
-  const connect: Server["connect"] = (overrides) =>
-    createConnection(options, overrides);
-  return { ...singleServer(poolKey, address, connect), load };
+  const server = serverOf(
+    options.url ?? "",
+    (overrides) => createConnection(options, overrides),
+  );
+  return { ...singleServer(poolKey, server), load };
 }
 
 /** The command that installs the newest version that is tested. */
@@ -171,7 +158,7 @@ const load = () => loaded ? undefined : nodeRedis();
 async function createConnection(
   options: RedisClientOptions,
   overrides: RedisClientOptions,
-): Promise<RedisConnection> {
+): Promise<Client> {
   const { createClient } = await nodeRedis();
   // node-redis creates a class with a method for each command, which takes
   // longer than to connect, for each different name. A duplicate shares the
@@ -184,7 +171,7 @@ async function createConnection(
 
 /** Returns the servers of a client, a pool, a cluster or sentinels. */
 export function fromClient(
-  client: RedisClientArgument,
+  client: NodeRedisArgument,
   options: RedisClientOptions | undefined,
 ): RedisSource | undefined {
   if (hasMethod<RedisSentinelLike>(client, "getMasterNode")) {
@@ -200,13 +187,11 @@ export function fromClient(
   }
   if (hasMethod<RedisPoolLike>(client, "execute")) {
     const execute = client.execute.bind(client) as (
-      body: (client: RedisClientLike) => RedisConnection,
-    ) => Promise<RedisConnection>;
-    return singleServer(
-      client,
-      "",
-      (overrides) => execute((borrowed) => duplicate(borrowed, overrides)),
-    );
+      body: (client: RedisClientLike) => Client,
+    ) => Promise<Client>;
+    const create: CreateClient = (overrides) =>
+      execute((borrowed) => duplicate(borrowed, overrides));
+    return singleServer(client, serverOf("", create));
   }
   // Of the clients of node-redis 4, none has it.
   if (!hasMethod<RedisClientLike>(client, "destroy")) return undefined;
@@ -214,46 +199,117 @@ export function fromClient(
     return cluster(client, (key) => nodeWithKey(client, key));
   }
   if (hasMethod<RedisClientLike>(client, "duplicate")) {
-    return singleServer(
-      client,
-      "",
-      (overrides) => Promise.resolve(duplicate(client, overrides)),
-    );
+    const create: CreateClient = (overrides) => duplicate(client, overrides);
+    return singleServer(client, serverOf("", create));
   }
   return undefined;
 }
 
-/** Says what the value is that {@linkcode fromClient} does not support. */
-export function describeUnsupported(client: unknown): string {
-  // It may be a URL with a password.
-  if (typeof client === "string") return "a string: pass a URL as url";
-  if (typeof client !== "object" || client === null) return formatValue(client);
-  const isOld = hasMethod<RedisConnection>(client, "sSubscribe");
-  if (isOld) return `one of node-redis 4: update it (${INSTALL})`;
-  return hasMethod<RedisClientLike>(client, "duplicate")
-    ? `one of node-redis 3 or of another package: use node-redis (${INSTALL})`
-    : formatValue(client);
-}
+/** Creates a client that is not connected yet. */
+type CreateClient = (overrides: { name: string }) => Client | Promise<Client>;
 
-function hasMethod<T extends object>(
-  client: object,
-  method: keyof T,
-): client is T {
-  return typeof (client as T)[method] === "function";
-}
-
-function singleServer(
-  poolKey: object,
+function serverOf(
   address: string,
-  connect: Server["connect"],
-): RedisSource {
-  const server = { address, connect };
+  createClient: CreateClient,
+  sharded = false,
+): Server {
   return {
-    sharded: false,
-    poolKey,
-    locate: () => server,
-    refreshSlots: () => Promise.resolve(),
+    address,
+    async create(name, events) {
+      const client = await createClient({ name });
+      return new NodeRedisConnection(client, events, sharded);
+    },
   };
+}
+
+/**
+ * A connection of node-redis.
+ *
+ * node-redis finishes connecting even if it is destroyed meanwhile. So a client
+ * that was closed earlier is destroyed when it has connected.
+ */
+class NodeRedisConnection implements RedisConnection {
+  readonly ordered = true;
+  readonly #client: Client;
+  readonly #events: ConnectionEvents;
+  readonly #sharded: boolean;
+  /** Before, node-redis 5 would not close the socket. */
+  #hasSocket = false;
+  #closed = false;
+  #opened = false;
+  #failure: { readonly error: unknown } | undefined;
+
+  constructor(client: Client, events: ConnectionEvents, sharded: boolean) {
+    this.#client = client;
+    this.#events = events;
+    this.#sharded = sharded;
+    // An "error" event without a listener would be an uncaught exception.
+    client.on("error", (error) => this.#end(error));
+    client.on("end", () => this.#end(new Error("the connection ended")));
+    client.on("sharded-channel-moved", (channel) => {
+      if (!this.#closed) events.onMoved(String(channel));
+    });
+    client.on("connect", () => {
+      this.#hasSocket = true;
+      if (this.#closed) destroy(client);
+    });
+  }
+
+  async open(): Promise<OpenedConnection> {
+    const sharded = this.#sharded;
+    try {
+      if (this.#closed) throw new Error("the connection was closed");
+      await this.#client.connect();
+      const opened = await hello(this.send, { sharded, protocol: 3 });
+      if (this.#failure) throw this.#failure.error;
+      this.#opened = true;
+      return opened;
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  readonly send = (args: readonly string[]): Promise<unknown> =>
+    this.#client.sendCommand(args);
+
+  subscribe(channels: readonly string[], sharded: boolean): Promise<unknown> {
+    const client = this.#client;
+    return sharded
+      ? client.sSubscribe(channels, this.#onMessage)
+      : client.subscribe(channels, this.#onMessage);
+  }
+
+  unsubscribe(channels: readonly string[], sharded: boolean): Promise<unknown> {
+    const client = this.#client;
+    return sharded
+      ? client.sUnsubscribe(channels, this.#onMessage)
+      : client.unsubscribe(channels, this.#onMessage);
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    if (this.#hasSocket) destroy(this.#client);
+  }
+
+  ref(): void {
+    this.#client.ref();
+  }
+
+  unref(): void {
+    this.#client.unref();
+  }
+
+  readonly #onMessage = (message: string, channel: string): void => {
+    if (!this.#closed) this.#events.onMessage(channel, message);
+  };
+
+  #end(error: unknown): void {
+    if (this.#closed || this.#failure) return;
+    this.#failure = { error };
+    if (this.#opened) this.#events.onEnd(error);
+  }
 }
 
 function cluster(
@@ -265,10 +321,12 @@ function cluster(
     poolKey: client,
     async locate(key) {
       const node = await getNodeClient(key) as RedisClientLike;
-      return {
-        address: JSON.stringify((node.options as RedisClientOptions).socket),
-        connect: (overrides) => Promise.resolve(duplicate(node, overrides)),
-      };
+      const { socket } = node.options as RedisClientOptions;
+      return serverOf(
+        JSON.stringify(socket),
+        (overrides) => duplicate(node, overrides),
+        true,
+      );
     },
     // node-redis updates its slots when the node redirects the command.
     refreshSlots: (key) => client.sendCommand(key, false, ["EXISTS", key]),
@@ -300,11 +358,10 @@ function sentinel(
       }
       const { host, port } = master;
       const socket = { ...options.socket, host, port };
-      return Promise.resolve({
-        address: `${host} ${port}`,
-        connect: (overrides) =>
-          createConnection({ ...options, socket }, overrides),
-      });
+      return serverOf(
+        `${host} ${port}`,
+        (overrides) => createConnection({ ...options, socket }, overrides),
+      );
     },
     refreshSlots: () => Promise.resolve(),
   };
@@ -313,15 +370,15 @@ function sentinel(
 function duplicate(
   client: RedisClientLike,
   overrides: RedisClientOptions,
-): RedisConnection {
+): Client {
   const options = client.options as RedisClientOptions;
   return client.duplicate(
     connectionOptions(options, overrides) as never,
-  ) as RedisConnection;
+  ) as Client;
 }
 
 /** Closes a connection, if it is open. */
-export function destroy(connection: { destroy(): void }): void {
+function destroy(connection: { destroy(): void }): void {
   try {
     connection.destroy();
   } catch {
@@ -337,55 +394,9 @@ function connectionOptions(
     ...options.socket,
     // A connection that reconnected would not have its locks any more.
     reconnectStrategy: false,
-    // LockConnection sends heartbeats.
+    // The user of the connection sends heartbeats.
     socketTimeout: undefined,
   };
   const all = { ...options, ...OVERRIDES, ...overrides, socket };
   return all as unknown as RedisClientOptions;
-}
-
-/** The reply to `HELLO`. */
-export interface HelloReply {
-  /** The number of the connection, `CLIENT ID`. */
-  readonly id: string;
-}
-
-/**
- * Sends `HELLO`, and selects the database of the locks.
- *
- * @throws {LockException} If the server cannot hold locks.
- * @throws The error of the server or of the client.
- */
-export async function hello(
-  connection: RedisConnection,
-  sharded: boolean,
-): Promise<HelloReply> {
-  const reply = connection.sendCommand(["HELLO"]);
-  // Channels belong to the server and keys to a database. So all locks are in
-  // one database.
-  const selected = sharded
-    ? undefined
-    : connection.sendCommand(["SELECT", "0"]);
-  // A sentinel refuses SELECT; the error below is clearer.
-  selected?.catch(() => {});
-  const { id, mode, proto } = await reply as Record<string, unknown>;
-  if (proto !== 3) {
-    throw new LockException(NO_RESP3, { code: "EPROTONOSUPPORT" });
-  }
-  if (mode === "sentinel") {
-    throw new LockException(
-      "the server is a sentinel; pass a client from createSentinel",
-      { code: "EINVAL" },
-    );
-  }
-  if ((mode === "cluster") !== sharded) {
-    throw new LockException(
-      sharded
-        ? "the server is not part of a cluster; pass a client from createClient"
-        : "the server is part of a cluster; pass a client from createCluster",
-      { code: "EINVAL" },
-    );
-  }
-  await selected;
-  return { id: String(id) };
 }
