@@ -9,20 +9,28 @@ import type { LastingRedisWait, RemoteHolder } from "../../src/redis/mod.ts";
 import { RedisDeadline } from "../../src/redis/wait_report.ts";
 import { test } from "../support/test.ts";
 import { at, deferred } from "../support/values.ts";
+import { waitUntil } from "./support/binaries.ts";
 import { FakePython, holderRecord } from "./support/fake_python.ts";
 import {
   abortReason,
   killLockConnections,
   listClients,
-  lockConnections,
   redisSuite,
   removeDeadHolders,
   unsharedOptions,
   waitForNoConnections,
   waitForQueueLength,
 } from "./support/inspect.ts";
+import type { RedisServer } from "./support/server.ts";
 
 const it = redisSuite("what Redis locks tell", removeDeadHolders);
+
+/** Returns the number of connections of this package. */
+async function connectionCount(server: RedisServer): Promise<number> {
+  // Not with `lockConnections`, which omits those that sent CLIENT LIST.
+  const list = String(await server.command("CLIENT", "LIST"));
+  return [...list.matchAll(/ name=portalock-/g)].length;
+}
 
 const EMPTY = { holders: [], waiters: [], python: [] };
 
@@ -202,11 +210,11 @@ it("probe() neither holds nor waits, and leaves the connection to others", async
   const lock = new RedisLock("watched", options);
   await waitForNoConnections(server);
   await lock.probe();
-  assert.equal((await lockConnections(server)).length, 1);
+  assert.equal(await connectionCount(server), 1);
   const lease = await lock.tryAcquire();
   assert.ok(lease);
   await lock.probe();
-  assert.equal((await lockConnections(server)).length, 1);
+  assert.equal(await connectionCount(server), 1);
   await lease.release();
   await lock[Symbol.asyncDispose]();
 });
@@ -335,4 +343,108 @@ it("AlreadyLocked does not name a holder if Python holds the lock", async (serve
     return true;
   });
   await python[Symbol.asyncDispose]();
+});
+
+/** Infos of any kind, and how a message shows them. */
+const INFOS: [info: unknown, shown: string][] = [
+  ["web-1", "web-1"],
+  ["web 1\n", '"web 1\\n"'],
+  [{ host: "web-1", pid: 7 }, '{"host":"web-1","pid":7}'],
+  [[1, "ä", null], '[1,"ä",null]'],
+  [null, "null"],
+  [0, "0"],
+  ["", '""'],
+];
+
+for (const [info, shown] of INFOS) {
+  it(`info ${JSON.stringify(info)} is what others learn of a holder and a waiter`, async (server) => {
+    const described = unsharedOptions(server, { info });
+    const lease = await new RedisLock("info", described).acquire();
+    const waiting = new RedisLock("info", unsharedOptions(server, { info }))
+      .acquire({ timeout: 60_000 });
+    await waitForQueueLength(server, "info", 1);
+    const other = new RedisLock("info", unsharedOptions(server));
+    const { holders, waiters } = await other.probe();
+    assert.deepEqual(at(holders, 0).info, info);
+    assert.deepEqual(at(waiters, 0).info, info);
+    const failing = other.acquire({ failWhenLocked: true });
+    await assert.rejects(failing, (error) => {
+      assert.ok(error instanceof AlreadyLocked);
+      assert.deepEqual(error.holder, {
+        holderId: lease.holderId,
+        exclusive: true,
+        info,
+      });
+      const { message, holder } = error.toJSON();
+      assert.ok(message.includes(`already locked by ${shown} (`), message);
+      assert.deepEqual(structuredClone(holder), error.holder);
+      return true;
+    });
+    // A place in the queue that another step grants keeps its info.
+    await lease.release();
+    const next = await waiting;
+    const after = await other.probe();
+    assert.deepEqual(after.holders.map((holder) => holder.info), [info]);
+    assert.deepEqual(after.waiters, []);
+    await next.release();
+    assert.equal(await server.command("EXISTS", "portalock:v1:{info}:info"), 0);
+  });
+}
+
+it("info leaves no key of a waiter that gives up, or of a dead holder", async (server) => {
+  const described = () => unsharedOptions(server, { info: "x".repeat(4000) });
+  const lease = await new RedisLock("info", described()).acquire();
+  const reader = new RedisLock("info", { ...described(), shared: true });
+  await assert.rejects(reader.acquire({ timeout: 50 }), AlreadyLocked);
+  const key = "portalock:v1:{info}:info";
+  await waitUntil(
+    async () => await server.command("HLEN", key) === 1,
+    () => "the end of the waiter",
+  );
+  await killLockConnections(server);
+  await abortReason(lease.signal);
+  // Any step removes what is left of a dead holder.
+  await new RedisLock("info", unsharedOptions(server)).run(() => {});
+  assert.equal(await server.command("EXISTS", key), 0);
+});
+
+it("info of a semaphore belongs to each place", async (server) => {
+  const semaphores = ["a", "b"].map((info) =>
+    new RedisSemaphore("info", 2, unsharedOptions(server, { info }))
+  );
+  const leases = [];
+  for (const semaphore of semaphores) leases.push(await semaphore.acquire());
+  const { holders } = await at(semaphores, 0).probe();
+  assert.deepEqual(holders.map(({ info }) => info), ["a", "b"]);
+  await at(leases, 0).release();
+  const after = await at(semaphores, 0).probe();
+  assert.deepEqual(after.holders.map(({ info }) => info), ["b"]);
+  await at(leases, 1).release();
+});
+
+test("info of a Redis lock is any JSON value of at most 4096 bytes", () => {
+  const make = (info: unknown) => new RedisLock("a", { info });
+  for (const info of [undefined, null, 0, "", [], { a: 1 }, new Date(0)]) {
+    make(info);
+  }
+  make("x".repeat(4094));
+  assert.throws(() => make("x".repeat(4095)), {
+    name: "RangeError",
+    message: "info must have at most 4096 bytes as JSON, not 4097",
+  });
+  assert.throws(() => make("ä".repeat(2048)), /not 4098$/);
+  const circular: Record<string, unknown> = {};
+  circular.self = circular;
+  for (const info of [1n, circular]) {
+    assert.throws(() => make(info), {
+      name: "TypeError",
+      message: "info must be a value that JSON.stringify() accepts",
+    });
+  }
+  for (const info of [() => {}, Symbol("a")]) {
+    assert.throws(() => make(info), {
+      name: "TypeError",
+      message: /^info must be a JSON value, not /,
+    });
+  }
 });
