@@ -2,12 +2,13 @@
 
 import { publish } from "../core/diagnostics.ts";
 import type { RemoteHolder } from "../core/errors.ts";
-import { op } from "../core/gensync.ts";
+import { op, runAsync, yieldToEventLoop } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import { untrack, warnWhenCollected } from "../core/leak_guard.ts";
 import { atEdgeAsync } from "../core/stack.ts";
 import { formatName, printable, shorten } from "../options/validate.ts";
 import { Acquirable, ONE_ATTEMPT } from "../wait/acquirable.ts";
+import { addAbortCallback } from "../wait/abort_listeners.ts";
 import { Busy } from "../wait/busy.ts";
 import type { BusyReason } from "../wait/busy.ts";
 import { now } from "../wait/deadline.ts";
@@ -101,6 +102,35 @@ export abstract class RedisLockBase
       RedisLockBase.prototype.probe,
       () => this.#server.ask(probeLock),
     );
+  }
+
+  /** @ignore Differs from the keys of all other locks of the server. */
+  get key(): string {
+    return this.#server.keys.key;
+  }
+
+  /**
+   * @ignore Acquires the lock for {@linkcode lockAll}, with a clock that began
+   * to run earlier. Rejects if one of the leases is lost meanwhile.
+   */
+  async acquireSince(
+    start: number,
+    options: RedisAcquireOptions | undefined,
+    leases: Iterable<RedisLease>,
+  ): Promise<RedisLease> {
+    await yieldToEventLoop(now());
+    const deadline = this.startDeadline(options, start);
+    const watched = Array.from(leases, ({ signal }) => {
+      signal.throwIfAborted();
+      const cancel = () => deadline.cancel(signal.reason);
+      return addAbortCallback(signal, cancel);
+    });
+    try {
+      const held = await runAsync(this.attempt(deadline));
+      return held instanceof Busy ? this.throwBusy(held, deadline) : held;
+    } finally {
+      for (const unwatch of watched) unwatch();
+    }
   }
 
   /**
