@@ -183,7 +183,10 @@ export abstract class RedisLockBase
     const { connection } = pooled;
     const locks = ConnectionLocks.of(connection);
     const subscription = locks.subscription(keys);
-    const acquisition = new Acquisition(subscription, this.#lockType);
+    const acquisition = new Acquisition(subscription, {
+      lockType: this.#lockType,
+      unavailableTimeout: this.#unavailableTimeout,
+    });
     let held = false;
     try {
       const { liveness } = locks;
