@@ -215,11 +215,11 @@ export abstract class RedisLockBase
     const { keys } = this.#server;
     const locks = ConnectionLocks.of(connection);
     const subscription = locks.subscription(keys);
-    const acquisition = new Acquisition(
-      subscription,
-      this.#lockType,
-      this.#info,
-    );
+    const acquisition = new Acquisition(subscription, {
+      lockType: this.#lockType,
+      unavailableTimeout: limits.unavailableTimeout,
+      info: this.#info,
+    });
     let held = false;
     try {
       const { liveness } = locks;
