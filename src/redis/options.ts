@@ -25,6 +25,9 @@ import type { RedisClientArgument, RedisSource } from "./clients/mod.ts";
 
 const DEFAULT_UNAVAILABLE_TIMEOUT_MS = 5000;
 
+const DEFAULT_TRANSFER_TIMEOUT_MS = 30_000;
+const MAX_TRANSFER_TIMEOUT_MS = 3_600_000;
+
 /** How long the text of an `info` may be, in bytes. */
 const MAX_INFO_BYTES = 4096;
 
@@ -36,6 +39,17 @@ export interface RedisAcquireOptions extends Omit<AcquireOptions, "onWait"> {
    * rejects with that error.
    */
   onWait?: ((wait: LastingRedisWait) => void) | undefined;
+}
+
+/** The options of {@linkcode RedisLease.transfer}. */
+export interface TransferOptions {
+  /**
+   * How long the other process has to adopt the lease, in milliseconds: at most
+   * an hour. After that, the lock is released.
+   *
+   * @default {30000}
+   */
+  timeout?: number | undefined;
 }
 
 /** The argument of {@linkcode RedisAcquireOptions.onWait}. */
@@ -225,6 +239,25 @@ export function resolveRedisWait(
   if (options === undefined) return defaults;
   rejectUnknownOptions(options, REDIS_ACQUIRE_OPTIONS);
   return resolveWait(options, defaults);
+}
+
+/**
+ * Checks the options of a transfer, and returns its timeout.
+ *
+ * @throws {TypeError} If an option is unknown or has a wrong type.
+ * @throws {RangeError} If an option has a value that is not allowed.
+ */
+export function resolveTransferTimeout(options: TransferOptions = {}): number {
+  rejectUnknownOptions(options, { timeout: true });
+  const { timeout = DEFAULT_TRANSFER_TIMEOUT_MS } = options;
+  checkPeriod("timeout", timeout);
+  if (timeout <= MAX_TRANSFER_TIMEOUT_MS) return timeout;
+  throwInvalid(
+    "timeout",
+    `at most ${MAX_TRANSFER_TIMEOUT_MS} ms`,
+    timeout,
+    "number",
+  );
 }
 
 /**

@@ -340,3 +340,37 @@ end
 
 return { peers, describe(held), describe(waiting) }
 `);
+
+/**
+ * Passes a lock that is held from one member to another, with its fencing
+ * token.
+ *
+ * `KEYS` are the lock's hash of holders and its hash of infos. `ARGV` are the
+ * member that holds the lock, its token, the member that adopts it, the prefix
+ * of the channels of connections, `"S"` if these are sharded, and what the new
+ * member says about itself.
+ *
+ * Returns the token, or nothing if the first member does not hold the lock with
+ * this token, or its connection has ended.
+ */
+export const ADOPT_SCRIPT: Script = script(`
+local holders, infos = unpack(KEYS)
+local from, token, self, prefix, sharded, info = unpack(ARGV)
+if redis.call('HGET', holders, from) ~= token then return false end
+
+local connection, number = string.match(from, '^%w+:(%x+):(%d+)')
+local channel = prefix .. connection
+local numsub = sharded == '' and 'NUMSUB' or 'SHARDNUMSUB'
+if redis.call('PUBSUB', numsub, channel)[2] == 0 then return false end
+
+-- If the server is out of memory, it refuses the first write, not a later one.
+redis.call('HSET', holders, self, token)
+redis.call('HDEL', holders, from)
+redis.call('HDEL', infos, from)
+if info ~= '' then
+  redis.pcall('HSET', infos, self, info)
+  redis.pcall('EXPIRE', infos, 86400)
+end
+redis.pcall(sharded .. 'PUBLISH', channel, 'adopted ' .. number)
+return token
+`);
