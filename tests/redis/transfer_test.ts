@@ -3,6 +3,8 @@
 import assert from "node:assert/strict";
 import { AlreadyLocked, LockLostError } from "../../mod.ts";
 import { RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
+import { lockKeys, replyChannelPrefix } from "../../src/redis/protocol/keys.ts";
+import { LOCK_SCRIPT } from "../../src/redis/protocol/scripts.ts";
 import type { RedisLease, RedisLockOptions } from "../../src/redis/mod.ts";
 import { at } from "../support/values.ts";
 import { waitUntil } from "./support/binaries.ts";
@@ -88,13 +90,12 @@ it("ends the lease with a code, at once", async (server) => {
   assert.match(reason.message, /^Transferred the lock on ends: /);
   // A signal that is read later has the same reason.
   const again = await receiver.adopt(text);
-  again.transfer();
+  again.transfer({ timeout: 50 });
   assert.equal(again.signal.reason.code, "ERR_LOCK_TRANSFERRED");
   assert.throws(() => again.signal.throwIfAborted(), LockLostError);
   // Neither of them can be transferred twice.
   assert.throws(() => lease.transfer(), { code: "ERR_LOCK_TRANSFERRED" });
   await again.release();
-  assert.equal(await holderCount(server, "ends"), 1);
 });
 
 it("of a lease that is released or lost throws", async (server) => {
@@ -222,7 +223,8 @@ it("does not depend on the giver once it is adopted", async (server) => {
   const id = await connectionIdOf(server, lease);
   const adopted = await receiver.adopt(lease.transfer());
   await server.command("CLIENT", "KILL", "ID", id);
-  assert.equal(await giver.tryAcquire(), null);
+  const [other] = twoLocks(server, "free");
+  assert.equal(await other.tryAcquire(), null);
   assert.equal(adopted.signal.aborted, false);
   await adopted.release();
 });
@@ -375,6 +377,21 @@ it("adopt() without the server fails in time, and the text stays usable", async 
     message: /^Cannot adopt offline: .*ECONNREFUSED/,
   });
   await (await receiver.adopt(text)).release();
+});
+
+it("a timeout of the giver that comes after the adoption changes nothing", async (server) => {
+  const [giver, receiver] = twoLocks(server, "order");
+  const text = (await giver.acquire()).transfer();
+  const adopted = await receiver.adopt(text);
+  const keys = lockKeys("order", { prefix: "", sharded: false });
+  await server.command(
+    ...["EVAL", LOCK_SCRIPT.text, 4, keys.key, keys.queue, keys.clock],
+    ...[keys.info, "release", JSON.parse(text).member],
+    ...[replyChannelPrefix(keys), "", "order", "", ""],
+  );
+  assert.equal(await holderCount(server, "order"), 1);
+  assert.equal(await giver.tryAcquire(), null);
+  await adopted.release();
 });
 
 it("leaves no connection behind", async (server) => {
