@@ -125,7 +125,7 @@ test("Redis abort reasons: acquire() rejects with any of them while it retries",
 class LockWithSource extends RedisLockBase {
   constructor(source: Partial<RedisSource>) {
     const settings = { wait: WAIT_FOREVER, unavailableTimeout: 60_000 };
-    const all = { ...fromUrl({}, {}), ...source };
+    const all = { ...fromUrl({}, undefined), ...source };
     super(lockKeys("aborted", { prefix: "", sharded: false }), "x", {
       ...settings,
       source: all,
