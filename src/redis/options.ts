@@ -9,6 +9,7 @@ import type {
   AcquireOptions,
   WaitSettings,
 } from "../options/acquire_options.ts";
+import type { RemoteHolder } from "../core/errors.ts";
 import {
   checkPeriod,
   formatValue,
@@ -24,8 +25,31 @@ import type { RedisClientArgument, RedisSource } from "./clients/mod.ts";
 
 const DEFAULT_UNAVAILABLE_TIMEOUT_MS = 5000;
 
+/** How long the text of an `info` may be, in bytes. */
+const MAX_INFO_BYTES = 4096;
+
 /** The options of {@linkcode RedisLock.acquire}. */
-export type RedisAcquireOptions = Omit<AcquireOptions, "onWait">;
+export interface RedisAcquireOptions extends Omit<AcquireOptions, "onWait"> {
+  /**
+   * Called once, when the wait for other holders has lasted 100 ms, for example
+   * to report what holds the lock. If it throws, the wait ends and `acquire()`
+   * rejects with that error.
+   */
+  onWait?: ((wait: LastingRedisWait) => void) | undefined;
+}
+
+/** The argument of {@linkcode RedisAcquireOptions.onWait}. */
+export interface LastingRedisWait {
+  /** The name of the lock for which the caller waits. */
+  channel: string;
+  /** The duration of the wait so far, in milliseconds. */
+  waited: number;
+  /**
+   * Holders of the lock: all of them, up to a hundred. Empty if Python's
+   * portalocker holds the lock, or if the server does not answer.
+   */
+  holders: RemoteHolder[];
+}
 
 /**
  * How to connect: the options of `createClient` of node-redis or, if only
@@ -77,6 +101,12 @@ export interface RedisSemaphoreOptions extends RedisAcquireOptions {
    */
   prefix?: string;
   /**
+   * What other processes learn about this holder or waiter, by
+   * {@linkcode AlreadyLocked.holder}, `onWait` and `probe()`. Any value that
+   * JSON can express in 4,096 bytes, such as a host name and a PID.
+   */
+  info?: unknown;
+  /**
    * How long a connection may be silent, in milliseconds. If the server sends
    * nothing for this time, the lock counts as lost. If another holder does not
    * answer twice in a row, a waiter has the server close its connection.
@@ -104,12 +134,17 @@ export interface RedisLockOptions extends RedisSemaphoreOptions {
   flags?: LockFlags;
 }
 
+/** How to wait for a lock, with the defaults filled in. */
+export type RedisWaitSettings = WaitSettings<LastingRedisWait>;
+
 /** {@linkcode RedisSemaphoreOptions} with the defaults filled in. */
 export interface RedisSettings {
   readonly source: RedisSource;
   readonly space: KeySpace;
+  /** The text of the option `info`, or `""`. */
+  readonly info: string;
   readonly unavailableTimeout: number;
-  readonly wait: WaitSettings;
+  readonly wait: RedisWaitSettings;
 }
 
 const REDIS_ACQUIRE_OPTIONS: Record<keyof RedisAcquireOptions, true> = {
@@ -117,6 +152,7 @@ const REDIS_ACQUIRE_OPTIONS: Record<keyof RedisAcquireOptions, true> = {
   checkInterval: true,
   failWhenLocked: true,
   signal: true,
+  onWait: true,
 };
 
 const SEMAPHORE_OPTIONS: Record<keyof RedisSemaphoreOptions, true> = {
@@ -125,6 +161,7 @@ const SEMAPHORE_OPTIONS: Record<keyof RedisSemaphoreOptions, true> = {
   url: true,
   clientOptions: true,
   prefix: true,
+  info: true,
   unavailableTimeout: true,
 };
 
@@ -176,7 +213,8 @@ export function resolveRedisOptions(
   });
   const source = resolveSource(options);
   const space = { prefix, sharded: source.sharded };
-  return { source, space, unavailableTimeout, wait };
+  const info = formatInfo(options.info);
+  return { source, space, info, unavailableTimeout, wait };
 }
 
 /**
@@ -187,8 +225,8 @@ export function resolveRedisOptions(
  */
 export function resolveRedisWait(
   options: RedisAcquireOptions | undefined,
-  defaults: WaitSettings,
-): WaitSettings {
+  defaults: RedisWaitSettings,
+): RedisWaitSettings {
   if (options === undefined) return defaults;
   rejectUnknownOptions(options, REDIS_ACQUIRE_OPTIONS);
   return resolveWait(options, defaults);
@@ -239,6 +277,24 @@ function checkPrefix(prefix: string): void {
         formatValue(prefix),
     );
   }
+}
+
+/** Returns the JSON text of an info, or `""` if there is none. */
+function formatInfo(info: unknown): string {
+  if (info === undefined) return "";
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(info);
+  } catch (cause) {
+    const message = "info must be a value that JSON.stringify() accepts";
+    throw new TypeError(message, { cause });
+  }
+  if (text === undefined) throwInvalid("info", "a JSON value", info);
+  const { length } = new TextEncoder().encode(text);
+  if (length <= MAX_INFO_BYTES) return text;
+  throw new RangeError(
+    `info must have at most ${MAX_INFO_BYTES} bytes as JSON, not ${length}`,
+  );
 }
 
 /** The pool keys of URLs without options, so that equal URLs share one. */

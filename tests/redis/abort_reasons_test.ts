@@ -124,7 +124,11 @@ test("Redis abort reasons: acquire() rejects with any of them while it retries",
 /** A lock with a source of the test. */
 class LockWithSource extends RedisLockBase {
   constructor(source: Partial<RedisSource>) {
-    const settings = { wait: WAIT_FOREVER, unavailableTimeout: 60_000 };
+    const settings = {
+      wait: WAIT_FOREVER,
+      unavailableTimeout: 60_000,
+      info: "",
+    };
     const all = { ...fromUrl({}, undefined), ...source };
     super(lockKeys("aborted", { prefix: "", sharded: false }), "x", {
       ...settings,

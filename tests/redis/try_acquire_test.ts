@@ -253,7 +253,7 @@ const SPACE = { prefix: "", sharded: false };
 class LockWithSource extends RedisLockBase {
   constructor(source: RedisSource) {
     const wait = WAIT_FOREVER;
-    const settings = { source, wait, unavailableTimeout: 60_000 };
+    const settings = { source, wait, unavailableTimeout: 60_000, info: "" };
     super(lockKeys("of", SPACE), "x", settings);
   }
 }

@@ -5,15 +5,15 @@ import type { Deadline } from "../../wait/deadline.ts";
 import { ReplyTimeout } from "../protocol/errors.ts";
 
 /** The limits of one acquisition, from its start. */
-export class AttemptLimits {
-  readonly deadline: Deadline;
+export class AttemptLimits<D extends Deadline = Deadline> {
+  readonly deadline: D;
   /** How long the server may be silent, in milliseconds. */
   readonly unavailableTimeout: number;
   /** Whether to wait for other holders, not only for the server. */
   readonly canWait: boolean;
 
   /** Creates the limits. Whether there is time to wait is decided now. */
-  constructor(deadline: Deadline, unavailableTimeout: number) {
+  constructor(deadline: D, unavailableTimeout: number) {
     this.deadline = deadline;
     this.unavailableTimeout = unavailableTimeout;
     this.canWait = deadline.remaining > 0;

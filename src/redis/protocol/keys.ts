@@ -117,10 +117,21 @@ export function formatMember(member: Member): string {
   return `${lockType}:${connectionId}:${number}:${clientId}`;
 }
 
-/** Reads the connection of a member from its name in the records. */
-export function parseMember(
-  member: string,
-): Pick<Member, "connectionId" | "clientId"> {
-  const [, connectionId = "", , clientId = ""] = member.split(":");
-  return { connectionId, clientId };
+/** Reads a member from its name in the records. */
+export function parseMember(member: string): Member {
+  const [lockType = "", connectionId = "", number = "", clientId = ""] = member
+    .split(":");
+  return {
+    lockType: lockType as LockType,
+    connectionId,
+    number: Number(number),
+    clientId,
+  };
+}
+
+/** Returns the identifier of an acquisition, as its lease has it. */
+export function holderIdOf(
+  { connectionId, number }: Pick<Member, "connectionId" | "number">,
+): string {
+  return `${connectionId}-${number}`;
 }

@@ -273,3 +273,70 @@ local counts = redis.call('PUBSUB', 'NUMSUB', ARGV[1], KEYS[1])
 redis.call('PUBLISH', ARGV[1], ARGV[2])
 return counts[2] - counts[4]
 `);
+
+/**
+ * Lists the holders of a lock and its waiters. Changes nothing.
+ *
+ * `KEYS` are the lock's hash of holders, its queue and its hash of infos. `ARGV`
+ * are the prefix of the channels of connections, `"S"` if these are sharded,
+ * the channel that Python's clients share, the largest number of holders to
+ * return, and that of waiters.
+ *
+ * Returns the number of Python clients; each holder with its fencing token and
+ * its info, if any; and each waiter with its info. A member whose connection
+ * has ended does not count.
+ */
+export const PARTICIPANTS_SCRIPT: Script = script(`
+local holders, queue, infos = unpack(KEYS)
+local prefix, sharded, channel, maxHolders, maxWaiters = unpack(ARGV)
+local numsub = sharded == '' and 'NUMSUB' or 'SHARDNUMSUB'
+
+local peers = 0
+if channel ~= '' then
+  local counts = redis.call('PUBSUB', numsub, channel, holders)
+  peers = counts[2] - counts[4]
+end
+
+-- A scan may return a member twice.
+local held, tokens, cursor = {}, {}, '0'
+repeat
+  local found = redis.call('HSCAN', holders, cursor, 'COUNT', 1000)
+  cursor = found[1]
+  for i = 1, #found[2], 2 do
+    local member = found[2][i]
+    if not tokens[member] then held[#held + 1] = member end
+    tokens[member] = found[2][i + 1]
+  end
+until cursor == '0' or #held >= tonumber(maxHolders)
+
+local waiting = {}
+if maxWaiters ~= '0' then
+  waiting = redis.call('LRANGE', queue, 0, maxWaiters - 1)
+end
+
+-- Returns lists of the members whose connections live, with their infos. The
+-- members are checked in chunks because unpack() has a limit.
+local function describe(members)
+  local result = {}
+  for first = 1, #members, 1000 do
+    local last = math.min(first + 999, #members)
+    local channels, chunk = {}, {}
+    for i = first, last do
+      local connection = string.match(members[i], '^%w+:(%x+):') or ''
+      channels[#channels + 1] = prefix .. connection
+      chunk[#chunk + 1] = members[i]
+    end
+    local counts = redis.call('PUBSUB', numsub, unpack(channels))
+    local texts = redis.call('HMGET', infos, unpack(chunk))
+    for i, member in ipairs(chunk) do
+      if counts[2 * i] > 0 then
+        local info, token = texts[i] or '', tokens[member] or ''
+        result[#result + 1] = { member, info, token }
+      end
+    end
+  end
+  return result
+end
+
+return { peers, describe(held), describe(waiting) }
+`);
