@@ -96,7 +96,7 @@ async function readParticipants(
 /**
  * Lists the holders of a lock, in one round trip.
  *
- * @returns At most a hundred or, of many, some more.
+ * @returns A hundred at most.
  * @throws The error of the server or of the client.
  */
 export async function listHolders(

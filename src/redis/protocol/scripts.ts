@@ -297,40 +297,23 @@ if channel ~= '' then
   peers = counts[2] - counts[4]
 end
 
--- A scan may return a member twice.
-local held, tokens, cursor = {}, {}, '0'
-repeat
-  local found = redis.call('HSCAN', holders, cursor, 'COUNT', 1000)
-  cursor = found[1]
-  for i = 1, #found[2], 2 do
-    local member = found[2][i]
-    if not tokens[member] then held[#held + 1] = member end
-    tokens[member] = found[2][i + 1]
-  end
-until cursor == '0' or #held >= tonumber(maxHolders)
-
-local waiting = {}
-if maxWaiters ~= '0' then
-  waiting = redis.call('LRANGE', queue, 0, maxWaiters - 1)
-end
-
--- Returns lists of the members whose connections live, with their infos. The
--- members are checked in chunks because unpack() has a limit.
-local function describe(members)
+-- Returns the members whose connections live, each with its info and its
+-- token. They are checked in chunks because unpack() has a limit.
+local function describe(members, limit)
   local result = {}
-  for first = 1, #members, 1000 do
-    local last = math.min(first + 999, #members)
-    local channels, chunk = {}, {}
+  for first = 1, math.min(#members, limit), 1000 do
+    local last = math.min(first + 999, #members, limit)
+    local channels = {}
     for i = first, last do
       local connection = string.match(members[i], '^%w+:(%x+):') or ''
       channels[#channels + 1] = prefix .. connection
-      chunk[#chunk + 1] = members[i]
     end
     local counts = redis.call('PUBSUB', numsub, unpack(channels))
-    local texts = redis.call('HMGET', infos, unpack(chunk))
-    for i, member in ipairs(chunk) do
-      if counts[2 * i] > 0 then
-        local info, token = texts[i] or '', tokens[member] or ''
+    for i = first, last do
+      if counts[2 * (i - first) + 2] > 0 then
+        local member = members[i]
+        local info = redis.call('HGET', infos, member) or ''
+        local token = redis.call('HGET', holders, member) or ''
         result[#result + 1] = { member, info, token }
       end
     end
@@ -338,7 +321,15 @@ local function describe(members)
   return result
 end
 
-return { peers, describe(held), describe(waiting) }
+local held, waiting = redis.call('HKEYS', holders), {}
+if maxWaiters ~= '0' then
+  waiting = redis.call('LRANGE', queue, 0, maxWaiters - 1)
+end
+return {
+  peers,
+  describe(held, tonumber(maxHolders)),
+  describe(waiting, tonumber(maxWaiters))
+}
 `);
 
 /**

@@ -70,10 +70,11 @@ export function waitForQueueLength(
   server: RedisServer,
   channel: string,
   count: number,
+  prefix = "",
 ): Promise<void> {
+  const queue = `${prefix}portalock:v1:{${channel}}:queue`;
   return waitUntil(
-    async () =>
-      await server.command("LLEN", `portalock:v1:{${channel}}:queue`) === count,
+    async () => await server.command("LLEN", queue) === count,
     () => `${count} waiters for ${channel}`,
   );
 }
