@@ -312,7 +312,7 @@ function checkPrefix(prefix: string): void {
   }
 }
 
-/** Returns the JSON text of an info, or `""` if there is none. */
+/** Returns the JSON text of an info, or `""` without one. */
 function formatInfo(info: unknown): string {
   if (info === undefined) return "";
   let text: string | undefined;

@@ -34,7 +34,7 @@ export interface WaitSubject {
 export class RedisDeadline extends Deadline {
   /** Whether the caller gets an error with the holder, and not `null`. */
   readonly namesHolder: boolean;
-  /** The lease to adopt. If there is none, the lock is acquired. */
+  /** The lease to adopt. Without one, the lock is acquired. */
   transfer: Transfer | undefined;
   #over = false;
 

@@ -93,6 +93,8 @@ for (const [title, names, prefix = ""] of SERVER_CASES) {
         await useLocks({ client, prefix }, () => Promise.resolve(server));
         await assertNothingDenied([server]);
         await assertOnlyPrefixed(server, prefix);
+        const other = new RedisLock("jobs", { client, prefix: "other:" });
+        await assert.rejects(other.tryAcquire(), { code: "NOPERM" });
       } finally {
         client.destroy();
       }
