@@ -153,7 +153,8 @@ export abstract class RedisLockBase
   }
 
   /** @ignore */
-  protected override throwIfLost(lease: RedisLease): void {
+  protected override async throwIfLost(lease: RedisLease): Promise<void> {
+    await lease.confirm();
     lease.signal.throwIfAborted();
   }
 

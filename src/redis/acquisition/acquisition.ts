@@ -198,7 +198,7 @@ export class Acquisition implements Subscriber {
 
   /** Asks the server, if the thread was blocked for long. Never rejects. */
   async confirm(): Promise<void> {
-    if (this.#mayBeLost) await this.verify();
+    if (this.#mayBeLost) await this.connection.confirm(() => this.verify());
   }
 
   /** Throws the reason if the acquisition is lost. */
