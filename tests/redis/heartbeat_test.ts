@@ -148,7 +148,7 @@ it("a lease survives while a script blocks the server", async (server) => {
 });
 
 it("replies that are late behind many others are not silence", async (server) => {
-  const options = unsharedOptions(server, { unavailableTimeout: 150 });
+  const options = unsharedOptions(server, { unavailableTimeout: 1000 });
   await new RedisLock("first", options).run(() => {});
   const held = await new RedisLock("held", options).acquire();
   const leases = await Promise.all(

@@ -158,7 +158,8 @@ export class Acquisition implements Subscriber {
   #watchStalls(signal: AbortSignal): void {
     const isAborted = () => {
       if (this.#mayBeLost) this.#stalled();
-      return this.#state === "lost";
+      // Deno does not dispatch the event if this is true before.
+      return Reflect.get(AbortSignal.prototype, "aborted", signal) as boolean;
     };
     Object.defineProperties(signal, {
       aborted: { get: isAborted, configurable: true, enumerable: true },

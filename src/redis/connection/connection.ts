@@ -168,6 +168,7 @@ export class LockConnection {
 
   /** Waits for a reply, which proves that the connection lives. */
   async confirm(question: () => Promise<void>): Promise<void> {
+    this.#stall.onRun(2 * this.#timeouts.shortest);
     const asked = moment();
     await question();
     this.#stall.onReply(asked);
@@ -428,8 +429,7 @@ export class LockConnection {
     if (this.#judging) return;
     this.#judging = true;
     const grace = this.#timeouts.shortest / LATE_FRACTION;
-    if (late > grace) await sleep(grace);
-    await turnOfInput();
+    await (late > grace ? sleep(grace) : turnOfInput());
     this.#judging = false;
     const timeout = this.#silentTimeout(now());
     if (timeout === undefined || this.#failure) return;

@@ -64,7 +64,9 @@ export class DelayProxy implements AsyncDisposable {
       this.#sockets.add(one);
       one.setNoDelay(true);
       one.on("error", () => {});
-      one.on("close", () => other.destroy());
+      one.on("close", () => {
+        if (!this.#cut) other.destroy();
+      });
     }
     socket.on("data", (data) => {
       if (!this.#cut) upstream.write(data);
