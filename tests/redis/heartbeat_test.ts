@@ -159,7 +159,10 @@ it("replies that are late behind many others are not silence", async (server) =>
   );
   assert.ok(leases.every((lease) => lease !== null));
   assert.ok(held.held);
-  await releaseAll([held, ...leases as RedisLease[]]);
+  await held.release();
+  while (leases.length > 0) {
+    await releaseAll(leases.splice(0, 500) as RedisLease[]);
+  }
 });
 
 it("a server that becomes a replica ends the leases", async () => {
