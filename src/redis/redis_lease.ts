@@ -45,6 +45,11 @@ export class RedisLease implements AsyncDisposable {
     return this.#acquisition.signal;
   }
 
+  /** @ignore Asks the server, if the thread was blocked for long. */
+  confirm(): Promise<void> {
+    return this.#acquisition.confirm();
+  }
+
   /** @ignore Whether the lock is held, as far as is known. */
   get held(): boolean {
     return this.#acquisition.held;

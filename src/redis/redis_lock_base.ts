@@ -187,8 +187,10 @@ export abstract class RedisLockBase
   }
 
   /** @ignore */
-  protected override throwIfLost(lease: RedisLease): void {
-    if (!lease.transferred) lease.signal.throwIfAborted();
+  protected override async throwIfLost(lease: RedisLease): Promise<void> {
+    if (lease.transferred) return;
+    await lease.confirm();
+    lease.signal.throwIfAborted();
   }
 
   /** @ignore */

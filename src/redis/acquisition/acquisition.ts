@@ -162,7 +162,8 @@ export class Acquisition implements Subscriber {
   #watchStalls(signal: AbortSignal): void {
     const isAborted = () => {
       if (this.#mayBeLost) this.#stalled();
-      return this.#state === "lost";
+      // Deno does not dispatch the event if this is true before.
+      return Reflect.get(AbortSignal.prototype, "aborted", signal) as boolean;
     };
     Object.defineProperties(signal, {
       aborted: { get: isAborted, configurable: true, enumerable: true },
@@ -202,7 +203,7 @@ export class Acquisition implements Subscriber {
 
   /** Asks the server, if the thread was blocked for long. Never rejects. */
   async confirm(): Promise<void> {
-    if (this.#mayBeLost) await this.verify();
+    if (this.#mayBeLost) await this.connection.confirm(() => this.verify());
   }
 
   /** Throws the reason if the acquisition is lost. */
