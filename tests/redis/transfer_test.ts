@@ -283,14 +283,13 @@ it("excludes Python's clients while the lease passes on", async (server) => {
 });
 
 it("of a reader beside Python's readers keeps all of them", async (server) => {
-  const python = await FakePython.start(server.url, "beside", [
+  await using _python = await FakePython.start(server.url, "beside", [
     holderRecord("0".repeat(32), "shared"),
   ]);
   const [giver, receiver] = twoLocks(server, "beside", { shared: true });
   const adopted = await receiver.adopt((await giver.acquire(LONG)).transfer());
   assert.equal((await giver.probe()).holders.length, 1);
   await adopted.release();
-  await python[Symbol.asyncDispose]();
 });
 
 it("refuses a text of another lock, and what is not such a text", async (server) => {
@@ -356,7 +355,7 @@ it("adopt() waits for a task that holds the same object", async (server) => {
   const text = (await other.acquire()).transfer();
   const impatient = new RedisLock(
     "turns",
-    unsharedOptions(server, { shared: true, timeout: 50 }),
+    unsharedOptions(server, { shared: true, timeout: 1000 }),
   );
   const held = await impatient.acquire();
   await assert.rejects(impatient.adopt(text), AlreadyLocked);
@@ -370,7 +369,7 @@ it("adopt() without the server fails in time, and the text stays usable", async 
   const text = (await giver.acquire()).transfer();
   const nowhere = new RedisLock("offline", {
     url: "redis://127.0.0.1:1",
-    timeout: 50,
+    timeout: 1000,
   });
   await assert.rejects(nowhere.adopt(text), {
     name: "LockException",
