@@ -283,14 +283,20 @@ for (const ended of [true, false]) {
     const reports: LastingRedisWait[] = [];
     const holders = deferred<RemoteHolder[]>();
     const asked = deferred();
+    let questions = 0;
     const onWait = (wait: LastingRedisWait) => void reports.push(wait);
     const deadline = new RedisDeadline({ ...WAIT_FOREVER, onWait }, {
       channel: "a",
       onContended: () => {},
-      findHolders: () => (asked.resolve(), holders.promise),
+      findHolders() {
+        questions++;
+        asked.resolve();
+        return holders.promise;
+      },
     }, true);
     // A wait for the server alone is not reported, however long.
     await deadline.sleepUntilWoken(150, () => () => {});
+    assert.equal(questions, 0);
     deadline.markContended();
     await asked.promise;
     if (ended) deadline.end();
