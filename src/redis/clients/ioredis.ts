@@ -47,7 +47,7 @@ interface Cluster {
   /** The addresses of the nodes that have each slot. The first is the master. */
   readonly slots: readonly (readonly string[] | undefined)[];
   nodes(role: string): Client[];
-  ping(): Promise<unknown>;
+  call(command: string, ...args: readonly string[]): Promise<unknown>;
   refreshSlotsCache(callback: (error?: unknown) => void): void;
 }
 
@@ -196,8 +196,8 @@ function clusterSource(cluster: Cluster): RedisSource {
     poolKey: cluster,
     async locate(key) {
       const slot = keySlot(key);
-      // Connects if necessary, and resolves once the slots are known.
-      if (cluster.slots[slot] === undefined) await cluster.ping();
+      // Connects if necessary. If the node is not known, another one names it.
+      if (cluster.slots[slot] === undefined) await cluster.call("exists", key);
       const [address = ""] = cluster.slots[slot] ?? [];
       const node = cluster.nodes("master").find(({ options: { host, port } }) =>
         `${host}:${port}` === address

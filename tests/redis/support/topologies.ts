@@ -160,7 +160,12 @@ function ioredisTopologies(
     clusterTopology(
       `a cluster of ioredis ${version}`,
       (urls) => {
-        const { db: _, ...redisOptions } = IOREDIS_OPTIONS;
+        // With `stringNumbers`, ioredis itself cannot read the slots.
+        const redisOptions = {
+          ...IOREDIS_OPTIONS,
+          db: 0,
+          stringNumbers: false,
+        };
         const options = { lazyConnect: true, redisOptions };
         return connectIoredis(new Cluster(urls, options));
       },
