@@ -14,44 +14,44 @@ import {
   writer,
 } from "./participants.ts";
 
-/** Without faults, waiters do not need checks ({@linkcode Configuration.noChecks}). */
+/** Without faults, waiters do not need looks ({@linkcode Configuration.noLooks}). */
 export const CONFIGURATIONS: Record<string, ExploredConfiguration> = {
-  "two writers": { connections: [writer, writer], noChecks: true, atLeast: 46 },
+  "two writers": { connections: [writer, writer], noLooks: true, atLeast: 46 },
   "three writers that may give up": {
     connections: [writer, writer, writer],
     giveUp: true,
-    noChecks: true,
+    noLooks: true,
     atLeast: 1700,
   },
   "a writer and two readers that may give up": {
     connections: [writer, reader, reader],
     giveUp: true,
-    noChecks: true,
+    noLooks: true,
     atLeast: 1900,
     witnesses: [TWO_HOLD],
   },
   "writers that acquire again": {
     connections: [connection("x", "x"), connection("x", "x")],
     giveUp: true,
-    noChecks: true,
+    noLooks: true,
     atLeast: 1400,
   },
   "a connection that reads and writes at once, and a writer": {
     connections: [[task("x"), task("s")], writer],
     giveUp: true,
-    noChecks: true,
+    noLooks: true,
     atLeast: 600,
   },
   "a writer, and one that does not wait": {
     connections: [writer, attempt("x")],
     giveUp: true,
-    noChecks: true,
+    noLooks: true,
     atLeast: 170,
   },
   "three for two slots": {
     connections: [slot, slot, slot],
     giveUp: true,
-    noChecks: true,
+    noLooks: true,
     atLeast: 2200,
     witnesses: [TWO_HOLD],
   },

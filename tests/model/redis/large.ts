@@ -5,6 +5,9 @@ import {
   BOTH_HOLD,
   type ExploredConfiguration,
   reader,
+  STALE_HOLDER,
+  task,
+  TWO_HOLD,
   writer,
 } from "./participants.ts";
 
@@ -13,7 +16,7 @@ export const LARGE: Record<string, ExploredConfiguration> = {
   "four writers that may give up": {
     connections: [writer, writer, writer, writer],
     giveUp: true,
-    noChecks: true,
+    noLooks: true,
     atLeast: 22_000,
   },
   "a writer and two readers, and a server that loses its data": {
@@ -72,5 +75,38 @@ export const LARGE: Record<string, ExploredConfiguration> = {
     trustsPending: true,
     atLeast: 125_000,
     witnesses: [BOTH_HOLD],
+  },
+  "two connections: a writer and a reader beside a reader of Python 4": {
+    connections: [writer, reader],
+    pythons: ["4 reader"],
+    twoConnections: true,
+    atLeast: 36_000,
+    witnesses: [BOTH_HOLD],
+  },
+  "two connections: two readers beside a reader of Python 4": {
+    connections: [reader, reader],
+    pythons: ["4 reader"],
+    twoConnections: true,
+    atLeast: 150_000,
+    witnesses: [BOTH_HOLD, TWO_HOLD],
+  },
+  "two connections: three writers with any fault": {
+    connections: [writer, writer, writer],
+    twoConnections: true,
+    ...anyFault,
+    atLeast: 100_000,
+    witnesses: [STALE_HOLDER],
+  },
+  "a session with two writers beside a writer, and a server that refuses": {
+    connections: [[task("x"), task("x")], writer],
+    refuses: true,
+    giveUp: true,
+    atLeast: 20_000,
+  },
+  "four writers of which two look, and holders that crash": {
+    connections: [writer, writer, writer, writer],
+    lookers: 2,
+    crash: "holders",
+    atLeast: 20_000,
   },
 };
