@@ -31,7 +31,8 @@ function advanceQueue(
   for (;;) {
     const [first] = state.queue;
     if (first === undefined) return;
-    const alive = isAlive(state, first);
+    const alive = isAlive(state, first) ||
+      first === caller && !countsOwn(config);
     if (!alive && config.without === "dead waiters stay") return;
     if (!alive && config.without !== "dead waiters get the lock") {
       state.queue.shift();
@@ -40,6 +41,9 @@ function advanceQueue(
     } else return;
   }
 }
+
+const countsOwn = ({ without }: Configuration) =>
+  without !== "the script does not count the own subscription";
 
 export function removeDead({ without }: Configuration, state: State): void {
   if (without === "dead holders stay") return;

@@ -109,28 +109,43 @@ function serverSteps(
   const { commands, subscriptions, subscribed } = connection;
   if (commands.length > 0) {
     const [name, member] = at(commands, 0);
-    addStep(`server: ${name} ${member}`, (next) =>
-      execute(config, next, index));
+    addStep(
+      `server: ${name} ${member}`,
+      (next) => execute(config, next, index),
+    );
     if (config.refuses && (name === "acquire" || name === "release")) {
-      addStep(`server: refuses ${name} ${member}`, (next) =>
-        refuse(config, next, index), true);
+      addStep(
+        `server: refuses ${name} ${member}`,
+        (next) => refuse(config, next, index),
+        true,
+      );
     }
   }
   if (subscriptions.length > 0) {
     const [name, member] = at(subscriptions, 0);
-    addStep(`server: ${name} ${member}`, (next) =>
-      executeSubscription(config, next, index));
+    addStep(
+      `server: ${name} ${member}`,
+      (next) => executeSubscription(config, next, index),
+    );
   }
-  if (!config.kill || connection.process !== "runs" || hasFinished(connection)) {
+  if (
+    !config.kill || connection.process !== "runs" || hasFinished(connection)
+  ) {
     return;
   }
   if (subscribed) {
-    addStep("server: CLIENT KILL", (next) =>
-      disconnect(config, next, index), true);
+    addStep(
+      "server: CLIENT KILL",
+      (next) => disconnect(config, next, index),
+      true,
+    );
   }
   if (config.twoConnections && !connection.commandsEnded) {
-    addStep("server: ends the other connection", (next) =>
-      endCommands(next, index), true);
+    addStep(
+      "server: ends the other connection",
+      (next) => endCommands(next, index),
+      true,
+    );
   }
 }
 
@@ -149,8 +164,10 @@ function readSteps(
   for (const from of ["messages", "replies"] as const) {
     const [first] = connection[from];
     if (first) {
-      addStep(`reads ${first.join(" ")} from ${from}`, (next) =>
-        read(config, next, index, from));
+      addStep(
+        `reads ${first.join(" ")} from ${from}`,
+        (next) => read(config, next, index, from),
+      );
     }
   }
   const ignores = config.without === "the end of the subscriber is not an end";
@@ -185,8 +202,10 @@ function lingerSteps(
   }
   tasks.forEach(({ is, operation }, task) => {
     if (is !== "n") return;
-    addStep(`begins ${memberOf(index, task, operation)}`, (next) =>
-      start(config, next, index, task));
+    addStep(
+      `begins ${memberOf(index, task, operation)}`,
+      (next) => start(config, next, index, task),
+    );
   });
 }
 
@@ -201,12 +220,16 @@ function endSteps(
   const ends = subscribed !== 0 &&
     (!config.silent || isProbed(config, state, index));
   if (ends) {
-    addStep("server: its connection ends", (next) =>
-      disconnect(config, next, index));
+    addStep(
+      "server: its connection ends",
+      (next) => disconnect(config, next, index),
+    );
   }
   if (config.twoConnections && commands.length > 0) {
-    addStep("server: its other connection ends", (next) =>
-      endCommands(next, index));
+    addStep(
+      "server: its other connection ends",
+      (next) => endCommands(next, index),
+    );
   }
 }
 
@@ -373,7 +396,8 @@ export function failOver(config: Configuration, state: State): void {
   state.behind = true;
   if (config.clock === "set back") return;
   if (config.clock === "failover without tokens") state.clock = 0;
-  state.connections.forEach((_, index) => {
+  state.connections.forEach(({ process }, index) => {
+    if (process === "off") return;
     disconnect(config, state, index);
     endCommands(state, index);
   });

@@ -44,6 +44,13 @@ export const LARGE: Record<string, ExploredConfiguration> = {
     atLeast: 100_000,
     witnesses: [BOTH_HOLD],
   },
+  "a reader beside a reader and a writer of Python 4, replying first": {
+    connections: [reader],
+    pythons: ["4 reader", "4 writer"],
+    repliesFirst: true,
+    atLeast: 63_000,
+    witnesses: [BOTH_HOLD],
+  },
   "two writers beside a reader and a writer of Python 4": {
     connections: [writer, writer],
     pythons: ["4 reader", "4 writer"],

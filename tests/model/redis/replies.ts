@@ -41,12 +41,19 @@ function modeOf(config: Configuration, state: State, index: number): Mode {
   const { without } = config;
   if (without === "pending for everything") return "p";
   if (without === "shared for everything") return "s";
-  const modes = connectionAt(state, index).tasks.flatMap((own, task): Mode[] => {
-    if (!isActive(own)) return [];
-    if (own.is === "w") return without === "shared beside a request" ? [] : ["p"];
-    const { kind } = operationOf(config, memberOf(index, task, own.operation));
-    return kind === "x" ? ["x"] : ["s"];
-  });
+  const modes = connectionAt(state, index).tasks.flatMap(
+    (own, task): Mode[] => {
+      if (!isActive(own)) return [];
+      if (own.is === "w") {
+        return without === "shared beside a request" ? [] : ["p"];
+      }
+      const { kind } = operationOf(
+        config,
+        memberOf(index, task, own.operation),
+      );
+      return kind === "x" ? ["x"] : ["s"];
+    },
+  );
   if (modes.includes("x")) return "x";
   const shares = modes.every((mode) => mode === "s") &&
     (modes.length > 0 || without === "shared without an acquisition");

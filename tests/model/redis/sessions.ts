@@ -231,7 +231,7 @@ const ONE_CONNECTION: Record<string, ExploredConfiguration> = {
     connections: [writer, reader, writer],
     clock: "failover",
     lastIsLate: true,
-    atLeast: 400,
+    atLeast: 340,
   },
 };
 

@@ -143,7 +143,9 @@ export function read(
   const message = connection[from].shift()!;
   const [name, id] = message;
   if (name === "ping") {
-    if (replyToPing(config, state, index, id)) unsubscribe(config, state, index);
+    if (replyToPing(config, state, index, id)) {
+      unsubscribe(config, state, index);
+    }
     return;
   }
   if (name === "subscribed") return onSubscribed(state, index);
@@ -212,7 +214,8 @@ function onWaiterMessage(
     own.near = true;
   } else if (name === "waits" && config.lookers) {
     // Positions only fall, so an older reply does not set it back.
-    const forgets = config.without === "an old position replaces a look message";
+    const forgets =
+      config.without === "an old position replaces a look message";
     own.near = count < config.lookers || (!forgets && own.near);
   } else if (name === "listens") {
     own.asked = ASKING;
