@@ -7,6 +7,7 @@ import { LARGE } from "./redis/large.ts";
 import { model } from "./redis/model.ts";
 import { MUTATIONS, UNNEEDED } from "./redis/mutations.ts";
 import type { ExploredConfiguration } from "./redis/participants.ts";
+import { quorum, type QuorumConfiguration } from "./redis/quorum.ts";
 import { SESSIONS } from "./redis/sessions.ts";
 import type { Configuration, State } from "./redis/state.ts";
 
@@ -127,4 +128,42 @@ test("redis model: a release does not look for dead holders beside it", () => {
 test("redis model: members of dead connections stay until the next acquisition", () => {
   const { seen } = run({ connections: [once("x")], crash: true });
   assert.ok(seen.has("members of dead connections are left"));
+});
+
+const THREE_SERVERS: QuorumConfiguration = {
+  clients: 2,
+  servers: 3,
+  order: "one by one",
+  stops: 1,
+  ends: 1,
+};
+
+function runQuorum(config: Partial<QuorumConfiguration>) {
+  const system = quorum({ ...THREE_SERVERS, ...config });
+  const { violation, seen } = explore(system, MAX_STATES);
+  return { problem: violation?.problem, seen };
+}
+
+test("redis quorum model: two of three servers exclude, and one may stop", () => {
+  const { problem, seen } = runQuorum({});
+  assert.equal(problem, undefined);
+  assert.ok(seen.has("a client assumes a lock that it has lost"));
+  assert.equal(
+    runQuorum({ order: "all at once", stops: 0, ends: 0 }).problem,
+    undefined,
+  );
+});
+
+test("redis quorum model: one of three servers does not exclude", () => {
+  assert.match(String(runQuorum({ enough: 1 }).problem), /hold at once/);
+});
+
+test("redis quorum model: clients that ask all servers at once can block each other", () => {
+  const { problem } = runQuorum({ order: "all at once", ends: 0 });
+  assert.match(String(problem), /no final state is reachable/);
+});
+
+test("redis quorum model: clients that start over do not block each other forever", () => {
+  const order = "all at once, and retry";
+  assert.equal(runQuorum({ order, ends: 0 }).problem, undefined);
 });

@@ -10,7 +10,7 @@ const DEAD = /is granted the lock, but its session is dead/;
 const VALID = /ends a lease that is valid/;
 const TOKEN = /token .* is not larger/;
 
-/** Who holds, who waits, and who is dead. */
+/** Holders, waiters, and dead ones among them. */
 const SERVER: [Mutation, string, RegExp][] = [
   ["dead holders stay", "two writers that may crash", LEFT_WAITING],
   ["dead waiters stay", "three writers of which two look", LEFT_WAITING],

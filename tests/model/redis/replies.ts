@@ -13,7 +13,7 @@ import {
 
 /**
  * Replies to a ping. Returns `true` if the session leaves the channel instead,
- * because it has no acquisition.
+ * because it does not have an acquisition.
  */
 export function replyToPing(
   config: Configuration,
