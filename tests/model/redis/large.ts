@@ -17,12 +17,12 @@ export const LARGE: Record<string, ExploredConfiguration> = {
     connections: [writer, writer, writer, writer],
     giveUp: true,
     noLooks: true,
-    atLeast: 22_000,
+    atLeast: 11_000,
   },
   "a writer and two readers, and a server that loses its data": {
     connections: [writer, reader, reader],
     flush: true,
-    atLeast: 31_000,
+    atLeast: 16_900,
   },
   "two readers beside a reader of Python 4, with any fault": {
     connections: [reader, reader],
@@ -94,17 +94,17 @@ export const LARGE: Record<string, ExploredConfiguration> = {
     connections: [reader, reader],
     pythons: ["4 reader"],
     twoConnections: true,
-    atLeast: 150_000,
+    atLeast: 230_000,
     witnesses: [BOTH_HOLD, TWO_HOLD],
   },
   "two connections: three writers with any fault": {
     connections: [writer, writer, writer],
     twoConnections: true,
     ...anyFault,
-    atLeast: 100_000,
+    atLeast: 550_000,
     witnesses: [STALE_HOLDER],
   },
-  "a session with two writers beside a writer, and a server that refuses": {
+  "a session with two writers that may give up, and a server that refuses": {
     connections: [[task("x"), task("x")], writer],
     refuses: true,
     giveUp: true,
