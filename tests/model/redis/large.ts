@@ -108,7 +108,7 @@ export const LARGE: Record<string, ExploredConfiguration> = {
     connections: [[task("x"), task("x")], writer],
     refuses: true,
     giveUp: true,
-    atLeast: 20_000,
+    atLeast: 140_000,
   },
   "four writers of which two look, and holders that crash": {
     connections: [writer, writer, writer, writer],
