@@ -26,10 +26,12 @@ import {
 import {
   ask,
   end,
+  expire,
   giveUp,
   read,
   start,
   subscribeAgain,
+  transfer,
   unask,
   unsubscribe,
 } from "./task.ts";
@@ -63,7 +65,10 @@ function connect(config: Configuration, state: State, index: number): void {
   const connection = connectionAt(state, index);
   connection.process = "runs";
   connection.subscribed = OWN;
-  connection.tasks.forEach((_, task) => start(config, state, index, task));
+  connection.tasks.forEach((own, task) => {
+    if (operationOf(config, memberOf(index, task, 0)).adopts) own.is = "i";
+    else start(config, state, index, task);
+  });
 }
 
 /** Adds a step that may happen next. */
@@ -150,7 +155,7 @@ function serverSteps(
 }
 
 const hasFinished = ({ tasks }: Connection) =>
-  tasks.every(({ is }) => is === "f");
+  tasks.every(({ is }) => is === "f" || is === "i");
 
 /** The process reads messages, replies, and the ends of its connections. */
 function readSteps(
@@ -201,7 +206,8 @@ function lingerSteps(
     addStep("unsubscribes", (next) => unsubscribe(config, next, index));
   }
   tasks.forEach(({ is, operation }, task) => {
-    if (is !== "n") return;
+    const begins = is === "n" || is === "i" && state.offer !== undefined;
+    if (!begins) return;
     addStep(
       `begins ${memberOf(index, task, operation)}`,
       (next) => start(config, next, index, task),
@@ -272,11 +278,24 @@ function taskSteps(
   const quiet = subscribed !== 0 && commands.length === 0 && !commandsEnded;
   const notified = [...connection.messages, ...connection.replies]
     .some((message) => isReply(config, message, member));
-  if (is === "h") {
+  const { gives } = operationOf(config, member);
+  if (is === "h" && gives) {
+    addStep(
+      `transfers ${member}`,
+      (next) => transfer(config, next, index, task),
+    );
+  } else if (is === "h") {
     addStep(
       `releases ${member}`,
       (next) => end(config, next, index, task, true),
     );
+  } else if (is === "o") {
+    addStep(
+      `removes the offer of ${member}`,
+      (next) => expire(config, next, index, task),
+    );
+  }
+  if (is === "h") {
     if (config.flush && quiet && !notified) {
       addStep(`server: heartbeat ${member}`, (next) => {
         taskAt(next, index, task).beaten = next.flushed;
@@ -292,14 +311,14 @@ function taskSteps(
   if (quiet) waiterSteps(config, state, member, notified, addStep);
 }
 
-/** Whether a message is the reply to a look or a heartbeat. */
+/** Whether a message is the reply to a script. One is under way at a time. */
 function isReply(
   { twoConnections }: Configuration,
   [name, id]: Message,
   member: number,
 ): boolean {
   return id === member &&
-    (name === "waits" || name === "gone" ||
+    (name === "waits" || name === "gone" || name === "refused" ||
       name === "granted" && twoConnections === true);
 }
 

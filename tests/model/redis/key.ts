@@ -16,6 +16,7 @@ export function keyOf(state: State): string {
   key += `|${state.clock},${state.last}`;
   if (state.flushed) key += "flushed";
   if (state.behind) key += "behind";
+  if (state.offer !== undefined) key += `offer ${state.offer}`;
   if (state.wrong) key += state.wrong;
   for (const connection of state.connections) key += connectionKey(connection);
   for (const python of state.pythons) key += pythonKey(python);

@@ -193,7 +193,8 @@ function findLeftBehind(state: State): string | undefined {
 const isRunning = ({ process, commandsEnded }: Connection) =>
   process === "runs" && !commandsEnded;
 
-const hasEnded = ({ is }: Task) => is === "f";
+/** Whether a task has ended, or waits for a lease that may never be offered. */
+const hasEnded = ({ is }: Task) => is === "f" || is === "i";
 
 function keys({ queue, holders }: State): number {
   return queue.length + holders.length;

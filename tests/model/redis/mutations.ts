@@ -119,6 +119,45 @@ const TWO_CONNECTIONS: [Mutation, string, RegExp][] = [
   ],
 ];
 
+/** What happens to a lease that is transferred. */
+const TRANSFERS: [Mutation, string, RegExp][] = [
+  [
+    "unsubscribe at the transfer",
+    "a lease for an adopter beside Python 2",
+    HOLD_AT_ONCE,
+  ],
+  [
+    "unsubscribe before an offer is removed",
+    "two connections: a lease for an adopter beside Python 4",
+    HOLD_AT_ONCE,
+  ],
+  [
+    "unsubscribe before an offer is removed",
+    "a lease for an adopter beside Python 4, and a server that refuses",
+    HOLD_AT_ONCE,
+  ],
+  [
+    "adopting from a dead session",
+    "a lease for an adopter beside Python 2",
+    HOLD_AT_ONCE,
+  ],
+  [
+    "adopting a record that is gone",
+    "a lease for an adopter, and a writer",
+    HOLD_AT_ONCE,
+  ],
+  [
+    "adopting without removing the record",
+    "a lease for an adopter, and a writer",
+    LEFT_BEHIND,
+  ],
+  [
+    "the script before SUBSCRIBE is confirmed",
+    "two connections: a lease for an adopter beside Python 4",
+    HOLD_AT_ONCE,
+  ],
+];
+
 /** What Python clients see. */
 const PYTHON: [Mutation, string, RegExp][] = [
   ["subscribe after the script", "a writer beside Python 4", HOLD_AT_ONCE],
@@ -197,6 +236,7 @@ export const MUTATIONS: [Mutation, string, RegExp][] = [
   ...SERVER,
   ...LOOKS,
   ...TWO_CONNECTIONS,
+  ...TRANSFERS,
   ...PYTHON,
 ];
 

@@ -10,6 +10,9 @@ export const attempt = (
   kind: Kind,
 ): Operation[][] => [[{ kind, waits: false }]];
 
+export const giver = [[{ kind: "x" as const, waits: true, gives: true }]];
+export const adopter = [[{ kind: "x" as const, waits: false, adopts: true }]];
+
 export const writer = connection("x");
 export const reader = connection("s");
 export const slot = connection(2);

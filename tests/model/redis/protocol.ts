@@ -41,6 +41,7 @@ export function execute(
   else if (!countsOwnSubscription(config, state, member)) return;
   else if (name === "ask") ask(config, state, member);
   else if (name === "join") join(config, state, member, count);
+  else if (name === "adopt") adopt(config, state, member, count);
   else acquire(config, state, member);
 }
 
@@ -158,6 +159,31 @@ function release(config: Configuration, state: State, member: number): void {
     state.queue = state.queue.filter((other) => other !== member);
     state.holders = state.holders.filter(([other]) => other !== member);
   }, config.without !== "no advance in the release");
+  if (operationOf(config, member).gives) {
+    reply(config, state, member, "released");
+  }
+}
+
+/** The script `adopt` replaces the record of one member by another. */
+function adopt(
+  config: Configuration,
+  state: State,
+  member: number,
+  from: number,
+): void {
+  const { without } = config;
+  const record = state.holders.find(([other]) => other === from);
+  const may = (isAlive(state, from) ||
+    without === "adopting from a dead session") &&
+    (record || without === "adopting a record that is gone");
+  if (!may) return reply(config, state, member, "failed");
+  if (without !== "adopting without removing the record") {
+    state.holders = state.holders.filter(([other]) => other !== from);
+  }
+  state.holders.push([member, record?.[1] ?? 0]);
+  state.holders.sort(([a], [b]) => a - b);
+  publish(state, from, "adopted");
+  reply(config, state, member, "granted", config.flush ? record?.[1] : 0);
 }
 
 /** Runs the body of a script, and then the part that advances. */

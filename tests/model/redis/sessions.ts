@@ -4,9 +4,11 @@
  */
 
 import {
+  adopter,
   anyFault,
   BOTH_HOLD,
   type ExploredConfiguration,
+  giver,
   reader,
   readerAndWriter,
   readerThenWriter,
@@ -166,7 +168,7 @@ const ONE_CONNECTION: Record<string, ExploredConfiguration> = {
   "a writer that acquires again, and a server that refuses": {
     connections: [writer, writerTwice],
     refuses: true,
-    atLeast: 1800,
+    atLeast: 230,
   },
   "a session with two writers beside a writer, and a server that refuses": {
     connections: [[task("x"), task("x")], writer],
@@ -185,7 +187,7 @@ const ONE_CONNECTION: Record<string, ExploredConfiguration> = {
     connections: [writerTwice],
     pythons: ["4 writer"],
     refuses: true,
-    atLeast: 2100,
+    atLeast: 650,
     witnesses: [PYTHON_HOLDS],
   },
   // A waiter that looks can always look, because only holders crash.
@@ -235,9 +237,47 @@ const ONE_CONNECTION: Record<string, ExploredConfiguration> = {
   },
 };
 
+/** One session transfers its lease, and another one adopts it. */
+const TRANSFERS: Record<string, ExploredConfiguration> = {
+  "a lease for an adopter, and a writer": {
+    connections: [giver, adopter, writer],
+    giveUp: true,
+    noLooks: true,
+    atLeast: 650,
+  },
+  "a lease for two adopters": {
+    connections: [giver, adopter, adopter],
+    kill: true,
+    atLeast: 1000,
+    witnesses: [STALE_HOLDER],
+  },
+  "a lease for an adopter beside Python 2": {
+    connections: [giver, adopter],
+    pythons: ["2 writer"],
+    kill: true,
+    atLeast: 1700,
+    witnesses: [PYTHON_HOLDS, STALE_HOLDER],
+  },
+  "a lease for an adopter beside Python 4, and a server that refuses": {
+    connections: [giver, adopter],
+    pythons: ["4 writer"],
+    refuses: true,
+    atLeast: 1000,
+    witnesses: [PYTHON_HOLDS],
+  },
+  "two connections: a lease for an adopter beside Python 4": {
+    connections: [giver, adopter],
+    pythons: ["4 writer"],
+    twoConnections: true,
+    atLeast: 4400,
+    witnesses: [PYTHON_HOLDS],
+  },
+};
+
 /** Sessions with one connection, and with two. */
 export const SESSIONS: Record<string, ExploredConfiguration> = {
   ...ONE_CONNECTION,
+  ...TRANSFERS,
   ...Object.fromEntries(
     Object.entries(TWO_CONNECTIONS).map(([name, config]) => [
       `two connections: ${name}`,

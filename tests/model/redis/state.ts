@@ -9,6 +9,10 @@ export type Kind = "x" | "s" | number;
 export interface Operation {
   kind: Kind;
   waits: boolean;
+  /** Transfers the lease instead of releasing it. */
+  gives?: boolean;
+  /** Adopts the lease that another session has transferred. */
+  adopts?: boolean;
 }
 
 export type PythonKind = "4 writer" | "4 reader" | "2 writer";
@@ -55,6 +59,11 @@ export type Mutation =
   | "a failed attempt stays in the queue"
   | "no advance in the release"
   | "readers pass Python clients"
+  | "unsubscribe at the transfer"
+  | "unsubscribe before an offer is removed"
+  | "adopting from a dead session"
+  | "adopting without removing the record"
+  | "adopting a record that is gone"
   | "a holder that waits again still holds"
   | "a holder that lost the lock leaves its member";
 
@@ -114,6 +123,7 @@ export type CommandName =
   | "unsubscribe P"
   | "acquire"
   | "release"
+  | "adopt"
   | "verify"
   | "ask"
   | "join";
@@ -131,6 +141,8 @@ export type MessageName =
   | "look"
   | "gone"
   | "refused"
+  | "adopted"
+  | "released"
   | "subscribed"
   | "listens";
 
@@ -144,8 +156,11 @@ export const P = 4;
 
 export interface Task {
   operation: number;
-  /** Waits, holds, has finished, or will begin the next operation. */
-  is: "w" | "h" | "f" | "n";
+  /**
+   * Waits, holds, has finished, will begin the next operation, offers its
+   * lease, removes the offer, or begins once a lease is offered.
+   */
+  is: "w" | "h" | "f" | "n" | "o" | "r" | "i";
   /** Whether the script is held back until SUBSCRIBE is confirmed. */
   unsent?: boolean | undefined;
   /** Whether it knows that it is one of {@linkcode Configuration.lookers}. */
@@ -161,8 +176,9 @@ export interface Task {
   beaten?: boolean | undefined;
 }
 
-/** Whether a task has requested the lock, or holds it. */
-export const isActive = ({ is }: Task) => is === "w" || is === "h";
+/** Whether a task has requested the lock, or may have a record of it. */
+export const isActive = ({ is }: Task) =>
+  is === "w" || is === "h" || is === "o" || is === "r";
 
 /** Values of {@linkcode Task.asked} without a count. */
 export const NOT_ASKED = -1;
@@ -227,6 +243,8 @@ export interface State {
   connections: Connection[];
   pythons: Python[];
   flushed?: boolean;
+  /** The member whose lease was transferred. */
+  offer?: number;
   /** Whether the server's clock is behind every token. */
   behind?: boolean;
   /** How the last step violated an invariant. */

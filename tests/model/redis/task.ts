@@ -22,6 +22,7 @@ import {
   OWN,
   type State,
   type Task,
+  taskAt,
 } from "./state.ts";
 
 /** Sends scripts, unless the connection has ended. */
@@ -51,7 +52,7 @@ export function start(
   const { twoConnections, without } = config;
   const connection = connectionAt(state, index);
   const own = at(connection.tasks, task);
-  const acquire: Command = ["acquire", memberOf(index, task, own.operation), 0];
+  const acquire = firstScript(config, state, index, task);
   own.is = "w";
   const subscriptions = connection.listens === "no" ? subscribing(config) : [];
   const scriptFirst = without === "subscribe after the script";
@@ -64,6 +65,54 @@ export function start(
     without !== "the script before SUBSCRIBE is confirmed"
   ) own.unsent = true;
   else if (!scriptFirst) send(connection, acquire);
+}
+
+/** Returns the script that acquires or adopts the lock. */
+function firstScript(
+  config: Configuration,
+  state: State,
+  index: number,
+  task: number,
+): Command {
+  const { operation } = taskAt(state, index, task);
+  const member = memberOf(index, task, operation);
+  return operationOf(config, member).adopts
+    ? ["adopt", member, state.offer ?? -1]
+    : ["acquire", member, 0];
+}
+
+/** Ends a lease, and keeps its record until another session adopts it. */
+export function transfer(
+  config: Configuration,
+  state: State,
+  index: number,
+  task: number,
+): void {
+  const own = taskAt(state, index, task);
+  own.is = "o";
+  state.offer = memberOf(index, task, own.operation);
+  if (config.without === "unsubscribe at the transfer") {
+    unsubscribe(config, state, index);
+  }
+}
+
+/**
+ * Removes the record of an offer. The session stays subscribed until that has
+ * been done, because the record can be adopted until then.
+ */
+export function expire(
+  config: Configuration,
+  state: State,
+  index: number,
+  task: number,
+): void {
+  if (config.without === "unsubscribe before an offer is removed") {
+    return end(config, state, index, task, true);
+  }
+  const own = taskAt(state, index, task);
+  own.is = "r";
+  const member = memberOf(index, task, own.operation);
+  send(connectionAt(state, index), ["release", member, 0]);
 }
 
 /** Resubscribes after a lost connection, which the protocol does not do. */
@@ -148,25 +197,32 @@ export function read(
     }
     return;
   }
-  if (name === "subscribed") return onSubscribed(state, index);
+  if (name === "subscribed") return onSubscribed(config, state, index);
   if (name === "refused") return onRefused(config, state, index, message);
   const task = connection.tasks.findIndex((own, task) =>
     isActive(own) && memberOf(index, task, own.operation) === id
   );
   if (task < 0) return;
   const { is } = at(connection.tasks, task);
-  if (is === "h") onHolderMessage(config, state, index, task, message);
+  if (is === "o" || is === "r") {
+    const ends = name === "adopted" || name === "released";
+    if (ends) end(config, state, index, task, false);
+  } else if (is === "h") onHolderMessage(config, state, index, task, message);
   else onWaiterMessage(config, state, index, task, message);
 }
 
 /** Sends the scripts that have waited for the confirmation. */
-function onSubscribed(state: State, index: number): void {
+function onSubscribed(
+  config: Configuration,
+  state: State,
+  index: number,
+): void {
   const connection = connectionAt(state, index);
   connection.listens = "yes";
   connection.tasks.forEach((own, task) => {
     if (!own.unsent) return;
     delete own.unsent;
-    send(connection, ["acquire", memberOf(index, task, own.operation), 0]);
+    send(connection, firstScript(config, state, index, task));
   });
 }
 
