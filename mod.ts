@@ -32,6 +32,7 @@ export {
   type LockExceptionOptions,
   LockLostError,
   LockUnsupported,
+  type RemoteHolder,
 } from "./src/core/errors.ts";
 export {
   LOCK_EX,

@@ -76,21 +76,29 @@ const ALLOWED: Record<string, readonly string[]> = {
   "src/lock": fromFolder("src/target"),
   "src/atomic": fromFolder("src/lock"),
   "src/redis/protocol": fromFolder("src/core"),
-  "src/redis/connection": [...fromFolder("src/wait"), "src/redis/protocol"],
+  "src/redis/clients": [...fromFolder("src/core"), "src/redis/protocol"],
+  "src/redis/connection": [
+    ...fromFolder("src/wait"),
+    "src/redis/protocol",
+    "src/redis/clients",
+  ],
   "src/redis/python": [
     ...fromFolder("src/wait"),
     "src/redis/protocol",
+    "src/redis/clients",
     "src/redis/connection",
   ],
   "src/redis/acquisition": [
     ...fromFolder("src/wait"),
     "src/redis/protocol",
+    "src/redis/clients",
     "src/redis/connection",
     "src/redis/python",
   ],
   "src/redis": [
     ...fromFolder("src/wait"),
     "src/redis/protocol",
+    "src/redis/clients",
     "src/redis/connection",
     "src/redis/acquisition",
   ],
@@ -172,10 +180,12 @@ test("architecture: the only packages are node: built-ins that every runtime has
     "node:fs",
     "node:fs/promises",
     "node:module",
+    "node:net",
     "node:os",
     "node:path",
     "node:process",
     "node:timers",
+    "node:tls",
     "node:url",
     "node:util",
     "node:worker_threads",
@@ -183,7 +193,9 @@ test("architecture: the only packages are node: built-ins that every runtime has
   for (const file of sources()) {
     for (const specifier of imports(file)) {
       if (specifier.startsWith(".")) continue;
-      if (file.startsWith("src/redis/") && specifier === "redis") continue;
+      if (isIn(file, "src/redis/clients") && /^(io)?redis$/.test(specifier)) {
+        continue;
+      }
       assert.ok(allowed.includes(specifier), `${file} imports ${specifier}`);
     }
   }

@@ -15,6 +15,21 @@ import { errorCode, Unsupported } from "../../ffi/types.ts";
 import type { LockHolder, SystemError } from "../../ffi/types.ts";
 import { formatName, formatValue, shorten } from "../options/validate.ts";
 
+/**
+ * A holder of a lock on a server, such as a {@linkcode RedisLock}. Its process
+ * may run on any machine, so it does not have a PID.
+ */
+export interface RemoteHolder {
+  /** Identifies the acquisition: the `holderId` of its lease. */
+  readonly holderId: string;
+  /** Whether the lock is exclusive. A shared lock can have more holders. */
+  readonly exclusive: boolean;
+  /** The option `info` of its lock. `undefined` if it does not have one. */
+  readonly info: unknown;
+  /** Never there. Only a {@linkcode LockHolder} has it. */
+  readonly pid?: undefined;
+}
+
 /** Options of the {@linkcode LockException} constructor. */
 export interface LockExceptionOptions extends ErrorOptions {
   /** The path of the file. */
@@ -35,7 +50,7 @@ export interface LockExceptionDetails
   /** The message of the error. */
   message: string;
   /** {@linkcode AlreadyLocked.holder}, for that class only. */
-  holder?: LockHolder | null | undefined;
+  holder?: LockHolder | RemoteHolder | null | undefined;
   /** {@linkcode AlreadyLocked.holderPid}, for that class only. */
   holderPid?: number | null | undefined;
   /** {@linkcode AlreadyLocked.waited}, for that class only. */
@@ -129,8 +144,12 @@ export class AlreadyLocked extends LockException {
    * a process that exists and is not this one. It is another process if the file
    * comes from another machine, or from a killed process whose PID was used
    * again.
+   *
+   * A lock in Redis names one of its holders, which may be on any machine, by
+   * the identifier of the lease and its `info`. It is `null` if Python's
+   * portalocker holds the lock, or the server does not allow to ask.
    */
-  readonly holder: LockHolder | null;
+  readonly holder: LockHolder | RemoteHolder | null;
   /** The PID of {@linkcode AlreadyLocked.holder}, or `null` if unknown. */
   readonly holderPid: number | null;
   /** The duration of the wait, in milliseconds. */
@@ -147,7 +166,7 @@ export class AlreadyLocked extends LockException {
   constructor(
     message: string,
     options: LockExceptionOptions & {
-      holder?: LockHolder | null | undefined;
+      holder?: LockHolder | RemoteHolder | null | undefined;
       holderPid?: number | null | undefined;
       waited?: number | undefined;
     } = {},

@@ -68,8 +68,12 @@ export interface LastingWait {
   holders: LockHolder[];
 }
 
-/** {@linkcode AcquireOptions} with all defaults applied. */
-export interface WaitSettings {
+/**
+ * {@linkcode AcquireOptions} with all defaults applied.
+ *
+ * @typeParam Wait The argument of `onWait`.
+ */
+export interface WaitSettings<Wait = LastingWait> {
   readonly timeout: number;
   /** How long opening files may take, in milliseconds. Never 0. */
   readonly openTimeout: number;
@@ -78,7 +82,7 @@ export interface WaitSettings {
   /** Whether a given `timeout` turns the default `failWhenLocked` off. */
   readonly failFastUnlessTimeout: boolean;
   readonly signal: AbortSignal | undefined;
-  readonly onWait: ((wait: LastingWait) => void) | undefined;
+  readonly onWait: ((wait: Wait) => void) | undefined;
 }
 
 /**
@@ -94,7 +98,7 @@ export const DEFAULT_TIMEOUT: number = 5000;
 export const DEFAULT_CHECK_INTERVAL: number = 250;
 
 /** The defaults without `LOCK_NB`. */
-export const WAIT_FOREVER: WaitSettings = {
+export const WAIT_FOREVER: WaitSettings<unknown> = {
   timeout: Infinity,
   openTimeout: Infinity,
   checkInterval: DEFAULT_CHECK_INTERVAL,
@@ -136,10 +140,12 @@ export function resolveAcquireOptions(
 }
 
 /** Checks the {@linkcode AcquireOptions} among other options. */
-export function resolveWait(
-  options: AcquireOptions,
-  defaults: WaitSettings,
-): WaitSettings {
+export function resolveWait<Wait>(
+  options: Omit<AcquireOptions, "onWait"> & {
+    onWait?: ((wait: Wait) => void) | undefined;
+  },
+  defaults: WaitSettings<Wait>,
+): WaitSettings<Wait> {
   const {
     timeout = defaults.timeout,
     checkInterval = defaults.checkInterval,

@@ -9,6 +9,7 @@ import type {
   AcquireOptions,
   WaitSettings,
 } from "../options/acquire_options.ts";
+import type { RemoteHolder } from "../core/errors.ts";
 import {
   checkPeriod,
   formatValue,
@@ -18,22 +19,42 @@ import {
 import { LOCK_EX, LOCK_SH, resolveLockType } from "../options/flags.ts";
 import type { LockFlags } from "../options/flags.ts";
 import { RESERVED } from "./protocol/keys.ts";
-import {
-  describeUnsupported,
-  fromClient,
-  fromUrl,
-} from "./connection/client_adapter.ts";
-import type {
-  RedisClientArgument,
-  RedisSource,
-} from "./connection/client_adapter.ts";
+import type { KeySpace } from "./protocol/keys.ts";
+import { fromClient, fromUrl } from "./clients/mod.ts";
+import type { RedisClientArgument, RedisSource } from "./clients/mod.ts";
 
 const DEFAULT_UNAVAILABLE_TIMEOUT_MS = 5000;
 
-/** The options of {@linkcode RedisLock.acquire}. */
-export type RedisAcquireOptions = Omit<AcquireOptions, "onWait">;
+/** How long the text of an `info` may be, in bytes. */
+const MAX_INFO_BYTES = 4096;
 
-/** How to connect: the options of `createClient` of node-redis. */
+/** The options of {@linkcode RedisLock.acquire}. */
+export interface RedisAcquireOptions extends Omit<AcquireOptions, "onWait"> {
+  /**
+   * Called once, when the wait for other holders has lasted 100 ms, for example
+   * to report what holds the lock. If it throws, the wait ends and `acquire()`
+   * rejects with that error.
+   */
+  onWait?: ((wait: LastingRedisWait) => void) | undefined;
+}
+
+/** The argument of {@linkcode RedisAcquireOptions.onWait}. */
+export interface LastingRedisWait {
+  /** The name of the lock for which the caller waits. */
+  channel: string;
+  /** The duration of the wait so far, in milliseconds. */
+  waited: number;
+  /**
+   * Holders of the lock: all of them, up to a hundred. Empty if Python's
+   * portalocker holds the lock, or if the server does not answer.
+   */
+  holders: RemoteHolder[];
+}
+
+/**
+ * How to connect: the options of `createClient` of node-redis or, if only
+ * ioredis is installed, of `new Redis` of ioredis.
+ */
 export interface RedisConnectionOptions {
   /** The user name. */
   username?: string;
@@ -50,7 +71,8 @@ export interface RedisConnectionOptions {
 /** The options of a {@linkcode RedisSemaphore}. */
 export interface RedisSemaphoreOptions extends RedisAcquireOptions {
   /**
-   * A connected client, pool, cluster or sentinels of node-redis 5 or 6. The lock
+   * A connected client, pool, cluster or sentinels of node-redis 5 or 6, a
+   * client or cluster of ioredis 5 or 6, or a `RedisClient` of Bun. The lock
    * uses the server and the credentials of the client, but opens its own
    * connection, and neither closes nor changes the client. Without a client,
    * the lock connects to `url`.
@@ -64,10 +86,26 @@ export interface RedisSemaphoreOptions extends RedisAcquireOptions {
    */
   url?: string;
   /**
-   * The options of node-redis for the connection to `url`, or to the master
-   * if `client` is sentinels. Locks with the same object share a connection.
+   * The options of the package for the connection to `url`, or of node-redis to
+   * the master if `client` is sentinels. Locks with the same object share a
+   * connection.
    */
   clientOptions?: RedisConnectionOptions;
+  /**
+   * Begins the names of all keys and channels, so that several environments can
+   * share a server: locks with different prefixes are independent. Python's
+   * portalocker needs the same prefix in the name of the lock. End it with a
+   * separator, such as `"staging:"`.
+   *
+   * @default {""}
+   */
+  prefix?: string;
+  /**
+   * What other processes learn about this holder or waiter, by
+   * {@linkcode AlreadyLocked.holder}, `onWait` and `probe()`. Any value that
+   * JSON can express in 4,096 bytes, such as a host name and a PID.
+   */
+  info?: unknown;
   /**
    * How long a connection may be silent, in milliseconds. If the server sends
    * nothing for this time, the lock counts as lost. If another holder does not
@@ -96,11 +134,17 @@ export interface RedisLockOptions extends RedisSemaphoreOptions {
   flags?: LockFlags;
 }
 
+/** How to wait for a lock, with the defaults filled in. */
+export type RedisWaitSettings = WaitSettings<LastingRedisWait>;
+
 /** {@linkcode RedisSemaphoreOptions} with the defaults filled in. */
 export interface RedisSettings {
   readonly source: RedisSource;
+  readonly space: KeySpace;
+  /** The text of the option `info`, or `""`. */
+  readonly info: string;
   readonly unavailableTimeout: number;
-  readonly wait: WaitSettings;
+  readonly wait: RedisWaitSettings;
 }
 
 const REDIS_ACQUIRE_OPTIONS: Record<keyof RedisAcquireOptions, true> = {
@@ -108,6 +152,7 @@ const REDIS_ACQUIRE_OPTIONS: Record<keyof RedisAcquireOptions, true> = {
   checkInterval: true,
   failWhenLocked: true,
   signal: true,
+  onWait: true,
 };
 
 const SEMAPHORE_OPTIONS: Record<keyof RedisSemaphoreOptions, true> = {
@@ -115,6 +160,8 @@ const SEMAPHORE_OPTIONS: Record<keyof RedisSemaphoreOptions, true> = {
   client: true,
   url: true,
   clientOptions: true,
+  prefix: true,
+  info: true,
   unavailableTimeout: true,
 };
 
@@ -154,13 +201,20 @@ export function resolveRedisOptions(
   options: RedisSemaphoreOptions = {},
 ): RedisSettings {
   rejectUnknownOptions(options, SEMAPHORE_OPTIONS);
-  const { unavailableTimeout = DEFAULT_UNAVAILABLE_TIMEOUT_MS } = options;
+  const {
+    prefix = "",
+    unavailableTimeout = DEFAULT_UNAVAILABLE_TIMEOUT_MS,
+  } = options;
+  checkPrefix(prefix);
   checkPeriod("unavailableTimeout", unavailableTimeout);
   const wait = resolveWait(options, {
     ...WAIT_FOREVER,
     timeout: DEFAULT_TIMEOUT,
   });
-  return { source: resolveSource(options), unavailableTimeout, wait };
+  const source = resolveSource(options);
+  const space = { prefix, sharded: source.sharded };
+  const info = formatInfo(options.info);
+  return { source, space, info, unavailableTimeout, wait };
 }
 
 /**
@@ -171,8 +225,8 @@ export function resolveRedisOptions(
  */
 export function resolveRedisWait(
   options: RedisAcquireOptions | undefined,
-  defaults: WaitSettings,
-): WaitSettings {
+  defaults: RedisWaitSettings,
+): RedisWaitSettings {
   if (options === undefined) return defaults;
   rejectUnknownOptions(options, REDIS_ACQUIRE_OPTIONS);
   return resolveWait(options, defaults);
@@ -184,18 +238,63 @@ export function resolveRedisWait(
  * @throws {TypeError} If the name is not a string.
  * @throws {RangeError} If the name is empty or reserved.
  */
-export function checkChannel(channel: string): string {
+export function checkChannel(channel: string, { prefix }: KeySpace): string {
   if (typeof channel !== "string") {
     throwInvalid("channel", "a string", channel);
   }
   if (channel === "") throw new RangeError("channel must not be empty");
-  if (channel.startsWith(RESERVED)) {
+  for (const name of [channel, prefix + channel]) {
+    if (!name.startsWith(RESERVED)) continue;
     throw new RangeError(
       `channel must not begin with ${RESERVED}, the prefix of this package's ` +
-        `keys: ${formatValue(channel)}`,
+        `keys: ${formatValue(name)}`,
     );
   }
   return channel;
+}
+
+/** What a prefix must not contain, and why. */
+const BAD_PREFIXES: [RegExp, string][] = [
+  [/\p{Cc}/u, "control characters"],
+  // Clients would replace it by U+FFFD, which is another prefix.
+  [/\p{Surrogate}/u, "a lone surrogate"],
+  // The server would not find the hash tag that keeps a lock in one slot.
+  [/^[^{]*\{\}/, "the empty hash tag {}"],
+];
+
+function checkPrefix(prefix: string): void {
+  if (typeof prefix !== "string") throwInvalid("prefix", "a string", prefix);
+  for (const [pattern, what] of BAD_PREFIXES) {
+    if (pattern.test(prefix)) {
+      throw new RangeError(
+        `prefix must not contain ${what}, not ${formatValue(prefix)}`,
+      );
+    }
+  }
+  if (prefix.startsWith(RESERVED)) {
+    throw new RangeError(
+      `prefix must not begin with ${RESERVED}, which this package adds: ` +
+        formatValue(prefix),
+    );
+  }
+}
+
+/** Returns the JSON text of an info, or `""` if there is none. */
+function formatInfo(info: unknown): string {
+  if (info === undefined) return "";
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(info);
+  } catch (cause) {
+    const message = "info must be a value that JSON.stringify() accepts";
+    throw new TypeError(message, { cause });
+  }
+  if (text === undefined) throwInvalid("info", "a JSON value", info);
+  const { length } = new TextEncoder().encode(text);
+  if (length <= MAX_INFO_BYTES) return text;
+  throw new RangeError(
+    `info must have at most ${MAX_INFO_BYTES} bytes as JSON, not ${length}`,
+  );
 }
 
 /** The pool keys of URLs without options, so that equal URLs share one. */
@@ -215,22 +314,10 @@ function resolveSource(options: RedisSemaphoreOptions): RedisSource {
         "client and url exclude each other; pass one of them",
       );
     }
-    const source = typeof client === "object" && client !== null
-      ? fromClient(client, clientOptions)
-      : undefined;
-    if (source) return source;
-    throw new TypeError(
-      "client must be a client, a pool, a cluster or sentinels of " +
-        `node-redis 5 or 6, not ${describeUnsupported(client)}`,
-    );
+    return fromClient(client, clientOptions);
   }
-  if (url === undefined) {
-    return fromUrl(clientOptions ?? keyOf(""), clientOptions ?? {});
-  }
-  checkUrl(url);
-  return clientOptions
-    ? fromUrl(clientOptions, { ...clientOptions as object, url })
-    : fromUrl(keyOf(url), { url });
+  if (url !== undefined) checkUrl(url);
+  return fromUrl(clientOptions ?? keyOf(url ?? ""), url, clientOptions);
 }
 
 function keyOf(url: string): object {
@@ -250,7 +337,7 @@ function checkUrl(url: string): void {
   if (!isReadable(url)) throw new RangeError("url cannot be read");
 }
 
-/** Whether node-redis, which is imported later, can parse a URL. */
+/** Whether the library, which is imported later, can parse a URL. */
 function isReadable(url: string): boolean {
   try {
     decodeURIComponent(url);

@@ -1,6 +1,7 @@
 /** `RedisLease`: one acquisition of a lock in Redis. */
 
 import type { Acquisition } from "./acquisition/acquisition.ts";
+import { holderIdOf } from "./protocol/keys.ts";
 
 /** A lock in Redis, or a place in a semaphore, while it is held. */
 export class RedisLease implements AsyncDisposable {
@@ -20,7 +21,10 @@ export class RedisLease implements AsyncDisposable {
   /** @ignore Called by the lock classes. */
   constructor(channel: string, acquisition: Acquisition) {
     this.channel = channel;
-    this.holderId = `${acquisition.connection.id}-${acquisition.id}`;
+    this.holderId = holderIdOf({
+      connectionId: acquisition.connection.id,
+      number: acquisition.id,
+    });
     this.fencingToken = BigInt(acquisition.token);
     this.#acquisition = acquisition;
   }
@@ -33,6 +37,11 @@ export class RedisLease implements AsyncDisposable {
    */
   get signal(): AbortSignal {
     return this.#acquisition.signal;
+  }
+
+  /** @ignore Asks the server, if the thread was blocked for long. */
+  confirm(): Promise<void> {
+    return this.#acquisition.confirm();
   }
 
   /** @ignore Whether the lock is held, as far as is known. */

@@ -42,7 +42,8 @@ export class RedisLock extends RedisLockBase {
   constructor(channel: string, options?: RedisLockOptions) {
     const { keys, settings } = atEdge(RedisLock, () => {
       const settings = resolveRedisLockOptions(options);
-      const keys = lockKeys(checkChannel(channel), settings.source.sharded);
+      const { space } = settings;
+      const keys = lockKeys(checkChannel(channel, space), space);
       return { keys, settings };
     });
     super(keys, settings.exclusive ? "x" : "s", settings, new FifoMutex());

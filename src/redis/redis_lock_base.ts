@@ -1,37 +1,38 @@
 /** `RedisLockBase`: what locks and semaphores in Redis have in common. */
 
 import { publish } from "../core/diagnostics.ts";
-import { formatSubject } from "../core/errors.ts";
-import { op } from "../core/gensync.ts";
+import type { RemoteHolder } from "../core/errors.ts";
+import { op, runAsync, yieldToEventLoop } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import { untrack, warnWhenCollected } from "../core/leak_guard.ts";
-import type { WaitSettings } from "../options/acquire_options.ts";
-import { Acquirable } from "../wait/acquirable.ts";
+import { atEdgeAsync } from "../core/stack.ts";
+import { formatName, printable, shorten } from "../options/validate.ts";
+import { Acquirable, ONE_ATTEMPT } from "../wait/acquirable.ts";
+import { addAbortCallback } from "../wait/abort_listeners.ts";
 import { Busy } from "../wait/busy.ts";
 import type { BusyReason } from "../wait/busy.ts";
-import { Deadline, now } from "../wait/deadline.ts";
+import { now } from "../wait/deadline.ts";
 import type { FifoMutex } from "../wait/fifo_mutex.ts";
 import { Acquisition } from "./acquisition/acquisition.ts";
 import { ConnectionLocks } from "./acquisition/connection_locks.ts";
 import { AcquireWait } from "./acquisition/wait.ts";
 import type { Blockers } from "./acquisition/wait.ts";
-import { AttemptLimits, withDeadline } from "./connection/attempt_limits.ts";
-import type { RedisSource } from "./connection/client_adapter.ts";
-import { acquireConnection, closeIdle } from "./connection/pool.ts";
+import type { AttemptLimits } from "./connection/attempt_limits.ts";
+import type { LockConnection } from "./connection/connection.ts";
+import { closeIdle } from "./connection/pool.ts";
 import type { PooledUse } from "./connection/pool.ts";
 import { resolveRedisWait } from "./options.ts";
-import type { RedisAcquireOptions, RedisSettings } from "./options.ts";
-import {
-  isRetryable,
-  replyCode,
-  ReplyTimeout,
-  toLockException,
-} from "./protocol/errors.ts";
+import type {
+  RedisAcquireOptions,
+  RedisSettings,
+  RedisWaitSettings,
+} from "./options.ts";
+import { listHolders, probeLock } from "./participants.ts";
+import type { RedisProbe } from "./participants.ts";
 import type { LockKeys, LockType } from "./protocol/keys.ts";
+import { LockServer } from "./lock_server.ts";
 import { RedisLease } from "./redis_lease.ts";
-
-/** The first delay before a server is tried again, in milliseconds. */
-const INITIAL_DELAY_MS = 10;
+import { RedisDeadline } from "./wait_report.ts";
 
 /** How long an acquisition that failed waits for its clean-up, in milliseconds. */
 const RELEASE_GRACE_MS = 250;
@@ -49,26 +50,26 @@ export abstract class RedisLockBase
   extends Acquirable<RedisLease, RedisAcquireOptions> {
   /** The name of the lock. All processes that share it use the same name. */
   readonly channel: string;
-  readonly #keys: LockKeys;
+  readonly #server: LockServer;
   readonly #lockType: LockType;
-  readonly #source: RedisSource;
-  readonly #wait: WaitSettings;
-  readonly #unavailableTimeout: number;
+  readonly #wait: RedisWaitSettings;
+  /** The text of the option `info`. */
+  readonly #info: string;
 
   /** @ignore Called by the lock classes. */
   protected constructor(
     keys: LockKeys,
     lockType: LockType,
-    { source, wait, unavailableTimeout }: RedisSettings,
+    settings: Omit<RedisSettings, "space">,
     mutex?: FifoMutex,
   ) {
     super(mutex);
     this.channel = keys.channel;
-    this.#keys = keys;
+    const { source, wait, info, unavailableTimeout } = settings;
+    this.#server = new LockServer(source, keys, unavailableTimeout);
     this.#lockType = lockType;
-    this.#source = source;
     this.#wait = wait;
-    this.#unavailableTimeout = unavailableTimeout;
+    this.#info = info;
   }
 
   /** Whether this object holds the lock, as far as is known. */
@@ -77,12 +78,68 @@ export abstract class RedisLockBase
   }
 
   /**
+   * Lists what holds the lock and what waits for it, without taking part. The
+   * list may be outdated when the promise resolves, so do not use it to decide
+   * whether to work.
+   *
+   * @example Print the holders of a lock
+   * ```ts
+   * import { RedisLock } from "jsr:@x/portalock/redis";
+   *
+   * const lock = new RedisLock("jobs", { info: "worker 3" });
+   * await using _lease = await lock.acquire();
+   * for (const { info, address } of (await lock.probe()).holders) {
+   *   console.log(`held by ${info} at ${address}`);
+   * }
+   * ```
+   *
+   * @returns The holders, the waiters, and the clients of Python's portalocker.
+   * @throws {LockException} If the server does not answer within
+   * `unavailableTimeout`, or does not allow to ask.
+   */
+  probe(): Promise<RedisProbe> {
+    return atEdgeAsync(
+      RedisLockBase.prototype.probe,
+      () => this.#server.ask(probeLock),
+    );
+  }
+
+  /** @ignore Differs from the keys of all other locks of the server. */
+  get key(): string {
+    return this.#server.keys.key;
+  }
+
+  /**
+   * @ignore Acquires the lock for {@linkcode lockAll}, with a clock that began
+   * to run earlier. Rejects if one of the leases is lost meanwhile.
+   */
+  async acquireSince(
+    start: number,
+    options: RedisAcquireOptions | undefined,
+    leases: Iterable<RedisLease>,
+  ): Promise<RedisLease> {
+    await yieldToEventLoop(now());
+    const deadline = this.startDeadline(options, start);
+    const watched = Array.from(leases, ({ signal }) => {
+      signal.throwIfAborted();
+      const cancel = () => deadline.cancel(signal.reason);
+      return addAbortCallback(signal, cancel);
+    });
+    try {
+      const held = await runAsync(this.attempt(deadline));
+      return held instanceof Busy ? this.throwBusy(held, deadline) : held;
+    } finally {
+      for (const unwatch of watched) unwatch();
+    }
+  }
+
+  /**
    * Releases everything that this object holds, and closes the connection if
    * no other lock uses it.
    */
   override async [Symbol.asyncDispose](): Promise<void> {
     await super[Symbol.asyncDispose]();
-    closeIdle(this.#source);
+    closeIdle(this.#server.source);
   }
 
   /** @ignore */
@@ -96,7 +153,8 @@ export abstract class RedisLockBase
   }
 
   /** @ignore */
-  protected override throwIfLost(lease: RedisLease): void {
+  protected override async throwIfLost(lease: RedisLease): Promise<void> {
+    await lease.confirm();
     lease.signal.throwIfAborted();
   }
 
@@ -108,90 +166,74 @@ export abstract class RedisLockBase
   /** @ignore */
   protected override startDeadline(
     options: RedisAcquireOptions | undefined,
-  ): Deadline {
+    start?: number,
+  ): RedisDeadline {
     const { channel } = this;
     const exclusive = this.#lockType === "x";
+    const server = this.#server;
     // The connection refers to the deadline, so it must not refer to `this`.
-    return new Deadline(resolveRedisWait(options, this.#wait), {
+    return new RedisDeadline(resolveRedisWait(options, this.#wait), {
+      channel,
       onContended: () => publish("wait", () => ({ channel, exclusive })),
-    });
+      findHolders: () => server.ask(listHolders),
+      start,
+    }, options !== ONE_ATTEMPT);
+  }
+
+  /** @ignore */
+  protected override *attempt(deadline: RedisDeadline): Gen<RedisLease | Busy> {
+    try {
+      return yield* super.attempt(deadline);
+    } finally {
+      deadline.end();
+    }
   }
 
   /** @ignore */
   protected override acquireTarget(
-    deadline: Deadline,
+    deadline: RedisDeadline,
     onReleased: (() => void) | undefined,
   ): Gen<RedisLease | Busy> {
     return op({
-      async: () => this.#retryUntilReachable(deadline, onReleased),
+      async: () =>
+        this.#server.reach(
+          deadline,
+          "lock",
+          (pooled, limits) => this.#attempt(pooled, limits, onReleased),
+        ),
       sync: () => {
         throw new Error("Redis locks do not have a synchronous form");
       },
     });
   }
 
-  /** Retries until the server answers or the time is over. */
-  async #retryUntilReachable(
-    deadline: Deadline,
-    onReleased: (() => void) | undefined,
-  ): Promise<RedisLease | Busy> {
-    const limits = new AttemptLimits(deadline, this.#unavailableTimeout);
-    let reason: unknown;
-    for (let delay = INITIAL_DELAY_MS;; delay *= 2) {
-      try {
-        return await this.#attempt(limits, onReleased);
-      } catch (error) {
-        if (deadline.wasCancelledWith(error)) throw error;
-        if (replyCode(error) === "MOVED") await this.#refreshSlots(limits);
-        // An earlier error says more than that the time is over.
-        if (!(error instanceof ReplyTimeout)) reason = error;
-        const { remaining, checkInterval } = deadline;
-        const canRetry = limits.canWait && isRetryable(error) &&
-          remaining >= INITIAL_DELAY_MS;
-        if (!canRetry) {
-          throw toLockException(
-            `Cannot lock ${formatSubject({ path: this.channel })}`,
-            reason ?? error,
-            deadline.elapsed,
-          );
-        }
-        // Leaves half of the time for the next attempt.
-        delay = Math.min(delay, checkInterval, remaining / 2);
-        await deadline.sleepUntilWoken(delay, () => () => {});
-      }
-    }
-  }
-
-  /** Updates the slots of a cluster client, if its node answers. */
-  async #refreshSlots(
-    { deadline, replyTimeout }: AttemptLimits,
-  ): Promise<void> {
-    const refreshed = this.#source.refreshSlots(this.#keys.key);
-    try {
-      await withDeadline(deadline, now() + replyTimeout, refreshed);
-    } catch (error) {
-      if (deadline.wasCancelledWith(error)) throw error;
-    }
-  }
-
   async #attempt(
-    limits: AttemptLimits,
+    pooled: PooledUse,
+    limits: AttemptLimits<RedisDeadline>,
     onReleased: (() => void) | undefined,
   ): Promise<RedisLease | Busy> {
-    const keys = this.#keys;
-    const pooled = await acquireConnection(this.#source, keys.key, limits);
     const { connection } = pooled;
+    const { keys } = this.#server;
     const locks = ConnectionLocks.of(connection);
     const subscription = locks.subscription(keys);
-    const acquisition = new Acquisition(subscription, this.#lockType);
+    const acquisition = new Acquisition(subscription, {
+      lockType: this.#lockType,
+      unavailableTimeout: limits.unavailableTimeout,
+      info: this.#info,
+    });
     let held = false;
     try {
       const { liveness } = locks;
       const wait = new AcquireWait(acquisition, { limits, liveness });
       await connection.keepAliveWhile(wait.run());
       acquisition.throwIfLost();
+      const holder = !acquisition.held && limits.deadline.namesHolder
+        ? await firstHolder(connection, keys)
+        : undefined;
+      // The lock may have been granted meanwhile, or the connection lost.
+      acquisition.throwIfLost();
       held = acquisition.held;
-      if (!held) return new Busy(() => describeBlockers(wait.blockers));
+      if (!held) return new Busy(() => describeBlockers(wait.blockers, holder));
       return this.#lease(acquisition, {
         pooled,
         waited: limits.deadline.elapsed,
@@ -247,7 +289,10 @@ function removeEnded(leases: RedisLease[]): void {
 }
 
 /** Waits until a promise settles, for a number of milliseconds at most. */
-async function waitAtMost(limit: number, work: Promise<void>): Promise<void> {
+async function waitAtMost(
+  limit: number,
+  work: Promise<unknown>,
+): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const timedOut = new Promise<void>((resolve) => {
     timer = setTimeout(resolve, limit);
@@ -256,11 +301,38 @@ async function waitAtMost(limit: number, work: Promise<void>): Promise<void> {
   clearTimeout(timer);
 }
 
-function describeBlockers({ pythonClients, holders }: Blockers): BusyReason {
+/** Returns one of the holders, or nothing if the server does not answer soon. */
+async function firstHolder(
+  connection: LockConnection,
+  keys: LockKeys,
+): Promise<RemoteHolder | undefined> {
+  let holder: RemoteHolder | undefined;
+  const asked = listHolders(connection, keys).then(
+    ([first]) => holder = first,
+    () => {},
+  );
+  await waitAtMost(RELEASE_GRACE_MS, asked);
+  return holder;
+}
+
+function describeBlockers(
+  { pythonClients, holders }: Blockers,
+  holder: RemoteHolder | undefined,
+): BusyReason {
   const onlyPython = pythonClients > 0 && holders.length === 0;
-  return {
-    reason: onlyPython
-      ? "already locked by another program, such as Python's portalocker"
-      : "already locked",
-  };
+  if (onlyPython) {
+    const reason =
+      "already locked by another program, such as Python's portalocker";
+    return { reason };
+  }
+  const { info } = holder ?? {};
+  const by = info === undefined ? "" : ` by ${formatInfo(info)}`;
+  return { reason: `already locked${by}`, holder };
+}
+
+/** Formats the info of a holder: a string as a name, anything else as JSON. */
+function formatInfo(info: unknown): string {
+  return typeof info === "string"
+    ? formatName(info)
+    : printable(shorten(JSON.stringify(info)));
 }

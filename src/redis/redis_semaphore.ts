@@ -52,8 +52,9 @@ export class RedisSemaphore extends RedisLockBase {
     const { keys, settings } = atEdge(RedisSemaphore, () => {
       checkMaximum(maximum);
       const settings = resolveRedisOptions(options);
-      const { sharded } = settings.source;
-      return { settings, keys: semaphoreKeys(checkChannel(channel), sharded) };
+      const { space } = settings;
+      const keys = semaphoreKeys(checkChannel(channel, space), space);
+      return { keys, settings };
     });
     super(keys, `${maximum}`, settings);
     this.maximum = maximum;

@@ -1,6 +1,7 @@
 /** The result of an acquisition that ended without the lock. */
 
 import type { LockHolder } from "../../ffi/types.ts";
+import type { RemoteHolder } from "../core/errors.ts";
 
 /** Says that another holder has the lock. The public methods throw it. */
 export class Busy {
@@ -17,8 +18,8 @@ export class Busy {
 export interface BusyReason {
   /** Continues the message `Cannot lock cache.json: `. */
   readonly reason: string;
-  /** The process that holds the lock, if the system knows. */
-  readonly holder?: LockHolder | undefined;
+  /** What holds the lock, if the system or the server knows. */
+  readonly holder?: LockHolder | RemoteHolder | undefined;
   /** An error that is another reason. */
   readonly cause?: unknown;
 }

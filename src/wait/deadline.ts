@@ -63,7 +63,7 @@ export class Deadline {
 
   /** `start` is earlier if the acquisition is a part of another one. */
   constructor(
-    wait: WaitSettings,
+    wait: Omit<WaitSettings, "onWait">,
     callbacks: DeadlineCallbacks = {},
     start: number = now(),
   ) {

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { createServer } from "node:net";
 import type { AddressInfo, Socket } from "node:net";
 import { WAIT_FOREVER } from "../../src/options/acquire_options.ts";
-import { fromUrl } from "../../src/redis/connection/client_adapter.ts";
-import type { RedisSource } from "../../src/redis/connection/client_adapter.ts";
+import { fromUrl } from "../../src/redis/clients/mod.ts";
+import type { RedisSource } from "../../src/redis/clients/mod.ts";
 import { RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
 import type { RedisAcquireOptions } from "../../src/redis/mod.ts";
 import { lockKeys } from "../../src/redis/protocol/keys.ts";
@@ -124,9 +124,16 @@ test("Redis abort reasons: acquire() rejects with any of them while it retries",
 /** A lock with a source of the test. */
 class LockWithSource extends RedisLockBase {
   constructor(source: Partial<RedisSource>) {
-    const settings = { wait: WAIT_FOREVER, unavailableTimeout: 60_000 };
-    const all = { ...fromUrl({}, {}), ...source };
-    super(lockKeys("aborted", false), "x", { ...settings, source: all });
+    const settings = {
+      wait: WAIT_FOREVER,
+      unavailableTimeout: 60_000,
+      info: "",
+    };
+    const all = { ...fromUrl({}, undefined), ...source };
+    super(lockKeys("aborted", { prefix: "", sharded: false }), "x", {
+      ...settings,
+      source: all,
+    });
   }
 }
 

@@ -118,7 +118,7 @@ it("ten thousand lock names leave no key after their release", async (server) =>
       ),
     );
   }
-  assert.equal(await server.command("DBSIZE"), 0);
+  assert.deepEqual(await server.command("KEYS", "*"), ["portalock:v1:clock"]);
 });
 
 it("an idle connection is closed after about a second", async (server) => {
@@ -272,13 +272,20 @@ test(
     );
     await using cluster = await RedisCluster.start();
     const slots = new Set<number>();
-    for (const channel of ["a", "{a}", "a}b{c", "{", "}", "{}", "%7B", "ä ö"]) {
+    const channels = ["a", "{a}", "a}b{c", "{", "}", "{}", "%7B", "ä ö"];
+    const prefixes = ["", "tenant:", "{tenant}:", "a}", "a{", "a{b{}"];
+    for (const [channel, prefix] of product(channels, prefixes)) {
+      const space = { prefix, sharded: true };
       for (
-        const names of [lockNames(channel, true), semaphoreNames(channel, true)]
+        const names of [
+          lockNames(channel, space),
+          semaphoreNames(channel, space),
+        ]
       ) {
-        const all = [names.key, names.queue, `${names.key}:${"0".repeat(32)}`];
+        const { key, queue, info, clock } = names;
+        const all = [key, queue, info, clock, `${key}:${"0".repeat(32)}`];
         const found = await Promise.all(all.map((key) => cluster.slotOf(key)));
-        assert.equal(new Set(found).size, 1, channel);
+        assert.equal(new Set(found).size, 1, prefix + channel);
         slots.add(at(found, 0));
       }
     }
@@ -287,3 +294,7 @@ test(
   },
   "redis-server",
 );
+
+function product<A, B>(as: A[], bs: B[]): [A, B][] {
+  return as.flatMap((a) => bs.map((b): [A, B] => [a, b]));
+}

@@ -101,7 +101,8 @@ it("a waiter whose connection ended continues to wait", async (server) => {
   const lease = await new RedisLock("wait", unsharedOptions(server)).acquire();
   const wait = new RedisLock("wait", unsharedOptions(server)).acquire();
   await waitForQueueLength(server, "wait", 1);
-  const queue = () => server.command("LRANGE", "portalock:{wait}:queue", 0, 9);
+  const queue = () =>
+    server.command("LRANGE", "portalock:v1:{wait}:queue", 0, 9);
   const before = String(await queue());
   const holderId = await connectionIdOf(server, lease);
   for (const { id } of await lockConnections(server)) {
@@ -155,7 +156,7 @@ it("waiters acquire after the server lost the queue", async (server) => {
     () => new RedisLock("line", unsharedOptions(server, options)).run(() => {}),
   );
   await waitForQueueLength(server, "line", 5);
-  await server.command("DEL", "portalock:{line}:queue");
+  await server.command("DEL", "portalock:v1:{line}:queue");
   await lease.release();
   await Promise.all(tasks);
 });

@@ -10,7 +10,7 @@ const SLOTS: [key: string, slot: number][] = [
   ["123456789", 12_739],
   ["foo", 12_182],
   ["{foo}", 12_182],
-  ["portalock:{foo}:queue", 12_182],
+  ["portalock:v1:{foo}:queue", 12_182],
   // An empty tag does not count.
   ["{}", 15257],
   ["{}{a}", 13650],
@@ -46,7 +46,8 @@ test("Redis key slots: of a key with a hash tag, only the tag counts", () => {
 test("Redis key slots: the server computes the same slots", async () => {
   await using cluster = await RedisCluster.start();
   const keys = [...SLOTS, ...TAGS].map(([key]) => key);
-  for (let i = 0; i < 50; i++) keys.push(lockKeys(`ключ ${i}`, true).queue);
+  const space = { prefix: "", sharded: true };
+  for (let i = 0; i < 50; i++) keys.push(lockKeys(`ключ ${i}`, space).queue);
   for (const key of [...keys, ...TAGS.map(([, tag]) => tag), ...WHOLE]) {
     assert.equal(keySlot(key), await cluster.slotOf(key), key);
   }

@@ -161,10 +161,10 @@ it("a waiter does not disconnect another client that has the number of a dead ho
   try {
     // A holder that is alive and never replies. The number in its record is
     // that of another connection.
-    await client.subscribe(`portalock:session:${silent}`, () => {});
+    await client.subscribe(`portalock:v1:session:${silent}`, () => {});
     const otherId = await server.command("CLIENT", "ID");
     const member = `x:${silent}:1:${otherId}`;
-    await server.command("HSET", "portalock:{number}", member, "1");
+    await server.command("HSET", "portalock:v1:{number}", member, "1");
     const options = { checkInterval: 10, unavailableTimeout: 200 };
     const lock = new RedisLock("number", unsharedOptions(server, options));
     await assert.rejects(lock.acquire({ timeout: 2000 }), AlreadyLocked);
@@ -245,7 +245,7 @@ async function killAndWait(server: RedisServer, worker: LockProcess) {
 
 /** Returns the connections that hold a lock. */
 async function connectionsOf(server: RedisServer, channel: string) {
-  const members = await server.command("HKEYS", `portalock:{${channel}}`);
+  const members = await server.command("HKEYS", `portalock:v1:{${channel}}`);
   const names = (members as string[]).map((member) =>
     `portalock-${member.split(":")[1]}`
   );

@@ -115,7 +115,7 @@ for (const runtime of runtimes) {
         ]
       ) assert.equal(await contender.tryAcquire(), null, contender.channel);
       // Heartbeats go on, and abort the signal for its listener.
-      await server.command("DEL", "portalock:{signal}");
+      await server.command("DEL", "portalock:v1:{signal}");
       assert.deepEqual(await read(), [
         "lost",
         "LockLostError",

@@ -281,7 +281,7 @@ test("Redis and Python: an aborted reader stops its ping", async () => {
   // A connection receives the replies on a channel of its own.
   const isPinging = async () => {
     const found = await server.command(
-      ...["PUBSUB", "CHANNELS", "portalock:session:*:*"],
+      ...["PUBSUB", "CHANNELS", "portalock:v1:session:*:*"],
     );
     return (found as unknown[]).length > 0;
   };

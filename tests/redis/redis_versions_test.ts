@@ -13,10 +13,7 @@ import type {
   RedisClientArgument,
   RedisLockOptions,
 } from "../../src/redis/mod.ts";
-import {
-  destroy,
-  rejectOldPackage,
-} from "../../src/redis/connection/client_adapter.ts";
+import { rejectOldPackage } from "../../src/redis/clients/node_redis.ts";
 import {
   isRetryable,
   toLockException,
@@ -108,6 +105,5 @@ for (
     const [socket] = await accepted;
     if (!socket.destroyed) await once(socket, "close");
     server.close();
-    destroy(client);
   });
 }

@@ -6,8 +6,8 @@ import type { WaitSettings } from "../../src/options/acquire_options.ts";
 import { RedisLock } from "../../src/redis/mod.ts";
 import { lockKeys } from "../../src/redis/protocol/keys.ts";
 import { RedisLockBase } from "../../src/redis/redis_lock_base.ts";
-import { fromUrl } from "../../src/redis/connection/client_adapter.ts";
-import type { RedisSource } from "../../src/redis/connection/client_adapter.ts";
+import { fromUrl } from "../../src/redis/clients/mod.ts";
+import type { RedisSource } from "../../src/redis/clients/mod.ts";
 import {
   AttemptLimits,
   withDeadline,
@@ -226,12 +226,16 @@ test("Redis attempts: a rejection after the end of the wait is not reported as u
 
 it("loading node-redis does not count as silence of the server", async (server) => {
   const source = {
-    ...fromUrl({}, { url: server.url }),
+    ...fromUrl({}, server.url, {}),
     load: () => sleep(1200),
   };
   const opened = (wait: Partial<WaitSettings>) => {
     const deadline = new Deadline({ ...WAIT_FOREVER, ...wait });
-    return acquireConnection(source, "a", new AttemptLimits(deadline, 1000));
+    return acquireConnection(
+      source,
+      lockKeys("a", SPACE),
+      new AttemptLimits(deadline, 1000),
+    );
   };
   const once = { failWhenLocked: true };
   (await opened(once)).release();
@@ -243,12 +247,14 @@ it("loading node-redis does not count as silence of the server", async (server) 
   closeIdle(source);
 });
 
+const SPACE = { prefix: "", sharded: false };
+
 /** A lock with a source of the test. */
 class LockWithSource extends RedisLockBase {
   constructor(source: RedisSource) {
     const wait = WAIT_FOREVER;
-    const settings = { source, wait, unavailableTimeout: 60_000 };
-    super(lockKeys("of", false), "x", settings);
+    const settings = { source, wait, unavailableTimeout: 60_000, info: "" };
+    super(lockKeys("of", SPACE), "x", settings);
   }
 }
 
@@ -258,7 +264,7 @@ test("Redis attempts: loading node-redis counts toward the timeout", async () =>
   let later = 0;
   performance.now = () => now.call(performance) + later;
   const lock = new LockWithSource({
-    ...fromUrl({}, {}),
+    ...fromUrl({}, undefined),
     // Takes a minute on the fake clock.
     load: () => Promise.resolve(later += 60_000),
     locate: () => new Promise(() => {}),

@@ -5,15 +5,15 @@ import type { Deadline } from "../../wait/deadline.ts";
 import { ReplyTimeout } from "../protocol/errors.ts";
 
 /** The limits of one acquisition, from its start. */
-export class AttemptLimits {
-  readonly deadline: Deadline;
+export class AttemptLimits<D extends Deadline = Deadline> {
+  readonly deadline: D;
   /** How long the server may be silent, in milliseconds. */
   readonly unavailableTimeout: number;
   /** Whether to wait for other holders, not only for the server. */
   readonly canWait: boolean;
 
   /** Creates the limits. Whether there is time to wait is decided now. */
-  constructor(deadline: Deadline, unavailableTimeout: number) {
+  constructor(deadline: D, unavailableTimeout: number) {
     this.deadline = deadline;
     this.unavailableTimeout = unavailableTimeout;
     this.canWait = deadline.remaining > 0;
@@ -26,9 +26,13 @@ export class AttemptLimits {
       : this.unavailableTimeout;
   }
 
-  /** How long all steps on the server may take from now on, in milliseconds. */
+  /**
+   * How long all steps on the server may take from now on, in milliseconds. A
+   * reply may be late behind many others. If nothing arrives, the connection
+   * ends by itself.
+   */
   get stepTimeout(): number {
-    return this.canWait ? this.deadline.remaining : this.unavailableTimeout;
+    return this.canWait ? this.deadline.remaining : Infinity;
   }
 }
 

@@ -1,17 +1,41 @@
 /** One connection to the server. Locks live as long as their connection. */
 
-import { clearInterval, setInterval } from "node:timers";
-import { MAX_TIMER_MS } from "../../wait/deadline.ts";
+import { clearTimeout, setTimeout } from "node:timers";
+import { now } from "../../wait/deadline.ts";
+import { toRecord } from "../clients/hello.ts";
+import type { OpenedConnection, RedisConnection } from "../clients/types.ts";
 import { replyCode } from "../protocol/errors.ts";
 import { replyChannelPrefix } from "../protocol/keys.ts";
 import type { LockKeys } from "../protocol/keys.ts";
 import type { Script } from "../protocol/scripts.ts";
-import { destroy } from "./client_adapter.ts";
-import type { RedisConnection } from "./client_adapter.ts";
 import { SharedTimer } from "./shared_timer.ts";
+import { Timeouts } from "./timeouts.ts";
+import { moment, StallClock } from "./stall_clock.ts";
+import { turnOfInput } from "./turn_of_input.ts";
 
-/** How often a server is pinged within `unavailableTimeout`. */
+/** How often a server is asked within the shortest `unavailableTimeout`. */
 const HEARTBEATS_PER_TIMEOUT = 4;
+
+/** The longest time between two heartbeats, in milliseconds. */
+const MAX_INTERVAL_MS = 60_000;
+
+/**
+ * How much of `unavailableTimeout` a question must have been open before
+ * silence counts. The server is asked after a quarter of it, so silence is
+ * judged exactly when `unavailableTimeout` is over. After the thread was
+ * blocked, the server gets this time to reply.
+ */
+const MIN_OPEN = 0.75;
+
+function heartbeatInterval(timeout: number): number {
+  return Math.min(timeout / HEARTBEATS_PER_TIMEOUT, MAX_INTERVAL_MS);
+}
+
+/**
+ * A timer is late if it fires after this part of `unavailableTimeout`. The
+ * server gets the same time to reply once the thread runs.
+ */
+const LATE_FRACTION = 8;
 
 /** What the users of a connection want to know of it. */
 export interface ConnectionListener {
@@ -24,23 +48,61 @@ export interface ConnectionListener {
   onMessage(keys: Pick<LockKeys, "sharded">, message: string): void;
   /**
    * Handles the end of the connection. Called once, after the client is
-   * destroyed.
+   * closed.
    */
   onLost(error: unknown): void;
+  /**
+   * Handles that the server has been silent, for users with this timeout or a
+   * shorter one.
+   */
+  onSilent(timeout: number): void;
   /** Handles that a channel moved to another node of a cluster. */
   onChannelMoved(channel: string): void;
-  /**
-   * Sends what has to be checked in regular intervals. `PING` follows.
-   *
-   * @returns The replies. The listener handles their errors.
-   */
-  onHeartbeat(): Promise<unknown>[];
+  /** Sends what has to be checked in regular intervals, and handles replies. */
+  onHeartbeat(): void;
+  /** Returns a channel of which this connection gets the messages, if any. */
+  ownChannel(): OwnChannel | undefined;
+}
+
+/** A channel to which only one connection is subscribed. */
+export interface OwnChannel {
+  readonly channel: string;
+  readonly sharded: boolean;
+}
+
+/** Handles a message on a channel. */
+export type Receiver = (message: string, channel: string) => void;
+
+/** Returns the error of a connection whose server has been silent. */
+export function silence(timeout: number): Error {
+  const message = `the server was silent for ${timeout} ms`;
+  return Object.assign(new Error(message), { code: "ETIMEDOUT" });
 }
 
 /**
  * A connection to one server. It does not know of locks; their state is with
  * its {@linkcode ConnectionListener}. Once it has failed, it is never used
  * again: a connection that reconnected would not have its locks any more.
+ *
+ * A heartbeat asks the server whether it is still the master. Silence is judged
+ * by the time since the last reply or message, never by one reply that is late:
+ *
+ * - A.1 sends 50,000 commands and H.1 a heartbeat. The replies to A.1 arrive
+ *   for longer than `unavailableTimeout`, and the one to H.1 after them: the
+ *   server is not silent.
+ * - H.1 sends a heartbeat and the thread is blocked. H.2, the next heartbeat,
+ *   finds that nothing was read. The reply to H.1 may wait in the socket, so
+ *   H.2 lets the event loop read it first.
+ * - The thread is blocked after H.1 and before the library writes it. H.2 is
+ *   late, so it waits for a moment longer. It does not wait for a full timeout:
+ *   a thread that is blocked again and again would then never learn that it is
+ *   cut off.
+ * - A uses 10 s and B 200 ms, and the server is silent for 1 s: B is lost and
+ *   the connection is not used for new locks, but A does not change.
+ *
+ * If replies and messages have connections of their own, the silence is that of
+ * the one that was silent for longer. A heartbeat then includes a message to
+ * this connection.
  */
 export class LockConnection {
   /** The identifier of the connection, 32 hexadecimal digits. */
@@ -52,19 +114,30 @@ export class LockConnection {
   readonly replyTimer: SharedTimer = new SharedTimer();
   /** Set by the first user of the connection, before it sends anything. */
   listener: ConnectionListener | undefined;
+  /** What handles the messages on each channel. */
+  readonly #receivers = new Map<string, Receiver>();
   readonly #onClosed: () => void;
   #lastId = 0;
   #keepAlive = 0;
-  #timer: ReturnType<typeof setInterval> | undefined;
-  #timeout = Infinity;
-  #heartbeatPending = false;
-  #missed = 0;
+  readonly #timeouts = new Timeouts();
+  readonly #stall = new StallClock();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** When the next heartbeat is due, by `now`. */
+  #due = Infinity;
+  #lastReply = 0;
+  #lastMessage = 0;
+  /** When the heartbeat was sent whose replies are missing, by `now`. */
+  #asked: number | undefined;
+  #judging = false;
+  /** What waits for messages to this connection, by their number. */
+  readonly #echoes = new Map<number, () => void>();
+  #retired = false;
   #failure: { readonly error: unknown } | undefined;
 
   /** Creates a connection. `onClosed` is called once, when it fails. */
   constructor(
     id: string,
-    clientId: string,
+    { clientId }: OpenedConnection,
     client: RedisConnection,
     onClosed: () => void,
   ) {
@@ -72,11 +145,6 @@ export class LockConnection {
     this.clientId = clientId;
     this.client = client;
     this.#onClosed = onClosed;
-    client.on("error", (error) => this.fail(error));
-    client.on("end", () => this.fail(new Error("the connection ended")));
-    client.on("sharded-channel-moved", (channel) => {
-      this.listener?.onChannelMoved(String(channel));
-    });
   }
 
   /** Why the connection failed, if it did. */
@@ -84,9 +152,44 @@ export class LockConnection {
     return this.#failure;
   }
 
+  /** Whether new locks should not use it, because it was silent. */
+  get retired(): boolean {
+    return this.#retired;
+  }
+
+  /**
+   * How long this thread has not run, in milliseconds: until now, or earlier
+   * if the server has not replied since. Defined while the connection has
+   * users.
+   */
+  get stalledFor(): number {
+    return this.#stall.elapsed;
+  }
+
+  /** Waits for a reply, which proves that the connection lives. */
+  async confirm(question: () => Promise<void>): Promise<void> {
+    this.#stall.onRun(2 * this.#timeouts.shortest);
+    const asked = moment();
+    await question();
+    this.#stall.onReply(asked);
+  }
+
   /** Returns a number that this connection has not returned before. */
   nextId(): number {
     return ++this.#lastId;
+  }
+
+  /**
+   * Sends a command.
+   *
+   * @throws The error of the server or of the client.
+   */
+  async send(args: readonly string[]): Promise<unknown> {
+    try {
+      return await this.client.send(args);
+    } finally {
+      this.#lastReply = now();
+    }
   }
 
   /**
@@ -104,11 +207,49 @@ export class LockConnection {
   ): Promise<unknown> {
     const rest = [String(keys.length), ...keys, ...args];
     try {
-      return await this.client.sendCommand(["EVALSHA", script.sha, ...rest]);
+      return await this.client.send(["EVALSHA", script.sha, ...rest]);
     } catch (error) {
       if (replyCode(error) !== "NOSCRIPT" || !isWanted()) throw error;
-      return await this.client.sendCommand(["EVAL", script.text, ...rest]);
+      return await this.client.send(["EVAL", script.text, ...rest]);
+    } finally {
+      this.#lastReply = now();
     }
+  }
+
+  /**
+   * Subscribes to channels.
+   *
+   * @param receiver What handles their messages until they are unsubscribed,
+   * or subscribed again. It may be called before the promise settles.
+   */
+  subscribe(
+    channels: readonly string[],
+    sharded: boolean,
+    receiver: Receiver,
+  ): Promise<unknown> {
+    for (const channel of channels) this.#receivers.set(channel, receiver);
+    return this.client.subscribe(channels, sharded);
+  }
+
+  /** Unsubscribes from channels, whose subscription the server has confirmed. */
+  async unsubscribe(
+    channels: readonly string[],
+    sharded: boolean,
+  ): Promise<void> {
+    const before = channels.map((channel) => this.#receivers.get(channel));
+    await this.client.unsubscribe(channels, sharded);
+    for (const [i, channel] of channels.entries()) {
+      // Another receiver may have subscribed meanwhile.
+      if (this.#receivers.get(channel) === before[i]) {
+        this.#receivers.delete(channel);
+      }
+    }
+  }
+
+  /** Passes a message on to the receiver of its channel. */
+  onMessage(channel: string, message: string): void {
+    this.#lastMessage = now();
+    this.#receivers.get(channel)?.(message, channel);
   }
 
   /** Publishes a message on a channel. Errors are ignored. */
@@ -117,8 +258,8 @@ export class LockConnection {
     channel: string,
     message: string,
   ): void {
-    const command = keys.sharded ? "SPUBLISH" : "PUBLISH";
-    this.client.sendCommand([command, channel, message]).catch(() => {});
+    this.send([keys.sharded ? "SPUBLISH" : "PUBLISH", channel, message])
+      .catch(() => {});
   }
 
   /** Returns the channel on which this connection gets messages about a lock. */
@@ -127,8 +268,24 @@ export class LockConnection {
   }
 
   /**
+   * Waits until every message is read that the server sent before now.
+   *
+   * @throws The error of the server or of the client.
+   */
+  async roundTrip(): Promise<void> {
+    await (this.client.ordered ? this.send(["PING"]) : this.#echo());
+  }
+
+  /** Handles a message that this connection sent to itself. */
+  onEcho(number: number): void {
+    this.#echoes.get(number)?.();
+    this.#echoes.delete(number);
+  }
+
+  /**
    * Keeps the process alive until a promise settles. An open connection alone
-   * does not, because a finished program should end.
+   * does not, because a finished program should end. To be called while the
+   * connection has a user.
    */
   async keepAliveWhile<T>(work: Promise<T>): Promise<T> {
     if (this.#keepAlive++ === 0) this.#timer?.ref();
@@ -140,47 +297,149 @@ export class LockConnection {
   }
 
   /**
-   * Sends heartbeats, so that a silent server is detected within
-   * `unavailableTimeout` milliseconds. The shortest of several timeouts
-   * applies.
+   * Adds a user of the connection, and sends heartbeats while it has users. A
+   * user whose `unavailableTimeout` is over is told so, no matter what the
+   * timeouts of others are.
    */
-  startHeartbeat(unavailableTimeout: number): void {
-    if (unavailableTimeout >= this.#timeout || this.#failure) return;
-    clearInterval(this.#timer);
-    this.#timeout = unavailableTimeout;
-    this.#timer = setInterval(
-      () => this.#heartbeat(),
-      Math.min(unavailableTimeout / HEARTBEATS_PER_TIMEOUT, MAX_TIMER_MS),
-    );
-    if (this.#keepAlive === 0) this.#timer.unref();
+  addUser(timeout: number): void {
+    const due = now() + heartbeatInterval(timeout);
+    if (due < this.#due && !this.#failure) {
+      if (this.#timer === undefined) this.#stall.start();
+      else this.#stall.onRun(2 * this.#timeouts.shortest);
+      this.#schedule(due);
+    }
+    this.#timeouts.add(timeout);
+  }
+
+  /** Removes a user of the connection. */
+  removeUser(timeout: number): void {
+    this.#timeouts.remove(timeout);
   }
 
   /** Closes the connection. Everything that depends on it is lost. */
   fail(error: unknown): void {
     if (this.#failure) return;
     this.#failure = { error };
-    clearInterval(this.#timer);
+    clearTimeout(this.#timer);
     this.replyTimer.clear();
     this.#onClosed();
-    destroy(this.client);
+    this.client.close();
+    for (const settle of this.#echoes.values()) settle();
     this.listener?.onLost(error);
   }
 
-  /**
-   * Checks that the server replies. Heartbeats are counted instead of time:
-   * when the thread was blocked, the reply may have arrived but not been read.
-   */
-  #heartbeat(): void {
-    if (!this.#heartbeatPending) {
-      this.#missed = 0;
-      this.#heartbeatPending = true;
-      const replies = this.listener?.onHeartbeat() ?? [];
-      replies.push(this.client.sendCommand(["PING"]));
-      // Errors are handled by the listener; only silence matters here.
-      Promise.allSettled(replies).then(() => this.#heartbeatPending = false);
-    } else if (++this.#missed >= HEARTBEATS_PER_TIMEOUT) {
-      const silent = `the server was silent for ${this.#timeout} ms`;
-      this.fail(Object.assign(new Error(silent), { code: "ETIMEDOUT" }));
+  /** Sets the timer, unless it is set to an earlier time. */
+  #schedule(due: number): void {
+    if (due >= this.#due) return;
+    clearTimeout(this.#timer);
+    this.#due = due;
+    const delay = Math.max(1, due - now());
+    this.#timer = setTimeout(() => this.#onTimer(), delay);
+    if (this.#keepAlive === 0) this.#timer.unref();
+  }
+
+  #onTimer(): void {
+    const due = this.#due;
+    this.#timer = undefined;
+    this.#due = Infinity;
+    // The next user sets the timer.
+    if (this.#timeouts.size === 0) return;
+    const stalled = this.#stall.onRun(2 * this.#timeouts.shortest);
+    if (stalled || this.#asked === undefined) this.#ask();
+    if (this.#silentTimeout(now()) !== undefined) this.#judge(now() - due);
+    const next = now() + heartbeatInterval(this.#timeouts.shortest);
+    this.#schedule(Math.min(next, this.#nextJudgement()));
+  }
+
+  async #ask(): Promise<void> {
+    const asked = moment();
+    this.#asked ??= asked.time;
+    this.listener?.onHeartbeat();
+    const echo = this.client.ordered ? undefined : this.#echo();
+    const [hello] = await Promise.allSettled([this.send(["HELLO"]), echo]);
+    if (this.#failure) return;
+    this.#stall.onReply(asked);
+    this.#asked = undefined;
+    if (hello.status === "rejected") return;
+    const { role } = toRecord(hello.value);
+    if (role === "replica" || role === "slave") {
+      const message = "the server has become a replica";
+      this.fail(Object.assign(new Error(message), { code: "READONLY" }));
     }
   }
+
+  /** Sends a message to this connection, and waits for it. */
+  async #echo(): Promise<void> {
+    const own = this.listener?.ownChannel();
+    if (own === undefined) return;
+    const number = this.nextId();
+    const received = new Promise<void>((resolve) =>
+      this.#echoes.set(number, resolve)
+    );
+    const command = own.sharded ? "SPUBLISH" : "PUBLISH";
+    const message = `echo ${number}`;
+    const receivers = await this.send([command, own.channel, message])
+      .catch(() => 0);
+    // The subscription may have ended meanwhile.
+    if (Number(receivers) > 0) await received;
+    else this.#echoes.delete(number);
+  }
+
+  /** When the server was last heard of, by `now`. */
+  get #lastHeard(): number {
+    return this.client.ordered
+      ? Math.max(this.#lastReply, this.#lastMessage)
+      : Math.min(this.#lastReply, this.#lastMessage);
+  }
+
+  /** When silence lasts for this timeout, by `now`. */
+  #judgedAt(timeout: number): number {
+    return this.#asked === undefined ? Infinity : Math.max(
+      this.#lastHeard + timeout,
+      this.#asked + timeout * MIN_OPEN,
+    );
+  }
+
+  #nextJudgement(): number {
+    const time = now();
+    let next = Infinity;
+    for (const timeout of this.#timeouts.values()) {
+      const judged = this.#judgedAt(timeout);
+      if (judged > time) next = Math.min(next, judged);
+    }
+    return next;
+  }
+
+  /** The longest timeout for which the server has been silent. */
+  #silentTimeout(time: number): number | undefined {
+    let longest: number | undefined;
+    for (const timeout of this.#timeouts.values()) {
+      if (this.#judgedAt(timeout) <= time) {
+        longest = Math.max(longest ?? 0, timeout);
+      }
+    }
+    return longest;
+  }
+
+  /**
+   * Judges after input that has already arrived is read. If the timer was late,
+   * the thread may have been blocked before it could send the question.
+   */
+  async #judge(late: number): Promise<void> {
+    if (this.#judging) return;
+    this.#judging = true;
+    const grace = this.#timeouts.shortest / LATE_FRACTION;
+    await (late > grace ? sleep(grace) : turnOfInput());
+    this.#judging = false;
+    const timeout = this.#silentTimeout(now());
+    if (timeout === undefined || this.#failure) return;
+    if (timeout >= this.#timeouts.longest) return this.fail(silence(timeout));
+    this.#retired = true;
+    this.listener?.onSilent(timeout);
+  }
+}
+
+/** Waits, without keeping the process alive. */
+function sleep(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds).unref());
 }

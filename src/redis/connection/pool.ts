@@ -4,11 +4,11 @@ import { clearTimeout, setTimeout } from "node:timers";
 import { nodeCrypto } from "../../core/crypto.ts";
 import { now } from "../../wait/deadline.ts";
 import type { Deadline } from "../../wait/deadline.ts";
+import type { RedisConnection, RedisSource, Server } from "../clients/types.ts";
 import { clientName, connectionChannel } from "../protocol/keys.ts";
+import type { LockKeys } from "../protocol/keys.ts";
 import { withDeadline } from "./attempt_limits.ts";
 import type { AttemptLimits } from "./attempt_limits.ts";
-import { destroy, hello } from "./client_adapter.ts";
-import type { RedisConnection, RedisSource, Server } from "./client_adapter.ts";
 import { LockConnection } from "./connection.ts";
 
 /** How long an idle connection stays open, in milliseconds. */
@@ -25,9 +25,7 @@ const pools = new WeakMap<object, Map<string, PooledConnection>>();
  *
  * - A.1 begins to open it, B.1 waits for it too, and A.2 is aborted: it stays,
  *   because B uses it.
- * - A.1 begins to open it and A.2 is aborted: it is closed. node-redis finishes
- *   connecting even if it is destroyed meanwhile, so the client is destroyed
- *   when it has connected.
+ * - A.1 begins to open it and A.2 is aborted: it is closed.
  * - A.1 releases it, and its timer is set. B.1 uses and releases it before the
  *   timer fires: the timer finds that it was idle for less than
  *   {@linkcode IDLE_TIMEOUT_MS}, and is set again for the rest.
@@ -36,7 +34,6 @@ class PooledConnection {
   /** Rejects if the connection cannot be opened. */
   readonly ready: Promise<LockConnection>;
   #opened: LockConnection | undefined;
-  /** Set when it has a socket. Before, node-redis 5 would not close that. */
   #client: RedisConnection | undefined;
   #users = 0;
   #closed = false;
@@ -45,9 +42,9 @@ class PooledConnection {
   readonly #onClosed: () => void;
 
   /** Begins to open a connection. `onClosed` may be called several times. */
-  constructor(server: Server, sharded: boolean, onClosed: () => void) {
+  constructor(server: Server, keys: PoolKeys, onClosed: () => void) {
     this.#onClosed = onClosed;
-    this.ready = this.#open(server, sharded);
+    this.ready = this.#open(server, keys);
     // Each user gets the error from its own promise.
     this.ready.catch(onClosed);
   }
@@ -59,7 +56,7 @@ class PooledConnection {
 
   /** Whether the connection can be used, as far as is known. */
   get usable(): boolean {
-    return !this.#closed && !this.#opened?.failure;
+    return !this.#closed && !this.#opened?.failure && !this.#opened?.retired;
   }
 
   /** Keeps it open until {@linkcode PooledConnection.removeUser} is called. */
@@ -82,7 +79,7 @@ class PooledConnection {
     clearTimeout(this.#idleTimer);
     this.#onClosed();
     this.#opened?.fail(new Error("the connection was idle"));
-    if (this.#client !== undefined) destroy(this.#client);
+    this.#client?.close();
   }
 
   #closeIn(milliseconds: number): void {
@@ -96,34 +93,43 @@ class PooledConnection {
     this.#idleTimer.unref();
   }
 
-  async #open(server: Server, sharded: boolean): Promise<LockConnection> {
+  async #open(
+    server: Server,
+    { namespace, sharded }: PoolKeys,
+  ): Promise<LockConnection> {
     const id = nodeCrypto().randomUUID().replaceAll("-", "");
-    const client = await server.connect({ name: clientName(id) });
-    // An "error" event without a listener would be an uncaught exception.
-    client.on("error", () => {});
-    client.on("connect", () => {
-      if (this.#closed) destroy(client);
-      else this.#client = client;
+    let opened: LockConnection | undefined;
+    const client = this.#client = await server.create(clientName(id), {
+      onMessage: (channel, message) => opened?.onMessage(channel, message),
+      onEnd: (error) => opened?.fail(error),
+      onMoved: (channel) => opened?.listener?.onChannelMoved(channel),
     });
     try {
       if (this.#closed) throw new Error("the connection is not needed");
-      await client.connect();
-      const { id: clientId } = await hello(client, sharded);
-      const opened = new LockConnection(id, clientId, client, this.#onClosed);
+      const connection = opened = new LockConnection(
+        id,
+        await client.open(),
+        client,
+        this.#onClosed,
+      );
       if (!sharded) {
-        await client.subscribe(
-          [connectionChannel(id)],
-          (message) => opened.listener?.onMessage({ sharded }, message),
+        await connection.subscribe(
+          [connectionChannel(namespace, id)],
+          false,
+          (message) => connection.listener?.onMessage({ sharded }, message),
         );
       }
       client.unref();
-      return this.#opened = opened;
+      return this.#opened = connection;
     } catch (error) {
-      destroy(client);
+      client.close();
       throw error;
     }
   }
 }
+
+/** What of a lock's names its connection depends on. */
+type PoolKeys = Pick<LockKeys, "key" | "namespace" | "sharded">;
 
 /** A connection while one acquisition uses it. */
 export interface PooledUse {
@@ -138,7 +144,7 @@ export interface PooledUse {
  * so that this can be garbage-collected.
  *
  * @param source Where the server is.
- * @param key A key of the lock.
+ * @param keys The names of the lock.
  * @param limits How long to wait.
  * @returns The connection, to be released.
  * @throws {ReplyTimeout} If the server does not reply in time.
@@ -147,7 +153,7 @@ export interface PooledUse {
  */
 export async function acquireConnection(
   source: RedisSource,
-  key: string,
+  keys: PoolKeys,
   limits: AttemptLimits,
 ): Promise<PooledUse> {
   const { deadline } = limits;
@@ -155,11 +161,11 @@ export async function acquireConnection(
   if (loading) await waitForImport(deadline, loading);
   // The time for the import does not count as silence of the server.
   const end = now() + limits.replyTimeout;
-  const located = source.locate(key);
+  const located = source.locate(keys.key);
   const server = located instanceof Promise
     ? await withDeadline(deadline, end, located)
     : located;
-  const pooled = findOrOpen(source, server);
+  const pooled = findOrOpen(source, server, keys);
   pooled.addUser();
   try {
     const connection = pooled.opened ??
@@ -176,14 +182,18 @@ export function closeIdle({ poolKey }: RedisSource): void {
   for (const pooled of pools.get(poolKey)?.values() ?? []) pooled.close();
 }
 
-function findOrOpen(source: RedisSource, server: Server): PooledConnection {
-  const { poolKey, sharded } = source;
+/** Locks of another prefix have another connection, with its own channel. */
+function findOrOpen(
+  { poolKey }: RedisSource,
+  server: Server,
+  keys: PoolKeys,
+): PooledConnection {
   let connections = pools.get(poolKey);
   if (connections === undefined) pools.set(poolKey, connections = new Map());
-  const { address } = server;
+  const address = `${keys.namespace}\n${server.address}`;
   const existing = connections.get(address);
   if (existing?.usable) return existing;
-  const pooled: PooledConnection = new PooledConnection(server, sharded, () => {
+  const pooled: PooledConnection = new PooledConnection(server, keys, () => {
     if (connections.get(address) === pooled) connections.delete(address);
   });
   connections.set(address, pooled);

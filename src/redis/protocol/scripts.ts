@@ -18,25 +18,42 @@ function script(text: string): Script {
   };
 }
 
-/** What {@linkcode LOCK_SCRIPT} does besides granting the lock to waiters. */
-export type Operation = "attempt" | "wait" | "check" | "verify" | "release";
+/**
+ * What {@linkcode LOCK_SCRIPT} does besides granting the lock to waiters:
+ * `attempt` acquires or is refused, `wait` acquires or is queued, `check` is
+ * the look of a waiter, `ahead` a look that returns all members ahead, and
+ * `release` ends an acquisition.
+ */
+export type Operation = "attempt" | "wait" | "check" | "ahead" | "release";
 
 /**
- * One atomic step of a lock.
+ * One atomic step of a lock. It costs the same no matter how many members hold
+ * the lock or wait for it, with two exceptions: the first waiter checks the
+ * holders, and about one in 64 grants beside other holders does so.
  *
- * `KEYS` are its hash of holders and its queue. `ARGV` are the operation, the
- * member, the prefix of the channels of connections, `"S"` if these are
- * sharded, the channel that Python's clients share, and the number of Python
- * clients that may be subscribed when a reader is granted the lock.
+ * `KEYS` are its hash of holders, its queue, the clock and the hash of what
+ * members say about themselves. `ARGV` are the operation, the member, the
+ * prefix of the channels of connections, `"S"` if these are sharded, the
+ * channel that Python's clients share, the number of Python clients that may be
+ * subscribed when a reader is granted the lock, and what the member says about
+ * itself.
  *
- * Returns the fencing token if the member holds the lock, otherwise the number
- * of Python clients, followed by the holders.
+ * `release` returns 1 if the member held the lock. The others return the
+ * fencing token if it holds the lock. If not, they return the number of Python
+ * clients and the position in the queue, which for `attempt` is the one that
+ * the member would have. After these follow the holders if that position is 0,
+ * otherwise the member ahead. `ahead` returns the holders and all members ahead.
  */
 export const LOCK_SCRIPT: Script = script(`
-local holders, queue = KEYS[1], KEYS[2]
-local operation, self, prefix, sharded, channel, expectedPeers = unpack(ARGV)
+local holders, queue, clock, infos = unpack(KEYS)
+local operation, self, prefix, sharded, channel, expectedPeers, info =
+  unpack(ARGV)
 local publish = sharded .. 'PUBLISH'
 local numsub = sharded == '' and 'NUMSUB' or 'SHARDNUMSUB'
+-- A member that is never removed leaves keys that expire after a day.
+local EXPIRY = 86400
+-- A double represents every integer up to this one.
+local MAX_TOKEN = 2 ^ 53
 
 local peers
 local function pythonClients()
@@ -50,23 +67,66 @@ local function pythonClients()
   return peers
 end
 
-local function tokenAbove(largest)
+local function number(text)
+  local value = tonumber(text)
+  return value and value < MAX_TOKEN and value or 0
+end
+
+-- Returns a token larger than all before it, by this server's clock. Python's
+-- clients draw theirs from a counter, which exists if one of them has ever
+-- asked for one. This user may not be allowed to read it.
+local function nextToken()
+  local last, fence
+  if channel ~= '' then
+    local both = redis.pcall('MGET', clock, channel .. '-fence')
+    if both.err then last = redis.call('GET', clock)
+    else last, fence = both[1], both[2] end
+  else
+    last = redis.call('GET', clock)
+  end
   local time = redis.call('TIME')
-  local token = math.max(time[1] * 1000000 + time[2], largest + 1)
-  return string.format('%.0f', token)
+  local token = math.max(
+    time[1] * 1000000 + time[2], number(last) + 1, number(fence) + 1
+  )
+  local text = string.format('%.0f', token)
+  if sharded == '' then redis.call('SET', clock, text)
+  else redis.call('SET', clock, text, 'EX', EXPIRY) end
+  if number(fence) > 0 then
+    redis.pcall('SET', channel .. '-fence', text, 'KEEPTTL')
+  end
+  return text
+end
+
+-- Errors do not matter: the step has taken effect already.
+local function expire(key)
+  redis.pcall('EXPIRE', key, EXPIRY)
+end
+
+local function describe(member)
+  if member == self and info ~= '' then
+    redis.call('HSET', infos, self, info)
+    expire(infos)
+  end
+end
+
+local function hold(member, token)
+  describe(member)
+  redis.call('HSET', holders, member, token)
+  expire(holders)
 end
 
 -- Fast path. The steps below have the same result if no other member holds
 -- the lock or waits for it, but take longer.
+local left, released = 0, 0
 if operation == 'release' then
-  if redis.call('EXISTS', queue) == 0 then
-    redis.call('HDEL', holders, self)
-    return false
-  end
-elseif operation ~= 'verify' and
-  redis.call('EXISTS', holders, queue) == 0 and pythonClients() == 0 then
-  local token = tokenAbove(0)
-  redis.call('HSET', holders, self, token)
+  local held = redis.call('HDEL', holders, self)
+  redis.call('HDEL', infos, self)
+  if redis.call('EXISTS', queue) == 0 then return held end
+  if held == 0 then left = redis.call('LREM', queue, 1, self) end
+  released = held
+elseif redis.call('EXISTS', holders, queue) == 0 and pythonClients() == 0 then
+  local token = nextToken()
+  hold(self, token)
   return token
 end
 
@@ -74,9 +134,10 @@ local function connectionChannel(member)
   return prefix .. string.match(member, '^%w+:(%x+):')
 end
 
--- Calls remove for each member whose connection has ended. The members are
--- checked in chunks because unpack() has a limit.
-local function removeDead(members, remove)
+-- Returns those of the members whose connections have ended. They are checked
+-- in chunks because unpack() has a limit.
+local function deadOf(members)
+  local dead = {}
   for first = 1, #members, 1000 do
     local last = math.min(first + 999, #members)
     local channels = {}
@@ -85,84 +146,119 @@ local function removeDead(members, remove)
     end
     local counts = redis.call('PUBSUB', numsub, unpack(channels))
     for i = first, last do
-      if counts[2 * (i - first) + 2] == 0 then remove(members[i]) end
+      if counts[2 * (i - first) + 2] == 0 and members[i] ~= self then
+        dead[#dead + 1] = members[i]
+      end
     end
+  end
+  return dead
+end
+
+local count = redis.call('HLEN', holders)
+local function removeDeadHolders()
+  for _, member in ipairs(deadOf(redis.call('HKEYS', holders))) do
+    redis.call('HDEL', holders, member)
+    redis.call('HDEL', infos, member)
+    count = count - 1
   end
 end
 
--- The holders with their tokens, and the largest token among them.
-local held, count, exclusive, largest = {}, 0, 0, 0
-local function addHolder(member, token)
-  held[member] = token
-  count = count + 1
-  if string.sub(member, 1, 1) == 'x' then exclusive = exclusive + 1 end
-  largest = math.max(largest, tonumber(token))
-end
-local function removeHolder(member)
-  redis.call('HDEL', holders, member)
-  held[member] = nil
-  count = count - 1
-  if string.sub(member, 1, 1) == 'x' then exclusive = exclusive - 1 end
+-- An exclusive holder is the only one.
+local function isExclusive()
+  return count == 1 and
+    string.sub(redis.call('HKEYS', holders)[1], 1, 1) == 'x'
 end
 
 local function canEnter(member)
   local lockType = string.match(member, '^%w+')
   if lockType == 'x' then return count == 0 and pythonClients() == 0 end
   if lockType ~= 's' then return count < tonumber(lockType) end
-  return exclusive == 0 and (pythonClients() == 0 or
+  return (pythonClients() == 0 or
     member == self and expectedPeers ~= '' and
-    pythonClients() == tonumber(expectedPeers))
+    pythonClients() == tonumber(expectedPeers)) and not isExclusive()
+end
+
+local function send(member, verb, token)
+  local message = verb .. ' ' .. string.match(member, '^%w+:%x+:(%d+)') .. token
+  redis.pcall(publish, connectionChannel(member), message)
 end
 
 local function grant(member)
-  local token = tokenAbove(largest)
-  redis.call('HSET', holders, member, token)
-  addHolder(member, token)
-  if member ~= self then
-    local number = string.match(member, '^%w+:%x+:(%d+)')
-    local message = 'granted ' .. number .. ' ' .. token
-    redis.call(publish, connectionChannel(member), message)
+  local token = nextToken()
+  -- No waiter may ever check the holders that this one joins.
+  if count > 0 and tonumber(token) % 64 == 0 then removeDeadHolders() end
+  hold(member, token)
+  count = count + 1
+  if member ~= self then send(member, 'granted', ' ' .. token) end
+end
+
+-- Grants the lock to the first waiters, and returns the first that remains.
+local function advance()
+  local first = redis.call('LINDEX', queue, 0)
+  while first do
+    local dead = #deadOf({ first }) > 0
+    if not dead and not canEnter(first) then break end
+    redis.call('LPOP', queue)
+    left = left + 1
+    if dead then redis.call('HDEL', infos, first) else grant(first) end
+    first = redis.call('LINDEX', queue, 0)
+  end
+  return first
+end
+
+-- Tells each member that is now among the first four, and was not before.
+local function announce()
+  for position = math.max(0, 4 - left), 3 do
+    local member = redis.call('LINDEX', queue, position)
+    if not member then break end
+    if member ~= self then send(member, 'look', '') end
   end
 end
 
-local records = redis.call('HGETALL', holders)
-local others = {}
-for i = 1, #records, 2 do
-  addHolder(records[i], records[i + 1])
-  if records[i] ~= self then others[#others + 1] = records[i] end
+local first = advance()
+if operation == 'release' then
+  announce()
+  return released
 end
-local released = operation == 'release'
-if released then
-  if held[self] then
-    removeHolder(self)
-  else
-    redis.call('LREM', queue, -1, self)
+
+local token = redis.call('HGET', holders, self)
+local position = not token and operation ~= 'wait' and
+  operation ~= 'attempt' and redis.call('LPOS', queue, self)
+if not token and (not first or first == self) then
+  if not canEnter(self) then removeDeadHolders() end
+  if canEnter(self) then
+    if first then advance() else grant(self) end
+    token = redis.call('HGET', holders, self)
   end
 end
-removeDead(others, removeHolder)
-
-local first = redis.call('LINDEX', queue, 0)
-while first do
-  local dead = false
-  if first ~= self then removeDead({ first }, function() dead = true end) end
-  if not dead and not canEnter(first) then break end
-  redis.call('LPOP', queue)
-  if not dead then grant(first) end
-  first = redis.call('LINDEX', queue, 0)
+if token then
+  announce()
+  return token
 end
-if released then return false end
 
-if not held[self] and operation ~= 'verify' then
-  if not first and canEnter(self) then
-    grant(self)
-  elseif operation == 'wait' or
-    operation == 'check' and not redis.call('LPOS', queue, self) then
+local queued = position
+if not queued then position = redis.call('LLEN', queue) end
+local reply = { pythonClients(), position }
+local function append(members)
+  for _, member in ipairs(members) do reply[#reply + 1] = member end
+end
+if position == 0 or operation == 'ahead' then
+  append(redis.call('HKEYS', holders))
+end
+if position > 0 then
+  local from = operation == 'ahead' and 0 or position - 1
+  append(redis.call('LRANGE', queue, from, position - 1))
+end
+announce()
+if operation ~= 'attempt' then
+  -- Nothing after this can fail.
+  if not queued then
+    describe(self)
     redis.call('RPUSH', queue, self)
   end
+  expire(queue)
+  expire(holders)
 end
-if held[self] then return held[self] end
-local reply = { pythonClients() }
-for member in pairs(held) do reply[#reply + 1] = member end
 return reply
 `);
 
@@ -176,4 +272,71 @@ export const PING_SCRIPT: Script = script(`
 local counts = redis.call('PUBSUB', 'NUMSUB', ARGV[1], KEYS[1])
 redis.call('PUBLISH', ARGV[1], ARGV[2])
 return counts[2] - counts[4]
+`);
+
+/**
+ * Lists the holders of a lock and its waiters. Changes nothing.
+ *
+ * `KEYS` are the lock's hash of holders, its queue and its hash of infos. `ARGV`
+ * are the prefix of the channels of connections, `"S"` if these are sharded,
+ * the channel that Python's clients share, the largest number of holders to
+ * return, and that of waiters.
+ *
+ * Returns the number of Python clients; each holder with its fencing token and
+ * its info, if any; and each waiter with its info. A member whose connection
+ * has ended does not count.
+ */
+export const PARTICIPANTS_SCRIPT: Script = script(`
+local holders, queue, infos = unpack(KEYS)
+local prefix, sharded, channel, maxHolders, maxWaiters = unpack(ARGV)
+local numsub = sharded == '' and 'NUMSUB' or 'SHARDNUMSUB'
+
+local peers = 0
+if channel ~= '' then
+  local counts = redis.call('PUBSUB', numsub, channel, holders)
+  peers = counts[2] - counts[4]
+end
+
+-- A scan may return a member twice.
+local held, tokens, cursor = {}, {}, '0'
+repeat
+  local found = redis.call('HSCAN', holders, cursor, 'COUNT', 1000)
+  cursor = found[1]
+  for i = 1, #found[2], 2 do
+    local member = found[2][i]
+    if not tokens[member] then held[#held + 1] = member end
+    tokens[member] = found[2][i + 1]
+  end
+until cursor == '0' or #held >= tonumber(maxHolders)
+
+local waiting = {}
+if maxWaiters ~= '0' then
+  waiting = redis.call('LRANGE', queue, 0, maxWaiters - 1)
+end
+
+-- Returns lists of the members whose connections live, with their infos. The
+-- members are checked in chunks because unpack() has a limit.
+local function describe(members)
+  local result = {}
+  for first = 1, #members, 1000 do
+    local last = math.min(first + 999, #members)
+    local channels, chunk = {}, {}
+    for i = first, last do
+      local connection = string.match(members[i], '^%w+:(%x+):') or ''
+      channels[#channels + 1] = prefix .. connection
+      chunk[#chunk + 1] = members[i]
+    end
+    local counts = redis.call('PUBSUB', numsub, unpack(channels))
+    local texts = redis.call('HMGET', infos, unpack(chunk))
+    for i, member in ipairs(chunk) do
+      if counts[2 * i] > 0 then
+        local info, token = texts[i] or '', tokens[member] or ''
+        result[#result + 1] = { member, info, token }
+      end
+    end
+  end
+  return result
+end
+
+return { peers, describe(held), describe(waiting) }
 `);

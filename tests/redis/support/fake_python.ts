@@ -62,6 +62,11 @@ export class FakePython implements AsyncDisposable {
     return replies;
   }
 
+  /** Names the connection, as Python's portalocker does. */
+  async name(name: string): Promise<void> {
+    await this.#client.sendCommand(["CLIENT", "SETNAME", name]);
+  }
+
   /** Ends the connection without unsubscribing, as a killed process does. */
   disconnect(): void {
     if (this.#client.isOpen) this.#client.destroy();

@@ -62,7 +62,7 @@ export async function holderCount(
   server: RedisServer,
   channel: string,
 ): Promise<number> {
-  return Number(await server.command("HLEN", `portalock:{${channel}}`));
+  return Number(await server.command("HLEN", `portalock:v1:{${channel}}`));
 }
 
 /** Waits until the queue of a lock has that many waiters. */
@@ -73,7 +73,7 @@ export function waitForQueueLength(
 ): Promise<void> {
   return waitUntil(
     async () =>
-      await server.command("LLEN", `portalock:{${channel}}:queue`) === count,
+      await server.command("LLEN", `portalock:v1:{${channel}}:queue`) === count,
     () => `${count} waiters for ${channel}`,
   );
 }
@@ -86,12 +86,16 @@ export function waitForNoConnections(server: RedisServer): Promise<void> {
   );
 }
 
-/** Lists keys, and channels with subscribers except those of connections. */
+/**
+ * Lists keys, and channels with subscribers, except the clock and the channels
+ * of connections.
+ */
 export async function remainingNames(server: RedisServer): Promise<unknown[]> {
   const keys = await server.command("KEYS", "*") as unknown[];
   const channels = await server.command("PUBSUB", "CHANNELS") as unknown[];
   return [...keys, ...channels].filter((name) =>
-    !/^(portalock:session:[0-9a-f]{32}$|__sentinel__)/.test(String(name))
+    !/^(portalock:v1:session:[0-9a-f]{32}$|.*portalock:v1:(.*:)?clock$|__sentinel__)/
+      .test(String(name))
   );
 }
 
@@ -118,9 +122,11 @@ export async function assertEventuallyEmpty(
 
 /** Removes the records of dead connections, as the next acquisition does. */
 export async function removeDeadHolders(server: RedisServer): Promise<void> {
-  for (const key of await server.command("KEYS", "portalock:*") as string[]) {
+  for (
+    const key of await server.command("KEYS", "portalock:v1:*") as string[]
+  ) {
     const [, semaphore, channel] =
-      /^portalock:(semaphore:)?\{(.*)\}$/.exec(key) ?? [];
+      /^portalock:v1:(semaphore:)?\{(.*)\}$/.exec(key) ?? [];
     if (channel === undefined) continue;
     // A short timeout, because a connection may stay open under Wine.
     const options = { url: server.url, unavailableTimeout: 500 };

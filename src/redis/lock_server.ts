@@ -1,0 +1,117 @@
+/** Reaches the server of a lock. */
+
+import { formatSubject } from "../core/errors.ts";
+import { WAIT_FOREVER } from "../options/acquire_options.ts";
+import { Deadline, now } from "../wait/deadline.ts";
+import { AttemptLimits, withDeadline } from "./connection/attempt_limits.ts";
+import type { RedisSource } from "./clients/types.ts";
+import type { LockConnection } from "./connection/connection.ts";
+import { acquireConnection } from "./connection/pool.ts";
+import type { PooledUse } from "./connection/pool.ts";
+import {
+  isRetryable,
+  replyCode,
+  ReplyTimeout,
+  toLockException,
+} from "./protocol/errors.ts";
+import type { LockKeys } from "./protocol/keys.ts";
+
+/** The first delay before a server is tried again, in milliseconds. */
+const INITIAL_DELAY_MS = 10;
+
+/** The server of one lock. */
+export class LockServer {
+  readonly source: RedisSource;
+  readonly keys: LockKeys;
+  readonly #unavailableTimeout: number;
+
+  /** `unavailableTimeout` is how long the server may be silent. */
+  constructor(source: RedisSource, keys: LockKeys, unavailableTimeout: number) {
+    this.source = source;
+    this.keys = keys;
+    this.#unavailableTimeout = unavailableTimeout;
+  }
+
+  /**
+   * Works on a connection. If the server cannot be reached, or the connection
+   * ends, works on another one, until the time is over.
+   *
+   * @param deadline How long to retry.
+   * @param verb What the error says that cannot be done.
+   * @param work The work, which releases the connection.
+   * @throws {LockException} If the server cannot be reached in time.
+   * @throws What ended the wait, as the deadline has it.
+   */
+  async reach<T, D extends Deadline>(
+    deadline: D,
+    verb: string,
+    work: (pooled: PooledUse, limits: AttemptLimits<D>) => Promise<T>,
+  ): Promise<T> {
+    const limits = new AttemptLimits(deadline, this.#unavailableTimeout);
+    let reason: unknown;
+    for (let delay = INITIAL_DELAY_MS;; delay *= 2) {
+      try {
+        const { source, keys } = this;
+        return await work(
+          await acquireConnection(source, keys, limits),
+          limits,
+        );
+      } catch (error) {
+        if (deadline.wasCancelledWith(error)) throw error;
+        if (replyCode(error) === "MOVED") await this.#refreshSlots(limits);
+        // An earlier error says more than that the time is over.
+        if (!(error instanceof ReplyTimeout)) reason = error;
+        const { remaining, checkInterval } = deadline;
+        const canRetry = limits.canWait && isRetryable(error) &&
+          remaining >= INITIAL_DELAY_MS;
+        if (!canRetry) {
+          const { channel } = this.keys;
+          throw toLockException(
+            `Cannot ${verb} ${formatSubject({ path: channel })}`,
+            reason ?? error,
+            deadline.elapsed,
+          );
+        }
+        // Leaves half of the time for the next attempt.
+        delay = Math.min(delay, checkInterval, remaining / 2);
+        await deadline.sleepUntilWoken(delay, () => () => {});
+      }
+    }
+  }
+
+  /**
+   * Asks the server once.
+   *
+   * @param question Sends the commands.
+   * @throws What {@linkcode LockServer.reach} throws.
+   */
+  ask<T>(
+    question: (connection: LockConnection, keys: LockKeys) => Promise<T>,
+  ): Promise<T> {
+    const deadline = new Deadline({ ...WAIT_FOREVER, failWhenLocked: true });
+    return this.reach(deadline, "probe", async (pooled, limits) => {
+      const { connection } = pooled;
+      try {
+        const answer = question(connection, this.keys);
+        const end = now() + limits.replyTimeout;
+        return await connection.keepAliveWhile(
+          withDeadline(deadline, end, answer),
+        );
+      } finally {
+        pooled.release();
+      }
+    });
+  }
+
+  /** Updates the slots of a cluster client, if its node answers. */
+  async #refreshSlots(
+    { deadline, replyTimeout }: AttemptLimits,
+  ): Promise<void> {
+    const refreshed = this.source.refreshSlots(this.keys.key);
+    try {
+      await withDeadline(deadline, now() + replyTimeout, refreshed);
+    } catch (error) {
+      if (deadline.wasCancelledWith(error)) throw error;
+    }
+  }
+}
