@@ -108,7 +108,7 @@ export const LARGE: Record<string, ExploredConfiguration> = {
     connections: [[task("x"), task("x")], writer],
     refuses: true,
     giveUp: true,
-    atLeast: 140_000,
+    atLeast: 7800,
   },
   "four writers of which two look, and holders that crash": {
     connections: [writer, writer, writer, writer],
