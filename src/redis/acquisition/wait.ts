@@ -13,6 +13,12 @@ import type { LivenessProbe, Question } from "./liveness.ts";
 /** The longest time between two looks of a waiter, in milliseconds. */
 const MAX_LOOK_MS = 30_000;
 
+/**
+ * The longest time between two questions to the member ahead, in milliseconds.
+ * If all members ahead die at once, no other step removes them.
+ */
+const MAX_PROBE_MS = 10_000;
+
 /** The place in the queue of which the server tells a waiter. */
 const TOLD_POSITION = 3;
 
@@ -32,7 +38,7 @@ function lookInterval(checkInterval: number, position: number): number {
 function probeInterval(unavailableTimeout: number, position: number): number {
   return Math.min(
     unavailableTimeout * Math.max(1, position / 16),
-    Math.max(unavailableTimeout, MAX_LOOK_MS),
+    Math.max(unavailableTimeout, MAX_PROBE_MS),
   );
 }
 
@@ -88,7 +94,7 @@ export interface AcquireWaitSettings {
 export class AcquireWait {
   readonly #acquisition: Acquisition;
   readonly #settings: AcquireWaitSettings;
-  readonly #schedule: PollSchedule;
+  #schedule: PollSchedule;
   #blockers: Blockers = { pythonClients: 0, position: 0, holders: [] };
   /** The holders for the first waiter, the member ahead for the others. */
   #ahead: readonly string[] = [];
@@ -118,7 +124,7 @@ export class AcquireWait {
       keys: acquisition.subscription.keys,
       timeout: acquisition.unavailableTimeout,
       isWanted: () => acquisition.state === "queued",
-      onKilled: () => this.#look("check"),
+      onGone: () => this.#look("check"),
     };
     this.#question = { ...further, onSilent: () => this.#onSilent() };
   }
@@ -254,9 +260,14 @@ export class AcquireWait {
       return;
     }
     this.#ahead = members;
+    const { deadline } = this.#settings.limits;
+    if (operation === "wait") {
+      const interval = lookInterval(deadline.checkInterval, position);
+      this.#schedule = new PollSchedule(interval);
+    }
     this.#onPosition(position);
     if (operation === "check") return this.#probe();
-    this.#settings.limits.deadline.markContended();
+    deadline.markContended();
     acquisition.queued("queued");
   }
 
