@@ -263,6 +263,32 @@ async function calls(server: RedisServer, command: string): Promise<number> {
   );
 }
 
+it("AlreadyLocked names the channel that other programs are subscribed to", async (server) => {
+  const client = createClient({ url: server.url }).on("error", () => {});
+  await client.connect();
+  const lock = new RedisLock("news", unsharedOptions(server));
+  const rejects = (message: RegExp) =>
+    assert.rejects(lock.acquire({ timeout: 100 }), (error) => {
+      assert.ok(error instanceof AlreadyLocked, String(error));
+      assert.match(error.message, message);
+      return true;
+    });
+  try {
+    await client.subscribe("news", () => {});
+    await rejects(/subscribed to news; .*another name or a prefix/);
+    await client.unsubscribe("news");
+    // It counts against a Python client, which could be hidden behind it.
+    await client.subscribe("portalock:v1:{news}", () => {});
+    await rejects(/subscribed to "portalock:v1:\{news\}", which hides/);
+    const waiting = lock.acquire({ timeout: 60_000, checkInterval: 20 });
+    await waitForQueueLength(server, "news", 1);
+    await client.unsubscribe("portalock:v1:{news}");
+    await (await waiting).release();
+  } finally {
+    client.destroy();
+  }
+});
+
 it("a lock that is acquired and released in a row sends one script for each", async (server) => {
   const options = unsharedOptions(server);
   const lock = new RedisLock("row", options);
