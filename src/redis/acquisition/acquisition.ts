@@ -362,6 +362,7 @@ export class Acquisition implements Subscriber {
       shared,
       expectedPeers,
       this.#info,
+      connection.client.ordered ? "" : "P",
     ], () => operation === "release" || !this.#ended);
   }
 

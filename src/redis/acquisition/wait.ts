@@ -103,6 +103,8 @@ export class AcquireWait {
   /** How all other members ahead are asked. */
   readonly #furtherQuestion: Question;
   #probeDue = Infinity;
+  /** Whether the server has sent `look`. */
+  #told = false;
   /** What to send after the step that is under way. */
   #nextLook: "check" | "ahead" | undefined;
   #wake: () => void = () => {};
@@ -118,8 +120,10 @@ export class AcquireWait {
     this.#schedule = new PollSchedule(settings.limits.deadline.checkInterval);
     acquisition.onChange = () => this.#onChange();
     acquisition.onPing = () => this.#onPing();
-    acquisition.onLook = () =>
-      this.#onPosition(Math.min(this.#blockers.position, TOLD_POSITION));
+    acquisition.onLook = () => {
+      this.#told = true;
+      this.#onPosition(this.#blockers.position);
+    };
     const further: Question = this.#furtherQuestion = {
       keys: acquisition.subscription.keys,
       timeout: acquisition.unavailableTimeout,
@@ -206,9 +210,12 @@ export class AcquireWait {
 
   #onPosition(position: number): void {
     const { deadline, unavailableTimeout } = this.#settings.limits;
-    this.#blockers = { ...this.#blockers, position };
-    this.#schedule.setLongest(lookInterval(deadline.checkInterval, position));
-    const due = now() + probeInterval(unavailableTimeout, position);
+    // Positions only fall. With two connections, the reply with this one may
+    // be older than the message `look`.
+    const place = this.#told ? Math.min(position, TOLD_POSITION) : position;
+    this.#blockers = { ...this.#blockers, position: place };
+    this.#schedule.setLongest(lookInterval(deadline.checkInterval, place));
+    const due = now() + probeInterval(unavailableTimeout, place);
     this.#probeDue = Math.min(this.#probeDue, due);
     if (this.#acquisition.state === "queued") this.#wake();
   }
@@ -226,8 +233,9 @@ export class AcquireWait {
       },
       (error) => {
         this.#pendingStep = undefined;
-        // The server has become a replica, so all locks on it are lost.
-        if (replyCode(error) === "READONLY") {
+        // The server has become a replica, or the connection that subscribes
+        // has ended, so all locks are lost.
+        if (/^(READONLY|UNSUBSCRIBED)$/.test(replyCode(error) ?? "")) {
           this.#acquisition.connection.fail(error);
           return;
         }
