@@ -240,7 +240,7 @@ class IoredisConnection extends ClientConnection {
     client.on("error", (error: Error) => {
       const moved = unsolicitedUnsubscribe(error);
       if (moved === undefined) this.onEnd(error);
-      else this.onMoved(moved);
+      else this.#moves.moved(moved);
     });
     client.on("close", () => this.onEnd(new Error("the connection ended")));
     client.on("moved", () => this.#moves.onMoved());
@@ -261,8 +261,9 @@ class IoredisConnection extends ClientConnection {
 
   unsubscribe(channels: readonly string[], sharded: boolean): Promise<unknown> {
     if (!sharded) return this.#client.call("unsubscribe", ...channels);
-    this.#moves.unsubscribed(channels);
-    return this.#client.call("sunsubscribe", ...channels);
+    const left = this.#moves.unsubscribed(channels);
+    if (left.length === 0) return Promise.resolve();
+    return this.#client.call("sunsubscribe", ...left);
   }
 
   ref(): void {
@@ -327,9 +328,21 @@ class ShardedChannels {
     for (const channel of channels) this.#channels.add(channel);
   }
 
-  /** Handles that `SUNSUBSCRIBE` is sent. */
-  unsubscribed(channels: readonly string[]): void {
-    for (const channel of channels) this.#channels.delete(channel);
+  /** Returns the channels for which `SUNSUBSCRIBE` has to be sent. */
+  unsubscribed(channels: readonly string[]): string[] {
+    return channels.filter((channel) => this.#channels.delete(channel));
+  }
+
+  /**
+   * Handles that a subscription was ended by the server, which ends those of
+   * all channels of the slot. The user may unsubscribe from all of them at the
+   * first. ioredis 5 would take the end of the next one for the reply.
+   */
+  moved(ended: string): void {
+    const slot = keySlot(ended);
+    const all = [...this.#channels].filter((name) => keySlot(name) === slot);
+    for (const channel of all) this.#channels.delete(channel);
+    for (const channel of all) this.#onMoved(channel);
   }
 
   /** Handles the event of ioredis. */
@@ -342,9 +355,7 @@ class ShardedChannels {
     if (channels.length === 0 || this.#send === undefined) return;
     const counts = await count(this.#send, channels);
     channels.forEach((channel, i) => {
-      if (counts[2 * i + 1] === 0 && this.#channels.delete(channel)) {
-        this.#onMoved(channel);
-      }
+      if (counts[2 * i + 1] === 0) this.moved(channel);
     });
   }
 }
