@@ -12,6 +12,7 @@ import * as redis5 from "redis-5";
 import { builtin } from "../../ffi/mod.ts";
 import { RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
 import type { RedisLockOptions } from "../../src/redis/mod.ts";
+import { ClientConnection } from "../../src/redis/clients/client_connection.ts";
 import { connectionError } from "../../src/redis/clients/connection_error.ts";
 import { withTwoConnections } from "../../src/redis/clients/two_connections.ts";
 import { hasMarks } from "../../src/redis/clients/types.ts";
@@ -392,4 +393,76 @@ it("the reason why a server cannot be connected to is found out", async (server)
   } finally {
     await server.command("CONFIG", "SET", "requirepass", "");
   }
+});
+
+/** A connection whose library is the test. */
+class TestConnection extends ClientConnection {
+  readonly ordered = true;
+  connecting: () => Promise<unknown> = () => Promise.resolve();
+  destroyed = 0;
+
+  send([command]: readonly string[]) {
+    const hello = ["id", 7, "proto", 3, "mode", "standalone"];
+    return Promise.resolve(command === "HELLO" ? hello : "OK");
+  }
+  subscribe = () => Promise.resolve();
+  unsubscribe = () => Promise.resolve();
+  ref() {}
+  unref() {}
+  connect = () => this.connecting();
+  destroy = () => {
+    this.destroyed++;
+    throw new Error("destroyed");
+  };
+  message = () => this.onMessage("a", "b");
+  moved = () => this.onMoved("a");
+  end = (message: string) => this.onEnd(new Error(message));
+}
+
+function testConnection() {
+  const log: string[] = [];
+  const connection = new TestConnection({
+    onMessage: (channel, message) => void log.push(`${channel} ${message}`),
+    onMoved: (channel) => void log.push(`moved ${channel}`),
+    onEnd: (error) => void log.push((error as Error).message),
+  }, { sharded: false, protocol: 3 });
+  return { log, connection };
+}
+
+test("Redis clients: a connection reports its end once, and nothing after close()", async () => {
+  const { log, connection } = testConnection();
+  assert.deepEqual(await connection.open(), { clientId: "7" });
+  connection.message();
+  connection.moved();
+  connection.end("first");
+  connection.end("second");
+  connection.close();
+  connection.message();
+  connection.moved();
+  assert.deepEqual(log, ["a b", "moved a", "first"]);
+  const other = testConnection();
+  await other.connection.open();
+  other.connection.close();
+  other.connection.close();
+  other.connection.end("late");
+  assert.deepEqual(other.log, []);
+  assert.equal(other.connection.destroyed, 1);
+});
+
+test("Redis clients: open() rejects with the error that the library reported", async () => {
+  const { log, connection } = testConnection();
+  connection.connecting = () => {
+    connection.end("refused");
+    return Promise.reject(new Error("closed"));
+  };
+  await assert.rejects(connection.open(), { message: "refused" });
+  assert.equal(connection.destroyed, 1);
+  assert.deepEqual(log, []);
+});
+
+test("Redis clients: a connection that is closed while it opens is closed again", async () => {
+  const { connection } = testConnection();
+  connection.connecting = () => Promise.resolve(connection.close());
+  await assert.rejects(connection.open(), { message: /was closed/ });
+  assert.equal(connection.destroyed, 2);
 });

@@ -12,7 +12,7 @@ import { test } from "../support/test.ts";
 /** Runs a program beside a copy of the library, and returns what it prints. */
 function run(
   { command, directory, extension }: TestRuntime,
-  dependencies: readonly string[],
+  dependencies: Readonly<Record<string, string>>,
   options: object,
 ): string {
   using dir = tempDir();
@@ -22,13 +22,15 @@ function run(
     });
   }
   fs.mkdirSync(join(dir.path, "node_modules"));
-  for (const name of dependencies) {
-    const target = join(testEnv.root, "node_modules", name);
+  for (const [name, installed] of Object.entries(dependencies)) {
+    const target = join(testEnv.root, "node_modules", installed);
     fs.symlinkSync(target, join(dir.path, "node_modules", name), "junction");
   }
   const manifest = {
     type: "module",
-    dependencies: Object.fromEntries(dependencies.map((name) => [name, "*"])),
+    dependencies: Object.fromEntries(
+      Object.keys(dependencies).map((name) => [name, "*"]),
+    ),
   };
   fs.writeFileSync(join(dir.path, "package.json"), JSON.stringify(manifest));
   const main = join(dir.path, `main${extension}`);
@@ -59,7 +61,7 @@ for (const runtime of runtimes) {
 
   test(`Redis packages: without any, a URL ${isBun ? "uses Bun's own" : "names both"}, on ${name}`, () => {
     assert.match(
-      run(runtime, [], { url }),
+      run(runtime, {}, { url }),
       isBun
         ? /^LockException ECONNREFUSED Cannot lock a: .*ECONNREFUSED/
         : /^LockException \w*MODULE_NOT_FOUND Cannot lock a: neither redis nor ioredis is installed; install one \(npm install redis@6\), or pass a client \(waited/,
@@ -68,20 +70,34 @@ for (const runtime of runtimes) {
 
   test(`Redis packages: without redis, a URL uses ioredis, on ${name}`, () => {
     assert.match(
-      run(runtime, ["ioredis"], { url }),
+      run(runtime, { ioredis: "ioredis" }, { url }),
       /^LockException ECONNREFUSED Cannot lock a: connect ECONNREFUSED/,
     );
     // These options are those of another package.
     assert.match(
-      run(runtime, ["ioredis"], { url, clientOptions: { socket: {} } }),
+      run(runtime, { ioredis: "ioredis" }, {
+        url,
+        clientOptions: { socket: {} },
+      }),
       /^LockException EINVAL Cannot lock a: clientOptions\.socket is an option of node-redis, which is not installed; pass host and port for ioredis/,
+    );
+  });
+
+  test(`Redis packages: a package that is too old is refused with the remedy, on ${name}`, () => {
+    assert.match(
+      run(runtime, { redis: "redis-4" }, { url }),
+      /^LockUnsupported ERR_LOCK_UNSUPPORTED Cannot lock a: the installed redis package is node-redis 4 or older, .*npm install redis@6/,
+    );
+    assert.match(
+      run(runtime, { ioredis: "ioredis-4" }, { url }),
+      /^LockUnsupported ERR_LOCK_UNSUPPORTED Cannot lock a: the installed ioredis package is ioredis 4 or older; .*npm install ioredis@6/,
     );
   });
 
   test(`Redis packages: a URL uses redis if both are installed, on ${name}`, () => {
     const options = { url, clientOptions: { socket: {} } };
     assert.match(
-      run(runtime, ["redis", "ioredis"], options),
+      run(runtime, { redis: "redis", ioredis: "ioredis" }, options),
       /^LockException ECONNREFUSED Cannot lock a: .*ECONNREFUSED/,
     );
   });

@@ -118,9 +118,19 @@ type Ioredis = Pick<typeof import("ioredis"), "Redis">;
  * Imports the ioredis package. A caller that passes a client does not need it.
  *
  * @throws {LockException} If it is not installed.
+ * @throws {Unsupported} If it is ioredis 4 or older.
  */
 export async function importIoredis(): Promise<Ioredis> {
-  // Bundlers report a missing package as an error if nothing catches that.
+  const module = await loadIoredis();
+  // ioredis 4 exports the class as the module.
+  if (module.Redis !== undefined) return module;
+  throw new Unsupported(
+    `the installed ioredis package is ioredis 4 or older; update it (${INSTALL})`,
+  );
+}
+
+/** Bundlers report a missing package as an error if nothing catches that. */
+async function loadIoredis(): Promise<Ioredis> {
   try {
     return await import("ioredis");
   } catch (cause) {
@@ -135,7 +145,6 @@ export async function importIoredis(): Promise<Ioredis> {
  * Returns the server that a URL, or other options of ioredis, name.
  *
  * @throws {LockException} If the options are those of node-redis.
- * @throws {Unsupported} If the package is ioredis 4 or older.
  */
 export function serverOfIoredis(
   { Redis }: Ioredis,
@@ -152,12 +161,6 @@ export function serverOfIoredis(
   const all = { ...options, ...url === undefined ? {} : addressOf(url) };
   const lazy = { ...all, lazyConnect: true } as object;
   const model = new Redis(lazy) as unknown as Client;
-  if (isOldIoredis(model)) {
-    throw new Unsupported(
-      "the installed ioredis package is ioredis 4 or older; update it " +
-        `(${INSTALL})`,
-    );
-  }
   return serverOf(model, url ?? "", false);
 }
 
