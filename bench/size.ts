@@ -114,7 +114,7 @@ async function bundle(
     minify: true,
     platform: "node",
     format: "esm",
-    external: ["redis", "koffi"],
+    external: ["redis", "ioredis", "koffi"],
     write: false,
     metafile: true,
   });

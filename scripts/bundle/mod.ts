@@ -63,6 +63,8 @@ const COMMON_JS: Readonly<Record<string, string>> = {
   'import * as fs from "node:fs";': 'const fs = require("node:fs");',
   'import * as modules from "node:module";':
     'const modules = require("node:module");',
+  'import * as net from "node:net";': 'const net = require("node:net");',
+  'import * as tls from "node:tls";': 'const tls = require("node:tls");',
   // Jest does not have import() in CommonJS.
   'await import("redis")': 'require("redis")',
   'await import("ioredis")': 'require("ioredis")',

@@ -27,7 +27,7 @@ function checkAll(project: string): void {
   checkLocks(project);
   checkRedis(project, "without redis");
   checkTypes(project);
-  install(project, "redis");
+  install(project, "redis", "ioredis");
   checkRedis(project, "with redis");
   checkRedisTypes(project);
   checkJsr();

@@ -21,6 +21,7 @@ const ONCE: readonly string[] = [
   "lock/hot_reload_test.ts",
   "lock/held_at_end_test.ts",
   "model/",
+  "redis/packages_test.ts",
   "redis/programs_test.ts",
   "redis/scripts_test.ts",
   "redis/servers_test.ts",
@@ -33,11 +34,13 @@ const ONCE: readonly string[] = [
  * runtime waits for a slow file at the end.
  */
 const SLOW: Readonly<Record<string, number>> = {
+  "redis/adapters_test.ts": 75,
   "lock/held_at_end_test.ts": 60,
   "lock/multi_process_test.ts": 48,
   "lock/bounded_semaphore_waiting_test.ts": 36,
   "redis/programs_test.ts": 30,
   "lock/lockers_test.ts": 30,
+  "redis/redis_lock_test.ts": 25,
   "redis/connection_loss_test.ts": 24,
   "lock/garbage_collection_test.ts": 24,
   "redis/servers_test.ts": 23,
@@ -55,7 +58,6 @@ const SLOW: Readonly<Record<string, number>> = {
   "lock/pid_file_lock_test.ts": 10,
   "ffi/addon_test.ts": 30,
   "ffi/runtime_support_test.ts": 9,
-  "redis/redis_lock_test.ts": 8,
   "interop/portalocker_test.ts": 8,
 };
 

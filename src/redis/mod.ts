@@ -1,7 +1,7 @@
 /**
  * Locks and semaphores in Redis, which are held as long as a connection lives.
- * Python's portalocker can share the locks. Requires node-redis, the package
- * `redis`.
+ * Python's portalocker can share the locks. Requires a client: node-redis (the
+ * package `redis`), ioredis, or the one that is built into Bun.
  *
  * @example Acquire a lock
  * ```ts

@@ -12,7 +12,15 @@ import * as redis5 from "redis-5";
 import { builtin } from "../../ffi/mod.ts";
 import { RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
 import type { RedisLockOptions } from "../../src/redis/mod.ts";
+import { ClientConnection } from "../../src/redis/clients/client_connection.ts";
+import { connectionError } from "../../src/redis/clients/connection_error.ts";
+import { withTwoConnections } from "../../src/redis/clients/two_connections.ts";
 import { hasMarks } from "../../src/redis/clients/types.ts";
+import type {
+  ConnectionEvents,
+  RedisConnection,
+} from "../../src/redis/clients/types.ts";
+import { parseUrl } from "../../src/redis/clients/url.ts";
 import { test } from "../support/test.ts";
 import { waitUntil } from "./support/binaries.ts";
 import { redisSuite } from "./support/inspect.ts";
@@ -238,3 +246,223 @@ for (
     server.close();
   });
 }
+
+/** A connection whose replies the test sends. */
+class FakeConnection implements RedisConnection {
+  readonly ordered = true;
+  readonly log: string[];
+  readonly events: ConnectionEvents;
+  readonly name: string;
+  /** Settle the subscriptions, in the order of their commands. */
+  readonly replies: ((error?: Error) => void)[] = [];
+  closed = false;
+
+  constructor(name: string, events: ConnectionEvents, log: string[]) {
+    this.name = name;
+    this.events = events;
+    this.log = log;
+  }
+
+  open = () => Promise.resolve({ clientId: this.name });
+  send = (args: readonly string[]) => {
+    if (this.closed) return Promise.reject(new Error("closed"));
+    this.log.push(args.join(" "));
+    return Promise.resolve("OK");
+  };
+  subscribe = (channels: readonly string[]) => {
+    this.log.push(`SUBSCRIBE ${channels}`);
+    return new Promise<void>((resolve, reject) =>
+      this.replies.push((error) => error ? reject(error) : resolve())
+    );
+  };
+  unsubscribe = () => Promise.resolve();
+  close = () => void (this.closed = true);
+  ref() {}
+  unref() {}
+}
+
+/** Opens a pair of connections, and records what it sends and reports. */
+async function openPair() {
+  const log: string[] = [];
+  const ends: unknown[] = [];
+  const created: FakeConnection[] = [];
+  const server = withTwoConnections({
+    address: "",
+    create(name, events) {
+      const connection = new FakeConnection(name, events, log);
+      created.push(connection);
+      return connection;
+    },
+  });
+  const pair = await server.create("a", {
+    onMessage: (channel, message) => void log.push(`${channel} ${message}`),
+    onEnd: (error) => void ends.push(error),
+    onMoved: () => {},
+  });
+  const opened = await pair.open();
+  return {
+    log,
+    ends,
+    pair,
+    opened,
+    subscriber: created[0]!,
+    commands: created[1]!,
+  };
+}
+
+test("Redis clients: no command of two connections overtakes a subscription", async () => {
+  const { log, pair, subscriber } = await openPair();
+  assert.equal(pair.ordered, false);
+  const first = pair.subscribe(["x"], false);
+  const second = pair.subscribe(["y"], false);
+  second.catch(() => {});
+  const sent = ["1", "2"].map((word) => pair.send([word]));
+  assert.deepEqual(log, ["SUBSCRIBE x", "SUBSCRIBE y"]);
+  subscriber.replies[0]!();
+  await first;
+  assert.deepEqual(log, ["SUBSCRIBE x", "SUBSCRIBE y"]);
+  subscriber.replies[1]!(new Error("refused"));
+  assert.deepEqual(await Promise.all(sent), ["OK", "OK"]);
+  await pair.send(["3"]);
+  assert.deepEqual(log, ["SUBSCRIBE x", "SUBSCRIBE y", "1", "2", "3"]);
+});
+
+test("Redis clients: two connections have the name and the number of the one that subscribes", async () => {
+  const { opened, subscriber, commands } = await openPair();
+  assert.equal(subscriber.name, "a");
+  assert.equal(commands.name, "a:commands");
+  assert.equal(opened.clientId, "a");
+});
+
+for (const which of ["subscriber", "commands"] as const) {
+  test(`Redis clients: the end of the ${which} of two connections closes both, and is reported once`, async () => {
+    const { ends, pair, ...both } = await openPair();
+    pair.subscribe(["x"], false).catch(() => {});
+    const waiting = pair.send(["1"]);
+    const error = new Error("ended");
+    both[which].events.onEnd(error);
+    both.subscriber.events.onEnd(new Error("again"));
+    both.commands.events.onEnd(new Error("again"));
+    assert.deepEqual(ends, [error]);
+    assert.deepEqual([both.subscriber.closed, both.commands.closed], [
+      true,
+      true,
+    ]);
+    await assert.rejects(waiting, /closed/);
+  });
+}
+
+test("Redis clients: a URL is read as node-redis reads it", () => {
+  const host = "a.b";
+  const urls: [string, object][] = [
+    ["redis://a.b", { host, port: 6379 }],
+    ["rediss://a.b:7/3", { host, port: 7, tls: true }],
+    ["redis://u%20r:p%2F@a.b", {
+      host,
+      port: 6379,
+      username: "u r",
+      password: "p/",
+    }],
+    ["redis://:p@[::1]:1", { host: "::1", port: 1, password: "p" }],
+    ["unix:///run/a%20b?db=1", { path: "/run/a b", port: 6379 }],
+    ["unix://u:p@/run/a", {
+      path: "/run/a",
+      port: 6379,
+      username: "u",
+      password: "p",
+    }],
+  ];
+  for (const [url, address] of urls) assert.deepEqual(parseUrl(url), address);
+});
+
+it("the reason why a server cannot be connected to is found out", async (server) => {
+  await server.command("CONFIG", "SET", "requirepass", "p w");
+  try {
+    const { port } = server;
+    const reasons: [string, RegExp | undefined][] = [
+      ["redis://127.0.0.1:1", /ECONNREFUSED/],
+      [`redis://127.0.0.1:${port}`, /^NOAUTH /],
+      [`redis://:wrong@127.0.0.1:${port}`, /^WRONGPASS /],
+      [`redis://:p%20w@127.0.0.1:${port}`, undefined],
+    ];
+    for (const [url, reason] of reasons) {
+      const error = await connectionError(url, 10_000) as Error | undefined;
+      if (reason) assert.match(String(error?.message), reason);
+      else assert.equal(error, undefined);
+    }
+  } finally {
+    await server.command("CONFIG", "SET", "requirepass", "");
+  }
+});
+
+/** A connection whose library is the test. */
+class TestConnection extends ClientConnection {
+  readonly ordered = true;
+  connecting: () => Promise<unknown> = () => Promise.resolve();
+  destroyed = 0;
+
+  send([command]: readonly string[]) {
+    const hello = ["id", 7, "proto", 3, "mode", "standalone"];
+    return Promise.resolve(command === "HELLO" ? hello : "OK");
+  }
+  subscribe = () => Promise.resolve();
+  unsubscribe = () => Promise.resolve();
+  ref() {}
+  unref() {}
+  connect = () => this.connecting();
+  destroy = () => {
+    this.destroyed++;
+    throw new Error("destroyed");
+  };
+  message = () => this.onMessage("a", "b");
+  moved = () => this.onMoved("a");
+  end = (message: string) => this.onEnd(new Error(message));
+}
+
+function testConnection() {
+  const log: string[] = [];
+  const connection = new TestConnection({
+    onMessage: (channel, message) => void log.push(`${channel} ${message}`),
+    onMoved: (channel) => void log.push(`moved ${channel}`),
+    onEnd: (error) => void log.push((error as Error).message),
+  }, { sharded: false, protocol: 3 });
+  return { log, connection };
+}
+
+test("Redis clients: a connection reports its end once, and nothing after close()", async () => {
+  const { log, connection } = testConnection();
+  assert.deepEqual(await connection.open(), { clientId: "7" });
+  connection.message();
+  connection.moved();
+  connection.end("first");
+  connection.end("second");
+  connection.close();
+  connection.message();
+  connection.moved();
+  assert.deepEqual(log, ["a b", "moved a", "first"]);
+  const other = testConnection();
+  await other.connection.open();
+  other.connection.close();
+  other.connection.close();
+  other.connection.end("late");
+  assert.deepEqual(other.log, []);
+  assert.equal(other.connection.destroyed, 1);
+});
+
+test("Redis clients: open() rejects with the error that the library reported", async () => {
+  const { log, connection } = testConnection();
+  connection.connecting = () => {
+    connection.end("refused");
+    return Promise.reject(new Error("closed"));
+  };
+  await assert.rejects(connection.open(), { message: "refused" });
+  assert.equal(connection.destroyed, 1);
+  assert.deepEqual(log, []);
+});
+
+test("Redis clients: a connection that is closed while it opens is closed again", async () => {
+  const { connection } = testConnection();
+  connection.connecting = () => Promise.resolve(connection.close());
+  await assert.rejects(connection.open(), { message: /was closed/ });
+  assert.equal(connection.destroyed, 2);
+});

@@ -30,9 +30,12 @@ const TYPED = `
 const WITH_REDIS = `
   import { RedisLock, RedisSemaphore } from "@x/portalock/redis";
   import { createClient, createCluster } from "redis";
+  import { Cluster, Redis } from "ioredis";
   const client = createClient({ url: "redis://127.0.0.1:1", RESP: 2 });
   new RedisLock("a", { client });
   new RedisSemaphore("a", 2, { client: createCluster({ rootNodes: [] }) });
+  new RedisLock("a", { client: new Redis({ lazyConnect: true }) });
+  new RedisLock("a", { client: new Cluster([], { lazyConnect: true }) });
 `;
 
 /** The oldest version, and a version of Node's types that supports it. */

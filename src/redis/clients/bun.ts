@@ -30,7 +30,6 @@ export interface BunRedisLike {
 /** The members of a client that a connection needs. */
 interface Client extends BunRedisLike {
   onclose: ((error: Error) => void) | null | undefined;
-  onconnect: (() => void) | null | undefined;
   connect(): Promise<unknown>;
   subscribe(channels: readonly string[], listener: Listener): Promise<unknown>;
   unsubscribe(channels: readonly string[]): Promise<unknown>;
@@ -129,12 +128,14 @@ interface Settings {
  *
  * The options of a client of the caller cannot be read or changed, and its
  * duplicates reconnect by default. They neither subscribe again nor call
- * `onclose`. Consider a duplicate D and the server:
+ * `onclose`. Bun waits for 50 ms or longer before it reconnects. Consider a
+ * duplicate D and the server:
  *
- * - The server ends the connection, D.1 reconnects and calls `onconnect`: the
- *   connection counts as lost.
- * - The server ends the connection and cannot be reached: `connected` is false,
- *   which is checked before each command and in regular intervals.
+ * - The server ends the connection, and D.1 sends a command: `connected` is
+ *   false, so the connection counts as lost.
+ * - The server ends the connection, and D does not send anything: `connected`
+ *   is checked in intervals that are not longer than that wait. A timer that is
+ *   late because the thread was busy fires before Bun has connected again.
  */
 class BunConnection extends ClientConnection {
   readonly ordered = true;
@@ -194,7 +195,6 @@ class BunConnection extends ClientConnection {
     // Without the permission, the connection does not have a name.
     client.send("CLIENT", ["SETNAME", this.#name]).catch(() => {});
     client.onclose = (error) => this.#onLost(error);
-    client.onconnect = () => this.#onLost(lost());
     if (this.#url !== undefined) return;
     this.#checking = setInterval(() => this.#connected(), CHECK_INTERVAL_MS);
     this.#checking.unref();

@@ -118,9 +118,19 @@ type Ioredis = Pick<typeof import("ioredis"), "Redis">;
  * Imports the ioredis package. A caller that passes a client does not need it.
  *
  * @throws {LockException} If it is not installed.
+ * @throws {Unsupported} If it is ioredis 4 or older.
  */
 export async function importIoredis(): Promise<Ioredis> {
-  // Bundlers report a missing package as an error if nothing catches that.
+  const module = await loadIoredis();
+  // ioredis 4 exports the class as the module.
+  if (module.Redis !== undefined) return module;
+  throw new Unsupported(
+    `the installed ioredis package is ioredis 4 or older; update it (${INSTALL})`,
+  );
+}
+
+/** Bundlers report a missing package as an error if nothing catches that. */
+async function loadIoredis(): Promise<Ioredis> {
   try {
     return await import("ioredis");
   } catch (cause) {
@@ -135,7 +145,6 @@ export async function importIoredis(): Promise<Ioredis> {
  * Returns the server that a URL, or other options of ioredis, name.
  *
  * @throws {LockException} If the options are those of node-redis.
- * @throws {Unsupported} If the package is ioredis 4 or older.
  */
 export function serverOfIoredis(
   { Redis }: Ioredis,
@@ -152,12 +161,6 @@ export function serverOfIoredis(
   const all = { ...options, ...url === undefined ? {} : addressOf(url) };
   const lazy = { ...all, lazyConnect: true } as object;
   const model = new Redis(lazy) as unknown as Client;
-  if (isOldIoredis(model)) {
-    throw new Unsupported(
-      "the installed ioredis package is ioredis 4 or older; update it " +
-        `(${INSTALL})`,
-    );
-  }
   return serverOf(model, url ?? "", false);
 }
 
@@ -240,7 +243,7 @@ class IoredisConnection extends ClientConnection {
     client.on("error", (error: Error) => {
       const moved = unsolicitedUnsubscribe(error);
       if (moved === undefined) this.onEnd(error);
-      else this.onMoved(moved);
+      else this.#moves.moved(moved);
     });
     client.on("close", () => this.onEnd(new Error("the connection ended")));
     client.on("moved", () => this.#moves.onMoved());
@@ -261,8 +264,9 @@ class IoredisConnection extends ClientConnection {
 
   unsubscribe(channels: readonly string[], sharded: boolean): Promise<unknown> {
     if (!sharded) return this.#client.call("unsubscribe", ...channels);
-    this.#moves.unsubscribed(channels);
-    return this.#client.call("sunsubscribe", ...channels);
+    const left = this.#moves.unsubscribed(channels);
+    if (left.length === 0) return Promise.resolve();
+    return this.#client.call("sunsubscribe", ...left);
   }
 
   ref(): void {
@@ -327,9 +331,21 @@ class ShardedChannels {
     for (const channel of channels) this.#channels.add(channel);
   }
 
-  /** Handles that `SUNSUBSCRIBE` is sent. */
-  unsubscribed(channels: readonly string[]): void {
-    for (const channel of channels) this.#channels.delete(channel);
+  /** Returns the channels for which `SUNSUBSCRIBE` has to be sent. */
+  unsubscribed(channels: readonly string[]): string[] {
+    return channels.filter((channel) => this.#channels.delete(channel));
+  }
+
+  /**
+   * Handles that a subscription was ended by the server, which ends those of
+   * all channels of the slot. The user may unsubscribe from all of them at the
+   * first. ioredis 5 would take the end of the next one for the reply.
+   */
+  moved(ended: string): void {
+    const slot = keySlot(ended);
+    const all = [...this.#channels].filter((name) => keySlot(name) === slot);
+    for (const channel of all) this.#channels.delete(channel);
+    for (const channel of all) this.#onMoved(channel);
   }
 
   /** Handles the event of ioredis. */
@@ -342,9 +358,7 @@ class ShardedChannels {
     if (channels.length === 0 || this.#send === undefined) return;
     const counts = await count(this.#send, channels);
     channels.forEach((channel, i) => {
-      if (counts[2 * i + 1] === 0 && this.#channels.delete(channel)) {
-        this.#onMoved(channel);
-      }
+      if (counts[2 * i + 1] === 0) this.moved(channel);
     });
   }
 }
