@@ -256,6 +256,7 @@ export class AcquireWait {
     const [pythonClients, position, ...members] = reply as Look;
     const holders = position === 0 ? members : [];
     this.#blockers = { pythonClients, position, holders };
+    if (pythonClients !== 0) acquisition.subscription.pythonSeen = true;
     const canJoin = acquisition.lockType === "s" && pythonClients > 0 &&
       position === 0 && !this.#joining &&
       holders.every((holder) => holder.startsWith("s"));
