@@ -300,6 +300,36 @@ for (const runtime of runtimes) {
   });
 }
 
+test(
+  "Redis connection loss: a node that is cut off from its cluster ends the lease",
+  async () => {
+    await using cluster = await RedisCluster.start();
+    const client = createCluster({
+      rootNodes: cluster.urls.map((url) => ({ url })),
+    }).on("error", () => {});
+    await client.connect();
+    try {
+      const lock = new RedisLock("down", { client, unavailableTimeout: 400 });
+      const lease = await lock.acquire();
+      const slot = await cluster.slotOf("{down}");
+      const node = await cluster.nodeOf(slot);
+      // Like a partition, this makes the node refuse every command.
+      const ranges = await node.command("CLUSTER", "SLOTS") as number[][];
+      const own = ranges.filter(([first = 0, last = 0]) =>
+        first <= slot && slot <= last
+      );
+      const [[first = 0, last = 0] = []] = own;
+      await node.command("CLUSTER", "DELSLOTS", slot === first ? last : first);
+      const { message } = await abortReason(lease.signal) as Error;
+      assert.match(message, /CLUSTERDOWN/);
+      assert.equal(lease.held, false);
+    } finally {
+      client.destroy();
+    }
+  },
+  "redis-server",
+);
+
 test("Redis connection loss: a waiter follows a moved slot", async () => {
   await using cluster = await RedisCluster.start();
   const client = createCluster({

@@ -34,6 +34,12 @@ const MIN_RETRY_MS = 100;
 /** The longest delay before it is sent again. */
 const MAX_RETRY_MS = 1000;
 
+/**
+ * For how much of `unavailableTimeout` a node of a cluster may refuse every
+ * command. It is asked after a quarter of it.
+ */
+const MIN_DOWN = 0.75;
+
 /** How often the expiry of a record is renewed, in milliseconds. */
 const RENEWAL_MS = 3_600_000;
 
@@ -89,6 +95,8 @@ export class Acquisition implements Subscriber {
   /** The name in the records of the server. */
   readonly #member: string;
   #state: State = "requested";
+  /** Since when the node of the cluster refuses every command, by `now`. */
+  #downSince: number | undefined;
   /** When the record last got a new expiry, by `now`. */
   #renewedAt = 0;
   /** `false` if the server refused the first step, `undefined` before. */
@@ -330,10 +338,26 @@ export class Acquisition implements Subscriber {
     }
     try {
       const isThere = await this.#hasRecord();
+      this.#downSince = undefined;
       if (this.held && !isThere) this.#recordLost();
     } catch (error) {
-      if (this.held && isRedirect(error)) this.lost(error);
+      const isLost = isRedirect(error) || this.#isCutOff(error);
+      if (this.held && isLost) this.lost(error);
     }
+  }
+
+  /**
+   * A node of a cluster that does not reach most masters refuses every command,
+   * and a replica on the other side may have taken its place. The node counts
+   * as silent then, although it replies.
+   */
+  #isCutOff(error: unknown): boolean {
+    if (replyCode(error) !== "CLUSTERDOWN") {
+      this.#downSince = undefined;
+      return false;
+    }
+    this.#downSince ??= now();
+    return now() - this.#downSince >= MIN_DOWN * this.unavailableTimeout;
   }
 
   async #hasRecord(): Promise<boolean> {
