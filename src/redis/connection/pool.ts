@@ -14,6 +14,9 @@ import { LockConnection } from "./connection.ts";
 /** How long an idle connection stays open, in milliseconds. */
 const IDLE_TIMEOUT_MS = 1000;
 
+/** How long an import may take, even if the timeout is shorter. */
+const MAX_IMPORT_MS = 1000;
+
 /** The connections of each client, by the address of the server. */
 const pools = new WeakMap<object, Map<string, PooledConnection>>();
 
@@ -158,8 +161,11 @@ export async function acquireConnection(
 ): Promise<PooledUse> {
   const { deadline } = limits;
   const loading = source.load?.();
-  if (loading) await waitForImport(deadline, loading);
   // The time for the import does not count as silence of the server.
+  if (loading) {
+    await waitForImport(deadline, loading);
+    limits.allowStart();
+  }
   const end = now() + limits.replyTimeout;
   const located = source.locate(keys.key);
   const server = located instanceof Promise
@@ -205,7 +211,11 @@ function waitForImport(
   deadline: Deadline,
   loading: Promise<unknown>,
 ): Promise<unknown> {
-  const end = deadline.remaining > 0 ? now() + deadline.remaining : Infinity;
+  const { remaining } = deadline;
+  // A program that waits for less wants to know what is wrong with the server.
+  const end = remaining > 0
+    ? now() + Math.max(remaining, MAX_IMPORT_MS)
+    : Infinity;
   return withDeadline(
     deadline,
     end,

@@ -35,8 +35,10 @@ export type Operation = "attempt" | "wait" | "check" | "ahead" | "release";
  * members say about themselves. `ARGV` are the operation, the member, the
  * prefix of the channels of connections, `"S"` if these are sharded, the
  * channel that Python's clients share, the number of Python clients that may be
- * subscribed when a reader is granted the lock, and what the member says about
- * itself.
+ * subscribed when a reader is granted the lock, what the member says about
+ * itself, and `"P"` if subscriptions have a connection of their own. That one
+ * may have ended while the step was under way on the other one. Every step
+ * would then count the member as dead, so it is not added.
  *
  * `release` returns 1 if the member held the lock. The others return the
  * fencing token if it holds the lock. If not, they return the number of Python
@@ -46,7 +48,7 @@ export type Operation = "attempt" | "wait" | "check" | "ahead" | "release";
  */
 export const LOCK_SCRIPT: Script = script(`
 local holders, queue, clock, infos = unpack(KEYS)
-local operation, self, prefix, sharded, channel, expectedPeers, info =
+local operation, self, prefix, sharded, channel, expectedPeers, info, pair =
   unpack(ARGV)
 local publish = sharded .. 'PUBLISH'
 local numsub = sharded == '' and 'NUMSUB' or 'SHARDNUMSUB'
@@ -115,6 +117,15 @@ local function hold(member, token)
   expire(holders)
 end
 
+local function connectionChannel(member)
+  return prefix .. string.match(member, '^%w+:(%x+):')
+end
+
+if pair == 'P' and operation ~= 'release' and
+  redis.call('PUBSUB', numsub, connectionChannel(self))[2] == 0 then
+  return redis.error_reply('UNSUBSCRIBED the subscriptions have ended')
+end
+
 -- Fast path. The steps below have the same result if no other member holds
 -- the lock or waits for it, but take longer.
 local left, released = 0, 0
@@ -128,10 +139,6 @@ elseif redis.call('EXISTS', holders, queue) == 0 and pythonClients() == 0 then
   local token = nextToken()
   hold(self, token)
   return token
-end
-
-local function connectionChannel(member)
-  return prefix .. string.match(member, '^%w+:(%x+):')
 end
 
 -- Returns those of the members whose connections have ended. They are checked
@@ -341,9 +348,8 @@ return {
  * of the channels of connections, `"S"` if these are sharded, and what the new
  * member says about itself.
  *
- * Returns the token; 0 if the connection of the new member has ended; or nothing
- * if the first member does not hold the lock with this token, or its connection
- * has ended.
+ * Returns the token, or nothing if the first member does not hold the lock with
+ * this token, or its connection has ended.
  */
 export const ADOPT_SCRIPT: Script = script(`
 local holders, infos = unpack(KEYS)
@@ -356,8 +362,10 @@ local own = prefix .. string.match(self, '^%w+:(%x+):')
 local numsub = sharded == '' and 'NUMSUB' or 'SHARDNUMSUB'
 local counts = redis.call('PUBSUB', numsub, channel, own)
 if counts[2] == 0 then return false end
--- Messages may have a connection of their own, which may end earlier.
-if counts[4] == 0 then return 0 end
+-- The connection that subscribes may have ended before this step.
+if counts[4] == 0 then
+  return redis.error_reply('UNSUBSCRIBED the subscriptions have ended')
+end
 
 -- If the server is out of memory, it refuses the first write, not a later one.
 redis.call('HSET', holders, self, token)
