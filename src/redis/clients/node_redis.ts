@@ -74,14 +74,6 @@ export interface RedisSentinelLike {
   getMasterNode(): { host: string; port: number } | undefined;
 }
 
-/** A client of node-redis that a lock can use. */
-export type NodeRedisArgument =
-  | RedisClientLike
-  | RedisPoolLike
-  | RedisClusterLike
-  | RedisCluster5Like
-  | RedisSentinelLike;
-
 /**
  * Options that connections need, no matter what the caller's client has.
  * node-redis accepts `undefined` for each, although its types do not say so.
