@@ -214,6 +214,24 @@ for (
   });
 }
 
+it("a lock that is created inside the execute() of a full pool names the remedy", async (server) => {
+  const pool = createClientPool({ url: server.url }, { maximum: 1 });
+  await pool.on("error", () => {}).connect();
+  try {
+    await assert.rejects(
+      pool.execute(() =>
+        new RedisLock("pooled", { client: pool }).acquire({ timeout: 1500 })
+      ),
+      /all clients of the pool are in use; create the lock before pool\.execute\(\), or pass the client that it passes \(waited/,
+    );
+    await pool.execute((client) =>
+      new RedisLock("pooled", { client }).run(() => {})
+    );
+  } finally {
+    pool.destroy();
+  }
+});
+
 for (
   const [version, create] of [
     ["6", (options: object) => new Redis(options)],
