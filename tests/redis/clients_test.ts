@@ -58,7 +58,7 @@ function nodeRedis3(): object {
   return client;
 }
 
-/** What is no client that a lock can use, and how the message describes it. */
+/** Values that a lock refuses, and how the message describes them. */
 const STRANGERS: Record<string, [() => unknown, RegExp]> = {
   "a client of node-redis 4": [
     () => redis4.createClient({ url: URL }),
@@ -80,7 +80,7 @@ const STRANGERS: Record<string, [() => unknown, RegExp]> = {
     () => new ioredis4.Cluster(NODES, LAZY),
     /one of ioredis 4 or older: update it \(npm install ioredis@6\)$/,
   ],
-  // It has no methods in common with the others but these.
+  // The methods by which it is recognized, and others.
   "a client of valkey-glide": [
     () => ({
       customCommand() {},
@@ -213,6 +213,24 @@ for (
     }
   });
 }
+
+it("a lock that is created inside the execute() of a full pool names the remedy", async (server) => {
+  const pool = createClientPool({ url: server.url }, { maximum: 1 });
+  await pool.on("error", () => {}).connect();
+  try {
+    await assert.rejects(
+      pool.execute(() =>
+        new RedisLock("pooled", { client: pool }).acquire({ timeout: 1500 })
+      ),
+      /all clients of the pool are in use; create the lock before pool\.execute\(\), or pass the client that it passes \(waited/,
+    );
+    await pool.execute((client) =>
+      new RedisLock("pooled", { client }).run(() => {})
+    );
+  } finally {
+    pool.destroy();
+  }
+});
 
 for (
   const [version, create] of [

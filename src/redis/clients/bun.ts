@@ -144,7 +144,7 @@ class BunConnection extends ClientConnection {
   readonly #url: string | undefined;
   #client: Client | undefined;
   #checking: ReturnType<typeof setInterval> | undefined;
-  /** The channels whose `SUBSCRIBE` has no reply, by what rejects it. */
+  /** The channels that are being subscribed, by what rejects the promise. */
   readonly #subscribing = new Map<(error: unknown) => void, Channels>();
 
   constructor(

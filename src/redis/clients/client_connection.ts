@@ -57,7 +57,6 @@ export abstract class ClientConnection implements RedisConnection {
     try {
       this.#throwIfEnded();
       await this.connect();
-      this.#throwIfEnded();
       const opened = await hello((args) => this.send(args), this.#expected);
       this.#throwIfEnded();
       this.#opened = true;

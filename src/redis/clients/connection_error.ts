@@ -8,8 +8,8 @@ import { parseUrl } from "./url.ts";
  * Connects once, as the user of the URL, and closes the connection.
  *
  * @param timeout How long to wait for a reply, in milliseconds.
- * @returns The error of the system or of the server, or `undefined` if there is
- * none now.
+ * @returns The error of the system or of the server, or `undefined` if it
+ * connects now.
  */
 export async function connectionError(
   url: string,

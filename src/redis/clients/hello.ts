@@ -34,15 +34,18 @@ export async function hello(
   }
   if (mode === "sentinel") {
     throw new LockException(
-      "the server is a sentinel; pass a client from createSentinel",
+      "the server is a sentinel; pass a client from createSentinel, or one of " +
+        "ioredis with the option sentinels",
       { code: "EINVAL" },
     );
   }
   if ((mode === "cluster") !== sharded) {
     throw new LockException(
       sharded
-        ? "the server is not part of a cluster; pass a client from createClient"
-        : "the server is part of a cluster; pass a client from createCluster",
+        ? "the server is not part of a cluster; pass a client from " +
+          "createClient, or a Redis of ioredis"
+        : "the server is part of a cluster; pass a client from " +
+          "createCluster, or a Cluster of ioredis",
       { code: "EINVAL" },
     );
   }

@@ -4,10 +4,16 @@ import { formatValue } from "../../options/validate.ts";
 import { fromBunClient, isBunClient } from "./bun.ts";
 import type { BunRedisLike } from "./bun.ts";
 import { fromIoredis, isIoredis, isOldIoredis } from "./ioredis.ts";
-import type { IoredisArgument } from "./ioredis.ts";
+import type { IoredisClusterLike, IoredisLike } from "./ioredis.ts";
 import * as ioredis from "./ioredis.ts";
 import * as nodeRedis from "./node_redis.ts";
-import type { NodeRedisArgument } from "./node_redis.ts";
+import type {
+  RedisClientLike,
+  RedisCluster5Like,
+  RedisClusterLike,
+  RedisPoolLike,
+  RedisSentinelLike,
+} from "./node_redis.ts";
 import { hasMarks } from "./types.ts";
 import type { RedisSource } from "./types.ts";
 
@@ -30,8 +36,13 @@ export type {
 
 /** What a Redis lock can be given to find its server. */
 export type RedisClientArgument =
-  | NodeRedisArgument
-  | IoredisArgument
+  | RedisClientLike
+  | RedisPoolLike
+  | RedisClusterLike
+  | RedisCluster5Like
+  | RedisSentinelLike
+  | IoredisLike
+  | IoredisClusterLike
   | BunRedisLike;
 
 /** What messages say that can be passed. */

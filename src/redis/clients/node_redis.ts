@@ -1,5 +1,6 @@
 /** Finds servers through the clients, pools, sentinels and clusters of node-redis. */
 
+import { clearTimeout, setTimeout } from "node:timers";
 import type { RedisClientOptions } from "redis";
 import { errorCode, Unsupported } from "../../../ffi/types.ts";
 import { LockException } from "../../core/errors.ts";
@@ -73,14 +74,6 @@ export interface RedisSentinelLike {
   /** Returns the address of the master. */
   getMasterNode(): { host: string; port: number } | undefined;
 }
-
-/** A client of node-redis that a lock can use. */
-export type NodeRedisArgument =
-  | RedisClientLike
-  | RedisPoolLike
-  | RedisClusterLike
-  | RedisCluster5Like
-  | RedisSentinelLike;
 
 /**
  * Options that connections need, no matter what the caller's client has.
@@ -226,6 +219,9 @@ export function rejectOptions(): never {
   );
 }
 
+/** How long the first use waits for a pool without an idle client. */
+const BORROW_TIMEOUT_MS = 500;
+
 /**
  * Returns the server of a pool. Only a client of the pool has its options, so
  * one is borrowed once: at once if one is idle, and otherwise when the lock is
@@ -234,17 +230,38 @@ export function rejectOptions(): never {
  */
 function poolSource(pool: RedisPoolLike): RedisSource {
   let model: RedisClientLike | undefined;
+  let borrowing: Promise<void> | undefined;
   const execute = pool.execute.bind(pool) as (
     body: (client: RedisClientLike) => void,
   ) => Promise<void>;
-  const borrow = () => execute((client) => void (model = client));
+  const borrow = () =>
+    borrowing ??= execute((client) => void (model = client))
+      .finally(() => borrowing = undefined);
   if (pool.idleClients > 0) borrow().catch(() => {});
   const create: CreateClient = async (overrides) => {
-    if (model === undefined) await borrow();
-    if (model === undefined) throw new Error("the pool does not have a client");
-    return duplicate(model, overrides);
+    if (model === undefined) await withinTime(borrow());
+    if (model !== undefined) return duplicate(model, overrides);
+    throw new Error(
+      "all clients of the pool are in use; create the lock before " +
+        "pool.execute(), or pass the client that it passes",
+    );
   };
   return singleServer(pool, serverOf("", create));
+}
+
+/** Waits for {@linkcode BORROW_TIMEOUT_MS} at most. */
+async function withinTime(borrowing: Promise<void>): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const timedOut = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, BORROW_TIMEOUT_MS);
+  });
+  // The pool may reject after this function has given up.
+  borrowing.catch(() => {});
+  try {
+    await Promise.race([borrowing, timedOut]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** Creates a client that is not connected yet. */
