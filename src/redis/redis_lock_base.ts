@@ -2,8 +2,7 @@
 
 import { publish } from "../core/diagnostics.ts";
 import type { RemoteHolder } from "../core/errors.ts";
-import { op } from "../core/gensync.ts";
-import type { Gen } from "../core/gensync.ts";
+import { runAsync } from "../core/gensync.ts";
 import { untrack, warnWhenCollected } from "../core/leak_guard.ts";
 import { atEdgeAsync } from "../core/stack.ts";
 import { formatName, printable, shorten } from "../options/validate.ts";
@@ -112,6 +111,16 @@ export abstract class RedisLockBase
     closeIdle(this.#server.source);
   }
 
+  /**
+   * Releases the latest lease of this object that is still held. Does nothing
+   * if the object does not hold the lock. Never rejects, as
+   * {@linkcode RedisLease.release}.
+   */
+  override release(): Promise<void> {
+    // Not with `atEdgeAsync`: there is no error whose stack it would change.
+    return Promise.resolve(this.releaseLatest());
+  }
+
   /** @ignore */
   protected override latest(): RedisLease | undefined {
     return this.held.findLast(({ held }) => held);
@@ -149,37 +158,47 @@ export abstract class RedisLockBase
     }, options !== ONE_ATTEMPT);
   }
 
-  /** @ignore */
-  protected override *attempt(deadline: RedisDeadline): Gen<RedisLease | Busy> {
+  /** @ignore Not a generator: there is no synchronous form to share it with. */
+  protected override attemptAsync(
+    deadline: RedisDeadline,
+  ): Promise<RedisLease | Busy> {
+    deadline.throwIfAborted();
+    const { mutex } = this;
+    return mutex === undefined || mutex.tryAcquire()
+      ? this.#acquire(deadline)
+      : this.#acquireInTurn(mutex, deadline);
+  }
+
+  /** Acquires the lock once no other task has it through this object. */
+  async #acquireInTurn(
+    mutex: FifoMutex,
+    deadline: RedisDeadline,
+  ): Promise<RedisLease | Busy> {
     try {
-      return yield* super.attempt(deadline);
+      const acquired = await runAsync(mutex.wait(deadline));
+      return acquired ? await this.#acquire(deadline) : this.busyHere();
     } finally {
       deadline.end();
     }
   }
 
-  /** @ignore */
-  protected override acquireTarget(
-    deadline: RedisDeadline,
-    onReleased: (() => void) | undefined,
-  ): Gen<RedisLease | Busy> {
-    return op({
-      async: () =>
-        this.#server.reach(
-          deadline,
-          "lock",
-          (pooled, limits) => this.#attempt(pooled, limits, onReleased),
-        ),
-      sync: () => {
-        throw new Error("Redis locks do not have a synchronous form");
-      },
-    });
+  async #acquire(deadline: RedisDeadline): Promise<RedisLease | Busy> {
+    let held: RedisLease | Busy | undefined;
+    try {
+      return held = await this.#server.reach(
+        deadline,
+        "lock",
+        (pooled, limits) => this.#attempt(pooled, limits),
+      );
+    } finally {
+      deadline.end();
+      if (held === undefined || held instanceof Busy) this.unlockMutex?.();
+    }
   }
 
   async #attempt(
     pooled: PooledUse,
     limits: AttemptLimits<RedisDeadline>,
-    onReleased: (() => void) | undefined,
   ): Promise<RedisLease | Busy> {
     const { connection } = pooled;
     const { keys } = this.#server;
@@ -203,11 +222,7 @@ export abstract class RedisLockBase
       acquisition.throwIfLost();
       held = acquisition.held;
       if (!held) return new Busy(() => describeBlockers(wait.blockers, holder));
-      return this.#lease(acquisition, {
-        pooled,
-        waited: limits.deadline.elapsed,
-        onReleased,
-      });
+      return this.#lease(acquisition, pooled, limits.deadline.elapsed);
     } finally {
       if (!held) {
         // Removes the record and the subscription, unless the server is silent.
@@ -217,15 +232,18 @@ export abstract class RedisLockBase
     }
   }
 
-  #lease(acquisition: Acquisition, granted: Granted): RedisLease {
-    const { channel } = this;
-    const { pooled, waited, onReleased } = granted;
+  #lease(
+    acquisition: Acquisition,
+    pooled: PooledUse,
+    waited: number,
+  ): RedisLease {
+    const { channel, unlockMutex } = this;
     const exclusive = acquisition.lockType === "x";
     const since = now();
     // The connection refers to this function, so it must not refer to `this`.
     acquisition.onEnd = (left) => {
       untrack(acquisition);
-      onReleased?.();
+      unlockMutex?.();
       // If the use ended earlier, the connection could be closed before the
       // command that releases the lock is sent.
       left.then(() => pooled.release());
@@ -240,14 +258,6 @@ export abstract class RedisLockBase
     this.held.push(lease);
     return lease;
   }
-}
-
-/** What belongs to an acquisition that holds the lock. */
-interface Granted {
-  readonly pooled: PooledUse;
-  /** How long the acquisition waited, in milliseconds. */
-  readonly waited: number;
-  readonly onReleased: (() => void) | undefined;
 }
 
 /** Removes the leases that have been released or lost. */

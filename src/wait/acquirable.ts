@@ -2,9 +2,7 @@
 
 import { alreadyLocked, formatSubject } from "../core/errors.ts";
 import { op, runAsync, throwAfter, yieldToEventLoop } from "../core/gensync.ts";
-import type { Gen } from "../core/gensync.ts";
 import {
-  abortReason,
   anchor,
   atEdgeAsync,
   callerError,
@@ -28,16 +26,18 @@ export const ONE_ATTEMPT = { failWhenLocked: true } as const;
 export abstract class Acquirable<Held, Options> implements AsyncDisposable {
   /** @ignore What is held through this object, the latest last. */
   protected readonly held: Held[] = [];
-  readonly #mutex: FifoMutex | undefined;
-  readonly #unlockMutex: (() => void) | undefined;
+  /** @ignore Excludes the tasks that share this object, if they do. */
+  protected readonly mutex: FifoMutex | undefined;
+  /** @ignore Releases {@linkcode Acquirable.mutex}. */
+  protected readonly unlockMutex: (() => void) | undefined;
 
   /**
    * @ignore Called by the lock classes. With a mutex, tasks that share the
    * object exclude each other too.
    */
   protected constructor(mutex: FifoMutex | undefined) {
-    this.#mutex = mutex;
-    this.#unlockMutex = mutex && releasing(mutex);
+    this.mutex = mutex;
+    this.unlockMutex = mutex && releasing(mutex);
   }
 
   /** Whether this object holds the lock. */
@@ -79,7 +79,7 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
       const turn = yieldToEventLoop(deadline.start);
       const held = turn
         ? this.#attemptAfter(turn, deadline)
-        : runAsync(this.attempt(deadline));
+        : this.attemptAsync(deadline);
       return held instanceof Promise ? held.then(orNull) : orNull(held);
     });
   }
@@ -149,7 +149,7 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
     const turn = yieldToEventLoop(deadline.start);
     const held = turn
       ? this.#attemptAfter(turn, deadline)
-      : runAsync(this.attempt(deadline));
+      : this.attemptAsync(deadline);
     if (held instanceof Busy) this.throwBusy(held, deadline);
     return held instanceof Promise
       ? held.then((held) =>
@@ -163,7 +163,7 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
     deadline: Deadline,
   ): Promise<Held | Busy> {
     await turn;
-    return await runAsync(this.attempt(deadline));
+    return await this.attemptAsync(deadline);
   }
 
   /** @ignore {@linkcode Acquirable.release}, for other public methods. */
@@ -226,11 +226,10 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
     options: Options | typeof ONE_ATTEMPT | undefined,
   ): Deadline;
 
-  /** @ignore Acquires the lock. Calls `onReleased` once it is released. */
-  protected abstract acquireTarget(
+  /** @ignore Acquires the mutex of the tasks, then the lock. */
+  protected abstract attemptAsync(
     deadline: Deadline,
-    onReleased: (() => void) | undefined,
-  ): Gen<Held | Busy>;
+  ): Held | Busy | Promise<Held | Busy>;
 
   /** @ignore What messages call the lock, and its path if it is a file. */
   protected abstract subject(): { name: string; path?: string };
@@ -244,24 +243,12 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
   /** @ignore Throws if the lock was lost while it was in use. */
   protected throwIfLost(_held: Held): void {}
 
-  /** @ignore Acquires the mutex of the tasks, then the lock. */
-  protected *attempt(deadline: Deadline): Gen<Held | Busy> {
-    const { signal } = deadline;
-    if (signal?.aborted) throw abortReason(signal);
-    const mutex = this.#mutex;
-    if (!mutex) return yield* this.acquireTarget(deadline, undefined);
-    if (!mutex.tryAcquire() && !(yield* mutex.wait(deadline))) {
-      const reason = this.locked
-        ? "already locked through this same object, which is not reentrant"
-        : "already locked, and waited for through this same object";
-      return new Busy(() => ({ reason }));
-    }
-    let held: Held | Busy | undefined;
-    try {
-      return held = yield* this.acquireTarget(deadline, this.#unlockMutex);
-    } finally {
-      if (held === undefined || held instanceof Busy) mutex.release();
-    }
+  /** @ignore Says that another task has the lock through this object. */
+  protected busyHere(): Busy {
+    const reason = this.locked
+      ? "already locked through this same object, which is not reentrant"
+      : "already locked, and waited for through this same object";
+    return new Busy(() => ({ reason }));
   }
 
   /** @ignore Throws the error that {@linkcode Busy} stands for. */

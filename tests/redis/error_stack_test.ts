@@ -96,12 +96,12 @@ table.row("Acquirable.run", "LockLostError", free, async (lock) => {
 /** Public functions that throw nothing, or nothing of their own. */
 const THROW_NOTHING = [
   // Each is a part of a public function of its class.
-  "Acquirable.attempt",
+  "Acquirable.busyHere",
   "Acquirable.releaseLatest",
   "Acquirable.startAcquire",
   "Acquirable.throwBusy",
   "Acquirable.throwIfLost",
-  "RedisLockBase.acquireTarget",
+  "RedisLockBase.attemptAsync",
   "RedisLockBase.end",
   "RedisLockBase.latest",
   "RedisLockBase.startDeadline",
@@ -119,6 +119,7 @@ const THROW_NOTHING = [
   "RedisLease.[Symbol.asyncDispose]",
   "RedisLease.release",
   "RedisLockBase.[Symbol.asyncDispose]",
+  "RedisLockBase.release",
 ];
 
 const suite = redisSuite("error stacks in Redis", removeDeadHolders);
