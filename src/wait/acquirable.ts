@@ -7,6 +7,7 @@ import {
   atEdgeAsync,
   callerError,
   captureCaller,
+  captureForPromise,
 } from "../core/stack.ts";
 import type { Caller } from "../core/stack.ts";
 import { checkFunction } from "../options/validate.ts";
@@ -111,7 +112,7 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
     }
     // After the first `await` the caller is no longer on the stack.
     const caller = held instanceof Promise || this.mayThrowAfterBody
-      ? captureCaller(edge)
+      ? captureForPromise(edge)
       : undefined;
     return this.#runWith(held, body, caller);
   }
