@@ -28,6 +28,7 @@ export type {
   RedisConnectionOptions,
   RedisSemaphoreOptions,
 } from "./options.ts";
+export { lockAll, RedisLeases } from "./lock_all.ts";
 export { RedisLease } from "./redis_lease.ts";
 export { RedisLock } from "./redis_lock.ts";
 export { RedisLockBase } from "./redis_lock_base.ts";

@@ -224,7 +224,7 @@ async function listClients(
   filter: string[],
 ): Promise<{ id: string; name: string; peer: RedisPeer }[]> {
   const command = ["CLIENT", "LIST", ...filter];
-  const list = await connection.client.send(command).catch(() => "");
+  const list = await connection.send(command).catch(() => "");
   return String(list).split("\n").flatMap((line) => {
     const fields = new Map(
       [...line.matchAll(/(\S+?)=(\S*)/g)].map(([, k = "", v = ""]) => [k, v]),

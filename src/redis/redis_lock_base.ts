@@ -2,11 +2,12 @@
 
 import { publish } from "../core/diagnostics.ts";
 import type { RemoteHolder } from "../core/errors.ts";
-import { runAsync } from "../core/gensync.ts";
+import { runAsync, yieldToEventLoop } from "../core/gensync.ts";
 import { untrack, warnWhenCollected } from "../core/leak_guard.ts";
 import { atEdgeAsync } from "../core/stack.ts";
 import { formatName, printable, shorten } from "../options/validate.ts";
 import { Acquirable, ONE_ATTEMPT } from "../wait/acquirable.ts";
+import { addAbortCallback } from "../wait/abort_listeners.ts";
 import { Busy } from "../wait/busy.ts";
 import type { BusyReason } from "../wait/busy.ts";
 import { now } from "../wait/deadline.ts";
@@ -100,6 +101,35 @@ export abstract class RedisLockBase
       RedisLockBase.prototype.probe,
       () => this.#server.ask(probeLock),
     );
+  }
+
+  /** @ignore Differs from the keys of all other locks of the server. */
+  get key(): string {
+    return this.#server.keys.key;
+  }
+
+  /**
+   * @ignore Acquires the lock for {@linkcode lockAll}, with a clock that began
+   * to run earlier. Rejects if one of the leases is lost meanwhile.
+   */
+  async acquireSince(
+    start: number,
+    options: RedisAcquireOptions | undefined,
+    leases: Iterable<RedisLease>,
+  ): Promise<RedisLease> {
+    await yieldToEventLoop(now());
+    const deadline = this.startDeadline(options, start);
+    const watched = Array.from(leases, ({ signal }) => {
+      signal.throwIfAborted();
+      const cancel = () => deadline.cancel(signal.reason);
+      return addAbortCallback(signal, cancel);
+    });
+    try {
+      const held = await this.attemptAsync(deadline);
+      return held instanceof Busy ? this.throwBusy(held, deadline) : held;
+    } finally {
+      for (const unwatch of watched) unwatch();
+    }
   }
 
   /**
@@ -204,11 +234,11 @@ export abstract class RedisLockBase
     const { keys } = this.#server;
     const locks = ConnectionLocks.of(connection);
     const subscription = locks.subscription(keys);
-    const acquisition = new Acquisition(
-      subscription,
-      this.#lockType,
-      this.#info,
-    );
+    const acquisition = new Acquisition(subscription, {
+      lockType: this.#lockType,
+      unavailableTimeout: limits.unavailableTimeout,
+      info: this.#info,
+    });
     let held = false;
     try {
       const { liveness } = locks;

@@ -1,5 +1,7 @@
 /** One acquisition, from its first step on the server to its last. */
 
+import { setTimeout } from "node:timers";
+import { now } from "../../wait/deadline.ts";
 import type { LockConnection } from "../connection/connection.ts";
 import { isRedirect, lockLost, replyCode } from "../protocol/errors.ts";
 import { formatMember, replyChannelPrefix } from "../protocol/keys.ts";
@@ -22,10 +24,30 @@ type State =
   | "lost"
   | "released";
 
+/** The first delay before a refused release is sent again, in milliseconds. */
+const MIN_RETRY_MS = 100;
+
+/** The longest delay before it is sent again. */
+const MAX_RETRY_MS = 1000;
+
+/** How often the expiry of a record is renewed, in milliseconds. */
+const RENEWAL_MS = 3_600_000;
+
+/** A day, in seconds. */
+const EXPIRY_S = "86400";
+
+/** What an acquisition asks for. */
+export interface AcquisitionSettings {
+  readonly lockType: LockType;
+  /** How long the server may be silent, in milliseconds. */
+  readonly unavailableTimeout: number;
+  /** What the member says about itself, as JSON. */
+  readonly info?: string | undefined;
+}
+
 /**
- * The state of one acquisition. Commands, replies and messages travel on one
- * connection, and the server executes commands in order. Consider an
- * acquisition A and another one B:
+ * The state of one acquisition. The server executes the commands of one
+ * connection in order. Consider an acquisition A and another one B:
  *
  * - A.1 sends `wait` or `check`. B.1 releases the lock, which grants it to A
  *   and publishes `granted`. A.2 gets the same token in the reply and in the
@@ -36,20 +58,35 @@ type State =
  * - A.1 sends a step, A.2 is aborted and sends `release`, and the reply to A.1
  *   is `NOSCRIPT`. The script is not sent again as text, since it would be
  *   executed after A.2. `release` itself is sent again.
- * - A.1 holds the lock and sends `verify`, A.2 releases the lock. The reply to
- *   A.1 is ignored, because A does not hold the lock any more.
+ * - A.1 holds the lock and asks for its record, A.2 releases the lock. The
+ *   reply to A.1 is ignored, because A does not hold the lock any more.
+ * - A.1 releases the lock, and the server refuses the command. It is sent again
+ *   while the connection lives, and other locks of the connection do not change.
+ *   A.2, which is resolved after `unavailableTimeout`, may be acquired in the
+ *   meantime: it is another member, and waits for the record of A.1 as for that
+ *   of another holder.
+ * - A.1 holds the lock, and its thread computes for longer than a waiter needs
+ *   to kill its connection. Whether A is lost can only be read afterwards. So
+ *   A.2, which looks at `signal` before the server has replied, loses the lock
+ *   (`StallClock`). Without such a look, the reply decides.
+ * - Messages have a connection of their own: A.1 gets a token in a reply, the
+ *   server loses the record, A.2 gets another token in a reply, and the message
+ *   with the first token arrives last. A is lost although it holds the lock,
+ *   and sends `release`.
  */
 export class Acquisition implements Subscriber {
   readonly id: number;
   readonly lockType: LockType;
   readonly subscription: ChannelSubscription;
+  readonly unavailableTimeout: number;
   /** Settles with the reply to `SUBSCRIBE`. */
   readonly subscribed: Promise<unknown>;
+  readonly #info: string;
   /** The name in the records of the server. */
   readonly #member: string;
-  /** What the holder says about itself, as JSON, or `""`. */
-  readonly #info: string;
   #state: State = "requested";
+  /** When the record last got a new expiry, by `now`. */
+  #renewedAt = 0;
   /** `false` if the server refused the first step, `undefined` before. */
   #onServer: boolean | undefined;
   #token = "";
@@ -58,6 +95,8 @@ export class Acquisition implements Subscriber {
   #controller: AbortController | undefined;
   /** Called when the state changes. */
   onChange: () => void = () => {};
+  /** Called when it came to the fourth place of the queue. */
+  onLook: () => void = () => {};
   /** Called when a Python client sent a ping. */
   onPing: () => void = () => {};
   /**
@@ -69,12 +108,12 @@ export class Acquisition implements Subscriber {
   /** Creates an acquisition, and sends `SUBSCRIBE` if it is the first. */
   constructor(
     subscription: ChannelSubscription,
-    lockType: LockType,
-    info = "",
+    { lockType, unavailableTimeout, info = "" }: AcquisitionSettings,
   ) {
     const { connection } = subscription;
     this.subscription = subscription;
     this.lockType = lockType;
+    this.unavailableTimeout = unavailableTimeout;
     this.#info = info;
     this.id = connection.nextId();
     this.#member = formatMember({
@@ -83,6 +122,7 @@ export class Acquisition implements Subscriber {
       number: this.id,
       clientId: connection.clientId,
     });
+    connection.addUser(unavailableTimeout);
     this.subscribed = subscription.add(this);
   }
 
@@ -101,15 +141,49 @@ export class Acquisition implements Subscriber {
     return this.#state === "requested" || this.#state === "queued";
   }
 
-  /** Aborted when the lock is lost without being released. */
+  /**
+   * Aborted when the lock is lost without being released. Its `aborted` and
+   * `throwIfAborted` also find out that the thread did not run for so long that
+   * the lock may be lost.
+   */
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
-      this.#controller = new AbortController();
-      if (this.#state === "lost") {
-        this.#abort(this.#controller);
-      }
+      const controller = this.#controller = new AbortController();
+      if (this.#state === "lost") this.#abort(controller);
+      else this.#watchStalls(controller.signal);
     }
     return this.#controller.signal;
+  }
+
+  #watchStalls(signal: AbortSignal): void {
+    const isAborted = () => {
+      if (this.#mayBeLost) this.#stalled();
+      return this.#state === "lost";
+    };
+    Object.defineProperties(signal, {
+      aborted: { get: isAborted, configurable: true, enumerable: true },
+      throwIfAborted: {
+        value: () => {
+          if (isAborted()) throw signal.reason;
+        },
+        configurable: true,
+        writable: true,
+      },
+    });
+  }
+
+  /** Whether the connection may have been killed while the thread was blocked. */
+  get #mayBeLost(): boolean {
+    return this.held &&
+      this.connection.stalledFor > 2 * this.unavailableTimeout;
+  }
+
+  #stalled(): void {
+    const duration = Math.round(this.connection.stalledFor);
+    const message =
+      `this thread did not run for ${duration} ms, so another process may ` +
+      "have acquired it; do not block the thread, or raise unavailableTimeout";
+    this.lost(Object.assign(new Error(message), { code: "ETIMEDOUT" }));
   }
 
   /** The fencing token, once the lock is held. */
@@ -122,6 +196,11 @@ export class Acquisition implements Subscriber {
     return this.subscription.connection;
   }
 
+  /** Asks the server, if the thread was blocked for long. Never rejects. */
+  async confirm(): Promise<void> {
+    if (this.#mayBeLost) await this.verify();
+  }
+
   /** Throws the reason if the acquisition is lost. */
   throwIfLost(): void {
     if (this.#state === "lost") throw this.#error;
@@ -130,7 +209,7 @@ export class Acquisition implements Subscriber {
   /**
    * Releases the lock, or gives up waiting for it. The server grants the lock
    * to the next waiter in the same step. Resolves once the server has done so,
-   * or the connection has failed. Never rejects.
+   * the connection has failed, or `unavailableTimeout` is over. Never rejects.
    */
   release(): Promise<void> {
     return this.connection.keepAliveWhile(this.#released ??= this.#release());
@@ -153,6 +232,7 @@ export class Acquisition implements Subscriber {
     this.#state = "held";
     this.#onServer = true;
     this.#token = token;
+    this.#renewedAt = now();
     this.onChange();
   }
 
@@ -178,18 +258,26 @@ export class Acquisition implements Subscriber {
     this.onEnd(left);
   }
 
-  /** Asks the server whether the lock is still held. Never rejects. */
+  /**
+   * Asks the server whether the lock is still held. Never rejects. An error is
+   * not an answer: a server that is busy, or that refuses commands for another
+   * reason, has not lost the record.
+   */
   async verify(): Promise<void> {
+    const { key, info } = this.subscription.keys;
+    const { connection } = this;
+    const isDue = now() - this.#renewedAt > RENEWAL_MS;
+    if (isDue) {
+      this.#renewedAt = now();
+      for (const name of this.#info === "" ? [key] : [key, info]) {
+        connection.send(["EXPIRE", name, EXPIRY_S]).catch(() => {});
+      }
+    }
     try {
-      const { connection, keys } = this.subscription;
-      const reply = await connection.client.send([
-        "HGET",
-        keys.key,
-        this.#member,
-      ]);
-      if (this.held && reply !== this.#token) this.#recordLost();
+      const token = await connection.send(["HGET", key, this.#member]);
+      if (this.held && token !== this.#token) this.#recordLost();
     } catch (error) {
-      if (this.held) this.lost(error);
+      if (this.held && isRedirect(error)) this.lost(error);
     }
   }
 
@@ -238,28 +326,36 @@ export class Acquisition implements Subscriber {
     return left;
   }
 
-  async #cleanUp(): Promise<void> {
+  #cleanUp(): Promise<void> {
+    const { connection, unavailableTimeout } = this;
     // The server does not have a record of an acquisition that it refused.
     const mayBeOnServer = this.#onServer !== false &&
-      this.connection.failure === undefined;
-    await Promise.allSettled([
-      mayBeOnServer ? this.#sendRelease() : undefined,
-      this.subscription.remove(this),
-    ]);
+      connection.failure === undefined;
+    const removed = mayBeOnServer ? this.#sendRelease() : Promise.resolve();
+    this.subscription.remove(this);
+    return new Promise<void>((resolve) => {
+      const clear = connection.replyTimer.set(unavailableTimeout, resolve);
+      removed.then(() => {
+        clear();
+        resolve();
+      });
+    }).finally(() => connection.removeUser(unavailableTimeout));
   }
 
-  /**
-   * Removes the record. If the server refuses to, the record would count as
-   * long as the connection lives, so the connection is closed. A record on
-   * another node of the cluster does not count any more.
-   */
+  /** Removes the record, as soon as the server allows it. Never rejects. */
   async #sendRelease(): Promise<void> {
-    try {
-      await this.send("release");
-    } catch (error) {
-      // Replies arrive in order, so the reply to the first step is known.
-      const mayBeOnServer = this.#onServer !== false;
-      if (mayBeOnServer && !isRedirect(error)) this.connection.fail(error);
+    const { connection } = this;
+    for (let delay = MIN_RETRY_MS;; delay = Math.min(delay * 2, MAX_RETRY_MS)) {
+      try {
+        return void await this.send("release");
+      } catch (error) {
+        // Replies arrive in order, so the reply to the first step is known. A
+        // record on another node of the cluster does not count any more.
+        const refused = this.#onServer !== false && !isRedirect(error);
+        if (!refused || connection.failure) return;
+      }
+      await new Promise<void>((resolve) => setTimeout(resolve, delay).unref());
+      if (connection.failure) return;
     }
   }
 }

@@ -1,32 +1,48 @@
 /** The locks that one connection holds or waits for. */
 
+import { silence } from "../connection/connection.ts";
 import type {
   ConnectionListener,
   LockConnection,
+  OwnChannel,
 } from "../connection/connection.ts";
+import { connectionChannel } from "../protocol/keys.ts";
 import type { LockKeys } from "../protocol/keys.ts";
+import { IdleSubscriptions } from "./idle_subscriptions.ts";
 import { LivenessProbe } from "./liveness.ts";
 import { ChannelSubscription } from "./subscription.ts";
-import type { Subscriber } from "./subscription.ts";
+import type { Subscriber, SubscriptionContext } from "./subscription.ts";
+
+/** How many locks one heartbeat checks. */
+const MAX_CHECKED = 256;
 
 /**
  * Passes what happens to a connection on to its acquisitions.
  *
  * Messages between connections are `granted NUMBER TOKEN`, which the server
- * sends to a waiter; `ask CHANNEL`, to which a connection that is alive replies
- * on that channel; and this reply, `here IDENTIFIER`.
+ * sends to a waiter; `look NUMBER`, which it sends to the fourth waiter; `ask
+ * CHANNEL`, to which a connection that is alive replies on that channel; and
+ * this reply, `here IDENTIFIER`. A connection sends `echo NUMBER` to itself.
  */
-export class ConnectionLocks implements ConnectionListener {
+export class ConnectionLocks
+  implements ConnectionListener, SubscriptionContext {
   readonly liveness: LivenessProbe;
-  readonly #connection: LockConnection;
   /** All acquisitions, by number. */
-  readonly #subscribers = new Map<number, Subscriber>();
+  readonly subscribers: Map<number, Subscriber> = new Map();
+  readonly #connection: LockConnection;
   /** By the key of the lock. */
   readonly #subscriptions = new Map<string, ChannelSubscription>();
+  readonly #idle: IdleSubscriptions;
+  /** The acquisitions that the next heartbeats check. */
+  #unchecked: Iterator<Subscriber> = [].values();
 
   private constructor(connection: LockConnection) {
     this.#connection = connection;
     this.liveness = new LivenessProbe(connection);
+    this.#idle = new IdleSubscriptions(
+      connection,
+      ({ keys }) => this.#subscriptions.delete(keys.key),
+    );
   }
 
   /** Returns the locks of a connection. */
@@ -42,30 +58,57 @@ export class ConnectionLocks implements ConnectionListener {
   subscription(keys: LockKeys): ChannelSubscription {
     const existing = this.#subscriptions.get(keys.key);
     if (existing) return existing;
-    const subscription = new ChannelSubscription(this.#connection, keys, {
-      subscribers: this.#subscribers,
-      onEmpty: () => this.#subscriptions.delete(keys.key),
-    });
+    const subscription = new ChannelSubscription(this.#connection, keys, this);
     this.#subscriptions.set(keys.key, subscription);
     return subscription;
+  }
+
+  /** Keeps a subscription for a moment. */
+  onIdle(subscription: ChannelSubscription): void {
+    if (!this.#connection.failure) this.#idle.add(subscription);
+  }
+
+  /** Keeps a subscription that is used again. */
+  onUsed(subscription: ChannelSubscription): void {
+    this.#idle.delete(subscription);
+  }
+
+  /** Ends a subscription that is not used. */
+  onEnd(subscription: ChannelSubscription): void {
+    this.#idle.end(subscription);
   }
 
   /** Handles a message of the server or of another connection. */
   onMessage(keys: Pick<LockKeys, "sharded">, message: string): void {
     const [verb, subject = "", token = ""] = message.split(" ");
     if (verb === "granted") {
-      this.#subscribers.get(Number(subject))?.granted(token);
+      this.subscribers.get(Number(subject))?.granted(token);
+    } else if (verb === "look") {
+      this.subscribers.get(Number(subject))?.onLook();
     } else if (verb === "ask") {
       this.#connection.publish(keys, subject, `here ${this.#connection.id}`);
     } else if (verb === "here") {
       this.liveness.onAlive(subject);
+    } else if (verb === "echo") {
+      this.#connection.onEcho(Number(subject));
     }
   }
 
   /** Reports to all acquisitions that they are lost. */
   onLost(error: unknown): void {
+    this.#idle.clear();
     for (const subscription of this.#subscriptions.values()) {
       subscription.fail(error);
+    }
+  }
+
+  /** Reports to the acquisitions with these timeouts that they are lost. */
+  onSilent(timeout: number): void {
+    for (const subscriber of [...this.subscribers.values()]) {
+      const { unavailableTimeout } = subscriber;
+      if (unavailableTimeout <= timeout) {
+        subscriber.lost(silence(unavailableTimeout));
+      }
     }
   }
 
@@ -77,10 +120,29 @@ export class ConnectionLocks implements ConnectionListener {
     }
   }
 
-  /** Asks the server whether each lock that is held still is. */
-  onHeartbeat(): Promise<unknown>[] {
-    return [...this.#subscribers.values()]
-      .filter(({ held }) => held)
-      .map((subscriber) => subscriber.verify());
+  /** Asks the server whether some of the locks that are held still are. */
+  onHeartbeat(): void {
+    for (let checked = 0; checked < MAX_CHECKED;) {
+      const { value, done } = this.#unchecked.next();
+      if (done) {
+        // The next heartbeat begins anew.
+        this.#unchecked = this.subscribers.values();
+        return;
+      }
+      if (!value.held) continue;
+      value.verify();
+      checked++;
+    }
+  }
+
+  /** Returns a channel to which only this connection is subscribed. */
+  ownChannel(): OwnChannel | undefined {
+    const [first] = this.#subscriptions.values();
+    if (first === undefined) return undefined;
+    const { keys: { namespace, sharded } } = first;
+    const channel = sharded
+      ? this.#connection.replyChannel(first.keys)
+      : connectionChannel(namespace, this.#connection.id);
+    return { channel, sharded };
   }
 }

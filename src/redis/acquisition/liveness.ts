@@ -1,6 +1,7 @@
-/** Detects holders whose process is dead although their connection is open. */
+/** Detects members whose process is dead although their connection is open. */
 
-import { now } from "../../wait/deadline.ts";
+import { clearTimeout, setTimeout } from "node:timers";
+import { MAX_TIMER_MS, now } from "../../wait/deadline.ts";
 import type { LockConnection } from "../connection/connection.ts";
 import {
   clientName,
@@ -9,21 +10,51 @@ import {
 } from "../protocol/keys.ts";
 import type { LockKeys } from "../protocol/keys.ts";
 
-/** A connection is killed after this number of questions without a reply. */
-const MAX_MISSED = 2;
+/** Replies that are older than this are forgotten, in milliseconds. */
+const MAX_AGE_MS = 60_000;
 
-interface ProbeState {
-  /** The time of the last question or reply. */
-  since: number;
-  /** The number of questions since the last reply. */
-  asked: number;
+/** How many replies are remembered before old ones are forgotten. */
+const MAX_REMEMBERED = 1000;
+
+/** How a waiter asks a member. */
+export interface Question {
+  readonly keys: LockKeys;
+  /** How long to wait for each reply, in milliseconds. */
+  readonly timeout: number;
+  /** Whether the waiter still waits for the lock. */
+  readonly isWanted: () => boolean;
+  /** Called if the member does not reply to the first question. */
+  readonly onSilent?: (() => void) | undefined;
+  /** Called once the connection of the member is killed. */
+  readonly onKilled: () => void;
 }
 
-/** What one connection knows of the holders for which it waits. */
+/**
+ * What one connection knows of the members that its waiters wait for.
+ *
+ * A member is asked twice, and then its connection is killed. A is a waiter, H
+ * a member that lives, and D one that does not reply:
+ *
+ * - A.1 asks H, D and other dead members at once. Each has a timer of its own,
+ *   so all that are dead cost as much as one.
+ * - A.1 asks H, and this thread is blocked. A.2 runs when the time is over and
+ *   the reply waits in the socket: A.2 waits for the reply to another command,
+ *   which the server sends after it. If the server is silent, it never arrives,
+ *   and H is not killed because of that.
+ * - A.1 asks D for the second time, gets the lock from another holder, and the
+ *   time is over: no waiter wants D to leave, so it is not killed.
+ * - A.1 and B.1 of the same connection ask D: both get the result of one
+ *   question, if their timeouts are equal.
+ * - A.1 asked H a moment ago: it is not asked again.
+ */
 export class LivenessProbe {
   readonly #connection: LockConnection;
-  /** By the identifiers of connections. */
-  readonly #probes = new Map<string, ProbeState>();
+  /** When each connection last replied, by `now`. */
+  readonly #replies = new Map<string, number>();
+  /** What to call when a connection replies. */
+  readonly #waiting = new Map<string, Set<() => void>>();
+  /** The questions without a reply, by connection and timeout. */
+  readonly #open = new Map<string, Set<Question>>();
 
   /** Creates a probe that asks through a connection. */
   constructor(connection: LockConnection) {
@@ -32,63 +63,113 @@ export class LivenessProbe {
 
   /** Records that a connection replied. */
   onAlive(connectionId: string): void {
-    if (!this.#probes.has(connectionId)) return;
-    this.#probes.set(connectionId, { since: now(), asked: 0 });
+    if (this.#replies.size >= MAX_REMEMBERED) this.#forgetOld();
+    this.#replies.set(connectionId, now());
+    for (const settle of this.#waiting.get(connectionId) ?? []) settle();
   }
 
   /**
-   * Asks a holder whether it is alive, or kills its connection after several
-   * questions without a reply. To be called after a reply of the server, so
-   * that all messages of the holder before it have been read.
-   *
-   * @param holder The record of the holder.
-   * @param keys The names of the lock.
-   * @param unavailableTimeout How long to wait for each reply, in milliseconds.
-   * @returns A promise if the connection is being killed.
+   * Asks a member, unless it replied within the last `timeout` milliseconds. To
+   * be called with the same object for each question of one waiter.
    */
-  check(
-    holder: string,
-    keys: LockKeys,
-    unavailableTimeout: number,
-  ): Promise<void> | undefined {
-    const { connectionId, clientId } = parseMember(holder);
-    const probe = this.#probes.get(connectionId);
-    if (probe && now() - probe.since < unavailableTimeout) return undefined;
-    if (probe && probe.asked >= MAX_MISSED) {
-      this.#probes.delete(connectionId);
-      return this.#killConnection(connectionId, clientId);
+  ask(member: string, question: Question): void {
+    const { connectionId } = parseMember(member);
+    if (connectionId === this.#connection.id) return;
+    if (now() - this.#lastReply(connectionId) < question.timeout) return;
+    const id = `${connectionId} ${question.timeout}`;
+    const open = this.#open.get(id);
+    if (open) return void open.add(question);
+    const questions = new Set([question]);
+    this.#open.set(id, questions);
+    this.#askTwice(member, question, questions)
+      .finally(() => this.#open.delete(id));
+  }
+
+  #lastReply(connectionId: string): number {
+    return this.#replies.get(connectionId) ?? -Infinity;
+  }
+
+  #forgetOld(): void {
+    const oldest = now() - MAX_AGE_MS;
+    for (const [connectionId, time] of this.#replies) {
+      if (time < oldest) this.#replies.delete(connectionId);
     }
-    this.#removeOld(unavailableTimeout);
-    const asked = (probe?.asked ?? 0) + 1;
-    this.#probes.set(connectionId, { since: now(), asked });
+  }
+
+  async #askTwice(
+    member: string,
+    { keys, timeout }: Question,
+    questions: ReadonlySet<Question>,
+  ): Promise<void> {
+    const isWanted = () => [...questions].some((asked) => asked.isWanted());
+    const { connectionId } = parseMember(member);
+    const isSilent = () => this.#isSilent(connectionId, keys, timeout);
+    if (!await isSilent() || !isWanted()) return;
+    for (const { onSilent } of [...questions]) onSilent?.();
+    if (!await isSilent() || !isWanted()) return;
+    if (!await this.#kill(member)) return;
+    for (const { onKilled } of questions) onKilled();
+  }
+
+  /** Asks once, and returns whether there is no reply. */
+  async #isSilent(
+    connectionId: string,
+    keys: LockKeys,
+    timeout: number,
+  ): Promise<boolean> {
+    const asked = now();
+    const replied = this.#waitForReply(connectionId, timeout);
     this.#connection.publish(
       keys,
       replyChannelPrefix(keys) + connectionId,
       `ask ${this.#connection.replyChannel(keys)}`,
     );
-    return undefined;
+    await replied;
+    if (this.#lastReply(connectionId) >= asked) return false;
+    try {
+      // A reply that has arrived, but was not read, is read before this.
+      await this.#connection.roundTrip();
+    } catch {
+      return false;
+    }
+    return this.#lastReply(connectionId) < asked;
   }
 
-  #removeOld(unavailableTimeout: number): void {
-    const oldest = now() - (MAX_MISSED + 1) * unavailableTimeout;
-    for (const [connectionId, { since }] of this.#probes) {
-      if (since < oldest) this.#probes.delete(connectionId);
-    }
+  /** Waits for a reply, or until the time is over. */
+  async #waitForReply(connectionId: string, timeout: number): Promise<void> {
+    const waiting = this.#waiting.get(connectionId) ?? new Set();
+    this.#waiting.set(connectionId, waiting);
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    let settle = () => {};
+    await new Promise<void>((resolve) => {
+      settle = resolve;
+      waiting.add(settle);
+      timer = setTimeout(resolve, Math.min(timeout, MAX_TIMER_MS));
+      timer.unref();
+    });
+    clearTimeout(timer);
+    waiting.delete(settle);
+    if (waiting.size === 0) this.#waiting.delete(connectionId);
   }
 
   /**
-   * Kills a connection, after checking its name: a server that restarted gives
-   * the same numbers to other connections.
+   * Kills the connection of a member, after checking its name: a server that
+   * restarted gives the same numbers to other connections.
+   *
+   * @returns Whether it is killed.
    */
-  async #killConnection(connectionId: string, clientId: string): Promise<void> {
-    const { client } = this.#connection;
+  async #kill(member: string): Promise<boolean> {
+    const { connectionId, clientId } = parseMember(member);
+    const connection = this.#connection;
     try {
-      const list = await client.send(["CLIENT", "LIST", "ID", clientId]);
+      const list = await connection.send(["CLIENT", "LIST", "ID", clientId]);
       const named = String(list).includes(` name=${clientName(connectionId)} `);
-      if (named) await client.send(["CLIENT", "KILL", "ID", clientId]);
+      if (named) await connection.send(["CLIENT", "KILL", "ID", clientId]);
+      return named;
     } catch {
       // Without the permission, the waiter waits until the server closes the
       // connection by itself.
+      return false;
     }
   }
 }

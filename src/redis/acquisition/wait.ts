@@ -1,27 +1,55 @@
 /** The wait of one acquisition, until it holds the lock or gives up. */
 
 import { now } from "../../wait/deadline.ts";
+import { withDeadline } from "../connection/attempt_limits.ts";
 import type { AttemptLimits } from "../connection/attempt_limits.ts";
-import { replyCode, ReplyTimeout } from "../protocol/errors.ts";
-import { parseMember } from "../protocol/keys.ts";
+import { isTemporary, replyCode, ReplyTimeout } from "../protocol/errors.ts";
 import type { Operation } from "../protocol/scripts.ts";
 import { allPeersShared } from "../python/peers.ts";
 import { PollSchedule } from "../python/poll_schedule.ts";
 import type { Acquisition } from "./acquisition.ts";
-import type { LivenessProbe } from "./liveness.ts";
+import type { LivenessProbe, Question } from "./liveness.ts";
+
+/** The longest time between two looks of a waiter, in milliseconds. */
+const MAX_LOOK_MS = 30_000;
+
+/** The place in the queue of which the server tells a waiter. */
+const TOLD_POSITION = 3;
+
+/**
+ * How often a waiter looks, in milliseconds. The first four look often, because
+ * those before them may die. The others may look seldom: they are told when
+ * they become one of the first four.
+ */
+function lookInterval(checkInterval: number, position: number): number {
+  return Math.min(
+    checkInterval * Math.max(1, position + 1 - TOLD_POSITION),
+    Math.max(checkInterval, MAX_LOOK_MS),
+  );
+}
+
+/** How often a waiter asks whether the one ahead lives, in milliseconds. */
+function probeInterval(unavailableTimeout: number, position: number): number {
+  return Math.min(
+    unavailableTimeout * Math.max(1, position / 16),
+    Math.max(unavailableTimeout, MAX_LOOK_MS),
+  );
+}
 
 /** What prevented an acquisition, by the last reply of the server. */
 export interface Blockers {
   /** The number of Python clients that are subscribed. */
   readonly pythonClients: number;
-  /** The records of the holders. */
+  /** The position in the queue: 0 for the first waiter. */
+  readonly position: number;
+  /** The records of the holders, if the position is 0. */
   readonly holders: readonly string[];
 }
 
 /** How to wait. */
 export interface AcquireWaitSettings {
   readonly limits: AttemptLimits;
-  /** Where holders are probed. */
+  /** Where members that do not reply are found. */
   readonly liveness: LivenessProbe;
 }
 
@@ -49,17 +77,33 @@ export interface AcquireWaitSettings {
  *   happen with every result.
  * - A.1 pings the Python clients, and A.2 gets the lock, is aborted or loses
  *   the connection: the ping ends, and its result is not used.
+ * - The member ahead of A does not reply. A.1 asks the server for all members
+ *   ahead, and asks those, too. They may all be dead: then they cost as much as
+ *   one of them.
+ * - A.1 looks, and a member ahead of A is killed before the reply to A.1: A
+ *   looks again after that reply.
+ * - Replies and messages have connections of their own, and A.1 has not got the
+ *   reply to `SUBSCRIBE`: A sends no step before that.
  */
 export class AcquireWait {
   readonly #acquisition: Acquisition;
   readonly #settings: AcquireWaitSettings;
   readonly #schedule: PollSchedule;
-  #blockers: Blockers = { pythonClients: 0, holders: [] };
+  #blockers: Blockers = { pythonClients: 0, position: 0, holders: [] };
+  /** The holders for the first waiter, the member ahead for the others. */
+  #ahead: readonly string[] = [];
+  /** How the member ahead, or the first of several, is asked. */
+  readonly #question: Question;
+  /** How all other members ahead are asked. */
+  readonly #furtherQuestion: Question;
+  #probeDue = Infinity;
+  /** What to send after the step that is under way. */
+  #nextLook: "check" | "ahead" | undefined;
   #wake: () => void = () => {};
   /** Settles after the reply to the step that is under way is handled. */
   #pendingStep: Promise<void> | undefined;
-  #probing = false;
-  #stopProbing: () => void = () => {};
+  #joining = false;
+  #stopJoining: () => void = () => {};
 
   /** Creates a wait, without sending anything. */
   constructor(acquisition: Acquisition, settings: AcquireWaitSettings) {
@@ -68,6 +112,15 @@ export class AcquireWait {
     this.#schedule = new PollSchedule(settings.limits.deadline.checkInterval);
     acquisition.onChange = () => this.#onChange();
     acquisition.onPing = () => this.#onPing();
+    acquisition.onLook = () =>
+      this.#onPosition(Math.min(this.#blockers.position, TOLD_POSITION));
+    const further: Question = this.#furtherQuestion = {
+      keys: acquisition.subscription.keys,
+      timeout: acquisition.unavailableTimeout,
+      isWanted: () => acquisition.state === "queued",
+      onKilled: () => this.#look("check"),
+    };
+    this.#question = { ...further, onSilent: () => this.#onSilent() };
   }
 
   /** What prevented the acquisition, by the last reply of the server. */
@@ -84,9 +137,11 @@ export class AcquireWait {
    */
   async run(): Promise<void> {
     const { connection, subscribed } = this.#acquisition;
-    const { deadline, unavailableTimeout } = this.#settings.limits;
-    connection.startHeartbeat(unavailableTimeout);
+    const { deadline, stepTimeout } = this.#settings.limits;
     try {
+      if (!connection.client.ordered) {
+        await withDeadline(deadline, now() + stepTimeout, subscribed);
+      }
       await Promise.all([this.#runSteps(), subscribed]);
     } catch (error) {
       if (deadline.wasCancelledWith(error)) throw error;
@@ -105,11 +160,13 @@ export class AcquireWait {
       if (remaining <= 0) break;
       const woken = await this.#pause(remaining);
       if (woken || acquisition.state !== "queued") continue;
+      if (now() >= this.#probeDue) this.#probe();
+      if (this.#schedule.remaining > 0) continue;
       this.#schedule.onPoll();
       this.#step("check");
     }
     acquisition.throwIfLost();
-    if (acquisition.state === "requested" && !this.#probing) {
+    if (acquisition.state === "requested" && !this.#joining) {
       throw new ReplyTimeout("the server has not answered");
     }
   }
@@ -117,8 +174,9 @@ export class AcquireWait {
   #pause(remaining: number): Promise<boolean> {
     const { connection, state } = this.#acquisition;
     const queued = state === "queued";
+    const next = Math.min(this.#schedule.remaining, this.#probeDue - now());
     return this.#settings.limits.deadline.sleepUntilWoken(
-      queued ? Math.min(remaining, this.#schedule.remaining) : remaining,
+      queued ? Math.min(remaining, next) : remaining,
       (wake) => {
         this.#wake = wake;
         return () => this.#wake = () => {};
@@ -128,15 +186,25 @@ export class AcquireWait {
   }
 
   #onChange(): void {
-    if (!this.#acquisition.isPending) this.#stopProbing();
+    if (!this.#acquisition.isPending) this.#stopJoining();
     this.#wake();
   }
 
   /** A Python client that pings unsubscribes soon, if it does not get the lock. */
   #onPing(): void {
-    if (this.#acquisition.state === "queued" && this.#schedule.onPing()) {
-      this.#wake();
-    }
+    const { state } = this.#acquisition;
+    // Only the first waiter can get the lock then.
+    if (state !== "queued" || this.#blockers.position > 0) return;
+    if (this.#schedule.onPing()) this.#wake();
+  }
+
+  #onPosition(position: number): void {
+    const { deadline, unavailableTimeout } = this.#settings.limits;
+    this.#blockers = { ...this.#blockers, position };
+    this.#schedule.setLongest(lookInterval(deadline.checkInterval, position));
+    const due = now() + probeInterval(unavailableTimeout, position);
+    this.#probeDue = Math.min(this.#probeDue, due);
+    if (this.#acquisition.state === "queued") this.#wake();
   }
 
   /** Sends a step, unless one is under way. */
@@ -146,13 +214,21 @@ export class AcquireWait {
       (reply) => {
         this.#pendingStep = undefined;
         this.#onReply(operation, reply);
+        const next = this.#nextLook;
+        this.#nextLook = undefined;
+        if (next) this.#look(next);
       },
       (error) => {
         this.#pendingStep = undefined;
         // The server has become a replica, so all locks on it are lost.
         if (replyCode(error) === "READONLY") {
           this.#acquisition.connection.fail(error);
-        } else this.#acquisition.stepFailed(error);
+          return;
+        }
+        // The place in the queue is kept, and the next look comes anyway.
+        const inQueue = this.#acquisition.state === "queued";
+        if (inQueue && isTemporary(error)) return;
+        this.#acquisition.stepFailed(error);
       },
     );
   }
@@ -163,21 +239,23 @@ export class AcquireWait {
     // The reply is older than the grant, or the record is lost; see the class.
     if (acquisition.held) return void acquisition.verify();
     if (!acquisition.isPending) return;
-    const [pythonClients, position, ...members] = reply as [
-      number,
-      number,
-      ...string[],
-    ];
+    const [pythonClients, position, ...members] = reply as Look;
     const holders = position === 0 ? members : [];
-    this.#blockers = { pythonClients, holders };
+    this.#blockers = { pythonClients, position, holders };
     const canJoin = acquisition.lockType === "s" && pythonClients > 0 &&
-      !this.#probing &&
+      position === 0 && !this.#joining &&
       holders.every((holder) => holder.startsWith("s"));
     if (canJoin) {
       this.#joinPythonReaders(operation === "attempt" ? "attempt" : "check");
     } else if (operation === "attempt") acquisition.queued("refused");
-    if (operation === "check") this.#probeHolders(holders);
-    if (operation !== "wait") return;
+    if (operation === "attempt") return;
+    if (operation === "ahead") {
+      for (const member of members) this.#ask(member, this.#furtherQuestion);
+      return;
+    }
+    this.#ahead = members;
+    this.#onPosition(position);
+    if (operation === "check") return this.#probe();
     this.#settings.limits.deadline.markContended();
     acquisition.queued("queued");
   }
@@ -186,9 +264,9 @@ export class AcquireWait {
   async #joinPythonReaders(operation: "attempt" | "check"): Promise<void> {
     const { connection, keys } = this.#acquisition.subscription;
     const { unavailableTimeout: timeout } = this.#settings.limits;
-    this.#probing = true;
+    this.#joining = true;
     const cancelled = new Promise<void>((resolve) =>
-      this.#stopProbing = resolve
+      this.#stopJoining = resolve
     );
     const count = await allPeersShared(connection, keys, { timeout, cancelled })
       .catch(() => undefined);
@@ -198,18 +276,34 @@ export class AcquireWait {
       this.#step(operation, count === undefined ? "" : String(count));
     }
     // An attempt pings once.
-    this.#probing = operation === "attempt";
+    this.#joining = operation === "attempt";
   }
 
-  /** Probes all holders at once, so that several dead ones cost one timeout. */
-  #probeHolders(holders: readonly string[]): void {
-    const { limits: { unavailableTimeout }, liveness } = this.#settings;
-    const { connection, keys } = this.#acquisition.subscription;
-    for (const holder of holders) {
-      if (parseMember(holder).connectionId === connection.id) continue;
-      liveness.check(holder, keys, unavailableTimeout)?.then(() => {
-        if (this.#acquisition.state === "queued") this.#step("check");
-      });
-    }
+  /** Looks now, or after the step that is under way. */
+  #look(operation: "check" | "ahead"): void {
+    if (this.#acquisition.state !== "queued") return;
+    if (!this.#pendingStep) this.#step(operation);
+    else if (this.#nextLook !== "ahead") this.#nextLook = operation;
+  }
+
+  /** Asks those ahead whether they live: the holders all at once. */
+  #probe(): void {
+    const { unavailableTimeout } = this.#acquisition;
+    const { position } = this.#blockers;
+    this.#probeDue = now() + probeInterval(unavailableTimeout, position);
+    const question = position > 0 ? this.#question : this.#furtherQuestion;
+    for (const member of this.#ahead) this.#ask(member, question);
+  }
+
+  #ask(member: string, question: Question): void {
+    this.#settings.liveness.ask(member, question);
+  }
+
+  /** The members before one that is silent may be dead, too. */
+  #onSilent(): void {
+    if (this.#blockers.position > 0) this.#look("ahead");
   }
 }
+
+/** The reply of a step to a member that does not hold the lock. */
+type Look = [pythonClients: number, position: number, ...members: string[]];

@@ -26,9 +26,13 @@ export class AttemptLimits<D extends Deadline = Deadline> {
       : this.unavailableTimeout;
   }
 
-  /** How long all steps on the server may take from now on, in milliseconds. */
+  /**
+   * How long all steps on the server may take from now on, in milliseconds. A
+   * reply may be late behind many others. If nothing arrives, the connection
+   * ends by itself.
+   */
   get stepTimeout(): number {
-    return this.canWait ? this.deadline.remaining : this.unavailableTimeout;
+    return this.canWait ? this.deadline.remaining : Infinity;
   }
 }
 

@@ -1,16 +1,35 @@
 /** One connection to the server. Locks live as long as their connection. */
 
-import { clearInterval, setInterval } from "node:timers";
-import { MAX_TIMER_MS } from "../../wait/deadline.ts";
+import { clearTimeout, setTimeout } from "node:timers";
+import { now } from "../../wait/deadline.ts";
+import { toRecord } from "../clients/hello.ts";
+import type { OpenedConnection, RedisConnection } from "../clients/types.ts";
 import { replyCode } from "../protocol/errors.ts";
 import { replyChannelPrefix } from "../protocol/keys.ts";
 import type { LockKeys } from "../protocol/keys.ts";
 import type { Script } from "../protocol/scripts.ts";
-import type { OpenedConnection, RedisConnection } from "../clients/types.ts";
 import { SharedTimer } from "./shared_timer.ts";
+import { Timeouts } from "./timeouts.ts";
+import { StallClock } from "./stall_clock.ts";
+import { turnOfInput } from "./turn_of_input.ts";
 
-/** How often a server is pinged within `unavailableTimeout`. */
+/** How often a server is asked within the shortest `unavailableTimeout`. */
 const HEARTBEATS_PER_TIMEOUT = 4;
+
+/** The longest time between two heartbeats, in milliseconds. */
+const MAX_INTERVAL_MS = 60_000;
+
+/**
+ * How much of `unavailableTimeout` a question must have been open before
+ * silence counts. The server is asked after a quarter of it, so silence is
+ * judged exactly when `unavailableTimeout` is over. After the thread was
+ * blocked, the server gets this time to reply.
+ */
+const MIN_OPEN = 0.75;
+
+function heartbeatInterval(timeout: number): number {
+  return Math.min(timeout / HEARTBEATS_PER_TIMEOUT, MAX_INTERVAL_MS);
+}
 
 /** What the users of a connection want to know of it. */
 export interface ConnectionListener {
@@ -26,23 +45,54 @@ export interface ConnectionListener {
    * closed.
    */
   onLost(error: unknown): void;
+  /**
+   * Handles that the server has been silent, for users with this timeout or a
+   * shorter one.
+   */
+  onSilent(timeout: number): void;
   /** Handles that a channel moved to another node of a cluster. */
   onChannelMoved(channel: string): void;
-  /**
-   * Sends what has to be checked in regular intervals. `PING` follows.
-   *
-   * @returns The replies. The listener handles their errors.
-   */
-  onHeartbeat(): Promise<unknown>[];
+  /** Sends what has to be checked in regular intervals, and handles replies. */
+  onHeartbeat(): void;
+  /** Returns a channel of which this connection gets the messages, if any. */
+  ownChannel(): OwnChannel | undefined;
+}
+
+/** A channel to which only one connection is subscribed. */
+export interface OwnChannel {
+  readonly channel: string;
+  readonly sharded: boolean;
 }
 
 /** Handles a message on a channel. */
 export type Receiver = (message: string, channel: string) => void;
 
+/** Returns the error of a connection whose server has been silent. */
+export function silence(timeout: number): Error {
+  const message = `the server was silent for ${timeout} ms`;
+  return Object.assign(new Error(message), { code: "ETIMEDOUT" });
+}
+
 /**
  * A connection to one server. It does not know of locks; their state is with
  * its {@linkcode ConnectionListener}. Once it has failed, it is never used
  * again: a connection that reconnected would not have its locks any more.
+ *
+ * A heartbeat asks the server whether it is still the master. Silence is judged
+ * by the time since the last reply or message, never by one reply that is late:
+ *
+ * - A.1 sends 50,000 commands and H.1 a heartbeat. The replies to A.1 arrive
+ *   for longer than `unavailableTimeout`, and the one to H.1 after them: the
+ *   server is not silent.
+ * - H.1 sends a heartbeat and the thread is blocked. H.2, the next heartbeat,
+ *   finds that nothing was read. The reply to H.1 may wait in the socket, so
+ *   H.2 lets the event loop read it first.
+ * - A uses 10 s and B 200 ms, and the server is silent for 1 s: B is lost and
+ *   the connection is not used for new locks, but A does not change.
+ *
+ * If replies and messages have connections of their own, the silence is that of
+ * the one that was silent for longer. A heartbeat then includes a message to
+ * this connection.
  */
 export class LockConnection {
   /** The identifier of the connection, 32 hexadecimal digits. */
@@ -59,10 +109,19 @@ export class LockConnection {
   readonly #onClosed: () => void;
   #lastId = 0;
   #keepAlive = 0;
-  #timer: ReturnType<typeof setInterval> | undefined;
-  #timeout = Infinity;
-  #heartbeatPending = false;
-  #missed = 0;
+  readonly #timeouts = new Timeouts();
+  readonly #stall = new StallClock();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** When the next heartbeat is due, by `now`. */
+  #due = Infinity;
+  #lastReply = 0;
+  #lastMessage = 0;
+  /** When the heartbeat was sent whose replies are missing, by `now`. */
+  #asked: number | undefined;
+  #judging = false;
+  /** What waits for messages to this connection, by their number. */
+  readonly #echoes = new Map<number, () => void>();
+  #retired = false;
   #failure: { readonly error: unknown } | undefined;
 
   /** Creates a connection. `onClosed` is called once, when it fails. */
@@ -83,9 +142,36 @@ export class LockConnection {
     return this.#failure;
   }
 
+  /** Whether new locks should not use it, because it was silent. */
+  get retired(): boolean {
+    return this.#retired;
+  }
+
+  /**
+   * How long this thread has not run, in milliseconds: until now, or earlier
+   * if the server has not replied since. Defined while the connection has
+   * users.
+   */
+  get stalledFor(): number {
+    return this.#stall.elapsed;
+  }
+
   /** Returns a number that this connection has not returned before. */
   nextId(): number {
     return ++this.#lastId;
+  }
+
+  /**
+   * Sends a command.
+   *
+   * @throws The error of the server or of the client.
+   */
+  async send(args: readonly string[]): Promise<unknown> {
+    try {
+      return await this.client.send(args);
+    } finally {
+      this.#lastReply = now();
+    }
   }
 
   /**
@@ -107,6 +193,8 @@ export class LockConnection {
     } catch (error) {
       if (replyCode(error) !== "NOSCRIPT" || !isWanted()) throw error;
       return await this.client.send(["EVAL", script.text, ...rest]);
+    } finally {
+      this.#lastReply = now();
     }
   }
 
@@ -129,12 +217,12 @@ export class LockConnection {
   async unsubscribe(
     channels: readonly string[],
     sharded: boolean,
-    receiver: Receiver,
   ): Promise<void> {
+    const before = channels.map((channel) => this.#receivers.get(channel));
     await this.client.unsubscribe(channels, sharded);
-    for (const channel of channels) {
+    for (const [i, channel] of channels.entries()) {
       // Another receiver may have subscribed meanwhile.
-      if (this.#receivers.get(channel) === receiver) {
+      if (this.#receivers.get(channel) === before[i]) {
         this.#receivers.delete(channel);
       }
     }
@@ -142,6 +230,7 @@ export class LockConnection {
 
   /** Passes a message on to the receiver of its channel. */
   onMessage(channel: string, message: string): void {
+    this.#lastMessage = now();
     this.#receivers.get(channel)?.(message, channel);
   }
 
@@ -151,8 +240,8 @@ export class LockConnection {
     channel: string,
     message: string,
   ): void {
-    const command = keys.sharded ? "SPUBLISH" : "PUBLISH";
-    this.client.send([command, channel, message]).catch(() => {});
+    this.send([keys.sharded ? "SPUBLISH" : "PUBLISH", channel, message])
+      .catch(() => {});
   }
 
   /** Returns the channel on which this connection gets messages about a lock. */
@@ -161,8 +250,24 @@ export class LockConnection {
   }
 
   /**
+   * Waits until every message is read that the server sent before now.
+   *
+   * @throws The error of the server or of the client.
+   */
+  async roundTrip(): Promise<void> {
+    await (this.client.ordered ? this.send(["PING"]) : this.#echo());
+  }
+
+  /** Handles a message that this connection sent to itself. */
+  onEcho(number: number): void {
+    this.#echoes.get(number)?.();
+    this.#echoes.delete(number);
+  }
+
+  /**
    * Keeps the process alive until a promise settles. An open connection alone
-   * does not, because a finished program should end.
+   * does not, because a finished program should end. To be called while the
+   * connection has a user.
    */
   async keepAliveWhile<T>(work: Promise<T>): Promise<T> {
     if (this.#keepAlive++ === 0) this.#timer?.ref();
@@ -174,47 +279,139 @@ export class LockConnection {
   }
 
   /**
-   * Sends heartbeats, so that a silent server is detected within
-   * `unavailableTimeout` milliseconds. The shortest of several timeouts
-   * applies.
+   * Adds a user of the connection, and sends heartbeats while it has users. A
+   * user whose `unavailableTimeout` is over is told so, no matter what the
+   * timeouts of others are.
    */
-  startHeartbeat(unavailableTimeout: number): void {
-    if (unavailableTimeout >= this.#timeout || this.#failure) return;
-    clearInterval(this.#timer);
-    this.#timeout = unavailableTimeout;
-    this.#timer = setInterval(
-      () => this.#heartbeat(),
-      Math.min(unavailableTimeout / HEARTBEATS_PER_TIMEOUT, MAX_TIMER_MS),
-    );
-    if (this.#keepAlive === 0) this.#timer.unref();
+  addUser(timeout: number): void {
+    const due = now() + heartbeatInterval(timeout);
+    if (due < this.#due && !this.#failure) {
+      if (this.#timer === undefined) this.#stall.start();
+      else this.#stall.onRun(2 * this.#timeouts.shortest);
+      this.#schedule(due);
+    }
+    this.#timeouts.add(timeout);
+  }
+
+  /** Removes a user of the connection. */
+  removeUser(timeout: number): void {
+    this.#timeouts.remove(timeout);
   }
 
   /** Closes the connection. Everything that depends on it is lost. */
   fail(error: unknown): void {
     if (this.#failure) return;
     this.#failure = { error };
-    clearInterval(this.#timer);
+    clearTimeout(this.#timer);
     this.replyTimer.clear();
     this.#onClosed();
     this.client.close();
+    for (const settle of this.#echoes.values()) settle();
     this.listener?.onLost(error);
   }
 
-  /**
-   * Checks that the server replies. Heartbeats are counted instead of time:
-   * when the thread was blocked, the reply may have arrived but not been read.
-   */
-  #heartbeat(): void {
-    if (!this.#heartbeatPending) {
-      this.#missed = 0;
-      this.#heartbeatPending = true;
-      const replies = this.listener?.onHeartbeat() ?? [];
-      replies.push(this.client.send(["PING"]));
-      // Errors are handled by the listener; only silence matters here.
-      Promise.allSettled(replies).then(() => this.#heartbeatPending = false);
-    } else if (++this.#missed >= HEARTBEATS_PER_TIMEOUT) {
-      const silent = `the server was silent for ${this.#timeout} ms`;
-      this.fail(Object.assign(new Error(silent), { code: "ETIMEDOUT" }));
+  /** Sets the timer, unless it is set to an earlier time. */
+  #schedule(due: number): void {
+    if (due >= this.#due) return;
+    clearTimeout(this.#timer);
+    this.#due = due;
+    const delay = Math.max(1, due - now());
+    this.#timer = setTimeout(() => this.#onTimer(), delay);
+    if (this.#keepAlive === 0) this.#timer.unref();
+  }
+
+  #onTimer(): void {
+    this.#timer = undefined;
+    this.#due = Infinity;
+    // The next user sets the timer.
+    if (this.#timeouts.size === 0) return;
+    const stalled = this.#stall.onRun(2 * this.#timeouts.shortest);
+    if (stalled || this.#asked === undefined) this.#ask();
+    if (this.#silentTimeout(now()) !== undefined) this.#judge();
+    const next = now() + heartbeatInterval(this.#timeouts.shortest);
+    this.#schedule(Math.min(next, this.#nextJudgement()));
+  }
+
+  async #ask(): Promise<void> {
+    const asked = now();
+    this.#asked ??= asked;
+    this.listener?.onHeartbeat();
+    const echo = this.client.ordered ? undefined : this.#echo();
+    const [hello] = await Promise.allSettled([this.send(["HELLO"]), echo]);
+    if (this.#failure) return;
+    this.#stall.onReply(asked);
+    this.#asked = undefined;
+    if (hello.status === "rejected") return;
+    const { role } = toRecord(hello.value);
+    if (role === "replica" || role === "slave") {
+      const message = "the server has become a replica";
+      this.fail(Object.assign(new Error(message), { code: "READONLY" }));
     }
+  }
+
+  /** Sends a message to this connection, and waits for it. */
+  async #echo(): Promise<void> {
+    const own = this.listener?.ownChannel();
+    if (own === undefined) return;
+    const number = this.nextId();
+    const received = new Promise<void>((resolve) =>
+      this.#echoes.set(number, resolve)
+    );
+    const command = own.sharded ? "SPUBLISH" : "PUBLISH";
+    const message = `echo ${number}`;
+    const receivers = await this.send([command, own.channel, message])
+      .catch(() => 0);
+    // The subscription may have ended meanwhile.
+    if (Number(receivers) > 0) await received;
+    else this.#echoes.delete(number);
+  }
+
+  /** When the server was last heard of, by `now`. */
+  get #lastHeard(): number {
+    return this.client.ordered
+      ? Math.max(this.#lastReply, this.#lastMessage)
+      : Math.min(this.#lastReply, this.#lastMessage);
+  }
+
+  /** When silence lasts for this timeout, by `now`. */
+  #judgedAt(timeout: number): number {
+    return this.#asked === undefined ? Infinity : Math.max(
+      this.#lastHeard + timeout,
+      this.#asked + timeout * MIN_OPEN,
+    );
+  }
+
+  #nextJudgement(): number {
+    const time = now();
+    let next = Infinity;
+    for (const timeout of this.#timeouts.values()) {
+      const judged = this.#judgedAt(timeout);
+      if (judged > time) next = Math.min(next, judged);
+    }
+    return next;
+  }
+
+  /** The longest timeout for which the server has been silent. */
+  #silentTimeout(time: number): number | undefined {
+    let longest: number | undefined;
+    for (const timeout of this.#timeouts.values()) {
+      if (this.#judgedAt(timeout) <= time) {
+        longest = Math.max(longest ?? 0, timeout);
+      }
+    }
+    return longest;
+  }
+
+  /** Judges after input that has already arrived is read. */
+  async #judge(): Promise<void> {
+    if (this.#judging) return;
+    this.#judging = true;
+    await turnOfInput();
+    this.#judging = false;
+    const timeout = this.#silentTimeout(now());
+    if (timeout === undefined || this.#failure) return;
+    if (timeout >= this.#timeouts.longest) return this.fail(silence(timeout));
+    this.#retired = true;
+    this.listener?.onSilent(timeout);
   }
 }

@@ -56,7 +56,7 @@ class PooledConnection {
 
   /** Whether the connection can be used, as far as is known. */
   get usable(): boolean {
-    return !this.#closed && !this.#opened?.failure;
+    return !this.#closed && !this.#opened?.failure && !this.#opened?.retired;
   }
 
   /** Keeps it open until {@linkcode PooledConnection.removeUser} is called. */

@@ -14,16 +14,25 @@ import {
   shorten,
 } from "../../options/validate.ts";
 
-/** Error codes of servers that are starting, moving or failing over. */
+/**
+ * Error codes of servers that refuse some commands for a while: a script runs,
+ * replicas are away, the disk or the memory is full.
+ */
+const TEMPORARY = ["BUSY", "LOADING", "MISCONF", "NOREPLICAS", "OOM"];
+
+/** These, and error codes of servers that are moving or failing over. */
 const RETRYABLE = [
+  ...TEMPORARY,
   "ASK",
   "CLUSTERDOWN",
-  "LOADING",
   "MASTERDOWN",
   "MOVED",
   "READONLY",
   "TRYAGAIN",
 ];
+
+/** What a server says that refuses a connection. It has no code of its own. */
+const TOO_MANY_CLIENTS = /^ERR max number of clients reached/;
 
 /** The message for servers and proxies without RESP3. */
 export const NO_RESP3: string =
@@ -37,6 +46,7 @@ const HINTS: Record<string, string> = {
     "the server is part of a cluster; pass a client from createCluster",
   LOADING: "the server is still loading its data",
   MISCONF: "the server refuses writes; see its log",
+  NOREPLICAS: "the server refuses writes without its replicas",
   MOVED: "the server is part of a cluster; pass a client from createCluster",
   NOAUTH: "pass a password",
   NOPERM: "the user needs the commands and channels listed in " +
@@ -69,6 +79,11 @@ export function isRedirect(error: unknown): boolean {
   return ["ASK", "MOVED", "TRYAGAIN"].includes(replyCode(error) ?? "");
 }
 
+/** Whether the server refuses a command for a while, and has not lost data. */
+export function isTemporary(error: unknown): boolean {
+  return TEMPORARY.includes(replyCode(error) ?? "");
+}
+
 /** Whether a retry may succeed, perhaps on another connection. */
 export function isRetryable(error: unknown): boolean {
   if (error instanceof LockException || error instanceof Unsupported) {
@@ -76,7 +91,8 @@ export function isRetryable(error: unknown): boolean {
   }
   if (error instanceof TypeError || error instanceof RangeError) return false;
   const code = replyCode(error);
-  return code === undefined || RETRYABLE.includes(code);
+  return code === undefined || RETRYABLE.includes(code) ||
+    TOO_MANY_CLIENTS.test(errorMessage(error));
 }
 
 /**

@@ -1,7 +1,6 @@
 /** Python clients: subscribers of a lock's channel that this package is not. */
 
 import { MAX_TIMER_MS } from "../../wait/deadline.ts";
-import type { RedisConnection } from "../clients/types.ts";
 import type { LockConnection } from "../connection/connection.ts";
 import type { LockKeys } from "../protocol/keys.ts";
 import { PING_SCRIPT } from "../protocol/scripts.ts";
@@ -23,11 +22,11 @@ export interface PeerWait {
 
 /** Returns the number of Python clients that are subscribed now. */
 async function countPythonPeers(
-  client: RedisConnection,
+  connection: LockConnection,
   { shared = "", key }: LockKeys,
 ): Promise<number> {
   const command = ["PUBSUB", "NUMSUB", shared, key];
-  const reply = await client.send(command) as number[];
+  const reply = await connection.send(command) as number[];
   const [, subscribers = 0, , connections = 0] = reply;
   return subscribers - connections;
 }
@@ -47,7 +46,6 @@ export async function allPeersShared(
   keys: LockKeys,
   { timeout, cancelled }: PeerWait,
 ): Promise<number | undefined> {
-  const { client } = connection;
   const { key, shared = "" } = keys;
   const replyTo = `${connection.replyChannel(keys)}:${connection.nextId()}`;
   const sharing = new Set<string>();
@@ -66,6 +64,8 @@ export async function allPeersShared(
   };
   const subscribed = connection.subscribe([replyTo], false, onReply);
   try {
+    // Otherwise the replies could arrive before the subscription.
+    if (!connection.client.ordered) await subscribed;
     const pinged = connection.run(PING_SCRIPT, [key], [
       shared,
       pingMessage(replyTo),
@@ -78,7 +78,7 @@ export async function allPeersShared(
         cancelled.then(resolve);
         timer = setTimeout(resolve, Math.min(timeout, MAX_TIMER_MS));
         recount = setInterval(async () => {
-          const count = await countPythonPeers(client, keys)
+          const count = await countPythonPeers(connection, keys)
             .catch(() => before);
           if (count !== before) resolve();
         }, RECOUNT_MS);
@@ -88,6 +88,6 @@ export async function allPeersShared(
   } finally {
     clearTimeout(timer);
     clearInterval(recount);
-    connection.unsubscribe([replyTo], false, onReply).catch(() => {});
+    connection.unsubscribe([replyTo], false).catch(() => {});
   }
 }

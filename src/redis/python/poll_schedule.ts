@@ -23,9 +23,9 @@ const RETRY_WINDOW_MS = 2000;
  * always fall into the time in which the Python client is subscribed.
  */
 export class PollSchedule {
-  readonly #maxDelay: number;
-  #delay: number;
-  #due: number;
+  #maxDelay = 0;
+  #delay = 0;
+  #due = Infinity;
   #retryUntil = 0;
 
   /**
@@ -35,9 +35,17 @@ export class PollSchedule {
    * milliseconds, with the lateness of timers included.
    */
   constructor(longest: number) {
-    this.#maxDelay = this.#delay = longest -
-      Math.min(TIMER_SLACK_MS, longest / 20);
-    this.#due = now() + this.#maxDelay;
+    this.setLongest(longest);
+  }
+
+  /**
+   * Sets the delay between polls when no client sends pings. The next poll is
+   * never later than before.
+   */
+  setLongest(longest: number): void {
+    this.#maxDelay = longest - Math.min(TIMER_SLACK_MS, longest / 20);
+    if (now() >= this.#retryUntil) this.#delay = this.#maxDelay;
+    this.#due = Math.min(this.#due, now() + this.#maxDelay);
   }
 
   /** The time until the next poll, in milliseconds. */

@@ -94,7 +94,7 @@ export async function remainingNames(server: RedisServer): Promise<unknown[]> {
   const keys = await server.command("KEYS", "*") as unknown[];
   const channels = await server.command("PUBSUB", "CHANNELS") as unknown[];
   return [...keys, ...channels].filter((name) =>
-    !/^(portalock:v1:session:[0-9a-f]{32}$|portalock:v1:clock$|__sentinel__)/
+    !/^(portalock:v1:session:[0-9a-f]{32}$|.*portalock:v1:(.*:)?clock$|__sentinel__)/
       .test(String(name))
   );
 }

@@ -1,0 +1,67 @@
+/** Finds out that a thread has not run for a while. */
+
+import { now } from "../../wait/deadline.ts";
+
+/**
+ * Measures how long the thread has not run its timers. While it does not, it
+ * cannot learn that its connection was closed.
+ *
+ * A computation of 30 s is C. T is the timer that fires every second, R a reply
+ * of the server.
+ *
+ * - C ends and looks at the clock before T fires: the last run was 30 s ago.
+ * - C ends, T fires, and the code that continues after C looks at the clock: T
+ *   has kept the 30 s, because it cannot know what happened meanwhile.
+ * - C ends, T fires and asks the server, and R arrives: the connection lived
+ *   when the server sent R, so nothing was lost. The stall is over.
+ * - C ends, and R, which was sent before C, is read after T: it proves nothing.
+ *
+ * The clock of `now` stops while the machine sleeps, so the time of day counts,
+ * too. If somebody sets it, a stall is suspected until the next reply.
+ */
+export class StallClock {
+  #lastRun = 0;
+  #lastDate = 0;
+  /** The stall since which the server has not replied, in milliseconds. */
+  #stall = 0;
+  #stallEnd = 0;
+
+  /** Begins to measure. */
+  start(): void {
+    this.#lastRun = now();
+    this.#lastDate = Date.now();
+    this.#stall = 0;
+  }
+
+  /** How long the thread has not run, or had not before the last reply. */
+  get elapsed(): number {
+    return Math.max(this.#stall, this.#sinceRun);
+  }
+
+  /**
+   * Records that the thread runs.
+   *
+   * @param limit The shortest stall that counts, in milliseconds.
+   * @returns Whether the thread had not run for so long.
+   */
+  onRun(limit: number): boolean {
+    const elapsed = this.#sinceRun;
+    const stalled = elapsed > limit;
+    this.#lastRun = now();
+    this.#lastDate = Date.now();
+    if (stalled) {
+      this.#stall = Math.max(this.#stall, elapsed);
+      this.#stallEnd = this.#lastRun;
+    }
+    return stalled;
+  }
+
+  /** Records the reply to a question that was sent at this time, by `now`. */
+  onReply(asked: number): void {
+    if (asked >= this.#stallEnd) this.#stall = 0;
+  }
+
+  get #sinceRun(): number {
+    return Math.max(now() - this.#lastRun, Date.now() - this.#lastDate);
+  }
+}
