@@ -14,7 +14,7 @@ import { errorCode } from "../types.ts";
  * that is CommonJS.
  */
 export function builtin<Module>(
-  name: `${"node" | "bun"}:${string}`,
+  name: "bun" | `${"node" | "bun"}:${string}`,
 ): Module | undefined {
   if (typeof process.getBuiltinModule === "function") {
     return process.getBuiltinModule(name) as Module | undefined;

@@ -33,7 +33,7 @@ export async function writeCode(
   await using bundle = await rolldown({
     cwd: root,
     input: { ...entries },
-    external: "redis",
+    external: ["redis", "ioredis"],
     platform: "node",
     plugins: [replace(format === "cjs" ? COMMON_JS : EVERYWHERE)],
   });
@@ -65,6 +65,7 @@ const COMMON_JS: Readonly<Record<string, string>> = {
     'const modules = require("node:module");',
   // Jest does not have import() in CommonJS.
   'await import("redis")': 'require("redis")',
+  'await import("ioredis")': 'require("ioredis")',
   // A bundle of a bundle may be an ES module.
   "import.meta.url": '(typeof __filename === "string" ? ' +
     'require("node:url").pathToFileURL(__filename).href : undefined)',
@@ -101,7 +102,7 @@ export async function writeDeclarations(
   await using bundle = await rolldown({
     cwd: root,
     input: { ...entries },
-    external: "redis",
+    external: ["redis", "ioredis"],
     plugins: [dts({
       generator: "oxc",
       dtsOnly: true,

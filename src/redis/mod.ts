@@ -34,6 +34,9 @@ export { RedisLock } from "./redis_lock.ts";
 export { RedisLockBase } from "./redis_lock_base.ts";
 export { RedisSemaphore } from "./redis_semaphore.ts";
 export type {
+  BunRedisLike,
+  IoredisClusterLike,
+  IoredisLike,
   RedisClientArgument,
   RedisClientLike,
   RedisCluster5Like,

@@ -20,7 +20,7 @@ import { LOCK_EX, LOCK_SH, resolveLockType } from "../options/flags.ts";
 import type { LockFlags } from "../options/flags.ts";
 import { RESERVED } from "./protocol/keys.ts";
 import type { KeySpace } from "./protocol/keys.ts";
-import { describeUnsupported, fromClient, fromUrl } from "./clients/mod.ts";
+import { fromClient, fromUrl } from "./clients/mod.ts";
 import type { RedisClientArgument, RedisSource } from "./clients/mod.ts";
 
 const DEFAULT_UNAVAILABLE_TIMEOUT_MS = 5000;
@@ -51,7 +51,10 @@ export interface LastingRedisWait {
   holders: RemoteHolder[];
 }
 
-/** How to connect: the options of `createClient` of node-redis. */
+/**
+ * How to connect: the options of `createClient` of node-redis or, if only
+ * ioredis is installed, of `new Redis` of ioredis.
+ */
 export interface RedisConnectionOptions {
   /** The user name. */
   username?: string;
@@ -68,7 +71,8 @@ export interface RedisConnectionOptions {
 /** The options of a {@linkcode RedisSemaphore}. */
 export interface RedisSemaphoreOptions extends RedisAcquireOptions {
   /**
-   * A connected client, pool, cluster or sentinels of node-redis 5 or 6. The lock
+   * A connected client, pool, cluster or sentinels of node-redis 5 or 6, a
+   * client or cluster of ioredis 5 or 6, or a `RedisClient` of Bun. The lock
    * uses the server and the credentials of the client, but opens its own
    * connection, and neither closes nor changes the client. Without a client,
    * the lock connects to `url`.
@@ -82,8 +86,9 @@ export interface RedisSemaphoreOptions extends RedisAcquireOptions {
    */
   url?: string;
   /**
-   * The options of node-redis for the connection to `url`, or to the master
-   * if `client` is sentinels. Locks with the same object share a connection.
+   * The options of the package for the connection to `url`, or of node-redis to
+   * the master if `client` is sentinels. Locks with the same object share a
+   * connection.
    */
   clientOptions?: RedisConnectionOptions;
   /**
@@ -309,22 +314,10 @@ function resolveSource(options: RedisSemaphoreOptions): RedisSource {
         "client and url exclude each other; pass one of them",
       );
     }
-    const source = typeof client === "object" && client !== null
-      ? fromClient(client, clientOptions)
-      : undefined;
-    if (source) return source;
-    throw new TypeError(
-      "client must be a client, a pool, a cluster or sentinels of " +
-        `node-redis 5 or 6, not ${describeUnsupported(client)}`,
-    );
+    return fromClient(client, clientOptions);
   }
-  if (url === undefined) {
-    return fromUrl(clientOptions ?? keyOf(""), clientOptions ?? {});
-  }
-  checkUrl(url);
-  return clientOptions
-    ? fromUrl(clientOptions, { ...clientOptions as object, url })
-    : fromUrl(keyOf(url), { url });
+  if (url !== undefined) checkUrl(url);
+  return fromUrl(clientOptions ?? keyOf(url ?? ""), url, clientOptions);
 }
 
 function keyOf(url: string): object {
@@ -344,7 +337,7 @@ function checkUrl(url: string): void {
   if (!isReadable(url)) throw new RangeError("url cannot be read");
 }
 
-/** Whether node-redis, which is imported later, can parse a URL. */
+/** Whether the library, which is imported later, can parse a URL. */
 function isReadable(url: string): boolean {
   try {
     decodeURIComponent(url);

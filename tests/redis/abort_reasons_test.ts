@@ -129,7 +129,7 @@ class LockWithSource extends RedisLockBase {
       unavailableTimeout: 60_000,
       info: "",
     };
-    const all = { ...fromUrl({}, {}), ...source };
+    const all = { ...fromUrl({}, undefined), ...source };
     super(lockKeys("aborted", { prefix: "", sharded: false }), "x", {
       ...settings,
       source: all,

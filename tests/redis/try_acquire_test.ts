@@ -226,7 +226,7 @@ test("Redis attempts: a rejection after the end of the wait is not reported as u
 
 it("loading node-redis does not count as silence of the server", async (server) => {
   const source = {
-    ...fromUrl({}, { url: server.url }),
+    ...fromUrl({}, server.url, {}),
     load: () => sleep(1200),
   };
   const opened = (wait: Partial<WaitSettings>) => {
@@ -264,7 +264,7 @@ test("Redis attempts: loading node-redis counts toward the timeout", async () =>
   let later = 0;
   performance.now = () => now.call(performance) + later;
   const lock = new LockWithSource({
-    ...fromUrl({}, {}),
+    ...fromUrl({}, undefined),
     // Takes a minute on the fake clock.
     load: () => Promise.resolve(later += 60_000),
     locate: () => new Promise(() => {}),

@@ -1,12 +1,19 @@
 /** Recognizes clients, and finds the servers that they are connected to. */
 
 import { formatValue } from "../../options/validate.ts";
-import { fromClient as fromNodeRedis } from "./node_redis.ts";
+import { fromBunClient, isBunClient } from "./bun.ts";
+import type { BunRedisLike } from "./bun.ts";
+import { fromIoredis, isIoredis, isOldIoredis } from "./ioredis.ts";
+import type { IoredisArgument } from "./ioredis.ts";
+import * as ioredis from "./ioredis.ts";
+import * as nodeRedis from "./node_redis.ts";
 import type { NodeRedisArgument } from "./node_redis.ts";
-import { hasMethod } from "./types.ts";
+import { hasMarks } from "./types.ts";
 import type { RedisSource } from "./types.ts";
 
-export { fromUrl } from "./node_redis.ts";
+export { fromUrl } from "./packages.ts";
+export type { BunRedisLike } from "./bun.ts";
+export type { IoredisClusterLike, IoredisLike } from "./ioredis.ts";
 export type {
   RedisClientLike,
   RedisCluster5Like,
@@ -22,25 +29,67 @@ export type {
 } from "./types.ts";
 
 /** What a Redis lock can be given to find its server. */
-export type RedisClientArgument = NodeRedisArgument;
+export type RedisClientArgument =
+  | NodeRedisArgument
+  | IoredisArgument
+  | BunRedisLike;
 
-/** Returns the servers of a client, or `undefined` if it is not supported. */
+/** What messages say that can be passed. */
+const SUPPORTED =
+  "a client, a pool, a cluster or sentinels of node-redis 5 or 6, a client or " +
+  "a cluster of ioredis 5 or 6, or a RedisClient of Bun";
+
+/**
+ * Returns the servers of a client. Each library is recognized by several marks
+ * of its own, because a method such as `duplicate` means something different in
+ * each of them.
+ *
+ * @param options The options of node-redis that sentinels need.
+ * @throws {TypeError} If the value is not a client that is supported.
+ */
 export function fromClient(
   client: RedisClientArgument,
   options: object | undefined,
+): RedisSource {
+  const source = recognize(client, options);
+  if (source) return source;
+  throw new TypeError(
+    `client must be ${SUPPORTED}, not ${describeUnsupported(client)}`,
+  );
+}
+
+function recognize(
+  client: unknown,
+  options: object | undefined,
 ): RedisSource | undefined {
-  return fromNodeRedis(client, options);
+  if (typeof client !== "object" || client === null) return undefined;
+  const found = nodeRedis.fromClient(client, options);
+  if (found) return found;
+  let source: RedisSource | undefined;
+  if (isIoredis(client) && !isOldIoredis(client)) source = fromIoredis(client);
+  else if (isBunClient(client)) source = fromBunClient(client);
+  if (source && options !== undefined) nodeRedis.rejectOptions();
+  return source;
 }
 
 /** Says what the value is that {@linkcode fromClient} does not support. */
-export function describeUnsupported(client: unknown): string {
+function describeUnsupported(client: unknown): string {
   // It may be a URL with a password.
   if (typeof client === "string") return "a string: pass a URL as url";
   if (typeof client !== "object" || client === null) return formatValue(client);
-  const update = "npm install redis@6";
-  const isOld = hasMethod<{ sSubscribe(): unknown }>(client, "sSubscribe");
-  if (isOld) return `one of node-redis 4: update it (${update})`;
-  return hasMethod<{ duplicate(): unknown }>(client, "duplicate")
-    ? `one of node-redis 3 or of another package: use node-redis (${update})`
-    : formatValue(client);
+  const has = (...methods: string[]) => hasMarks(client, { methods });
+  if (has("then")) return "a promise: await it";
+  if (isIoredis(client)) {
+    return `one of ioredis 4 or older: update it (${ioredis.INSTALL})`;
+  }
+  if (has("sSubscribe")) {
+    return `one of node-redis 4: update it (${nodeRedis.INSTALL})`;
+  }
+  if (has("send_command", "duplicate")) {
+    return `one of node-redis 3 or older: update it (${nodeRedis.INSTALL})`;
+  }
+  if (has("customCommand", "updateConnectionPassword")) {
+    return `one of valkey-glide: pass one of another package (${nodeRedis.INSTALL})`;
+  }
+  return formatValue(client);
 }

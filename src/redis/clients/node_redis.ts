@@ -4,15 +4,9 @@ import type { RedisClientOptions } from "redis";
 import { errorCode, Unsupported } from "../../../ffi/types.ts";
 import { LockException } from "../../core/errors.ts";
 import { keySlot } from "../protocol/key_slot.ts";
-import { hello } from "./hello.ts";
-import { hasMethod, singleServer } from "./types.ts";
-import type {
-  ConnectionEvents,
-  OpenedConnection,
-  RedisConnection,
-  RedisSource,
-  Server,
-} from "./types.ts";
+import { ClientConnection } from "./client_connection.ts";
+import { hasMarks, singleServer } from "./types.ts";
+import type { ConnectionEvents, Marks, RedisSource, Server } from "./types.ts";
 
 /** The methods of a node-redis client that a connection needs. */
 interface Client {
@@ -47,6 +41,8 @@ export interface RedisClientLike {
 export interface RedisPoolLike {
   /** Calls a function with one of the clients. */
   execute(body: never): Promise<unknown>;
+  /** The number of clients that are not used. */
+  readonly idleClients: number;
 }
 
 /** A cluster of node-redis 6, from `createCluster`. */
@@ -103,32 +99,25 @@ const OVERRIDES: { readonly [Name in keyof RedisClientOptions]: unknown } = {
   commandOptions: { timeout: undefined },
 };
 
-/** Returns the server that a URL, or other options of node-redis, name. */
-export function fromUrl(
-  poolKey: object,
-  options: RedisClientOptions,
-): RedisSource {
-  const server = serverOf(
-    options.url ?? "",
-    (overrides) => createConnection(options, overrides),
-  );
-  return { ...singleServer(poolKey, server), load };
-}
-
 /** The command that installs the newest version that is tested. */
-const INSTALL = "npm install redis@6";
+export const INSTALL = "npm install redis@6";
 
-let loaded = false;
+type NodeRedis = typeof import("redis");
 
-/** Imports the redis package. A caller that passes a client does not need it. */
-async function nodeRedis(): Promise<typeof import("redis")> {
+/**
+ * Imports the redis package. A caller that passes a client does not need it.
+ *
+ * @throws {LockException} If it is not installed.
+ * @throws {Unsupported} If it is node-redis 4 or older.
+ */
+export async function importNodeRedis(): Promise<NodeRedis> {
   const module = await importRedis();
   rejectOldPackage(module);
-  loaded = true;
   return module;
 }
 
-async function importRedis(): Promise<typeof import("redis")> {
+/** Bundlers report a missing package as an error if nothing catches that. */
+async function importRedis(): Promise<NodeRedis> {
   try {
     return await import("redis");
   } catch (cause) {
@@ -153,13 +142,24 @@ export function rejectOldPackage(module: object): void {
   );
 }
 
-const load = () => loaded ? undefined : nodeRedis();
+/** Returns the server that a URL, or other options of node-redis, name. */
+export function serverOfNodeRedis(
+  module: NodeRedis,
+  url: string | undefined,
+  options: RedisClientOptions,
+): Server {
+  const all = url === undefined ? options : { ...options, url };
+  return serverOf(
+    url ?? "",
+    (overrides) => createConnection(module, all, overrides),
+  );
+}
 
-async function createConnection(
+function createConnection(
+  { createClient }: NodeRedis,
   options: RedisClientOptions,
   overrides: RedisClientOptions,
-): Promise<Client> {
-  const { createClient } = await nodeRedis();
+): Client {
   // node-redis creates a class with a method for each command, which takes
   // longer than to connect, for each different name. A duplicate shares the
   // class of its model.
@@ -169,40 +169,82 @@ async function createConnection(
   return connection;
 }
 
-/** Returns the servers of a client, a pool, a cluster or sentinels. */
+/**
+ * Returns the servers of a client, a pool, a cluster or sentinels of node-redis
+ * 5 or 6, and `undefined` for any other value.
+ *
+ * @param options The options for the connections to the master of sentinels.
+ * @throws {TypeError} If there are options, and it is not sentinels.
+ */
 export function fromClient(
-  client: NodeRedisArgument,
+  client: object,
   options: RedisClientOptions | undefined,
 ): RedisSource | undefined {
-  if (hasMethod<RedisSentinelLike>(client, "getMasterNode")) {
+  // Of the clients of node-redis 4 and of other packages, none has all.
+  if (!hasMarks(client, ANY)) return undefined;
+  if (hasMarks<RedisSentinelLike>(client, SENTINEL)) {
     return sentinel(client, options ?? {});
   }
-  if (options !== undefined) {
-    throw new TypeError(
-      "clientOptions need url or sentinels; a client has its own options",
-    );
-  }
-  if (hasMethod<RedisClusterLike>(client, "getNodeClientForKey")) {
+  if (options !== undefined) rejectOptions();
+  if (hasMarks<RedisClusterLike>(client, CLUSTER)) {
     return cluster(client, (key) => client.getNodeClientForKey(key));
   }
-  if (hasMethod<RedisPoolLike>(client, "execute")) {
-    const execute = client.execute.bind(client) as (
-      body: (client: RedisClientLike) => Client,
-    ) => Promise<Client>;
-    const create: CreateClient = (overrides) =>
-      execute((borrowed) => duplicate(borrowed, overrides));
-    return singleServer(client, serverOf("", create));
-  }
-  // Of the clients of node-redis 4, none has it.
-  if (!hasMethod<RedisClientLike>(client, "destroy")) return undefined;
-  if (hasMethod<RedisCluster5Like>(client, "nodeClient")) {
+  if (hasMarks<RedisCluster5Like>(client, CLUSTER_5)) {
     return cluster(client, (key) => nodeWithKey(client, key));
   }
-  if (hasMethod<RedisClientLike>(client, "duplicate")) {
-    const create: CreateClient = (overrides) => duplicate(client, overrides);
-    return singleServer(client, serverOf("", create));
-  }
-  return undefined;
+  if (hasMarks<RedisPoolLike>(client, POOL)) return poolSource(client);
+  if (!hasMarks<RedisClientLike>(client, CLIENT)) return undefined;
+  const create: CreateClient = (overrides) => duplicate(client, overrides);
+  return singleServer(client, serverOf("", create));
+}
+
+const ANY: Marks = {
+  methods: ["close", "destroy", "on"],
+  properties: ["isOpen"],
+};
+
+const SENTINEL: Marks = { methods: ["acquire", "getMasterNode"] };
+
+const CLUSTER: Marks = { methods: ["getNodeClientForKey", "sendCommand"] };
+
+const CLUSTER_5: Marks = {
+  methods: ["nodeClient", "sendCommand"],
+  properties: ["slots"],
+};
+
+const POOL: Marks = { methods: ["execute"], properties: ["idleClients"] };
+
+const CLIENT: Marks = {
+  methods: ["duplicate", "sSubscribe", "sendCommand"],
+  properties: ["options"],
+};
+
+/** Rejects `clientOptions` beside a client that has options of its own. */
+export function rejectOptions(): never {
+  throw new TypeError(
+    "clientOptions need url or sentinels; a client has its own options",
+  );
+}
+
+/**
+ * Returns the server of a pool. Only a client of the pool has its options, so
+ * one is borrowed once: at once if one is idle, and otherwise when the lock is
+ * first used. A caller that uses the last one of them while it acquires the
+ * lock would wait for itself. So the pool is not asked again.
+ */
+function poolSource(pool: RedisPoolLike): RedisSource {
+  let model: RedisClientLike | undefined;
+  const execute = pool.execute.bind(pool) as (
+    body: (client: RedisClientLike) => void,
+  ) => Promise<void>;
+  const borrow = () => execute((client) => void (model = client));
+  if (pool.idleClients > 0) borrow().catch(() => {});
+  const create: CreateClient = async (overrides) => {
+    if (model === undefined) await borrow();
+    if (model === undefined) throw new Error("the pool does not have a client");
+    return duplicate(model, overrides);
+  };
+  return singleServer(pool, serverOf("", create));
 }
 
 /** Creates a client that is not connected yet. */
@@ -228,69 +270,43 @@ function serverOf(
  * node-redis finishes connecting even if it is destroyed meanwhile. So a client
  * that was closed earlier is destroyed when it has connected.
  */
-class NodeRedisConnection implements RedisConnection {
+class NodeRedisConnection extends ClientConnection {
   readonly ordered = true;
   readonly #client: Client;
-  readonly #events: ConnectionEvents;
-  readonly #sharded: boolean;
   /** Before, node-redis 5 would not close the socket. */
   #hasSocket = false;
-  #closed = false;
-  #opened = false;
-  #failure: { readonly error: unknown } | undefined;
 
   constructor(client: Client, events: ConnectionEvents, sharded: boolean) {
+    super(events, { sharded, protocol: 3 });
     this.#client = client;
-    this.#events = events;
-    this.#sharded = sharded;
     // An "error" event without a listener would be an uncaught exception.
-    client.on("error", (error) => this.#end(error));
-    client.on("end", () => this.#end(new Error("the connection ended")));
+    client.on("error", (error) => this.onEnd(error));
+    client.on("end", () => this.onEnd(new Error("the connection ended")));
     client.on("sharded-channel-moved", (channel) => {
-      if (!this.#closed) events.onMoved(String(channel));
+      this.onMoved(String(channel));
     });
     client.on("connect", () => {
       this.#hasSocket = true;
-      if (this.#closed) destroy(client);
+      if (this.closed) destroy(client);
     });
   }
 
-  async open(): Promise<OpenedConnection> {
-    const sharded = this.#sharded;
-    try {
-      if (this.#closed) throw new Error("the connection was closed");
-      await this.#client.connect();
-      const opened = await hello(this.send, { sharded, protocol: 3 });
-      if (this.#failure) throw this.#failure.error;
-      this.#opened = true;
-      return opened;
-    } catch (error) {
-      this.close();
-      throw error;
-    }
+  send(args: readonly string[]): Promise<unknown> {
+    return this.#client.sendCommand(args);
   }
-
-  readonly send = (args: readonly string[]): Promise<unknown> =>
-    this.#client.sendCommand(args);
 
   subscribe(channels: readonly string[], sharded: boolean): Promise<unknown> {
     const client = this.#client;
     return sharded
-      ? client.sSubscribe(channels, this.#onMessage)
-      : client.subscribe(channels, this.#onMessage);
+      ? client.sSubscribe(channels, this.#listener)
+      : client.subscribe(channels, this.#listener);
   }
 
   unsubscribe(channels: readonly string[], sharded: boolean): Promise<unknown> {
     const client = this.#client;
     return sharded
-      ? client.sUnsubscribe(channels, this.#onMessage)
-      : client.unsubscribe(channels, this.#onMessage);
-  }
-
-  close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    if (this.#hasSocket) destroy(this.#client);
+      ? client.sUnsubscribe(channels, this.#listener)
+      : client.unsubscribe(channels, this.#listener);
   }
 
   ref(): void {
@@ -301,15 +317,16 @@ class NodeRedisConnection implements RedisConnection {
     this.#client.unref();
   }
 
-  readonly #onMessage = (message: string, channel: string): void => {
-    if (!this.#closed) this.#events.onMessage(channel, message);
-  };
-
-  #end(error: unknown): void {
-    if (this.#closed || this.#failure) return;
-    this.#failure = { error };
-    if (this.#opened) this.#events.onEnd(error);
+  protected connect(): Promise<unknown> {
+    return this.#client.connect();
   }
+
+  protected destroy(): void {
+    if (this.#hasSocket) destroy(this.#client);
+  }
+
+  readonly #listener = (message: string, channel: string): void =>
+    this.onMessage(channel, message);
 }
 
 function cluster(
@@ -347,20 +364,25 @@ function sentinel(
   client: RedisSentinelLike,
   options: RedisClientOptions,
 ): RedisSource {
+  let module: NodeRedis | undefined;
+  // The client of sentinels does not have a method that duplicates it.
+  const load = async () => module ??= await importNodeRedis();
   return {
     sharded: false,
     poolKey: client,
-    load,
-    locate() {
+    load: () => module ? undefined : load(),
+    async locate() {
       const master = client.getMasterNode();
       if (master === undefined) {
-        return Promise.reject(new Error("the sentinels do not know a master"));
+        throw new Error("the sentinels do not know a master");
       }
       const { host, port } = master;
       const socket = { ...options.socket, host, port };
+      const all = { ...options, socket };
+      const loaded = module ?? await load();
       return serverOf(
         `${host} ${port}`,
-        (overrides) => createConnection({ ...options, socket }, overrides),
+        (overrides) => createConnection(loaded, all, overrides),
       );
     },
     refreshSlots: () => Promise.resolve(),

@@ -98,10 +98,18 @@ export function singleServer(poolKey: object, server: Server): RedisSource {
   };
 }
 
-/** Whether a value has a method of this name. */
-export function hasMethod<T extends object>(
+/** The marks by which a client is recognized. */
+export interface Marks {
+  readonly methods: readonly string[];
+  readonly properties?: readonly string[];
+}
+
+/** Whether a value has all of these methods and properties. */
+export function hasMarks<T extends object>(
   value: object,
-  method: keyof T,
+  { methods, properties = [] }: Marks,
 ): value is T {
-  return typeof (value as T)[method] === "function";
+  const members = value as Record<string, unknown>;
+  return methods.every((name) => typeof members[name] === "function") &&
+    properties.every((name) => name in value);
 }

@@ -3,7 +3,10 @@
 import { createClient, createClientPool, createCluster } from "redis";
 import { createSentinel } from "redis";
 import * as redis5 from "redis-5";
+import { Cluster, Redis } from "ioredis";
+import * as ioredis5 from "ioredis-5";
 import type { RedisSemaphoreOptions } from "../../../src/redis/mod.ts";
+import { builtin } from "../../../ffi/mod.ts";
 import { RedisCluster } from "./cluster.ts";
 import { RedisSentinel } from "./sentinel.ts";
 import { RedisServer, SERVERS } from "./server.ts";
@@ -46,8 +49,17 @@ async function remainingNames(servers: RedisServer[]): Promise<unknown[]> {
   );
 }
 
+/** A client that a test closes. */
+type Client = { destroy(): void } | { disconnect(): void } | { close(): void };
+
+function close(client: Client): void {
+  if ("destroy" in client) client.destroy();
+  else if ("disconnect" in client) client.disconnect();
+  else client.close();
+}
+
 async function startSingleServer(
-  client: (url: string) => Promise<{ destroy(): void } | undefined>,
+  client: (url: string) => Promise<Client | undefined>,
   start: Parameters<typeof RedisServer.start>[0] = {},
 ): Promise<Topology> {
   const server = await RedisServer.start(start);
@@ -57,7 +69,7 @@ async function startSingleServer(
     servers: [server],
     remaining: () => remainingNames([server]),
     async [Symbol.asyncDispose]() {
-      connected?.destroy();
+      if (connected) close(connected);
       await server[Symbol.asyncDispose]();
     },
   };
@@ -75,26 +87,156 @@ export type CreateCluster = (options: {
 
 function clusterTopology(
   name: string,
-  create: CreateCluster,
+  connect: (urls: string[]) => Promise<Client>,
 ): TopologyFactory {
   return {
     name,
     needs: "redis-server",
     async start() {
       const cluster = await RedisCluster.start();
-      const client = create({
-        rootNodes: cluster.urls.map((url) => ({ url })),
-      });
-      client.on("error", () => {});
-      await client.connect();
+      const client = await connect(cluster.urls);
       return {
         options: { client: client as never },
         servers: cluster.nodes,
         remaining: () => remainingNames(cluster.nodes),
         async [Symbol.asyncDispose]() {
-          client.destroy();
+          close(client);
           await cluster[Symbol.asyncDispose]();
         },
+      };
+    },
+  };
+}
+
+/** Connects a cluster of node-redis. */
+function connectCluster(create: CreateCluster) {
+  return async (urls: string[]) => {
+    const client = create({ rootNodes: urls.map((url) => ({ url })) });
+    client.on("error", () => {});
+    await client.connect();
+    return client;
+  };
+}
+
+/** What the tests need of ioredis, in each version. */
+interface Ioredis {
+  readonly Redis: new (url: string | object, options: object) => IoredisClient;
+  readonly Cluster: new (urls: string[], options: object) => IoredisClient;
+}
+
+interface IoredisClient {
+  on(event: "error", listener: () => void): unknown;
+  connect(): Promise<unknown>;
+  disconnect(): void;
+}
+
+async function connectIoredis(client: IoredisClient): Promise<IoredisClient> {
+  client.on("error", () => {});
+  await client.connect();
+  return client;
+}
+
+/** The options are some that a connection must not take over from the client. */
+const IOREDIS_OPTIONS = {
+  lazyConnect: true,
+  db: 1,
+  keyPrefix: "prefix:",
+  stringNumbers: true,
+  enableAutoPipelining: true,
+  connectionName: "test",
+};
+
+function ioredisTopologies(
+  version: string,
+  { Redis, Cluster }: Ioredis,
+): TopologyFactory[] {
+  return [
+    {
+      name: `a client of ioredis ${version}`,
+      needs: "redis-server",
+      start: () =>
+        startSingleServer((url) =>
+          connectIoredis(new Redis(url, IOREDIS_OPTIONS))
+        ),
+    },
+    clusterTopology(
+      `a cluster of ioredis ${version}`,
+      (urls) => {
+        const { db: _, ...redisOptions } = IOREDIS_OPTIONS;
+        const options = { lazyConnect: true, redisOptions };
+        return connectIoredis(new Cluster(urls, options));
+      },
+    ),
+    sentinelTopology(
+      `sentinels of ioredis ${version}`,
+      ({ name, roots }) =>
+        connectIoredis(
+          new Redis({ ...IOREDIS_OPTIONS, sentinels: roots, name }, {}),
+        ),
+    ),
+  ];
+}
+
+function sentinelTopology(
+  name: string,
+  connect: (sentinel: RedisSentinel) => Promise<Client>,
+): TopologyFactory {
+  return {
+    name,
+    needs: "redis-server",
+    async start() {
+      const sentinel = await RedisSentinel.start();
+      const client = await connect(sentinel);
+      return {
+        options: { client: client as never },
+        servers: [sentinel.master],
+        remaining: () => remainingNames([sentinel.master]),
+        async [Symbol.asyncDispose]() {
+          close(client);
+          await sentinel[Symbol.asyncDispose]();
+        },
+      };
+    },
+  };
+}
+
+/** The module that Bun has built in. */
+interface BunModule {
+  readonly RedisClient: new (url: string, options?: object) => {
+    connect(): Promise<unknown>;
+    close(): void;
+  };
+}
+
+const bun = builtin<BunModule>("bun");
+
+function bunTopologies({ RedisClient }: BunModule): TopologyFactory[] {
+  return [true, false].map((autoReconnect) => ({
+    name: `a RedisClient ${autoReconnect ? "that reconnects" : "of Bun"}`,
+    needs: "redis-server",
+    start: () =>
+      startSingleServer(async (url) => {
+        const client = new RedisClient(url, { autoReconnect });
+        await client.connect();
+        return client;
+      }),
+  }));
+}
+
+function urlTopology(name: string, clientOptions?: object): TopologyFactory {
+  return {
+    name,
+    needs: "redis-server",
+    async start() {
+      const server = await RedisServer.start({ password: "s e c" });
+      return {
+        options: {
+          url: server.url,
+          ...clientOptions && { clientOptions },
+        } as RedisSemaphoreOptions,
+        servers: [server],
+        remaining: () => remainingNames([server]),
+        [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
       };
     },
   };
@@ -127,19 +269,8 @@ export const TOPOLOGIES: TopologyFactory[] = [
         createClientPool({ url }).on("error", () => {}).connect()
       ),
   },
-  {
-    name: "a URL",
-    needs: "redis-server",
-    async start() {
-      const server = await RedisServer.start({ password: "s e c" });
-      return {
-        options: { url: server.url },
-        servers: [server],
-        remaining: () => remainingNames([server]),
-        [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
-      };
-    },
-  },
+  urlTopology("a URL"),
+  urlTopology("a URL with options of node-redis", {}),
   {
     name: "a client of node-redis 5",
     needs: "redis-server",
@@ -148,26 +279,18 @@ export const TOPOLOGIES: TopologyFactory[] = [
         redis5.createClient({ url }).on("error", () => {}).connect()
       ),
   },
-  clusterTopology("a cluster", createCluster),
-  clusterTopology("a cluster of node-redis 5", redis5.createCluster),
-  {
-    name: "sentinels",
-    needs: "redis-server",
-    async start() {
-      const sentinel = await RedisSentinel.start();
-      const client = await createSentinel({
-        name: sentinel.name,
-        sentinelRootNodes: sentinel.roots,
-      }).on("error", () => {}).connect();
-      return {
-        options: { client },
-        servers: [sentinel.master],
-        remaining: () => remainingNames([sentinel.master]),
-        async [Symbol.asyncDispose]() {
-          await client.destroy();
-          await sentinel[Symbol.asyncDispose]();
-        },
-      };
-    },
-  },
+  clusterTopology("a cluster", connectCluster(createCluster)),
+  clusterTopology(
+    "a cluster of node-redis 5",
+    connectCluster(redis5.createCluster),
+  ),
+  sentinelTopology(
+    "sentinels",
+    ({ name, roots: sentinelRootNodes }) =>
+      createSentinel({ name, sentinelRootNodes }).on("error", () => {})
+        .connect(),
+  ),
+  ...ioredisTopologies("6", { Redis, Cluster }),
+  ...ioredisTopologies("5", ioredis5),
+  ...bun ? bunTopologies(bun) : [],
 ];

@@ -1,0 +1,264 @@
+/** Finds servers through the client that is built into Bun. */
+
+import {
+  clearInterval,
+  clearTimeout,
+  setInterval,
+  setTimeout,
+} from "node:timers";
+import { builtin } from "../../../ffi/mod.ts";
+import { ClientConnection } from "./client_connection.ts";
+import { connectionError } from "./connection_error.ts";
+import { withTwoConnections } from "./two_connections.ts";
+import { hasMarks, singleServer } from "./types.ts";
+import type { ConnectionEvents, RedisSource, Server } from "./types.ts";
+
+/** The client that is built into Bun, from `new RedisClient()`. */
+export interface BunRedisLike {
+  /** Returns a new client with the same options. */
+  duplicate(): Promise<object>;
+  /** Sends a command. */
+  send(command: string, args: string[]): Promise<unknown>;
+  /** Whether the client is connected. */
+  readonly connected: boolean;
+  /** Closes the client. */
+  close(): void;
+}
+
+/** The members of a client that a connection needs. */
+interface Client extends BunRedisLike {
+  onclose: ((error: Error) => void) | null | undefined;
+  onconnect: (() => void) | null | undefined;
+  connect(): Promise<unknown>;
+  subscribe(channels: readonly string[], listener: Listener): Promise<unknown>;
+  unsubscribe(channels: readonly string[]): Promise<unknown>;
+}
+
+type Listener = (message: string, channel: string) => void;
+
+/** What the module of the runtime exports. */
+interface BunModule {
+  readonly RedisClient?: new (url: string, options: object) => Client;
+}
+
+/** How often a client that may reconnect is checked, in milliseconds. */
+const CHECK_INTERVAL_MS = 50;
+
+/** How long the reason for a failure is looked for, in milliseconds. */
+const EXPLAIN_TIMEOUT_MS = 1000;
+
+/** Whether a value is a client of Bun. */
+export function isBunClient(client: object): client is BunRedisLike {
+  return hasMarks(client, {
+    methods: ["close", "duplicate", "getBuffer", "send", "subscribe"],
+    properties: ["bufferedAmount", "connected", "onclose", "onconnect"],
+  });
+}
+
+/** Returns the server of a client of Bun. */
+export function fromBunClient(client: BunRedisLike): RedisSource {
+  const duplicate = async () => await client.duplicate() as Client;
+  return singleServer(client, serverOf("", duplicate));
+}
+
+/**
+ * Returns the server of a URL, or `undefined` if this runtime does not have a
+ * client of its own, or none that can parse the URL.
+ */
+export function bunServer(url = "redis://localhost:6379"): Server | undefined {
+  const { RedisClient } = builtin<BunModule>("bun") ?? {};
+  const address = bunUrl(url);
+  if (RedisClient === undefined || address === undefined) return undefined;
+  const options = { autoReconnect: false, enableOfflineQueue: false };
+  return serverOf(url, () => new RedisClient(address, options), url);
+}
+
+/** Converts a URL. Bun cannot parse one of a socket that has a password. */
+function bunUrl(url: string): string | undefined {
+  const [, path] = /^unix:\/\/(\/[^?#]*)/.exec(url) ?? [];
+  if (path !== undefined) return `redis+unix://${path}`;
+  return url.startsWith("unix:") ? undefined : url;
+}
+
+/**
+ * Bun closes a connection that subscribes when the server replies to a command
+ * with an error. So commands have a connection of their own.
+ */
+function serverOf(
+  address: string,
+  createClient: () => Client | Promise<Client>,
+  url?: string,
+): Server {
+  return withTwoConnections({
+    address,
+    create: (name, events) =>
+      new BunConnection(createClient, { name, url, events }),
+  });
+}
+
+/** What a connection is created with, besides the client. */
+interface Settings {
+  readonly name: string;
+  /** Known if the connection does not belong to a client of the caller. */
+  readonly url: string | undefined;
+  readonly events: ConnectionEvents;
+}
+
+/**
+ * A connection of Bun's client.
+ *
+ * The options of a client of the caller cannot be read or changed, and its
+ * duplicates reconnect by default. They neither subscribe again nor call
+ * `onclose`. Consider a duplicate D and the server:
+ *
+ * - The server ends the connection, D.1 reconnects and calls `onconnect`: the
+ *   connection counts as lost.
+ * - The server ends the connection and cannot be reached: `connected` is false,
+ *   which is checked before each command and in regular intervals.
+ */
+class BunConnection extends ClientConnection {
+  readonly ordered = true;
+  readonly #createClient: () => Client | Promise<Client>;
+  readonly #name: string;
+  readonly #url: string | undefined;
+  #client: Client | undefined;
+  #checking: ReturnType<typeof setInterval> | undefined;
+  /** The channels whose `SUBSCRIBE` has no reply, by what rejects it. */
+  readonly #subscribing = new Map<(error: unknown) => void, Channels>();
+
+  constructor(
+    createClient: () => Client | Promise<Client>,
+    { name, url, events }: Settings,
+  ) {
+    super(events, { sharded: false, protocol: 3 });
+    this.#createClient = createClient;
+    this.#name = name;
+    this.#url = url;
+  }
+
+  send([command = "", ...args]: readonly string[]): Promise<unknown> {
+    const client = this.#connected();
+    return client ? client.send(command, args) : Promise.reject(lost());
+  }
+
+  async subscribe(channels: Channels): Promise<unknown> {
+    const client = this.#connected();
+    if (!client) throw lost();
+    // Bun does not settle the promise if it closes the connection.
+    let reject: (error: unknown) => void = () => {};
+    const refused = new Promise<never>((_, onRefused) => reject = onRefused);
+    this.#subscribing.set(reject, channels);
+    try {
+      const subscribed = client.subscribe(channels, this.#listener);
+      return await Promise.race([subscribed, refused]);
+    } finally {
+      this.#subscribing.delete(reject);
+    }
+  }
+
+  async unsubscribe(channels: Channels): Promise<unknown> {
+    return await this.#connected()?.unsubscribe(channels);
+  }
+
+  /** Bun keeps the process alive as long as a client subscribes. */
+  ref(): void {}
+  unref(): void {}
+
+  protected async connect(): Promise<void> {
+    const client = this.#client = await this.#createClient();
+    client.onclose = (error) => this.#onLost(error);
+    try {
+      await client.connect();
+      await client.send("CLIENT", ["SETNAME", this.#name]);
+    } catch (error) {
+      throw await this.#explain(error);
+    }
+    client.onconnect = () => this.#onLost(lost());
+    if (this.#url !== undefined) return;
+    this.#checking = setInterval(() => this.#connected(), CHECK_INTERVAL_MS);
+    this.#checking.unref();
+  }
+
+  protected destroy(): void {
+    clearInterval(this.#checking);
+    this.#client?.close();
+  }
+
+  readonly #listener: Listener = (message, channel) =>
+    this.onMessage(channel, message);
+
+  /** Returns the client, unless it has lost its connection. */
+  #connected(): Client | undefined {
+    const client = this.#client;
+    if (client?.connected) return client;
+    this.#onLost(lost());
+    return undefined;
+  }
+
+  async #onLost(error: unknown = lost()): Promise<void> {
+    clearInterval(this.#checking);
+    const pending = [...this.#subscribing];
+    this.#subscribing.clear();
+    const channels = pending.flatMap(([, names]) => names);
+    const reason = channels.length === 0
+      ? error
+      : await this.#whyNotSubscribed(channels) ?? error;
+    for (const [reject] of pending) reject(reason);
+    this.onEnd(reason);
+  }
+
+  /**
+   * Returns the error of the server for a subscription. Bun reports it only if
+   * the connection does not have another subscription.
+   */
+  async #whyNotSubscribed(channels: Channels): Promise<unknown> {
+    let client: Client | undefined;
+    const subscribing = async () => {
+      client = await this.#createClient();
+      await client.connect();
+      await client.subscribe(channels, () => {});
+    };
+    const error = await orTimeout(
+      subscribing().then(() => undefined, (e) => e),
+    );
+    client?.close();
+    return (error as { code?: unknown } | undefined)?.code ===
+        "ERR_REDIS_SERVER_ERROR"
+      ? error
+      : undefined;
+  }
+
+  /** Bun only says that the connection is closed, whatever the reason is. */
+  async #explain(error: unknown): Promise<unknown> {
+    if (this.#url === undefined) {
+      return Object.assign(
+        new Error(
+          "the client of Bun cannot connect; it does not say why. The server " +
+            "cannot be reached, or refuses the user name or the password",
+          { cause: error },
+        ),
+        { code: "ECONNRESET" },
+      );
+    }
+    return await orTimeout(connectionError(this.#url)) ?? error;
+  }
+}
+
+type Channels = readonly string[];
+
+function lost(): Error {
+  return new Error("the connection ended");
+}
+
+/** Waits for a reason, but not for long. */
+async function orTimeout<T>(work: Promise<T>): Promise<T | undefined> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const timedOut = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), EXPLAIN_TIMEOUT_MS);
+  });
+  try {
+    return await Promise.race([work, timedOut]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
