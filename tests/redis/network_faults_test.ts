@@ -327,83 +327,146 @@ for (
   });
 }
 
-it("a holder that loses its permissions does not keep the lock", async (server) => {
-  const user = [
-    "ACL",
-    "SETUSER",
-    "revoked",
-    "reset",
-    ...ALL_PERMISSIONS.split(" "),
-  ];
-  await server.command(...user);
-  const options: RedisLockOptions = {
-    url: `redis://revoked:p@127.0.0.1:${server.port}`,
-    unavailableTimeout: 400,
-  };
-  const lock = new RedisLock("faulty", options);
-  await using _ = await new RedisLock("keeps the connection", options)
-    .acquire();
-  const lease = await lock.acquire();
-  await server.command("ACL", "SETUSER", "revoked", "-evalsha", "-eval");
-  await lease.release();
-  // The lock is free, no matter what happened to the connection.
-  await new RedisLock("faulty", unsharedOptions(server)).run(() => {});
-  await new RedisLock("keeps the connection", { url: server.url }).run(
-    () => {},
-  );
-});
+/** How a server refuses the scripts of one user, or of all, and stops to. */
+const REFUSALS: Record<string, [begin: string, end: string]> = {
+  NOPERM: [
+    "ACL SETUSER refused -evalsha -eval",
+    "ACL SETUSER refused +evalsha +eval",
+  ],
+  NOREPLICAS: [
+    "CONFIG SET min-replicas-to-write 1",
+    "CONFIG SET min-replicas-to-write 0",
+  ],
+  OOM: ["CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"],
+};
 
-it("a waiter that loses its permissions leaves the queue", async (server) => {
-  const user = [
-    "ACL",
-    "SETUSER",
-    "revoked",
-    "reset",
-    ...ALL_PERMISSIONS.split(" "),
-  ];
-  await server.command(...user);
-  const options: RedisLockOptions = {
-    url: `redis://revoked:p@127.0.0.1:${server.port}`,
-    checkInterval: 20,
-  };
-  const lease = await new RedisLock("faulty", unsharedOptions(server))
-    .acquire();
-  await using _ = await new RedisLock("keeps the connection", options)
-    .acquire();
-  const wait = new RedisLock("faulty", options).acquire();
-  wait.catch(() => {});
-  await waitForQueueLength(server, "faulty", 1);
-  await server.command("ACL", "SETUSER", "revoked", "-evalsha", "-eval");
-  await assert.rejects(wait, /NOPERM/);
-  await lease.release();
-  await new RedisLock("faulty", unsharedOptions(server)).run(() => {});
-  await new RedisLock("keeps the connection", { url: server.url }).run(
-    () => {},
-  );
-});
-
-it("a lock is released even if the server rejects writes", async (server) => {
-  const options = unsharedOptions(server, { unavailableTimeout: 400 });
-  await using _ = await new RedisLock("keeps the connection", options)
-    .acquire();
-  const lease = await new RedisLock("faulty", options).acquire();
-  await server.command("CONFIG", "SET", "min-replicas-to-write", "1");
-  try {
-    await lease.release();
-    await assert.rejects(
-      new RedisLock("fresh", unsharedOptions(server)).acquire(),
-      /NOREPLICAS/,
+for (const [code, [begin, end]] of Object.entries(REFUSALS)) {
+  const setUp = async (server: RedisServer) => {
+    const user = `ACL SETUSER refused reset ${ALL_PERMISSIONS}`;
+    await server.command(...user.split(" "));
+    const options: RedisLockOptions = {
+      url: `redis://refused:p@127.0.0.1:${server.port}`,
+      clientOptions: {},
+      checkInterval: 20,
+      unavailableTimeout: 400,
+    };
+    const others = await Promise.all(
+      [1, 2, 3].map((i) => new RedisLock(`other ${i}`, options).acquire()),
     );
-  } finally {
-    await server.command("CONFIG", "SET", "min-replicas-to-write", "0");
-  }
+    return { options, others };
+  };
+
+  it(`a release that is refused is sent again, and no other lock is lost: ${code}`, async (server) => {
+    const { options, others } = await setUp(server);
+    const lock = new RedisLock("faulty", options);
+    const lease = await lock.acquire();
+    // With a waiter, the release has to write more than it deletes.
+    const waiting = new RedisLock("faulty", unsharedOptions(server)).acquire({
+      timeout: 60_000,
+      checkInterval: 60_000,
+    });
+    await waitForQueueLength(server, "faulty", 1);
+    await server.command(...begin.split(" "));
+    try {
+      await lease.release();
+      // The mutex among the tasks of this object is free at once.
+      assert.equal(lock.locked, false);
+      await sleep(900);
+      for (const { held, signal } of others) {
+        assert.deepEqual([held, signal.aborted], [true, false]);
+      }
+    } finally {
+      await server.command(...end.split(" "));
+    }
+    await (await waiting).release();
+    for (const other of others) await other.release();
+  });
+
+  it(`a waiter keeps its place, or gives it up, while the server refuses: ${code}`, async (server) => {
+    const { options, others } = await setUp(server);
+    const lease = await new RedisLock("faulty", unsharedOptions(server))
+      .acquire();
+    const controller = new AbortController();
+    const { signal } = controller;
+    const [first, second] = [{ signal }, {}].map((more) =>
+      new RedisLock("faulty", options).acquire({ timeout: 60_000, ...more })
+    ) as [Promise<unknown>, Promise<{ release(): Promise<void> }>];
+    first.catch(() => {});
+    second.catch(() => {});
+    await waitForQueueLength(server, "faulty", 2);
+    const queue = () =>
+      server.command("LRANGE", "portalock:v1:{faulty}:queue", 0, -1);
+    const before = await queue();
+    await server.command(...begin.split(" "));
+    try {
+      await sleep(200);
+      controller.abort();
+      await assert.rejects(first, code === "NOPERM" ? /NOPERM/ : /Abort/);
+    } finally {
+      await server.command(...end.split(" "));
+    }
+    await waitForQueueLength(server, "faulty", code === "NOPERM" ? 0 : 1);
+    // Another user's permissions do not come back, so this waiter gives up.
+    if (code === "NOPERM") await assert.rejects(second, /NOPERM/);
+    else assert.deepEqual(await queue(), (before as unknown[]).slice(1));
+    await lease.release();
+    if (code !== "NOPERM") await (await second).release();
+    for (const other of others) await other.release();
+  });
+
+  if (code === "NOPERM") continue;
+
+  it(`acquire() is retried within its timeout: ${code}`, async (server) => {
+    const { options, others } = await setUp(server);
+    await server.command(...begin.split(" "));
+    const lock = new RedisLock("faulty", options);
+    await assert.rejects(lock.acquire({ timeout: 200 }), { code });
+    await assert.rejects(lock.tryAcquire(), { code });
+    const acquiring = lock.acquire({ timeout: 60_000 });
+    await sleep(300);
+    await server.command(...end.split(" "));
+    await (await acquiring).release();
+    for (const other of others) await other.release();
+  });
+}
+
+it("a lock whose release is refused for good is free when the connection ends", async (server) => {
+  const user = `ACL SETUSER refused reset ${ALL_PERMISSIONS}`;
+  await server.command(...user.split(" "));
+  const lock = new RedisLock("faulty", {
+    url: `redis://refused:p@127.0.0.1:${server.port}`,
+    clientOptions: {},
+    unavailableTimeout: 200,
+  });
+  const lease = await lock.acquire();
+  await server.command("ACL", "SETUSER", "refused", "-evalsha", "-eval");
+  await lease.release();
+  await lock[Symbol.asyncDispose]();
   await new RedisLock("faulty", unsharedOptions(server)).run(() => {});
-  await new RedisLock("keeps the connection", { url: server.url }).run(
-    () => {},
-  );
 });
 
-const KEYS = "resetkeys ~portalock:v1:{kept}*";
+it("acquire() is retried while the server has too many clients", async () => {
+  await using server = await RedisServer.start();
+  const taken = createClient({ url: server.url }).on("error", () => {});
+  await taken.connect();
+  const lock = new RedisLock("faulty", { url: server.url });
+  await lock.run(() => {});
+  await lock[Symbol.asyncDispose]();
+  await waitForNoConnections(server);
+  const { length } = await listClients(server);
+  // The connection of these commands counts, too.
+  await server.command("CONFIG", "SET", "maxclients", length + 1);
+  await assert.rejects(
+    lock.acquire({ timeout: 200 }),
+    /max number of clients|closed|ECONNRESET/,
+  );
+  const acquiring = lock.acquire({ timeout: 60_000 });
+  await sleep(300);
+  taken.destroy();
+  await (await acquiring).release();
+});
+
+const KEYS = "resetkeys ~portalock:v1:{kept}* ~portalock:v1:clock";
 const CHANNELS = "resetchannels &portalock:* &kept*";
 
 /** How to make a server reject one lock but not the other, and how to stop. */

@@ -17,8 +17,9 @@ const USER = { username: "limited", password: "p" };
 /** The rules for every server, with the name of the lock as a channel. */
 const RULES = "+@connection +evalsha +eval +subscribe +unsubscribe +publish " +
   "+client|list +client|kill " +
-  "+pubsub +time +exists +hgetall +hset +hdel +lindex +lpos +lrem +lpop +rpush " +
-  "~portalock:* &portalock:* &jobs*";
+  "+pubsub +time +exists +expire +get +mget +set +hget +hset +hdel +hkeys " +
+  "+hlen +lindex +llen +lpos +lrange +lrem +lpop +rpush " +
+  "~portalock:* ~jobs-fence &portalock:* &jobs*";
 
 /** The additional rules for a cluster. */
 const CLUSTER_RULES = "+cluster|slots +ssubscribe +sunsubscribe +spublish";
