@@ -14,7 +14,7 @@ import { now } from "../wait/deadline.ts";
 import type { FifoMutex } from "../wait/fifo_mutex.ts";
 import { Acquisition } from "./acquisition/acquisition.ts";
 import { ConnectionLocks } from "./acquisition/connection_locks.ts";
-import { AcquireWait } from "./acquisition/wait.ts";
+import { acquireOrWait } from "./acquisition/wait.ts";
 import type { Blockers } from "./acquisition/wait.ts";
 import type { AttemptLimits } from "./connection/attempt_limits.ts";
 import type { LockConnection } from "./connection/connection.ts";
@@ -32,6 +32,7 @@ import type { LockKeys, LockType } from "./protocol/keys.ts";
 import { LockServer } from "./lock_server.ts";
 import { RedisLease } from "./redis_lease.ts";
 import { RedisDeadline } from "./wait_report.ts";
+import type { WaitSubject } from "./wait_report.ts";
 
 /** How long an acquisition that failed waits for its clean-up, in milliseconds. */
 const RELEASE_GRACE_MS = 250;
@@ -52,6 +53,7 @@ export abstract class RedisLockBase
   readonly #server: LockServer;
   readonly #lockType: LockType;
   readonly #wait: RedisWaitSettings;
+  readonly #subject: WaitSubject;
   /** The text of the option `info`. */
   readonly #info: string;
 
@@ -65,9 +67,18 @@ export abstract class RedisLockBase
     super(mutex);
     this.channel = keys.channel;
     const { source, wait, info, unavailableTimeout } = settings;
-    this.#server = new LockServer(source, keys, unavailableTimeout);
+    const server = new LockServer(source, keys, unavailableTimeout);
+    this.#server = server;
     this.#lockType = lockType;
     this.#wait = wait;
+    const { channel } = keys;
+    const exclusive = lockType === "x";
+    // The connection refers to it, so it must not refer to `this`.
+    this.#subject = {
+      channel,
+      onContended: () => publish("wait", () => ({ channel, exclusive })),
+      findHolders: () => server.ask(listHolders),
+    };
     this.#info = info;
   }
 
@@ -176,16 +187,12 @@ export abstract class RedisLockBase
     options: RedisAcquireOptions | undefined,
     start?: number,
   ): RedisDeadline {
-    const { channel } = this;
-    const exclusive = this.#lockType === "x";
-    const server = this.#server;
-    // The connection refers to the deadline, so it must not refer to `this`.
-    return new RedisDeadline(resolveRedisWait(options, this.#wait), {
-      channel,
-      onContended: () => publish("wait", () => ({ channel, exclusive })),
-      findHolders: () => server.ask(listHolders),
+    return new RedisDeadline(
+      resolveRedisWait(options, this.#wait),
+      this.#subject,
+      options !== ONE_ATTEMPT,
       start,
-    }, options !== ONE_ATTEMPT);
+    );
   }
 
   /** @ignore Not a generator: there is no synchronous form to share it with. */
@@ -242,16 +249,14 @@ export abstract class RedisLockBase
     let held = false;
     try {
       const { liveness } = locks;
-      const wait = new AcquireWait(acquisition, { limits, liveness });
-      await connection.keepAliveWhile(wait.run());
-      acquisition.throwIfLost();
+      const blockers = await acquireOrWait(acquisition, { limits, liveness });
       const holder = !acquisition.held && limits.deadline.namesHolder
         ? await firstHolder(connection, keys)
         : undefined;
       // The lock may have been granted meanwhile, or the connection lost.
       acquisition.throwIfLost();
       held = acquisition.held;
-      if (!held) return new Busy(() => describeBlockers(wait.blockers, holder));
+      if (!held) return new Busy(() => describeBlockers(blockers, holder));
       return this.#lease(acquisition, pooled, limits.deadline.elapsed);
     } finally {
       if (!held) {
