@@ -1,6 +1,6 @@
 /** Reaches the server of a lock. */
 
-import { formatSubject } from "../core/errors.ts";
+import { formatSubject, LockLostError } from "../core/errors.ts";
 import { WAIT_FOREVER } from "../options/acquire_options.ts";
 import { Deadline, now } from "../wait/deadline.ts";
 import { AttemptLimits, withDeadline } from "./connection/attempt_limits.ts";
@@ -58,6 +58,7 @@ export class LockServer {
         );
       } catch (error) {
         if (deadline.wasCancelledWith(error)) throw error;
+        if (error instanceof LockLostError) throw error;
         if (replyCode(error) === "MOVED") await this.#refreshSlots(limits);
         // An earlier error says more than that the time is over.
         if (!(error instanceof ReplyTimeout)) reason = error;

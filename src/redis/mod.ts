@@ -27,6 +27,7 @@ export type {
   LastingRedisWait,
   RedisConnectionOptions,
   RedisSemaphoreOptions,
+  TransferOptions,
 } from "./options.ts";
 export { lockAll, RedisLeases } from "./lock_all.ts";
 export { RedisLease } from "./redis_lease.ts";

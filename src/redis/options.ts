@@ -25,6 +25,9 @@ import type { RedisClientArgument, RedisSource } from "./clients/mod.ts";
 
 const DEFAULT_UNAVAILABLE_TIMEOUT_MS = 5000;
 
+const DEFAULT_TRANSFER_TIMEOUT_MS = 30_000;
+const MAX_TRANSFER_TIMEOUT_MS = 3_600_000;
+
 /** How long the text of an `info` may be, in bytes. */
 const MAX_INFO_BYTES = 4096;
 
@@ -36,6 +39,17 @@ export interface RedisAcquireOptions extends Omit<AcquireOptions, "onWait"> {
    * rejects with that error.
    */
   onWait?: ((wait: LastingRedisWait) => void) | undefined;
+}
+
+/** The options of {@linkcode RedisLease.transfer}. */
+export interface TransferOptions {
+  /**
+   * How long the other process has to adopt the lease, in milliseconds: at most
+   * an hour. After that, the lock is released.
+   *
+   * @default {30000}
+   */
+  timeout?: number | undefined;
 }
 
 /** The argument of {@linkcode RedisAcquireOptions.onWait}. */
@@ -233,6 +247,25 @@ export function resolveRedisWait(
 }
 
 /**
+ * Checks the options of a transfer, and returns its timeout.
+ *
+ * @throws {TypeError} If an option is unknown or has a wrong type.
+ * @throws {RangeError} If an option has a value that is not allowed.
+ */
+export function resolveTransferTimeout(options: TransferOptions = {}): number {
+  rejectUnknownOptions(options, { timeout: true });
+  const { timeout = DEFAULT_TRANSFER_TIMEOUT_MS } = options;
+  checkPeriod("timeout", timeout);
+  if (timeout <= MAX_TRANSFER_TIMEOUT_MS) return timeout;
+  throwInvalid(
+    "timeout",
+    `at most ${MAX_TRANSFER_TIMEOUT_MS} ms`,
+    timeout,
+    "number",
+  );
+}
+
+/**
  * Checks the name of a lock.
  *
  * @throws {TypeError} If the name is not a string.
@@ -279,7 +312,7 @@ function checkPrefix(prefix: string): void {
   }
 }
 
-/** Returns the JSON text of an info, or `""` if there is none. */
+/** Returns the JSON text of an info, or `""` without one. */
 function formatInfo(info: unknown): string {
   if (info === undefined) return "";
   let text: string | undefined;

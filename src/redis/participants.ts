@@ -41,7 +41,7 @@ export interface RedisWaiter extends RemoteHolder, RedisPeer {
 export interface RedisPythonClient extends RedisPeer {
   /**
    * The identifier that Python's portalocker 4 puts into the name of its
-   * connection. `null` for older versions, and if the server does not tell.
+   * connection. `null` for older versions, and if the server does not report it.
    */
   readonly holderId: string | null;
 }
@@ -68,7 +68,7 @@ interface Limits {
 /** More than any lock has. Lua's numbers are exact below. */
 const NO_LIMIT = 2 ** 31;
 
-/** How many holders are named if the caller only wants to know for whom it waits. */
+/** How many holders an error, or `onWait`, may name. */
 const MAX_HOLDERS = 100;
 
 /** The reply of {@linkcode PARTICIPANTS_SCRIPT}. */
@@ -96,7 +96,7 @@ async function readParticipants(
 /**
  * Lists the holders of a lock, in one round trip.
  *
- * @returns At most a hundred or, of many, some more.
+ * @returns A hundred at most.
  * @throws The error of the server or of the client.
  */
 export async function listHolders(

@@ -14,8 +14,10 @@ import { now } from "../wait/deadline.ts";
 import type { FifoMutex } from "../wait/fifo_mutex.ts";
 import { Acquisition } from "./acquisition/acquisition.ts";
 import { ConnectionLocks } from "./acquisition/connection_locks.ts";
+import type { LivenessProbe } from "./acquisition/liveness.ts";
 import { acquireOrWait } from "./acquisition/wait.ts";
 import type { Blockers } from "./acquisition/wait.ts";
+import { withDeadline } from "./connection/attempt_limits.ts";
 import type { AttemptLimits } from "./connection/attempt_limits.ts";
 import type { LockConnection } from "./connection/connection.ts";
 import { closeIdle } from "./connection/pool.ts";
@@ -29,6 +31,8 @@ import type {
 import { listHolders, probeLock } from "./participants.ts";
 import type { RedisProbe } from "./participants.ts";
 import type { LockKeys, LockType } from "./protocol/keys.ts";
+import { notAdoptable, parseTransfer } from "./protocol/transfer.ts";
+import type { Transfer } from "./protocol/transfer.ts";
 import { LockServer } from "./lock_server.ts";
 import { RedisLease } from "./redis_lease.ts";
 import { RedisDeadline } from "./wait_report.ts";
@@ -114,6 +118,36 @@ export abstract class RedisLockBase
     );
   }
 
+  /**
+   * Takes over the lease that a holder has given away by
+   * {@linkcode RedisLease.transfer}, in this process or another one. The lock
+   * is not free in between, and nothing waits: the new lease has the same
+   * `fencingToken`, and the `info` of this lock.
+   *
+   * @param text What `transfer()` returned.
+   * @returns The lock while it is held.
+   * @throws {TypeError} If `text` is not a string.
+   * @throws {RangeError} If `text` is not what `transfer()` returned, or belongs
+   * to a lock with another name or prefix, to a shared instead of an exclusive
+   * lock, or to a semaphore with another maximum.
+   * @throws {LockLostError} If the lease is gone: it was adopted before, its
+   * transfer timed out, or the connection of its holder ended.
+   * @throws {AlreadyLocked} If this object holds the lock until the wait times
+   * out.
+   * @throws {LockException} If the server cannot be reached in time. The lock
+   * is released if it was adopted meanwhile.
+   */
+  adopt(text: string): Promise<RedisLease> {
+    return atEdgeAsync(RedisLockBase.prototype.adopt, async () => {
+      const { keys } = this.#server;
+      const transfer = parseTransfer(text, keys, this.#lockType);
+      const deadline = this.startDeadline(undefined);
+      deadline.transfer = transfer;
+      const held = await this.attemptAsync(deadline);
+      return held instanceof Busy ? this.throwBusy(held, deadline) : held;
+    });
+  }
+
   /** @ignore Differs from the keys of all other locks of the server. */
   get key(): string {
     return this.#server.keys.key;
@@ -173,7 +207,9 @@ export abstract class RedisLockBase
   }
 
   /** @ignore */
-  protected override throwIfLost(lease: RedisLease): void {
+  protected override async throwIfLost(lease: RedisLease): Promise<void> {
+    if (lease.transferred) return;
+    await lease.confirm();
     lease.signal.throwIfAborted();
   }
 
@@ -224,7 +260,7 @@ export abstract class RedisLockBase
     try {
       return held = await this.#server.reach(
         deadline,
-        "lock",
+        deadline.transfer ? "adopt" : "lock",
         (pooled, limits) => this.#attempt(pooled, limits),
       );
     } finally {
@@ -238,9 +274,9 @@ export abstract class RedisLockBase
     limits: AttemptLimits<RedisDeadline>,
   ): Promise<RedisLease | Busy> {
     const { connection } = pooled;
-    const { keys } = this.#server;
+    const { transfer } = limits.deadline;
     const locks = ConnectionLocks.of(connection);
-    const subscription = locks.subscription(keys);
+    const subscription = locks.subscription(this.#server.keys);
     const acquisition = new Acquisition(subscription, {
       lockType: this.#lockType,
       unavailableTimeout: limits.unavailableTimeout,
@@ -248,15 +284,15 @@ export abstract class RedisLockBase
     });
     let held = false;
     try {
-      const { liveness } = locks;
-      const blockers = await acquireOrWait(acquisition, { limits, liveness });
-      const holder = !acquisition.held && limits.deadline.namesHolder
-        ? await firstHolder(connection, keys)
-        : undefined;
-      // The lock may have been granted meanwhile, or the connection lost.
+      const busy = transfer
+        ? await adopt(acquisition, limits, transfer)
+        : await waitFor(acquisition, limits, locks.liveness);
       acquisition.throwIfLost();
       held = acquisition.held;
-      if (!held) return new Busy(() => describeBlockers(blockers, holder));
+      if (!held) {
+        if (busy) return busy;
+        throw notAdoptable(this.channel);
+      }
       return this.#lease(acquisition, pooled, limits.deadline.elapsed);
     } finally {
       if (!held) {
@@ -313,6 +349,35 @@ async function waitAtMost(
   });
   await Promise.race([work, timedOut]);
   clearTimeout(timer);
+}
+
+/** Waits for a lock. Returns why it is not granted, unless it is. */
+async function waitFor(
+  acquisition: Acquisition,
+  limits: AttemptLimits<RedisDeadline>,
+  liveness: LivenessProbe,
+): Promise<Busy | undefined> {
+  const blockers = await acquireOrWait(acquisition, { limits, liveness });
+  if (acquisition.held) return undefined;
+  const { connection, subscription: { keys } } = acquisition;
+  // The lock may be granted, or lost, while the server is asked.
+  const holder = limits.deadline.namesHolder
+    ? await firstHolder(connection, keys)
+    : undefined;
+  return new Busy(() => describeBlockers(blockers, holder));
+}
+
+/** Takes over a lease that was transferred, if it is still there. */
+async function adopt(
+  acquisition: Acquisition,
+  { deadline, replyTimeout }: AttemptLimits,
+  transfer: Transfer,
+): Promise<undefined> {
+  const adopted = acquisition.adopt(transfer);
+  const end = now() + replyTimeout;
+  await acquisition.connection.keepAliveWhile(
+    withDeadline(deadline, end, adopted),
+  );
 }
 
 /** Returns one of the holders, or nothing if the server does not answer soon. */

@@ -3,6 +3,7 @@
 import type { RemoteHolder } from "../core/errors.ts";
 import { callerError } from "../core/stack.ts";
 import { Deadline } from "../wait/deadline.ts";
+import type { Transfer } from "./protocol/transfer.ts";
 import type { LastingRedisWait, RedisWaitSettings } from "./options.ts";
 
 /** The lock that a {@linkcode RedisDeadline} belongs to. */
@@ -31,6 +32,8 @@ export interface WaitSubject {
 export class RedisDeadline extends Deadline {
   /** Whether the caller gets an error with the holder, and not `null`. */
   readonly namesHolder: boolean;
+  /** The lease to adopt. Without one, the lock is acquired. */
+  transfer: Transfer | undefined;
   #over = false;
 
   /** Starts the clock, or earlier if the wait is a part of another one. */

@@ -202,7 +202,8 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
 
   async #endUnlessLost(held: Held): Promise<void> {
     try {
-      this.throwIfLost(held);
+      const checked = this.throwIfLost(held);
+      if (checked) await checked;
     } catch (error) {
       await this.#endAfter(error, held);
     }
@@ -242,7 +243,7 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
   protected abstract end(held: Held): void | Promise<void>;
 
   /** @ignore Throws if the lock was lost while it was in use. */
-  protected throwIfLost(_held: Held): void {}
+  protected throwIfLost(_held: Held): void | Promise<void> {}
 
   /** @ignore Says that another task has the lock through this object. */
   protected busyHere(): Busy {

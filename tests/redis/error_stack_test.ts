@@ -93,6 +93,47 @@ table.row("Acquirable.run", "LockLostError", free, async (lock) => {
   });
 });
 
+table.row("RedisLockBase.probe", "LockException", unreachable, async (lock) => {
+  await lock.probe();
+});
+table.row("RedisLockBase.adopt", "RangeError", free, async (lock) => {
+  await lock.adopt("text");
+});
+table.row("RedisLockBase.adopt", "TypeError", free, async (lock) => {
+  await lock.adopt(1 as never);
+});
+table.row("RedisLockBase.adopt", "LockLostError", async () => {
+  const lock = free();
+  const text = (await lock.acquire()).transfer();
+  await (await lock.adopt(text)).release();
+  return { lock, text };
+}, async ({ lock, text }) => {
+  await lock.adopt(text);
+});
+table.row("RedisLease.transfer", "LockLostError", async () => {
+  const lease = await free().acquire();
+  await lease.release();
+  return lease;
+}, (lease) => {
+  const text = lease.transfer();
+  return Promise.resolve(text);
+});
+table.row("RedisLease.transfer", "TypeError", async (fixture) => {
+  return fixture.keep(await free().acquire());
+}, (lease) => {
+  const text = lease.transfer(UNKNOWN);
+  return Promise.resolve(text);
+});
+table.row("lockAll", "AlreadyLocked", held, async (lock) => {
+  await api.lockAll([lock], SOON);
+});
+table.row("lockAll", "TypeError", free, async (lock) => {
+  await api.lockAll(lock as never);
+});
+table.row("lockAll", "RangeError", free, async (lock) => {
+  await api.lockAll([lock, lock]);
+});
+
 /** Public functions that throw nothing, or nothing of their own. */
 const THROW_NOTHING = [
   // Each is a part of a public function of its class.
@@ -101,6 +142,7 @@ const THROW_NOTHING = [
   "Acquirable.startAcquire",
   "Acquirable.throwBusy",
   "Acquirable.throwIfLost",
+  "RedisLockBase.acquireSince",
   "RedisLockBase.attemptAsync",
   "RedisLockBase.end",
   "RedisLockBase.latest",
@@ -109,6 +151,7 @@ const THROW_NOTHING = [
   "RedisLockBase.throwIfLost",
   // Only the library constructs them.
   "RedisLease",
+  "RedisLeases",
   "RedisLockBase",
   // Errors.
   "LockException.toJSON",
@@ -118,6 +161,10 @@ const THROW_NOTHING = [
   "Acquirable.release",
   "RedisLease.[Symbol.asyncDispose]",
   "RedisLease.release",
+  "RedisLeases.[Symbol.asyncDispose]",
+  "RedisLeases.[Symbol.iterator]",
+  "RedisLeases.at",
+  "RedisLeases.release",
   "RedisLockBase.[Symbol.asyncDispose]",
   "RedisLockBase.release",
 ];

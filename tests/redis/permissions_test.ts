@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { createClient, createCluster } from "redis";
 import * as redis5 from "redis-5";
+import { AlreadyLocked } from "../../mod.ts";
 import { RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
 import type { RedisSemaphoreOptions } from "../../src/redis/mod.ts";
 import { test } from "../support/test.ts";
@@ -18,8 +19,13 @@ const USER = { username: "limited", password: "p" };
 const RULES = "+@connection +evalsha +eval +subscribe +unsubscribe +publish " +
   "+client|list +client|kill " +
   "+pubsub +time +exists +expire +get +mget +set +hget +hset +hdel +hkeys " +
-  "+hlen +lindex +llen +lpos +lrange +lrem +lpop +rpush " +
-  "~portalock:* ~jobs-fence &portalock:* &jobs*";
+  "+hlen +lindex +llen +lpos +lrange +lrem +lpop +rpush";
+
+/** The names for a lock without a prefix. */
+const NAMES = "~portalock:* ~jobs-fence &portalock:* &jobs*";
+
+/** The names for locks with the prefix `tenant:`. */
+const TENANT = "~tenant:* &tenant:*";
 
 /** The additional rules for a cluster. */
 const CLUSTER_RULES = "+cluster|slots +ssubscribe +sunsubscribe +spublish";
@@ -42,36 +48,70 @@ async function assertNothingDenied(servers: RedisServer[]) {
 
 /** Acquires locks of each kind, with and without a waiter. */
 async function useLocks(
-  options: RedisSemaphoreOptions,
+  given: RedisSemaphoreOptions,
   nodeOf: (name: string) => Promise<RedisServer>,
 ) {
+  const options = { ...given, info: { pid: 7 } };
   const lock = new RedisLock("jobs", options);
   const lease = await lock.acquire();
+  await assert.rejects(lock.acquire({ timeout: 20 }), AlreadyLocked);
+  const other = new RedisLock("jobs", options);
+  await assert.rejects(other.acquire({ timeout: 20 }), (error) => {
+    assert.ok(error instanceof AlreadyLocked);
+    assert.ok(error.holder);
+    return true;
+  });
   assert.equal(await lock.tryAcquire(), null);
   const wait = new RedisLock("jobs", options).acquire({ timeout: 60_000 });
-  await waitForQueueLength(await nodeOf("jobs"), "jobs", 1);
-  await lease.release();
+  const { prefix = "" } = options;
+  await waitForQueueLength(await nodeOf("jobs"), "jobs", 1, prefix);
+  const { holders, waiters } = await lock.probe();
+  for (const { info, address } of [at(holders, 0), at(waiters, 0)]) {
+    assert.deepEqual(info, { pid: 7 });
+    assert.ok(address);
+  }
+  await (await other.adopt(lease.transfer())).release();
   await (await wait).release();
   await new RedisLock("jobs", { ...options, shared: true }).run(() => {});
   await new RedisSemaphore("jobs", 2, options).run(() => {});
 }
 
-test(
-  "Redis permissions: the documented ones suffice for locks of a server",
-  async () => {
-    await using server = await RedisServer.start();
-    await limit([server], RULES);
-    const client = createClient({ url: server.url, ...USER });
-    await client.on("error", () => {}).connect();
-    try {
-      await useLocks({ client }, () => Promise.resolve(server));
-      await assertNothingDenied([server]);
-    } finally {
-      client.destroy();
-    }
-  },
-  "redis-server",
-);
+const SERVER_CASES: [title: string, names: string, prefix?: string][] = [
+  ["the documented ones suffice for locks of a server", NAMES],
+  ["~PREFIX* and &PREFIX* suffice with the option prefix", TENANT, "tenant:"],
+];
+
+for (const [title, names, prefix = ""] of SERVER_CASES) {
+  test(
+    `Redis permissions: ${title}`,
+    async () => {
+      await using server = await RedisServer.start();
+      await limit([server], `${RULES} ${names}`);
+      const client = createClient({ url: server.url, ...USER });
+      await client.on("error", () => {}).connect();
+      try {
+        await useLocks({ client, prefix }, () => Promise.resolve(server));
+        await assertNothingDenied([server]);
+        await assertOnlyPrefixed(server, prefix);
+        const other = new RedisLock("jobs", { client, prefix: "other:" });
+        await assert.rejects(other.tryAcquire(), { code: "NOPERM" });
+      } finally {
+        client.destroy();
+      }
+    },
+    "redis-server",
+  );
+}
+
+/** Asserts that every key and channel begins with the prefix. */
+async function assertOnlyPrefixed(server: RedisServer, prefix: string) {
+  const names = [
+    ...await server.command("KEYS", "*") as string[],
+    ...await server.command("PUBSUB", "CHANNELS") as string[],
+  ];
+  assert.ok(names.length > 0);
+  for (const name of names) assert.ok(name.startsWith(prefix), name);
+}
 
 const CLUSTER_VERSIONS: [version: number, create: CreateCluster][] = [
   [5, redis5.createCluster],
@@ -83,7 +123,7 @@ for (const [version, create] of CLUSTER_VERSIONS) {
     `Redis permissions: the documented ones suffice for a cluster of node-redis ${version}`,
     async () => {
       await using cluster = await RedisCluster.start();
-      await limit(cluster.nodes, `${RULES} ${CLUSTER_RULES}`);
+      await limit(cluster.nodes, `${RULES} ${NAMES} ${CLUSTER_RULES}`);
       const client = create({
         rootNodes: cluster.urls.map((url) => ({ url })),
         defaults: USER,

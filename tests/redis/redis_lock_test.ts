@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { AlreadyLocked, LOCK_EX, LOCK_SH } from "../../mod.ts";
-import { RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
+import { lockAll, RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
 import { abortReasons } from "../support/abort_reasons.ts";
 import { test } from "../support/test.ts";
 import { at } from "../support/values.ts";
@@ -36,6 +36,54 @@ for (const { name, needs, start } of TOPOLOGIES) {
     await Promise.all([one.release(), two.release()]);
     await using _writer = await lock(false).acquire();
     assert.equal(await lock(true).tryAcquire(), null);
+  });
+
+  it("probe() lists the holder and the waiter, and lockAll() takes several", async ({ options }) => {
+    const names = ["p", "q"];
+    const locks = names.map((name) =>
+      new RedisLock(name, { ...options, info: { name } })
+    );
+    const leases = await lockAll(locks);
+    using waits = observeWaits();
+    const waiting = new RedisLock("q", { ...options, shared: true, info: 7 })
+      .acquire({ timeout: 60_000 });
+    await waits.begun();
+    const { holders, waiters } = await at(locks, 1).probe();
+    const [holder, waiter] = [at(holders, 0), at(waiters, 0)];
+    assert.equal(holder.holderId, leases.at(1)?.holderId);
+    assert.deepEqual(holder.info, { name: "q" });
+    assert.deepEqual([waiter.position, waiter.info], [0, 7]);
+    for (const { address, age } of [holder, waiter]) {
+      assert.ok(address !== null && age !== null);
+    }
+    await leases.release();
+    await (await waiting).release();
+  });
+
+  it("a lease that is transferred is adopted once", async ({ options }) => {
+    const [giver, receiver] = twoLocks("handed", options);
+    const lease = await giver.acquire();
+    const text = lease.transfer();
+    assert.equal(await giver.tryAcquire(), null);
+    const adopted = await receiver.adopt(text);
+    assert.equal(adopted.fencingToken, lease.fencingToken);
+    assert.equal(await giver.tryAcquire(), null);
+    await assert.rejects(giver.adopt(text), { code: "ERR_LOCK_LOST" });
+    await adopted.release();
+    await giver.run(() => {});
+  });
+
+  it("locks with different prefixes are independent", async ({ options }) => {
+    const lock = (prefix: string) => new RedisLock("a", { ...options, prefix });
+    await using one = await lock("one:").acquire();
+    await using two = await lock("two:").acquire();
+    assert.ok(one.fencingToken > 0n && two.fencingToken > 0n);
+    assert.equal(await lock("one:").tryAcquire(), null);
+    using waits = observeWaits();
+    const waiting = lock("two:").acquire({ timeout: 60_000 });
+    await waits.begun();
+    await two.release();
+    await (await waiting).release();
   });
 
   it("acquire() excludes other locks until release()", async ({ options }) => {

@@ -1,13 +1,17 @@
 /** One acquisition, from its first step on the server to its last. */
 
 import { setTimeout } from "node:timers";
+import { LockLostError } from "../../core/errors.ts";
 import { now } from "../../wait/deadline.ts";
 import type { LockConnection } from "../connection/connection.ts";
 import { isRedirect, lockLost, replyCode } from "../protocol/errors.ts";
 import { formatMember, replyChannelPrefix } from "../protocol/keys.ts";
 import type { LockType } from "../protocol/keys.ts";
-import { LOCK_SCRIPT } from "../protocol/scripts.ts";
+import { ADOPT_SCRIPT, LOCK_SCRIPT } from "../protocol/scripts.ts";
 import type { Operation } from "../protocol/scripts.ts";
+import { formatTransfer, transferred } from "../protocol/transfer.ts";
+import type { Transfer } from "../protocol/transfer.ts";
+import { Offer } from "./offer.ts";
 import type { ChannelSubscription, Subscriber } from "./subscription.ts";
 
 /**
@@ -158,7 +162,8 @@ export class Acquisition implements Subscriber {
   #watchStalls(signal: AbortSignal): void {
     const isAborted = () => {
       if (this.#mayBeLost) this.#stalled();
-      return this.#state === "lost";
+      // Deno does not dispatch the event if this is true before.
+      return Reflect.get(AbortSignal.prototype, "aborted", signal) as boolean;
     };
     Object.defineProperties(signal, {
       aborted: { get: isAborted, configurable: true, enumerable: true },
@@ -198,7 +203,7 @@ export class Acquisition implements Subscriber {
 
   /** Asks the server, if the thread was blocked for long. Never rejects. */
   async confirm(): Promise<void> {
-    if (this.#mayBeLost) await this.verify();
+    if (this.#mayBeLost) await this.connection.confirm(() => this.verify());
   }
 
   /** Throws the reason if the acquisition is lost. */
@@ -234,6 +239,56 @@ export class Acquisition implements Subscriber {
     this.#token = token;
     this.#renewedAt = now();
     this.onChange();
+  }
+
+  /**
+   * Takes over the lease that another process has transferred: `held` if the
+   * lease was still there, otherwise `refused`.
+   *
+   * @throws The error of the server or of the connection.
+   */
+  async adopt({ member, token }: Transfer): Promise<void> {
+    const { connection, keys } = this.subscription;
+    const { key, info, sharded } = keys;
+    try {
+      if (!connection.client.ordered) await this.subscribed;
+      const args = [
+        ...[member, token, this.#member, replyChannelPrefix(keys)],
+        ...[sharded ? "S" : "", this.#info],
+      ];
+      const isWanted = () => !this.#ended;
+      const [reply] = await Promise.all([
+        connection.run(ADOPT_SCRIPT, [key, info], args, isWanted),
+        this.subscribed,
+      ]);
+      if (typeof reply === "string") this.granted(reply);
+      else this.queued("refused");
+    } catch (error) {
+      this.stepFailed(error);
+      throw connection.failure?.error ?? error;
+    }
+  }
+
+  /**
+   * Ends the lease. Its record stays on the server for a number of
+   * milliseconds, so that another process can adopt it.
+   */
+  transfer(timeout: number): string {
+    const { subscription, connection, unavailableTimeout, lockType, id } = this;
+    const { channel, key } = subscription.keys;
+    this.#state = "lost";
+    this.#error = transferred(channel);
+    this.#released = Promise.resolve();
+    subscription.remove(this);
+    const offer = new Offer(subscription, {
+      ...{ id, lockType, unavailableTimeout },
+      isThere: () => this.#hasRecord().catch(isNoRedirect),
+      remove: () => this.#sendRelease(),
+    }, timeout);
+    connection.removeUser(unavailableTimeout);
+    if (this.#controller) this.#abort(this.#controller);
+    this.onEnd(offer.ended);
+    return formatTransfer({ key, member: this.#member, token: this.#token });
   }
 
   /** Handles that a step failed, even if no caller waits for it any more. */
@@ -274,11 +329,17 @@ export class Acquisition implements Subscriber {
       }
     }
     try {
-      const token = await connection.send(["HGET", key, this.#member]);
-      if (this.held && token !== this.#token) this.#recordLost();
+      const isThere = await this.#hasRecord();
+      if (this.held && !isThere) this.#recordLost();
     } catch (error) {
       if (this.held && isRedirect(error)) this.lost(error);
     }
+  }
+
+  async #hasRecord(): Promise<boolean> {
+    const { key } = this.subscription.keys;
+    const command = ["HGET", key, this.#member];
+    return await this.connection.send(command) === this.#token;
   }
 
   /**
@@ -315,7 +376,10 @@ export class Acquisition implements Subscriber {
 
   #abort(controller: AbortController): void {
     const { channel } = this.subscription.keys;
-    controller.abort(lockLost(channel, this.#error));
+    const error = this.#error;
+    controller.abort(
+      error instanceof LockLostError ? error : lockLost(channel, error),
+    );
   }
 
   get #ended(): boolean {
@@ -370,4 +434,8 @@ export class Acquisition implements Subscriber {
     if (connection.failure) return;
     await this.#sendRelease(Math.min(delay * 2, MAX_RETRY_MS));
   }
+}
+
+function isNoRedirect(error: unknown): boolean {
+  return !isRedirect(error);
 }

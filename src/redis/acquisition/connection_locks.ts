@@ -20,9 +20,10 @@ const MAX_CHECKED = 256;
  * Passes what happens to a connection on to its acquisitions.
  *
  * Messages between connections are `granted NUMBER TOKEN`, which the server
- * sends to a waiter; `look NUMBER`, which it sends to the fourth waiter; `ask
- * CHANNEL`, to which a connection that is alive replies on that channel; and
- * this reply, `here IDENTIFIER`. A connection sends `echo NUMBER` to itself.
+ * sends to a waiter; `look NUMBER`, which it sends to the fourth waiter;
+ * `adopted NUMBER`, which it sends to a holder that has transferred its lease;
+ * `ask CHANNEL`, to which a connection that is alive replies on that channel;
+ * and this reply, `here IDENTIFIER`. A connection sends `echo NUMBER` to itself.
  */
 export class ConnectionLocks
   implements ConnectionListener, SubscriptionContext {
@@ -85,6 +86,8 @@ export class ConnectionLocks
       this.subscribers.get(Number(subject))?.granted(token);
     } else if (verb === "look") {
       this.subscribers.get(Number(subject))?.onLook();
+    } else if (verb === "adopted") {
+      this.subscribers.get(Number(subject))?.adopted?.();
     } else if (verb === "ask") {
       this.#connection.publish(keys, subject, `here ${this.#connection.id}`);
     } else if (verb === "here") {

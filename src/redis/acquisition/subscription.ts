@@ -22,6 +22,8 @@ export interface Subscriber {
   onLook(): void;
   /** Handles a ping of a Python client. */
   onPing(): void;
+  /** Handles that another process has adopted the lock. */
+  adopted?(): void;
   /** Asks the server whether the lock is still held. Never rejects. */
   verify(): Promise<void>;
 }

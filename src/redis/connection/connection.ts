@@ -10,7 +10,7 @@ import type { LockKeys } from "../protocol/keys.ts";
 import type { Script } from "../protocol/scripts.ts";
 import { SharedTimer } from "./shared_timer.ts";
 import { Timeouts } from "./timeouts.ts";
-import { StallClock } from "./stall_clock.ts";
+import { moment, StallClock } from "./stall_clock.ts";
 import { turnOfInput } from "./turn_of_input.ts";
 
 /** How often a server is asked within the shortest `unavailableTimeout`. */
@@ -30,6 +30,12 @@ const MIN_OPEN = 0.75;
 function heartbeatInterval(timeout: number): number {
   return Math.min(timeout / HEARTBEATS_PER_TIMEOUT, MAX_INTERVAL_MS);
 }
+
+/**
+ * A timer is late if it fires after this part of `unavailableTimeout`. The
+ * server gets the same time to reply once the thread runs.
+ */
+const LATE_FRACTION = 8;
 
 /** What the users of a connection want to know of it. */
 export interface ConnectionListener {
@@ -87,6 +93,10 @@ export function silence(timeout: number): Error {
  * - H.1 sends a heartbeat and the thread is blocked. H.2, the next heartbeat,
  *   finds that nothing was read. The reply to H.1 may wait in the socket, so
  *   H.2 lets the event loop read it first.
+ * - The thread is blocked after H.1 and before the library writes it. H.2 is
+ *   late, so it waits for a moment longer. It does not wait for a full timeout:
+ *   a thread that is blocked again and again would then never learn that it is
+ *   cut off.
  * - A uses 10 s and B 200 ms, and the server is silent for 1 s: B is lost and
  *   the connection is not used for new locks, but A does not change.
  *
@@ -154,6 +164,14 @@ export class LockConnection {
    */
   get stalledFor(): number {
     return this.#stall.elapsed;
+  }
+
+  /** Waits for a reply, which proves that the connection lives. */
+  async confirm(question: () => Promise<void>): Promise<void> {
+    this.#stall.onRun(2 * this.#timeouts.shortest);
+    const asked = moment();
+    await question();
+    this.#stall.onReply(asked);
   }
 
   /** Returns a number that this connection has not returned before. */
@@ -334,20 +352,21 @@ export class LockConnection {
   }
 
   #onTimer(): void {
+    const due = this.#due;
     this.#timer = undefined;
     this.#due = Infinity;
     // The next user sets the timer.
     if (this.#timeouts.size === 0) return;
     const stalled = this.#stall.onRun(2 * this.#timeouts.shortest);
     if (stalled || this.#asked === undefined) this.#ask();
-    if (this.#silentTimeout(now()) !== undefined) this.#judge();
+    if (this.#silentTimeout(now()) !== undefined) this.#judge(now() - due);
     const next = now() + heartbeatInterval(this.#timeouts.shortest);
     this.#schedule(Math.min(next, this.#nextJudgement()));
   }
 
   async #ask(): Promise<void> {
-    const asked = now();
-    this.#asked ??= asked;
+    const asked = moment();
+    this.#asked ??= asked.time;
     this.listener?.onHeartbeat();
     const echo = this.client.ordered ? undefined : this.#echo();
     const [hello] = await Promise.allSettled([this.send(["HELLO"]), echo]);
@@ -415,11 +434,15 @@ export class LockConnection {
     return longest;
   }
 
-  /** Judges after input that has already arrived is read. */
-  async #judge(): Promise<void> {
+  /**
+   * Judges after input that has already arrived is read. If the timer was late,
+   * the thread may have been blocked before it could send the question.
+   */
+  async #judge(late: number): Promise<void> {
     if (this.#judging) return;
     this.#judging = true;
-    await turnOfInput();
+    const grace = this.#timeouts.shortest / LATE_FRACTION;
+    await (late > grace ? sleep(grace) : turnOfInput());
     this.#judging = false;
     const timeout = this.#silentTimeout(now());
     if (timeout === undefined || this.#failure) return;
@@ -427,4 +450,9 @@ export class LockConnection {
     this.#retired = true;
     this.listener?.onSilent(timeout);
   }
+}
+
+/** Waits, without keeping the process alive. */
+function sleep(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds).unref());
 }

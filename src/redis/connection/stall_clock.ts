@@ -20,16 +20,14 @@ import { now } from "../../wait/deadline.ts";
  * too. If somebody sets it, a stall is suspected until the next reply.
  */
 export class StallClock {
-  #lastRun = 0;
-  #lastDate = 0;
+  #lastRun: Moment = { time: 0, date: 0 };
   /** The stall since which the server has not replied, in milliseconds. */
   #stall = 0;
   #stallEnd = 0;
 
   /** Begins to measure. */
   start(): void {
-    this.#lastRun = now();
-    this.#lastDate = Date.now();
+    this.#lastRun = moment();
     this.#stall = 0;
   }
 
@@ -47,21 +45,34 @@ export class StallClock {
   onRun(limit: number): boolean {
     const elapsed = this.#sinceRun;
     const stalled = elapsed > limit;
-    this.#lastRun = now();
-    this.#lastDate = Date.now();
+    this.#lastRun = moment();
     if (stalled) {
       this.#stall = Math.max(this.#stall, elapsed);
-      this.#stallEnd = this.#lastRun;
+      this.#stallEnd = this.#lastRun.time;
     }
     return stalled;
   }
 
-  /** Records the reply to a question that was sent at this time, by `now`. */
-  onReply(asked: number): void {
-    if (asked >= this.#stallEnd) this.#stall = 0;
+  /** Records the reply to a question that was sent at this moment. */
+  onReply(asked: Moment): void {
+    if (asked.time >= this.#stallEnd) this.#stall = 0;
+    if (asked.time > this.#lastRun.time) this.#lastRun = asked;
   }
 
   get #sinceRun(): number {
-    return Math.max(now() - this.#lastRun, Date.now() - this.#lastDate);
+    const { time, date } = this.#lastRun;
+    return Math.max(now() - time, Date.now() - date);
   }
+}
+
+/** A moment, by both clocks. */
+export interface Moment {
+  /** By `now`. */
+  readonly time: number;
+  readonly date: number;
+}
+
+/** Returns this moment. */
+export function moment(): Moment {
+  return { time: now(), date: Date.now() };
 }

@@ -325,40 +325,23 @@ if channel ~= '' then
   peers = counts[2] - counts[4]
 end
 
--- A scan may return a member twice.
-local held, tokens, cursor = {}, {}, '0'
-repeat
-  local found = redis.call('HSCAN', holders, cursor, 'COUNT', 1000)
-  cursor = found[1]
-  for i = 1, #found[2], 2 do
-    local member = found[2][i]
-    if not tokens[member] then held[#held + 1] = member end
-    tokens[member] = found[2][i + 1]
-  end
-until cursor == '0' or #held >= tonumber(maxHolders)
-
-local waiting = {}
-if maxWaiters ~= '0' then
-  waiting = redis.call('LRANGE', queue, 0, maxWaiters - 1)
-end
-
--- Returns lists of the members whose connections live, with their infos. The
--- members are checked in chunks because unpack() has a limit.
-local function describe(members)
+-- Returns the members whose connections live, each with its info and its
+-- token. They are checked in chunks because unpack() has a limit.
+local function describe(members, limit)
   local result = {}
-  for first = 1, #members, 1000 do
-    local last = math.min(first + 999, #members)
-    local channels, chunk = {}, {}
+  for first = 1, math.min(#members, limit), 1000 do
+    local last = math.min(first + 999, #members, limit)
+    local channels = {}
     for i = first, last do
       local connection = string.match(members[i], '^%w+:(%x+):') or ''
       channels[#channels + 1] = prefix .. connection
-      chunk[#chunk + 1] = members[i]
     end
     local counts = redis.call('PUBSUB', numsub, unpack(channels))
-    local texts = redis.call('HMGET', infos, unpack(chunk))
-    for i, member in ipairs(chunk) do
-      if counts[2 * i] > 0 then
-        local info, token = texts[i] or '', tokens[member] or ''
+    for i = first, last do
+      if counts[2 * (i - first) + 2] > 0 then
+        local member = members[i]
+        local info = redis.call('HGET', infos, member) or ''
+        local token = redis.call('HGET', holders, member) or ''
         result[#result + 1] = { member, info, token }
       end
     end
@@ -366,5 +349,47 @@ local function describe(members)
   return result
 end
 
-return { peers, describe(held), describe(waiting) }
+local held, waiting = redis.call('HKEYS', holders), {}
+if maxWaiters ~= '0' then
+  waiting = redis.call('LRANGE', queue, 0, maxWaiters - 1)
+end
+return {
+  peers,
+  describe(held, tonumber(maxHolders)),
+  describe(waiting, tonumber(maxWaiters))
+}
+`);
+
+/**
+ * Passes a lock that is held from one member to another, with its fencing
+ * token.
+ *
+ * `KEYS` are the lock's hash of holders and its hash of infos. `ARGV` are the
+ * member that holds the lock, its token, the member that adopts it, the prefix
+ * of the channels of connections, `"S"` if these are sharded, and what the new
+ * member says about itself.
+ *
+ * Returns the token, or nothing if the first member does not hold the lock with
+ * this token, or its connection has ended.
+ */
+export const ADOPT_SCRIPT: Script = script(`
+local holders, infos = unpack(KEYS)
+local from, token, self, prefix, sharded, info = unpack(ARGV)
+if redis.call('HGET', holders, from) ~= token then return false end
+
+local connection, number = string.match(from, '^%w+:(%x+):(%d+)')
+local channel = prefix .. connection
+local numsub = sharded == '' and 'NUMSUB' or 'SHARDNUMSUB'
+if redis.call('PUBSUB', numsub, channel)[2] == 0 then return false end
+
+-- If the server is out of memory, it refuses the first write, not a later one.
+redis.call('HSET', holders, self, token)
+redis.call('HDEL', holders, from)
+redis.call('HDEL', infos, from)
+if info ~= '' then
+  redis.pcall('HSET', infos, self, info)
+  redis.pcall('EXPIRE', infos, 86400)
+end
+redis.pcall(sharded .. 'PUBLISH', channel, 'adopted ' .. number)
+return token
 `);

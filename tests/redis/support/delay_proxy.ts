@@ -12,6 +12,7 @@ export class DelayProxy implements AsyncDisposable {
   readonly #sockets = new Set<Socket>();
   readonly #heldReplies: Delivery[] = [];
   #holding = false;
+  #cut = false;
 
   private constructor(target: number) {
     this.#target = target;
@@ -40,6 +41,11 @@ export class DelayProxy implements AsyncDisposable {
     this.#holding = true;
   }
 
+  /** Loses everything in both directions, without closing connections. */
+  cut(): void {
+    this.#cut = this.#holding = true;
+  }
+
   /** Delivers the first chunks. */
   deliver(count: number): void {
     for (const delivery of this.#heldReplies.splice(0, count)) delivery();
@@ -58,9 +64,13 @@ export class DelayProxy implements AsyncDisposable {
       this.#sockets.add(one);
       one.setNoDelay(true);
       one.on("error", () => {});
-      one.on("close", () => other.destroy());
+      one.on("close", () => {
+        if (!this.#cut) other.destroy();
+      });
     }
-    socket.on("data", (data) => void upstream.write(data));
+    socket.on("data", (data) => {
+      if (!this.#cut) upstream.write(data);
+    });
     upstream.on("data", (data) => {
       if (this.#holding) this.#heldReplies.push(() => void socket.write(data));
       else socket.write(data);

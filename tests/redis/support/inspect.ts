@@ -70,10 +70,11 @@ export function waitForQueueLength(
   server: RedisServer,
   channel: string,
   count: number,
+  prefix = "",
 ): Promise<void> {
+  const queue = `${prefix}portalock:v1:{${channel}}:queue`;
   return waitUntil(
-    async () =>
-      await server.command("LLEN", `portalock:v1:{${channel}}:queue`) === count,
+    async () => await server.command("LLEN", queue) === count,
     () => `${count} waiters for ${channel}`,
   );
 }
@@ -94,7 +95,7 @@ export async function remainingNames(server: RedisServer): Promise<unknown[]> {
   const keys = await server.command("KEYS", "*") as unknown[];
   const channels = await server.command("PUBSUB", "CHANNELS") as unknown[];
   return [...keys, ...channels].filter((name) =>
-    !/^(portalock:v1:session:[0-9a-f]{32}$|.*portalock:v1:(.*:)?clock$|__sentinel__)/
+    !/^(.*portalock:v1:session:[0-9a-f]{32}$|.*portalock:v1:(.*:)?clock$|__sentinel__)/
       .test(String(name))
   );
 }

@@ -43,7 +43,7 @@ async function remainingNames(servers: RedisServer[]): Promise<unknown[]> {
   }
   // An idle connection stays open for a second. Sentinels have a channel, too.
   return found.filter((name) =>
-    !/^(portalock:v1:session:|portalock:v1:.*clock$|__sentinel__)/.test(
+    !/^(.*portalock:v1:(session:|.*clock$)|__sentinel__)/.test(
       String(name),
     )
   );

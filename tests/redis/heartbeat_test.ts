@@ -1,0 +1,298 @@
+/** Heartbeats: what they cost, and when they end a lease. */
+
+import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
+import { LOCK_SH } from "../../mod.ts";
+import { RedisLock } from "../../src/redis/mod.ts";
+import type { RedisLease, RedisLockOptions } from "../../src/redis/mod.ts";
+import { currentRuntime } from "../support/env.ts";
+import { test } from "../support/test.ts";
+import { waitUntil } from "./support/binaries.ts";
+import { DelayProxy } from "./support/delay_proxy.ts";
+import {
+  abortReason,
+  assertNothingLeft,
+  lockConnections,
+  startRedisProcess,
+  unsharedOptions,
+  waitForQueueLength,
+} from "./support/inspect.ts";
+import { Connection } from "./support/resp.ts";
+import { RedisServer } from "./support/server.ts";
+
+const it = (promise: string, body: (server: RedisServer) => Promise<void>) =>
+  test(`Redis heartbeats: ${promise}`, async () => {
+    await using server = await RedisServer.start();
+    await body(server);
+    await assertNothingLeft(server);
+  }, "redis-server");
+
+/** Returns how often the server has run a command since the last reset. */
+async function calls(server: RedisServer, command: string): Promise<number> {
+  const stats = await server.info("INFO", "commandstats");
+  const text = stats[`cmdstat_${command}`] ?? "";
+  return Number(/calls=(\d+)/.exec(text)?.[1] ?? 0);
+}
+
+/** Waits until the server has got that many heartbeats since the last reset. */
+const heartbeats = (server: RedisServer, count: number) =>
+  waitUntil(
+    async () => await calls(server, "hello") >= count,
+    () => `${count} heartbeats`,
+  );
+
+const isHeld = ({ held, signal }: RedisLease) => held && !signal.aborted;
+
+const releaseAll = (leases: readonly RedisLease[]) =>
+  Promise.all(leases.map((lease) => lease.release()));
+
+/** Blocks the thread. */
+function block(milliseconds: number): void {
+  const end = performance.now() + milliseconds;
+  while (performance.now() < end);
+}
+
+it("one heartbeat asks for the records of at most 256 leases, in turn, without a script", async (server) => {
+  const options = unsharedOptions(server, {
+    flags: LOCK_SH,
+    unavailableTimeout: 400,
+  });
+  const leases: RedisLease[] = [];
+  for (let i = 0; i < 600; i++) {
+    leases.push(await new RedisLock(`of ${i % 2}`, options).acquire());
+  }
+  await server.command("CONFIG", "RESETSTAT");
+  await heartbeats(server, 4);
+  const [hget, hello, evalsha] = await Promise.all(
+    ["hget", "hello", "evalsha"].map((name) => calls(server, name)),
+  ) as [number, number, number];
+  assert.equal(evalsha, 0);
+  assert.ok(hget <= (hello + 1) * 256, `${hget} for ${hello} heartbeats`);
+  assert.ok(leases.every(isHeld));
+  // Every record is checked in the end.
+  await server.command("HDEL", "portalock:v1:{of 1}", "x");
+  await server.command("DEL", "portalock:v1:{of 1}");
+  await Promise.all(
+    leases.filter((_, i) => i % 2 === 1).map(({ signal }) =>
+      abortReason(signal)
+    ),
+  );
+  assert.ok(leases.every((lease, i) => i % 2 === 1 || isHeld(lease)));
+  await releaseAll(leases);
+});
+
+it("a lock with a short unavailableTimeout loses no lock with a long one", async (server) => {
+  const options = unsharedOptions(server);
+  const short = { ...options, unavailableTimeout: 200 };
+  const patient = await new RedisLock("patient", options).acquire();
+  const hasty = await new RedisLock("hasty", short).acquire();
+  // A lock that is not held any more has no influence either.
+  await new RedisLock("once", { ...options, unavailableTimeout: 100 })
+    .run(() => {});
+  await server.signal("SIGSTOP");
+  try {
+    const { message } = await abortReason(hasty.signal) as Error;
+    assert.match(message, /silent for 200 ms/);
+    await sleep(500);
+  } finally {
+    await server.signal("SIGCONT");
+  }
+  // New locks do not use a connection that was silent.
+  const before = (await lockConnections(server)).length;
+  await new RedisLock("new", options).run(async () => {
+    assert.equal((await lockConnections(server)).length, before + 1);
+  });
+  assert.ok(isHeld(patient));
+  await patient.release();
+});
+
+it("a lock that was used once does not shorten the timeout of another", async (server) => {
+  const options = unsharedOptions(server);
+  const patient = await new RedisLock("patient", options).acquire();
+  await new RedisLock("once", { ...options, unavailableTimeout: 100 })
+    .run(() => {});
+  await server.signal("SIGSTOP");
+  await sleep(600);
+  await server.signal("SIGCONT");
+  await new RedisLock("once", options).run(() => {});
+  assert.ok(isHeld(patient));
+  assert.equal((await lockConnections(server)).length, 1);
+  await patient.release();
+});
+
+it("a lease survives while a script blocks the server", async (server) => {
+  await server.command("CONFIG", "SET", "busy-reply-threshold", 1);
+  const options = unsharedOptions(server, { unavailableTimeout: 400 });
+  const lease = await new RedisLock("busy", options).acquire();
+  const waiting = new RedisLock("busy", { ...options, checkInterval: 20 })
+    .acquire({ timeout: 60_000 });
+  await waitForQueueLength(server, "busy", 1);
+  const acquired = new RedisLock("other", options).acquire({ timeout: 60_000 });
+  await acquired.then((other) => other.release());
+  const endless = server.command("EVAL", "while true do end", 0);
+  endless.catch(() => {});
+  const retried = sleep(100).then(() =>
+    new RedisLock("other", unsharedOptions(server)).acquire({ timeout: 60_000 })
+  );
+  await sleep(1500);
+  assert.ok(isHeld(lease));
+  // The first connection waits for the script.
+  const control = await Connection.open(server.port);
+  assert.equal(await control.command("SCRIPT", "KILL"), "OK");
+  control.close();
+  await assert.rejects(endless);
+  assert.ok(isHeld(lease));
+  await lease.release();
+  await (await waiting).release();
+  await (await retried).release();
+});
+
+it("replies that are late behind many others are not silence", async (server) => {
+  const options = unsharedOptions(server, { unavailableTimeout: 1000 });
+  await new RedisLock("first", options).run(() => {});
+  const held = await new RedisLock("held", options).acquire();
+  const leases = await Promise.all(
+    Array.from(
+      { length: 10_000 },
+      (_, i) => new RedisLock(`burst ${i}`, options).tryAcquire(),
+    ),
+  );
+  assert.ok(leases.every((lease) => lease !== null));
+  assert.ok(held.held);
+  await held.release();
+  while (leases.length > 0) {
+    await releaseAll(leases.splice(0, 500) as RedisLease[]);
+  }
+});
+
+it("a server that becomes a replica ends the leases", async () => {
+  await using master = await RedisServer.start();
+  await using server = await RedisServer.start();
+  const lease = await new RedisLock(
+    "moves",
+    unsharedOptions(server, { unavailableTimeout: 1000 }),
+  ).acquire();
+  await server.command("REPLICAOF", "127.0.0.1", master.port);
+  const { message } = await abortReason(lease.signal) as Error;
+  assert.match(message, /replica/);
+});
+
+it("a holder that is cut off learns of it before another holder enters, even if its thread is busy", async (server) => {
+  await using proxy = await DelayProxy.start(server.port);
+  await using holder = startRedisProcess(currentRuntime);
+  const options = { unavailableTimeout: 2000, checkInterval: 20 };
+  await holder.call("acquire", "cut", { url: proxy.url, ...options });
+  const waiting = new RedisLock("cut", unsharedOptions(server, options))
+    .acquire({ timeout: 60_000 });
+  await waitForQueueLength(server, "cut", 1);
+  const order: string[] = [];
+  const entered = waiting.then((lease) => {
+    order.push("entered");
+    return lease;
+  });
+  proxy.cut();
+  while (await holder.call("held", "cut")) {
+    await holder.call("block", 600);
+    await holder.call("pause", 1);
+  }
+  order.push("lost");
+  await (await entered).release();
+  assert.deepEqual(order, ["lost", "entered"]);
+});
+
+it("after a stall, a look at signal loses the lease on the spot", async (server) => {
+  const options = unsharedOptions(server, { unavailableTimeout: 100 });
+  for (const look of ["aborted", "throwIfAborted"] as const) {
+    const lock = new RedisLock("stall", options);
+    const lease = await lock.acquire();
+    const { signal } = lease;
+    let heard = false;
+    signal.addEventListener("abort", () => heard = true);
+    assert.equal(signal.aborted, false);
+    signal.throwIfAborted();
+    block(300);
+    if (look === "aborted") assert.equal(signal.aborted, true);
+    assert.throws(() => signal.throwIfAborted(), {
+      name: "LockLostError",
+      code: "ERR_LOCK_LOST",
+      message: /this thread did not run for \d{3} ms/,
+    });
+    assert.equal(signal.aborted, true);
+    assert.equal(AbortSignal.any([signal]).aborted, true);
+    assert.deepEqual([heard, lock.locked], [true, false]);
+    await lock.run(() => {});
+  }
+});
+
+it("a stall is remembered until the server has replied", async (server) => {
+  await using proxy = await DelayProxy.start(server.port);
+  const options = {
+    url: proxy.url,
+    clientOptions: {},
+    unavailableTimeout: 400,
+  };
+  const lost = await new RedisLock("lost", options).acquire();
+  proxy.holdReplies();
+  block(1000);
+  // The heartbeat runs, and gets no reply.
+  await sleep(1);
+  assert.equal(lost.signal.aborted, true);
+  proxy.deliverAll();
+  await lost.release();
+  const kept = await new RedisLock(
+    "kept",
+    unsharedOptions(server, {
+      unavailableTimeout: 100,
+    }),
+  ).acquire();
+  const { signal } = kept;
+  block(300);
+  await server.command("CONFIG", "RESETSTAT");
+  await heartbeats(server, 2);
+  assert.equal(signal.aborted, false);
+  await kept.release();
+});
+
+it("run() resolves after a stall if the lock was not lost, and rejects if it was", async (server) => {
+  const options = unsharedOptions(server, { unavailableTimeout: 100 });
+  const lock = new RedisLock("long", options);
+  assert.equal(
+    await lock.run(() => {
+      block(300);
+      return "done";
+    }),
+    "done",
+  );
+  const lost = lock.run(async () => {
+    await server.command("DEL", "portalock:v1:{long}");
+    block(300);
+  });
+  await assert.rejects(lost, { code: "ERR_LOCK_LOST" });
+});
+
+it("a lease renews the expiry of its record", async (server) => {
+  const options: RedisLockOptions = unsharedOptions(server, {
+    unavailableTimeout: 400,
+    info: "me",
+  });
+  const lease = await new RedisLock("kept", options).acquire();
+  const keys = ["portalock:v1:{kept}", "portalock:v1:{kept}:info"];
+  for (const key of keys) await server.command("EXPIRE", key, 1000);
+  await server.command("CONFIG", "RESETSTAT");
+  await heartbeats(server, 3);
+  const ttls = async () =>
+    Promise.all(keys.map((key) => server.command("TTL", key).then(Number)));
+  for (const ttl of await ttls()) assert.ok(ttl <= 1000);
+  const { now } = performance;
+  performance.now = () => now.call(performance) + 3_700_000;
+  try {
+    await waitUntil(
+      async () => (await ttls()).every((ttl) => ttl > 80_000),
+      () => "a new expiry",
+    );
+  } finally {
+    performance.now = now;
+  }
+  assert.equal(lease.held, true);
+  await lease.release();
+});
