@@ -238,6 +238,10 @@ test("Redis faults: acquire() rejects with MOVED when no node reports the slot",
     getNodeClientForKey: () => Promise.resolve(createClient(node.options)),
     // As if no node replied.
     sendCommand: () => new Promise<never>(() => {}),
+    isOpen: true,
+    close() {},
+    destroy() {},
+    on() {},
   };
   const lock = (options: RedisLockOptions = {}) =>
     new RedisLock("faulty", { client, ...options });

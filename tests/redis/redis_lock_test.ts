@@ -24,7 +24,7 @@ for (const { name, needs, start } of TOPOLOGIES) {
       topology ??= await start();
       await body(topology);
       await assertEventuallyEmpty(() => topology!.remaining());
-    }, needs);
+    }, ...needs);
 
   it("shared: true excludes writers, and no readers", async ({ options }) => {
     const lock = (shared: boolean) =>

@@ -8,11 +8,8 @@ import * as redis4 from "redis-4";
 import * as redis5 from "redis-5";
 import * as redis6 from "redis";
 import { Unsupported } from "../../ffi/types.ts";
-import { RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
-import type {
-  RedisClientArgument,
-  RedisLockOptions,
-} from "../../src/redis/mod.ts";
+import { RedisLock } from "../../src/redis/mod.ts";
+import type { RedisClientArgument } from "../../src/redis/mod.ts";
 import { rejectOldPackage } from "../../src/redis/clients/node_redis.ts";
 import {
   isRetryable,
@@ -26,32 +23,6 @@ const URL = "redis://127.0.0.1:1";
 type Address = { host: string; port: number };
 
 const CLUSTER = { rootNodes: [{ url: URL }] };
-
-test("Redis: clients of node-redis 4 and other packages are refused with the remedy", () => {
-  const old =
-    /^client must be .* of node-redis 5 or 6, not one of node-redis 4: update it \(npm install redis@6\)$/;
-  const other =
-    /^client must be .*, not one of node-redis 3 or of another package: use node-redis \(npm install redis@6\)$/;
-  const refused: [client: object, message: RegExp][] = [
-    [redis4.createClient({ url: URL }), old],
-    [redis4.createCluster(CLUSTER), old],
-    // As in ioredis and node-redis 3.
-    [{ options: {}, duplicate() {}, disconnect() {}, quit() {} }, other],
-  ];
-  for (const [client, message] of refused) {
-    for (
-      const create of [
-        (options: RedisLockOptions) => new RedisLock("a", options),
-        (options: RedisLockOptions) => new RedisSemaphore("a", 2, options),
-      ]
-    ) {
-      assert.throws(() => create({ client: client as never }), {
-        name: "TypeError",
-        message,
-      });
-    }
-  }
-});
 
 test("Redis: clients of node-redis 5 and 6 are accepted", () => {
   const clients: RedisClientArgument[] = [

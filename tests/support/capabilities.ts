@@ -25,6 +25,7 @@ const CAPABILITIES = {
     testEnv.python !== null && testEnv.newerPortalocker !== null,
   "Python's RedisLock": () => importsRedisLock(),
   "redis-server": () => hasServer("redis-server"),
+  "Bun's RedisClient": () => "bun" in process.versions,
   "valkey-server": () => hasServer("valkey-server"),
   "the oldest Deno and Bun": () => testEnv.oldest.length === 2,
   "one lock per open file": () => !isWindows,

@@ -7,6 +7,8 @@ import {
   setTimeout,
 } from "node:timers";
 import { builtin } from "../../../ffi/mod.ts";
+import { errorCode } from "../../../ffi/types.ts";
+import { LockException } from "../../core/errors.ts";
 import { ClientConnection } from "./client_connection.ts";
 import { connectionError } from "./connection_error.ts";
 import { withTwoConnections } from "./two_connections.ts";
@@ -38,7 +40,7 @@ type Listener = (message: string, channel: string) => void;
 
 /** What the module of the runtime exports. */
 interface BunModule {
-  readonly RedisClient?: new (url: string, options: object) => Client;
+  readonly RedisClient: new (url: string, options: object) => Client;
 }
 
 /** How often a client that may reconnect is checked, in milliseconds. */
@@ -61,16 +63,34 @@ export function fromBunClient(client: BunRedisLike): RedisSource {
   return singleServer(client, serverOf("", duplicate));
 }
 
+const bunModule = () => builtin<BunModule>("bun");
+
+/** Whether this runtime has a client of its own. */
+export function hasBunClient(): boolean {
+  return bunModule()?.RedisClient !== undefined;
+}
+
 /**
- * Returns the server of a URL, or `undefined` if this runtime does not have a
- * client of its own, or none that can parse the URL.
+ * Returns the server of a URL.
+ *
+ * @throws {LockException} If Bun cannot parse the URL, or there are options,
+ * which are those of a package.
  */
-export function bunServer(url = "redis://localhost:6379"): Server | undefined {
-  const { RedisClient } = builtin<BunModule>("bun") ?? {};
+export function serverOfBun(
+  url = "redis://localhost:6379",
+  options: object = {},
+): Server {
+  const { RedisClient } = bunModule()!;
   const address = bunUrl(url);
-  if (RedisClient === undefined || address === undefined) return undefined;
-  const options = { autoReconnect: false, enableOfflineQueue: false };
-  return serverOf(url, () => new RedisClient(address, options), url);
+  if (address === undefined || Object.keys(options).length > 0) {
+    throw new LockException(
+      "the client of Bun does not support clientOptions, or a password for a " +
+        "unix: URL; install redis (npm install redis@6)",
+      { code: "EINVAL" },
+    );
+  }
+  const settings = { autoReconnect: false, enableOfflineQueue: false };
+  return serverOf(url, () => new RedisClient(address, settings), url);
 }
 
 /** Converts a URL. Bun cannot parse one of a socket that has a password. */
@@ -166,13 +186,14 @@ class BunConnection extends ClientConnection {
 
   protected async connect(): Promise<void> {
     const client = this.#client = await this.#createClient();
-    client.onclose = (error) => this.#onLost(error);
     try {
       await client.connect();
-      await client.send("CLIENT", ["SETNAME", this.#name]);
     } catch (error) {
-      throw await this.#explain(error);
+      throw this.closed ? error : await this.#whyNotConnected(error);
     }
+    // Without the permission, the connection does not have a name.
+    client.send("CLIENT", ["SETNAME", this.#name]).catch(() => {});
+    client.onclose = (error) => this.#onLost(error);
     client.onconnect = () => this.#onLost(lost());
     if (this.#url !== undefined) return;
     this.#checking = setInterval(() => this.#connected(), CHECK_INTERVAL_MS);
@@ -219,28 +240,22 @@ class BunConnection extends ClientConnection {
       await client.subscribe(channels, () => {});
     };
     const error = await orTimeout(
-      subscribing().then(() => undefined, (e) => e),
+      subscribing().then(() => undefined, (reason) => reason),
     );
     client?.close();
-    return (error as { code?: unknown } | undefined)?.code ===
-        "ERR_REDIS_SERVER_ERROR"
-      ? error
-      : undefined;
+    return errorCode(error) === "ERR_REDIS_SERVER_ERROR" ? error : undefined;
   }
 
   /** Bun only says that the connection is closed, whatever the reason is. */
-  async #explain(error: unknown): Promise<unknown> {
-    if (this.#url === undefined) {
-      return Object.assign(
-        new Error(
-          "the client of Bun cannot connect; it does not say why. The server " +
-            "cannot be reached, or refuses the user name or the password",
-          { cause: error },
-        ),
-        { code: "ECONNRESET" },
-      );
+  async #whyNotConnected(cause: unknown): Promise<unknown> {
+    if (this.#url !== undefined) {
+      return await connectionError(this.#url, EXPLAIN_TIMEOUT_MS) ?? cause;
     }
-    return await orTimeout(connectionError(this.#url)) ?? error;
+    return new Error(
+      "the client of Bun cannot connect and does not say why: the server " +
+        "cannot be reached, or refuses the user name or the password",
+      { cause },
+    );
   }
 }
 

@@ -7,10 +7,14 @@ import { parseUrl } from "./url.ts";
 /**
  * Connects once, as the user of the URL, and closes the connection.
  *
+ * @param timeout How long to wait for a reply, in milliseconds.
  * @returns The error of the system or of the server, or `undefined` if there is
  * none now.
  */
-export async function connectionError(url: string): Promise<unknown> {
+export async function connectionError(
+  url: string,
+  timeout: number,
+): Promise<unknown> {
   const { username = "default", password, ...address } = parseUrl(url);
   const socket = address.tls
     ? tls.connect({ ...address, servername: address.host })
@@ -19,6 +23,7 @@ export async function connectionError(url: string): Promise<unknown> {
     return await new Promise((resolve) => {
       socket.on("error", resolve);
       socket.on("close", () => resolve(undefined));
+      socket.setTimeout(timeout, () => resolve(undefined));
       socket.on("data", (data) => {
         const [reply = ""] = String(data).split("\r\n");
         resolve(reply.startsWith("-") ? new Error(reply.slice(1)) : undefined);

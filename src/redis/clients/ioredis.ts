@@ -47,7 +47,7 @@ interface Cluster {
   /** The addresses of the nodes that have each slot. The first is the master. */
   readonly slots: readonly (readonly string[] | undefined)[];
   nodes(role: string): Client[];
-  ping(): Promise<unknown>;
+  call(command: string, ...args: readonly string[]): Promise<unknown>;
   refreshSlotsCache(callback: (error?: unknown) => void): void;
 }
 
@@ -196,8 +196,8 @@ function clusterSource(cluster: Cluster): RedisSource {
     poolKey: cluster,
     async locate(key) {
       const slot = keySlot(key);
-      // Connects if necessary, and resolves once the slots are known.
-      if (cluster.slots[slot] === undefined) await cluster.ping();
+      // Connects if necessary. If the node is not known, another one names it.
+      if (cluster.slots[slot] === undefined) await cluster.call("exists", key);
       const [address = ""] = cluster.slots[slot] ?? [];
       const node = cluster.nodes("master").find(({ options: { host, port } }) =>
         `${host}:${port}` === address
@@ -229,7 +229,7 @@ class IoredisConnection extends ClientConnection {
     super(events, { sharded, protocol: hasResp3 ? 3 : 2 });
     this.#client = client;
     this.#moves = new ShardedChannels(
-      (args) => this.send(args),
+      hasResp3 ? (args) => this.send(args) : undefined,
       (channel) => this.onMoved(channel),
     );
     const onMessage = (channel: string, message: string) =>
@@ -288,12 +288,13 @@ class IoredisConnection extends ClientConnection {
  * The "moved" event of ioredis does not name a channel. It can mean:
  *
  * - In ioredis 6, that the server ended a subscription because the slot of its
- *   channel moved. The server knows which: it counts the subscribers.
+ *   channel moved. The server knows which: it counts the subscribers. ioredis 5
+ *   does not have this event, and could not send the question.
  * - That `SSUBSCRIBE` was refused with `MOVED`. ioredis 6 rejects the promise,
  *   and ioredis 5 never settles it. So the oldest one is rejected here.
  */
 class ShardedChannels {
-  readonly #send: (args: readonly string[]) => Promise<unknown>;
+  readonly #send: Send | undefined;
   readonly #onMoved: (channel: string) => void;
   /** The channels that are subscribed, as far as is known. */
   readonly #channels = new Set<string>();
@@ -301,7 +302,7 @@ class ShardedChannels {
   readonly #pending = new Set<(error: Error) => void>();
 
   constructor(
-    send: (args: readonly string[]) => Promise<unknown>,
+    send: Send | undefined,
     onMoved: (channel: string) => void,
   ) {
     this.#send = send;
@@ -338,24 +339,29 @@ class ShardedChannels {
       reject(new Error("MOVED the slot of the channel is on another node"));
     }
     const channels = [...this.#channels];
-    if (channels.length === 0) return;
-    const counts = await this.#count(channels);
+    if (channels.length === 0 || this.#send === undefined) return;
+    const counts = await count(this.#send, channels);
     channels.forEach((channel, i) => {
       if (counts[2 * i + 1] === 0 && this.#channels.delete(channel)) {
         this.#onMoved(channel);
       }
     });
   }
+}
 
-  /** Returns each channel, followed by the number of its subscribers. */
-  async #count(channels: readonly string[]): Promise<unknown[]> {
-    try {
-      const command = ["PUBSUB", "SHARDNUMSUB", ...channels];
-      return await this.#send(command) as unknown[];
-    } catch {
-      // Any of them may have moved.
-      return channels.flatMap((channel) => [channel, 0]);
-    }
+type Send = (args: readonly string[]) => Promise<unknown>;
+
+/** Returns each channel, followed by the number of its subscribers. */
+async function count(
+  send: Send,
+  channels: readonly string[],
+): Promise<unknown[]> {
+  try {
+    const command = ["PUBSUB", "SHARDNUMSUB", ...channels];
+    return await send(command) as unknown[];
+  } catch {
+    // Any of them may have moved.
+    return channels.flatMap((channel) => [channel, 0]);
   }
 }
 

@@ -18,13 +18,17 @@ export interface Topology extends AsyncDisposable {
   options: RedisSemaphoreOptions;
   /** The servers that may contain keys. */
   servers: RedisServer[];
+  /** The cluster, or the sentinels, that these servers belong to. */
+  cluster?: RedisCluster;
+  sentinel?: RedisSentinel;
   /** Lists the keys and channels that are left on the servers. */
   remaining(): Promise<unknown[]>;
 }
 
 interface TopologyFactory {
   name: string;
-  needs: Capability;
+  kind?: "cluster" | "sentinels";
+  needs: Capability[];
   start(): Promise<Topology>;
 }
 
@@ -91,13 +95,15 @@ function clusterTopology(
 ): TopologyFactory {
   return {
     name,
-    needs: "redis-server",
+    kind: "cluster",
+    needs: ["redis-server"],
     async start() {
       const cluster = await RedisCluster.start();
       const client = await connect(cluster.urls);
       return {
         options: { client: client as never },
         servers: cluster.nodes,
+        cluster,
         remaining: () => remainingNames(cluster.nodes),
         async [Symbol.asyncDispose]() {
           close(client);
@@ -153,7 +159,7 @@ function ioredisTopologies(
   return [
     {
       name: `a client of ioredis ${version}`,
-      needs: "redis-server",
+      needs: ["redis-server"],
       start: () =>
         startSingleServer((url) =>
           connectIoredis(new Redis(url, IOREDIS_OPTIONS))
@@ -162,7 +168,12 @@ function ioredisTopologies(
     clusterTopology(
       `a cluster of ioredis ${version}`,
       (urls) => {
-        const { db: _, ...redisOptions } = IOREDIS_OPTIONS;
+        // With `stringNumbers`, ioredis itself cannot read the slots.
+        const redisOptions = {
+          ...IOREDIS_OPTIONS,
+          db: 0,
+          stringNumbers: false,
+        };
         const options = { lazyConnect: true, redisOptions };
         return connectIoredis(new Cluster(urls, options));
       },
@@ -183,13 +194,15 @@ function sentinelTopology(
 ): TopologyFactory {
   return {
     name,
-    needs: "redis-server",
+    kind: "sentinels",
+    needs: ["redis-server"],
     async start() {
       const sentinel = await RedisSentinel.start();
       const client = await connect(sentinel);
       return {
         options: { client: client as never },
         servers: [sentinel.master],
+        sentinel,
         remaining: () => remainingNames([sentinel.master]),
         async [Symbol.asyncDispose]() {
           close(client);
@@ -208,32 +221,32 @@ interface BunModule {
   };
 }
 
-const bun = builtin<BunModule>("bun");
+/** Clients of Bun. The tests on other runtimes are skipped. */
+const BUN: TopologyFactory[] = [true, false].map((autoReconnect) => ({
+  name: `a RedisClient of Bun${
+    autoReconnect ? "" : " that does not reconnect"
+  }`,
+  needs: ["redis-server", "Bun's RedisClient"],
+  start: () =>
+    startSingleServer(async (url) => {
+      const { RedisClient } = builtin<BunModule>("bun")!;
+      const client = new RedisClient(url, { autoReconnect });
+      await client.connect();
+      return client;
+    }),
+}));
 
-function bunTopologies({ RedisClient }: BunModule): TopologyFactory[] {
-  return [true, false].map((autoReconnect) => ({
-    name: `a RedisClient ${autoReconnect ? "that reconnects" : "of Bun"}`,
-    needs: "redis-server",
-    start: () =>
-      startSingleServer(async (url) => {
-        const client = new RedisClient(url, { autoReconnect });
-        await client.connect();
-        return client;
-      }),
-  }));
-}
-
-function urlTopology(name: string, clientOptions?: object): TopologyFactory {
+function urlTopology(
+  name: string,
+  other: RedisSemaphoreOptions = {},
+): TopologyFactory {
   return {
     name,
-    needs: "redis-server",
+    needs: ["redis-server"],
     async start() {
       const server = await RedisServer.start({ password: "s e c" });
       return {
-        options: {
-          url: server.url,
-          ...clientOptions && { clientOptions },
-        } as RedisSemaphoreOptions,
+        options: { url: server.url, ...other },
         servers: [server],
         remaining: () => remainingNames([server]),
         [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
@@ -246,7 +259,7 @@ function urlTopology(name: string, clientOptions?: object): TopologyFactory {
 export const TOPOLOGIES: TopologyFactory[] = [
   ...SERVERS.map((program): TopologyFactory => ({
     name: `a client of ${program.name}`,
-    needs: program.needs,
+    needs: [program.needs],
     start: () =>
       startSingleServer(
         (url) => createClient({ url }).on("error", () => {}).connect(),
@@ -255,7 +268,7 @@ export const TOPOLOGIES: TopologyFactory[] = [
   })),
   {
     name: "a client of RESP2",
-    needs: "redis-server",
+    needs: ["redis-server"],
     start: () =>
       startSingleServer((url) =>
         createClient({ url, RESP: 2 }).on("error", () => {}).connect()
@@ -263,17 +276,17 @@ export const TOPOLOGIES: TopologyFactory[] = [
   },
   {
     name: "a pool",
-    needs: "redis-server",
+    needs: ["redis-server"],
     start: () =>
       startSingleServer((url) =>
         createClientPool({ url }).on("error", () => {}).connect()
       ),
   },
   urlTopology("a URL"),
-  urlTopology("a URL with options of node-redis", {}),
+  urlTopology("a URL with options of node-redis", { clientOptions: {} }),
   {
     name: "a client of node-redis 5",
-    needs: "redis-server",
+    needs: ["redis-server"],
     start: () =>
       startSingleServer((url) =>
         redis5.createClient({ url }).on("error", () => {}).connect()
@@ -292,5 +305,5 @@ export const TOPOLOGIES: TopologyFactory[] = [
   ),
   ...ioredisTopologies("6", { Redis, Cluster }),
   ...ioredisTopologies("5", ioredis5),
-  ...bun ? bunTopologies(bun) : [],
+  ...BUN,
 ];
