@@ -109,7 +109,7 @@ export function thresholds(): Threshold<Result>[] {
       withinTimesPing(
         "hand-over",
         title,
-        3,
+        3.5,
         ({ times }: Result) => times[name] ?? NaN,
       )
     ),
