@@ -118,13 +118,11 @@ export function method({ rounds }: RunOptions): string {
 
 export function thresholds(results: readonly Result[]): Threshold<Result>[] {
   return [
-    ...PING_REFERENCES.map(({ name, title }) =>
-      withinTimesPing(
-        "acquire and release",
-        title,
-        3,
-        ({ times }: Result) => times[name]?.both ?? NaN,
-      )
+    withinTimesPing(
+      "acquire and release",
+      PING.title,
+      3,
+      ({ times }: Result) => times[PING.name]?.both ?? NaN,
     ),
     ...PEERS.map((name): Threshold<Result> => {
       const peer = results.find((result) => result.name === name);
