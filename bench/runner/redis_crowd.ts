@@ -33,16 +33,19 @@ export interface Crowd extends ServerRates {
  * Opens a crowd, and measures the server for some seconds.
  *
  * @param path The URL of the server, and the name of the lock.
+ * @param whenReady Runs when the crowd holds and waits, before the measurement.
  */
 export async function measureCrowd(
   command: Command,
   path: string,
   [role, count]: readonly [Role, number],
   seconds: number,
+  whenReady: () => unknown = () => {},
 ): Promise<Crowd> {
   const child = start(command, ["redis_crowd", path, role, count], TIMEOUT_MS);
   try {
     await child.receive();
+    await whenReady();
     const rates = await measureServer(path, seconds);
     child.send("end");
     const { stall, lost } = await child.receive() as Crowd;

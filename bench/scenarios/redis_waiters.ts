@@ -75,8 +75,14 @@ export async function run(
           // Python shares locks with this package only.
           if (python && !contender.ours) continue;
           const name = `${url}#${freshPath(folder)}`;
-          const measure = () =>
-            measureCrowd(contender.command, name, ["waiters", count], seconds);
+          const measure = (whenReady?: () => unknown) =>
+            measureCrowd(
+              contender.command,
+              name,
+              ["waiters", count],
+              seconds,
+              whenReady,
+            );
           rates[title] =
             await (python ? besidePython(name, measure) : measure());
         }
@@ -121,17 +127,14 @@ function growth(
 /** Measures while a process of Python's portalocker waits, too. */
 async function besidePython<Measured>(
   path: string,
-  measure: () => Promise<Measured>,
+  measure: (whenReady?: () => unknown) => Promise<Measured>,
 ): Promise<Measured> {
   const command = pythonWaiter();
   if (command === undefined) return await measure();
   const child = start(command, ["handover", path], TIMEOUT_MS);
   try {
     await child.receive();
-    // It may get the lock before the holder of the crowd, which then waits.
-    const measured = measure();
-    setTimeout(() => void beginAcquire(child).catch(() => {}), 500);
-    return await measured;
+    return await measure(() => beginAcquire(child));
   } finally {
     child.kill();
   }
