@@ -307,7 +307,8 @@ export class LockLostError extends LockException {
    *
    * @param message The message of the error.
    * @param options The file and the cause. `code` defaults to
-   * `"ERR_LOCK_LOST"`.
+   * `"ERR_LOCK_LOST"`. `"ERR_LOCK_TRANSFERRED"` means that the holder has
+   * transferred its lease to another process.
    */
   constructor(message: string, options: LockExceptionOptions = {}) {
     super(message, withCode(options, "ERR_LOCK_LOST"));

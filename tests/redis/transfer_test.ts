@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { AlreadyLocked, LockLostError } from "../../mod.ts";
 import { RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
 import { lockKeys, replyChannelPrefix } from "../../src/redis/protocol/keys.ts";
-import { LOCK_SCRIPT } from "../../src/redis/protocol/scripts.ts";
+import { ADOPT_SCRIPT, LOCK_SCRIPT } from "../../src/redis/protocol/scripts.ts";
 import type { RedisLease, RedisLockOptions } from "../../src/redis/mod.ts";
 import { at } from "../support/values.ts";
 import { waitUntil } from "./support/binaries.ts";
@@ -178,12 +178,13 @@ it("releases the lock if nothing adopts it in time", async (server) => {
   await next.release();
 });
 
-it("does not release the lock if it was adopted before the timeout", async (server) => {
-  const [giver, receiver] = twoLocks(server, "intime");
+it("notifies the giver of the adoption, whose connection may end then", async (server) => {
+  const hour = 3_600_000;
+  const slow = { unavailableTimeout: hour };
+  const [giver, receiver] = twoLocks(server, "intime", slow);
   const lease = await giver.acquire();
-  const adopted = await receiver.adopt(lease.transfer({ timeout: 300 }));
-  // The connection of the giver ends once its offer is over.
-  await giver[Symbol.asyncDispose]();
+  const adopted = await receiver.adopt(lease.transfer({ timeout: hour }));
+  // Otherwise, it would end the offer with a heartbeat, in a minute.
   await waitUntil(async () => {
     await giver[Symbol.asyncDispose]();
     const { holders } = await receiver.probe();
@@ -283,14 +284,13 @@ it("excludes Python's clients while the lease passes on", async (server) => {
 });
 
 it("of a reader beside Python's readers keeps all of them", async (server) => {
-  const python = await FakePython.start(server.url, "beside", [
+  await using _python = await FakePython.start(server.url, "beside", [
     holderRecord("0".repeat(32), "shared"),
   ]);
   const [giver, receiver] = twoLocks(server, "beside", { shared: true });
   const adopted = await receiver.adopt((await giver.acquire(LONG)).transfer());
   assert.equal((await giver.probe()).holders.length, 1);
   await adopted.release();
-  await python[Symbol.asyncDispose]();
 });
 
 it("refuses a text of another lock, and what is not such a text", async (server) => {
@@ -356,7 +356,7 @@ it("adopt() waits for a task that holds the same object", async (server) => {
   const text = (await other.acquire()).transfer();
   const impatient = new RedisLock(
     "turns",
-    unsharedOptions(server, { shared: true, timeout: 50 }),
+    unsharedOptions(server, { shared: true, timeout: 1000 }),
   );
   const held = await impatient.acquire();
   await assert.rejects(impatient.adopt(text), AlreadyLocked);
@@ -370,13 +370,29 @@ it("adopt() without the server fails in time, and the text stays usable", async 
   const text = (await giver.acquire()).transfer();
   const nowhere = new RedisLock("offline", {
     url: "redis://127.0.0.1:1",
-    timeout: 50,
+    timeout: 1000,
   });
   await assert.rejects(nowhere.adopt(text), {
     name: "LockException",
     message: /^Cannot adopt offline: .*(ECONNREFUSED|Connection closed)/,
   });
   await (await receiver.adopt(text)).release();
+});
+
+it("adopt() changes nothing if the connection of the receiver has ended", async (server) => {
+  const [giver, receiver] = twoLocks(server, "ended");
+  const text = (await giver.acquire()).transfer();
+  const { member, token } = JSON.parse(text);
+  const keys = lockKeys("ended", { prefix: "", sharded: false });
+  const adopted = () =>
+    server.command(
+      ...["EVAL", ADOPT_SCRIPT.text, 2, keys.key, keys.info, member, token],
+      ...[`x:${"0".repeat(32)}:1:1`, replyChannelPrefix(keys), "", ""],
+    );
+  assert.equal(await adopted(), 0);
+  assert.equal(await holderCount(server, "ended"), 1);
+  await (await receiver.adopt(text)).release();
+  assert.equal(await adopted(), null);
 });
 
 it("a timeout of the giver that comes after the adoption changes nothing", async (server) => {

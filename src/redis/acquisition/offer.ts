@@ -43,6 +43,8 @@ export interface OfferedRecord {
  * - T A, and R does not get the reply: R tries again on another connection, and
  *   is refused. Its first record belongs to a connection that has ended. If R
  *   gives up instead, it sends `release` for its own member.
+ * - R has a connection of its own for messages, which ends on the server before
+ *   A: A changes nothing, and R tries again on another connection.
  * - The server restarts, or loses its data, after T: there is neither a record
  *   nor a connection. A is refused.
  * - A replica takes over after T: it may have the record, but not the connection

@@ -369,8 +369,9 @@ return {
  * of the channels of connections, `"S"` if these are sharded, and what the new
  * member says about itself.
  *
- * Returns the token, or nothing if the first member does not hold the lock with
- * this token, or its connection has ended.
+ * Returns the token; 0 if the connection of the new member has ended; or nothing
+ * if the first member does not hold the lock with this token, or its connection
+ * has ended.
  */
 export const ADOPT_SCRIPT: Script = script(`
 local holders, infos = unpack(KEYS)
@@ -379,8 +380,12 @@ if redis.call('HGET', holders, from) ~= token then return false end
 
 local connection, number = string.match(from, '^%w+:(%x+):(%d+)')
 local channel = prefix .. connection
+local own = prefix .. string.match(self, '^%w+:(%x+):')
 local numsub = sharded == '' and 'NUMSUB' or 'SHARDNUMSUB'
-if redis.call('PUBSUB', numsub, channel)[2] == 0 then return false end
+local counts = redis.call('PUBSUB', numsub, channel, own)
+if counts[2] == 0 then return false end
+-- Messages may have a connection of their own, which may end earlier.
+if counts[4] == 0 then return 0 end
 
 -- If the server is out of memory, it refuses the first write, not a later one.
 redis.call('HSET', holders, self, token)
