@@ -364,7 +364,9 @@ async function waitFor(
   const holder = limits.deadline.namesHolder
     ? await firstHolder(connection, keys)
     : undefined;
-  return new Busy(() => describeBlockers(blockers, holder));
+  const strangers = describeStrangers(blockers, keys);
+  if (strangers !== undefined) return new Busy(() => ({ reason: strangers }));
+  return new Busy(() => describeBlockers(holder));
 }
 
 /** Takes over a lease that was transferred, if it is still there. */
@@ -394,16 +396,24 @@ async function firstHolder(
   return holder;
 }
 
-function describeBlockers(
-  { pythonClients, holders }: Blockers,
-  holder: RemoteHolder | undefined,
-): BusyReason {
-  const onlyPython = pythonClients > 0 && holders.length === 0;
-  if (onlyPython) {
-    const reason =
-      "already locked by another program, such as Python's portalocker";
-    return { reason };
+/** Says which subscribers prevent the acquisition, if no holder does. */
+function describeStrangers(
+  { pythonClients, position, holders }: Blockers,
+  { key, shared = "" }: LockKeys,
+): string | undefined {
+  if (pythonClients < 0) {
+    return `clients that are not portalock are subscribed to ` +
+      `${formatName(key)}, which hides whether Python's portalocker has the ` +
+      "lock; unsubscribe them";
   }
+  if (pythonClients === 0 || position > 0 || holders.length > 0) return;
+  return "already locked by another program, such as Python's portalocker: " +
+    `clients that are not portalock are subscribed to ${formatName(shared)}; ` +
+    "if they use it for their own messages, give the lock another name or a " +
+    "prefix";
+}
+
+function describeBlockers(holder: RemoteHolder | undefined): BusyReason {
   const { info } = holder ?? {};
   const by = info === undefined ? "" : ` by ${formatInfo(info)}`;
   return { reason: `already locked${by}`, holder };

@@ -7,6 +7,8 @@ import { LARGE } from "./redis/large.ts";
 import { model } from "./redis/model.ts";
 import { MUTATIONS, UNNEEDED } from "./redis/mutations.ts";
 import type { ExploredConfiguration } from "./redis/participants.ts";
+import { quorum, type QuorumConfiguration } from "./redis/quorum.ts";
+import { SESSIONS } from "./redis/sessions.ts";
 import type { Configuration, State } from "./redis/state.ts";
 
 /** The limit of every exploration. */
@@ -36,9 +38,8 @@ function findFailure(
 
 /** "large" adds configurations. Any value prints the numbers of states. */
 const extent = process.env.PORTALOCK_MODEL;
-const explored = extent === "large"
-  ? { ...CONFIGURATIONS, ...LARGE }
-  : CONFIGURATIONS;
+const small = { ...CONFIGURATIONS, ...SESSIONS };
+const explored = extent === "large" ? { ...small, ...LARGE } : small;
 
 for (const [name, config] of Object.entries(explored)) {
   test(`redis model: ${name}`, () => {
@@ -57,15 +58,15 @@ for (const [name, config] of Object.entries(explored)) {
 
 for (const [without, name, problem] of MUTATIONS) {
   test(`redis model: "${without}" is detected with ${name}`, () => {
-    const config = CONFIGURATIONS[name] ?? assert.fail(name);
+    const config = small[name] ?? assert.fail(name);
     assert.match(findFailure(config, run({ ...config, without })), problem);
   });
 }
 
 for (const without of UNNEEDED) {
   test(`redis model: "${without}" does not violate anything`, () => {
-    for (const config of Object.values(CONFIGURATIONS)) {
-      if (!config.pythons || config.atLeast > 4000) continue;
+    for (const config of Object.values(small)) {
+      if (!config.pythons || config.atLeast > 1300) continue;
       assert.equal(findFailure(config, run({ ...config, without })), "");
     }
   });
@@ -106,17 +107,63 @@ test("redis model: three Python clients can hold at once without this package", 
   assert.equal(violation?.problem, name);
 });
 
-test("redis model: a clock that is set back repeats the token of a former reader", () => {
-  for (const connections of [["x", "s", "s"], [2, 2, 2]] as const) {
-    const { violation } = run({
-      connections: connections.map(once),
-      allTokens: true,
-    });
-    assert.match(formatViolation(violation), /token .* is not larger/);
-  }
+test("redis model: a replica that lost the last tokens, and whose clock is behind, repeats a token", () => {
+  const { violation } = run({
+    connections: [once("x"), once("x")],
+    clock: "failover without tokens",
+    lastIsLate: true,
+  });
+  assert.match(formatViolation(violation), /token .* is not larger/);
+});
+
+test("redis model: a release does not look for dead holders beside it", () => {
+  const { violation } = run({
+    connections: [once("s"), once("s"), once("x")],
+    crash: "holders",
+    noLooks: true,
+  });
+  assert.match(formatViolation(violation), /no final state is reachable/);
 });
 
 test("redis model: members of dead connections stay until the next acquisition", () => {
   const { seen } = run({ connections: [once("x")], crash: true });
   assert.ok(seen.has("members of dead connections are left"));
+});
+
+const THREE_SERVERS: QuorumConfiguration = {
+  clients: 2,
+  servers: 3,
+  order: "one by one",
+  stops: 1,
+  ends: 1,
+};
+
+function runQuorum(config: Partial<QuorumConfiguration>) {
+  const system = quorum({ ...THREE_SERVERS, ...config });
+  const { violation, seen } = explore(system, MAX_STATES);
+  return { problem: violation?.problem, seen };
+}
+
+test("redis quorum model: two of three servers exclude, and one may stop", () => {
+  const { problem, seen } = runQuorum({});
+  assert.equal(problem, undefined);
+  assert.ok(seen.has("a client assumes a lock that it has lost"));
+  assert.equal(
+    runQuorum({ order: "all at once", stops: 0, ends: 0 }).problem,
+    undefined,
+  );
+});
+
+test("redis quorum model: one of three servers does not exclude", () => {
+  assert.match(String(runQuorum({ enough: 1 }).problem), /hold at once/);
+});
+
+test("redis quorum model: clients that ask all servers at once can block each other", () => {
+  const { problem } = runQuorum({ order: "all at once", ends: 0 });
+  assert.match(String(problem), /no final state is reachable/);
+});
+
+test("redis quorum model: clients that start over do not block each other forever", () => {
+  const order = "all at once, and retry";
+  assert.equal(runQuorum({ order, ends: 0 }).problem, undefined);
 });

@@ -127,6 +127,9 @@ it("a lease survives while a script blocks the server", async (server) => {
   const waiting = new RedisLock("busy", { ...options, checkInterval: 20 })
     .acquire({ timeout: 60_000 });
   await waitForQueueLength(server, "busy", 1);
+  const queued = await server.command(
+    ...["LRANGE", "portalock:v1:{busy}:queue", 0, 9],
+  );
   const acquired = new RedisLock("other", options).acquire({ timeout: 60_000 });
   await acquired.then((other) => other.release());
   const endless = server.command("EVAL", "while true do end", 0);
@@ -143,7 +146,11 @@ it("a lease survives while a script blocks the server", async (server) => {
   await assert.rejects(endless);
   assert.ok(isHeld(lease));
   await lease.release();
-  await (await waiting).release();
+  // The looks of the waiter were refused, and it has kept its place.
+  const next = await waiting;
+  const [, session, number] = String(queued).split(":");
+  assert.equal(next.holderId, `${session}-${number}`);
+  await next.release();
   await (await retried).release();
 });
 
@@ -163,6 +170,33 @@ it("replies that are late behind many others are not silence", async (server) =>
   while (leases.length > 0) {
     await releaseAll(leases.splice(0, 500) as RedisLease[]);
   }
+});
+
+it("a heartbeat whose reply is late is not silence while others arrive", async (server) => {
+  await using proxy = await DelayProxy.start(server.port);
+  const options = {
+    url: proxy.url,
+    clientOptions: {},
+    unavailableTimeout: 2000,
+  };
+  const lease = await new RedisLock("late", options).acquire();
+  await server.command("CONFIG", "RESETSTAT");
+  await heartbeats(server, 1);
+  proxy.holdReplies();
+  const others: Promise<RedisLease | null>[] = [];
+  for (let i = 0; i < 30; i++) {
+    others.push(new RedisLock(`of ${i}`, options).tryAcquire());
+    await sleep(10);
+  }
+  await heartbeats(server, 2);
+  for (let i = 0; i < 30; i++) {
+    await sleep(100);
+    proxy.deliver(1);
+  }
+  assert.equal(lease.held, true);
+  proxy.deliverAll();
+  for (const other of others) await (await other)?.release();
+  await lease.release();
 });
 
 it("a server that becomes a replica ends the leases", async () => {

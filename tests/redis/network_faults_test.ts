@@ -12,6 +12,7 @@ import type {
   RedisSemaphoreOptions,
 } from "../../src/redis/mod.ts";
 import { toLockException } from "../../src/redis/protocol/errors.ts";
+import { currentRuntime } from "../support/env.ts";
 import { hasCapability } from "../support/capabilities.ts";
 import { test } from "../support/test.ts";
 import { at } from "../support/values.ts";
@@ -23,6 +24,7 @@ import {
   assertNothingLeft,
   listClients,
   lockConnections,
+  startRedisProcess,
   unsharedOptions,
   waitForNoConnections,
   waitForQueueLength,
@@ -120,6 +122,28 @@ test("Redis faults: acquire() rejects with ECONNREFUSED when the port is closed"
     retried: true,
   });
 });
+
+test("Redis faults: a process that has just started says that the port is closed", async () => {
+  const url = `redis://127.0.0.1:${await freePort()}`;
+  await using started = startRedisProcess(currentRuntime);
+  await assert.rejects(
+    started.call("acquire", "start", { url, clientOptions: {}, timeout: 50 }),
+    ({ code }: LockException) =>
+      code === "ECONNREFUSED" || code === "ECONNRESET",
+  );
+});
+
+test(
+  "Redis faults: a process that has just started acquires with a short timeout",
+  async () => {
+    await using server = await RedisServer.start();
+    await using started = startRedisProcess(currentRuntime);
+    const { url } = server;
+    const options = { url, clientOptions: {}, timeout: 1 };
+    await started.call("acquire", "start", options);
+  },
+  "redis-server",
+);
 
 test("Redis faults: acquire() retries a refused connection until the timeout expires", async () => {
   const url = `redis://127.0.0.1:${await freePort()}`;

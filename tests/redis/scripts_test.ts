@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createClient } from "redis";
 import { lockKeys, replyChannelPrefix } from "../../src/redis/protocol/keys.ts";
 import { semaphoreKeys } from "../../src/redis/protocol/keys.ts";
-import { LOCK_SCRIPT } from "../../src/redis/protocol/scripts.ts";
+import { ADOPT_SCRIPT, LOCK_SCRIPT } from "../../src/redis/protocol/scripts.ts";
 import type { Operation } from "../../src/redis/protocol/scripts.ts";
 import { test } from "../support/test.ts";
 import { waitUntil } from "./support/binaries.ts";
@@ -19,13 +19,13 @@ function runScript(
   server: Pick<RedisServer, "command">,
   operation: Operation,
   member: string,
-  { peers = "", info = "", keys = KEYS } = {},
+  { peers = "", info = "", keys = KEYS, pair = "" } = {},
 ) {
   const names = [keys.key, keys.queue, keys.clock, keys.info];
   return server.command(
     ...["EVAL", LOCK_SCRIPT.text, names.length, ...names],
     ...[operation, member, replyChannelPrefix(keys), ""],
-    ...[keys.shared ?? "", peers, info],
+    ...[keys.shared ?? "", peers, info, pair],
   );
 }
 
@@ -83,6 +83,40 @@ it("a step that is refused leaves nothing", async (server) => {
   const reply = await runScript(server, "attempt", "x:b:1:2", { info: "1" });
   assert.deepEqual(reply, [0, 0, "x:a:1:1"]);
   assert.equal(await server.command("EXISTS", KEYS.queue, KEYS.info), 0);
+});
+
+it("a step of a session whose subscriptions have ended adds nothing", async (server) => {
+  using open = await sessions(server, "a");
+  const pair = { pair: "P" };
+  await runScript(server, "attempt", "x:a:1:1", pair);
+  await runScript(server, "release", "x:a:1:1", pair);
+  open.end("a");
+  await waitUntil(
+    async () =>
+      String(await server.command("PUBSUB", "CHANNELS", "*session:a")) === "",
+    () => "the end of the connection",
+  );
+  for (const operation of ["attempt", "wait", "check", "ahead"] as const) {
+    await assert.rejects(
+      async () => await runScript(server, operation, "x:a:2:1", pair),
+      /UNSUBSCRIBED /,
+    );
+  }
+  assert.equal(await runScript(server, "release", "x:a:2:1", pair), 0);
+  assert.deepEqual(await server.command("KEYS", "*"), [CLOCK]);
+});
+
+it("a session whose subscriptions have ended adopts nothing", async (server) => {
+  using _ = await sessions(server, "a", "b");
+  const token = String(await runScript(server, "attempt", "x:a:1:1"));
+  const adopt = (member: string) =>
+    server.command(
+      ...["EVAL", ADOPT_SCRIPT.text, 2, KEYS.key, KEYS.info],
+      ...["x:a:1:1", token, member, replyChannelPrefix(KEYS), "", ""],
+    );
+  await assert.rejects(async () => await adopt("x:c:1:3"), /UNSUBSCRIBED /);
+  assert.equal(await adopt("x:b:1:2"), token);
+  await runScript(server, "release", "x:b:1:2");
 });
 
 it("a waiter gets its position, and the holders or the member ahead", async (server) => {

@@ -54,12 +54,13 @@ async function queueUp(
   server: RedisServer,
   count: number,
   options: object,
+  before = 0,
 ): Promise<Promise<RedisLease>[]> {
   const waits: Promise<RedisLease>[] = [];
   for (let i = 1; i <= count; i++) {
     const lock = new RedisLock("line", unsharedOptions(server, options));
     waits.push(lock.acquire({ timeout: Infinity }));
-    await waitForQueueLength(server, "line", i);
+    await waitForQueueLength(server, "line", before + i);
   }
   return waits;
 }
@@ -91,24 +92,79 @@ it("the first four look often, the others seldom until they are told", async (se
     const most = Math.max(count(0), count(3));
     assert.ok(count(23) <= most / 4, `${count(23)} of ${most}`);
   }
-  // Two leave, so the sixth becomes the fourth.
-  await lease.release();
-  await (await waits.shift()!).release();
-  const next = await waits.shift()!;
-  await waitUntil(
-    async () => (await queuedSessions(server)).length === 22,
-    () => "the next waiter",
-  );
+  await serveAll(lease, waits);
+});
+
+it("a waiter far behind is told when it becomes one of the first four", async (server) => {
+  const lease = await new RedisLock("line", unsharedOptions(server)).acquire();
+  const controller = new AbortController();
+  const { signal } = controller;
+  const often = { checkInterval: 300 };
+  const leaving = await queueUp(server, 20, { ...often, signal });
+  for (const wait of leaving) wait.catch(() => {});
+  const waits = await queueUp(server, 4, often, 20);
+  const sessions = (await queuedSessions(server)).slice(20);
+  // Looks as often as one of the first four.
+  const other = await new RedisLock("clock", unsharedOptions(server)).acquire();
+  const clock = new RedisLock("clock", unsharedOptions(server, often))
+    .acquire({ timeout: Infinity });
+  await waitForQueueLength(server, "clock", 1);
+  controller.abort();
+  await waitForQueueLength(server, "line", 4);
   {
     using watch = await watchLooks(server);
-    const count = (i: number) => watch.looks.get(sessions[i]!) ?? 0;
+    const count = (id: string) => watch.looks.get(id) ?? 0;
     await waitUntil(
-      () => Promise.resolve([2, 3, 4, 5].every((i) => count(i) >= 20)),
-      () => "20 looks of the next four",
+      () => Promise.resolve(sessions.every((id) => count(id) >= 3)),
+      () => "three looks of all",
     );
+    const [ticks = 0] = [...watch.looks.entries()]
+      .flatMap(([id, n]) => sessions.includes(id) ? [] : [n]);
+    // Without the message, one of them would look after 18 intervals.
+    assert.ok(ticks < 12, `${ticks}`);
   }
-  await serveAll(next, waits);
+  await other.release();
+  await (await clock).release();
+  await serveAll(lease, waits);
 });
+
+it("a waiter enters soon if all ahead of it die at once", async (server) => {
+  await using dying = startRedisProcess(currentRuntime);
+  await dying.call("acquire", "line", { url: server.url });
+  for (let i = 1; i <= 60; i++) {
+    await dying.call("begin", "line", { url: server.url, timeout: 60_000 });
+    await waitForQueueLength(server, "line", i);
+  }
+  const live = new RedisLock(
+    "line",
+    unsharedOptions(server, {
+      unavailableTimeout: 500,
+      checkInterval: 60_000,
+    }),
+  ).acquire({ timeout: 60_000 });
+  await waitForQueueLength(server, "line", 61);
+  await dying.kill();
+  await (await live).release();
+}, "sockets that close when their process is killed");
+
+it(
+  "a waiter that looks seldom finds a dead holder by asking it",
+  async (server) => {
+    await using dying = startRedisProcess(currentRuntime);
+    await dying.call("acquire", "line", { url: server.url });
+    const live = new RedisLock(
+      "line",
+      unsharedOptions(server, {
+        unavailableTimeout: 300,
+        checkInterval: 60_000,
+      }),
+    ).acquire({ timeout: 40_000 });
+    await waitForQueueLength(server, "line", 1);
+    await dying.kill();
+    await (await live).release();
+  },
+  "sockets that close when their process is killed",
+);
 
 it("a ping of a Python client makes only the first waiter look sooner", async (server) => {
   const lease = await new RedisLock("line", unsharedOptions(server)).acquire();
@@ -206,6 +262,32 @@ async function calls(server: RedisServer, command: string): Promise<number> {
     /calls=(\d+)/.exec(stats[`cmdstat_${command}`] ?? "")?.[1] ?? 0,
   );
 }
+
+it("AlreadyLocked names the channel that other programs are subscribed to", async (server) => {
+  const client = createClient({ url: server.url }).on("error", () => {});
+  await client.connect();
+  const lock = new RedisLock("news", unsharedOptions(server));
+  const rejects = (message: RegExp) =>
+    assert.rejects(lock.acquire({ timeout: 100 }), (error) => {
+      assert.ok(error instanceof AlreadyLocked, String(error));
+      assert.match(error.message, message);
+      return true;
+    });
+  try {
+    await client.subscribe("news", () => {});
+    await rejects(/subscribed to news; .*another name or a prefix/);
+    await client.unsubscribe("news");
+    // It counts against a Python client, which could be hidden behind it.
+    await client.subscribe("portalock:v1:{news}", () => {});
+    await rejects(/subscribed to "portalock:v1:\{news\}", which hides/);
+    const waiting = lock.acquire({ timeout: 60_000, checkInterval: 20 });
+    await waitForQueueLength(server, "news", 1);
+    await client.unsubscribe("portalock:v1:{news}");
+    await (await waiting).release();
+  } finally {
+    client.destroy();
+  }
+});
 
 it("a lock that is acquired and released in a row sends one script for each", async (server) => {
   const options = unsharedOptions(server);

@@ -362,7 +362,11 @@ export class Acquisition implements Subscriber {
       sharded ? "S" : "",
       shared,
     ];
-    if (expectedPeers || this.#info) args.push(expectedPeers, this.#info);
+    const { ordered } = connection.client;
+    // The last arguments are usually empty.
+    if (expectedPeers || this.#info || !ordered) {
+      args.push(expectedPeers, this.#info, ordered ? "" : "P");
+    }
     return connection.run(
       LOCK_SCRIPT,
       [key, queue, clock, info],

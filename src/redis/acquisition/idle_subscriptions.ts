@@ -7,7 +7,7 @@ import type { ChannelSubscription } from "./subscription.ts";
 /** A subscription is idle for once or twice this time, in milliseconds. */
 const IDLE_MS = 50;
 
-/** The largest number of channels in one command. */
+/** The largest number of channels in one command, or a few more. */
 const MAX_CHANNELS = 500;
 
 /**
@@ -71,7 +71,9 @@ export class IdleSubscriptions {
   }
 
   #unsubscribe(subscriptions: readonly ChannelSubscription[]): void {
-    const channels: string[] = [];
+    // The channels of one lock stay together. Between two commands, this
+    // connection would be counted as a Python client.
+    let channels: string[] = [];
     for (const subscription of subscriptions) {
       // Client libraries do not know it before the server has confirmed it.
       if (!subscription.confirmed) this.#endLater(subscription);
@@ -81,10 +83,11 @@ export class IdleSubscriptions {
         if (subscription.keys.sharded) this.#send(subscription.channels, true);
         else channels.push(...subscription.channels);
       }
+      if (channels.length < MAX_CHANNELS) continue;
+      this.#send(channels, false);
+      channels = [];
     }
-    for (let i = 0; i < channels.length; i += MAX_CHANNELS) {
-      this.#send(channels.slice(i, i + MAX_CHANNELS), false);
-    }
+    if (channels.length > 0) this.#send(channels, false);
   }
 
   async #endLater(subscription: ChannelSubscription): Promise<void> {

@@ -25,8 +25,8 @@ export interface Question {
   readonly isWanted: () => boolean;
   /** Called if the member does not reply to the first question. */
   readonly onSilent?: (() => void) | undefined;
-  /** Called once the connection of the member is killed. */
-  readonly onKilled: () => void;
+  /** Called once the connection of the member has ended, or is killed. */
+  readonly onGone: () => void;
 }
 
 /**
@@ -46,6 +46,8 @@ export interface Question {
  * - A.1 and B.1 of the same connection ask D: both get the result of one
  *   question, if their timeouts are equal.
  * - A.1 asked H a moment ago: it is not asked again.
+ * - A.1 asks a member whose connection has ended. No connection receives the
+ *   question, so A.1 does not wait for a reply.
  */
 export class LivenessProbe {
   readonly #connection: LockConnection;
@@ -103,50 +105,67 @@ export class LivenessProbe {
   ): Promise<void> {
     const isWanted = () => [...questions].some((asked) => asked.isWanted());
     const { connectionId } = parseMember(member);
-    const isSilent = () => this.#isSilent(connectionId, keys, timeout);
-    if (!await isSilent() || !isWanted()) return;
-    for (const { onSilent } of [...questions]) onSilent?.();
-    if (!await isSilent() || !isWanted()) return;
-    if (!await this.#kill(member)) return;
-    for (const { onKilled } of questions) onKilled();
+    const askOnce = () => this.#askOnce(connectionId, keys, timeout);
+    let found = await askOnce();
+    if (found === "silent" && isWanted()) {
+      for (const { onSilent } of [...questions]) onSilent?.();
+      found = await askOnce();
+    }
+    if (found === "alive" || !isWanted()) return;
+    if (found === "silent" && !await this.#kill(member)) return;
+    for (const { onGone } of questions) onGone();
   }
 
-  /** Asks once, and returns whether there is no reply. */
-  async #isSilent(
+  async #askOnce(
     connectionId: string,
     keys: LockKeys,
     timeout: number,
-  ): Promise<boolean> {
+  ): Promise<"alive" | "silent" | "gone"> {
+    const connection = this.#connection;
     const asked = now();
-    const replied = this.#waitForReply(connectionId, timeout);
-    this.#connection.publish(
-      keys,
+    const { replied, settle } = this.#waitForReply(connectionId, timeout);
+    const sent = connection.send([
+      keys.sharded ? "SPUBLISH" : "PUBLISH",
       replyChannelPrefix(keys) + connectionId,
-      `ask ${this.#connection.replyChannel(keys)}`,
-    );
+      `ask ${connection.replyChannel(keys)}`,
+    ]);
+    let receivers: unknown;
+    sent.then((count) => {
+      receivers = count;
+      if (count === 0) settle();
+    }, () => {});
     await replied;
-    if (this.#lastReply(connectionId) >= asked) return false;
+    if (receivers === 0) return "gone";
+    if (this.#lastReply(connectionId) >= asked) return "alive";
     try {
       // A reply that has arrived, but was not read, is read before this.
-      await this.#connection.roundTrip();
+      await connection.roundTrip();
     } catch {
-      return false;
+      return "alive";
     }
-    return this.#lastReply(connectionId) < asked;
+    return this.#lastReply(connectionId) < asked ? "silent" : "alive";
   }
 
-  /** Waits for a reply, or until the time is over. */
-  async #waitForReply(connectionId: string, timeout: number): Promise<void> {
+  /** Waits for a reply, until `settle` is called or the time is over. */
+  #waitForReply(connectionId: string, timeout: number) {
+    let settle = () => {};
+    const replied = new Promise<void>((resolve) => settle = resolve);
+    this.#untilReply(connectionId, timeout, replied, settle);
+    return { replied, settle };
+  }
+
+  async #untilReply(
+    connectionId: string,
+    timeout: number,
+    replied: Promise<void>,
+    settle: () => void,
+  ): Promise<void> {
     const waiting = this.#waiting.get(connectionId) ?? new Set();
     this.#waiting.set(connectionId, waiting);
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    let settle = () => {};
-    await new Promise<void>((resolve) => {
-      settle = resolve;
-      waiting.add(settle);
-      timer = setTimeout(resolve, Math.min(timeout, MAX_TIMER_MS));
-      timer.unref();
-    });
+    waiting.add(settle);
+    const timer = setTimeout(settle, Math.min(timeout, MAX_TIMER_MS));
+    timer.unref();
+    await replied;
     clearTimeout(timer);
     waiting.delete(settle);
     if (waiting.size === 0) this.#waiting.delete(connectionId);

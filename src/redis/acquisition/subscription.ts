@@ -54,8 +54,10 @@ export interface SubscriptionContext {
  *   to the connection, and B has a new one with its own `SUBSCRIBE`.
  *
  * P is a Python client, which acquires the lock only if it is alone, or if all
- * others reply that they share:
+ * others reply that they share and their number does not change meanwhile:
  *
+ * - P.1 pings while A holds the lock, and A.2 releases it: it unsubscribes at
+ *   once, because the next ping of P would fail if it were idle.
  * - P.1 pings while this is idle. No reply is needed: it unsubscribes, and P
  *   finds itself alone. If B.1 is sent before that, B is added and the reply is
  *   `pending`. If B.1 is sent after that, P is subscribed before B, and the
@@ -91,6 +93,8 @@ export class ChannelSubscription {
   /** Set when `SUBSCRIBE` is sent, unset when it is refused. */
   #subscribed: Promise<unknown> | undefined;
   #confirmed = false;
+  /** Whether a Python client takes part. It would count an idle subscription. */
+  pythonSeen = false;
 
   /** Creates a subscription, without sending anything. */
   constructor(
@@ -132,11 +136,13 @@ export class ChannelSubscription {
     return subscribed;
   }
 
-  /** Removes an acquisition. After the last, the subscription is idle. */
+  /** Removes an acquisition. After the last, the subscription ends soon. */
   remove(subscriber: Subscriber): void {
     this.#subscribers.delete(subscriber);
     this.#context.subscribers.delete(subscriber.id);
-    if (this.#subscribers.size === 0) this.#context.onIdle(this);
+    if (this.#subscribers.size > 0) return;
+    if (this.pythonSeen) this.#context.onEnd(this);
+    else this.#context.onIdle(this);
   }
 
   /**
@@ -179,6 +185,7 @@ export class ChannelSubscription {
     const replyTo = replyChannel(message);
     if (replyTo === undefined) return;
     const fromPython = !replyTo.startsWith(keys.namespace);
+    if (fromPython) this.pythonSeen = true;
     if (this.#subscribers.size === 0) {
       if (fromPython) this.#context.onEnd(this);
       return;

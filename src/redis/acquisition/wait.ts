@@ -13,6 +13,12 @@ import type { LivenessProbe, Question } from "./liveness.ts";
 /** The longest time between two looks of a waiter, in milliseconds. */
 const MAX_LOOK_MS = 30_000;
 
+/**
+ * The longest time between two questions to the member ahead, in milliseconds.
+ * If all members ahead die at once, no other step removes them.
+ */
+const MAX_PROBE_MS = 10_000;
+
 /** The place in the queue of which the server tells a waiter. */
 const TOLD_POSITION = 3;
 
@@ -32,7 +38,7 @@ function lookInterval(checkInterval: number, position: number): number {
 function probeInterval(unavailableTimeout: number, position: number): number {
   return Math.min(
     unavailableTimeout * Math.max(1, position / 16),
-    Math.max(unavailableTimeout, MAX_LOOK_MS),
+    Math.max(unavailableTimeout, MAX_PROBE_MS),
   );
 }
 
@@ -126,8 +132,9 @@ function isSettled(acquisition: Acquisition, reply: unknown): boolean {
 
 /** Handles that the server or the client refused a step. */
 function onStepError(acquisition: Acquisition, error: unknown): void {
-  // The server has become a replica, so all locks on it are lost.
-  if (replyCode(error) === "READONLY") {
+  // The server has become a replica, or the connection that subscribes has
+  // ended, so all locks are lost.
+  if (/^(READONLY|UNSUBSCRIBED)$/.test(replyCode(error) ?? "")) {
     acquisition.connection.fail(error);
     return;
   }
@@ -171,7 +178,7 @@ function onStepError(acquisition: Acquisition, error: unknown): void {
 export class AcquireWait {
   readonly #acquisition: Acquisition;
   readonly #settings: AcquireWaitSettings;
-  readonly #schedule: PollSchedule;
+  #schedule: PollSchedule;
   #blockers = NOTHING;
   /** The holders for the first waiter, the member ahead for the others. */
   #ahead: readonly string[] = [];
@@ -180,6 +187,8 @@ export class AcquireWait {
   /** How all other members ahead are asked. */
   readonly #furtherQuestion: Question;
   #probeDue = Infinity;
+  /** Whether the server has sent `look`. */
+  #told = false;
   /** What to send after the step that is under way. */
   #nextLook: "check" | "ahead" | undefined;
   #wake: () => void = () => {};
@@ -195,13 +204,15 @@ export class AcquireWait {
     this.#schedule = new PollSchedule(settings.limits.deadline.checkInterval);
     acquisition.onChange = () => this.#onChange();
     acquisition.onPing = () => this.#onPing();
-    acquisition.onLook = () =>
-      this.#onPosition(Math.min(this.#blockers.position, TOLD_POSITION));
+    acquisition.onLook = () => {
+      this.#told = true;
+      this.#onPosition(this.#blockers.position);
+    };
     const further: Question = this.#furtherQuestion = {
       keys: acquisition.subscription.keys,
       timeout: acquisition.unavailableTimeout,
       isWanted: () => acquisition.state === "queued",
-      onKilled: () => this.#look("check"),
+      onGone: () => this.#look("check"),
     };
     this.#question = { ...further, onSilent: () => this.#onSilent() };
   }
@@ -223,8 +234,8 @@ export class AcquireWait {
   ): Promise<Blockers> {
     const { limits } = this.#settings;
     const acquisition = this.#acquisition;
-    this.#onReply(operation, reply);
     if (told) acquisition.onLook();
+    this.#onReply(operation, reply);
     const end = now() + limits.stepTimeout;
     while (acquisition.isPending) {
       const remaining = end - now();
@@ -268,9 +279,12 @@ export class AcquireWait {
 
   #onPosition(position: number): void {
     const { deadline, unavailableTimeout } = this.#settings.limits;
-    this.#blockers = { ...this.#blockers, position };
-    this.#schedule.setLongest(lookInterval(deadline.checkInterval, position));
-    const due = now() + probeInterval(unavailableTimeout, position);
+    // Positions only fall. With two connections, the reply with this one may
+    // be older than the message `look`.
+    const place = this.#told ? Math.min(position, TOLD_POSITION) : position;
+    this.#blockers = { ...this.#blockers, position: place };
+    this.#schedule.setLongest(lookInterval(deadline.checkInterval, place));
+    const due = now() + probeInterval(unavailableTimeout, place);
     this.#probeDue = Math.min(this.#probeDue, due);
     if (this.#acquisition.state === "queued") this.#wake();
   }
@@ -299,6 +313,7 @@ export class AcquireWait {
     const [pythonClients, position, ...members] = reply as Look;
     const holders = position === 0 ? members : [];
     this.#blockers = { pythonClients, position, holders };
+    if (pythonClients !== 0) acquisition.subscription.pythonSeen = true;
     const canJoin = acquisition.lockType === "s" && pythonClients > 0 &&
       position === 0 && !this.#joining &&
       holders.every((holder) => holder.startsWith("s"));
@@ -311,9 +326,14 @@ export class AcquireWait {
       return;
     }
     this.#ahead = members;
+    const { deadline } = this.#settings.limits;
+    if (operation === "wait") {
+      const interval = lookInterval(deadline.checkInterval, position);
+      this.#schedule = new PollSchedule(interval);
+    }
     this.#onPosition(position);
     if (operation === "check") return this.#probe();
-    this.#settings.limits.deadline.markContended();
+    deadline.markContended();
     acquisition.queued("queued");
   }
 

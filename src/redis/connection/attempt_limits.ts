@@ -3,6 +3,10 @@
 import { now } from "../../wait/deadline.ts";
 import type { Deadline } from "../../wait/deadline.ts";
 import { ReplyTimeout } from "../protocol/errors.ts";
+import { turnOfInput } from "./turn_of_input.ts";
+
+/** What a server gets at least after this process has started. */
+const START_MS = 250;
 
 /** The limits of one acquisition, from its start. */
 export class AttemptLimits<D extends Deadline = Deadline> {
@@ -11,6 +15,7 @@ export class AttemptLimits<D extends Deadline = Deadline> {
   readonly unavailableTimeout: number;
   /** Whether to wait for other holders, not only for the server. */
   readonly canWait: boolean;
+  #startEnd = 0;
 
   /** Creates the limits. Whether there is time to wait is decided now. */
   constructor(deadline: D, unavailableTimeout: number) {
@@ -19,11 +24,17 @@ export class AttemptLimits<D extends Deadline = Deadline> {
     this.canWait = deadline.remaining > 0;
   }
 
+  /**
+   * Gives the server some time to answer after this process has needed all of
+   * it to start. Otherwise the server would be blamed.
+   */
+  allowStart(): void {
+    this.#startEnd = now() + START_MS;
+  }
+
   /** How long the server may be silent from now on, in milliseconds. */
   get replyTimeout(): number {
-    return this.canWait
-      ? Math.min(this.deadline.remaining, this.unavailableTimeout)
-      : this.unavailableTimeout;
+    return Math.min(this.stepTimeout, this.unavailableTimeout);
   }
 
   /**
@@ -32,7 +43,8 @@ export class AttemptLimits<D extends Deadline = Deadline> {
    * ends by itself.
    */
   get stepTimeout(): number {
-    return this.canWait ? this.deadline.remaining : Infinity;
+    if (!this.canWait) return Infinity;
+    return Math.max(this.deadline.remaining, this.#startEnd - now());
   }
 }
 
@@ -58,6 +70,11 @@ export async function withDeadline<T>(
     work.then(wake, wake);
     return () => {};
   });
-  if (!settled) throw new ReplyTimeout(state);
-  return await work;
+  if (settled) return await work;
+  // If the thread was busy, the result may have arrived and not been read.
+  let late: { result: Promise<T> } | undefined;
+  work.then(() => late = { result: work }, () => late = { result: work });
+  await turnOfInput();
+  if (late === undefined) throw new ReplyTimeout(state);
+  return await late.result;
 }

@@ -357,8 +357,8 @@ export class LockConnection {
     this.#due = Infinity;
     // The next user sets the timer.
     if (this.#timeouts.size === 0) return;
-    const stalled = this.#stall.onRun(2 * this.#timeouts.shortest);
-    if (stalled || this.#asked === undefined) this.#ask();
+    this.#stall.onRun(2 * this.#timeouts.shortest);
+    if (this.#asked === undefined) this.#ask();
     if (this.#silentTimeout(now()) !== undefined) this.#judge(now() - due);
     const next = now() + heartbeatInterval(this.#timeouts.shortest);
     this.#schedule(Math.min(next, this.#nextJudgement()));
@@ -366,7 +366,7 @@ export class LockConnection {
 
   async #ask(): Promise<void> {
     const asked = moment();
-    this.#asked ??= asked.time;
+    this.#asked = asked.time;
     this.listener?.onHeartbeat();
     const echo = this.client.ordered ? undefined : this.#echo();
     const [hello] = await Promise.allSettled([this.send(["HELLO"]), echo]);

@@ -14,6 +14,9 @@ import { LockConnection } from "./connection.ts";
 /** How long an idle connection stays open, in milliseconds. */
 const IDLE_TIMEOUT_MS = 1000;
 
+/** How long an import may take, even if the timeout is shorter. */
+const MAX_IMPORT_MS = 1000;
+
 /** The connections of each client, by the address of the server. */
 const pools = new WeakMap<object, Map<string, PooledConnection>>();
 
@@ -158,8 +161,10 @@ export function acquireConnection(
 ): PooledUse | Promise<PooledUse> {
   const loading = source.load?.();
   if (loading === undefined) return locate(source, keys, limits);
-  return waitForImport(limits.deadline, loading)
-    .then(() => locate(source, keys, limits));
+  return waitForImport(limits.deadline, loading).then(() => {
+    limits.allowStart();
+    return locate(source, keys, limits);
+  });
 }
 
 function locate(
@@ -231,7 +236,11 @@ function waitForImport(
   deadline: Deadline,
   loading: Promise<unknown>,
 ): Promise<unknown> {
-  const end = deadline.remaining > 0 ? now() + deadline.remaining : Infinity;
+  const { remaining } = deadline;
+  // A program that waits for less wants to know what is wrong with the server.
+  const end = remaining > 0
+    ? now() + Math.max(remaining, MAX_IMPORT_MS)
+    : Infinity;
   return withDeadline(
     deadline,
     end,

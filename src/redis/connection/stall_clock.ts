@@ -40,17 +40,13 @@ export class StallClock {
    * Records that the thread runs.
    *
    * @param limit The shortest stall that counts, in milliseconds.
-   * @returns Whether the thread had not run for so long.
    */
-  onRun(limit: number): boolean {
+  onRun(limit: number): void {
     const elapsed = this.#sinceRun;
-    const stalled = elapsed > limit;
     this.#lastRun = moment();
-    if (stalled) {
-      this.#stall = Math.max(this.#stall, elapsed);
-      this.#stallEnd = this.#lastRun.time;
-    }
-    return stalled;
+    if (elapsed <= limit) return;
+    this.#stall = Math.max(this.#stall, elapsed);
+    this.#stallEnd = this.#lastRun.time;
   }
 
   /** Records the reply to a question that was sent at this moment. */

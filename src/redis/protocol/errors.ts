@@ -29,6 +29,7 @@ const RETRYABLE = [
   "MOVED",
   "READONLY",
   "TRYAGAIN",
+  "UNSUBSCRIBED",
 ];
 
 /** What a server says that refuses a connection. It has no code of its own. */

@@ -35,8 +35,10 @@ export type Operation = "attempt" | "wait" | "check" | "ahead" | "release";
  * members say about themselves. `ARGV` are the operation, the member, the
  * prefix of the channels of connections, `"S"` if these are sharded, the
  * channel that Python's clients share, the number of Python clients that may be
- * subscribed when a reader is granted the lock, and what the member says about
- * itself.
+ * subscribed when a reader is granted the lock, what the member says about
+ * itself, and `"P"` if subscriptions have a connection of their own. That one
+ * may have ended while the step was under way on the other one. Every step
+ * would then count the member as dead, so it is not added.
  *
  * `release` returns 1 if the member held the lock. The others return the
  * fencing token if it holds the lock. If not, they return the number of Python
@@ -46,9 +48,10 @@ export type Operation = "attempt" | "wait" | "check" | "ahead" | "release";
  */
 export const LOCK_SCRIPT: Script = script(`
 local holders, queue, clock, infos = unpack(KEYS)
-local operation, self, prefix, sharded, channel, expectedPeers, info =
+local operation, self, prefix, sharded, channel, expectedPeers, info, pair =
   unpack(ARGV)
 expectedPeers, info = expectedPeers or '', info or ''
+local numsub = sharded == '' and 'NUMSUB' or 'SHARDNUMSUB'
 -- A member that is never removed leaves keys that expire after a day.
 local EXPIRY = 86400
 
@@ -63,6 +66,12 @@ if operation == 'release' then
   if held == 0 then left = redis.call('LREM', queue, 1, self) end
   released = held
 else
+  if pair == 'P' then
+    local own = prefix .. string.match(self, '^%w+:(%x+):')
+    if redis.call('PUBSUB', numsub, own)[2] == 0 then
+      return redis.error_reply('UNSUBSCRIBED the subscriptions have ended')
+    end
+  end
   local others
   if channel == '' then
     others = redis.call('EXISTS', holders, queue)
@@ -94,7 +103,6 @@ else
 end
 
 local publish = sharded .. 'PUBLISH'
-local numsub = sharded == '' and 'NUMSUB' or 'SHARDNUMSUB'
 -- A double represents every integer up to this one.
 local MAX_TOKEN = 2 ^ 53
 
@@ -384,8 +392,10 @@ local own = prefix .. string.match(self, '^%w+:(%x+):')
 local numsub = sharded == '' and 'NUMSUB' or 'SHARDNUMSUB'
 local counts = redis.call('PUBSUB', numsub, channel, own)
 if counts[2] == 0 then return false end
--- Messages may have a connection of their own, which may end earlier.
-if counts[4] == 0 then return 0 end
+-- The connection that subscribes may have ended before this step.
+if counts[4] == 0 then
+  return redis.error_reply('UNSUBSCRIBED the subscriptions have ended')
+end
 
 -- If the server is out of memory, it refuses the first write, not a later one.
 redis.call('HSET', holders, self, token)

@@ -1,39 +1,49 @@
 /** The part of every script that grants the lock to waiters. */
 
-import { isAlive, pythonClients, send } from "./server.ts";
+import { isAlive, publish, pythonClients, reply } from "./server.ts";
 import { type Configuration, operationOf, type State } from "./state.ts";
 
-/** The largest token of the holders before this step. */
-export interface Clock {
-  largest: number;
-  /** Members that do not wait. */
-  failed?: number[];
-}
-
-/** Returns the first waiter whose connection is alive. */
+/** Returns the first waiter whose session is alive. */
 export const firstAlive = (state: State) =>
   state.queue.find((member) => isAlive(state, member));
 
-/** Removes dead members, and grants the lock to waiters that may enter. */
+/**
+ * Removes dead waiters at the head of the queue, and grants the lock to waiters
+ * that may enter beside the holders, dead ones included. Only a caller that is
+ * blocked at the head itself checks which holders are alive.
+ */
 export function advance(
   config: Configuration,
   state: State,
-  clock: Clock,
+  caller: number,
 ): void {
-  if (Number.isNaN(clock.largest)) return;
+  advanceQueue(config, state, caller);
+  if (state.queue[0] !== caller) return;
   removeDead(config, state);
+  advanceQueue(config, state, caller);
+}
+
+function advanceQueue(
+  config: Configuration,
+  state: State,
+  caller: number,
+): void {
   for (;;) {
     const [first] = state.queue;
     if (first === undefined) return;
-    const alive = isAlive(state, first);
+    const alive = isAlive(state, first) ||
+      first === caller && !countsOwn(config);
     if (!alive && config.without === "dead waiters stay") return;
     if (!alive && config.without !== "dead waiters get the lock") {
       state.queue.shift();
     } else if (canEnter(config, state, first)) {
-      grant(config, state, first, clock);
+      grant(config, state, first, caller);
     } else return;
   }
 }
+
+const countsOwn = ({ without }: Configuration) =>
+  without !== "the script does not count the own subscription";
 
 export function removeDead({ without }: Configuration, state: State): void {
   if (without === "dead holders stay") return;
@@ -54,53 +64,48 @@ export function canEnter(
   return kind === "x" ? holders.length === 0 : allShare(config, state);
 }
 
+/** Reads at most one holder: an exclusive one is the only one. */
 export function allShare(config: Configuration, { holders }: State): boolean {
-  return holders.every(([member]) => operationOf(config, member).kind === "s");
+  const [first] = holders;
+  return holders.length !== 1 || first === undefined ||
+    operationOf(config, first[0]).kind === "s";
 }
 
-/**
- * Makes a member a holder. While a member holds, the clock is assumed to stop
- * or to be set back. While no member holds, it passes every token.
- */
+/** Makes a member a holder. The caller learns of it by the reply. */
 export function grant(
   config: Configuration,
   state: State,
   member: number,
-  clock: Clock,
+  caller: number,
 ): void {
-  const more = config.without === "tokens from the clock alone" ? 0 : 1;
-  const token = clock.largest > 0 ? clock.largest + more : state.largest + 1;
-  clock.largest = token;
   const first = firstAlive(state);
-  if (isAlive(state, member) && first !== member) {
-    state.wrong = `${member} overtakes ${first}`;
-  }
+  if (!isAlive(state, member)) {
+    state.wrong = `${member} is granted the lock, but its session is dead`;
+  } else if (first !== member) state.wrong = `${member} overtakes ${first}`;
   state.queue = state.queue.filter((other) => other !== member);
+  const token = tracksTokens(config) ? nextToken(config, state, member) : 0;
   state.holders.push([member, token]);
-  const { kind } = operationOf(config, member);
-  if (kind === "x" || (kind !== "s" && config.allTokens)) {
-    const before = config.allTokens ? state.largest : state.lastExclusive;
-    if (token <= before) state.wrong = `the token of ${member} is not larger`;
-    state.lastExclusive = token;
-  }
-  state.largest = Math.max(state.largest, token);
-  send(state, member, "granted", config.flush ? token : 0);
+  state.holders.sort(([a], [b]) => a - b);
+  const shown = config.flush ? token : 0;
+  if (member === caller) reply(config, state, member, "granted", shown);
+  else publish(state, member, "granted", shown);
 }
 
-/** Replaces tokens by their ranks, because only their order has effects. */
-export function normalize(
-  { allTokens, flush }: Configuration,
+/** Without such faults, the key `clock` makes every token larger. */
+const tracksTokens = ({ clock, flush }: Configuration) =>
+  clock !== undefined || flush === true;
+
+function nextToken(
+  { without }: Configuration,
   state: State,
-): void {
-  state.holders.sort(([a], [b]) => a - b);
-  if (allTokens || flush) return;
-  const tokens = state.holders.map(([, token]) => token).sort((a, b) => a - b);
-  const exclusive = tokens.indexOf(state.lastExclusive) + 1;
-  for (const [at, [member, token]] of state.holders.entries()) {
-    state.holders[at] = [member, tokens.indexOf(token) + 1];
-  }
-  if (state.wrong === undefined) {
-    state.lastExclusive = exclusive;
-    state.largest = tokens.length;
-  }
+  member: number,
+): number {
+  const time = state.behind ? 0 : state.last + 1;
+  const token = without === "tokens from the clock alone"
+    ? time
+    : Math.max(time, state.clock + 1);
+  if (token <= state.last) state.wrong = `the token of ${member} is not larger`;
+  state.clock = token;
+  state.last = Math.max(state.last, token);
+  return token;
 }

@@ -3,9 +3,10 @@
 import type { Step, System } from "./explorer.ts";
 import { keyOf } from "./key.ts";
 import { newPython, pythonSteps } from "./python.ts";
-import { begin, connectionSteps } from "./connection.ts";
+import { begin, connectionSteps, failOver } from "./connection.ts";
 import {
   type Configuration,
+  type Connection,
   connectionAt,
   connectionOf,
   copyState,
@@ -13,9 +14,10 @@ import {
   memberOf,
   operationOf,
   type State,
+  type Task,
 } from "./state.ts";
 
-/** A client that assumes it holds the lock, and whose connection is alive. */
+/** A client that assumes it holds the lock, and whose session is alive. */
 interface Holder {
   name: string;
   kind: Kind;
@@ -29,7 +31,7 @@ export function model(config: Configuration): System<State> {
     key: keyOf,
     steps: (state) => steps(config, state),
     findProblem: (state) => findProblem(config, state),
-    isFinal,
+    isFinal: (state) => isFinal(config, state),
     witnesses: {
       "a connection holds": (state) =>
         connectionHolders(config, state).length > 0,
@@ -48,7 +50,7 @@ export function model(config: Configuration): System<State> {
           subscribed === 0 && tasks.some(({ is }) => is === "h")
         ),
       "members of dead connections are left": (state) =>
-        isFinal(state) && keys(state) > 0,
+        isFinal(config, state) && keys(state) > 0,
     },
   };
 }
@@ -57,8 +59,8 @@ function initial(config: Configuration): State {
   const state: State = {
     queue: [],
     holders: [],
-    lastExclusive: 0,
-    largest: 0,
+    clock: 0,
+    last: 0,
     connections: [],
     pythons: (config.pythons ?? []).map(newPython),
   };
@@ -72,8 +74,14 @@ function steps(config: Configuration, state: State): Step<State>[] {
     isFault: true,
     apply: loseData,
   };
+  const clock: Step<State> = {
+    name: config.clock ?? "",
+    isFault: true,
+    apply: (next) => failOver(config, next),
+  };
   return [
     ...config.flush && !state.flushed ? [flush] : [],
+    ...config.clock && !state.behind ? [clock] : [],
     ...state.connections.flatMap((_, index) =>
       connectionSteps(config, state, index)
     ),
@@ -85,6 +93,7 @@ function steps(config: Configuration, state: State): Step<State>[] {
 function loseData(state: State): void {
   state.queue = [];
   state.holders = [];
+  state.clock = 0;
   state.flushed = true;
 }
 
@@ -93,9 +102,12 @@ function connectionHolders(
   config: Configuration,
   { connections }: State,
 ): Holder[] {
+  const neverReads =
+    config.without === "the end of the subscriber is not an end";
   return connections.flatMap(({ process, subscribed, tasks }, connection) =>
     tasks.flatMap(({ is, operation }, task) => {
-      if (process !== "runs" || subscribed === 0 || is !== "h") return [];
+      const knows = subscribed !== 0 || neverReads;
+      if (process !== "runs" || !knows || is !== "h") return [];
       const member = memberOf(connection, task, operation);
       const { kind } = operationOf(config, member);
       return [{ name: `member ${member}`, kind, member }];
@@ -142,8 +154,8 @@ function findProblem(config: Configuration, state: State): string | undefined {
 function findDeceivedHolder(
   { connections, holders }: State,
 ): string | undefined {
-  const found = connections.findIndex(({ messages, tasks }, connection) =>
-    messages.length === 0 && tasks.some((own, task) => {
+  const found = connections.findIndex((session, connection) =>
+    !isInTransit(session) && session.tasks.some((own, task) => {
       const member = memberOf(connection, task, own.operation);
       return own.is === "h" && own.beaten &&
         !holders.some(([other, token]) =>
@@ -154,13 +166,19 @@ function findDeceivedHolder(
   return found < 0 ? undefined : `S${found} continues with a lost lock`;
 }
 
+/** Whether a session will read or send more about its acquisitions. */
+function isInTransit({ commands, messages, replies }: Connection): boolean {
+  return commands.length + messages.length + replies.length > 0;
+}
+
 /** Returns members that remain after every task has ended. */
 function findLeftBehind(state: State): string | undefined {
-  const quiet = state.connections.every((
-    { process, subscribed, commands, tasks },
-  ) =>
-    commands.length === 0 && tasks.every(({ is }) => is === "f") &&
-    (process !== "crashed" || subscribed === 0)
+  const quiet = state.connections.every((session) =>
+    session.commands.length === 0 && session.tasks.every(hasEnded) &&
+    (isRunning(session) || session.subscribed === 0) &&
+    ![...session.messages, ...session.replies].some(([name]) =>
+      name === "refused"
+    )
   );
   const alive = [...state.queue, ...state.holders.map(([member]) => member)]
     .filter((member) =>
@@ -171,12 +189,25 @@ function findLeftBehind(state: State): string | undefined {
     : undefined;
 }
 
+/** Whether a session will not read the end of a connection. */
+const isRunning = ({ process, commandsEnded }: Connection) =>
+  process === "runs" && !commandsEnded;
+
+/** Whether a task has ended, or waits for a lease that may never be offered. */
+const hasEnded = ({ is }: Task) => is === "f" || is === "i";
+
 function keys({ queue, holders }: State): number {
   return queue.length + holders.length;
 }
 
-function isFinal({ connections, pythons }: State): boolean {
-  return connections.every(({ commands, tasks }) =>
-    commands.length === 0 && tasks.every(({ is }) => is === "f")
+/** Every task has ended, and no session keeps Python clients waiting. */
+function isFinal(
+  config: Configuration,
+  { connections, pythons }: State,
+): boolean {
+  return connections.every((session) =>
+    session.commands.length === 0 && session.subscriptions.length === 0 &&
+    session.tasks.every(hasEnded) &&
+    (session.listens === "no" || !config.pythons)
   ) && pythons.every(({ at }) => at === "end");
 }

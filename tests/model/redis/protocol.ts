@@ -4,13 +4,17 @@ import {
   advance,
   allShare,
   canEnter,
-  type Clock,
   firstAlive,
   grant,
-  normalize,
   removeDead,
 } from "./advance.ts";
-import { isAlive, pythonClients, requesterOf, send } from "./server.ts";
+import {
+  isAlive,
+  publish,
+  pythonClients,
+  reply,
+  requesterOf,
+} from "./server.ts";
 import {
   C,
   type Command,
@@ -19,100 +23,199 @@ import {
   operationOf,
   P,
   type State,
+  taskAt,
+  taskOf,
 } from "./state.ts";
 
-/** The server executes the next command of a connection. */
+/** The server executes the next script of a session. */
 export function execute(
   config: Configuration,
   state: State,
   index: number,
 ): void {
-  const connection = connectionAt(state, index);
-  const command = connection.commands.shift()!;
-  const bits = bitsOf(config, command);
-  if (command[0].startsWith("subscribe")) connection.subscribed |= bits;
-  else if (command[0].startsWith("unsubscribe")) connection.subscribed &= ~bits;
-  else if (command[0] === "ask") ask(config, state, command[1]);
-  else script(config, state, (largest) => run(config, state, command, largest));
+  const [name, member, count] = connectionAt(state, index).commands.shift()!;
+  if (name.includes("subscribe")) {
+    subscribe(config, state, index, [name, member, count]);
+  } else if (name === "verify") heartbeat(config, state, member, count);
+  else if (name === "release") release(config, state, member);
+  else if (!countsOwnSubscription(config, state, member)) return;
+  else if (name === "ask") ask(config, state, member);
+  else if (name === "join") join(config, state, member, count);
+  else if (name === "adopt") adopt(config, state, member, count);
+  else acquire(config, state, member);
 }
 
-/** The script `check`, for a waiter. */
-export function check(
+/** The server executes the next command of the connection that subscribes. */
+export function executeSubscription(
+  config: Configuration,
+  state: State,
+  index: number,
+): void {
+  const command = connectionAt(state, index).subscriptions.shift()!;
+  subscribe(config, state, index, command);
+}
+
+/** The server refuses the next script of a session. */
+export function refuse(
+  config: Configuration,
+  state: State,
+  index: number,
+): void {
+  const [name, member] = connectionAt(state, index).commands.shift()!;
+  reply(config, state, member, "refused", name === "release" ? 1 : 0);
+}
+
+function subscribe(
+  config: Configuration,
+  state: State,
+  index: number,
+  [name, member]: Command,
+): void {
+  const connection = connectionAt(state, index);
+  if (name === "subscribe R") {
+    taskAt(state, index, taskOf(member)).hears = true;
+    publish(state, member, "listens");
+    return;
+  }
+  const bits = bitsOf(config, name);
+  if (name.startsWith("un")) connection.subscribed &= ~bits;
+  else connection.subscribed |= bits;
+  if (config.twoConnections && !name.startsWith("un")) {
+    publish(state, index * 100, "subscribed");
+  }
+}
+
+/** Returns the subscriptions of a command. Semaphores do not use C. */
+function bitsOf(config: Configuration, name: string): number {
+  const all = typeof operationOf(config, 0).kind === "number" ? P : C | P;
+  return name.endsWith(" C") ? C : name.endsWith(" P") ? P : all;
+}
+
+/**
+ * Returns whether the session of a script is alive. With two connections, its
+ * subscriptions may have ended while the script was in transit. The process
+ * takes the refusal for the end of its connection.
+ */
+function countsOwnSubscription(
+  { without }: Configuration,
+  state: State,
+  member: number,
+): boolean {
+  return isAlive(state, member) ||
+    without === "the script does not count the own subscription";
+}
+
+/** The script `acquire`. */
+function acquire(config: Configuration, state: State, member: number): void {
+  step(config, state, member, () => state.queue.push(member));
+  if (!state.queue.includes(member)) return;
+  if (!operationOf(config, member).waits) fail(config, state, member);
+  else if (config.twoConnections || config.lookers) {
+    reply(config, state, member, "waits", state.queue.indexOf(member));
+  }
+}
+
+/** The script `look`, for a waiter. */
+export function look(
   config: Configuration,
   state: State,
   member: number,
 ): void {
-  const holds = state.holders.some(([other]) => other === member);
-  script(config, state, () => {
-    if (!holds && !state.queue.includes(member)) state.queue.push(member);
+  const held = state.holders.find(([other]) => other === member);
+  step(config, state, member, () => {
+    if (!held && !state.queue.includes(member)) state.queue.push(member);
   });
-  const waits = state.queue.includes(member);
-  if (state.flushed && waits) send(state, member, "waits");
+  const position = state.queue.indexOf(member);
+  // With one connection, this reply has no effect after the message.
+  if (held && config.twoConnections) {
+    reply(config, state, member, "granted", config.flush ? held[1] : 0);
+  }
+  const matters = config.twoConnections || config.lookers || state.flushed;
+  if (position >= 0 && matters) {
+    reply(config, state, member, "waits", position);
+  }
 }
 
-/** The script `verify`, for a holder with its token. */
+/** `HGET`, for a holder with its token. It does not change anything. */
 export function heartbeat(
   config: Configuration,
   state: State,
   member: number,
   token?: number,
 ): void {
-  script(config, state, () => {});
   const { queue, holders } = state;
   const ignoresLoss =
     config.without === "a holder that waits again still holds";
   const held = holders.some(([other, its]) =>
-    other === member && (its === token || ignoresLoss)
+    other === member && (!config.flush || its === token || ignoresLoss)
   );
   if (!held && !(ignoresLoss && queue.includes(member))) {
-    send(state, member, "gone");
+    reply(config, state, member, "gone");
   }
 }
 
-/** Returns the subscriptions of a command. Semaphores do not use C. */
-function bitsOf(config: Configuration, [name]: Command): number {
-  const all = typeof operationOf(config, 0).kind === "number" ? P : C | P;
-  return name.endsWith(" C") ? C : name.endsWith(" P") ? P : all;
+function release(config: Configuration, state: State, member: number): void {
+  step(config, state, member, () => {
+    state.queue = state.queue.filter((other) => other !== member);
+    state.holders = state.holders.filter(([other]) => other !== member);
+  }, config.without !== "no advance in the release");
+  if (operationOf(config, member).gives) {
+    reply(config, state, member, "released");
+  }
+}
+
+/** The script `adopt` replaces the record of one member by another. */
+function adopt(
+  config: Configuration,
+  state: State,
+  member: number,
+  from: number,
+): void {
+  const { without } = config;
+  const record = state.holders.find(([other]) => other === from);
+  const may = (isAlive(state, from) ||
+    without === "adopting from a dead session") &&
+    (record || without === "adopting a record that is gone");
+  if (!may) return reply(config, state, member, "failed");
+  if (without !== "adopting without removing the record") {
+    state.holders = state.holders.filter(([other]) => other !== from);
+  }
+  state.holders.push([member, record?.[1] ?? 0]);
+  state.holders.sort(([a], [b]) => a - b);
+  publish(state, from, "adopted");
+  reply(config, state, member, "granted", config.flush ? record?.[1] : 0);
 }
 
 /** Runs the body of a script, and then the part that advances. */
-function script(
+function step(
   config: Configuration,
   state: State,
-  body: (clock: Clock) => void,
+  caller: number,
+  body: () => void,
+  advances = true,
 ): void {
-  const tokens = state.holders.map(([, token]) => token);
-  const clock: Clock = { largest: Math.max(0, ...tokens) };
-  body(clock);
-  advance(config, state, clock);
-  for (const failed of clock.failed ?? []) {
-    if (state.queue.includes(failed)) fail(config, state, failed);
-  }
+  const before = [...state.queue];
+  body();
+  if (advances) advance(config, state, caller);
   const next = firstAlive(state);
-  const living = state.holders.filter(([member]) => isAlive(state, member));
-  if (
-    next !== undefined && canEnter(config, { ...state, holders: living }, next)
-  ) {
+  const holders = next === caller
+    ? state.holders.filter(([member]) => isAlive(state, member))
+    : state.holders;
+  if (next !== undefined && canEnter(config, { ...state, holders }, next)) {
     state.wrong = `${next} may enter and was left waiting`;
   }
-  normalize(config, state);
+  publishLooks(config, state, before);
 }
 
-function run(
-  config: Configuration,
+/** Notifies waiters that are among the first now, and were not before. */
+function publishLooks(
+  { lookers = 0, without }: Configuration,
   state: State,
-  [name, member, count]: Command,
-  clock: Clock,
+  before: number[],
 ): void {
-  if (name === "acquire") {
-    state.queue.push(member);
-    if (!operationOf(config, member).waits) clock.failed = [member];
-  } else if (name === "release") {
-    state.queue = state.queue.filter((other) => other !== member);
-    state.holders = state.holders.filter(([other]) => other !== member);
-    if (config.without === "no advance in the release") clock.largest = NaN;
-  } else if (name === "join") {
-    join(config, state, member, count, clock);
+  if (without === "no look messages") return;
+  for (const member of state.queue.slice(0, lookers)) {
+    if (before.indexOf(member) >= lookers) publish(state, member, "look");
   }
 }
 
@@ -120,7 +223,7 @@ function fail(config: Configuration, state: State, member: number): void {
   if (config.without !== "a failed attempt stays in the queue") {
     state.queue = state.queue.filter((other) => other !== member);
   }
-  send(state, member, "failed");
+  reply(config, state, member, "failed");
 }
 
 /** The last script of a reader that has asked the Python clients. */
@@ -129,21 +232,22 @@ function join(
   state: State,
   member: number,
   count: number,
-  clock: Clock,
 ): void {
   const { without } = config;
-  removeDead(config, state);
-  const first = firstAlive(state);
-  const agrees = operationOf(config, member).kind === "s"
-    ? allShare(config, state)
-    : state.holders.length === 0;
-  const may = state.queue.includes(member) &&
-    (first === member || without === "joining out of turn") &&
-    (agrees || without === "joining beside any holder") &&
-    (pythonClients(config, state) === count ||
-      without === "joining without a second count");
-  if (may) grant(config, state, member, clock);
-  else send(state, member, "not joined");
+  step(config, state, member, () => {
+    const first = firstAlive(state);
+    if (first === member) removeDead(config, state);
+    const agrees = operationOf(config, member).kind === "s"
+      ? allShare(config, state)
+      : state.holders.length === 0;
+    const may = state.queue.includes(member) &&
+      (first === member || without === "joining out of turn") &&
+      (agrees || without === "joining beside any holder") &&
+      (pythonClients(config, state) === count ||
+        without === "joining without a second count");
+    if (may) grant(config, state, member, member);
+    else reply(config, state, member, "not joined");
+  });
 }
 
 /** Publishes a question, and sends the number of Python clients that get it. */
@@ -151,5 +255,5 @@ function ask(config: Configuration, state: State, member: number): void {
   for (const python of state.pythons) {
     if (python.subscribed) python.questions.push(requesterOf(member));
   }
-  send(state, member, "asked", pythonClients(config, state));
+  reply(config, state, member, "asked", pythonClients(config, state));
 }

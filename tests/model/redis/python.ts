@@ -16,6 +16,8 @@ import {
   pythonAt,
   type Reply,
   type State,
+  taskAt,
+  taskOf,
 } from "./state.ts";
 
 /** Returns a Python client that has not started. */
@@ -121,6 +123,10 @@ export function reply(state: State, requester: number, record: Reply): void {
   }
   const member = requester - LEGACY;
   const connection = connectionAt(state, connectionOf(member));
+  if (connection.process !== "runs") return;
+  if (!taskAt(state, connectionOf(member), taskOf(member)).hears) {
+    state.wrong = `the reply to ${member} is lost`;
+  }
   connection.messages.push(["reply", member, record.id, record.mode]);
 }
 

@@ -1,4 +1,4 @@
-/** The subscriptions on the server, and messages to connections. */
+/** The subscriptions on the server, and what it sends to sessions. */
 
 import {
   C,
@@ -26,21 +26,35 @@ export function pythonClients(config: Configuration, state: State): number {
   return subscribers(state) - connections.length;
 }
 
-/** Returns whether the connection of a member is alive. */
+/** Returns whether the session of a member is alive. */
 export function isAlive(state: State, member: number): boolean {
   return (connectionAt(state, connectionOf(member)).subscribed & OWN) !== 0;
 }
 
-/** Sends a message to the connection of a member, if its process reads it. */
-export function send(
+/** Publishes on the channel of a member's session, if its process reads it. */
+export function publish(
   state: State,
   member: number,
-  name: Exclude<MessageName, "ping" | "reply">,
+  name: MessageName,
   count = 0,
 ): void {
-  const connection = connectionAt(state, connectionOf(member));
-  const hears = connection.process === "runs" && connection.subscribed !== 0;
-  if (hears) connection.messages.push([name, member, count, "p"]);
+  const session = connectionAt(state, connectionOf(member));
+  const hears = session.process === "runs" && session.subscribed !== 0;
+  if (hears) session.messages.push([name, member, count, "p"]);
+}
+
+/** Replies to a script. With one connection, replies are between messages. */
+export function reply(
+  config: Configuration,
+  state: State,
+  member: number,
+  name: MessageName,
+  count = 0,
+): void {
+  if (!config.twoConnections) return publish(state, member, name, count);
+  const session = connectionAt(state, connectionOf(member));
+  const hears = session.process === "runs" && !session.commandsEnded;
+  if (hears) session.replies.push([name, member, count, "p"]);
 }
 
 /** Returns the requester number of a member. Those of Python clients are lower. */
