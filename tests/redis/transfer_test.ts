@@ -389,7 +389,7 @@ it("adopt() changes nothing if the connection of the receiver has ended", async 
       ...["EVAL", ADOPT_SCRIPT.text, 2, keys.key, keys.info, member, token],
       ...[`x:${"0".repeat(32)}:1:1`, replyChannelPrefix(keys), "", ""],
     );
-  assert.equal(await adopted(), 0);
+  await assert.rejects(adopted(), /^Error: UNSUBSCRIBED /);
   assert.equal(await holderCount(server, "ended"), 1);
   await (await receiver.adopt(text)).release();
   assert.equal(await adopted(), null);

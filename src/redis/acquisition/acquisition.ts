@@ -261,7 +261,6 @@ export class Acquisition implements Subscriber {
         connection.run(ADOPT_SCRIPT, [key, info], args, isWanted),
         this.subscribed,
       ]);
-      if (reply === 0) throw new Error("the connection has ended");
       if (typeof reply === "string") this.granted(reply);
       else this.queued("refused");
     } catch (error) {

@@ -377,9 +377,8 @@ return {
  * of the channels of connections, `"S"` if these are sharded, and what the new
  * member says about itself.
  *
- * Returns the token; 0 if the connection of the new member has ended; or nothing
- * if the first member does not hold the lock with this token, or its connection
- * has ended.
+ * Returns the token, or nothing if the first member does not hold the lock with
+ * this token, or its connection has ended.
  */
 export const ADOPT_SCRIPT: Script = script(`
 local holders, infos = unpack(KEYS)
