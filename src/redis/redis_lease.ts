@@ -45,8 +45,8 @@ export class RedisLease implements AsyncDisposable {
     return this.#acquisition.signal;
   }
 
-  /** @ignore Asks the server, if the thread was blocked for long. */
-  confirm(): Promise<void> {
+  /** @ignore Settles once the server replied, if the thread was blocked. */
+  get confirmed(): Promise<void> {
     return this.#acquisition.confirm();
   }
 

@@ -209,7 +209,7 @@ export abstract class RedisLockBase
   /** @ignore */
   protected override async throwIfLost(lease: RedisLease): Promise<void> {
     if (lease.transferred) return;
-    await lease.confirm();
+    await lease.confirmed;
     lease.signal.throwIfAborted();
   }
 

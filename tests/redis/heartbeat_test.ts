@@ -3,12 +3,20 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { LOCK_SH } from "../../mod.ts";
+import { WAIT_FOREVER } from "../../src/options/acquire_options.ts";
+import { fromUrl } from "../../src/redis/clients/mod.ts";
+import { withTwoConnections } from "../../src/redis/clients/two_connections.ts";
+import type { RedisSource } from "../../src/redis/clients/types.ts";
 import { RedisLock } from "../../src/redis/mod.ts";
+import { lockKeys } from "../../src/redis/protocol/keys.ts";
+import { RedisLockBase } from "../../src/redis/redis_lock_base.ts";
+import { FifoMutex } from "../../src/wait/fifo_mutex.ts";
 import type { RedisLease, RedisLockOptions } from "../../src/redis/mod.ts";
 import { currentRuntime } from "../support/env.ts";
 import { test } from "../support/test.ts";
 import { waitUntil } from "./support/binaries.ts";
 import { DelayProxy } from "./support/delay_proxy.ts";
+import { FakePython } from "./support/fake_python.ts";
 import {
   abortReason,
   assertNothingLeft,
@@ -329,4 +337,77 @@ it("a lease renews the expiry of its record", async (server) => {
   }
   assert.equal(lease.held, true);
   await lease.release();
+});
+
+/** A lock whose messages come on another connection than its replies. */
+class LockOfTwoConnections extends RedisLockBase {
+  constructor(channel: string, commandUrl: string, messageUrl: string) {
+    const serverOf = async (url: string) => await fromUrl({}, url).locate("");
+    const source: RedisSource = {
+      ...fromUrl({}, commandUrl),
+      locate: async () => {
+        const commands = await serverOf(commandUrl);
+        const messages = await serverOf(messageUrl);
+        return withTwoConnections({
+          address: "",
+          create: (name, events) =>
+            (name.endsWith(":commands") ? commands : messages)
+              .create(name, events),
+        });
+      },
+    };
+    super(lockKeys(channel, { prefix: "", sharded: false }), "x", {
+      source,
+      wait: WAIT_FOREVER,
+      unavailableTimeout: 400,
+      info: "",
+    }, new FifoMutex());
+  }
+}
+
+it("silence of the connection for messages ends a lease, although commands are answered", async (server) => {
+  await using proxy = await DelayProxy.start(server.port);
+  const lock = new LockOfTwoConnections("two", server.url, proxy.url);
+  const lease = await lock.acquire();
+  await server.command("CONFIG", "RESETSTAT");
+  await heartbeats(server, 4);
+  assert.equal(lease.held, true);
+  proxy.holdReplies();
+  const { message } = await abortReason(lease.signal) as Error;
+  assert.match(message, /silent for 400 ms/);
+  proxy.deliverAll();
+  await lock[Symbol.asyncDispose]();
+  await new RedisLock("two", unsharedOptions(server)).run(() => {});
+});
+
+it("with two connections, a lock is acquired after its subscription, and a pong never lets Python in", async (server) => {
+  await using proxy = await DelayProxy.start(server.port);
+  // The replies to commands are late, messages are not.
+  const lock = new LockOfTwoConnections("order", proxy.url, server.url);
+  await lock.run(() => {});
+  await waitUntil(
+    async () =>
+      String(await server.command("PUBSUB", "NUMSUB", "order")) === "order,0",
+    () => "the end of the subscription",
+  );
+  proxy.holdReplies();
+  const acquiring = lock.acquire();
+  await waitUntil(
+    async () => await server.command("HLEN", "portalock:v1:{order}") === 1,
+    () => "the grant",
+  );
+  const counts = await server.command(
+    ...["PUBSUB", "NUMSUB", "order", "portalock:v1:{order}"],
+  );
+  assert.deepEqual(counts, ["order", 1, "portalock:v1:{order}", 1]);
+  const mode = async () =>
+    (await FakePython.ping(server.url, "order", 1))
+      .map((text) => JSON.parse(text).mode);
+  // The grant is not read yet.
+  assert.deepEqual(await mode(), ["pending"]);
+  proxy.deliverAll();
+  const lease = await acquiring;
+  assert.deepEqual(await mode(), ["exclusive"]);
+  await lease.release();
+  await lock[Symbol.asyncDispose]();
 });
