@@ -182,10 +182,15 @@ it("a ping of a Python client makes only the first waiter look sooner", async (s
 it("dead waiters do not cost their time one after the other", async (server) => {
   const holder = await new RedisLock("line", unsharedOptions(server)).acquire();
   await using proxy = await DelayProxy.start(server.port);
+  const controller = new AbortController();
+  const { signal } = controller;
   const dead = Array.from({ length: 20 }, async (_, i) => {
     const options = { url: proxy.url, clientOptions: {} };
     await new RedisLock(`own ${i}`, options).acquire();
-    await new RedisLock("line", options).acquire({ timeout: Infinity });
+    await new RedisLock("line", options).acquire({
+      timeout: Infinity,
+      signal,
+    });
   });
   for (const wait of dead) wait.catch(() => {});
   await waitForQueueLength(server, "line", 20);
@@ -207,6 +212,7 @@ it("dead waiters do not cost their time one after the other", async (server) => 
     () => "the end of all dead waiters",
   );
   assert.equal(holder.held, true);
+  controller.abort();
   await holder.release();
   await (await live).release();
 });
