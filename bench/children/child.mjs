@@ -16,7 +16,7 @@ import { pathToFileURL } from "node:url";
 import { send } from "./messages.mjs";
 
 const [driver, library, kind, scenario, ...args] = process.argv.slice(2);
-const { makeSync, make } = await import(`./${driver}.mjs`);
+const { makeSync, make, connect } = await import(`./${driver}.mjs`);
 const loaded = library ? await import(pathToFileURL(library).href) : undefined;
 const { default: measure } = await import(`./${scenario}.mjs`);
 const isSync = kind === "sync";
@@ -26,6 +26,8 @@ const result = await measure(
     isSync,
     /** @param {string} path */
     make: (path) => maker(path, loaded, kind),
+    /** @param {string} url */
+    connect: (url) => connect(url, loaded),
   },
   ...args,
 );

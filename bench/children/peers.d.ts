@@ -13,14 +13,6 @@ declare module "fs-ext" {
   export function flockSync(fd: number, operation: Operation): void;
 }
 
-declare module "ioredis" {
-  export class Redis {
-    constructor(url: string);
-    ping(): Promise<string>;
-    disconnect(): void;
-  }
-}
-
 declare module "lockfile" {
   export function lockSync(path: string): void;
   export function unlockSync(path: string): void;
@@ -51,6 +43,16 @@ declare module "redis-semaphore" {
     constructor(
       client: Redis,
       name: string,
+      options: { acquireTimeout: number },
+    );
+    acquire(): Promise<void>;
+    release(): Promise<void>;
+  }
+  export class Semaphore {
+    constructor(
+      client: Redis,
+      name: string,
+      maximum: number,
       options: { acquireTimeout: number },
     );
     acquire(): Promise<void>;

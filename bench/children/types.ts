@@ -20,6 +20,28 @@ export interface Locker {
   close?(): unknown;
 }
 
+/** The locks of one client of Redis. */
+export interface RedisLocks {
+  lock(name: string): Locker;
+  /** Makes a shared lock. */
+  reader?(name: string): Locker;
+  semaphore?(name: string, maximum: number): Locker;
+  readonly pings: Readonly<Record<string, Ping>>;
+  close(): unknown;
+}
+
+/** Connects a client of Redis. */
+export type Connect = (
+  url: string,
+  // deno-lint-ignore no-explicit-any
+  library: any,
+) => RedisLocks | Promise<RedisLocks>;
+
+/** What a scenario with many locks in Redis gets. */
+export interface RedisContender {
+  connect(url: string): RedisLocks | Promise<RedisLocks>;
+}
+
 /**
  * Changes a file: computes the new text from the old text, and resolves when
  * the file is written. If both texts are equal, the file stays as it is.
@@ -63,15 +85,23 @@ export interface Portalock {
   ): Promise<unknown>;
 }
 
+/** A lock of its Redis module, as far as it is measured. */
+export interface PortalockRedisLock {
+  acquire(): Promise<unknown>;
+  release(): Promise<unknown>;
+}
+
 /** What its Redis module exports, as far as it is measured. */
 export interface PortalockRedis {
   RedisLock: new (
     name: string,
+    options: { client: unknown; timeout: number; shared?: boolean },
+  ) => PortalockRedisLock;
+  RedisSemaphore: new (
+    name: string,
+    maximum: number,
     options: { client: unknown; timeout: number },
-  ) => AsyncDisposable & {
-    acquire(): Promise<unknown>;
-    release(): Promise<unknown>;
-  };
+  ) => PortalockRedisLock;
 }
 
 /** What its FFI module exports, as far as it is measured. */

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { newerPortalocker } from "../../scripts/setup/debian.ts";
 import { root } from "../../scripts/setup/mod.ts";
 import { NO_SERVER, redisVersion } from "../runner/redis_server.ts";
-import type { ContenderDefinition } from "../types.ts";
+import type { Command, ContenderDefinition } from "../types.ts";
 import {
   nodeCommand,
   ourModuleCommand,
@@ -21,11 +21,19 @@ const SCENARIOS = ["redis-uncontended", "redis-handover"];
 /** For locks that live as long as their connection. */
 const WITH_KILLED = [...SCENARIOS, "redis-killed"];
 
+const MANY = ["redis-throughput", "redis-waiters"] as const;
+
+/** For each client that this package supports, on one of its runtimes. */
+const EACH_CLIENT = [...MANY, "redis-idle", "redis-held"];
+
 export function redisContenders(): ContenderDefinition[] {
   return [
-    ...RUNTIME_NAMES.map(ours),
-    npm("redlock", "redlock", 200),
-    npm("redis-semaphore", "redis-semaphore Mutex", 10),
+    ...RUNTIME_NAMES.map((runtime) => ours(runtime)),
+    ours("node26", "ioredis"),
+    ours("node26", "ioredis-5"),
+    ours("bun", "bun-redis"),
+    npm("redlock", "redlock", 200, MANY),
+    npm("redis-semaphore", "redis-semaphore", 10, [...MANY, "redis-idle"]),
     newerPython("redis-py", "redis-py Lock", 100),
     {
       ...newerPython("portalocker", "portalocker 4.4 RedisLock", 250),
@@ -39,14 +47,29 @@ export function redisContenders(): ContenderDefinition[] {
   ].map(skipWithoutServer);
 }
 
-function ours(runtime: RuntimeName): ContenderDefinition {
+/** The labels of clients other than node-redis. */
+const CLIENTS = {
+  "ioredis": "ioredis 6",
+  "ioredis-5": "ioredis 5",
+  "bun-redis": "Bun's client",
+} as const;
+
+/** This package over node-redis, which every runtime has, or another client. */
+function ours(
+  runtime: RuntimeName,
+  client?: keyof typeof CLIENTS,
+): ContenderDefinition {
   const label = runtime === "node" ? "Node" : RUNTIMES[runtime];
-  const driver = { driver: "lockers/portalock_redis", kind: "async" };
+  const locker = `portalock_${(client ?? "redis").replace("-", "_")}`;
+  const driver = { driver: `lockers/${locker}`, kind: "async" };
+  // What the server and one client do does not depend on the runtime.
+  const each = client !== undefined || runtime === "node26";
+  const scenarios = client === undefined ? WITH_KILLED : SCENARIOS;
   return {
-    name: `redis-${runtime}`,
-    label: `RedisLock, ${label}`,
+    name: `redis-${client ?? runtime}`,
+    label: `RedisLock, ${label}` + (client ? `, ${CLIENTS[client]}` : ""),
     ours: true,
-    scenarios: WITH_KILLED,
+    scenarios: each ? [...scenarios, ...EACH_CLIENT] : [...scenarios, MANY[0]],
     kind: "redis",
     withoutFfi: false,
     find: () => single(ourModuleCommand(runtime, ["src", "redis"], driver)),
@@ -59,6 +82,7 @@ function npm(
   name: string,
   label: string,
   pollInterval: number,
+  more: readonly string[],
 ): ContenderDefinition {
   const peers = [name, "ioredis"];
   const versions = peers.map(npmPeer);
@@ -66,7 +90,7 @@ function npm(
   return {
     name,
     label: `${label} ${versions[0] ?? ""}`.trimEnd() + ", Node",
-    scenarios: SCENARIOS,
+    scenarios: [...SCENARIOS, ...more],
     pollInterval,
     find: () =>
       versions.includes(undefined)
@@ -101,14 +125,20 @@ function newerPython(
   const contender = python(locker, label, pollInterval);
   return {
     ...contender,
-    find() {
-      const folder = newerPortalocker(join(root, "build", "python"));
-      if (folder === null) return undefined;
-      const command = pythonCommand("json", contender.name);
-      return command && [["env", `PYTHONPATH=${folder}`, ...command]];
-    },
+    find: () => single(newerPythonCommand(contender.name)),
     missing: "pip cannot install it",
   };
+}
+
+/** Returns the command of a waiter of Python's portalocker. */
+export function pythonWaiter(): Command | undefined {
+  return newerPythonCommand("redis-portalocker");
+}
+
+function newerPythonCommand(name: string): Command | undefined {
+  const folder = newerPortalocker(join(root, "build", "python"));
+  const command = folder === null ? undefined : pythonCommand("json", name);
+  return command && ["env", `PYTHONPATH=${folder}`, ...command];
 }
 
 /** Without a server, contenders with Redis cannot be measured. */

@@ -1,6 +1,8 @@
 /** Redis servers of the benchmark, which end with it. */
 
 import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { connect } from "node:net";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 
@@ -40,6 +42,25 @@ export async function withRedis<Result>(
   }
 }
 
+/**
+ * Asks a server for all its figures and counters, by name.
+ *
+ * @param url May have more after `#`.
+ */
+export async function serverInfo(
+  url: string,
+): Promise<Record<string, string | undefined>> {
+  const { hostname, port } = new URL(url);
+  const socket = connect(Number(port), hostname).setEncoding("utf8");
+  socket.write("INFO everything\r\nQUIT\r\n");
+  let text = "";
+  socket.on("data", (chunk) => text += chunk);
+  await once(socket, "close");
+  return Object.fromEntries(
+    text.split("\r\n").map((line) => line.split(/:(.*)/, 2)),
+  );
+}
+
 async function startRedis(
   folder: string,
 ): Promise<{ url: string; end(): Promise<unknown> }> {
@@ -52,7 +73,7 @@ async function startRedis(
       "sh",
       "redis-server",
       ...["--port", `${port}`, "--bind", "127.0.0.1"],
-      ...["--save", "", "--appendonly", "no"],
+      ...["--save", "", "--appendonly", "no", "--maxclients", "10000"],
     ], { cwd: folder, stdio: ["pipe", "pipe", "inherit"] });
     const ended = new Promise((resolve) => child.on("close", resolve));
     const end = () => {

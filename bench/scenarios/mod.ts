@@ -6,8 +6,12 @@ import * as crowd from "./crowd.ts";
 import * as handover from "./handover.ts";
 import * as idle from "./idle.ts";
 import * as redisHandover from "./redis_handover.ts";
+import * as redisHeld from "./redis_held.ts";
+import * as redisIdle from "./redis_idle.ts";
 import * as redisKilled from "./redis_killed.ts";
+import * as redisThroughput from "./redis_throughput.ts";
 import * as redisUncontended from "./redis_uncontended.ts";
+import * as redisWaiters from "./redis_waiters.ts";
 import * as uncontended from "./uncontended.ts";
 import * as update from "./update.ts";
 
@@ -19,8 +23,12 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   crowd,
   idle,
   "redis-uncontended": redisUncontended,
+  "redis-throughput": redisThroughput,
   "redis-handover": redisHandover,
   "redis-killed": redisKilled,
+  "redis-waiters": redisWaiters,
+  "redis-idle": redisIdle,
+  "redis-held": redisHeld,
 };
 
 /** Tries a command of a contender as its first scenario does. */

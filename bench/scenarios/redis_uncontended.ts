@@ -10,6 +10,7 @@ import { run as runChild } from "../runner/child_process.ts";
 import { merge, quantile, size } from "../runner/histogram.ts";
 import type { Histogram } from "../runner/histogram.ts";
 import {
+  PING,
   PING_REFERENCES,
   ratiosToPing,
   withinTimesPing,
@@ -34,6 +35,9 @@ const TIMEOUT_MS = 60_000;
 
 export const title = "A lock in Redis, acquire and release, uncontended";
 export const ROUNDS = 3;
+
+/** What this package should be ahead of. */
+const PEERS = ["redlock", "redis-semaphore"];
 
 const PARTS = ["acquire", "release", "both"] as const;
 
@@ -112,17 +116,28 @@ export function method({ rounds }: RunOptions): string {
     "the lock; ×: times that PING";
 }
 
-export function thresholds(): Threshold<Result>[] {
-  return PING_REFERENCES.flatMap(({ name, title }) =>
-    (["acquire", "release"] as const).map((part) =>
-      withinTimesPing(
-        part,
-        title,
-        1.5,
-        ({ times }: Result) => times[name]?.[part] ?? NaN,
-      )
-    )
-  );
+export function thresholds(results: readonly Result[]): Threshold<Result>[] {
+  return [
+    withinTimesPing(
+      "acquire and release",
+      PING.title,
+      3,
+      ({ times }: Result) => times[PING.name]?.both ?? NaN,
+    ),
+    ...PEERS.map((name): Threshold<Result> => {
+      const peer = results.find((result) => result.name === name);
+      return {
+        kind: "redis",
+        onlyWithFfi: true,
+        text: `acquire and release in no more PINGs than ${name}`,
+        figure: ({ times }) =>
+          (times[PING.name]?.both ?? NaN) /
+          (peer?.times[PING.name]?.both ?? NaN),
+        atMost: 1,
+        format: (ratio) => `${short(ratio)} times as many`,
+      };
+    }),
+  ];
 }
 
 async function once(

@@ -103,7 +103,7 @@ export function atEdgeAsync<T>(
     return Promise.reject(anchor(error, captureBelow(edge, atEdgeAsync)));
   }
   if (!(result instanceof Promise)) return Promise.resolve(result);
-  const caller = captureBelow(edge, atEdgeAsync);
+  const caller = captureForPromise(edge);
   return result.catch((error: unknown) => {
     throw anchor(error, caller);
   });
@@ -114,6 +114,30 @@ export function captureCaller(edge: Edge): Caller {
   const caller: Caller = {};
   Error.captureStackTrace(caller, edge);
   return caller;
+}
+
+/**
+ * Captures the frames below a public function that returns a promise. To be
+ * called by that function, or by `atEdgeAsync`.
+ *
+ * Nearly always, they are not needed. On Bun, making an error takes a fifth of
+ * the time of `Error.captureStackTrace`, which formats all frames at once. But
+ * it includes the frames of this function and of the one that called it.
+ */
+export function captureForPromise(edge: Edge): Caller {
+  if (!HAS_TAIL_CALLS) return captureCaller(edge);
+  const error = new Error();
+  return {
+    get stack() {
+      return withoutFrames(error.stack, 2);
+    },
+  };
+}
+
+/** Removes the innermost frames of a stack whose message is one line. */
+function withoutFrames(stack: unknown, count: number): string {
+  const [head = "", ...frames] = String(stack).split("\n");
+  return [head, ...frames.slice(count)].join("\n");
 }
 
 /** Captures the frames below a function that ended with `return inner(…)`. */

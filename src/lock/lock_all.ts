@@ -179,7 +179,7 @@ class MemberLock extends LockBase {
   async acquireSince(start: number): Promise<LockedFile> {
     await yieldToEventLoop(now());
     const deadline = this.startDeadline(undefined, undefined, start);
-    const held = await runAsync(this.attempt(deadline));
+    const held = await this.attemptAsync(deadline);
     return held instanceof Busy ? this.throwBusy(held, deadline) : held;
   }
 }

@@ -3,7 +3,7 @@
 import { hasSubscribers, publish } from "../core/diagnostics.ts";
 import { aggregateReleaseErrors } from "../core/errors.ts";
 import { findHolders } from "../core/holders.ts";
-import { runSync } from "../core/gensync.ts";
+import { runAsync, runSync } from "../core/gensync.ts";
 import type { Gen } from "../core/gensync.ts";
 import { anchor, atEdge, atEdgeAsync, captureCaller } from "../core/stack.ts";
 import { untrack, warnWhenCollected } from "../core/leak_guard.ts";
@@ -150,13 +150,33 @@ export abstract class LockBase extends Acquirable<LockedFile, AcquireOptions>
   }
 
   /** @ignore */
-  protected override *acquireTarget(
+  protected override attemptAsync(
     deadline: Deadline,
-    onReleased: (() => void) | undefined,
-  ): Gen<LockedFile | Busy> {
+  ): LockedFile | Busy | Promise<LockedFile | Busy> {
+    return runAsync(this.attempt(deadline));
+  }
+
+  /** @ignore {@linkcode LockBase.attemptAsync} in both forms. */
+  protected *attempt(deadline: Deadline): Gen<LockedFile | Busy> {
+    deadline.throwIfAborted();
+    const { mutex } = this;
+    if (!mutex) return yield* this.#acquireTarget(deadline);
+    if (!mutex.tryAcquire() && !(yield* mutex.wait(deadline))) {
+      return this.busyHere();
+    }
+    let held: LockedFile | Busy | undefined;
+    try {
+      return held = yield* this.#acquireTarget(deadline);
+    } finally {
+      if (held === undefined || held instanceof Busy) mutex.release();
+    }
+  }
+
+  /** Acquires the lock on the files. */
+  *#acquireTarget(deadline: Deadline): Gen<LockedFile | Busy> {
     const held = yield* this.#target.acquire(deadline);
     if (held instanceof Busy) return held;
-    if (onReleased) held.onReleased = onReleased;
+    if (this.unlockMutex) held.onReleased = this.unlockMutex;
     return this.#lockedFile(held, deadline);
   }
 

@@ -2,8 +2,7 @@
 
 import { publish } from "../core/diagnostics.ts";
 import type { RemoteHolder } from "../core/errors.ts";
-import { op, runAsync, yieldToEventLoop } from "../core/gensync.ts";
-import type { Gen } from "../core/gensync.ts";
+import { runAsync, yieldToEventLoop } from "../core/gensync.ts";
 import { untrack, warnWhenCollected } from "../core/leak_guard.ts";
 import { atEdgeAsync } from "../core/stack.ts";
 import { formatName, printable, shorten } from "../options/validate.ts";
@@ -16,7 +15,7 @@ import type { FifoMutex } from "../wait/fifo_mutex.ts";
 import { Acquisition } from "./acquisition/acquisition.ts";
 import { ConnectionLocks } from "./acquisition/connection_locks.ts";
 import type { LivenessProbe } from "./acquisition/liveness.ts";
-import { AcquireWait } from "./acquisition/wait.ts";
+import { acquireOrWait } from "./acquisition/wait.ts";
 import type { Blockers } from "./acquisition/wait.ts";
 import { withDeadline } from "./connection/attempt_limits.ts";
 import type { AttemptLimits } from "./connection/attempt_limits.ts";
@@ -37,6 +36,7 @@ import type { Transfer } from "./protocol/transfer.ts";
 import { LockServer } from "./lock_server.ts";
 import { RedisLease } from "./redis_lease.ts";
 import { RedisDeadline } from "./wait_report.ts";
+import type { WaitSubject } from "./wait_report.ts";
 
 /** How long an acquisition that failed waits for its clean-up, in milliseconds. */
 const RELEASE_GRACE_MS = 250;
@@ -57,6 +57,7 @@ export abstract class RedisLockBase
   readonly #server: LockServer;
   readonly #lockType: LockType;
   readonly #wait: RedisWaitSettings;
+  readonly #subject: WaitSubject;
   /** The text of the option `info`. */
   readonly #info: string;
 
@@ -70,9 +71,18 @@ export abstract class RedisLockBase
     super(mutex);
     this.channel = keys.channel;
     const { source, wait, info, unavailableTimeout } = settings;
-    this.#server = new LockServer(source, keys, unavailableTimeout);
+    const server = new LockServer(source, keys, unavailableTimeout);
+    this.#server = server;
     this.#lockType = lockType;
     this.#wait = wait;
+    const { channel } = keys;
+    const exclusive = lockType === "x";
+    // The connection refers to it, so it must not refer to `this`.
+    this.#subject = {
+      channel,
+      onContended: () => publish("wait", () => ({ channel, exclusive })),
+      findHolders: () => server.ask(listHolders),
+    };
     this.#info = info;
   }
 
@@ -133,7 +143,7 @@ export abstract class RedisLockBase
       const transfer = parseTransfer(text, keys, this.#lockType);
       const deadline = this.startDeadline(undefined);
       deadline.transfer = transfer;
-      const held = await runAsync(this.attempt(deadline));
+      const held = await this.attemptAsync(deadline);
       return held instanceof Busy ? this.throwBusy(held, deadline) : held;
     });
   }
@@ -160,7 +170,7 @@ export abstract class RedisLockBase
       return addAbortCallback(signal, cancel);
     });
     try {
-      const held = await runAsync(this.attempt(deadline));
+      const held = await this.attemptAsync(deadline);
       return held instanceof Busy ? this.throwBusy(held, deadline) : held;
     } finally {
       for (const unwatch of watched) unwatch();
@@ -174,6 +184,16 @@ export abstract class RedisLockBase
   override async [Symbol.asyncDispose](): Promise<void> {
     await super[Symbol.asyncDispose]();
     closeIdle(this.#server.source);
+  }
+
+  /**
+   * Releases the latest lease of this object that is still held. Does nothing
+   * if the object does not hold the lock. Never rejects, as
+   * {@linkcode RedisLease.release}.
+   */
+  override release(): Promise<void> {
+    // Not with `atEdgeAsync`: there is no error whose stack it would change.
+    return Promise.resolve(this.releaseLatest());
   }
 
   /** @ignore */
@@ -203,49 +223,55 @@ export abstract class RedisLockBase
     options: RedisAcquireOptions | undefined,
     start?: number,
   ): RedisDeadline {
-    const { channel } = this;
-    const exclusive = this.#lockType === "x";
-    const server = this.#server;
-    // The connection refers to the deadline, so it must not refer to `this`.
-    return new RedisDeadline(resolveRedisWait(options, this.#wait), {
-      channel,
-      onContended: () => publish("wait", () => ({ channel, exclusive })),
-      findHolders: () => server.ask(listHolders),
+    return new RedisDeadline(
+      resolveRedisWait(options, this.#wait),
+      this.#subject,
+      options !== ONE_ATTEMPT,
       start,
-    }, options !== ONE_ATTEMPT);
+    );
   }
 
-  /** @ignore */
-  protected override *attempt(deadline: RedisDeadline): Gen<RedisLease | Busy> {
+  /** @ignore Not a generator: there is no synchronous form to share it with. */
+  protected override attemptAsync(
+    deadline: RedisDeadline,
+  ): Promise<RedisLease | Busy> {
+    deadline.throwIfAborted();
+    const { mutex } = this;
+    return mutex === undefined || mutex.tryAcquire()
+      ? this.#acquire(deadline)
+      : this.#acquireInTurn(mutex, deadline);
+  }
+
+  /** Acquires the lock once no other task has it through this object. */
+  async #acquireInTurn(
+    mutex: FifoMutex,
+    deadline: RedisDeadline,
+  ): Promise<RedisLease | Busy> {
     try {
-      return yield* super.attempt(deadline);
+      const acquired = await runAsync(mutex.wait(deadline));
+      return acquired ? await this.#acquire(deadline) : this.busyHere();
     } finally {
       deadline.end();
     }
   }
 
-  /** @ignore */
-  protected override acquireTarget(
-    deadline: RedisDeadline,
-    onReleased: (() => void) | undefined,
-  ): Gen<RedisLease | Busy> {
-    return op({
-      async: () =>
-        this.#server.reach(
-          deadline,
-          deadline.transfer ? "adopt" : "lock",
-          (pooled, limits) => this.#attempt(pooled, limits, onReleased),
-        ),
-      sync: () => {
-        throw new Error("Redis locks do not have a synchronous form");
-      },
-    });
+  async #acquire(deadline: RedisDeadline): Promise<RedisLease | Busy> {
+    let held: RedisLease | Busy | undefined;
+    try {
+      return held = await this.#server.reach(
+        deadline,
+        deadline.transfer ? "adopt" : "lock",
+        (pooled, limits) => this.#attempt(pooled, limits),
+      );
+    } finally {
+      deadline.end();
+      if (held === undefined || held instanceof Busy) this.unlockMutex?.();
+    }
   }
 
   async #attempt(
     pooled: PooledUse,
     limits: AttemptLimits<RedisDeadline>,
-    onReleased: (() => void) | undefined,
   ): Promise<RedisLease | Busy> {
     const { connection } = pooled;
     const { transfer } = limits.deadline;
@@ -267,11 +293,7 @@ export abstract class RedisLockBase
         if (busy) return busy;
         throw notAdoptable(this.channel);
       }
-      return this.#lease(acquisition, {
-        pooled,
-        waited: limits.deadline.elapsed,
-        onReleased,
-      });
+      return this.#lease(acquisition, pooled, limits.deadline.elapsed);
     } finally {
       if (!held) {
         // Removes the record and the subscription, unless the server is silent.
@@ -281,15 +303,18 @@ export abstract class RedisLockBase
     }
   }
 
-  #lease(acquisition: Acquisition, granted: Granted): RedisLease {
-    const { channel } = this;
-    const { pooled, waited, onReleased } = granted;
+  #lease(
+    acquisition: Acquisition,
+    pooled: PooledUse,
+    waited: number,
+  ): RedisLease {
+    const { channel, unlockMutex } = this;
     const exclusive = acquisition.lockType === "x";
     const since = now();
     // The connection refers to this function, so it must not refer to `this`.
     acquisition.onEnd = (left) => {
       untrack(acquisition);
-      onReleased?.();
+      unlockMutex?.();
       // If the use ended earlier, the connection could be closed before the
       // command that releases the lock is sent.
       left.then(() => pooled.release());
@@ -304,14 +329,6 @@ export abstract class RedisLockBase
     this.held.push(lease);
     return lease;
   }
-}
-
-/** What belongs to an acquisition that holds the lock. */
-interface Granted {
-  readonly pooled: PooledUse;
-  /** How long the acquisition waited, in milliseconds. */
-  readonly waited: number;
-  readonly onReleased: (() => void) | undefined;
 }
 
 /** Removes the leases that have been released or lost. */
@@ -339,16 +356,14 @@ async function waitFor(
   acquisition: Acquisition,
   limits: AttemptLimits<RedisDeadline>,
   liveness: LivenessProbe,
-): Promise<Busy> {
+): Promise<Busy | undefined> {
+  const blockers = await acquireOrWait(acquisition, { limits, liveness });
+  if (acquisition.held) return undefined;
   const { connection, subscription: { keys } } = acquisition;
-  const wait = new AcquireWait(acquisition, { limits, liveness });
-  await connection.keepAliveWhile(wait.run());
-  acquisition.throwIfLost();
   // The lock may be granted, or lost, while the server is asked.
-  const holder = !acquisition.held && limits.deadline.namesHolder
+  const holder = limits.deadline.namesHolder
     ? await firstHolder(connection, keys)
     : undefined;
-  const { blockers } = wait;
   const strangers = describeStrangers(blockers, keys);
   if (strangers !== undefined) return new Busy(() => ({ reason: strangers }));
   return new Busy(() => describeBlockers(holder));

@@ -6,15 +6,13 @@ import { Deadline } from "../wait/deadline.ts";
 import type { Transfer } from "./protocol/transfer.ts";
 import type { LastingRedisWait, RedisWaitSettings } from "./options.ts";
 
-/** What a {@linkcode RedisDeadline} belongs to. */
+/** The lock that a {@linkcode RedisDeadline} belongs to. */
 export interface WaitSubject {
   readonly channel: string;
   /** Called once, when the first attempt did not get the lock. */
   readonly onContended: () => void;
   /** Asks the server. Rejects if it does not answer. */
   readonly findHolders: () => Promise<RemoteHolder[]>;
-  /** The clock at the start, if the wait is a part of another one. */
-  readonly start?: number | undefined;
 }
 
 /**
@@ -38,21 +36,23 @@ export class RedisDeadline extends Deadline {
   transfer: Transfer | undefined;
   #over = false;
 
-  /** Starts the clock. */
+  /** Starts the clock, or earlier if the wait is a part of another one. */
   constructor(
     wait: RedisWaitSettings,
     subject: WaitSubject,
     namesHolder: boolean,
+    start?: number,
   ) {
     const { onWait } = wait;
     const report = onWait && oncePerPair(() => this.#report(onWait, subject));
-    super(wait, {
+    const callbacks = report && {
       onContended: () => {
         subject.onContended();
-        report?.("contended");
+        report("contended");
       },
-      onWait: report && (() => report("long")),
-    }, subject.start);
+      onWait: () => report("long"),
+    };
+    super(wait, callbacks ?? subject, start);
     this.namesHolder = namesHolder;
   }
 

@@ -2,13 +2,12 @@
 
 import { alreadyLocked, formatSubject } from "../core/errors.ts";
 import { op, runAsync, throwAfter, yieldToEventLoop } from "../core/gensync.ts";
-import type { Gen } from "../core/gensync.ts";
 import {
-  abortReason,
   anchor,
   atEdgeAsync,
   callerError,
   captureCaller,
+  captureForPromise,
 } from "../core/stack.ts";
 import type { Caller } from "../core/stack.ts";
 import { checkFunction } from "../options/validate.ts";
@@ -28,16 +27,18 @@ export const ONE_ATTEMPT = { failWhenLocked: true } as const;
 export abstract class Acquirable<Held, Options> implements AsyncDisposable {
   /** @ignore What is held through this object, the latest last. */
   protected readonly held: Held[] = [];
-  readonly #mutex: FifoMutex | undefined;
-  readonly #unlockMutex: (() => void) | undefined;
+  /** @ignore Excludes the tasks that share this object, if they do. */
+  protected readonly mutex: FifoMutex | undefined;
+  /** @ignore Releases {@linkcode Acquirable.mutex}. */
+  protected readonly unlockMutex: (() => void) | undefined;
 
   /**
    * @ignore Called by the lock classes. With a mutex, tasks that share the
    * object exclude each other too.
    */
   protected constructor(mutex: FifoMutex | undefined) {
-    this.#mutex = mutex;
-    this.#unlockMutex = mutex && releasing(mutex);
+    this.mutex = mutex;
+    this.unlockMutex = mutex && releasing(mutex);
   }
 
   /** Whether this object holds the lock. */
@@ -79,7 +80,7 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
       const turn = yieldToEventLoop(deadline.start);
       const held = turn
         ? this.#attemptAfter(turn, deadline)
-        : runAsync(this.attempt(deadline));
+        : this.attemptAsync(deadline);
       return held instanceof Promise ? held.then(orNull) : orNull(held);
     });
   }
@@ -111,7 +112,7 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
     }
     // After the first `await` the caller is no longer on the stack.
     const caller = held instanceof Promise || this.mayThrowAfterBody
-      ? captureCaller(edge)
+      ? captureForPromise(edge)
       : undefined;
     return this.#runWith(held, body, caller);
   }
@@ -149,7 +150,7 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
     const turn = yieldToEventLoop(deadline.start);
     const held = turn
       ? this.#attemptAfter(turn, deadline)
-      : runAsync(this.attempt(deadline));
+      : this.attemptAsync(deadline);
     if (held instanceof Busy) this.throwBusy(held, deadline);
     return held instanceof Promise
       ? held.then((held) =>
@@ -163,7 +164,7 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
     deadline: Deadline,
   ): Promise<Held | Busy> {
     await turn;
-    return await runAsync(this.attempt(deadline));
+    return await this.attemptAsync(deadline);
   }
 
   /** @ignore {@linkcode Acquirable.release}, for other public methods. */
@@ -227,11 +228,10 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
     options: Options | typeof ONE_ATTEMPT | undefined,
   ): Deadline;
 
-  /** @ignore Acquires the lock. Calls `onReleased` once it is released. */
-  protected abstract acquireTarget(
+  /** @ignore Acquires the mutex of the tasks, then the lock. */
+  protected abstract attemptAsync(
     deadline: Deadline,
-    onReleased: (() => void) | undefined,
-  ): Gen<Held | Busy>;
+  ): Held | Busy | Promise<Held | Busy>;
 
   /** @ignore What messages call the lock, and its path if it is a file. */
   protected abstract subject(): { name: string; path?: string };
@@ -245,24 +245,12 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
   /** @ignore Throws if the lock was lost while it was in use. */
   protected throwIfLost(_held: Held): void | Promise<void> {}
 
-  /** @ignore Acquires the mutex of the tasks, then the lock. */
-  protected *attempt(deadline: Deadline): Gen<Held | Busy> {
-    const { signal } = deadline;
-    if (signal?.aborted) throw abortReason(signal);
-    const mutex = this.#mutex;
-    if (!mutex) return yield* this.acquireTarget(deadline, undefined);
-    if (!mutex.tryAcquire() && !(yield* mutex.wait(deadline))) {
-      const reason = this.locked
-        ? "already locked through this same object, which is not reentrant"
-        : "already locked, and waited for through this same object";
-      return new Busy(() => ({ reason }));
-    }
-    let held: Held | Busy | undefined;
-    try {
-      return held = yield* this.acquireTarget(deadline, this.#unlockMutex);
-    } finally {
-      if (held === undefined || held instanceof Busy) mutex.release();
-    }
+  /** @ignore Says that another task has the lock through this object. */
+  protected busyHere(): Busy {
+    const reason = this.locked
+      ? "already locked through this same object, which is not reentrant"
+      : "already locked, and waited for through this same object";
+    return new Busy(() => ({ reason }));
   }
 
   /** @ignore Throws the error that {@linkcode Busy} stands for. */

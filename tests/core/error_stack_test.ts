@@ -977,12 +977,13 @@ table.row("updateFile", "RangeError", path, async (path) => {
 const THROW_NOTHING = [
   ...posix ? [] : ["PidFileLock.readPid", "PidFileLock.readPidSync"],
   // Each is a part of a public function of its class.
-  "Acquirable.attempt",
+  "Acquirable.busyHere",
   "Acquirable.releaseLatest",
   "Acquirable.startAcquire",
   "Acquirable.throwBusy",
   "Acquirable.throwIfLost",
-  "LockBase.acquireTarget",
+  "LockBase.attempt",
+  "LockBase.attemptAsync",
   "LockBase.end",
   "LockBase.latest",
   "LockBase.startDeadline",

@@ -137,14 +137,13 @@ table.row("lockAll", "RangeError", free, async (lock) => {
 /** Public functions that throw nothing, or nothing of their own. */
 const THROW_NOTHING = [
   // Each is a part of a public function of its class.
-  "Acquirable.attempt",
+  "Acquirable.busyHere",
   "Acquirable.releaseLatest",
   "Acquirable.startAcquire",
   "Acquirable.throwBusy",
   "Acquirable.throwIfLost",
   "RedisLockBase.acquireSince",
-  "RedisLockBase.acquireTarget",
-  "RedisLockBase.attempt",
+  "RedisLockBase.attemptAsync",
   "RedisLockBase.end",
   "RedisLockBase.latest",
   "RedisLockBase.startDeadline",
@@ -168,6 +167,7 @@ const THROW_NOTHING = [
   "RedisLeases.at",
   "RedisLeases.release",
   "RedisLockBase.[Symbol.asyncDispose]",
+  "RedisLockBase.release",
 ];
 
 const suite = redisSuite("error stacks in Redis", removeDeadHolders);

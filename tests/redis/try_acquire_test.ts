@@ -229,9 +229,9 @@ it("loading node-redis does not count as silence of the server", async (server) 
     ...fromUrl({}, server.url, {}),
     load: () => sleep(1200),
   };
-  const opened = (wait: Partial<WaitSettings>) => {
+  const opened = async (wait: Partial<WaitSettings>) => {
     const deadline = new Deadline({ ...WAIT_FOREVER, ...wait });
-    return acquireConnection(
+    return await acquireConnection(
       source,
       lockKeys("a", SPACE),
       new AttemptLimits(deadline, 1000),

@@ -1,19 +1,15 @@
 /**
- * This package's lock in Redis. As in every locker for Redis, `pings` are round
- * trips by the client library on separate connections, and `close` closes all
- * connections.
+ * This package's locks in Redis, over node-redis. As in every locker for Redis,
+ * `pings` are round trips by the client library on separate connections, and
+ * `close` closes the clients of the caller.
  */
 
 import { createClient } from "redis";
-import { parseRedisPath } from "./redis_path.mjs";
+import { ours } from "./redis_ours.mjs";
+import { oneLock } from "./redis_path.mjs";
 
-/**
- * @param {string} path
- * @param {import("../types.ts").PortalockRedis} library
- * @returns {Promise<import("../types.ts").Locker>}
- */
-export async function make(path, { RedisLock }) {
-  const { url, name } = parseRedisPath(path);
+/** @type {import("../types.ts").Connect} */
+export async function connect(url, library) {
   const client = createClient({ url });
   await client.connect();
   const withoutTimer = createClient({
@@ -21,19 +17,20 @@ export async function make(path, { RedisLock }) {
     // @ts-expect-error: the type does not allow the value that disables it.
     commandOptions: { timeout: undefined },
   });
-  await withoutTimer.connect();
-  const lock = new RedisLock(name, { client, timeout: 60_000 });
-  return {
-    acquire: () => lock.acquire(),
-    release: () => lock.release(),
+  const connected = () => withoutTimer.isOpen || withoutTimer.connect();
+  return ours(library, client, {
     pings: {
       ping: () => client.ping(),
-      pingWithoutTimer: () => withoutTimer.ping(),
+      pingWithoutTimer: async () => {
+        await connected();
+        return await withoutTimer.ping();
+      },
     },
-    async close() {
-      await lock[Symbol.asyncDispose]();
+    close() {
       client.destroy();
-      withoutTimer.destroy();
+      if (withoutTimer.isOpen) withoutTimer.destroy();
     },
-  };
+  });
 }
+
+export const make = oneLock(connect);

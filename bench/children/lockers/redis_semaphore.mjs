@@ -1,24 +1,24 @@
 /** redis-semaphore on ioredis. */
 
 import { Redis } from "ioredis";
-import { Mutex } from "redis-semaphore";
-import { parseRedisPath } from "./redis_path.mjs";
+import { Mutex, Semaphore } from "redis-semaphore";
+import { oneLock } from "./redis_path.mjs";
 
 /** The default ends a wait after 10 s. */
-const OPTIONS = { acquireTimeout: 60_000 };
+const OPTIONS = { acquireTimeout: 600_000 };
 
-/**
- * @param {string} path
- * @returns {import("../types.ts").Locker}
- */
-export function make(path) {
-  const { url, name } = parseRedisPath(path);
+/** @type {import("../types.ts").Connect} */
+export function connect(url) {
   const redis = new Redis(url);
   const client = new Redis(url);
-  const mutex = new Mutex(redis, name, OPTIONS);
+  const locker = (/** @type {Mutex} */ lock) => ({
+    acquire: () => lock.acquire(),
+    release: () => lock.release(),
+  });
   return {
-    acquire: () => mutex.acquire(),
-    release: () => mutex.release(),
+    lock: (name) => locker(new Mutex(redis, name, OPTIONS)),
+    semaphore: (name, maximum) =>
+      locker(new Semaphore(redis, name, maximum, OPTIONS)),
     pings: { ping: () => client.ping() },
     close() {
       redis.disconnect();
@@ -26,3 +26,5 @@ export function make(path) {
     },
   };
 }
+
+export const make = oneLock(connect);

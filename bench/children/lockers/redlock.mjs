@@ -2,7 +2,7 @@
 
 import { Redis } from "ioredis";
 import Redlock from "redlock";
-import { parseRedisPath } from "./redis_path.mjs";
+import { oneLock } from "./redis_path.mjs";
 
 /** The time until the lock expires, which the caller has to choose. */
 const EXPIRY_MS = 60_000;
@@ -10,20 +10,20 @@ const EXPIRY_MS = 60_000;
 /** By default it gives up after 10 attempts. */
 const OPTIONS = { retryCount: 1000 };
 
-/**
- * @param {string} path
- * @returns {import("../types.ts").Locker}
- */
-export function make(path) {
-  const { url, name } = parseRedisPath(path);
+/** @type {import("../types.ts").Connect} */
+export function connect(url) {
   const redis = new Redis(url);
   const client = new Redis(url);
   const redlock = new Redlock([redis], OPTIONS);
-  /** @type {Awaited<ReturnType<typeof redlock.lock>>} */
-  let lock;
   return {
-    acquire: async () => lock = await redlock.lock(name, EXPIRY_MS),
-    release: () => lock.unlock(),
+    lock(name) {
+      /** @type {Awaited<ReturnType<typeof redlock.lock>>} */
+      let held;
+      return {
+        acquire: async () => held = await redlock.lock(name, EXPIRY_MS),
+        release: () => held.unlock(),
+      };
+    },
     pings: { ping: () => client.ping() },
     close() {
       redis.disconnect();
@@ -31,3 +31,5 @@ export function make(path) {
     },
   };
 }
+
+export const make = oneLock(connect);

@@ -378,16 +378,24 @@ export class Acquisition implements Subscriber {
   send(operation: Operation, expectedPeers = ""): Promise<unknown> {
     const { connection, keys } = this.subscription;
     const { key, queue, clock, info, shared = "", sharded } = keys;
-    return connection.run(LOCK_SCRIPT, [key, queue, clock, info], [
+    const args = [
       operation,
       this.#member,
       replyChannelPrefix(keys),
       sharded ? "S" : "",
       shared,
-      expectedPeers,
-      this.#info,
-      connection.client.ordered ? "" : "P",
-    ], () => operation === "release" || !this.#ended);
+    ];
+    const { ordered } = connection.client;
+    // The last arguments are usually empty.
+    if (expectedPeers || this.#info || !ordered) {
+      args.push(expectedPeers, this.#info, ordered ? "" : "P");
+    }
+    return connection.run(
+      LOCK_SCRIPT,
+      [key, queue, clock, info],
+      args,
+      () => operation === "release" || !this.#ended,
+    );
   }
 
   #recordLost(): void {
@@ -423,29 +431,36 @@ export class Acquisition implements Subscriber {
     const removed = mayBeOnServer ? this.#sendRelease() : Promise.resolve();
     this.subscription.remove(this);
     return new Promise<void>((resolve) => {
-      const clear = connection.replyTimer.set(unavailableTimeout, resolve);
-      removed.then(() => {
+      let ended = false;
+      const end = () => {
+        if (ended) return;
+        ended = true;
         clear();
+        connection.removeUser(unavailableTimeout);
         resolve();
-      });
-    }).finally(() => connection.removeUser(unavailableTimeout));
+      };
+      const clear = connection.replyTimer.set(unavailableTimeout, end);
+      removed.then(end);
+    });
   }
 
   /** Removes the record, as soon as the server allows it. Never rejects. */
-  async #sendRelease(): Promise<void> {
+  #sendRelease(delay: number = MIN_RETRY_MS): Promise<void> {
+    return this.send("release").then(
+      () => {},
+      (error) => this.#retryRelease(error, delay),
+    );
+  }
+
+  async #retryRelease(error: unknown, delay: number): Promise<void> {
     const { connection } = this;
-    for (let delay = MIN_RETRY_MS;; delay = Math.min(delay * 2, MAX_RETRY_MS)) {
-      try {
-        return void await this.send("release");
-      } catch (error) {
-        // Replies arrive in order, so the reply to the first step is known. A
-        // record on another node of the cluster does not count any more.
-        const refused = this.#onServer !== false && !isRedirect(error);
-        if (!refused || connection.failure) return;
-      }
-      await new Promise<void>((resolve) => setTimeout(resolve, delay).unref());
-      if (connection.failure) return;
-    }
+    // Replies arrive in order, so the reply to the first step is known. A
+    // record on another node of the cluster does not count any more.
+    const refused = this.#onServer !== false && !isRedirect(error);
+    if (!refused || connection.failure) return;
+    await new Promise<void>((resolve) => setTimeout(resolve, delay).unref());
+    if (connection.failure) return;
+    await this.#sendRelease(Math.min(delay * 2, MAX_RETRY_MS));
   }
 }
 

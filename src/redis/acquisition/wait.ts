@@ -52,11 +52,95 @@ export interface Blockers {
   readonly holders: readonly string[];
 }
 
+const NOTHING: Blockers = { pythonClients: 0, position: 0, holders: [] };
+
 /** How to wait. */
 export interface AcquireWaitSettings {
   readonly limits: AttemptLimits;
   /** Where members that do not reply are found. */
   readonly liveness: LivenessProbe;
+}
+
+/**
+ * Makes the first step of an acquisition. Waits until it holds the lock, is
+ * refused, or the time is over.
+ *
+ * Nearly always, the first reply grants the lock. So what only a waiter needs,
+ * {@linkcode AcquireWait}, is made after that reply.
+ *
+ * @returns What prevented the acquisition, by the last reply of the server.
+ * @throws The error of the server or of the connection, and what
+ * {@linkcode Deadline.sleepUntilWoken} throws.
+ */
+export async function acquireOrWait(
+  acquisition: Acquisition,
+  settings: AcquireWaitSettings,
+): Promise<Blockers> {
+  const { connection, subscription, subscribed } = acquisition;
+  const { canWait, deadline, stepTimeout } = settings.limits;
+  connection.keepAlive();
+  try {
+    if (!subscription.confirmed) {
+      subscribed.catch((error) => acquisition.lost(error));
+      if (!connection.client.ordered) {
+        await withDeadline(deadline, now() + stepTimeout, subscribed);
+      }
+    }
+    const operation = canWait ? "wait" : "attempt";
+    let first: unknown;
+    let told = false;
+    acquisition.onLook = () => told = true;
+    await deadline.sleepUntilWoken(stepTimeout, (wake) => {
+      acquisition.onChange = wake;
+      acquisition.send(operation).then((reply) => {
+        if (isSettled(acquisition, reply)) return;
+        first = reply;
+        wake();
+      }, (error) => onStepError(acquisition, error));
+      return () => acquisition.onChange = () => {};
+    }, { setTimer: connection.replyTimer.set });
+    let blockers = NOTHING;
+    if (first !== undefined) {
+      const wait = new AcquireWait(acquisition, settings);
+      blockers = await wait.run(operation, first, told);
+    } else if (acquisition.isPending) {
+      throw new ReplyTimeout("the server has not answered");
+    }
+    if (!subscription.confirmed) await subscribed;
+    acquisition.throwIfLost();
+    return blockers;
+  } catch (error) {
+    if (deadline.wasCancelledWith(error)) throw error;
+    // The error of the client only says that it was closed.
+    throw connection.failure?.error ?? error;
+  } finally {
+    connection.letEnd();
+  }
+}
+
+/**
+ * Returns whether a reply changes nothing for a waiter: it grants the lock, is
+ * older than the grant, or is too late.
+ */
+function isSettled(acquisition: Acquisition, reply: unknown): boolean {
+  if (typeof reply === "string") acquisition.granted(reply);
+  // The reply is older than the grant, or the record is lost; see the class.
+  else if (acquisition.held) void acquisition.verify();
+  else return !acquisition.isPending;
+  return true;
+}
+
+/** Handles that the server or the client refused a step. */
+function onStepError(acquisition: Acquisition, error: unknown): void {
+  // The server has become a replica, or the connection that subscribes has
+  // ended, so all locks are lost.
+  if (/^(READONLY|UNSUBSCRIBED)$/.test(replyCode(error) ?? "")) {
+    acquisition.connection.fail(error);
+    return;
+  }
+  // The place in the queue is kept, and the next look comes anyway.
+  if (acquisition.state === "queued" && isTemporary(error)) return;
+  acquisition.stepFailed(error);
 }
 
 /**
@@ -95,7 +179,7 @@ export class AcquireWait {
   readonly #acquisition: Acquisition;
   readonly #settings: AcquireWaitSettings;
   #schedule: PollSchedule;
-  #blockers: Blockers = { pythonClients: 0, position: 0, holders: [] };
+  #blockers = NOTHING;
   /** The holders for the first waiter, the member ahead for the others. */
   #ahead: readonly string[] = [];
   /** How the member ahead, or the first of several, is asked. */
@@ -133,37 +217,25 @@ export class AcquireWait {
     this.#question = { ...further, onSilent: () => this.#onSilent() };
   }
 
-  /** What prevented the acquisition, by the last reply of the server. */
-  get blockers(): Blockers {
-    return this.#blockers;
-  }
-
   /**
-   * Sends the first step, and waits until the acquisition holds the lock, is
-   * refused, or the time is over.
+   * Waits until the acquisition holds the lock, is refused, or the time is
+   * over.
    *
-   * @throws The error of the server or of the connection, and what
-   * {@linkcode Deadline.sleepUntilWoken} throws.
+   * @param operation The first step.
+   * @param reply Its reply, which is not a token.
+   * @param told Whether the server has since told it to look.
+   * @returns What prevented the acquisition, by the last reply of the server.
+   * @throws What {@linkcode acquireOrWait} throws.
    */
-  async run(): Promise<void> {
-    const { connection, subscribed } = this.#acquisition;
-    const { deadline, stepTimeout } = this.#settings.limits;
-    try {
-      if (!connection.client.ordered) {
-        await withDeadline(deadline, now() + stepTimeout, subscribed);
-      }
-      await Promise.all([this.#runSteps(), subscribed]);
-    } catch (error) {
-      if (deadline.wasCancelledWith(error)) throw error;
-      // The error of the client only says that it was closed.
-      throw connection.failure?.error ?? error;
-    }
-  }
-
-  async #runSteps(): Promise<void> {
+  async run(
+    operation: Operation,
+    reply: unknown,
+    told: boolean,
+  ): Promise<Blockers> {
     const { limits } = this.#settings;
     const acquisition = this.#acquisition;
-    this.#step(limits.canWait ? "wait" : "attempt");
+    if (told) acquisition.onLook();
+    this.#onReply(operation, reply);
     const end = now() + limits.stepTimeout;
     while (acquisition.isPending) {
       const remaining = end - now();
@@ -175,10 +247,7 @@ export class AcquireWait {
       this.#schedule.onPoll();
       this.#step("check");
     }
-    acquisition.throwIfLost();
-    if (acquisition.state === "requested" && !this.#joining) {
-      throw new ReplyTimeout("the server has not answered");
-    }
+    return this.#blockers;
   }
 
   #pause(remaining: number): Promise<boolean> {
@@ -233,26 +302,14 @@ export class AcquireWait {
       },
       (error) => {
         this.#pendingStep = undefined;
-        // The server has become a replica, or the connection that subscribes
-        // has ended, so all locks are lost.
-        if (/^(READONLY|UNSUBSCRIBED)$/.test(replyCode(error) ?? "")) {
-          this.#acquisition.connection.fail(error);
-          return;
-        }
-        // The place in the queue is kept, and the next look comes anyway.
-        const inQueue = this.#acquisition.state === "queued";
-        if (inQueue && isTemporary(error)) return;
-        this.#acquisition.stepFailed(error);
+        onStepError(this.#acquisition, error);
       },
     );
   }
 
   #onReply(operation: Operation, reply: unknown): void {
     const acquisition = this.#acquisition;
-    if (typeof reply === "string") return acquisition.granted(reply);
-    // The reply is older than the grant, or the record is lost; see the class.
-    if (acquisition.held) return void acquisition.verify();
-    if (!acquisition.isPending) return;
+    if (isSettled(acquisition, reply)) return;
     const [pythonClients, position, ...members] = reply as Look;
     const holders = position === 0 ? members : [];
     this.#blockers = { pythonClients, position, holders };

@@ -184,13 +184,15 @@ export class LockConnection {
    *
    * @throws The error of the server or of the client.
    */
-  async send(args: readonly string[]): Promise<unknown> {
-    try {
-      return await this.client.send(args);
-    } finally {
-      this.#lastReply = now();
-    }
+  send(args: readonly string[]): Promise<unknown> {
+    const reply = this.client.send(args);
+    reply.then(this.#onReply, this.#onReply);
+    return reply;
   }
+
+  readonly #onReply = (): void => {
+    this.#lastReply = now();
+  };
 
   /**
    * Runs a script. It is sent again, as text, only if the server does not have
@@ -199,21 +201,23 @@ export class LockConnection {
    *
    * @throws The error of the server or of the client.
    */
-  async run(
+  run(
     script: Script,
     keys: readonly string[],
     args: readonly string[],
     isWanted: () => boolean = () => true,
   ): Promise<unknown> {
-    const rest = [String(keys.length), ...keys, ...args];
-    try {
-      return await this.client.send(["EVALSHA", script.sha, ...rest]);
-    } catch (error) {
+    // Spreading arrays, or an `async` function, would take longer.
+    const command = ["EVALSHA", script.sha, String(keys.length)]
+      .concat(keys, args);
+    return this.client.send(command).then((reply) => {
+      this.#onReply();
+      return reply;
+    }, (error) => {
+      this.#onReply();
       if (replyCode(error) !== "NOSCRIPT" || !isWanted()) throw error;
-      return await this.client.send(["EVAL", script.text, ...rest]);
-    } finally {
-      this.#lastReply = now();
-    }
+      return this.send(["EVAL", script.text, ...command.slice(2)]);
+    });
   }
 
   /**
@@ -287,14 +291,23 @@ export class LockConnection {
    * does not, because a finished program should end. To be called while the
    * connection has a user.
    */
-  async keepAliveWhile<T>(work: Promise<T>): Promise<T> {
-    if (this.#keepAlive++ === 0) this.#timer?.ref();
-    try {
-      return await work;
-    } finally {
-      if (--this.#keepAlive === 0) this.#timer?.unref();
-    }
+  keepAliveWhile<T>(work: Promise<T>): Promise<T> {
+    this.keepAlive();
+    work.then(this.#letEnd, this.#letEnd);
+    return work;
   }
+
+  /** Keeps the process alive until {@linkcode LockConnection.letEnd}. */
+  keepAlive(): void {
+    if (this.#keepAlive++ === 0) this.#timer?.ref();
+  }
+
+  /** Ends a {@linkcode LockConnection.keepAlive}. */
+  letEnd(): void {
+    if (--this.#keepAlive === 0) this.#timer?.unref();
+  }
+
+  readonly #letEnd = (): void => this.letEnd();
 
   /**
    * Adds a user of the connection, and sends heartbeats while it has users. A

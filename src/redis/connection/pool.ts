@@ -149,38 +149,63 @@ export interface PooledUse {
  * @param source Where the server is.
  * @param keys The names of the lock.
  * @param limits How long to wait.
- * @returns The connection, to be released.
+ * @returns The connection, to be released. Not a promise if it is open.
  * @throws {ReplyTimeout} If the server does not reply in time.
  * @throws The error of the client or of the server, and the reason of the
  * signal if it is aborted.
  */
-export async function acquireConnection(
+export function acquireConnection(
   source: RedisSource,
   keys: PoolKeys,
   limits: AttemptLimits,
-): Promise<PooledUse> {
-  const { deadline } = limits;
+): PooledUse | Promise<PooledUse> {
   const loading = source.load?.();
-  // The time for the import does not count as silence of the server.
-  if (loading) {
-    await waitForImport(deadline, loading);
+  if (loading === undefined) return locate(source, keys, limits);
+  return waitForImport(limits.deadline, loading).then(() => {
     limits.allowStart();
-  }
+    return locate(source, keys, limits);
+  });
+}
+
+function locate(
+  source: RedisSource,
+  keys: PoolKeys,
+  limits: AttemptLimits,
+): PooledUse | Promise<PooledUse> {
+  const { deadline } = limits;
+  // The time for the import does not count as silence of the server.
   const end = now() + limits.replyTimeout;
+  const use = (server: Server) => {
+    const pooled = findOrOpen(source, server, keys);
+    pooled.addUser();
+    return pooled.opened === undefined
+      ? useOnceOpen(pooled, deadline, end)
+      : useOf(pooled, pooled.opened);
+  };
   const located = source.locate(keys.key);
-  const server = located instanceof Promise
-    ? await withDeadline(deadline, end, located)
-    : located;
-  const pooled = findOrOpen(source, server, keys);
-  pooled.addUser();
+  return located instanceof Promise
+    ? withDeadline(deadline, end, located).then(use)
+    : use(located);
+}
+
+async function useOnceOpen(
+  pooled: PooledConnection,
+  deadline: Deadline,
+  end: number,
+): Promise<PooledUse> {
   try {
-    const connection = pooled.opened ??
-      await withDeadline(deadline, end, pooled.ready);
-    return { connection, release: () => pooled.removeUser() };
+    return useOf(pooled, await withDeadline(deadline, end, pooled.ready));
   } catch (error) {
     pooled.removeUser();
     throw error;
   }
+}
+
+function useOf(
+  pooled: PooledConnection,
+  connection: LockConnection,
+): PooledUse {
+  return { connection, release: () => pooled.removeUser() };
 }
 
 /** Closes the connections of a client that are not used. */

@@ -50,10 +50,59 @@ export const LOCK_SCRIPT: Script = script(`
 local holders, queue, clock, infos = unpack(KEYS)
 local operation, self, prefix, sharded, channel, expectedPeers, info, pair =
   unpack(ARGV)
-local publish = sharded .. 'PUBLISH'
+expectedPeers, info = expectedPeers or '', info or ''
 local numsub = sharded == '' and 'NUMSUB' or 'SHARDNUMSUB'
 -- A member that is never removed leaves keys that expire after a day.
 local EXPIRY = 86400
+
+-- Fast path. The steps below have the same result if no other member holds
+-- the lock or waits for it, but take longer. Lua would create each function
+-- that stands before this on every call.
+local left, released = 0, 0
+if operation == 'release' then
+  local held = redis.call('HDEL', holders, self)
+  redis.call('HDEL', infos, self)
+  if redis.call('EXISTS', queue) == 0 then return held end
+  if held == 0 then left = redis.call('LREM', queue, 1, self) end
+  released = held
+else
+  if pair == 'P' then
+    local own = prefix .. string.match(self, '^%w+:(%x+):')
+    if redis.call('PUBSUB', numsub, own)[2] == 0 then
+      return redis.error_reply('UNSUBSCRIBED the subscriptions have ended')
+    end
+  end
+  local others
+  if channel == '' then
+    others = redis.call('EXISTS', holders, queue)
+  else
+    -- This user may not be allowed to read the fence. Then this is an error.
+    others = redis.pcall('EXISTS', holders, queue, channel .. '-fence')
+    if others == 0 then
+      local counts = redis.call('PUBSUB', 'NUMSUB', channel, holders)
+      others = counts[2] - counts[4]
+    end
+  end
+  if others == 0 then
+    local time = redis.call('TIME')
+    -- Formatting a number takes as long as a command.
+    local token = time[1] .. string.sub('00000' .. time[2], -6)
+    local last = redis.call('GETSET', clock, token)
+    if not last or tonumber(last) and tonumber(last) < tonumber(token) then
+      if sharded ~= '' then redis.call('EXPIRE', clock, EXPIRY) end
+      if info ~= '' then
+        redis.call('HSET', infos, self, info)
+        redis.pcall('EXPIRE', infos, EXPIRY)
+      end
+      redis.call('HSET', holders, self, token)
+      redis.pcall('EXPIRE', holders, EXPIRY)
+      return token
+    end
+    redis.call('SET', clock, last)
+  end
+end
+
+local publish = sharded .. 'PUBLISH'
 -- A double represents every integer up to this one.
 local MAX_TOKEN = 2 ^ 53
 
@@ -119,26 +168,6 @@ end
 
 local function connectionChannel(member)
   return prefix .. string.match(member, '^%w+:(%x+):')
-end
-
-if pair == 'P' and operation ~= 'release' and
-  redis.call('PUBSUB', numsub, connectionChannel(self))[2] == 0 then
-  return redis.error_reply('UNSUBSCRIBED the subscriptions have ended')
-end
-
--- Fast path. The steps below have the same result if no other member holds
--- the lock or waits for it, but take longer.
-local left, released = 0, 0
-if operation == 'release' then
-  local held = redis.call('HDEL', holders, self)
-  redis.call('HDEL', infos, self)
-  if redis.call('EXISTS', queue) == 0 then return held end
-  if held == 0 then left = redis.call('LREM', queue, 1, self) end
-  released = held
-elseif redis.call('EXISTS', holders, queue) == 0 and pythonClients() == 0 then
-  local token = nextToken()
-  hold(self, token)
-  return token
 end
 
 -- Returns those of the members whose connections have ended. They are checked
