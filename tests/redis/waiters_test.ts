@@ -9,6 +9,7 @@ import { RedisLock } from "../../src/redis/mod.ts";
 import type { RedisLease } from "../../src/redis/mod.ts";
 import { currentRuntime } from "../support/env.ts";
 import { test } from "../support/test.ts";
+import { SHORT_WAIT_MS } from "../support/waits.ts";
 import { waitUntil } from "./support/binaries.ts";
 import { DelayProxy } from "./support/delay_proxy.ts";
 import { FakePython } from "./support/fake_python.ts";
@@ -274,7 +275,7 @@ it("AlreadyLocked names the channel that other programs are subscribed to", asyn
   await client.connect();
   const lock = new RedisLock("news", unsharedOptions(server));
   const rejects = (message: RegExp) =>
-    assert.rejects(lock.acquire({ timeout: 100 }), (error) => {
+    assert.rejects(lock.acquire({ timeout: SHORT_WAIT_MS }), (error) => {
       assert.ok(error instanceof AlreadyLocked, String(error));
       assert.match(error.message, message);
       return true;
