@@ -287,12 +287,12 @@ export class Acquisition implements Subscriber {
     this.#state = "lost";
     this.#error = transferred(channel);
     this.#released = Promise.resolve();
-    subscription.remove(this);
     const offer = new Offer(subscription, {
       ...{ id, lockType, unavailableTimeout },
       isThere: () => this.#hasRecord().catch(isNoRedirect),
       remove: () => this.#sendRelease(),
     }, timeout);
+    subscription.replace(this, offer);
     connection.removeUser(unavailableTimeout);
     if (this.#controller) this.#abort(this.#controller);
     this.onEnd(offer.ended);
