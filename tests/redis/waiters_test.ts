@@ -128,6 +128,18 @@ it("a waiter far behind is told when it becomes one of the first four", async (s
   await serveAll(lease, waits);
 });
 
+it("a dead waiter leaves the queue while others wait ahead of it", async (server) => {
+  const lease = await new RedisLock("line", unsharedOptions(server)).acquire();
+  const waits = await queueUp(server, 2, {});
+  const queue = "portalock:v1:{line}:queue";
+  const last = String(await server.command("LINDEX", queue, 1));
+  const dead = `x:${"0".repeat(32)}:1:1`;
+  await server.command("LINSERT", queue, "BEFORE", last, dead);
+  // Otherwise, the last one would look and ask without a pause.
+  await waitForQueueLength(server, "line", 2);
+  await serveAll(lease, waits);
+});
+
 it("a waiter enters soon if all ahead of it die at once", async (server) => {
   await using dying = startRedisProcess(currentRuntime);
   await dying.call("acquire", "line", { url: server.url });
