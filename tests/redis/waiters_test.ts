@@ -5,6 +5,7 @@ import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createClient } from "redis";
 import { AlreadyLocked } from "../../mod.ts";
+import { IdleSubscriptions } from "../../src/redis/acquisition/idle_subscriptions.ts";
 import { RedisLock } from "../../src/redis/mod.ts";
 import type { RedisLease } from "../../src/redis/mod.ts";
 import { currentRuntime } from "../support/env.ts";
@@ -361,4 +362,34 @@ it("a Python client's ping ends a subscription that is not used, without a reply
     python.destroy();
     subscriber.destroy();
   }
+});
+
+test("Redis waiters: a subscription that is confirmed late, and used again, stays", async () => {
+  const sent: string[] = [];
+  const connection = {
+    unsubscribe: (channels: string[]) =>
+      Promise.resolve(sent.push(...channels)),
+  };
+  let confirm = () => {};
+  const confirmed = new Promise<void>((resolve) => confirm = resolve);
+  let waits = 0;
+  const subscription = {
+    confirmed: false,
+    channels: ["a"],
+    keys: { sharded: false },
+    idleOnceConfirmed: () => (waits++, confirmed.then(() => true)),
+  };
+  const idle = new IdleSubscriptions(connection as never, () => {});
+  idle.add(subscription as never);
+  await waitUntil(() => Promise.resolve(waits > 0), () => "the end");
+  // Used and left again.
+  idle.add(subscription as never);
+  await sleep(75);
+  subscription.confirmed = true;
+  confirm();
+  await sleep(0);
+  // Used.
+  idle.delete(subscription as never);
+  await sleep(150);
+  assert.deepEqual(sent, []);
 });
