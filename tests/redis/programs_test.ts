@@ -88,6 +88,19 @@ for (const runtime of runtimes) {
     await assertEnds(worker, name);
   });
 
+  it(`a program does not exit before its lease is adopted, on ${name}`, async (server) => {
+    await using worker = startEnding(
+      runtime,
+      "once its lease is adopted",
+      server.url,
+    );
+    const text = await worker.readLine();
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const lock = new RedisLock("passed", unsharedOptions(server));
+    await (await lock.adopt(text)).release();
+    await assertEnds(worker, name);
+  });
+
   for (const how of ["gc", "allocation"]) {
     it(`a garbage-collected lease stays held (${how}), on ${name}`, async (server) => {
       await using worker = startWithCollector(
