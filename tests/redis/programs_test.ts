@@ -56,6 +56,7 @@ const ENDS: [how: string, said: string][] = [
   ["after its wait timed out", "AlreadyLocked"],
   ["after it was aborted", "TimeoutError"],
   ["after the connection was refused", "LockException"],
+  ["after a stall", "done"],
 ];
 
 for (const runtime of runtimes) {
@@ -84,6 +85,19 @@ for (const runtime of runtimes) {
     await new Promise((resolve) => setTimeout(resolve, 300));
     await lease.release();
     assert.equal(await worker.readLine(), "held");
+    await assertEnds(worker, name);
+  });
+
+  it(`a program does not exit before its lease is adopted, on ${name}`, async (server) => {
+    await using worker = startEnding(
+      runtime,
+      "once its lease is adopted",
+      server.url,
+    );
+    const text = await worker.readLine();
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const lock = new RedisLock("passed", unsharedOptions(server));
+    await (await lock.adopt(text)).release();
     await assertEnds(worker, name);
   });
 

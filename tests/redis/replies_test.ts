@@ -114,6 +114,28 @@ it("an abort after a pending release unsubscribes", async (server) => {
   await waitForNoConnections(server);
 });
 
+it("a reply that arrives while the thread is blocked counts, although the time is over", async (server) => {
+  const options = { url: server.url, clientOptions: {} };
+  await using other = new RedisLock("other", options);
+  await other.acquire({ timeout: 60_000 });
+  const busy = server.command(
+    "EVAL",
+    "local function now() local t = redis.call('TIME') " +
+      "return t[1] * 1000000 + t[2] end " +
+      "local e = now() + 500000 while now() < e do end",
+    0,
+  );
+  const acquiring = new RedisLock("late", options).acquire({ timeout: 400 });
+  acquiring.catch(() => {});
+  await sleep(100);
+  // After this, Node runs timers before it reads input.
+  await new Promise((resolve) => setImmediate(resolve));
+  const end = performance.now() + 1000;
+  while (performance.now() < end);
+  await (await acquiring).release();
+  await busy;
+});
+
 it("simultaneous aborts unsubscribe, and a later acquire() resolves", async (server) => {
   await withDelayProxy(server, async (proxy, lock) => {
     proxy.holdReplies();

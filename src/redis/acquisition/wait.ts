@@ -3,6 +3,7 @@
 import { now } from "../../wait/deadline.ts";
 import { withDeadline } from "../connection/attempt_limits.ts";
 import type { AttemptLimits } from "../connection/attempt_limits.ts";
+import { turnOfInput } from "../connection/turn_of_input.ts";
 import { isTemporary, replyCode, ReplyTimeout } from "../protocol/errors.ts";
 import type { Operation } from "../protocol/scripts.ts";
 import { allPeersShared } from "../python/peers.ts";
@@ -99,6 +100,8 @@ export async function acquireOrWait(
       }, (error) => onStepError(acquisition, error));
       return () => acquisition.onChange = () => {};
     }, { setTimer: connection.replyTimer.set });
+    // If the thread was busy, the reply may have arrived and not been read.
+    if (first === undefined && acquisition.isPending) await turnOfInput();
     let blockers = NOTHING;
     if (first !== undefined) {
       const wait = new AcquireWait(acquisition, settings);
