@@ -8,8 +8,8 @@ Locks files and Redis with many processes while some of them are killed.
 node scripts/soak.mjs [OPTION]...
 
   --seconds=N            how long files are locked; 0 for not at all (30)
-  --redis-seconds=N      how long each part locks in Redis (12)
-  --redis-parts=NAME,... the parts: alone, python, chaos, few
+  --redis-seconds=N      how long each part locks in Redis (11)
+  --redis-parts=NAME,... the parts: alone, python, chaos, few, transfers
   --redis-sections=N     end a part after N sections, not by time
   --help
 `;
@@ -28,7 +28,7 @@ export function parseOptions(args: string[]): SoakOptions {
     args,
     options: {
       seconds: { type: "string", default: "30" },
-      "redis-seconds": { type: "string", default: "12" },
+      "redis-seconds": { type: "string", default: "11" },
       "redis-sections": { type: "string", default: "0" },
       "redis-parts": { type: "string", default: "alone,python,chaos" },
       help: { type: "boolean", default: false },
