@@ -39,8 +39,9 @@ function combinations(): string[] {
 let combination = 0;
 
 /** Returns the next process of this package, in turn. */
-function nextProcess(): string {
-  return COMBINATIONS[combination++ % COMBINATIONS.length] ?? "node/redis";
+function nextProcess(clients: readonly string[]): string {
+  const all = clients.length > 0 ? clients : COMBINATIONS;
+  return all[combination++ % all.length] ?? "node/redis";
 }
 
 /** What a process has done, as it reports. */
@@ -124,12 +125,14 @@ export interface PartOptions {
   seconds: number;
   /** If it is not 0, the part ends after this number of sections of this package. */
   sections: number;
+  /** The processes of this package, as `RUNTIME/CLIENT`. Empty for all. */
+  clients: readonly string[];
 }
 
 /** Runs a part. Returns its problems, or why it did not run. */
 export async function redisSoak(
   part: string,
-  { seconds, sections }: PartOptions,
+  { seconds, sections, clients }: PartOptions,
 ): Promise<{ skipped?: string; problems: string[] }> {
   const plan = PARTS[part];
   if (plan === undefined) {
@@ -146,7 +149,8 @@ export async function redisSoak(
   }
   const peers = hasPython ? plan.pythons?.(newer, older) ?? [] : [];
   await using server = await startServer();
-  const run = new Run(part, plan, peers, server);
+  const processes = { clients, pythons: peers };
+  const run = new Run(part, plan, processes, server);
   const problems = await run.run(seconds, plan.faults ? 0 : sections);
   return { problems };
 }
@@ -214,6 +218,7 @@ export class Run {
   readonly #title: string;
   readonly #plan: Part;
   readonly #pythons: readonly string[];
+  readonly #clients: readonly string[];
   readonly #excuses = { "python and python": 0, "stopped, and python": 0 };
   #files = 0;
 
@@ -221,12 +226,13 @@ export class Run {
   constructor(
     title: string,
     plan: Part,
-    pythons: readonly string[],
+    { pythons, clients }: Record<"pythons" | "clients", readonly string[]>,
     server: SoakServer,
   ) {
     this.#title = title;
     this.#plan = plan;
     this.#pythons = pythons;
+    this.#clients = clients;
     this.server = server;
   }
 
@@ -240,7 +246,9 @@ export class Run {
   async run(seconds: number, sections: number): Promise<string[]> {
     const start = Date.now();
     mkdirSync(join(this.folder, "intervals"));
-    for (let i = 0; i < this.#plan.ours; i++) this.start(nextProcess());
+    for (let i = 0; i < this.#plan.ours; i++) {
+      this.start(nextProcess(this.#clients));
+    }
     for (const name of this.#pythons) this.start(name);
     const isOver = () =>
       sections ? this.#ours >= sections : Date.now() > start + seconds * 1000;
@@ -311,7 +319,7 @@ export class Run {
 
   /** Starts another process in place of one that was killed. */
   replace({ name }: SoakProcess): void {
-    this.start(name.startsWith("python") ? name : nextProcess());
+    this.start(name.startsWith("python") ? name : nextProcess(this.#clients));
   }
 
   /** Asks all processes to stop, and waits until they are idle. */
