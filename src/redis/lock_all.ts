@@ -4,6 +4,7 @@ import { atEdgeAsync, callerError } from "../core/stack.ts";
 import { formatName, throwInvalid } from "../options/validate.ts";
 import { WAIT_FOREVER } from "../options/acquire_options.ts";
 import { now } from "../wait/deadline.ts";
+import { lookFirst } from "./acquisition/looking_signal.ts";
 import { resolveRedisWait } from "./options.ts";
 import type { RedisAcquireOptions } from "./options.ts";
 import type { RedisLease } from "./redis_lease.ts";
@@ -42,15 +43,20 @@ export class RedisLeases implements AsyncDisposable, Iterable<RedisLease> {
 
   /**
    * Aborts as soon as one of the leases is lost, with the reason of its signal.
+   * Its `aborted` and `throwIfAborted` look at the signals of all leases.
    */
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       const controller = this.#controller = new AbortController();
+      const look = () => {
+        const lost = this.#leases.find(({ signal }) => signal.aborted);
+        if (lost) controller.abort(lost.signal.reason);
+      };
       for (const { signal } of this.#leases) {
-        if (signal.aborted) controller.abort(signal.reason);
-        const abort = () => controller.abort(signal.reason);
-        signal.addEventListener("abort", abort, { once: true });
+        signal.addEventListener("abort", look, { once: true });
       }
+      lookFirst(controller.signal, look);
+      look();
     }
     return this.#controller.signal;
   }

@@ -314,6 +314,33 @@ it("a stall is remembered until the server has replied", async (server) => {
   await kept.release();
 });
 
+it("a stall before a lease was requested does not end it", async (server) => {
+  // The heartbeat, which would end the stall, comes after two seconds.
+  const options = unsharedOptions(server, { unavailableTimeout: 8000 });
+  const before = await new RedisLock("before", options).acquire();
+  const { now } = performance;
+  performance.now = () => now.call(performance) + 60_000;
+  try {
+    const after = await new RedisLock("after", options).acquire();
+    assert.equal(after.signal.aborted, false);
+    assert.equal(before.signal.aborted, true);
+    await after.release();
+  } finally {
+    performance.now = now;
+  }
+});
+
+it("a lease is not lost by the slow heartbeats of another with a longer timeout", async (server) => {
+  const options = unsharedOptions(server, { unavailableTimeout: 8000 });
+  const slow = await new RedisLock("slow", options).acquire();
+  await sleep(1950);
+  const quick = new RedisLock("quick", { ...options, unavailableTimeout: 400 });
+  const lease = await quick.acquire();
+  assert.equal(lease.signal.aborted, false);
+  await lease.release();
+  await slow.release();
+});
+
 it("run() resolves after a stall if the lock was not lost, and rejects if it was", async (server) => {
   const options = unsharedOptions(server, { unavailableTimeout: 100 });
   const lock = new RedisLock("long", options);

@@ -184,6 +184,24 @@ it("an abort of the caller releases everything", async (server) => {
   assert.equal(await holderCount(server, "a"), 0);
 });
 
+it("its signal finds out that the thread was blocked for too long", async (server) => {
+  const locks = locksOf(server, ["a", "b"], { unavailableTimeout: 200 });
+  const leases = await lockAll(locks);
+  const { signal } = leases;
+  let heard = 0;
+  signal.addEventListener("abort", () => heard++);
+  assert.equal(signal.aborted, false);
+  const end = performance.now() + 1000;
+  while (performance.now() < end);
+  assert.throws(() => signal.throwIfAborted(), {
+    code: "ERR_LOCK_LOST",
+    message: /this thread did not run for \d+ ms/,
+  });
+  assert.equal(heard, 1);
+  assert.equal(signal.aborted, true);
+  await leases.release();
+});
+
 it("refuses wrong arguments before it acquires anything", async (server) => {
   using observer = observeEvents();
   const [a] = locksOf(server, ["a"]) as [RedisLock];

@@ -56,6 +56,7 @@ const ENDS: [how: string, said: string][] = [
   ["after its wait timed out", "AlreadyLocked"],
   ["after it was aborted", "TimeoutError"],
   ["after the connection was refused", "LockException"],
+  ["after a stall", "done"],
 ];
 
 for (const runtime of runtimes) {

@@ -147,6 +147,23 @@ it("a waiter gets its position, and the holders or the member ahead", async (ser
   ]);
 });
 
+it("a look removes the dead members directly ahead", async (server) => {
+  using _ = await sessions(server, "a", "b", "c", "d");
+  for (const id of ["a", "b", "1", "c", "2", "3", "d"]) {
+    await runScript(server, "wait", `x:${id}:1:1`, { info: "5" });
+  }
+  const queue = () => server.command("LRANGE", KEYS.queue, 0, -1);
+  assert.deepEqual(await runScript(server, "check", "x:d:1:1"), [
+    ...[0, 3, "x:c:1:1"],
+  ]);
+  assert.deepEqual(await queue(), ["x:b:1:1", "x:1:1:1", "x:c:1:1", "x:d:1:1"]);
+  assert.deepEqual(await runScript(server, "check", "x:c:1:1"), [
+    ...[0, 1, "x:b:1:1"],
+  ]);
+  assert.deepEqual(await queue(), ["x:b:1:1", "x:c:1:1", "x:d:1:1"]);
+  assert.equal(await server.command("HLEN", KEYS.info), 4);
+});
+
 it("whoever comes to the fourth place of the queue is told", async (server) => {
   using open = await sessions(server, "a", "c", "d");
   const listener = await createClient({ url: server.url })

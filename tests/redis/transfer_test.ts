@@ -1,6 +1,7 @@
 /** Leases that pass from one process to another. */
 
 import assert from "node:assert/strict";
+import { createClient } from "redis";
 import { AlreadyLocked, LockLostError } from "../../mod.ts";
 import { RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
 import { lockKeys, replyChannelPrefix } from "../../src/redis/protocol/keys.ts";
@@ -9,6 +10,7 @@ import type { RedisLease, RedisLockOptions } from "../../src/redis/mod.ts";
 import { currentRuntime, runtimes } from "../support/env.ts";
 import { at } from "../support/values.ts";
 import { waitUntil } from "./support/binaries.ts";
+import { DelayProxy } from "./support/delay_proxy.ts";
 import { FakePython, holderRecord } from "./support/fake_python.ts";
 import {
   abortReason,
@@ -180,6 +182,42 @@ it("releases the lock if nothing adopts it in time", async (server) => {
   await next.release();
 });
 
+it("releases the lock if the server was silent, although its connection lives on", async (server) => {
+  await using proxy = await DelayProxy.start(server.port);
+  const client = await createClient({ url: proxy.url })
+    .on("error", () => {}).connect();
+  const make = (channel: string, unavailableTimeout: number) =>
+    new RedisLock(channel, { client, unavailableTimeout });
+  const stays = await make("stays", 60_000).acquire();
+  const giver = make("silent", 200);
+  const lease = await giver.acquire();
+  const watched = await make("watched", 200).acquire();
+  const text = lease.transfer({ timeout: 3_600_000 });
+  proxy.holdReplies();
+  await abortReason(watched.signal);
+  proxy.deliverAll();
+  const [other] = twoLocks(server, "silent");
+  const next = await other.acquire(LONG);
+  await assertGone(giver.adopt(text));
+  await next.release();
+  assert.equal(stays.signal.aborted, false);
+  await watched.release();
+  await stays.release();
+  client.destroy();
+});
+
+it("that the server does not allow to end keeps no connection open", async (server) => {
+  const [giver] = twoLocks(server, "denied", { unavailableTimeout: 200 });
+  const lease = await giver.acquire();
+  await server.command("CONFIG", "SET", "min-replicas-to-write", 1);
+  lease.transfer({ timeout: 50 });
+  try {
+    await waitForNoConnections(server);
+  } finally {
+    await server.command("CONFIG", "SET", "min-replicas-to-write", 0);
+  }
+});
+
 it("notifies the giver of the adoption, whose connection may end then", async (server) => {
   const hour = 3_600_000;
   const slow = { unavailableTimeout: hour };
@@ -283,6 +321,17 @@ it("excludes Python's clients while the lease passes on", async (server) => {
   const adopted = await receiver.adopt(text);
   assert.ok((await roles()).includes("exclusive"));
   await adopted.release();
+});
+
+it("stays subscribed if a Python client waits for the lock", async (server) => {
+  const [giver, receiver] = twoLocks(server, "waits");
+  const lease = await giver.acquire();
+  const [before] = await FakePython.ping(server.url, "waits", 1);
+  const text = lease.transfer();
+  // On the same connection, so an UNSUBSCRIBE would be executed before.
+  await giver.probe();
+  assert.deepEqual(await FakePython.ping(server.url, "waits", 1), [before]);
+  await (await receiver.adopt(text)).release();
 });
 
 it("of a reader beside Python's readers keeps all of them", async (server) => {

@@ -5,6 +5,7 @@ import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createClient } from "redis";
 import { AlreadyLocked } from "../../mod.ts";
+import { IdleSubscriptions } from "../../src/redis/acquisition/idle_subscriptions.ts";
 import { RedisLock } from "../../src/redis/mod.ts";
 import type { RedisLease } from "../../src/redis/mod.ts";
 import { currentRuntime } from "../support/env.ts";
@@ -125,6 +126,18 @@ it("a waiter far behind is told when it becomes one of the first four", async (s
   }
   await other.release();
   await (await clock).release();
+  await serveAll(lease, waits);
+});
+
+it("a dead waiter leaves the queue while others wait ahead of it", async (server) => {
+  const lease = await new RedisLock("line", unsharedOptions(server)).acquire();
+  const waits = await queueUp(server, 2, {});
+  const queue = "portalock:v1:{line}:queue";
+  const last = String(await server.command("LINDEX", queue, 1));
+  const dead = `x:${"0".repeat(32)}:1:1`;
+  await server.command("LINSERT", queue, "BEFORE", last, dead);
+  // Otherwise, the last one would look and ask without a pause.
+  await waitForQueueLength(server, "line", 2);
   await serveAll(lease, waits);
 });
 
@@ -349,4 +362,34 @@ it("a Python client's ping ends a subscription that is not used, without a reply
     python.destroy();
     subscriber.destroy();
   }
+});
+
+test("Redis waiters: a subscription that is confirmed late, and used again, stays", async () => {
+  const sent: string[] = [];
+  const connection = {
+    unsubscribe: (channels: string[]) =>
+      Promise.resolve(sent.push(...channels)),
+  };
+  let confirm = () => {};
+  const confirmed = new Promise<void>((resolve) => confirm = resolve);
+  let waits = 0;
+  const subscription = {
+    confirmed: false,
+    channels: ["a"],
+    keys: { sharded: false },
+    idleOnceConfirmed: () => (waits++, confirmed.then(() => true)),
+  };
+  const idle = new IdleSubscriptions(connection as never, () => {});
+  idle.add(subscription as never);
+  await waitUntil(() => Promise.resolve(waits > 0), () => "the end");
+  // Used and left again.
+  idle.add(subscription as never);
+  await sleep(75);
+  subscription.confirmed = true;
+  confirm();
+  await sleep(0);
+  // Used.
+  idle.delete(subscription as never);
+  await sleep(150);
+  assert.deepEqual(sent, []);
 });

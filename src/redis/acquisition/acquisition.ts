@@ -4,6 +4,8 @@ import { setTimeout } from "node:timers";
 import { LockLostError } from "../../core/errors.ts";
 import { now } from "../../wait/deadline.ts";
 import type { LockConnection } from "../connection/connection.ts";
+import { moment } from "../connection/stall_clock.ts";
+import type { Moment } from "../connection/stall_clock.ts";
 import { isRedirect, lockLost, replyCode } from "../protocol/errors.ts";
 import { formatMember, replyChannelPrefix } from "../protocol/keys.ts";
 import type { LockType } from "../protocol/keys.ts";
@@ -11,6 +13,7 @@ import { ADOPT_SCRIPT, LOCK_SCRIPT } from "../protocol/scripts.ts";
 import type { Operation } from "../protocol/scripts.ts";
 import { formatTransfer, transferred } from "../protocol/transfer.ts";
 import type { Transfer } from "../protocol/transfer.ts";
+import { lookFirst } from "./looking_signal.ts";
 import { Offer } from "./offer.ts";
 import type { ChannelSubscription, Subscriber } from "./subscription.ts";
 
@@ -97,6 +100,8 @@ export class Acquisition implements Subscriber {
   #state: State = "requested";
   /** Since when the node of the cluster refuses every command, by `now`. */
   #downSince: number | undefined;
+  /** A stall of the thread before it did not endanger the lock. */
+  readonly #start: Moment = moment();
   /** When the record last got a new expiry, by `now`. */
   #renewedAt = 0;
   /** `false` if the server refused the first step, `undefined` before. */
@@ -162,37 +167,26 @@ export class Acquisition implements Subscriber {
     if (this.#controller === undefined) {
       const controller = this.#controller = new AbortController();
       if (this.#state === "lost") this.#abort(controller);
-      else this.#watchStalls(controller.signal);
+      else {
+        lookFirst(controller.signal, () => {
+          if (this.#mayBeLost) this.#stalled();
+        });
+      }
     }
     return this.#controller.signal;
   }
 
-  #watchStalls(signal: AbortSignal): void {
-    const isAborted = () => {
-      if (this.#mayBeLost) this.#stalled();
-      // Deno does not dispatch the event if this is true before.
-      return Reflect.get(AbortSignal.prototype, "aborted", signal) as boolean;
-    };
-    Object.defineProperties(signal, {
-      aborted: { get: isAborted, configurable: true, enumerable: true },
-      throwIfAborted: {
-        value: () => {
-          if (isAborted()) throw signal.reason;
-        },
-        configurable: true,
-        writable: true,
-      },
-    });
-  }
-
   /** Whether the connection may have been killed while the thread was blocked. */
   get #mayBeLost(): boolean {
-    return this.held &&
-      this.connection.stalledFor > 2 * this.unavailableTimeout;
+    return this.held && this.#stalledFor > 2 * this.unavailableTimeout;
+  }
+
+  get #stalledFor(): number {
+    return this.connection.stalledSince(this.#start);
   }
 
   #stalled(): void {
-    const duration = Math.round(this.connection.stalledFor);
+    const duration = Math.round(this.#stalledFor);
     const message =
       `this thread did not run for ${duration} ms, so another process may ` +
       "have acquired it; do not block the thread, or raise unavailableTimeout";
@@ -211,7 +205,9 @@ export class Acquisition implements Subscriber {
 
   /** Asks the server, if the thread was blocked for long. Never rejects. */
   async confirm(): Promise<void> {
-    if (this.#mayBeLost) await this.connection.confirm(() => this.verify());
+    if (!this.#mayBeLost) return;
+    const { connection } = this;
+    await connection.keepAliveWhile(connection.confirm(() => this.verify()));
   }
 
   /** Throws the reason if the acquisition is lost. */
@@ -287,12 +283,12 @@ export class Acquisition implements Subscriber {
     this.#state = "lost";
     this.#error = transferred(channel);
     this.#released = Promise.resolve();
-    subscription.remove(this);
     const offer = new Offer(subscription, {
       ...{ id, lockType, unavailableTimeout },
       isThere: () => this.#hasRecord().catch(isNoRedirect),
       remove: () => this.#sendRelease(),
     }, timeout);
+    subscription.replace(this, offer);
     connection.removeUser(unavailableTimeout);
     if (this.#controller) this.#abort(this.#controller);
     this.onEnd(offer.ended);

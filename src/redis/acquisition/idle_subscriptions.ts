@@ -32,8 +32,12 @@ export class IdleSubscriptions {
     this.#onEnd = onEnd;
   }
 
-  /** Adds a subscription that is not used any more. */
+  /**
+   * Adds a subscription that is not used any more. It may be known already: it
+   * was used and left again before the server confirmed it.
+   */
   add(subscription: ChannelSubscription): void {
+    this.#old.delete(subscription);
     this.#young.add(subscription);
     if (this.#timer === undefined) this.#setTimer();
   }

@@ -39,6 +39,9 @@ export interface OfferedRecord {
  * - D T A: G did not know yet that it had lost the lock. A is refused, as above.
  * - T, and R dies before A: X grants the lock to the next waiter. If G dies,
  *   too, D does.
+ * - T, and the server is silent for the time of G, but other locks keep the
+ *   connection open: this is X. Otherwise, the record would stay as long as the
+ *   connection.
  * - T A, and R dies: the record of R belongs to a connection that has ended.
  * - T A, and R does not get the reply: R tries again on another connection, and
  *   is refused. Its first record belongs to a connection that has ended. If R
@@ -67,7 +70,7 @@ export class Offer implements Subscriber {
   #over = false;
   #settle: () => void = () => {};
 
-  /** Takes the place of the acquisition that was removed. */
+  /** Creates an offer, which takes the place of the acquisition next. */
   constructor(
     subscription: ChannelSubscription,
     record: OfferedRecord,
@@ -80,7 +83,6 @@ export class Offer implements Subscriber {
     this.unavailableTimeout = record.unavailableTimeout;
     const { connection } = subscription;
     connection.addUser(record.unavailableTimeout);
-    subscription.add(this).catch(() => {});
     // The process must not end, with its connection, before the adoption.
     this.ended = connection.keepAliveWhile(
       new Promise<void>((resolve) => this.#settle = resolve),
@@ -93,9 +95,12 @@ export class Offer implements Subscriber {
     this.#end(false);
   }
 
-  /** Handles that the connection ended, and with it the record. */
+  /**
+   * Handles that the connection ended, and with it the record. If only the
+   * server was silent, the connection may live on, and keep the record.
+   */
   lost(): void {
-    this.#end(false);
+    this.#end(this.#subscription.connection.failure === undefined);
   }
 
   /** Ends if the message of the adoption did not arrive. Never rejects. */
@@ -116,9 +121,16 @@ export class Offer implements Subscriber {
     if (this.#over) return;
     this.#over = true;
     clearTimeout(this.#timer);
-    if (remove) await this.#record.remove();
-    this.#subscription.remove(this);
-    this.#subscription.connection.removeUser(this.unavailableTimeout);
+    const removed = remove ? this.#record.remove() : Promise.resolve();
+    const left = removed.then(() => this.#subscription.remove(this));
+    const { connection } = this.#subscription;
+    // As long as the server refuses the command, the connection sends it again.
+    // If no other lock keeps the connection open, it ends with the record.
+    await new Promise<void>((resolve) => {
+      const clear = connection.replyTimer.set(this.unavailableTimeout, resolve);
+      left.then(clear).then(resolve);
+    });
+    connection.removeUser(this.unavailableTimeout);
     this.#settle();
   }
 }

@@ -136,6 +136,16 @@ export class ChannelSubscription {
     return subscribed;
   }
 
+  /**
+   * Puts one in the place of another with the same number. This stays
+   * subscribed: between a removal and an addition, it could end.
+   */
+  replace(subscriber: Subscriber, successor: Subscriber): void {
+    this.#subscribers.delete(subscriber);
+    this.#subscribers.add(successor);
+    this.#context.subscribers.set(successor.id, successor);
+  }
+
   /** Removes an acquisition. After the last, the subscription ends soon. */
   remove(subscriber: Subscriber): void {
     this.#subscribers.delete(subscriber);

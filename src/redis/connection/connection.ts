@@ -11,6 +11,7 @@ import type { Script } from "../protocol/scripts.ts";
 import { SharedTimer } from "./shared_timer.ts";
 import { Timeouts } from "./timeouts.ts";
 import { moment, StallClock } from "./stall_clock.ts";
+import type { Moment } from "./stall_clock.ts";
 import { turnOfInput } from "./turn_of_input.ts";
 
 /** How often a server is asked within the shortest `unavailableTimeout`. */
@@ -158,12 +159,12 @@ export class LockConnection {
   }
 
   /**
-   * How long this thread has not run, in milliseconds: until now, or earlier
-   * if the server has not replied since. Defined while the connection has
-   * users.
+   * How long this thread has not run since a moment, in milliseconds: until
+   * now, or earlier if the server has not replied since. Defined while the
+   * connection has users.
    */
-  get stalledFor(): number {
-    return this.#stall.elapsed;
+  stalledSince(since: Moment): number {
+    return this.#stall.elapsedSince(since);
   }
 
   /** Waits for a reply, which proves that the connection lives. */

@@ -29,7 +29,8 @@ export type Operation = "attempt" | "wait" | "check" | "ahead" | "release";
 /**
  * One atomic step of a lock. It costs the same no matter how many members hold
  * the lock or wait for it, with two exceptions: the first waiter checks the
- * holders, and about one in 64 grants beside other holders does so.
+ * holders, and about one in 64 grants beside other holders does so. The other
+ * waiters check the member ahead, and remove it if it is dead.
  *
  * `KEYS` are its hash of holders, its queue, the clock and the hash of what
  * members say about themselves. `ARGV` are the operation, the member, the
@@ -272,8 +273,21 @@ if token then
   return token
 end
 
+-- Removes the dead members directly ahead. A waiter asks the member ahead, and
+-- would learn that it is dead, and look, again and again while it stays.
+local function removeDeadAhead()
+  for _ = 1, math.min(position, 16) do
+    local ahead = redis.call('LINDEX', queue, position - 1)
+    if #deadOf({ ahead }) == 0 then return end
+    redis.call('LREM', queue, 1, ahead)
+    redis.call('HDEL', infos, ahead)
+    position = position - 1
+    left = left + 1
+  end
+end
+
 local queued = position
-if not queued then position = redis.call('LLEN', queue) end
+if queued then removeDeadAhead() else position = redis.call('LLEN', queue) end
 local reply = { pythonClients(), position }
 local function append(members)
   for _, member in ipairs(members) do reply[#reply + 1] = member end

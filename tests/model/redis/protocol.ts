@@ -1,5 +1,6 @@
 /** The server: each subscription and each script is one step. */
 
+import { at } from "../../support/values.ts";
 import {
   advance,
   allShare,
@@ -124,6 +125,7 @@ export function look(
   const held = state.holders.find(([other]) => other === member);
   step(config, state, member, () => {
     if (!held && !state.queue.includes(member)) state.queue.push(member);
+    removeDeadAhead(config, state, member);
   });
   const position = state.queue.indexOf(member);
   // With one connection, this reply has no effect after the message.
@@ -133,6 +135,19 @@ export function look(
   const matters = config.twoConnections || config.lookers || state.flushed;
   if (position >= 0 && matters) {
     reply(config, state, member, "waits", position);
+  }
+}
+
+/** Removes the dead members directly ahead of one. */
+function removeDeadAhead(
+  { without }: Configuration,
+  state: State,
+  member: number,
+): void {
+  if (without === "dead waiters stay") return;
+  const dead = (index: number) => !isAlive(state, at(state.queue, index));
+  for (let i = state.queue.indexOf(member) - 1; i >= 0 && dead(i); i--) {
+    state.queue.splice(i, 1);
   }
 }
 
