@@ -116,7 +116,7 @@ const PARTS: Record<string, Part> = {
   transfers: {
     ours: 4,
     transfers: 1,
-    faults: { pause: 150, only: ["kills"] },
+    faults: { pause: 400, only: ["kills"] },
   },
 };
 
