@@ -192,13 +192,13 @@ export class Deadline {
     const end = now() + milliseconds;
     return new Promise((resolve, reject) => {
       let clearTimer = () => {};
-      let removeAbortCallback: (() => void) | undefined;
+      let removeAbortCallback = () => {};
       let unsubscribe = () => {};
       let settled = false;
       const cleanUp = () => {
         settled = true;
         clearTimer();
-        removeAbortCallback?.();
+        removeAbortCallback();
         this.#reject = undefined;
         unsubscribe();
       };
@@ -230,7 +230,7 @@ export class Deadline {
       if (settled) return stop();
       unsubscribe = stop;
       this.#reject = fail;
-      removeAbortCallback = signal && addAbortCallback(signal, abort);
+      if (signal) removeAbortCallback = addAbortCallback(signal, abort);
       onTimer();
     });
   }
