@@ -22,6 +22,7 @@ await command("soak", commandLine, async (options) => {
     const result = await redisSoak(part, {
       seconds: options.redisSeconds,
       sections: options.redisSections,
+      clients: options.redisClients,
     });
     problems.push(...result.problems.map((text) => `Redis ${part}: ${text}`));
     if (result.skipped !== undefined) {

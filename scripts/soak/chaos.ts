@@ -7,14 +7,19 @@ import type { SoakServer } from "./server.ts";
 /** For how long a process is stopped. */
 const STOPPED_MS = 3000;
 
-/** From one fault to the next, on average. */
-const PAUSE_MS = 200;
-
 /** How soon a process must know that its connection ended. */
 const MAX_DETECTION_MS = 2000;
 
 /** More problems than this end the run. */
 const MAX_PROBLEMS = 10;
+
+/** What happens, and how often. */
+export interface FaultPlan {
+  /** From one fault to the next, on average, in milliseconds. */
+  readonly pause: number;
+  /** The faults that happen; all by default. */
+  readonly only?: readonly string[];
+}
 
 /** A process that faults happen to. */
 interface Victim {
@@ -35,7 +40,8 @@ interface Run {
   /** Resolve when stopped processes continue. */
   readonly later: Promise<void>[];
   readonly losses: readonly [session: string, at: number][];
-  start(name: string): unknown;
+  /** Starts another process in place of one that was killed. */
+  replace(victim: Victim): void;
   kill(victim: Victim): Promise<void>;
   /** Reports processes that do not make progress. */
   watch(): void;
@@ -51,6 +57,9 @@ function any<T>(list: readonly T[]): T | undefined {
 
 const isLockConnection = (name: string) => name.startsWith("portalock-");
 
+/** A session may have another connection, for its commands. */
+const session = (name: string) => name.replace(/:commands$/, "");
+
 /** Returns the connections of holders, or of all processes without a holder. */
 async function clientsOf(
   server: SoakServer,
@@ -63,7 +72,7 @@ async function clientsOf(
     ...await values(server, "witness:soak"),
     ...await values(server, "witness:soak-rw"),
   ].map((value) => value.replace(/.*:session:/, "portalock-"));
-  const holders = clients.filter(({ name }) => inside.includes(name));
+  const holders = clients.filter(({ name }) => inside.includes(session(name)));
   return holders.length > 0 ? holders : clients;
 }
 
@@ -91,7 +100,7 @@ const FAULTS: readonly Fault[] = [
       const one = anyRunning(run);
       if (one === undefined) return;
       await run.kill(one);
-      run.start(one.name);
+      run.replace(one);
     },
   },
   {
@@ -123,7 +132,7 @@ const FAULTS: readonly Fault[] = [
       const { id, name } = client;
       const count = await run.server.command("CLIENT", "KILL", "ID", id);
       if (count === 1 && isLockConnection(name)) {
-        killed.set(name.slice("portalock-".length), at);
+        killed.set(session(name).slice("portalock-".length), at);
       }
     },
   },
@@ -146,14 +155,16 @@ const FAULTS: readonly Fault[] = [
 /** Causes faults until the run is over; returns how often each happened. */
 export async function chaos(
   run: Run,
+  { pause, only }: FaultPlan,
   isOver: () => boolean,
 ): Promise<FaultCounts> {
   const done: FaultCounts = {};
-  for (const { name } of FAULTS) done[name] = 0;
+  const faults = FAULTS.filter(({ name }) => only?.includes(name) ?? true);
+  for (const { name } of faults) done[name] = 0;
   const killed = new Map<string, number>();
   while (!isOver() && run.problems.length < MAX_PROBLEMS) {
-    await sleep(Math.random() * 2 * PAUSE_MS);
-    const { name, cause } = pickFault();
+    await sleep(Math.random() * 2 * pause);
+    const { name, cause } = pickFault(faults);
     await cause(run, killed);
     done[name] = (done[name] ?? 0) + 1;
     run.watch();
@@ -163,10 +174,10 @@ export async function chaos(
   return { ...done, ...detections(run, killed) };
 }
 
-function pickFault(): Fault {
-  const sum = FAULTS.reduce((total, { weight }) => total + weight, 0);
+function pickFault(faults: readonly Fault[]): Fault {
+  const sum = faults.reduce((total, { weight }) => total + weight, 0);
   let at = Math.random() * sum;
-  const picked = FAULTS.find(({ weight }) => (at -= weight) < 0) ?? FAULTS[0];
+  const picked = faults.find(({ weight }) => (at -= weight) < 0) ?? faults[0];
   if (picked === undefined) throw new Error("there are no faults");
   return picked;
 }

@@ -10,11 +10,13 @@ import { join } from "node:path";
 /**
  * The script for the start of a section. Returns the sections that overlap
  * with it. A holder whose connection ended does not count: a channel to which
- * it is subscribed shows that. Fencing tokens must increase.
+ * it is subscribed shows that. Fencing tokens must increase. A lease that was
+ * adopted has the token of its first holder, and no writer may have got a token
+ * since.
  */
 const ENTER = `
 local inside, last = KEYS[1], KEYS[2]
-local me, name, kind, lives, token = unpack(ARGV)
+local me, name, kind, lives, token, adopted = unpack(ARGV)
 local function alive(channel)
   return redis.call('PUBSUB', 'NUMSUB', channel)[2] > 0
 end
@@ -35,7 +37,8 @@ if token ~= '' then
   local number = tonumber(token)
   local any, writer = unpack(redis.call('HMGET', last, 'any', 'writer'))
   any, writer = tonumber(any or 0), tonumber(writer or 0)
-  if number <= writer or kind == 'x' and number <= any then
+  local least = kind == 'x' and any or writer
+  if number < least or number == least and adopted ~= 'adopted' then
     answer[#answer + 1] = 'token ' .. token .. ' of ' .. kind .. ' after ' ..
       string.format('%.0f %.0f', any, writer)
   end

@@ -8,8 +8,9 @@ Locks files and Redis with many processes while some of them are killed.
 node scripts/soak.mjs [OPTION]...
 
   --seconds=N            how long files are locked; 0 for not at all (30)
-  --redis-seconds=N      how long each part locks in Redis (12)
-  --redis-parts=NAME,... the parts: alone, python, chaos, few
+  --redis-seconds=N      how long each part locks in Redis (11)
+  --redis-parts=NAME,... the parts: alone, python, chaos, few, transfers
+  --redis-clients=RUNTIME/CLIENT,... which of them lock in Redis; all by default
   --redis-sections=N     end a part after N sections, not by time
   --help
 `;
@@ -20,6 +21,7 @@ export interface SoakOptions {
   redisSeconds: number;
   redisSections: number;
   redisParts: string[];
+  redisClients: string[];
 }
 
 /** @throws {Error} If an argument is not an option or has a wrong value. */
@@ -28,9 +30,10 @@ export function parseOptions(args: string[]): SoakOptions {
     args,
     options: {
       seconds: { type: "string", default: "30" },
-      "redis-seconds": { type: "string", default: "12" },
+      "redis-seconds": { type: "string", default: "11" },
       "redis-sections": { type: "string", default: "0" },
       "redis-parts": { type: "string", default: "alone,python,chaos" },
+      "redis-clients": { type: "string", default: "" },
       help: { type: "boolean", default: false },
     },
   });
@@ -46,6 +49,7 @@ export function parseOptions(args: string[]): SoakOptions {
     seconds: number("seconds"),
     redisSeconds: number("redis-seconds"),
     redisSections: number("redis-sections"),
+    redisClients: values["redis-clients"].split(",").filter(Boolean),
     redisParts: values["redis-parts"].split(",").filter(Boolean),
   };
 }

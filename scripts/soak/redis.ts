@@ -1,8 +1,9 @@
 /**
  * The part of `npm run soak` that locks in Redis. Eight processes on every
- * runtime and in Python share two locks, then eight processes without Python,
- * then eight processes while faults happen. Fails if two sections overlap, if
- * the loss of a lock is not reported, if a process hangs, or if a key remains.
+ * runtime and with every client share two locks, then such processes and those
+ * of Python, then both while faults happen. Fails if two sections overlap, if
+ * the loss of a lock is not reported, if a process hangs, or if a key, a
+ * subscription or a connection remains.
  */
 
 import {
@@ -17,12 +18,31 @@ import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { newerPortalocker, python } from "../setup/debian.ts";
 import { root, runtimes } from "../setup/mod.ts";
-import { chaos, type FaultCounts } from "./chaos.ts";
+import { chaos, type FaultCounts, type FaultPlan } from "./chaos.ts";
 import { compareSections, witness } from "./monitor.ts";
 import { type SoakServer, startServer } from "./server.ts";
 
-/** The processes of this package. */
-const OURS = ["deno", "deno", "bun", "bun", "node", "node26"];
+/** Each runtime with each client, so that neighbors differ in both. */
+const COMBINATIONS: readonly string[] = combinations();
+
+function combinations(): string[] {
+  const names = ["deno", "bun", "node", "node26"];
+  const clients = ["redis", "ioredis-5", "ioredis", "redis-5"];
+  const all = clients.flatMap((_, shift) =>
+    names.map((name, i) => `${name}/${clients[(i + shift) % clients.length]}`)
+  );
+  all.splice(4, 0, "bun/bun");
+  all.splice(11, 0, "bun/url");
+  return all;
+}
+
+let combination = 0;
+
+/** Returns the next process of this package, in turn. */
+function nextProcess(clients: readonly string[]): string {
+  const all = clients.length > 0 ? clients : COMBINATIONS;
+  return all[combination++ % all.length] ?? "node/redis";
+}
 
 /** What a process has done, as it reports. */
 interface Done {
@@ -31,6 +51,8 @@ interface Done {
   refused: number;
   failed: number;
   lost: number;
+  transferred: number;
+  adopted: number;
   longest: number;
 }
 
@@ -40,11 +62,16 @@ const NOTHING: Done = {
   refused: 0,
   failed: 0,
   lost: 0,
+  transferred: 0,
+  adopted: 0,
   longest: 0,
 };
 
 /** For how long a process may report nothing, or not end. */
 const MAX_SILENCE_MS = 20_000;
+
+/** For how long a connection that is not used may stay open. */
+const MAX_IDLE_MS = 5000;
 
 /** More problems than this end the run. */
 const MAX_PROBLEMS = 10;
@@ -52,18 +79,45 @@ const MAX_PROBLEMS = 10;
 /** For how long a connection that ended may go undetected. */
 const DETECTION_MS = 1000;
 
-/** The parts, and the processes of each. */
-const PARTS: Record<string, (pythons: string[]) => string[]> = {
-  alone: () => [...OURS, "node", "node26"],
-  python: (pythons) => [...OURS, ...pythons],
+/** The processes of a part, and what happens to them. */
+interface Part {
+  /** The number of processes of this package. */
+  ours: number;
+  /** The processes of Python, of which the first is the newer one. */
+  pythons?: (newer: string, older: string) => string[];
+  needsPython?: boolean;
+  /** The part of the leases that is transferred, from 0 to 1. */
+  transfers: number;
+  faults?: FaultPlan;
+}
+
+const PARTS: Record<string, Part> = {
+  alone: { ours: 8, transfers: 0.05 },
+  python: {
+    ours: 6,
+    pythons: (newer, older) => [newer, older],
+    needsPython: true,
+    transfers: 0.05,
+  },
   // Not by default: Python processes crowd out those of this package.
-  few: ([newer = "", older = ""]) => [
-    ...["deno", "bun"],
-    ...Array<string>(4).fill(newer),
-    ...[older, older],
-  ],
-  // The older one reconnects with its subscription and without its lock.
-  chaos: ([newer]) => newer ? [...OURS, newer, newer] : OURS,
+  few: {
+    ours: 2,
+    pythons: (newer, older) => [newer, newer, newer, newer, older, older],
+    needsPython: true,
+    transfers: 0.05,
+  },
+  chaos: {
+    ours: 6,
+    pythons: (newer, older) => [newer, older],
+    transfers: 0.1,
+    faults: { pause: 200 },
+  },
+  // Not by default: processes are killed while they transfer each lease.
+  transfers: {
+    ours: 4,
+    transfers: 1,
+    faults: { pause: 400, only: ["kills"] },
+  },
 };
 
 /** How long a part runs. */
@@ -71,29 +125,34 @@ export interface PartOptions {
   seconds: number;
   /** If it is not 0, the part ends after this number of sections of this package. */
   sections: number;
+  /** The processes of this package, as `RUNTIME/CLIENT`. Empty for all. */
+  clients: readonly string[];
 }
 
 /** Runs a part. Returns its problems, or why it did not run. */
 export async function redisSoak(
   part: string,
-  { seconds, sections }: PartOptions,
+  { seconds, sections, clients }: PartOptions,
 ): Promise<{ skipped?: string; problems: string[] }> {
-  const names = PARTS[part];
-  if (names === undefined) {
+  const plan = PARTS[part];
+  if (plan === undefined) {
     const known = Object.keys(PARTS).join(", ");
     throw new RangeError(`unknown part "${part}" (expected one of ${known})`);
   }
   if (spawnSync("redis-server", ["--version"]).status !== 0) {
     return { skipped: "needs redis-server", problems: [] };
   }
-  const peers = pythons();
-  if (["python", "few"].includes(part) && peers.length < 2) {
+  const [newer, older] = pythons();
+  const hasPython = newer !== undefined && older !== undefined;
+  if (plan.needsPython && !hasPython) {
     return { skipped: "needs Python", problems: [] };
   }
-  const isChaotic = part === "chaos";
+  const peers = hasPython ? plan.pythons?.(newer, older) ?? [] : [];
   await using server = await startServer();
-  const run = new Run(part, names(peers), server, isChaotic);
-  return { problems: await run.run(seconds, isChaotic ? 0 : sections) };
+  const processes = { clients, pythons: peers };
+  const run = new Run(part, plan, processes, server);
+  const problems = await run.run(seconds, plan.faults ? 0 : sections);
+  return { problems };
 }
 
 /** Returns the names of the Python processes, the newer one first. */
@@ -113,7 +172,8 @@ function commandOf(
     const env = { ...process.env, ...name === "python4" ? newer : {} };
     return { command: [python() ?? "python3", script], env };
   }
-  const runtime = runtimes().find((each) => each.name === name);
+  const [wanted] = name.split("/");
+  const runtime = runtimes().find((each) => each.name === wanted);
   if (runtime === undefined) throw new Error(`${name} is not installed`);
   const { command, directory, extension } = runtime;
   const script = join(directory, "tests", "fixtures", "redis_soaking");
@@ -128,6 +188,8 @@ export interface SoakProcess {
   /** Whether it is going to be killed. */
   doomed: boolean;
   stopped: boolean;
+  /** Whether it has stopped, and waits for the end of its input. */
+  idle: boolean;
   /** When it last reported progress. */
   heardAt: number;
   ended: Promise<void>;
@@ -135,6 +197,7 @@ export interface SoakProcess {
 
 /** What a process prints, one JSON object per line. */
 interface Message extends Done {
+  idle?: boolean;
   problems: string[];
   losses: [session: string, at: number][];
 }
@@ -153,22 +216,24 @@ export class Run {
   readonly later: Promise<void>[] = [];
   readonly losses: [session: string, at: number][] = [];
   readonly #title: string;
-  readonly #names: readonly string[];
-  readonly #isChaotic: boolean;
+  readonly #plan: Part;
+  readonly #pythons: readonly string[];
+  readonly #clients: readonly string[];
   readonly #excuses = { "python and python": 0, "stopped, and python": 0 };
   #files = 0;
 
   /** Prepares a part; {@linkcode run} starts it. */
   constructor(
     title: string,
-    names: readonly string[],
+    plan: Part,
+    { pythons, clients }: Record<"pythons" | "clients", readonly string[]>,
     server: SoakServer,
-    isChaotic: boolean,
   ) {
     this.#title = title;
-    this.#names = names;
+    this.#plan = plan;
+    this.#pythons = pythons;
+    this.#clients = clients;
     this.server = server;
-    this.#isChaotic = isChaotic;
   }
 
   /** The sections of this package's processes. */
@@ -181,15 +246,20 @@ export class Run {
   async run(seconds: number, sections: number): Promise<string[]> {
     const start = Date.now();
     mkdirSync(join(this.folder, "intervals"));
-    for (const name of this.#names) this.start(name);
+    for (let i = 0; i < this.#plan.ours; i++) {
+      this.start(nextProcess(this.#clients));
+    }
+    for (const name of this.#pythons) this.start(name);
     const isOver = () =>
       sections ? this.#ours >= sections : Date.now() > start + seconds * 1000;
-    const faults = this.#isChaotic
-      ? await chaos(this, isOver)
+    const { faults: plan } = this.#plan;
+    const faults = plan
+      ? await chaos(this, plan, isOver)
       : await this.#wait(isOver);
     const took = (Date.now() - start) / 1000;
-    await Promise.all([...this.running].map((one) => this.end(one)));
+    await this.#stop();
     await this.#checkEnd();
+    await Promise.all([...this.running].map((one) => this.#end(one)));
     const compared = this.#compare();
     this.#print(took, compared, faults);
     rmSync(this.folder, { recursive: true });
@@ -200,15 +270,18 @@ export class Run {
   start(name: string): SoakProcess {
     const { command: [program, ...args], env } = commandOf(name);
     const file = join(this.folder, "intervals", `${++this.#files}`);
+    const { faults, transfers } = this.#plan;
     const config = {
       name,
+      client: name.split("/")[1],
+      transfers,
       port: this.server.port,
       intervals: file,
       // Must be detected while a process is stopped.
-      options: this.#isChaotic ? { unavailableTimeout: DETECTION_MS } : {},
-      quiet: this.#names.includes("python4") ? 100 : 0,
+      options: faults ? { unavailableTimeout: DETECTION_MS } : {},
+      quiet: this.#pythons.length > 0 ? 100 : 0,
       // A process that never holds a lock for long never loses one.
-      stay: this.#isChaotic ? 300 : 0,
+      stay: faults ? 300 : 0,
       ...witness,
     };
     const child = spawn(program, [...args, JSON.stringify(config)], { env });
@@ -227,6 +300,7 @@ export class Run {
       did: NOTHING,
       doomed: false,
       stopped: false,
+      idle: false,
       heardAt: Date.now(),
       ended: new Promise((resolve) =>
         child.on("close", (code) => {
@@ -243,9 +317,23 @@ export class Run {
     return one;
   }
 
-  /** Asks a process to end, and waits for that. */
-  async end(one: SoakProcess): Promise<void> {
-    one.child.stdin.end("stop\n");
+  /** Starts another process in place of one that was killed. */
+  replace({ name }: SoakProcess): void {
+    this.start(name.startsWith("python") ? name : nextProcess(this.#clients));
+  }
+
+  /** Asks all processes to stop, and waits until they are idle. */
+  async #stop(): Promise<void> {
+    const end = Date.now() + MAX_SILENCE_MS;
+    for (const { child } of this.running) child.stdin.write("stop\n");
+    const busy = () => [...this.running].filter(({ idle }) => !idle);
+    while (busy().length > 0 && Date.now() < end) await sleep(20);
+    for (const { name } of busy()) this.problems.push(`a ${name} did not stop`);
+  }
+
+  /** Waits for the end of a process that is idle. */
+  async #end(one: SoakProcess): Promise<void> {
+    one.child.stdin.end();
     const timer = setTimeout(() => {
       this.problems.push(`a ${one.name} did not end`);
       one.child.kill("SIGKILL");
@@ -281,6 +369,10 @@ export class Run {
   }
 
   #onMessage(one: SoakProcess, message: Message): void {
+    if (message.idle) {
+      one.idle = true;
+      return;
+    }
     const { problems, losses, ...did } = message;
     const turns = ({ sections, refused, failed, lost }: Done) =>
       sections + refused + failed + lost;
@@ -310,18 +402,32 @@ export class Run {
   }
 
   /**
-   * The next section removes what killed processes left; after it, no key
-   * remains.
+   * The next section removes what killed processes left. After it, no key, no
+   * subscription and no connection of a lock remains, although the clients of
+   * the processes are still open.
    */
   async #checkEnd(): Promise<void> {
-    const one = this.start("node");
+    this.start("node/redis");
     await sleep(2000);
-    await this.end(one);
-    const left = await this.server.command("KEYS", "portalock:v1:*");
-    const isClock = (name: unknown) => name === "portalock:v1:clock";
-    if (!Array.isArray(left) || !left.every(isClock)) {
-      this.problems.push(`left behind: ${left}`);
+    await this.#stop();
+    const end = Date.now() + MAX_IDLE_MS;
+    let left = await this.#remaining();
+    while (left.length > 0 && Date.now() < end) {
+      await sleep(50);
+      left = await this.#remaining();
     }
+    if (left.length > 0) this.problems.push(`left behind: ${left.join(", ")}`);
+  }
+
+  /** Lists what locks have left on the server. */
+  async #remaining(): Promise<string[]> {
+    const keys = await this.server.command("KEYS", "*");
+    const channels = await this.server.command("PUBSUB", "CHANNELS");
+    const clients = String(await this.server.command("CLIENT", "LIST"));
+    const names = [keys, channels].flat().map(String).filter((name) =>
+      !name.startsWith("witness:") && name !== "portalock:v1:clock"
+    );
+    return [...names, ...clients.match(/\bname=portalock-\S+/g) ?? []];
   }
 
   /** Compares the sections by the clock; returns how many there were. */
@@ -338,15 +444,27 @@ export class Run {
 
   #print(took: number, compared: number, faults: FaultCounts | null): void {
     console.log(`\nRedis ${this.#title}, ${took.toFixed(1)} s`);
-    for (const { name, did, doomed } of this.all) {
-      const { sections, shared, refused, failed, lost, longest } = did;
+    for (const name of [...new Set(this.all.map(({ name }) => name))].sort()) {
+      const those = this.all.filter((one) => one.name === name);
+      const killed = those.filter(({ doomed }) => doomed).length;
+      const sum = (what: keyof Done) =>
+        those.reduce((total, { did }) => total + did[what], 0);
+      const longest = Math.max(...those.map(({ did }) => did.longest));
       console.log(
-        `  ${name.padEnd(8)} ${sections} sections (${shared} shared), ` +
-          `${refused} refused, ${failed} failed, ${lost} lost, ` +
-          `longest ${Math.round(longest)} ms${doomed ? ", killed" : ""}`,
+        `  ${name.padEnd(16)} ${sum("sections")} sections ` +
+          `(${sum("shared")} shared), ${sum("refused")} refused, ` +
+          `${sum("failed")} failed, ${sum("lost")} lost, ` +
+          `${sum("transferred")} transferred, ${sum("adopted")} adopted, ` +
+          `longest ${Math.round(longest)} ms${
+            killed ? `, ${killed} killed` : ""
+          }`,
       );
     }
-    const counts = { ours: this.#ours, ...this.#excuses, ...faults };
+    const exclusive = this.all.reduce(
+      (total, { did }) => total + did.sections - did.shared,
+      0,
+    );
+    const counts = { ours: this.#ours, exclusive, ...this.#excuses, ...faults };
     console.log(`  compared ${compared}, ${JSON.stringify(counts)}`);
     if (faults !== null) return;
     for (const { name, did } of this.all) {

@@ -192,11 +192,13 @@ export class Deadline {
     const end = now() + milliseconds;
     return new Promise((resolve, reject) => {
       let clearTimer = () => {};
+      let removeAbortCallback = () => {};
+      let unsubscribe = () => {};
       let settled = false;
       const cleanUp = () => {
         settled = true;
         clearTimer();
-        removeAbortCallback?.();
+        removeAbortCallback();
         this.#reject = undefined;
         unsubscribe();
       };
@@ -223,9 +225,12 @@ export class Deadline {
         const next = Math.min(remaining, this.#untilNotify(), MAX_TIMER_MS);
         if (next < Infinity) clearTimer = setTimer(next, onTimer);
       };
-      const unsubscribe = subscribe(() => settle(true));
+      const stop = subscribe(() => settle(true));
+      // What it waits for may have happened already.
+      if (settled) return stop();
+      unsubscribe = stop;
       this.#reject = fail;
-      const removeAbortCallback = signal && addAbortCallback(signal, abort);
+      if (signal) removeAbortCallback = addAbortCallback(signal, abort);
       onTimer();
     });
   }

@@ -17,7 +17,10 @@ offset = (time.time() - time.monotonic()) * 1000
 # The older version does not have shared locks, and does not report a loss.
 newer = hasattr(portalocker.RedisLock, "ensure_held")
 
-did = {"sections": 0, "shared": 0, "refused": 0, "failed": 0, "lost": 0, "longest": 0}
+did = dict.fromkeys(
+    ["sections", "shared", "refused", "failed", "lost", "transferred", "adopted"], 0
+)
+did["longest"] = 0
 problems = []
 lines = []
 done = threading.Event()
@@ -37,20 +40,39 @@ def new_lock(channel, kind):
     return portalocker.RedisLock(channel, redis_kwargs=connection, **options)
 
 
+class PubSub(redis.client.PubSub):
+    """Records that it has connected again, which the older version ignores."""
+
+    reconnected = False
+
+    def on_connect(self, connection):
+        self.reconnected = True
+        super().on_connect(connection)
+
+
+redis.client.PubSub = PubSub
+
+
 def show(lock, me):
     """Subscribes to a channel of its own on the connection of the lock."""
     lives = f"witness:{me}"
-    lock.pubsub.subscribe(**{lives: lambda message: None})
+    pubsub = lock.pubsub
+    pubsub.subscribe(**{lives: lambda message: None})
     end = time.monotonic() + 1
     while witness.pubsub_numsub(lives)[0][1] == 0 and time.monotonic() < end:
         pass
-    return lives
+    # The next connection does not have the lock.
+    pubsub.channels.pop(lives.encode(), None)
+    return None if getattr(pubsub, "reconnected", False) else lives
 
 
 def section(lock, channel, kind, number):
     me = f"{holder}-{number}"
     keys = [f"witness:{channel}", f"witness:{channel}:token"]
     lives = show(lock, me)
+    if lives is None:
+        did["lost"] += 1
+        return
     start = clock()
     said, *wrong = witness.eval(config["enter"], 2, *keys, me, holder, kind, lives, "")
     problems.extend(f"{clock()} {problem}" for problem in wrong)
@@ -105,7 +127,11 @@ reported = time.monotonic()
 while not done.is_set():
     number += 1
     start = clock()
-    turn(number)
+    try:
+        turn(number)
+    except KeyboardInterrupt:
+        # The older version reports in this way that its connection ended.
+        did["lost"] += 1
     did["longest"] = max(did["longest"], clock() - start)
     if time.monotonic() > reported + 0.5:
         report()

@@ -20,10 +20,14 @@ import type {
   ConnectionEvents,
   RedisConnection,
 } from "../../src/redis/clients/types.ts";
+import { fromClient } from "../../src/redis/clients/mod.ts";
 import { parseUrl } from "../../src/redis/clients/url.ts";
+import type { Capability } from "../support/capabilities.ts";
 import { test } from "../support/test.ts";
 import { waitUntil } from "./support/binaries.ts";
+import { DelayProxy } from "./support/delay_proxy.ts";
 import { redisSuite } from "./support/inspect.ts";
+import { RedisServer } from "./support/server.ts";
 
 // Neither has declarations.
 const require = createRequire(import.meta.url);
@@ -484,3 +488,78 @@ test("Redis clients: a connection that is closed while it opens is closed again"
   await assert.rejects(connection.open(), { message: /was closed/ });
   assert.equal(connection.destroyed, 2);
 });
+
+/** Clients that do not connect before they are used, and how to close them. */
+const LAZY_CLIENTS: [
+  name: string,
+  create: (url: string) => object,
+  ...needs: Capability[],
+][] = [
+  ["node-redis 6", (url) => createClient({ url })],
+  ["node-redis 5", (url) => redis5.createClient({ url })],
+  ["ioredis 6", (url) => new Redis(url, LAZY)],
+  ["ioredis 5", (url) => new ioredis5.Redis(url, LAZY)],
+  [
+    "Bun",
+    (url) => {
+      const { RedisClient } = builtin<{
+        RedisClient: new (url: string) => object;
+      }>("bun")!;
+      return new RedisClient(url);
+    },
+    "Bun's RedisClient",
+  ],
+];
+
+for (const [name, create, ...needs] of LAZY_CLIENTS) {
+  test(
+    `Redis clients: with ${name}, the reply to UNSUBSCRIBE is not taken for that to SUBSCRIBE`,
+    async () => {
+      await using server = await RedisServer.start();
+      await using proxy = await DelayProxy.start(server.port);
+      const source = fromClient(create(proxy.url) as never, undefined);
+      const at = await source.locate("");
+      const connection = await at.create("name", {
+        onMessage() {},
+        onEnd() {},
+        onMoved() {},
+      });
+      const subscribers = (count: number) =>
+        waitUntil(
+          async () => {
+            const counts = await server.command("PUBSUB", "NUMSUB", "a", "b");
+            return String(counts) === `a,${count},b,${count}`;
+          },
+          () => `${count} subscribers`,
+        );
+      await connection.open();
+      try {
+        await connection.subscribe(["own"], false);
+        for (let round = 0; round < 3; round++) {
+          await connection.subscribe(["a", "b"], false);
+          await subscribers(1);
+          proxy.holdReplies();
+          connection.unsubscribe(["a", "b"], false).catch(() => {});
+          await waitUntil(
+            () => Promise.resolve(proxy.heldReplies > 0),
+            () => "the replies",
+          );
+          let settled = false;
+          const again = connection.subscribe(["a", "b"], false)
+            .finally(() => settled = true);
+          proxy.deliver(1);
+          await subscribers(1);
+          assert.equal(settled, false);
+          proxy.deliverAll();
+          await again;
+          await connection.unsubscribe(["a", "b"], false);
+          await subscribers(0);
+        }
+      } finally {
+        connection.close();
+      }
+    },
+    "redis-server",
+    ...needs,
+  );
+}

@@ -1,6 +1,7 @@
 /** Heartbeats: what they cost, and when they end a lease. */
 
 import assert from "node:assert/strict";
+import * as fs from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { LOCK_SH } from "../../mod.ts";
 import { WAIT_FOREVER } from "../../src/options/acquire_options.ts";
@@ -13,6 +14,7 @@ import { RedisLockBase } from "../../src/redis/redis_lock_base.ts";
 import { FifoMutex } from "../../src/wait/fifo_mutex.ts";
 import type { RedisLease, RedisLockOptions } from "../../src/redis/mod.ts";
 import { currentRuntime } from "../support/env.ts";
+import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { waitUntil } from "./support/binaries.ts";
 import { DelayProxy } from "./support/delay_proxy.ts";
@@ -264,6 +266,23 @@ it("after a stall, a look at signal loses the lease on the spot", async (server)
     assert.deepEqual([heard, lock.locked], [true, false]);
     await lock.run(() => {});
   }
+});
+
+it("a holder whose thread was blocked while another entered sees the loss before its work goes on", async (server) => {
+  const options = { unavailableTimeout: 200, checkInterval: 20 };
+  using dir = tempDir();
+  const file = `${dir.path}/entered`;
+  await using holder = startRedisProcess(currentRuntime);
+  await holder.call("acquire", "blocked", { url: server.url, ...options });
+  const waiting = new RedisLock("blocked", unsharedOptions(server, options))
+    .acquire({ timeout: 60_000 });
+  await waitForQueueLength(server, "blocked", 1);
+  const looking = holder.call("blockUntil", "blocked", file);
+  const lease = await waiting;
+  fs.writeFileSync(file, "");
+  assert.equal(await looking, true);
+  assert.equal(isHeld(lease), true);
+  await lease.release();
 });
 
 it("a stall is remembered until the server has replied", async (server) => {

@@ -7,6 +7,7 @@ import { RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
 import { lockKeys, replyChannelPrefix } from "../../src/redis/protocol/keys.ts";
 import { ADOPT_SCRIPT, LOCK_SCRIPT } from "../../src/redis/protocol/scripts.ts";
 import type { RedisLease, RedisLockOptions } from "../../src/redis/mod.ts";
+import { currentRuntime, runtimes } from "../support/env.ts";
 import { at } from "../support/values.ts";
 import { waitUntil } from "./support/binaries.ts";
 import { DelayProxy } from "./support/delay_proxy.ts";
@@ -17,6 +18,7 @@ import {
   holderCount,
   redisSuite,
   removeDeadHolders,
+  startRedisProcess,
   unsharedOptions,
   waitForNoConnections,
   waitForQueueLength,
@@ -458,6 +460,49 @@ it("a timeout of the giver that comes after the adoption changes nothing", async
   assert.equal(await giver.tryAcquire(), null);
   await adopted.release();
 });
+
+const KILLS = [
+  ["giver", "before it"],
+  ["giver", "during it"],
+  ["giver", "after it"],
+  ["receiver", "during it"],
+  ["receiver", "after it"],
+] as const;
+
+for (const [victim, when] of KILLS) {
+  it(`has one holder, and then the next, if the ${victim} is killed ${when}`, async (server) => {
+    const options = { unavailableTimeout: 500 };
+    const others = { url: server.url, ...options };
+    const other = runtimes.find(({ name }) => name !== currentRuntime.name);
+    await using giver = startRedisProcess(currentRuntime);
+    await using receiver = startRedisProcess(other ?? currentRuntime);
+    const doomed = victim === "giver" ? giver : receiver;
+    const token = await giver.call("acquire", "killed", others);
+    await receiver.call("acquire", "ready", others);
+    await receiver.call("release", "ready");
+    const waiting = new RedisLock("killed", unsharedOptions(server, options))
+      .acquire(LONG);
+    await waitForQueueLength(server, "killed", 1);
+    // If the receiver does not adopt the lease, the giver lives and waits.
+    const patience = { timeout: when === "during it" ? 1000 : 30_000 };
+    const text = await giver.call("transfer", "killed", patience);
+    if (when === "before it") await doomed.kill();
+    const adopting = receiver.call("adopt", "killed", others, text);
+    const adopted = adopting.catch(({ code }) => code ?? "killed");
+    if (when === "during it") await doomed.kill();
+    const outcome = await adopted;
+    if (when === "after it") await doomed.kill();
+    if (when !== "during it") {
+      assert.equal(outcome, when === "after it" ? token : "ERR_LOCK_LOST");
+    }
+    if (victim === "giver" && outcome === token) {
+      assert.equal(await receiver.call("held", "killed"), true);
+      await waitForQueueLength(server, "killed", 1);
+      await receiver.call("release", "killed");
+    }
+    await (await waiting).release();
+  });
+}
 
 it("leaves no connection behind", async (server) => {
   const [giver, receiver] = twoLocks(server, "clean");

@@ -68,6 +68,21 @@ test("Deadline.sleepUntilWoken() sets one timer", async () => {
   assert.ok(timers < 30, `${timers} timers`);
 });
 
+test("Deadline.sleepUntilWoken() may be woken before it sleeps", async () => {
+  const controller = new AbortController();
+  const wait = deadline({ signal: controller.signal });
+  let unsubscribed = 0;
+  const woken = await wait.sleepUntilWoken(60_000, (wake) => {
+    wake();
+    wake();
+    return () => unsubscribed++;
+  });
+  assert.deepEqual([woken, unsubscribed], [true, 1]);
+  // Nothing listens any more.
+  controller.abort();
+  assert.equal(unsubscribed, 1);
+});
+
 test("backoff() ends its last delay at the deadline", () => {
   const start = now();
   const wait = deadline({ timeout: 20, checkInterval: 1000 });

@@ -136,6 +136,16 @@ interface Settings {
  * - The server ends the connection, and D does not send anything: `connected`
  *   is checked in intervals that are not longer than that wait. A timer that is
  *   late because the thread was busy fires before Bun has connected again.
+ *
+ * The server confirms each channel of a command, and Bun takes each of these
+ * confirmations for the reply to another command. Consider two channels A and B:
+ *
+ * - D.1 sends `UNSUBSCRIBE A B` and D.2 `SUBSCRIBE A B`. The confirmation for A
+ *   resolves the promise of D.1, and the one for B that of D.2, although the
+ *   server has not executed D.2. A script that was sent on another connection
+ *   then could grant the lock without the subscription. So D.3 publishes a
+ *   message to itself, after D.2 on the same connection: D is subscribed when
+ *   this message arrives.
  */
 class BunConnection extends ClientConnection {
   readonly ordered = true;
@@ -144,8 +154,11 @@ class BunConnection extends ClientConnection {
   readonly #url: string | undefined;
   #client: Client | undefined;
   #checking: ReturnType<typeof setInterval> | undefined;
-  /** The channels that are being subscribed, by what rejects the promise. */
-  readonly #subscribing = new Map<(error: unknown) => void, Channels>();
+  /** What waits for the server to execute `SUBSCRIBE`, by the message. */
+  readonly #subscribing = new Map<string, Subscribing>();
+  /** A channel to which only this connection is subscribed. */
+  #ownChannel: string | undefined;
+  #subscriptions = 0;
 
   constructor(
     createClient: () => Client | Promise<Client>,
@@ -162,18 +175,20 @@ class BunConnection extends ClientConnection {
     return client ? client.send(command, args) : Promise.reject(lost());
   }
 
-  async subscribe(channels: Channels): Promise<unknown> {
+  async subscribe(channels: Channels): Promise<void> {
     const client = this.#connected();
     if (!client) throw lost();
-    // Bun does not settle the promise if it closes the connection.
-    let reject: (error: unknown) => void = () => {};
-    const refused = new Promise<never>((_, onRefused) => reject = onRefused);
-    this.#subscribing.set(reject, channels);
+    this.#ownChannel ??= channels[0] ?? "";
+    const message = `subscribed ${++this.#subscriptions}`;
     try {
-      const subscribed = client.subscribe(channels, this.#listener);
-      return await Promise.race([subscribed, refused]);
+      await new Promise<void>((resolve, reject) => {
+        this.#subscribing.set(message, { channels, resolve, reject });
+        // Bun does not settle the promise if it closes the connection.
+        client.subscribe(channels, this.#listener).catch(reject);
+        client.send("PUBLISH", [this.#ownChannel!, message]).catch(() => {});
+      });
     } finally {
-      this.#subscribing.delete(reject);
+      this.#subscribing.delete(message);
     }
   }
 
@@ -205,8 +220,12 @@ class BunConnection extends ClientConnection {
     this.#client?.close();
   }
 
-  readonly #listener: Listener = (message, channel) =>
-    this.onMessage(channel, message);
+  readonly #listener: Listener = (message, channel) => {
+    const subscribing = channel === this.#ownChannel &&
+      this.#subscribing.get(message);
+    if (subscribing) subscribing.resolve();
+    else this.onMessage(channel, message);
+  };
 
   /** Returns the client, unless it has lost its connection. */
   #connected(): Client | undefined {
@@ -218,13 +237,13 @@ class BunConnection extends ClientConnection {
 
   async #onLost(error: unknown = lost()): Promise<void> {
     clearInterval(this.#checking);
-    const pending = [...this.#subscribing];
+    const pending = [...this.#subscribing.values()];
     this.#subscribing.clear();
-    const channels = pending.flatMap(([, names]) => names);
+    const channels = pending.flatMap(({ channels }) => channels);
     const reason = channels.length === 0
       ? error
       : await this.#whyNotSubscribed(channels) ?? error;
-    for (const [reject] of pending) reject(reason);
+    for (const { reject } of pending) reject(reason);
     this.onEnd(reason);
   }
 
@@ -260,6 +279,13 @@ class BunConnection extends ClientConnection {
 }
 
 type Channels = readonly string[];
+
+/** A subscription that the server has not executed yet, as far as is known. */
+interface Subscribing {
+  readonly channels: Channels;
+  resolve(): void;
+  reject(error: unknown): void;
+}
 
 function lost(): Error {
   return new Error("the connection ended");
