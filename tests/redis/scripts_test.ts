@@ -24,8 +24,7 @@ function runScript(
   const names = [keys.key, keys.queue, keys.clock, keys.info];
   return server.command(
     ...["EVAL", LOCK_SCRIPT.text, names.length, ...names],
-    ...[operation, member, replyChannelPrefix(keys), ""],
-    ...[keys.shared ?? "", peers, info, pair],
+    ...[operation, member, keys.shared ?? "", "", peers, info, pair],
   );
 }
 
