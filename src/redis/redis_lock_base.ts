@@ -337,7 +337,7 @@ export abstract class RedisLockBase
     deadline.end();
     // The connection refers to this function, so it must not refer to `this`.
     acquisition.onEnd = () => {
-      untrack(acquisition);
+      if (acquisition.checked) untrack(acquisition);
       unlockMutex?.();
       publish("release", () => ({ channel, exclusive, held: now() - since }));
     };
@@ -350,7 +350,7 @@ export abstract class RedisLockBase
     const lease = new RedisLease(channel, acquisition);
     // The timer of its connection keeps the acquisition, and with it the signal
     // and the mutex, so the lock stays held if the program loses the lease.
-    warnWhenCollected(lease, channel, acquisition);
+    acquisition.onFirstCheck = watching(lease, acquisition);
     removeEnded(this.held);
     this.held.push(lease);
     return lease;
@@ -363,6 +363,15 @@ interface Attempt {
   readonly acquisition: Acquisition;
   /** Settles as `sendFirstStep` says, if the first step has been sent. */
   readonly sent: Promise<unknown> | undefined;
+}
+
+/**
+ * Returns what begins to watch a lease. To watch each of them would take longer
+ * than most are held. It is a function of its own because the closures of one
+ * call share their variables, so others would keep the lease reachable.
+ */
+function watching(lease: RedisLease, acquisition: Acquisition): () => void {
+  return () => warnWhenCollected(lease, lease.channel, acquisition);
 }
 
 /** Removes the leases that have been released or lost. */

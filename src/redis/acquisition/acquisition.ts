@@ -118,6 +118,11 @@ export class Acquisition implements Subscriber {
   onTold: () => void = NOTHING;
   /** Called when a Python client sent a ping. */
   onPing: () => void = NOTHING;
+  /** Whether `verify` was called. */
+  checked = false;
+  /** Called before the first check of a heartbeat, which only a lock that is
+   * held for long gets. */
+  onFirstCheck: () => void = NOTHING;
   /** Called once, when the lock was held and is released or lost. */
   onEnd: () => void = NOTHING;
   /** Called after that, once the server has removed the record. */
@@ -352,6 +357,11 @@ export class Acquisition implements Subscriber {
   async verify(): Promise<void> {
     const { key, info } = this.subscription.keys;
     const { connection } = this;
+    if (!this.checked) {
+      this.checked = true;
+      this.onFirstCheck();
+      this.onFirstCheck = NOTHING;
+    }
     const isDue = now() - this.#renewedAt > RENEWAL_MS;
     if (isDue) {
       this.#renewedAt = now();

@@ -49,7 +49,7 @@ const CHANNEL_PREFIX = "(sharded ~= '' and holders .. ':' or " +
  * channel that Python's clients share. The rest may be missing: `"S"` if the
  * channels of connections are sharded, the number of Python clients that may be
  * subscribed when a reader is granted the lock, what the member says about
- * itself, and `"P"` if subscriptions have a connection of their own. That one
+ * itself (also for `release`, which otherwise leaves it), and `"P"` if subscriptions have a connection of their own. That one
  * may have ended while the step was under way on the other one. Every step
  * would then count the member as dead, so it is not added.
  *
@@ -101,7 +101,8 @@ else
     -- Formatting a number takes as long as a command.
     local token = time[1] .. string.sub('00000' .. time[2], -6)
     local last = redis.call('GETSET', clock, token)
-    if not last or tonumber(last) and tonumber(last) < tonumber(token) then
+    local before = tonumber(last or '0')
+    if before and before < tonumber(token) then
       if sharded ~= '' then redis.call('EXPIRE', clock, EXPIRY) end
       if info ~= '' then
         redis.call('HSET', infos, self, info)
