@@ -351,8 +351,7 @@ export abstract class RedisLockBase
     // The timer of its connection keeps the acquisition, and with it the signal
     // and the mutex, so the lock stays held if the program loses the lease.
     acquisition.onFirstCheck = watching(lease, acquisition);
-    removeEnded(this.held);
-    this.held.push(lease);
+    replaceEnded(this.held, lease);
     return lease;
   }
 }
@@ -374,10 +373,12 @@ function watching(lease: RedisLease, acquisition: Acquisition): () => void {
   return () => warnWhenCollected(lease, lease.channel, acquisition);
 }
 
-/** Removes the leases that have been released or lost. */
-function removeEnded(leases: RedisLease[]): void {
+/** Adds a lease, and removes those that have been released or lost. */
+function replaceEnded(leases: RedisLease[], latest: RedisLease): void {
   let count = 0;
   for (const lease of leases) if (lease.held) leases[count++] = lease;
+  // The array of most locks keeps its length of 1, so it is not allocated anew.
+  leases[count++] = latest;
   leases.length = count;
 }
 

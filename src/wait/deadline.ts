@@ -191,11 +191,11 @@ export class Deadline {
     if (this.#cancelled) return Promise.reject(this.#cancelled.error);
     const end = now() + milliseconds;
     return new Promise((resolve, reject) => {
-      let clearTimer = () => {};
+      let clearTimer: (() => void) | undefined;
       let settled = false;
       const cleanUp = () => {
         settled = true;
-        clearTimer();
+        clearTimer?.();
         removeAbortCallback?.();
         this.#reject = undefined;
         unsubscribe();
@@ -209,7 +209,6 @@ export class Deadline {
         cleanUp();
         reject(reason);
       };
-      const abort = () => fail(signal && abortReason(signal));
       const onTimer = () => {
         try {
           this.notifyIfDue();
@@ -225,7 +224,8 @@ export class Deadline {
       };
       const unsubscribe = subscribe(() => settle(true));
       this.#reject = fail;
-      const removeAbortCallback = signal && addAbortCallback(signal, abort);
+      const removeAbortCallback = signal &&
+        addAbortCallback(signal, () => fail(abortReason(signal)));
       onTimer();
     });
   }

@@ -412,8 +412,18 @@ export class Acquisition implements Subscriber {
     const { connection, keys } = this.subscription;
     const { key, queue, clock, info, shared = "", sharded } = keys;
     // Without `commandOf`, because this is what most commands are.
-    const command = ["EVALSHA", LOCK_SCRIPT.sha, "4", key, queue, clock, info]
-      .concat(operation, this.#member, shared);
+    const command = [
+      "EVALSHA",
+      LOCK_SCRIPT.sha,
+      "4",
+      key,
+      queue,
+      clock,
+      info,
+      operation,
+      this.#member,
+      shared,
+    ];
     const { ordered } = connection.client;
     // The last arguments are usually empty.
     if (sharded || expectedPeers || this.#info || !ordered) {
@@ -449,7 +459,8 @@ export class Acquisition implements Subscriber {
    * @param keepAlive Whether the process stays alive meanwhile.
    */
   #cleanUp(keepAlive: boolean): Promise<void> {
-    const { connection, unavailableTimeout } = this;
+    const { connection, subscription, unavailableTimeout } = this;
+    subscription.leaving++;
     return this.#released = new Promise((resolve) => {
       let ended = false;
       const end = () => {
@@ -457,6 +468,7 @@ export class Acquisition implements Subscriber {
         ended = true;
         clear();
         connection.removeUser(unavailableTimeout);
+        subscription.leaving--;
         if (keepAlive) connection.letEnd();
         this.onLeft();
         resolve();
@@ -468,7 +480,7 @@ export class Acquisition implements Subscriber {
         connection.failure === undefined;
       if (mayBeOnServer) this.#sendRelease(end);
       else queueMicrotask(end);
-      this.subscription.remove(this);
+      subscription.remove(this);
     });
   }
 
