@@ -327,7 +327,10 @@ it("a subscription does not end while its release is under way", async (server) 
   await (await other.acquire()).release();
   proxy.holdReplies();
   const released = lease.release();
-  await waitUntil(async () => proxy.heldReplies > 0, () => "a reply");
+  await waitUntil(
+    () => Promise.resolve(proxy.heldReplies > 0),
+    () => "a reply",
+  );
   // It would end in the same moment as that of the other lock, or 50 ms later.
   await waitForChannels(server, "other", "0,0");
   await sleep(150);
