@@ -44,8 +44,7 @@ export function ourCommand(
   );
 }
 
-/** Returns that for another module of this package, in a folder: `mod`, or a
- * file. */
+/** Returns that for `mod`, or another file, in a folder of this package. */
 export function ourModuleCommand(
   name: RuntimeName,
   folders: readonly string[],

@@ -120,8 +120,7 @@ export class Acquisition implements Subscriber {
   onPing: () => void = NOTHING;
   /** Whether `verify` was called. */
   checked = false;
-  /** Called before the first check of a heartbeat, which only a lock that is
-   * held for long gets. */
+  /** Called before the first `verify`. A short acquisition does not get one. */
   onFirstCheck: () => void = NOTHING;
   /** Called once, when the lock was held and is released or lost. */
   onEnd: () => void = NOTHING;
