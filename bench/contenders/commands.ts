@@ -44,16 +44,17 @@ export function ourCommand(
   );
 }
 
-/** Returns that for another module of this package, in a folder. */
+/** Returns that for `mod`, or another file, in a folder of this package. */
 export function ourModuleCommand(
   name: RuntimeName,
   folders: readonly string[],
   driver: Driver,
+  file = "mod",
 ): Command | undefined {
   const runtime = findRuntime(name);
   if (runtime === undefined) return undefined;
   const { command, directory, extension } = runtime;
-  const module = join(directory, ...folders, `mod${extension}`);
+  const module = join(directory, ...folders, `${file}${extension}`);
   return childCommand(command, driver, module);
 }
 

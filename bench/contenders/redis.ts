@@ -32,6 +32,7 @@ export function redisContenders(): ContenderDefinition[] {
     ours("node26", "ioredis"),
     ours("node26", "ioredis-5"),
     ours("bun", "bun-redis"),
+    scripts(),
     npm("redlock", "redlock", 200, MANY),
     npm("redis-semaphore", "redis-semaphore", 10, [...MANY, "redis-idle"]),
     newerPython("redis-py", "redis-py Lock", 100),
@@ -74,6 +75,19 @@ function ours(
     withoutFfi: false,
     find: () => single(ourModuleCommand(runtime, ["src", "redis"], driver)),
     missing: `${runtime} is not installed`,
+  };
+}
+
+/** What the locks of this package over node-redis cannot be faster than. */
+function scripts(): ContenderDefinition {
+  const driver = { driver: "lockers/redis_scripts", kind: "async" };
+  const folders = ["src", "redis", "protocol"];
+  return {
+    name: "redis-scripts",
+    label: "Two bare EVALSHAs of RedisLock's script, Node 26",
+    scenarios: ["redis-uncontended", "redis-throughput"],
+    find: () => single(ourModuleCommand("node26", folders, driver, "scripts")),
+    missing: "node26 is not installed",
   };
 }
 

@@ -6,7 +6,7 @@ import { Deadline, now } from "../wait/deadline.ts";
 import { AttemptLimits, withDeadline } from "./connection/attempt_limits.ts";
 import type { RedisSource } from "./clients/types.ts";
 import type { LockConnection } from "./connection/connection.ts";
-import { acquireConnection } from "./connection/pool.ts";
+import { acquireConnection, useIfOpen } from "./connection/pool.ts";
 import type { PooledUse } from "./connection/pool.ts";
 import {
   isRetryable,
@@ -23,40 +23,53 @@ const INITIAL_DELAY_MS = 10;
 export class LockServer {
   readonly source: RedisSource;
   readonly keys: LockKeys;
-  readonly #unavailableTimeout: number;
+  /** How long the server may be silent, in milliseconds. */
+  readonly unavailableTimeout: number;
 
-  /** `unavailableTimeout` is how long the server may be silent. */
+  /** Creates a server, without connecting to it. */
   constructor(source: RedisSource, keys: LockKeys, unavailableTimeout: number) {
     this.source = source;
     this.keys = keys;
-    this.#unavailableTimeout = unavailableTimeout;
+    this.unavailableTimeout = unavailableTimeout;
+  }
+
+  /** Starts the clock of the server. */
+  limits<D extends Deadline>(deadline: D): AttemptLimits<D> {
+    return new AttemptLimits(deadline, this.unavailableTimeout);
+  }
+
+  /** Returns the connection, if it is open and the server cannot have changed. */
+  useIfOpen(): PooledUse | undefined {
+    return useIfOpen(this.source, this.keys);
   }
 
   /**
    * Works on a connection. If the server cannot be reached, or the connection
    * ends, works on another one, until the time is over.
    *
-   * @param deadline How long to retry.
+   * @param limits How long to retry.
    * @param verb What the error says that cannot be done.
    * @param work The work, which releases the connection.
+   * @param first The result of the first attempt, if it has begun.
    * @throws {LockException} If the server cannot be reached in time.
    * @throws What ended the wait, as the deadline has it.
    */
-  async reach<T, D extends Deadline>(
-    deadline: D,
+  async reach<T>(
+    limits: AttemptLimits,
     verb: string,
-    work: (pooled: PooledUse, limits: AttemptLimits<D>) => Promise<T>,
+    work: (pooled: PooledUse) => Promise<T>,
+    first?: Promise<T>,
   ): Promise<T> {
-    const limits = new AttemptLimits(deadline, this.#unavailableTimeout);
+    const { source, keys } = this;
+    const { deadline } = limits;
+    let attempt = first;
     let reason: unknown;
     for (let delay = INITIAL_DELAY_MS;; delay *= 2) {
       try {
-        const { source, keys } = this;
-        return await work(
-          await acquireConnection(source, keys, limits),
-          limits,
-        );
+        attempt ??= work(await acquireConnection(source, keys, limits));
+        return await attempt;
       } catch (error) {
+        attempt = undefined;
         if (deadline.wasCancelledWith(error)) throw error;
         if (error instanceof LockLostError) throw error;
         if (replyCode(error) === "MOVED") await this.#refreshSlots(limits);
@@ -66,9 +79,8 @@ export class LockServer {
         const canRetry = limits.canWait && isRetryable(error) &&
           remaining >= INITIAL_DELAY_MS;
         if (!canRetry) {
-          const { channel } = this.keys;
           throw toLockException(
-            `Cannot ${verb} ${formatSubject({ path: channel })}`,
+            `Cannot ${verb} ${formatSubject({ path: keys.channel })}`,
             reason ?? error,
             deadline.elapsed,
           );
@@ -90,7 +102,8 @@ export class LockServer {
     question: (connection: LockConnection, keys: LockKeys) => Promise<T>,
   ): Promise<T> {
     const deadline = new Deadline({ ...WAIT_FOREVER, failWhenLocked: true });
-    return this.reach(deadline, "probe", async (pooled, limits) => {
+    const limits = this.limits(deadline);
+    return this.reach(limits, "probe", async (pooled) => {
       const { connection } = pooled;
       try {
         const answer = question(connection, this.keys);

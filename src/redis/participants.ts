@@ -9,7 +9,7 @@ import {
   replyChannelPrefix,
 } from "./protocol/keys.ts";
 import type { LockKeys, Member } from "./protocol/keys.ts";
-import { PARTICIPANTS_SCRIPT } from "./protocol/scripts.ts";
+import { commandOf, PARTICIPANTS_SCRIPT } from "./protocol/scripts.ts";
 
 /** A connection, as `CLIENT LIST` of the server shows it. */
 export interface RedisPeer {
@@ -84,13 +84,14 @@ async function readParticipants(
   { maxHolders, maxWaiters }: Limits,
 ): Promise<Reply> {
   const { key, queue, info, shared = "", sharded } = keys;
-  return await connection.run(PARTICIPANTS_SCRIPT, [key, queue, info], [
+  const command = commandOf(PARTICIPANTS_SCRIPT, [key, queue, info], [
     replyChannelPrefix(keys),
     sharded ? "S" : "",
     shared,
     String(maxHolders),
     String(maxWaiters),
-  ]) as Reply;
+  ]);
+  return await connection.run(PARTICIPANTS_SCRIPT, command) as Reply;
 }
 
 /**

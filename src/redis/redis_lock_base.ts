@@ -13,9 +13,9 @@ import type { BusyReason } from "../wait/busy.ts";
 import { now } from "../wait/deadline.ts";
 import type { FifoMutex } from "../wait/fifo_mutex.ts";
 import { Acquisition } from "./acquisition/acquisition.ts";
+import type { AcquisitionSettings } from "./acquisition/acquisition.ts";
 import { ConnectionLocks } from "./acquisition/connection_locks.ts";
-import type { LivenessProbe } from "./acquisition/liveness.ts";
-import { acquireOrWait } from "./acquisition/wait.ts";
+import { acquireOrWait, sendFirstStep } from "./acquisition/wait.ts";
 import type { Blockers } from "./acquisition/wait.ts";
 import { withDeadline } from "./connection/attempt_limits.ts";
 import type { AttemptLimits } from "./connection/attempt_limits.ts";
@@ -55,11 +55,9 @@ export abstract class RedisLockBase
   /** The name of the lock. All processes that share it use the same name. */
   readonly channel: string;
   readonly #server: LockServer;
-  readonly #lockType: LockType;
+  readonly #settings: AcquisitionSettings;
   readonly #wait: RedisWaitSettings;
   readonly #subject: WaitSubject;
-  /** The text of the option `info`. */
-  readonly #info: string;
 
   /** @ignore Called by the lock classes. */
   protected constructor(
@@ -73,7 +71,7 @@ export abstract class RedisLockBase
     const { source, wait, info, unavailableTimeout } = settings;
     const server = new LockServer(source, keys, unavailableTimeout);
     this.#server = server;
-    this.#lockType = lockType;
+    this.#settings = { lockType, unavailableTimeout, info };
     this.#wait = wait;
     const { channel } = keys;
     const exclusive = lockType === "x";
@@ -83,7 +81,6 @@ export abstract class RedisLockBase
       onContended: () => publish("wait", () => ({ channel, exclusive })),
       findHolders: () => server.ask(listHolders),
     };
-    this.#info = info;
   }
 
   /** Whether this object holds the lock, as far as is known. */
@@ -140,7 +137,7 @@ export abstract class RedisLockBase
   adopt(text: string): Promise<RedisLease> {
     return atEdgeAsync(RedisLockBase.prototype.adopt, async () => {
       const { keys } = this.#server;
-      const transfer = parseTransfer(text, keys, this.#lockType);
+      const transfer = parseTransfer(text, keys, this.#settings.lockType);
       const deadline = this.startDeadline(undefined);
       deadline.transfer = transfer;
       const held = await this.attemptAsync(deadline);
@@ -255,13 +252,47 @@ export abstract class RedisLockBase
     }
   }
 
-  async #acquire(deadline: RedisDeadline): Promise<RedisLease | Busy> {
+  /**
+   * Acquires the lock. If nothing has to be awaited before, the first step is
+   * sent now. Nearly always, its reply grants the lock.
+   */
+  #acquire(deadline: RedisDeadline): Promise<RedisLease | Busy> {
+    const limits = this.#server.limits(deadline);
+    const pooled = this.#server.useIfOpen();
+    const attempt = pooled && this.#begin(pooled, limits);
+    if (attempt?.sent === undefined) return this.#reach(limits, attempt);
+    return attempt.sent.then(
+      () =>
+        attempt.acquisition.held
+          ? this.#hold(attempt, deadline)
+          : this.#reach(limits, attempt),
+      () => this.#reach(limits, attempt),
+    );
+  }
+
+  /** Begins an attempt, and sends its first step if that is possible now. */
+  #begin(pooled: PooledUse, limits: AttemptLimits<RedisDeadline>): Attempt {
+    const locks = ConnectionLocks.of(pooled.connection);
+    const subscription = locks.subscription(this.#server.keys);
+    const acquisition = new Acquisition(subscription, this.#settings);
+    const canSend = subscription.confirmed && !limits.deadline.transfer;
+    const sent = canSend ? sendFirstStep(acquisition, limits) : undefined;
+    return { pooled, acquisition, sent };
+  }
+
+  /** Acquires the lock, also if it has to be waited for or tried again. */
+  async #reach(
+    limits: AttemptLimits<RedisDeadline>,
+    begun: Attempt | undefined,
+  ): Promise<RedisLease | Busy> {
+    const { deadline } = limits;
     let held: RedisLease | Busy | undefined;
     try {
       return held = await this.#server.reach(
-        deadline,
+        limits,
         deadline.transfer ? "adopt" : "lock",
-        (pooled, limits) => this.#attempt(pooled, limits),
+        (pooled) => this.#finish(this.#begin(pooled, limits), limits),
+        begun && this.#finish(begun, limits),
       );
     } finally {
       deadline.end();
@@ -269,31 +300,23 @@ export abstract class RedisLockBase
     }
   }
 
-  async #attempt(
-    pooled: PooledUse,
+  async #finish(
+    attempt: Attempt,
     limits: AttemptLimits<RedisDeadline>,
   ): Promise<RedisLease | Busy> {
-    const { connection } = pooled;
-    const { transfer } = limits.deadline;
-    const locks = ConnectionLocks.of(connection);
-    const subscription = locks.subscription(this.#server.keys);
-    const acquisition = new Acquisition(subscription, {
-      lockType: this.#lockType,
-      unavailableTimeout: limits.unavailableTimeout,
-      info: this.#info,
-    });
+    const { pooled, acquisition, sent } = attempt;
+    const { deadline } = limits;
+    const { transfer } = deadline;
     let held = false;
     try {
       const busy = transfer
         ? await adopt(acquisition, limits, transfer)
-        : await waitFor(acquisition, limits, locks.liveness);
+        : await waitFor(acquisition, limits, sent);
       acquisition.throwIfLost();
       held = acquisition.held;
-      if (!held) {
-        if (busy) return busy;
-        throw notAdoptable(this.channel);
-      }
-      return this.#lease(acquisition, pooled, limits.deadline.elapsed);
+      if (held) return this.#hold(attempt, deadline);
+      if (busy) return busy;
+      throw notAdoptable(this.channel);
     } finally {
       if (!held) {
         // Removes the record and the subscription, unless the server is silent.
@@ -303,38 +326,59 @@ export abstract class RedisLockBase
     }
   }
 
-  #lease(
-    acquisition: Acquisition,
-    pooled: PooledUse,
-    waited: number,
+  /** Returns the lease of an acquisition that holds the lock. */
+  #hold(
+    { pooled, acquisition }: Attempt,
+    deadline: RedisDeadline,
   ): RedisLease {
     const { channel, unlockMutex } = this;
     const exclusive = acquisition.lockType === "x";
     const since = now();
+    deadline.end();
     // The connection refers to this function, so it must not refer to `this`.
-    acquisition.onEnd = (left) => {
-      untrack(acquisition);
+    acquisition.onEnd = () => {
+      if (acquisition.checked) untrack(acquisition);
       unlockMutex?.();
-      // If the use ended earlier, the connection could be closed before the
-      // command that releases the lock is sent.
-      left.then(() => pooled.release());
       publish("release", () => ({ channel, exclusive, held: now() - since }));
     };
-    publish("acquire", () => ({ channel, exclusive, waited }));
+    // If the use ended earlier, the connection could be closed before the
+    // command that releases the lock is sent.
+    acquisition.onLeft = pooled.release;
+    publish("acquire", () => {
+      return { channel, exclusive, waited: since - deadline.start };
+    });
     const lease = new RedisLease(channel, acquisition);
     // The timer of its connection keeps the acquisition, and with it the signal
     // and the mutex, so the lock stays held if the program loses the lease.
-    warnWhenCollected(lease, channel, acquisition);
-    removeEnded(this.held);
-    this.held.push(lease);
+    acquisition.onFirstCheck = watching(lease, acquisition);
+    replaceEnded(this.held, lease);
     return lease;
   }
 }
 
-/** Removes the leases that have been released or lost. */
-function removeEnded(leases: RedisLease[]): void {
+/** One attempt to acquire a lock, on one connection. */
+interface Attempt {
+  readonly pooled: PooledUse;
+  readonly acquisition: Acquisition;
+  /** Settles as `sendFirstStep` says, if the first step has been sent. */
+  readonly sent: Promise<unknown> | undefined;
+}
+
+/**
+ * Returns what begins to watch a lease. To watch each of them would take longer
+ * than most are held. It is a function of its own because the closures of one
+ * call share their variables, so others would keep the lease reachable.
+ */
+function watching(lease: RedisLease, acquisition: Acquisition): () => void {
+  return () => warnWhenCollected(lease, lease.channel, acquisition);
+}
+
+/** Adds a lease, and removes those that have been released or lost. */
+function replaceEnded(leases: RedisLease[], latest: RedisLease): void {
   let count = 0;
   for (const lease of leases) if (lease.held) leases[count++] = lease;
+  // The array of most locks keeps its length of 1, so it is not allocated anew.
+  leases[count++] = latest;
   leases.length = count;
 }
 
@@ -355,11 +399,12 @@ async function waitAtMost(
 async function waitFor(
   acquisition: Acquisition,
   limits: AttemptLimits<RedisDeadline>,
-  liveness: LivenessProbe,
+  sent: Promise<unknown> | undefined,
 ): Promise<Busy | undefined> {
-  const blockers = await acquireOrWait(acquisition, { limits, liveness });
-  if (acquisition.held) return undefined;
   const { connection, subscription: { keys } } = acquisition;
+  const { liveness } = ConnectionLocks.of(connection);
+  const blockers = await acquireOrWait(acquisition, { limits, liveness }, sent);
+  if (acquisition.held) return undefined;
   // The lock may be granted, or lost, while the server is asked.
   const holder = limits.deadline.namesHolder
     ? await firstHolder(connection, keys)

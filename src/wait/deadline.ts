@@ -191,14 +191,14 @@ export class Deadline {
     if (this.#cancelled) return Promise.reject(this.#cancelled.error);
     const end = now() + milliseconds;
     return new Promise((resolve, reject) => {
-      let clearTimer = () => {};
-      let removeAbortCallback = () => {};
+      let clearTimer: (() => void) | undefined;
+      let removeAbortCallback: (() => void) | undefined;
       let unsubscribe = () => {};
       let settled = false;
       const cleanUp = () => {
         settled = true;
-        clearTimer();
-        removeAbortCallback();
+        clearTimer?.();
+        removeAbortCallback?.();
         this.#reject = undefined;
         unsubscribe();
       };
@@ -211,7 +211,6 @@ export class Deadline {
         cleanUp();
         reject(reason);
       };
-      const abort = () => fail(signal && abortReason(signal));
       const onTimer = () => {
         try {
           this.notifyIfDue();
@@ -230,7 +229,10 @@ export class Deadline {
       if (settled) return stop();
       unsubscribe = stop;
       this.#reject = fail;
-      if (signal) removeAbortCallback = addAbortCallback(signal, abort);
+      if (signal) {
+        const abort = () => fail(abortReason(signal));
+        removeAbortCallback = addAbortCallback(signal, abort);
+      }
       onTimer();
     });
   }

@@ -24,8 +24,7 @@ function runScript(
   const names = [keys.key, keys.queue, keys.clock, keys.info];
   return server.command(
     ...["EVAL", LOCK_SCRIPT.text, names.length, ...names],
-    ...[operation, member, replyChannelPrefix(keys), ""],
-    ...[keys.shared ?? "", peers, info, pair],
+    ...[operation, member, keys.shared ?? "", "", peers, info, pair],
   );
 }
 
@@ -64,14 +63,13 @@ it("release of the last member leaves only the clock", async (server) => {
   for (const kind of ["x", "s", "2"]) {
     for (const operation of ["attempt", "wait", "check"] as const) {
       const member = `${kind}:a:1:1`;
-      const token = await runScript(server, operation, member, {
-        info: '"here"',
-      });
+      const info = { info: '"here"' };
+      const token = await runScript(server, operation, member, info);
       assert.match(String(token), /^\d{16}$/);
       assert.equal(await server.command("HGET", KEYS.key, member), token);
       assert.equal(await server.command("HGET", KEYS.info, member), '"here"');
-      assert.equal(await runScript(server, "release", member), 1);
-      assert.equal(await runScript(server, "release", member), 0);
+      assert.equal(await runScript(server, "release", member, info), 1);
+      assert.equal(await runScript(server, "release", member, info), 0);
       assert.deepEqual(await server.command("KEYS", "*"), [CLOCK]);
     }
   }

@@ -453,8 +453,7 @@ it("a timeout of the giver that comes after the adoption changes nothing", async
   const keys = lockKeys("order", { prefix: "", sharded: false });
   await server.command(
     ...["EVAL", LOCK_SCRIPT.text, 4, keys.key, keys.queue, keys.clock],
-    ...[keys.info, "release", JSON.parse(text).member],
-    ...[replyChannelPrefix(keys), "", "order", "", ""],
+    ...[keys.info, "release", JSON.parse(text).member, "order"],
   );
   assert.equal(await holderCount(server, "order"), 1);
   assert.equal(await giver.tryAcquire(), null);

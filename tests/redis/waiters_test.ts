@@ -332,6 +332,28 @@ const waitForChannels = (server: RedisServer, name: string, counts: string) =>
     return `${found[1]},${found[3]}` === counts;
   }, () => `${counts} subscribers`);
 
+it("a subscription does not end while its release is under way", async (server) => {
+  await using proxy = await DelayProxy.start(server.port);
+  const options = { url: proxy.url, unavailableTimeout: 60_000 };
+  const lock = new RedisLock("slow", options);
+  const other = new RedisLock("other", options);
+  const lease = await lock.acquire();
+  await (await other.acquire()).release();
+  proxy.holdReplies();
+  const released = lease.release();
+  await waitUntil(
+    () => Promise.resolve(proxy.heldReplies > 0),
+    () => "a reply",
+  );
+  // It would end in the same moment as that of the other lock, or 50 ms later.
+  await waitForChannels(server, "other", "0,0");
+  await sleep(150);
+  await waitForChannels(server, "slow", "1,1");
+  proxy.deliverAll();
+  await released;
+  await waitForChannels(server, "slow", "0,0");
+});
+
 it("a Python client's ping ends a subscription that is not used, without a reply", async (server) => {
   const options = unsharedOptions(server);
   const lock = new RedisLock("idle", options);

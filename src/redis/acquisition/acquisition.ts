@@ -9,7 +9,7 @@ import type { Moment } from "../connection/stall_clock.ts";
 import { isRedirect, lockLost, replyCode } from "../protocol/errors.ts";
 import { formatMember, replyChannelPrefix } from "../protocol/keys.ts";
 import type { LockType } from "../protocol/keys.ts";
-import { ADOPT_SCRIPT, LOCK_SCRIPT } from "../protocol/scripts.ts";
+import { ADOPT_SCRIPT, commandOf, LOCK_SCRIPT } from "../protocol/scripts.ts";
 import type { Operation } from "../protocol/scripts.ts";
 import { formatTransfer, transferred } from "../protocol/transfer.ts";
 import type { Transfer } from "../protocol/transfer.ts";
@@ -48,6 +48,9 @@ const RENEWAL_MS = 3_600_000;
 
 /** A day, in seconds. */
 const EXPIRY_S = "86400";
+
+/** What an acquisition calls if it has no listener. */
+const NOTHING = (): void => {};
 
 /** What an acquisition asks for. */
 export interface AcquisitionSettings {
@@ -110,17 +113,24 @@ export class Acquisition implements Subscriber {
   #error: unknown;
   #released: Promise<void> | undefined;
   #controller: AbortController | undefined;
+  /** The reply to the first step, unless it grants the lock. */
+  firstReply: unknown;
+  /** Whether the server has sent `look`. */
+  told = false;
   /** Called when the state changes. */
-  onChange: () => void = () => {};
-  /** Called when it came to the fourth place of the queue. */
-  onLook: () => void = () => {};
+  onChange: () => void = NOTHING;
+  /** Called when the server sends `look`. */
+  onTold: () => void = NOTHING;
   /** Called when a Python client sent a ping. */
-  onPing: () => void = () => {};
-  /**
-   * Called once, when the lock was held and is released or lost. `left`
-   * settles once the server has removed the record.
-   */
-  onEnd: (left: Promise<void>) => void = () => {};
+  onPing: () => void = NOTHING;
+  /** Whether `verify` was called. */
+  checked = false;
+  /** Called before the first `verify`. A short acquisition does not get one. */
+  onFirstCheck: () => void = NOTHING;
+  /** Called once, when the lock was held and is released or lost. */
+  onEnd: () => void = NOTHING;
+  /** Called after that, once the server has removed the record. */
+  onLeft: () => void = NOTHING;
 
   /** Creates an acquisition, and sends `SUBSCRIBE` if it is the first. */
   constructor(
@@ -221,7 +231,19 @@ export class Acquisition implements Subscriber {
    * the connection has failed, or `unavailableTimeout` is over. Never rejects.
    */
   release(): Promise<void> {
-    return this.connection.keepAliveWhile(this.#released ??= this.#release());
+    if (this.#released) return this.connection.keepAliveWhile(this.#released);
+    const { held } = this;
+    this.#state = "released";
+    this.onChange();
+    const left = this.#cleanUp(true);
+    if (held) this.onEnd();
+    return left;
+  }
+
+  /** Handles that it came to the fourth place of the queue. */
+  onLook(): void {
+    this.told = true;
+    this.onTold();
   }
 
   /** Handles that the server queued the acquisition, or refused to wait. */
@@ -262,7 +284,11 @@ export class Acquisition implements Subscriber {
       ];
       const isWanted = () => !this.#ended;
       const [reply] = await Promise.all([
-        connection.run(ADOPT_SCRIPT, [key, info], args, isWanted),
+        connection.run(
+          ADOPT_SCRIPT,
+          commandOf(ADOPT_SCRIPT, [key, info], args),
+          isWanted,
+        ),
         this.subscribed,
       ]);
       if (typeof reply === "string") this.granted(reply);
@@ -286,12 +312,13 @@ export class Acquisition implements Subscriber {
     const offer = new Offer(subscription, {
       ...{ id, lockType, unavailableTimeout },
       isThere: () => this.#hasRecord().catch(isNoRedirect),
-      remove: () => this.#sendRelease(),
+      remove: () => this.#sendRelease(NOTHING),
     }, timeout);
     subscription.replace(this, offer);
     connection.removeUser(unavailableTimeout);
     if (this.#controller) this.#abort(this.#controller);
-    this.onEnd(offer.ended);
+    offer.ended.then(this.onLeft);
+    this.onEnd();
     return formatTransfer({ key, member: this.#member, token: this.#token });
   }
 
@@ -310,11 +337,11 @@ export class Acquisition implements Subscriber {
     this.#state = "lost";
     this.#error = error;
     // If only this step failed, the server may still have the record.
-    const left = this.#released = this.#cleanUp();
+    this.#cleanUp(false);
     this.onChange();
     if (!held) return;
     if (this.#controller) this.#abort(this.#controller);
-    this.onEnd(left);
+    this.onEnd();
   }
 
   /**
@@ -325,6 +352,11 @@ export class Acquisition implements Subscriber {
   async verify(): Promise<void> {
     const { key, info } = this.subscription.keys;
     const { connection } = this;
+    if (!this.checked) {
+      this.checked = true;
+      this.onFirstCheck();
+      this.onFirstCheck = NOTHING;
+    }
     const isDue = now() - this.#renewedAt > RENEWAL_MS;
     if (isDue) {
       this.#renewedAt = now();
@@ -374,22 +406,28 @@ export class Acquisition implements Subscriber {
   send(operation: Operation, expectedPeers = ""): Promise<unknown> {
     const { connection, keys } = this.subscription;
     const { key, queue, clock, info, shared = "", sharded } = keys;
-    const args = [
+    // Without `commandOf`, because this is what most commands are.
+    const command = [
+      "EVALSHA",
+      LOCK_SCRIPT.sha,
+      "4",
+      key,
+      queue,
+      clock,
+      info,
       operation,
       this.#member,
-      replyChannelPrefix(keys),
-      sharded ? "S" : "",
       shared,
     ];
     const { ordered } = connection.client;
     // The last arguments are usually empty.
-    if (expectedPeers || this.#info || !ordered) {
-      args.push(expectedPeers, this.#info, ordered ? "" : "P");
+    if (sharded || expectedPeers || this.#info || !ordered) {
+      command.push(sharded ? "S" : "", expectedPeers, this.#info);
+      if (!ordered) command.push("P");
     }
     return connection.run(
       LOCK_SCRIPT,
-      [key, queue, clock, info],
-      args,
+      command,
       () => operation === "release" || !this.#ended,
     );
   }
@@ -410,53 +448,65 @@ export class Acquisition implements Subscriber {
     return this.#state === "released" || this.#state === "lost";
   }
 
-  #release(): Promise<void> {
-    const { held } = this;
-    this.#state = "released";
-    this.onChange();
-    const left = this.#cleanUp();
-    if (held) this.onEnd(left);
-    return left;
-  }
-
-  #cleanUp(): Promise<void> {
-    const { connection, unavailableTimeout } = this;
-    // The server does not have a record of an acquisition that it refused.
-    const mayBeOnServer = this.#onServer !== false &&
-      connection.failure === undefined;
-    const removed = mayBeOnServer ? this.#sendRelease() : Promise.resolve();
-    this.subscription.remove(this);
-    return new Promise<void>((resolve) => {
+  /**
+   * Removes the record, and ends the use of the connection.
+   *
+   * @param keepAlive Whether the process stays alive meanwhile.
+   */
+  #cleanUp(keepAlive: boolean): Promise<void> {
+    const { connection, subscription, unavailableTimeout } = this;
+    subscription.leaving++;
+    return this.#released = new Promise((resolve) => {
       let ended = false;
       const end = () => {
         if (ended) return;
         ended = true;
         clear();
         connection.removeUser(unavailableTimeout);
+        subscription.leaving--;
+        if (keepAlive) connection.letEnd();
+        this.onLeft();
         resolve();
       };
+      if (keepAlive) connection.keepAlive();
       const clear = connection.replyTimer.set(unavailableTimeout, end);
-      removed.then(end);
+      // The server does not have a record of an acquisition that it refused.
+      const mayBeOnServer = this.#onServer !== false &&
+        connection.failure === undefined;
+      if (mayBeOnServer) this.#sendRelease(end);
+      else queueMicrotask(end);
+      subscription.remove(this);
     });
   }
 
-  /** Removes the record, as soon as the server allows it. Never rejects. */
-  #sendRelease(delay: number = MIN_RETRY_MS): Promise<void> {
+  /**
+   * Removes the record, as soon as the server allows it, and calls a function
+   * after that. Never rejects.
+   */
+  #sendRelease(onLeft: () => void): Promise<void> {
     return this.send("release").then(
-      () => {},
-      (error) => this.#retryRelease(error, delay),
+      onLeft,
+      (error) => this.#retryRelease(error).then(onLeft),
     );
   }
 
-  async #retryRelease(error: unknown, delay: number): Promise<void> {
+  async #retryRelease(refusal: unknown): Promise<void> {
     const { connection } = this;
-    // Replies arrive in order, so the reply to the first step is known. A
-    // record on another node of the cluster does not count any more.
-    const refused = this.#onServer !== false && !isRedirect(error);
-    if (!refused || connection.failure) return;
-    await new Promise<void>((resolve) => setTimeout(resolve, delay).unref());
-    if (connection.failure) return;
-    await this.#sendRelease(Math.min(delay * 2, MAX_RETRY_MS));
+    let error = refusal;
+    for (let delay = MIN_RETRY_MS;; delay = Math.min(delay * 2, MAX_RETRY_MS)) {
+      // Replies arrive in order, so the reply to the first step is known. A
+      // record on another node of the cluster does not count any more.
+      const refused = this.#onServer !== false && !isRedirect(error);
+      if (!refused || connection.failure) return;
+      await new Promise<void>((resolve) => setTimeout(resolve, delay).unref());
+      if (connection.failure) return;
+      try {
+        await this.send("release");
+        return;
+      } catch (refusedAgain) {
+        error = refusedAgain;
+      }
+    }
   }
 }
 

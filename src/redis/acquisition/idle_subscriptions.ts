@@ -66,12 +66,16 @@ export class IdleSubscriptions {
   }
 
   #onTimer(): void {
-    const ended = this.#old;
+    const ended = [];
+    for (const subscription of this.#old) {
+      if (subscription.leaving === 0) ended.push(subscription);
+      else this.#young.add(subscription);
+    }
     this.#old = this.#young;
     this.#young = new Set();
     this.#timer = undefined;
     if (this.#old.size > 0) this.#setTimer();
-    if (ended.size > 0) this.#unsubscribe([...ended]);
+    this.#unsubscribe(ended);
   }
 
   #unsubscribe(subscriptions: readonly ChannelSubscription[]): void {

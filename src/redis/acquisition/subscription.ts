@@ -93,6 +93,11 @@ export class ChannelSubscription {
   /** Set when `SUBSCRIBE` is sent, unset when it is refused. */
   #subscribed: Promise<unknown> | undefined;
   #confirmed = false;
+  /**
+   * How many acquisitions wait for the reply to `release`. The next one often
+   * follows that reply, so the subscription does not end before.
+   */
+  leaving = 0;
   /** Whether a Python client takes part. It would count an idle subscription. */
   pythonSeen = false;
 

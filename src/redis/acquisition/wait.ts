@@ -43,6 +43,8 @@ function probeInterval(unavailableTimeout: number, position: number): number {
   );
 }
 
+const NOTHING = (): void => {};
+
 /** What prevented an acquisition, by the last reply of the server. */
 export interface Blockers {
   /** The number of Python clients that are subscribed. */
@@ -53,7 +55,7 @@ export interface Blockers {
   readonly holders: readonly string[];
 }
 
-const NOTHING: Blockers = { pythonClients: 0, position: 0, holders: [] };
+const NOTHING_AHEAD: Blockers = { pythonClients: 0, position: 0, holders: [] };
 
 /** How to wait. */
 export interface AcquireWaitSettings {
@@ -63,12 +65,40 @@ export interface AcquireWaitSettings {
 }
 
 /**
- * Makes the first step of an acquisition. Waits until it holds the lock, is
- * refused, or the time is over.
+ * Sends the first step of an acquisition. To be called once the subscription
+ * is confirmed or, if replies and messages come in order, sent.
+ *
+ * @returns A promise that settles once the acquisition is granted or lost, or
+ * has its `firstReply`, or the time is over.
+ * @throws What {@linkcode Deadline.sleepUntilWoken} throws.
+ */
+export function sendFirstStep(
+  acquisition: Acquisition,
+  { canWait, deadline, stepTimeout }: AttemptLimits,
+): Promise<unknown> {
+  const { connection } = acquisition;
+  connection.keepAlive();
+  return deadline.sleepUntilWoken(stepTimeout, (wake) => {
+    acquisition.onChange = wake;
+    acquisition.send(canWait ? "wait" : "attempt").then((reply) => {
+      if (isSettled(acquisition, reply)) return;
+      acquisition.firstReply = reply;
+      wake();
+    }, (error) => onStepError(acquisition, error));
+    return () => {
+      acquisition.onChange = NOTHING;
+      connection.letEnd();
+    };
+  }, connection.replyLimit);
+}
+
+/**
+ * Waits until an acquisition holds the lock, is refused, or the time is over.
  *
  * Nearly always, the first reply grants the lock. So what only a waiter needs,
  * {@linkcode AcquireWait}, is made after that reply.
  *
+ * @param sent The first step, if it has been sent.
  * @returns What prevented the acquisition, by the last reply of the server.
  * @throws The error of the server or of the connection, and what
  * {@linkcode Deadline.sleepUntilWoken} throws.
@@ -76,9 +106,11 @@ export interface AcquireWaitSettings {
 export async function acquireOrWait(
   acquisition: Acquisition,
   settings: AcquireWaitSettings,
+  sent?: Promise<unknown>,
 ): Promise<Blockers> {
   const { connection, subscription, subscribed } = acquisition;
-  const { canWait, deadline, stepTimeout } = settings.limits;
+  const { limits } = settings;
+  const { canWait, deadline, stepTimeout } = limits;
   connection.keepAlive();
   try {
     if (!subscription.confirmed) {
@@ -87,25 +119,15 @@ export async function acquireOrWait(
         await withDeadline(deadline, now() + stepTimeout, subscribed);
       }
     }
-    const operation = canWait ? "wait" : "attempt";
-    let first: unknown;
-    let told = false;
-    acquisition.onLook = () => told = true;
-    await deadline.sleepUntilWoken(stepTimeout, (wake) => {
-      acquisition.onChange = wake;
-      acquisition.send(operation).then((reply) => {
-        if (isSettled(acquisition, reply)) return;
-        first = reply;
-        wake();
-      }, (error) => onStepError(acquisition, error));
-      return () => acquisition.onChange = () => {};
-    }, { setTimer: connection.replyTimer.set });
+    await (sent ?? sendFirstStep(acquisition, limits));
     // If the thread was busy, the reply may have arrived and not been read.
-    if (first === undefined && acquisition.isPending) await turnOfInput();
-    let blockers = NOTHING;
-    if (first !== undefined) {
+    if (acquisition.firstReply === undefined && acquisition.isPending) {
+      await turnOfInput();
+    }
+    let blockers = NOTHING_AHEAD;
+    if (acquisition.firstReply !== undefined) {
       const wait = new AcquireWait(acquisition, settings);
-      blockers = await wait.run(operation, first, told);
+      blockers = await wait.run(canWait ? "wait" : "attempt");
     } else if (acquisition.isPending) {
       throw new ReplyTimeout("the server has not answered");
     }
@@ -182,7 +204,7 @@ export class AcquireWait {
   readonly #acquisition: Acquisition;
   readonly #settings: AcquireWaitSettings;
   #schedule: PollSchedule;
-  #blockers = NOTHING;
+  #blockers = NOTHING_AHEAD;
   /** The holders for the first waiter, the member ahead for the others. */
   #ahead: readonly string[] = [];
   /** How the member ahead, or the first of several, is asked. */
@@ -190,8 +212,6 @@ export class AcquireWait {
   /** How all other members ahead are asked. */
   readonly #furtherQuestion: Question;
   #probeDue = Infinity;
-  /** Whether the server has sent `look`. */
-  #told = false;
   /** What to send after the step that is under way. */
   #nextLook: "check" | "ahead" | undefined;
   #wake: () => void = () => {};
@@ -207,10 +227,7 @@ export class AcquireWait {
     this.#schedule = new PollSchedule(settings.limits.deadline.checkInterval);
     acquisition.onChange = () => this.#onChange();
     acquisition.onPing = () => this.#onPing();
-    acquisition.onLook = () => {
-      this.#told = true;
-      this.#onPosition(this.#blockers.position);
-    };
+    acquisition.onTold = () => this.#onPosition(this.#blockers.position);
     const further: Question = this.#furtherQuestion = {
       keys: acquisition.subscription.keys,
       timeout: acquisition.unavailableTimeout,
@@ -225,20 +242,13 @@ export class AcquireWait {
    * over.
    *
    * @param operation The first step.
-   * @param reply Its reply, which is not a token.
-   * @param told Whether the server has since told it to look.
    * @returns What prevented the acquisition, by the last reply of the server.
    * @throws What {@linkcode acquireOrWait} throws.
    */
-  async run(
-    operation: Operation,
-    reply: unknown,
-    told: boolean,
-  ): Promise<Blockers> {
+  async run(operation: Operation): Promise<Blockers> {
     const { limits } = this.#settings;
     const acquisition = this.#acquisition;
-    if (told) acquisition.onLook();
-    this.#onReply(operation, reply);
+    this.#onReply(operation, acquisition.firstReply);
     const end = now() + limits.stepTimeout;
     while (acquisition.isPending) {
       const remaining = end - now();
@@ -263,7 +273,7 @@ export class AcquireWait {
         this.#wake = wake;
         return () => this.#wake = () => {};
       },
-      { setTimer: queued ? undefined : connection.replyTimer.set },
+      queued ? undefined : connection.replyLimit,
     );
   }
 
@@ -284,7 +294,9 @@ export class AcquireWait {
     const { deadline, unavailableTimeout } = this.#settings.limits;
     // Positions only fall. With two connections, the reply with this one may
     // be older than the message `look`.
-    const place = this.#told ? Math.min(position, TOLD_POSITION) : position;
+    const place = this.#acquisition.told
+      ? Math.min(position, TOLD_POSITION)
+      : position;
     this.#blockers = { ...this.#blockers, position: place };
     this.#schedule.setLongest(lookInterval(deadline.checkInterval, place));
     const due = now() + probeInterval(unavailableTimeout, place);

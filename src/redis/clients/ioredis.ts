@@ -39,7 +39,11 @@ interface Client extends IoredisLike {
   readonly options: Options;
   readonly stream?: { ref?(): void; unref?(): void };
   connect(): Promise<unknown>;
-  call(command: string, ...args: readonly string[]): Promise<unknown>;
+  /** ioredis takes a list of arguments as it is, and copies others. */
+  call(
+    command: string,
+    ...args: readonly (string | readonly string[])[]
+  ): Promise<unknown>;
   on(event: string, listener: (...args: never[]) => void): unknown;
 }
 
@@ -249,9 +253,10 @@ class IoredisConnection extends ClientConnection {
     client.on("moved", () => this.#moves.onMoved());
   }
 
-  send([command = "", ...args]: readonly string[]): Promise<unknown> {
+  send(args: readonly string[]): Promise<unknown> {
+    const [command = ""] = args;
     // ioredis compares some names in lower case.
-    return this.#client.call(command.toLowerCase(), ...args);
+    return this.#client.call(command.toLowerCase(), args.slice(1));
   }
 
   subscribe(channels: readonly string[], sharded: boolean): Promise<unknown> {

@@ -28,6 +28,9 @@ export function fromUrl(
   return {
     sharded: false,
     poolKey,
+    get server() {
+      return server;
+    },
     load: () => chosen ? undefined : choose(),
     locate: () => server ?? (chosen ? create(chosen) : choose().then(create)),
     refreshSlots: () => Promise.resolve(),

@@ -80,6 +80,8 @@ export interface RedisSource {
   readonly sharded: boolean;
   /** Locks with the same object share their connections. */
   readonly poolKey: object;
+  /** The server, if it is always the same and its package is imported. */
+  readonly server?: Server | undefined;
   /** Imports a client package, if one is needed and not imported yet. */
   load?(): Promise<unknown> | undefined;
   /** Returns the server that has a key. */
@@ -93,6 +95,7 @@ export function singleServer(poolKey: object, server: Server): RedisSource {
   return {
     sharded: false,
     poolKey,
+    server,
     locate: () => server,
     refreshSlots: () => Promise.resolve(),
   };

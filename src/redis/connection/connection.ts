@@ -111,8 +111,10 @@ export class LockConnection {
   /** The number of the connection on the server, `CLIENT ID`. */
   readonly clientId: string;
   readonly client: RedisConnection;
-  /** Limits waits for replies. Used within {@linkcode LockConnection.keepAliveWhile} only. */
+  /** Limits waits for replies. Used while the process is kept alive only. */
   readonly replyTimer: SharedTimer = new SharedTimer();
+  /** How {@linkcode Deadline.sleepUntilWoken} does that. */
+  readonly replyLimit = { setTimer: this.replyTimer.set };
   /** Set by the first user of the connection, before it sends anything. */
   listener: ConnectionListener | undefined;
   /** What handles the messages on each channel. */
@@ -191,8 +193,9 @@ export class LockConnection {
     return reply;
   }
 
-  readonly #onReply = (): void => {
+  readonly #onReply = <T>(reply: T): T => {
     this.#lastReply = now();
+    return reply;
   };
 
   /**
@@ -200,22 +203,18 @@ export class LockConnection {
    * it in its cache and `isWanted` still returns `true`: other commands may
    * have overtaken the second one.
    *
+   * @param script The script that the command runs.
+   * @param command What `commandOf` returns.
    * @throws The error of the server or of the client.
    */
   run(
     script: Script,
-    keys: readonly string[],
-    args: readonly string[],
+    command: readonly string[],
     isWanted: () => boolean = () => true,
   ): Promise<unknown> {
-    // Spreading arrays, or an `async` function, would take longer.
-    const command = ["EVALSHA", script.sha, String(keys.length)]
-      .concat(keys, args);
-    return this.client.send(command).then((reply) => {
-      this.#onReply();
-      return reply;
-    }, (error) => {
-      this.#onReply();
+    // An `async` function would take longer.
+    return this.client.send(command).then(this.#onReply, (error) => {
+      this.#onReply(error);
       if (replyCode(error) !== "NOSCRIPT" || !isWanted()) throw error;
       return this.send(["EVAL", script.text, ...command.slice(2)]);
     });

@@ -35,8 +35,8 @@ const pools = new WeakMap<object, Map<string, PooledConnection>>();
  */
 class PooledConnection {
   /** Rejects if the connection cannot be opened. */
-  readonly ready: Promise<LockConnection>;
-  #opened: LockConnection | undefined;
+  readonly ready: Promise<PooledUse>;
+  #opened: PooledUse | undefined;
   #client: RedisConnection | undefined;
   #users = 0;
   #closed = false;
@@ -52,23 +52,25 @@ class PooledConnection {
     this.ready.catch(onClosed);
   }
 
-  /** The connection, once it is open. */
-  get opened(): LockConnection | undefined {
+  /** Whether the connection can be used, as far as is known. */
+  get usable(): boolean {
+    const connection = this.#opened?.connection;
+    return !this.#closed && !connection?.failure && !connection?.retired;
+  }
+
+  /** Whether it is open and can be used. */
+  get isOpen(): boolean {
+    return this.#opened !== undefined && this.usable;
+  }
+
+  /** Keeps it open until {@linkcode PooledConnection.release} is called. */
+  use(): PooledUse | undefined {
+    this.#users++;
     return this.#opened;
   }
 
-  /** Whether the connection can be used, as far as is known. */
-  get usable(): boolean {
-    return !this.#closed && !this.#opened?.failure && !this.#opened?.retired;
-  }
-
-  /** Keeps it open until {@linkcode PooledConnection.removeUser} is called. */
-  addUser(): void {
-    this.#users++;
-  }
-
   /** Closes it after a moment, if this was the last user. */
-  removeUser(): void {
+  release(): void {
     if (--this.#users > 0) return;
     if (this.#opened === undefined) return this.close();
     this.#idleSince = now();
@@ -81,7 +83,7 @@ class PooledConnection {
     this.#closed = true;
     clearTimeout(this.#idleTimer);
     this.#onClosed();
-    this.#opened?.fail(new Error("the connection was idle"));
+    this.#opened?.connection.fail(new Error("the connection was idle"));
     this.#client?.close();
   }
 
@@ -99,7 +101,7 @@ class PooledConnection {
   async #open(
     server: Server,
     { namespace, sharded }: PoolKeys,
-  ): Promise<LockConnection> {
+  ): Promise<PooledUse> {
     const id = nodeCrypto().randomUUID().replaceAll("-", "");
     let opened: LockConnection | undefined;
     const client = this.#client = await server.create(clientName(id), {
@@ -123,7 +125,7 @@ class PooledConnection {
         );
       }
       client.unref();
-      return this.#opened = connection;
+      return this.#opened = { connection, release: () => this.release() };
     } catch (error) {
       client.close();
       throw error;
@@ -134,10 +136,10 @@ class PooledConnection {
 /** What of a lock's names its connection depends on. */
 type PoolKeys = Pick<LockKeys, "key" | "namespace" | "sharded">;
 
-/** A connection while one acquisition uses it. */
+/** A connection while it is used. */
 export interface PooledUse {
   readonly connection: LockConnection;
-  /** Ends the use. To be called once. */
+  /** Ends one use. To be called once for each. */
   release(): void;
 }
 
@@ -177,10 +179,7 @@ function locate(
   const end = now() + limits.replyTimeout;
   const use = (server: Server) => {
     const pooled = findOrOpen(source, server, keys);
-    pooled.addUser();
-    return pooled.opened === undefined
-      ? useOnceOpen(pooled, deadline, end)
-      : useOf(pooled, pooled.opened);
+    return pooled.use() ?? useOnceOpen(pooled, deadline, end);
   };
   const located = source.locate(keys.key);
   return located instanceof Promise
@@ -194,18 +193,28 @@ async function useOnceOpen(
   end: number,
 ): Promise<PooledUse> {
   try {
-    return useOf(pooled, await withDeadline(deadline, end, pooled.ready));
+    return await withDeadline(deadline, end, pooled.ready);
   } catch (error) {
-    pooled.removeUser();
+    pooled.release();
     throw error;
   }
 }
 
-function useOf(
-  pooled: PooledConnection,
-  connection: LockConnection,
-): PooledUse {
-  return { connection, release: () => pooled.removeUser() };
+/**
+ * Returns a connection that is open, to be released. Returns nothing if it has
+ * to be opened, or the server may have changed.
+ */
+export function useIfOpen(
+  { poolKey, server }: RedisSource,
+  keys: PoolKeys,
+): PooledUse | undefined {
+  if (server === undefined) return undefined;
+  const pooled = pools.get(poolKey)?.get(addressOf(server, keys));
+  return pooled?.isOpen ? pooled.use() : undefined;
+}
+
+function addressOf(server: Server, { namespace }: PoolKeys): string {
+  return `${namespace}\n${server.address}`;
 }
 
 /** Closes the connections of a client that are not used. */
@@ -221,7 +230,7 @@ function findOrOpen(
 ): PooledConnection {
   let connections = pools.get(poolKey);
   if (connections === undefined) pools.set(poolKey, connections = new Map());
-  const address = `${keys.namespace}\n${server.address}`;
+  const address = addressOf(server, keys);
   const existing = connections.get(address);
   if (existing?.usable) return existing;
   const pooled: PooledConnection = new PooledConnection(server, keys, () => {

@@ -18,6 +18,15 @@ function script(text: string): Script {
   };
 }
 
+/** Returns the command that runs a script. */
+export function commandOf(
+  { sha }: Script,
+  keys: readonly string[],
+  args: readonly string[],
+): string[] {
+  return ["EVALSHA", sha, String(keys.length), ...keys, ...args];
+}
+
 /**
  * What {@linkcode LOCK_SCRIPT} does besides granting the lock to waiters:
  * `attempt` acquires or is refused, `wait` acquires or is queued, `check` is
@@ -26,6 +35,10 @@ function script(text: string): Script {
  */
 export type Operation = "attempt" | "wait" | "check" | "ahead" | "release";
 
+/** The prefix of the channels of connections, as `replyChannelPrefix` has it. */
+const CHANNEL_PREFIX = "(sharded ~= '' and holders .. ':' or " +
+  "string.sub(clock, 1, -6) .. 'session:')";
+
 /**
  * One atomic step of a lock. It costs the same no matter how many members hold
  * the lock or wait for it, with two exceptions: the first waiter checks the
@@ -33,11 +46,11 @@ export type Operation = "attempt" | "wait" | "check" | "ahead" | "release";
  * waiters check the member ahead, and remove it if it is dead.
  *
  * `KEYS` are its hash of holders, its queue, the clock and the hash of what
- * members say about themselves. `ARGV` are the operation, the member, the
- * prefix of the channels of connections, `"S"` if these are sharded, the
- * channel that Python's clients share, the number of Python clients that may be
+ * members say about themselves. `ARGV` are the operation, the member and the
+ * channel that Python's clients share. The rest may be missing: `"S"` if the
+ * channels of connections are sharded, the number of Python clients that may be
  * subscribed when a reader is granted the lock, what the member says about
- * itself, and `"P"` if subscriptions have a connection of their own. That one
+ * itself (also for `release`, which otherwise leaves it), and `"P"` if subscriptions have a connection of their own. That one
  * may have ended while the step was under way on the other one. Every step
  * would then count the member as dead, so it is not added.
  *
@@ -49,12 +62,12 @@ export type Operation = "attempt" | "wait" | "check" | "ahead" | "release";
  */
 export const LOCK_SCRIPT: Script = script(`
 local holders, queue, clock, infos = unpack(KEYS)
-local operation, self, prefix, sharded, channel, expectedPeers, info, pair =
+local operation, self, channel, sharded, expectedPeers, info, pair =
   unpack(ARGV)
-expectedPeers, info = expectedPeers or '', info or ''
+sharded, expectedPeers, info = sharded or '', expectedPeers or '', info or ''
 local numsub = sharded == '' and 'NUMSUB' or 'SHARDNUMSUB'
 -- A member that is never removed leaves keys that expire after a day.
-local EXPIRY = 86400
+local EXPIRY = '86400'
 
 -- Fast path. The steps below have the same result if no other member holds
 -- the lock or waits for it, but take longer. Lua would create each function
@@ -62,13 +75,13 @@ local EXPIRY = 86400
 local left, released = 0, 0
 if operation == 'release' then
   local held = redis.call('HDEL', holders, self)
-  redis.call('HDEL', infos, self)
+  if info ~= '' then redis.call('HDEL', infos, self) end
   if redis.call('EXISTS', queue) == 0 then return held end
   if held == 0 then left = redis.call('LREM', queue, 1, self) end
   released = held
 else
   if pair == 'P' then
-    local own = prefix .. string.match(self, '^%w+:(%x+):')
+    local own = ${CHANNEL_PREFIX} .. string.match(self, '^%w+:(%x+):')
     if redis.call('PUBSUB', numsub, own)[2] == 0 then
       return redis.error_reply('UNSUBSCRIBED the subscriptions have ended')
     end
@@ -89,7 +102,8 @@ else
     -- Formatting a number takes as long as a command.
     local token = time[1] .. string.sub('00000' .. time[2], -6)
     local last = redis.call('SET', clock, token, 'GET')
-    if not last or tonumber(last) and tonumber(last) < tonumber(token) then
+    local before = tonumber(last or '0')
+    if before and before < tonumber(token) then
       if sharded ~= '' then redis.call('EXPIRE', clock, EXPIRY) end
       if info ~= '' then
         redis.call('HSET', infos, self, info)
@@ -167,6 +181,7 @@ local function hold(member, token)
   expire(holders)
 end
 
+local prefix = ${CHANNEL_PREFIX}
 local function connectionChannel(member)
   return prefix .. string.match(member, '^%w+:(%x+):')
 end

@@ -3,7 +3,7 @@
 import { MAX_TIMER_MS } from "../../wait/deadline.ts";
 import type { LockConnection } from "../connection/connection.ts";
 import type { LockKeys } from "../protocol/keys.ts";
-import { PING_SCRIPT } from "../protocol/scripts.ts";
+import { commandOf, PING_SCRIPT } from "../protocol/scripts.ts";
 import { isPortalock, parsePong, pingMessage } from "./protocol.ts";
 
 /**
@@ -66,10 +66,9 @@ export async function allPeersShared(
   try {
     // Otherwise the replies could arrive before the subscription.
     if (!connection.client.ordered) await subscribed;
-    const pinged = connection.run(PING_SCRIPT, [key], [
-      shared,
-      pingMessage(replyTo),
-    ]);
+    const args = [shared, pingMessage(replyTo)];
+    const ping = commandOf(PING_SCRIPT, [key], args);
+    const pinged = connection.run(PING_SCRIPT, ping);
     [expected] = await Promise.all([pinged as Promise<number>, subscribed]);
     if (!refused && sharing.size < expected) {
       const before = expected;
