@@ -147,7 +147,7 @@ it("a waiter gets its position, and the holders or the member ahead", async (ser
   ]);
 });
 
-it("whoever comes to the fourth place of the queue is told", async (server) => {
+it("the server notifies a waiter that reaches the fourth place of the queue", async (server) => {
   using open = await sessions(server, "a", "c", "d");
   const listener = await createClient({ url: server.url })
     .on("error", () => {}).connect();

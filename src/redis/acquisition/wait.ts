@@ -19,17 +19,17 @@ const MAX_LOOK_MS = 30_000;
  */
 const MAX_PROBE_MS = 10_000;
 
-/** The place in the queue of which the server tells a waiter. */
-const TOLD_POSITION = 3;
+/** The server notifies a waiter that reaches this place in the queue. */
+const NOTIFIED_POSITION = 3;
 
 /**
  * How often a waiter looks, in milliseconds. The first four look often, because
- * those before them may die. The others may look seldom: they are told when
- * they become one of the first four.
+ * those before them may die. The others may look seldom: the server notifies
+ * them when they become one of the first four.
  */
 function lookInterval(checkInterval: number, position: number): number {
   return Math.min(
-    checkInterval * Math.max(1, position + 1 - TOLD_POSITION),
+    checkInterval * Math.max(1, position + 1 - NOTIFIED_POSITION),
     Math.max(checkInterval, MAX_LOOK_MS),
   );
 }
@@ -88,8 +88,8 @@ export async function acquireOrWait(
     }
     const operation = canWait ? "wait" : "attempt";
     let first: unknown;
-    let told = false;
-    acquisition.onLook = () => told = true;
+    let notified = false;
+    acquisition.onLook = () => notified = true;
     await deadline.sleepUntilWoken(stepTimeout, (wake) => {
       acquisition.onChange = wake;
       acquisition.send(operation).then((reply) => {
@@ -102,7 +102,7 @@ export async function acquireOrWait(
     let blockers = NOTHING;
     if (first !== undefined) {
       const wait = new AcquireWait(acquisition, settings);
-      blockers = await wait.run(operation, first, told);
+      blockers = await wait.run(operation, first, notified);
     } else if (acquisition.isPending) {
       throw new ReplyTimeout("the server has not answered");
     }
@@ -188,7 +188,7 @@ export class AcquireWait {
   readonly #furtherQuestion: Question;
   #probeDue = Infinity;
   /** Whether the server has sent `look`. */
-  #told = false;
+  #notified = false;
   /** What to send after the step that is under way. */
   #nextLook: "check" | "ahead" | undefined;
   #wake: () => void = () => {};
@@ -205,7 +205,7 @@ export class AcquireWait {
     acquisition.onChange = () => this.#onChange();
     acquisition.onPing = () => this.#onPing();
     acquisition.onLook = () => {
-      this.#told = true;
+      this.#notified = true;
       this.#onPosition(this.#blockers.position);
     };
     const further: Question = this.#furtherQuestion = {
@@ -223,18 +223,18 @@ export class AcquireWait {
    *
    * @param operation The first step.
    * @param reply Its reply, which is not a token.
-   * @param told Whether the server has since told it to look.
+   * @param notified Whether the server has since asked it to look.
    * @returns What prevented the acquisition, by the last reply of the server.
    * @throws What {@linkcode acquireOrWait} throws.
    */
   async run(
     operation: Operation,
     reply: unknown,
-    told: boolean,
+    notified: boolean,
   ): Promise<Blockers> {
     const { limits } = this.#settings;
     const acquisition = this.#acquisition;
-    if (told) acquisition.onLook();
+    if (notified) acquisition.onLook();
     this.#onReply(operation, reply);
     const end = now() + limits.stepTimeout;
     while (acquisition.isPending) {
@@ -281,7 +281,9 @@ export class AcquireWait {
     const { deadline, unavailableTimeout } = this.#settings.limits;
     // Positions only fall. With two connections, the reply with this one may
     // be older than the message `look`.
-    const place = this.#told ? Math.min(position, TOLD_POSITION) : position;
+    const place = this.#notified
+      ? Math.min(position, NOTIFIED_POSITION)
+      : position;
     this.#blockers = { ...this.#blockers, position: place };
     this.#schedule.setLongest(lookInterval(deadline.checkInterval, place));
     const due = now() + probeInterval(unavailableTimeout, place);

@@ -32,7 +32,7 @@ const RETRYABLE = [
   "UNSUBSCRIBED",
 ];
 
-/** What a server says that refuses a connection. It has no code of its own. */
+/** What a server says that refuses a connection. It does not have a code. */
 const TOO_MANY_CLIENTS = /^ERR max number of clients reached/;
 
 /** The message for servers and proxies without RESP3. */
