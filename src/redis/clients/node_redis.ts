@@ -191,6 +191,11 @@ export function fromClient(
   return singleServer(client, serverOf("", create));
 }
 
+/** Whether a value is of node-redis 5 or 6. */
+export function isNodeRedis(client: object): boolean {
+  return hasMarks(client, ANY);
+}
+
 const ANY: Marks = {
   methods: ["close", "destroy", "on"],
   properties: ["isOpen"],
