@@ -144,7 +144,7 @@ async function queueLength(
 ): Promise<number> {
   const lengths = await Promise.all(
     servers.map((server) =>
-      server.command("LLEN", `portalock:{${channel}}:queue`).catch(() => 0)
+      server.command("LLEN", `portalock:v1:{${channel}}:queue`).catch(() => 0)
     ),
   );
   return lengths.reduce<number>((sum, length) => sum + Number(length), 0);

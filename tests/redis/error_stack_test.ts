@@ -159,7 +159,6 @@ const THROW_NOTHING = [
   // If the server cannot be reached, the lock ends with the connection.
   "Acquirable.[Symbol.asyncDispose]",
   "Acquirable.release",
-  "RedisLease.confirm",
   "RedisLease.[Symbol.asyncDispose]",
   "RedisLease.release",
   "RedisLeases.[Symbol.asyncDispose]",

@@ -87,7 +87,7 @@ else
     local time = redis.call('TIME')
     -- Formatting a number takes as long as a command.
     local token = time[1] .. string.sub('00000' .. time[2], -6)
-    local last = redis.call('GETSET', clock, token)
+    local last = redis.call('SET', clock, token, 'GET')
     if not last or tonumber(last) and tonumber(last) < tonumber(token) then
       if sharded ~= '' then redis.call('EXPIRE', clock, EXPIRY) end
       if info ~= '' then
