@@ -9,11 +9,17 @@ import type { TestRuntime } from "../support/env.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 
-/** Runs a program beside a copy of the library, and returns what it prints. */
+/**
+ * Runs a program beside a copy of the library, and returns what it prints.
+ *
+ * @param dependencies The names of packages, and what is installed as them.
+ * @param broken The name of a package that throws when it is imported.
+ */
 function run(
   { command, directory, extension }: TestRuntime,
   dependencies: Readonly<Record<string, string>>,
   options: object,
+  broken?: string,
 ): string {
   using dir = tempDir();
   for (const folder of ["src", "ffi"]) {
@@ -26,11 +32,19 @@ function run(
     const target = join(testEnv.root, "node_modules", installed);
     fs.symlinkSync(target, join(dir.path, "node_modules", name), "junction");
   }
+  if (broken !== undefined) {
+    const folder = join(dir.path, "node_modules", broken);
+    fs.mkdirSync(folder);
+    fs.writeFileSync(
+      join(folder, "package.json"),
+      JSON.stringify({ name: broken, version: "9.0.0", main: "main.js" }),
+    );
+    fs.writeFileSync(join(folder, "main.js"), `throw new Error("torn");`);
+  }
+  const names = [...Object.keys(dependencies), ...broken ? [broken] : []];
   const manifest = {
     type: "module",
-    dependencies: Object.fromEntries(
-      Object.keys(dependencies).map((name) => [name, "*"]),
-    ),
+    dependencies: Object.fromEntries(names.map((name) => [name, "*"])),
   };
   fs.writeFileSync(join(dir.path, "package.json"), JSON.stringify(manifest));
   const main = join(dir.path, `main${extension}`);
@@ -46,6 +60,7 @@ function run(
   const { stdout, stderr } = spawnSync(program, [...flags, main], {
     encoding: "utf8",
     cwd: dir.path,
+    timeout: 60_000,
   });
   assert.equal(stderr, "");
   return stdout;
@@ -93,6 +108,41 @@ for (const runtime of runtimes) {
       /^LockUnsupported ERR_LOCK_UNSUPPORTED Cannot lock a: the installed ioredis package is ioredis 4 or older; .*npm install ioredis@6/,
     );
   });
+
+  test(`Redis packages: a package that cannot be imported is named with the reason, on ${name}`, () => {
+    for (const broken of ["redis", "ioredis"]) {
+      const others: Record<string, string> = broken === "redis"
+        ? { ioredis: "ioredis" }
+        : {};
+      const pattern =
+        `^LockUnsupported ERR_LOCK_UNSUPPORTED Cannot lock a: the installed ${broken} package cannot be imported: torn`;
+      assert.match(run(runtime, others, { url }, broken), new RegExp(pattern));
+    }
+  });
+
+  if (name.startsWith("deno")) {
+    test(`Redis packages: a missing permission is named at once, on ${name}`, () => {
+      const options = { url, timeout: 3_600_000 };
+      const permit = (...flags: string[]): TestRuntime => ({
+        ...runtime,
+        command: runtime.command.flatMap((argument) =>
+          argument === "-A" ? flags : [argument]
+        ),
+      });
+      assert.match(
+        run(permit("--no-prompt"), { redis: "redis" }, options),
+        /^LockException \w+ Cannot lock a: Requires net access to "127\.0\.0\.1:1".*--allow-net/,
+      );
+      assert.match(
+        run(
+          permit("--allow-net", "--no-prompt"),
+          { ioredis: "ioredis" },
+          options,
+        ),
+        /^LockUnsupported .*the installed ioredis package cannot be imported: Requires env access.*--allow-env/,
+      );
+    });
+  }
 
   test(`Redis packages: a URL uses redis if both are installed, on ${name}`, () => {
     const options = { url, clientOptions: { socket: {} } };

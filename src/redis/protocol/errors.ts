@@ -74,6 +74,11 @@ function errorMessage(error: unknown): string {
   return typeof message === "string" ? message : "";
 }
 
+/** Returns the name of the class of an error, which may be of another realm. */
+function errorName(error: unknown): unknown {
+  return (error as { name?: unknown } | null | undefined)?.name;
+}
+
 /** The wait ended before the server replied. */
 export class ReplyTimeout extends Error {
   readonly code = "ETIMEDOUT";
@@ -95,6 +100,8 @@ export function isRetryable(error: unknown): boolean {
     return false;
   }
   if (error instanceof TypeError || error instanceof RangeError) return false;
+  // Deno does not permit it.
+  if (errorName(error) === "NotCapable") return false;
   const code = replyCode(error);
   return code === undefined || RETRYABLE.includes(code) ||
     TOO_MANY_CLIENTS.test(errorMessage(error));
