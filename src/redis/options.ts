@@ -67,7 +67,8 @@ export interface LastingRedisWait {
 
 /**
  * How to connect: the options of `createClient` of node-redis or, if only
- * ioredis is installed, of `new Redis` of ioredis.
+ * ioredis is installed, of `new Redis` of ioredis. Those of ioredis do not have
+ * `socket`, but `host` and `port`.
  */
 export interface RedisConnectionOptions {
   /** The user name. */
@@ -78,7 +79,7 @@ export interface RedisConnectionOptions {
   database?: number | undefined;
   /** `host`, `port`, `path`, `tls` and other socket options of node-redis. */
   socket?: object | undefined;
-  /** Other options of node-redis. */
+  /** Other options of the package. */
   [option: string]: unknown;
 }
 
@@ -94,7 +95,8 @@ export interface RedisSemaphoreOptions extends RedisAcquireOptions {
   client?: RedisClientArgument | undefined;
   /**
    * The address of the server, as `redis://user:password@host:port/database`.
-   * Use `rediss:` for TLS.
+   * Use `rediss:` for TLS. All locks are in database 0, no matter which database
+   * the URL names.
    *
    * @default {"redis://localhost:6379"}
    */
