@@ -169,7 +169,7 @@ export function filePath(path: string | URL, what = "path"): string {
 /**
  * Rejects unknown option names, so that a typo, or Python's `check_interval`,
  * does not silently disable an option. Also rejects an object of a class that
- * has none of the options, such as a promise, a `URL` or an `AbortSignal`: all
+ * does not have any of the options, such as a promise, a `URL` or an `AbortSignal`: all
  * options would be the defaults.
  *
  * @throws {TypeError} If `options` is not an object or has an unknown name.
