@@ -76,14 +76,20 @@ for (const runtime of runtimes) {
   const isBun = name.startsWith("bun");
   // Bun installs what is missing, unless there is a folder node_modules.
 
-  test(`Redis packages: without any, a URL ${isBun ? "uses Bun's own" : "names both"}, on ${name}`, () => {
-    assert.match(
-      run(runtime, {}, { url }),
-      isBun
-        ? /^LockException ECONNREFUSED Cannot lock a: .*ECONNREFUSED/
-        : /^LockException \w*MODULE_NOT_FOUND Cannot lock a: neither redis nor ioredis is installed; install one \(npm install redis@6\), or pass a client \(waited/,
-    );
-  });
+  test(
+    `Redis packages: without any, a URL ${
+      isBun ? "uses Bun's own" : "names both"
+    }, on ${name}`,
+    () => {
+      assert.match(
+        run(runtime, {}, { url }),
+        isBun
+          ? /^LockException ECONNREFUSED Cannot lock a: .*ECONNREFUSED/
+          : /^LockException \w*MODULE_NOT_FOUND Cannot lock a: neither redis nor ioredis is installed; install one \(npm install redis@6\), or pass a client \(waited/,
+      );
+    },
+    "symbolic links",
+  );
 
   test(`Redis packages: without redis, a URL uses ioredis, on ${name}`, () => {
     assert.match(
@@ -98,37 +104,52 @@ for (const runtime of runtimes) {
       }),
       /^LockException EINVAL Cannot lock a: clientOptions\.socket is an option of node-redis, which is not installed; pass host and port for ioredis/,
     );
-  });
+  }, "symbolic links");
 
-  test(`Redis packages: a package that is too old is refused with the remedy, on ${name}`, () => {
-    assert.match(
-      run(runtime, { redis: "redis-4" }, { url }),
-      /^LockUnsupported ERR_LOCK_UNSUPPORTED Cannot lock a: the installed redis package is node-redis 4 or older, .*npm install redis@6/,
-    );
-    assert.match(
-      run(runtime, { ioredis: "ioredis-4" }, { url }),
-      /^LockUnsupported ERR_LOCK_UNSUPPORTED Cannot lock a: the installed ioredis package is ioredis 4 or older; .*npm install ioredis@6/,
-    );
-  });
+  test(
+    `Redis packages: a package that is too old is refused with the remedy, on ${name}`,
+    () => {
+      assert.match(
+        run(runtime, { redis: "redis-4" }, { url }),
+        /^LockUnsupported ERR_LOCK_UNSUPPORTED Cannot lock a: the installed redis package is node-redis 4 or older, .*npm install redis@6/,
+      );
+      assert.match(
+        run(runtime, { ioredis: "ioredis-4" }, { url }),
+        /^LockUnsupported ERR_LOCK_UNSUPPORTED Cannot lock a: the installed ioredis package is ioredis 4 or older; .*npm install ioredis@6/,
+      );
+    },
+    "symbolic links",
+  );
 
-  test(`Redis packages: a package that cannot be imported is named with the reason, on ${name}`, () => {
-    for (const broken of ["redis", "ioredis"]) {
-      const others: Record<string, string> = broken === "redis"
-        ? { ioredis: "ioredis" }
-        : {};
-      const pattern =
-        `^LockUnsupported ERR_LOCK_UNSUPPORTED Cannot lock a: the installed ${broken} package cannot be imported: torn`;
-      assert.match(run(runtime, others, { url }, broken), new RegExp(pattern));
-    }
-  });
+  test(
+    `Redis packages: a package that cannot be imported is named with the reason, on ${name}`,
+    () => {
+      for (const broken of ["redis", "ioredis"]) {
+        const others: Record<string, string> = broken === "redis"
+          ? { ioredis: "ioredis" }
+          : {};
+        const pattern =
+          `^LockUnsupported ERR_LOCK_UNSUPPORTED Cannot lock a: the installed ${broken} package cannot be imported: torn`;
+        assert.match(
+          run(runtime, others, { url }, broken),
+          new RegExp(pattern),
+        );
+      }
+    },
+    "symbolic links",
+  );
 
-  test(`Redis packages: a URL uses redis if both are installed, on ${name}`, () => {
-    const options = { url, clientOptions: { socket: {} } };
-    assert.match(
-      run(runtime, { redis: "redis", ioredis: "ioredis" }, options),
-      /^LockException ECONNREFUSED Cannot lock a: .*ECONNREFUSED/,
-    );
-  });
+  test(
+    `Redis packages: a URL uses redis if both are installed, on ${name}`,
+    () => {
+      const options = { url, clientOptions: { socket: {} } };
+      assert.match(
+        run(runtime, { redis: "redis", ioredis: "ioredis" }, options),
+        /^LockException ECONNREFUSED Cannot lock a: .*ECONNREFUSED/,
+      );
+    },
+    "symbolic links",
+  );
 }
 
 if (runtimes.some(({ name }) => name === "deno")) {
@@ -142,5 +163,5 @@ if (runtimes.some(({ name }) => name === "deno")) {
       run(denoWith("--allow-net"), { ioredis: "ioredis" }, options),
       /^LockUnsupported .*the installed ioredis package cannot be imported: Requires env access.*--allow-env/,
     );
-  });
+  }, "symbolic links");
 }
