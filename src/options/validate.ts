@@ -168,7 +168,9 @@ export function filePath(path: string | URL, what = "path"): string {
 
 /**
  * Rejects unknown option names, so that a typo, or Python's `check_interval`,
- * does not silently disable an option.
+ * does not silently disable an option. Also rejects an object of a class that
+ * does not have any of the options, such as a promise, a `URL` or an `AbortSignal`: all
+ * options would be the defaults.
  *
  * @throws {TypeError} If `options` is not an object or has an unknown name.
  */
@@ -180,6 +182,9 @@ export function rejectUnknownOptions(
   if (options === null || typeof options !== "object") {
     throwInvalid(what, "an object", options);
   }
+  if (!isPlain(options) && !Object.keys(known).some((key) => key in options)) {
+    throwInvalid(what, "an object with options", options);
+  }
   const unknown = Object.keys(options).find((name) =>
     !Object.hasOwn(known, name)
   );
@@ -190,6 +195,13 @@ export function rejectUnknownOptions(
         ` (expected one of ${Object.keys(known).join(", ")})`,
     );
   }
+}
+
+/** Whether an object is one that `{}` creates, in any realm, or like one. */
+function isPlain(value: object): boolean {
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === null || prototype === Object.prototype ||
+    className(value) === "Object";
 }
 
 /** Checks a number of milliseconds that may be 0 or `Infinity`. */

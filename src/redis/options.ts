@@ -20,7 +20,7 @@ import { LOCK_EX, LOCK_SH, resolveLockType } from "../options/flags.ts";
 import type { LockFlags } from "../options/flags.ts";
 import { RESERVED } from "./protocol/keys.ts";
 import type { KeySpace } from "./protocol/keys.ts";
-import { fromClient, fromUrl } from "./clients/mod.ts";
+import { fromClient, fromUrl, isClient } from "./clients/mod.ts";
 import type { RedisClientArgument, RedisSource } from "./clients/mod.ts";
 
 const DEFAULT_UNAVAILABLE_TIMEOUT_MS = 5000;
@@ -67,18 +67,19 @@ export interface LastingRedisWait {
 
 /**
  * How to connect: the options of `createClient` of node-redis or, if only
- * ioredis is installed, of `new Redis` of ioredis.
+ * ioredis is installed, of `new Redis` of ioredis. Those of ioredis do not have
+ * `socket`, but `host` and `port`.
  */
 export interface RedisConnectionOptions {
   /** The user name. */
-  username?: string;
+  username?: string | undefined;
   /** The password of the user. */
-  password?: string;
+  password?: string | undefined;
   /** The number of the database. All locks are in database 0. */
-  database?: number;
+  database?: number | undefined;
   /** `host`, `port`, `path`, `tls` and other socket options of node-redis. */
-  socket?: object;
-  /** Other options of node-redis. */
+  socket?: object | undefined;
+  /** Other options of the package. */
   [option: string]: unknown;
 }
 
@@ -91,20 +92,21 @@ export interface RedisSemaphoreOptions extends RedisAcquireOptions {
    * connection, and neither closes nor changes the client. Without a client,
    * the lock connects to `url`.
    */
-  client?: RedisClientArgument;
+  client?: RedisClientArgument | undefined;
   /**
    * The address of the server, as `redis://user:password@host:port/database`.
-   * Use `rediss:` for TLS.
+   * Use `rediss:` for TLS. All locks are in database 0, no matter which database
+   * the URL names.
    *
    * @default {"redis://localhost:6379"}
    */
-  url?: string;
+  url?: string | undefined;
   /**
    * The options of the package for the connection to `url`, or of node-redis to
    * the master if `client` is sentinels. Locks with the same object share a
    * connection.
    */
-  clientOptions?: RedisConnectionOptions;
+  clientOptions?: RedisConnectionOptions | undefined;
   /**
    * Begins the names of all keys and channels, so that several environments can
    * share a server: locks with different prefixes are independent. Python's
@@ -113,7 +115,7 @@ export interface RedisSemaphoreOptions extends RedisAcquireOptions {
    *
    * @default {""}
    */
-  prefix?: string;
+  prefix?: string | undefined;
   /**
    * What other processes learn about this holder or waiter, by
    * {@linkcode AlreadyLocked.holder}, `onWait` and `probe()`. Any value that
@@ -127,7 +129,7 @@ export interface RedisSemaphoreOptions extends RedisAcquireOptions {
    *
    * @default {5000}
    */
-  unavailableTimeout?: number;
+  unavailableTimeout?: number | undefined;
 }
 
 /** The options of a {@linkcode RedisLock}. */
@@ -138,14 +140,14 @@ export interface RedisLockOptions extends RedisSemaphoreOptions {
    *
    * @default {false}
    */
-  shared?: boolean;
+  shared?: boolean | undefined;
   /**
    * The lock in the terms of Python's portalocker: `LOCK_EX` (exclusive) or
    * `LOCK_SH` (shared).
    *
    * @default {LOCK_EX}
    */
-  flags?: LockFlags;
+  flags?: LockFlags | undefined;
 }
 
 /** How to wait for a lock, with the defaults filled in. */
@@ -194,15 +196,16 @@ const LOCK_OPTIONS: Record<keyof RedisLockOptions, true> = {
 export function resolveRedisLockOptions(
   options: RedisLockOptions = {},
 ): RedisSettings & { readonly exclusive: boolean } {
+  rejectClient(options);
   rejectUnknownOptions(options, LOCK_OPTIONS);
-  const { flags, shared, ...rest } = options;
+  const { flags, shared } = options;
   if (flags !== undefined && flags !== LOCK_EX && flags !== LOCK_SH) {
     throw new RangeError(
       `flags must be LOCK_EX or LOCK_SH, not ${formatValue(flags)}`,
     );
   }
   const { exclusive } = resolveLockType({ flags, shared });
-  return { ...resolveRedisOptions(rest), exclusive };
+  return { ...resolveChecked(options), exclusive };
 }
 
 /**
@@ -214,7 +217,19 @@ export function resolveRedisLockOptions(
 export function resolveRedisOptions(
   options: RedisSemaphoreOptions = {},
 ): RedisSettings {
+  rejectClient(options);
   rejectUnknownOptions(options, SEMAPHORE_OPTIONS);
+  return resolveChecked(options);
+}
+
+/** Rejects a client in the place of the options, which has an `info()`. */
+function rejectClient(options: object): void {
+  if (!isClient(options)) return;
+  throw new TypeError("options must not be a client: pass it as { client }");
+}
+
+/** Fills in the defaults of options whose names are known. */
+function resolveChecked(options: RedisSemaphoreOptions): RedisSettings {
   const {
     prefix = "",
     unavailableTimeout = DEFAULT_UNAVAILABLE_TIMEOUT_MS,
@@ -367,7 +382,11 @@ function checkUrl(url: string): void {
   if (!/^(rediss?|unix):/.test(url)) {
     throw new RangeError("url must begin with redis:, rediss: or unix:");
   }
-  if (!isReadable(url)) throw new RangeError("url cannot be read");
+  if (isReadable(url)) return;
+  throw new RangeError(
+    "url cannot be read; expected redis://user:password@host:port or " +
+      "unix:///path, with percent-encoded special characters",
+  );
 }
 
 /** Whether the library, which is imported later, can parse a URL. */

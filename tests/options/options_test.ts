@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { runInNewContext } from "node:vm";
 import { Lock, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "../../mod.ts";
 import {
   DEFAULT_CHECK_INTERVAL,
@@ -118,6 +119,27 @@ test("unknown options are rejected with a list of the known options", () => {
   assert.throws(() => new Lock("never.lock", 5 as unknown as object), {
     name: "TypeError",
   });
+});
+
+test("an object of a class without any option is rejected", async () => {
+  const { signal } = new AbortController();
+  const lock = new Lock("never.lock");
+  await assert.rejects(lock.acquire(signal as object), {
+    name: "TypeError",
+    message: /^options must be an object with options, not an AbortSignal$/,
+  });
+  const promise = Promise.resolve({ mode: "r" });
+  assert.throws(() => new Lock("never.lock", promise as object), {
+    name: "TypeError",
+    message: /^options must be an object with options, not a Promise: await it/,
+  });
+  // It has an option, like an object without a prototype or of another realm.
+  class Options {
+    mode = "r" as const;
+  }
+  new Lock("never.lock", new Options());
+  new Lock("never.lock", Object.create(null));
+  new Lock("never.lock", runInNewContext("({})"));
 });
 
 test("undefined options have their defaults", () => {

@@ -100,7 +100,7 @@ const STRANGERS: Record<string, [() => unknown, RegExp]> = {
     /a promise: await it$/,
   ],
   "a URL": [() => "redis://x:geheim@a", /a string: pass a URL as url$/],
-  "a class": [() => Redis, /a function$/],
+  "a class": [() => Redis, /a function: pass the client that it creates$/],
   "an object with the methods of several libraries": [
     () => ({
       options: {},
@@ -111,11 +111,22 @@ const STRANGERS: Record<string, [() => unknown, RegExp]> = {
       execute() {},
       nodes() {},
     }),
-    /an object$/,
+    /an object: pass one of these, or a URL as url$/,
   ],
-  "a multi of ioredis": [() => new Redis(LAZY).multi(), /./],
+  "the options of a client": [
+    () => ({ host: "a", password: "geheim" }),
+    /the options of one: pass them as clientOptions, or a URL as url$/,
+  ],
+  "a URL object": [
+    () => new globalThis.URL("redis://x:geheim@a"),
+    /a URL: pass its href as url$/,
+  ],
+  "a multi of ioredis": [
+    () => new Redis(LAZY).multi(),
+    /a Pipeline: pass one of these, or a URL as url$/,
+  ],
   "null": [() => null, /null$/],
-  "a Map": [() => new Map(), /a Map$/],
+  "a Map": [() => new Map(), /a Map: pass one of these, or a URL as url$/],
 };
 
 for (const [name, [create, description]] of Object.entries(STRANGERS)) {

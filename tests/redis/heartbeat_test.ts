@@ -96,7 +96,7 @@ it("a lock with a short unavailableTimeout loses no lock with a long one", async
   const short = { ...options, unavailableTimeout: 200 };
   const patient = await new RedisLock("patient", options).acquire();
   const hasty = await new RedisLock("hasty", short).acquire();
-  // A lock that is not held any more has no influence either.
+  // A lock that is not held any more does not influence them either.
   await new RedisLock("once", { ...options, unavailableTimeout: 100 })
     .run(() => {});
   await server.signal("SIGSTOP");

@@ -652,7 +652,7 @@ test("Redis faults: acquire() rejects a client of the wrong type", async () => {
   try {
     await assertRejected({ client }, {
       message:
-        /the server is part of a cluster; pass a client from createCluster/,
+        /the server is part of a cluster; pass a client from createCluster, or a Cluster of ioredis/,
       code: "EINVAL",
     });
     await waitForNoConnections(at(cluster.nodes, 0));

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { inspect } from "node:util";
-import { createClient } from "redis";
+import { Redis } from "ioredis";
+import { createClient, createClientPool } from "redis";
 import { LOCK_EX, LOCK_NB, LOCK_SH, LockException } from "../../mod.ts";
 import { RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
 import { test } from "../support/test.ts";
@@ -84,11 +85,31 @@ const BAD: [unknown[], typeof TypeError | typeof RangeError, RegExp][] = [
   [["a", { url: 5 }], TypeError, /^url must be a string, not 5/],
   [["a", { url: "" }], RangeError, /^url must begin with redis:/],
   [["a", { url: "http://x:geheim@a" }], RangeError, /^url must begin with red/],
-  [["a", { url: "redis://x:geheim@a:b:c" }], RangeError, /^url cannot be read/],
-  [["a", { url: "redis://:geheim@[" }], RangeError, /^url cannot be read/],
-  [["a", { url: "unix:geheim" }], RangeError, /^url cannot be read/],
-  [["a", { url: "redis://:geheim@a/x" }], RangeError, /^url cannot be read/],
-  [["a", { url: "redis://:geheim%@a" }], RangeError, /^url cannot be read/],
+  [
+    ["a", { url: "redis://x:geheim@a:b:c" }],
+    RangeError,
+    /^url cannot be read; expected redis:.*percent-encoded/,
+  ],
+  [
+    ["a", { url: "redis://:geheim@[" }],
+    RangeError,
+    /^url cannot be read; expected redis:.*percent-encoded/,
+  ],
+  [
+    ["a", { url: "unix:geheim" }],
+    RangeError,
+    /^url cannot be read; expected redis:.*percent-encoded/,
+  ],
+  [
+    ["a", { url: "redis://:geheim@a/x" }],
+    RangeError,
+    /^url cannot be read; expected redis:.*percent-encoded/,
+  ],
+  [
+    ["a", { url: "redis://:geheim%@a" }],
+    RangeError,
+    /^url cannot be read; expected redis:.*percent-encoded/,
+  ],
 ];
 
 for (const [name, make] of Object.entries({ lock, semaphore })) {
@@ -103,6 +124,49 @@ for (const [name, make] of Object.entries({ lock, semaphore })) {
     });
   }
 }
+
+/** Objects whose options would all be the defaults: the server at localhost. */
+const STRANGERS: Record<string, [() => object, RegExp]> = {
+  "a client of node-redis": [
+    () => createClient(),
+    /^options must not be a client: pass it as \{ client \}$/,
+  ],
+  "a pool": [() => createClientPool(), /^options must not be a client/],
+  "a client of ioredis": [
+    () => new Redis({ lazyConnect: true }),
+    /^options must not be a client/,
+  ],
+  "a promise": [
+    () => Promise.resolve({}),
+    /^options must be an object with options, not a Promise: await it first$/,
+  ],
+  "a URL": [
+    () => new URL("redis://x:geheim@a"),
+    /^options must be an object with options, not a URL$/,
+  ],
+};
+
+for (const [name, [create, message]] of Object.entries(STRANGERS)) {
+  test(`Redis options: ${name} in the place of the options is rejected`, () => {
+    const options = create();
+    for (const make of [lock, semaphore]) {
+      assert.throws(() => make("a", options), { name: "TypeError", message });
+    }
+  });
+}
+
+test("Redis options: options may be inherited", () => {
+  class Options {
+    get url() {
+      return "http://a";
+    }
+  }
+  for (const options of [new Options(), Object.create(new Options())]) {
+    for (const make of [lock, semaphore]) {
+      assert.throws(() => make("a", options), /^RangeError: url must begin/);
+    }
+  }
+});
 
 test("Redis options: run() rejects a body that is not a function, without a connection", async () => {
   const url = "redis://127.0.0.1:1";
@@ -180,6 +244,11 @@ test("Redis options: acquire() rejects unknown and invalid options", async () =>
   await assert.rejects(lock.acquire(options), {
     name: "TypeError",
     message: /^unknown option "flags"/,
+  });
+  const { signal } = new AbortController();
+  await assert.rejects(lock.acquire(signal as object), {
+    name: "TypeError",
+    message: /^options must be an object with options, not an AbortSignal/,
   });
   await assert.rejects(lock.acquire({ timeout: -1 }), RangeError);
   await assert.rejects(lock.run(() => {}, { timeout: -1 }), RangeError);

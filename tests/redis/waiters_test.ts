@@ -80,7 +80,7 @@ async function serveAll(lease: RedisLease, waits: Promise<RedisLease>[]) {
   for (const wait of waits) await (await wait).release();
 }
 
-it("the first four look often, the others seldom until they are told", async (server) => {
+it("the first four look often, the others seldom until they are notified", async (server) => {
   const lease = await new RedisLock("line", unsharedOptions(server)).acquire();
   const waits = await queueUp(server, 24, { checkInterval: 40 });
   const sessions = await queuedSessions(server);
@@ -97,7 +97,7 @@ it("the first four look often, the others seldom until they are told", async (se
   await serveAll(lease, waits);
 });
 
-it("a waiter far behind is told when it becomes one of the first four", async (server) => {
+it("a waiter far behind is notified when it becomes one of the first four", async (server) => {
   const lease = await new RedisLock("line", unsharedOptions(server)).acquire();
   const controller = new AbortController();
   const { signal } = controller;
@@ -255,25 +255,29 @@ it(
   "signals",
 );
 
-it("a waiter that gives up does not kill whom it has asked", async (server) => {
-  await using stopped = startRedisProcess(currentRuntime);
-  await stopped.call("acquire", "line", { url: server.url });
-  const before = await lockConnections(server);
-  process.kill(stopped.process.pid!, "SIGSTOP");
-  const lock = new RedisLock(
-    "line",
-    unsharedOptions(server, {
-      unavailableTimeout: 400,
-      checkInterval: 10,
-    }),
-  );
-  await assert.rejects(lock.acquire({ timeout: 600 }), AlreadyLocked);
-  await sleep(600);
-  const ids = (await lockConnections(server)).map(({ id }) => id);
-  assert.ok(ids.includes(before[0]!.id));
-  process.kill(stopped.process.pid!, "SIGCONT");
-  await stopped.call("release", "line");
-}, "signals");
+it(
+  "a waiter that gives up does not kill the holder that it has asked",
+  async (server) => {
+    await using stopped = startRedisProcess(currentRuntime);
+    await stopped.call("acquire", "line", { url: server.url });
+    const before = await lockConnections(server);
+    process.kill(stopped.process.pid!, "SIGSTOP");
+    const lock = new RedisLock(
+      "line",
+      unsharedOptions(server, {
+        unavailableTimeout: 400,
+        checkInterval: 10,
+      }),
+    );
+    await assert.rejects(lock.acquire({ timeout: 600 }), AlreadyLocked);
+    await sleep(600);
+    const ids = (await lockConnections(server)).map(({ id }) => id);
+    assert.ok(ids.includes(before[0]!.id));
+    process.kill(stopped.process.pid!, "SIGCONT");
+    await stopped.call("release", "line");
+  },
+  "signals",
+);
 
 /** Returns how often the server has run a command since the last reset. */
 async function calls(server: RedisServer, command: string): Promise<number> {

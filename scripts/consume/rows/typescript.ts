@@ -16,9 +16,19 @@ const VERSIONS = {
 
 type Version = keyof typeof VERSIONS;
 
-/** Uses the declarations of the main entry. */
+/** Uses the declarations. No client of Redis is installed. */
 const TYPED = `
   import { AlreadyLocked, Lock, type LockedFile, updateFile } from "@x/portalock";
+  import { lockAll, RedisLock, type RedisProbe } from "@x/portalock/redis";
+  export async function redis(url?: string): Promise<bigint> {
+    const lock = new RedisLock("a", { url, prefix: undefined, info: [1] });
+    // @ts-expect-error: not a client.
+    void (() => new RedisLock("a", { client: "redis://localhost" }));
+    const probe: RedisProbe = await lock.probe();
+    const { signal } = await lockAll([lock], { timeout: 10 });
+    signal.throwIfAborted();
+    return probe.holders[0]?.fencingToken ?? 0n;
+  }
   export async function typed(path: string): Promise<number> {
     const lock = new Lock(path, { mode: "a+", timeout: 10 });
     // @ts-expect-error: not a mode.
@@ -79,6 +89,7 @@ function compiled(version: Version, mode: Mode): Row {
             lib: ["es2022"],
             types: ["node"],
             strict: true,
+            exactOptionalPropertyTypes: true,
             esModuleInterop: true,
             skipLibCheck: false,
             rootDir: "source",

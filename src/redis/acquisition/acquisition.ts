@@ -116,11 +116,11 @@ export class Acquisition implements Subscriber {
   /** The reply to the first step, unless it grants the lock. */
   firstReply: unknown;
   /** Whether the server has sent `look`. */
-  told = false;
+  notified = false;
   /** Called when the state changes. */
   onChange: () => void = NOTHING;
   /** Called when the server sends `look`. */
-  onTold: () => void = NOTHING;
+  onNotified: () => void = NOTHING;
   /** Called when a Python client sent a ping. */
   onPing: () => void = NOTHING;
   /** Whether `verify` was called. */
@@ -242,8 +242,8 @@ export class Acquisition implements Subscriber {
 
   /** Handles that it came to the fourth place of the queue. */
   onLook(): void {
-    this.told = true;
-    this.onTold();
+    this.notified = true;
+    this.onNotified();
   }
 
   /** Handles that the server queued the acquisition, or refused to wait. */

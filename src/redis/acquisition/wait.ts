@@ -20,17 +20,17 @@ const MAX_LOOK_MS = 30_000;
  */
 const MAX_PROBE_MS = 10_000;
 
-/** The place in the queue of which the server tells a waiter. */
-const TOLD_POSITION = 3;
+/** The server notifies a waiter that reaches this place in the queue. */
+const NOTIFIED_POSITION = 3;
 
 /**
  * How often a waiter looks, in milliseconds. The first four look often, because
- * those before them may die. The others may look seldom: they are told when
- * they become one of the first four.
+ * those before them may die. The others may look seldom: the server notifies
+ * them when they become one of the first four.
  */
 function lookInterval(checkInterval: number, position: number): number {
   return Math.min(
-    checkInterval * Math.max(1, position + 1 - TOLD_POSITION),
+    checkInterval * Math.max(1, position + 1 - NOTIFIED_POSITION),
     Math.max(checkInterval, MAX_LOOK_MS),
   );
 }
@@ -227,7 +227,7 @@ export class AcquireWait {
     this.#schedule = new PollSchedule(settings.limits.deadline.checkInterval);
     acquisition.onChange = () => this.#onChange();
     acquisition.onPing = () => this.#onPing();
-    acquisition.onTold = () => this.#onPosition(this.#blockers.position);
+    acquisition.onNotified = () => this.#onPosition(this.#blockers.position);
     const further: Question = this.#furtherQuestion = {
       keys: acquisition.subscription.keys,
       timeout: acquisition.unavailableTimeout,
@@ -294,8 +294,8 @@ export class AcquireWait {
     const { deadline, unavailableTimeout } = this.#settings.limits;
     // Positions only fall. With two connections, the reply with this one may
     // be older than the message `look`.
-    const place = this.#acquisition.told
-      ? Math.min(position, TOLD_POSITION)
+    const place = this.#acquisition.notified
+      ? Math.min(position, NOTIFIED_POSITION)
       : position;
     this.#blockers = { ...this.#blockers, position: place };
     this.#schedule.setLongest(lookInterval(deadline.checkInterval, place));

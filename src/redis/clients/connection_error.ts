@@ -29,7 +29,11 @@ export async function connectionError(
         resolve(reply.startsWith("-") ? new Error(reply.slice(1)) : undefined);
       });
       const auth = password === undefined ? [] : ["AUTH", username, password];
-      socket.write(encode(["HELLO", "3", ...auth]));
+      // Bun on Windows would report the write if the connection is refused.
+      socket.once(
+        address.tls ? "secureConnect" : "connect",
+        () => socket.write(encode(["HELLO", "3", ...auth])),
+      );
     });
   } finally {
     socket.destroy();

@@ -1,7 +1,7 @@
 /** The first commands on each connection. */
 
 import { LockException } from "../../core/errors.ts";
-import { NO_RESP3 } from "../protocol/errors.ts";
+import { NO_RESP3, NODE_OF_CLUSTER } from "../protocol/errors.ts";
 import type { OpenedConnection, RedisConnection } from "./types.ts";
 
 /** What a server must be. */
@@ -44,8 +44,7 @@ export async function hello(
       sharded
         ? "the server is not part of a cluster; pass a client from " +
           "createClient, or a Redis of ioredis"
-        : "the server is part of a cluster; pass a client from " +
-          "createCluster, or a Cluster of ioredis",
+        : NODE_OF_CLUSTER,
       { code: "EINVAL" },
     );
   }

@@ -1,9 +1,10 @@
 /** Finds servers through the clients and clusters of ioredis. */
 
-import { errorCode, Unsupported } from "../../../ffi/types.ts";
+import { Unsupported } from "../../../ffi/types.ts";
 import { LockException } from "../../core/errors.ts";
 import { keySlot } from "../protocol/key_slot.ts";
 import { ClientConnection } from "./client_connection.ts";
+import { importError } from "./import_error.ts";
 import { withTwoConnections } from "./two_connections.ts";
 import { hasMarks, singleServer } from "./types.ts";
 import { parseUrl } from "./url.ts";
@@ -122,7 +123,7 @@ type Ioredis = Pick<typeof import("ioredis"), "Redis">;
  * Imports the ioredis package. A caller that passes a client does not need it.
  *
  * @throws {LockException} If it is not installed.
- * @throws {Unsupported} If it is ioredis 4 or older.
+ * @throws {Unsupported} If it is ioredis 4 or older, or fails.
  */
 export async function importIoredis(): Promise<Ioredis> {
   const module = await loadIoredis();
@@ -138,10 +139,7 @@ async function loadIoredis(): Promise<Ioredis> {
   try {
     return await import("ioredis");
   } catch (cause) {
-    throw new LockException(
-      `the ioredis package is missing; install it (${INSTALL})`,
-      { code: errorCode(cause) ?? "ERR_MODULE_NOT_FOUND", cause },
-    );
+    throw importError("ioredis", INSTALL, cause);
   }
 }
 

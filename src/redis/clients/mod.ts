@@ -69,6 +69,12 @@ export function fromClient(
   );
 }
 
+/** Whether a value is a client, of any version and library. */
+export function isClient(value: unknown): boolean {
+  return typeof value === "object" && value !== null &&
+    (nodeRedis.isNodeRedis(value) || isIoredis(value) || isBunClient(value));
+}
+
 function recognize(
   client: unknown,
   options: object | undefined,
@@ -83,11 +89,28 @@ function recognize(
   return source;
 }
 
-/** Says what the value is that {@linkcode fromClient} does not support. */
+/** The options that people pass in the place of a client. */
+const CONNECTION_OPTIONS = [
+  "host",
+  "path",
+  "port",
+  "sentinels",
+  "socket",
+  "url",
+];
+
+/**
+ * Says what the value is that {@linkcode fromClient} does not support, and what
+ * to do.
+ */
 function describeUnsupported(client: unknown): string {
   // It may be a URL with a password.
   if (typeof client === "string") return "a string: pass a URL as url";
+  if (typeof client === "function") {
+    return "a function: pass the client that it creates";
+  }
   if (typeof client !== "object" || client === null) return formatValue(client);
+  if (client instanceof URL) return "a URL: pass its href as url";
   const has = (...methods: string[]) => hasMarks(client, { methods });
   if (has("then")) return "a promise: await it";
   if (isIoredis(client)) {
@@ -102,5 +125,8 @@ function describeUnsupported(client: unknown): string {
   if (has("customCommand", "updateConnectionPassword")) {
     return `one of valkey-glide: pass one of another package (${nodeRedis.INSTALL})`;
   }
-  return formatValue(client);
+  if (CONNECTION_OPTIONS.some((name) => Object.hasOwn(client, name))) {
+    return "the options of one: pass them as clientOptions, or a URL as url";
+  }
+  return `${formatValue(client)}: pass one of these, or a URL as url`;
 }

@@ -2,10 +2,10 @@
 
 import { clearTimeout, setTimeout } from "node:timers";
 import type { RedisClientOptions } from "redis";
-import { errorCode, Unsupported } from "../../../ffi/types.ts";
-import { LockException } from "../../core/errors.ts";
+import { Unsupported } from "../../../ffi/types.ts";
 import { keySlot } from "../protocol/key_slot.ts";
 import { ClientConnection } from "./client_connection.ts";
+import { importError } from "./import_error.ts";
 import { hasMarks, singleServer } from "./types.ts";
 import type { ConnectionEvents, Marks, RedisSource, Server } from "./types.ts";
 
@@ -101,7 +101,7 @@ type NodeRedis = typeof import("redis");
  * Imports the redis package. A caller that passes a client does not need it.
  *
  * @throws {LockException} If it is not installed.
- * @throws {Unsupported} If it is node-redis 4 or older.
+ * @throws {Unsupported} If it is node-redis 4 or older, or fails.
  */
 export async function importNodeRedis(): Promise<NodeRedis> {
   const module = await importRedis();
@@ -114,10 +114,7 @@ async function importRedis(): Promise<NodeRedis> {
   try {
     return await import("redis");
   } catch (cause) {
-    throw new LockException(
-      `the redis package is missing; install it (${INSTALL})`,
-      { code: errorCode(cause) ?? "ERR_MODULE_NOT_FOUND", cause },
-    );
+    throw importError("redis", INSTALL, cause);
   }
 }
 
@@ -189,6 +186,11 @@ export function fromClient(
   if (!hasMarks<RedisClientLike>(client, CLIENT)) return undefined;
   const create: CreateClient = (overrides) => duplicate(client, overrides);
   return singleServer(client, serverOf("", create));
+}
+
+/** Whether a value is of node-redis 5 or 6. */
+export function isNodeRedis(client: object): boolean {
+  return hasMarks(client, ANY);
 }
 
 const ANY: Marks = {

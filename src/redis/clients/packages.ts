@@ -42,7 +42,8 @@ export function fromUrl(
  * last, because it keeps a finished program alive while a lock is held.
  *
  * @throws {LockException} If neither is installed, and nothing is built in.
- * @throws {Unsupported} If the first one that is installed is too old.
+ * @throws {Unsupported} If the first one that is installed is too old, or
+ * cannot be imported.
  */
 async function choose(): Promise<ServerOfUrl> {
   let cause: unknown;

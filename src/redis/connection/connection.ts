@@ -311,8 +311,8 @@ export class LockConnection {
 
   /**
    * Adds a user of the connection, and sends heartbeats while it has users. A
-   * user whose `unavailableTimeout` is over is told so, no matter what the
-   * timeouts of others are.
+   * user is notified when its own `unavailableTimeout` is over, no matter what
+   * the timeouts of others are.
    */
   addUser(timeout: number): void {
     const due = now() + heartbeatInterval(timeout);

@@ -21,7 +21,7 @@ import { now } from "../../wait/deadline.ts";
  *   longer timeout.
  *
  * The clock of `now` stops while the machine sleeps, so the time of day counts,
- * too. If somebody sets it, a stall is suspected until the next reply.
+ * too. If it is set, a stall is suspected until the next reply.
  */
 export class StallClock {
   #lastRun: Moment = { time: 0, date: 0 };

@@ -9,12 +9,12 @@ export class Timeouts {
     return this.#counts.size;
   }
 
-  /** The shortest timeout, `Infinity` if there is none. */
+  /** The shortest timeout, `Infinity` without any. */
   get shortest(): number {
     return Math.min(...this.#counts.keys());
   }
 
-  /** The longest timeout, `-Infinity` if there is none. */
+  /** The longest timeout, `-Infinity` without any. */
   get longest(): number {
     return Math.max(...this.#counts.keys());
   }

@@ -32,23 +32,27 @@ const RETRYABLE = [
   "UNSUBSCRIBED",
 ];
 
-/** What a server says that refuses a connection. It has no code of its own. */
+/** What a server says that refuses a connection. It does not have a code. */
 const TOO_MANY_CLIENTS = /^ERR max number of clients reached/;
 
 /** The message for servers and proxies without RESP3. */
 export const NO_RESP3: string =
-  "the server, or a proxy before it, does not support RESP3; use Redis 6 " +
+  "the server, or a proxy before it, does not support RESP3; use Redis 7 " +
   "or newer";
+
+/** The message for a client of one server that is a node of a cluster. */
+export const NODE_OF_CLUSTER: string =
+  "the server is part of a cluster; pass a client from createCluster, or a " +
+  "Cluster of ioredis";
 
 /** What to do about an error code of the server. */
 const HINTS: Record<string, string> = {
   BUSY: "a script blocks the server; end it with SCRIPT KILL",
-  CROSSSLOT:
-    "the server is part of a cluster; pass a client from createCluster",
+  CROSSSLOT: NODE_OF_CLUSTER,
   LOADING: "the server is still loading its data",
   MISCONF: "the server refuses writes; see its log",
   NOREPLICAS: "the server refuses writes without its replicas",
-  MOVED: "the server is part of a cluster; pass a client from createCluster",
+  MOVED: NODE_OF_CLUSTER,
   NOAUTH: "pass a password",
   NOPERM: "the user needs the commands and channels listed in " +
     "https://github.com/x/portalock/blob/main/docs/redis.md#permissions",
@@ -68,6 +72,11 @@ export function replyCode(error: unknown): string | undefined {
 function errorMessage(error: unknown): string {
   const message = (error as { message?: unknown } | null | undefined)?.message;
   return typeof message === "string" ? message : "";
+}
+
+/** Returns the name of the class of an error, which may be of another realm. */
+function errorName(error: unknown): unknown {
+  return (error as { name?: unknown } | null | undefined)?.name;
 }
 
 /** The wait ended before the server replied. */
@@ -91,6 +100,8 @@ export function isRetryable(error: unknown): boolean {
     return false;
   }
   if (error instanceof TypeError || error instanceof RangeError) return false;
+  // Deno does not permit it.
+  if (errorName(error) === "NotCapable") return false;
   const code = replyCode(error);
   return code === undefined || RETRYABLE.includes(code) ||
     TOO_MANY_CLIENTS.test(errorMessage(error));

@@ -71,7 +71,7 @@ local EXPIRY = '86400'
 
 -- Fast path. The steps below have the same result if no other member holds
 -- the lock or waits for it, but take longer. Lua would create each function
--- that stands before this on every call.
+-- that is defined before this on every call.
 local left, released = 0, 0
 if operation == 'release' then
   local held = redis.call('HDEL', holders, self)
@@ -258,7 +258,7 @@ local function advance()
   return first
 end
 
--- Tells each member that is now among the first four, and was not before.
+-- Notifies each member that is now among the first four, and was not before.
 local function announce()
   for position = math.max(0, 4 - left), 3 do
     local member = redis.call('LINDEX', queue, position)
