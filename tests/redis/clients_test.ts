@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createRequire } from "node:module";
 import { createServer } from "node:net";
+import process from "node:process";
 import { Cluster, Redis } from "ioredis";
 import * as ioredis5 from "ioredis-5";
 import { createClient, createClientPool, createSentinel } from "redis";
@@ -21,7 +22,6 @@ import type {
   RedisConnection,
 } from "../../src/redis/clients/types.ts";
 import { parseUrl } from "../../src/redis/clients/url.ts";
-import process from "node:process";
 import { test } from "../support/test.ts";
 import { waitUntil } from "./support/binaries.ts";
 import { redisSuite } from "./support/inspect.ts";
