@@ -29,11 +29,7 @@ export async function connectionError(
         resolve(reply.startsWith("-") ? new Error(reply.slice(1)) : undefined);
       });
       const auth = password === undefined ? [] : ["AUTH", username, password];
-      // Bun on Windows would report the write if the connection is refused.
-      socket.once(
-        address.tls ? "secureConnect" : "connect",
-        () => socket.write(encode(["HELLO", "3", ...auth])),
-      );
+      socket.write(encode(["HELLO", "3", ...auth]));
     });
   } finally {
     socket.destroy();
