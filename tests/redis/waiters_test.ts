@@ -402,6 +402,7 @@ test("Redis waiters: a subscription that is confirmed late, and used again, stay
   let waits = 0;
   const subscription = {
     confirmed: false,
+    leaving: 0,
     channels: ["a"],
     keys: { sharded: false },
     idleOnceConfirmed: () => (waits++, confirmed.then(() => true)),
