@@ -162,7 +162,7 @@ it("a look removes the dead members directly ahead", async (server) => {
   assert.equal(await server.command("HLEN", KEYS.info), 4);
 });
 
-it("whoever comes to the fourth place of the queue is notified", async (server) => {
+it("the server notifies a waiter that reaches the fourth place of the queue", async (server) => {
   using open = await sessions(server, "a", "c", "d");
   const listener = await createClient({ url: server.url })
     .on("error", () => {}).connect();

@@ -49,7 +49,7 @@ const RENEWAL_MS = 3_600_000;
 /** A day, in seconds. */
 const EXPIRY_S = "86400";
 
-/** What an acquisition calls if it has no listener. */
+/** What an acquisition calls as long as it does not have a listener. */
 const NOTHING = (): void => {};
 
 /** What an acquisition asks for. */

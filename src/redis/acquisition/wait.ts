@@ -66,7 +66,7 @@ export interface AcquireWaitSettings {
 
 /**
  * Sends the first step of an acquisition. To be called once the subscription
- * is confirmed or, if replies and messages come in order, sent.
+ * is confirmed or, if replies and messages have one order, sent.
  *
  * @returns A promise that settles once the acquisition is granted or lost, or
  * has its `firstReply`, or the time is over.

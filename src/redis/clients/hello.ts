@@ -42,7 +42,7 @@ export async function hello(
   if ((mode === "cluster") !== sharded) {
     throw new LockException(
       sharded
-        ? "the server is not part of a cluster; pass a client from " +
+        ? "the server is not part of a cluster; pass a client of " +
           "createClient, or a Redis of ioredis"
         : NODE_OF_CLUSTER,
       { code: "EINVAL" },
