@@ -245,12 +245,12 @@ test("Redis faults: acquire() rejects when the server does not support RESP3", a
   await using old = await fakeServer(
     replyToEach("-ERR unknown command 'HELLO'\r\n"),
   );
-  await assertRejected(old.options, { message: /Redis 6/, code: "ERR" });
+  await assertRejected(old.options, { message: /Redis 7/, code: "ERR" });
   await old.waitForNoClients();
   await using proxy = await fakeServer(
     replyToEach("-NOPROTO unsupported protocol version\r\n"),
   );
-  await assertRejected(proxy.options, { message: /Redis 6/, code: "NOPROTO" });
+  await assertRejected(proxy.options, { message: /Redis 7/, code: "NOPROTO" });
   await proxy.waitForNoClients();
 });
 
