@@ -114,7 +114,9 @@ export class LockConnection {
   /** Limits waits for replies. Used while the process is kept alive only. */
   readonly replyTimer: SharedTimer = new SharedTimer();
   /** How {@linkcode Deadline.sleepUntilWoken} does that. */
-  readonly replyLimit = { setTimer: this.replyTimer.set };
+  readonly replyLimit: { readonly setTimer: SharedTimer["set"] } = {
+    setTimer: this.replyTimer.set,
+  };
   /** Set by the first user of the connection, before it sends anything. */
   listener: ConnectionListener | undefined;
   /** What handles the messages on each channel. */
