@@ -172,7 +172,8 @@ async function runSuite(
 
 /**
  * Runs a file, and once more if its process ended before it ran or skipped a
- * test: Wine sometimes fails to start a program.
+ * test. This was seen once in some thousand starts under Wine, without a known
+ * cause. The output says so, because a defect of the library could look alike.
  */
 async function runTwiceIfNothingRan(
   runtime: Runtime,
