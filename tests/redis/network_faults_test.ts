@@ -134,7 +134,7 @@ async function acquireAtStart(
   options: RedisSemaphoreOptions,
   isExpected: (outcome: Promise<unknown>) => Promise<boolean>,
 ): Promise<void> {
-  for (let left = 10; left > 0; left--) {
+  for (let left = 30; left > 0; left--) {
     await using started = startRedisProcess(currentRuntime);
     const acquired = started.call("acquire", "start", {
       ...options,
@@ -160,7 +160,7 @@ test(
     await using server = await RedisServer.start();
     await using proxy = await DelayProxy.start(server.port);
     proxy.holdReplies();
-    const timer = setInterval(() => proxy.deliver(proxy.heldReplies), 50);
+    const timer = setInterval(() => proxy.deliver(proxy.heldReplies), 20);
     const { url } = proxy;
     await acquireAtStart(
       { url, timeout: 1 },
