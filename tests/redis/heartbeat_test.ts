@@ -429,6 +429,23 @@ it("silence of the connection for messages ends a lease, although commands are a
   await new RedisLock("two", unsharedOptions(server)).run(() => {});
 });
 
+it("run() rejects if the connection for messages was killed during a stall, although commands are answered", async (server) => {
+  await using proxy = await DelayProxy.start(server.port);
+  const lock = new LockOfTwoConnections("killed", server.url, proxy.url);
+  const lost = lock.run(async () => {
+    // The client does not read the end of the connection.
+    proxy.cut();
+    await server.command("CLIENT", "KILL", "TYPE", "pubsub");
+    block(900);
+  });
+  await assert.rejects(lost, {
+    code: "ERR_LOCK_LOST",
+    message: /the connection that subscribes has ended/,
+  });
+  await lock[Symbol.asyncDispose]();
+  await new RedisLock("killed", unsharedOptions(server)).run(() => {});
+});
+
 it("with two connections, a lock is acquired after its subscription, and a pong never lets Python in", async (server) => {
   await using proxy = await DelayProxy.start(server.port);
   // The replies to commands are late, messages are not.

@@ -1,6 +1,7 @@
 /** Leases that pass from one process to another. */
 
 import assert from "node:assert/strict";
+import * as ioredis5 from "ioredis-5";
 import { createClient } from "redis";
 import { AlreadyLocked, LockLostError } from "../../mod.ts";
 import { RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
@@ -428,6 +429,29 @@ it("adopt() without the server fails in time, and the text stays usable", async 
     message: /^Cannot adopt offline: .*(ECONNREFUSED|Connection closed)/,
   });
   await (await receiver.adopt(text)).release();
+});
+
+it("adopt() that gives up while it subscribes on a connection of its own does not take the lease over later", async (server) => {
+  await using proxy = await DelayProxy.start(server.port);
+  const client = new ioredis5.Redis(proxy.url);
+  try {
+    const other = new RedisLock("other", { client });
+    const open = await other.acquire();
+    const [giver] = twoLocks(server, "late");
+    const text = (await giver.acquire()).transfer();
+    await server.command("SCRIPT", "LOAD", ADOPT_SCRIPT.text);
+    proxy.holdReplies();
+    const receiver = new RedisLock("late", { client, timeout: 100 });
+    await assert.rejects(receiver.adopt(text), { code: "ETIMEDOUT" });
+    proxy.deliverAll();
+    // What is sent after the reply to `SUBSCRIBE` is executed before the second.
+    await other.probe();
+    await other.probe();
+    await (await giver.adopt(text)).release();
+    await open.release();
+  } finally {
+    client.disconnect();
+  }
 });
 
 it("adopt() changes nothing if the connection of the receiver has ended", async (server) => {

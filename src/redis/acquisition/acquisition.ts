@@ -277,7 +277,11 @@ export class Acquisition implements Subscriber {
     const { connection, keys } = this.subscription;
     const { key, info, sharded } = keys;
     try {
-      if (!connection.client.ordered) await this.subscribed;
+      if (!connection.client.ordered) {
+        await this.subscribed;
+        // `release` was sent meanwhile, and would be executed before the script.
+        if (this.#ended) return;
+      }
       const args = [
         ...[member, token, this.#member, replyChannelPrefix(keys)],
         ...[sharded ? "S" : "", this.#info],

@@ -89,7 +89,9 @@ export class ConnectionLocks
     } else if (verb === "adopted") {
       this.subscribers.get(Number(subject))?.adopted?.();
     } else if (verb === "ask") {
-      this.#connection.publish(keys, subject, `here ${this.#connection.id}`);
+      // The prefix, and in a cluster the name of the lock, may contain spaces.
+      const channel = message.slice("ask ".length);
+      this.#connection.publish(keys, channel, `here ${this.#connection.id}`);
     } else if (verb === "here") {
       this.liveness.onAlive(subject);
     } else if (verb === "echo") {

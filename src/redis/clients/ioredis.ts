@@ -59,8 +59,8 @@ interface Cluster {
 interface Options {
   readonly host?: string;
   readonly port?: number;
-  /** Only ioredis 6 has it. */
-  readonly protocol?: 2 | 3;
+  /** Only ioredis 6 has a default. ioredis 5 keeps options that it ignores. */
+  readonly replyMapping?: unknown;
   readonly [option: string]: unknown;
 }
 
@@ -183,7 +183,7 @@ export function fromIoredis(client: IoredisArgument): RedisSource {
 }
 
 function serverOf(client: Client, address: string, sharded: boolean): Server {
-  const hasResp3 = client.options.protocol !== undefined;
+  const hasResp3 = client.options.replyMapping !== undefined;
   const server: Server = {
     address,
     create(name, events) {

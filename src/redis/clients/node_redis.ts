@@ -224,6 +224,9 @@ export function rejectOptions(): never {
 /** How long the first use waits for a pool without an idle client. */
 const BORROW_TIMEOUT_MS = 500;
 
+/** What a pool says if no client becomes idle in its `acquireTimeout`. */
+const NO_IDLE_CLIENT = /Timeout waiting for a client/;
+
 /**
  * Returns the server of a pool. Only a client of the pool has its options, so
  * one is borrowed once: at once if one is idle, and otherwise when the lock is
@@ -238,6 +241,9 @@ function poolSource(pool: RedisPoolLike): RedisSource {
   ) => Promise<void>;
   const borrow = () =>
     borrowing ??= execute((client) => void (model = client))
+      .catch((error) => {
+        if (!NO_IDLE_CLIENT.test(String(error))) throw error;
+      })
       .finally(() => borrowing = undefined);
   if (pool.idleClients > 0) borrow().catch(() => {});
   const create: CreateClient = async (overrides) => {
