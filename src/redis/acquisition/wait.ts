@@ -11,8 +11,14 @@ import { PollSchedule } from "../python/poll_schedule.ts";
 import type { Acquisition } from "./acquisition.ts";
 import type { LivenessProbe, Question } from "./liveness.ts";
 
-/** The longest time between two looks of a waiter, in milliseconds. */
+/**
+ * The longest time between two looks of a waiter, in milliseconds, unless
+ * `checkInterval` is longer.
+ */
 const MAX_LOOK_MS = 30_000;
+
+/** The same for any `checkInterval`: without a look, the queue would expire. */
+const MAX_UNSEEN_MS = 3_600_000;
 
 /**
  * The longest time between two questions to the member ahead, in milliseconds.
@@ -28,10 +34,11 @@ const NOTIFIED_POSITION = 3;
  * those before them may die. The others may look seldom: the server notifies
  * them when they become one of the first four.
  */
-function lookInterval(checkInterval: number, position: number): number {
+export function lookInterval(checkInterval: number, position: number): number {
   return Math.min(
     checkInterval * Math.max(1, position + 1 - NOTIFIED_POSITION),
     Math.max(checkInterval, MAX_LOOK_MS),
+    MAX_UNSEEN_MS,
   );
 }
 
