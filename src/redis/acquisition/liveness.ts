@@ -45,6 +45,8 @@ export interface Question {
  * - A.1 asked H a moment ago: it is not asked again.
  * - A.1 asks a member whose connection has ended. No connection receives the
  *   question, so A.1 does not wait for a reply.
+ * - A.1 asks H, and the server refuses the question: H did not get it, so its
+ *   silence means nothing.
  */
 export class LivenessProbe {
   readonly #connection: LockConnection;
@@ -139,9 +141,13 @@ export class LivenessProbe {
     sent.then((count) => {
       receivers = count;
       if (count === 0) settle();
-    }, () => {});
+    }, () => {
+      receivers = "refused";
+      settle();
+    });
     await replied;
     if (receivers === 0) return "gone";
+    if (receivers === "refused") return "alive";
     if (this.#lastReply(connectionId) >= asked) return "alive";
     try {
       // A reply that has arrived, but was not read, is read before this.
