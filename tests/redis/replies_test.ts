@@ -200,12 +200,17 @@ test("late replies in Redis: the late end of a refused subscription keeps the ne
   let refuse = (_error: Error) => {};
   let ends = 0;
   const lost: unknown[] = [];
-  const next = { id: 3, lost: (error) => lost.push(error) } as Subscriber;
+  const next: Partial<Subscriber> = {
+    id: 3,
+    lost: (error) => void lost.push(error),
+  };
   const connection = {
     subscribe: () => new Promise((_, reject) => refuse = reject),
     // Read before each end. The next one is used before the second end.
     get failure() {
-      if (++ends === 2) locks.subscription(keys).add(next).catch(() => {});
+      if (++ends === 2) {
+        locks.subscription(keys).add(next as Subscriber).catch(() => {});
+      }
       return undefined;
     },
   } as unknown as LockConnection;

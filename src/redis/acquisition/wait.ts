@@ -4,7 +4,12 @@ import { now } from "../../wait/deadline.ts";
 import { withDeadline } from "../connection/attempt_limits.ts";
 import type { AttemptLimits } from "../connection/attempt_limits.ts";
 import { turnOfInput } from "../connection/turn_of_input.ts";
-import { isTemporary, replyCode, ReplyTimeout } from "../protocol/errors.ts";
+import {
+  isRetryable,
+  isTemporary,
+  replyCode,
+  ReplyTimeout,
+} from "../protocol/errors.ts";
 import type { Operation } from "../protocol/scripts.ts";
 import { allPeersShared } from "../python/peers.ts";
 import { PollSchedule } from "../python/poll_schedule.ts";
@@ -368,11 +373,14 @@ export class AcquireWait {
       this.#stopJoining = resolve
     );
     const count = await allPeersShared(connection, keys, { timeout, cancelled })
-      .catch(() => undefined);
+      .catch((error) => {
+        // Otherwise, each look would repeat a question that is not permitted.
+        if (!isRetryable(error)) this.#acquisition.stepFailed(error);
+      });
     // The result must not be dropped because a step is under way; see above.
     while (this.#pendingStep) await this.#pendingStep;
     if (this.#acquisition.isPending) {
-      this.#step(operation, count === undefined ? "" : String(count));
+      this.#step(operation, String(count ?? ""));
     }
     // An attempt pings once.
     this.#joining = operation === "attempt";
