@@ -83,6 +83,7 @@ export class LockServer {
             `Cannot ${verb} ${formatSubject({ path: keys.channel })}`,
             reason ?? error,
             deadline.elapsed,
+            keys,
           );
         }
         // Leaves half of the time for the next attempt.

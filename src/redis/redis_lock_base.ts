@@ -89,9 +89,9 @@ export abstract class RedisLockBase
   }
 
   /**
-   * Lists what holds the lock and what waits for it, without taking part. The
-   * list may be outdated when the promise resolves, so do not use it to decide
-   * whether to work.
+   * Lists what holds the lock and what waits for it, at most 1,000 of each,
+   * without taking part. The list may be outdated when the promise resolves, so
+   * do not use it to decide whether to work.
    *
    * @example Print the holders of a lock
    * ```ts
@@ -145,9 +145,13 @@ export abstract class RedisLockBase
     });
   }
 
-  /** @ignore Differs from the keys of all other locks of the server. */
-  get key(): string {
-    return this.#server.keys.key;
+  /**
+   * @ignore The names that two locks of one server must not have in common: its
+   * key, and the channel that Python's portalocker shares.
+   */
+  get names(): string[] {
+    const { key, shared } = this.#server.keys;
+    return shared === undefined ? [key] : [key, shared];
   }
 
   /**
@@ -453,9 +457,9 @@ function describeStrangers(
   }
   if (pythonClients === 0 || position > 0 || holders.length > 0) return;
   return "already locked by another program, such as Python's portalocker: " +
-    `clients that are not portalock are subscribed to ${formatName(shared)}; ` +
-    "if they use it for their own messages, give the lock another name or a " +
-    "prefix";
+    "clients that do not have this lock, or have it with another prefix, are " +
+    `subscribed to ${formatName(shared)}; if they use it for their own ` +
+    "messages, give the lock another name or another prefix";
 }
 
 function describeBlockers(holder: RemoteHolder | undefined): BusyReason {

@@ -22,6 +22,7 @@ import { FakePython } from "./support/fake_python.ts";
 import {
   abortReason,
   assertNothingLeft,
+  connectionIdOf,
   lockConnections,
   startRedisProcess,
   unsharedOptions,
@@ -115,6 +116,39 @@ it("a lock with a short unavailableTimeout loses no lock with a long one", async
   assert.ok(isHeld(patient));
   await patient.release();
 });
+
+it("the late end of a connection that was silent keeps the one that replaced it", async (server) => {
+  await using proxy = await DelayProxy.start(server.port);
+  // The connection of both.
+  const options = { url: proxy.url, clientOptions: {} };
+  const patient = new RedisLock("patient", {
+    ...options,
+    unavailableTimeout: 60_000,
+  });
+  const old = await patient.acquire({ timeout: 60_000 });
+  const hasty = new RedisLock("hasty", { ...options, unavailableTimeout: 200 });
+  const silent = await hasty.acquire();
+  proxy.holdReplies();
+  await abortReason(silent.signal);
+  proxy.deliverAll();
+  const next = await patientLock("next", options).acquire();
+  assert.equal((await lockConnections(server)).length, 2);
+  await server.command(
+    ...["CLIENT", "KILL", "ID", await connectionIdOf(server, old)],
+  );
+  await abortReason(old.signal);
+  const last = await patientLock("last", options).acquire();
+  assert.deepEqual(connectionOf(last), connectionOf(next));
+  assert.equal((await lockConnections(server)).length, 1);
+  await releaseAll([next, last]);
+  // The next acquisition removes the record of the connection that ended.
+  await patient.run(() => {});
+});
+
+const connectionOf = ({ holderId }: RedisLease) => holderId.split("-")[0];
+
+const patientLock = (channel: string, options: RedisLockOptions) =>
+  new RedisLock(channel, { ...options, timeout: 60_000 });
 
 it("a lock that was used once does not shorten the timeout of another", async (server) => {
   const options = unsharedOptions(server);

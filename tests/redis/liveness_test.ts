@@ -236,6 +236,21 @@ it("a waiter without permission for CLIENT times out", async (server) => {
   await lock.run(() => {});
 }, "signals");
 
+it("a waiter that may not ask does not disconnect a holder", async (server) => {
+  const lease = await new RedisLock("mute", unsharedOptions(server)).acquire();
+  await server.command(
+    ...["ACL", "SETUSER", "mute", "on", ">p", "~*", "&*", "+@all", "-publish"],
+  );
+  const lock = new RedisLock("mute", {
+    url: `redis://mute:p@127.0.0.1:${server.port}`,
+    unavailableTimeout: 200,
+    checkInterval: 10,
+  });
+  await assert.rejects(lock.acquire({ timeout: 2000 }), AlreadyLocked);
+  assert.equal(lease.held, true);
+  await lease.release();
+});
+
 it("a holder stopped for a short time keeps the lock", async (server) => {
   await using holder = startRedisProcess(currentRuntime);
   await holder.call("acquire", "short", { url: server.url });

@@ -195,6 +195,42 @@ test("late replies in Redis: a subscription that is not confirmed ends once, aft
   assert.deepEqual(unsubscribed, [["portalock:v1:{together}", "together"]]);
 });
 
+test("late replies in Redis: the late end of a refused subscription keeps the next one", async () => {
+  const keys = lockKeys("twice", { prefix: "", sharded: false });
+  let refuse = (_error: Error) => {};
+  let ends = 0;
+  const lost: unknown[] = [];
+  const next: Partial<Subscriber> = {
+    id: 3,
+    lost: (error) => void lost.push(error),
+  };
+  const connection = {
+    subscribe: () => new Promise((_, reject) => refuse = reject),
+    // Read before each end. The next one is used before the second end.
+    get failure() {
+      if (++ends === 2) {
+        locks.subscription(keys).add(next as Subscriber).catch(() => {});
+      }
+      return undefined;
+    },
+  } as unknown as LockConnection;
+  const locks = ConnectionLocks.of(connection);
+  const first = locks.subscription(keys);
+  first.pythonSeen = true;
+  for (const id of [1, 2]) {
+    const subscriber = { id } as Subscriber;
+    first.add(subscriber).catch(() => {});
+    first.remove(subscriber);
+  }
+  refuse(new Error("NOPERM"));
+  await waitUntil(() => Promise.resolve(ends >= 2), () => "both ends");
+  await sleep(1);
+  assert.notEqual(locks.subscription(keys), first);
+  const ended = new Error("the connection ended");
+  locks.onLost(ended);
+  assert.deepEqual(lost, [ended]);
+});
+
 test("late replies in Redis: a wait that is over ends at once, without a warning", async () => {
   const warnings: string[] = [];
   const warned = ({ name }: Error) => warnings.push(name);

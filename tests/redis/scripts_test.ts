@@ -335,3 +335,15 @@ it("what a killed process leaves expires", async (server) => {
   await runScript(server, "check", "x:b:1:2");
   for (const key of [KEYS.key, KEYS.queue]) assert.ok(young(await ttl(key)));
 });
+
+it("a look of any waiter renews what the others say about themselves", async (server) => {
+  using _ = await sessions(server, "a", "b", "c");
+  await runScript(server, "wait", "x:a:1:1");
+  await runScript(server, "wait", "x:b:1:2", { info: "1" });
+  await runScript(server, "wait", "x:c:1:3");
+  for (const member of ["x:b:1:2", "x:c:1:3"]) {
+    await server.command("EXPIRE", KEYS.info, 60);
+    await runScript(server, "check", member);
+    assert.ok(Number(await server.command("TTL", KEYS.info)) > DAY - 60);
+  }
+});

@@ -42,7 +42,7 @@ export class ConnectionLocks
     this.liveness = new LivenessProbe(connection);
     this.#idle = new IdleSubscriptions(
       connection,
-      ({ keys }) => this.#subscriptions.delete(keys.key),
+      (subscription) => this.#forget(subscription),
     );
   }
 
@@ -62,6 +62,13 @@ export class ConnectionLocks
     const subscription = new ChannelSubscription(this.#connection, keys, this);
     this.#subscriptions.set(keys.key, subscription);
     return subscription;
+  }
+
+  /** Forgets a subscription, unless a new one has taken its place. */
+  #forget(subscription: ChannelSubscription): void {
+    const { key } = subscription.keys;
+    if (this.#subscriptions.get(key) !== subscription) return;
+    this.#subscriptions.delete(key);
   }
 
   /** Keeps a subscription for a moment. */

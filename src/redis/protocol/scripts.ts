@@ -50,9 +50,10 @@ const CHANNEL_PREFIX = "(sharded ~= '' and holders .. ':' or " +
  * channel that Python's clients share. The rest may be missing: `"S"` if the
  * channels of connections are sharded, the number of Python clients that may be
  * subscribed when a reader is granted the lock, what the member says about
- * itself (also for `release`, which otherwise leaves it), and `"P"` if subscriptions have a connection of their own. That one
- * may have ended while the step was under way on the other one. Every step
- * would then count the member as dead, so it is not added.
+ * itself (also for `release`, which otherwise leaves it), and `"P"` if
+ * subscriptions have a connection of their own. That one may have ended while
+ * the step was under way on the other one. Every step would then count the
+ * member as dead, so it is not added.
  *
  * `release` returns 1 if the member held the lock. The others return the
  * fencing token if it holds the lock. If not, they return the number of Python
@@ -323,6 +324,7 @@ if operation ~= 'attempt' then
   end
   expire(queue)
   expire(holders)
+  expire(infos)
 end
 return reply
 `);
