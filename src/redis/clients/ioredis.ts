@@ -1,5 +1,6 @@
 /** Finds servers through the clients and clusters of ioredis. */
 
+import process from "node:process";
 import { Unsupported } from "../../../ffi/types.ts";
 import { LockException } from "../../core/errors.ts";
 import { keySlot } from "../protocol/key_slot.ts";
@@ -38,7 +39,7 @@ export type IoredisArgument = IoredisLike | IoredisClusterLike;
 /** The members of an ioredis client that a connection needs. */
 interface Client extends IoredisLike {
   readonly options: Options;
-  readonly stream?: { ref?(): void; unref?(): void };
+  readonly stream?: Stream;
   connect(): Promise<unknown>;
   /** ioredis takes a list of arguments as it is, and copies others. */
   call(
@@ -46,6 +47,14 @@ interface Client extends IoredisLike {
     ...args: readonly (string | readonly string[])[]
   ): Promise<unknown>;
   on(event: string, listener: (...args: never[]) => void): unknown;
+}
+
+/** The members of its socket. */
+interface Stream {
+  ref?(): void;
+  unref?(): void;
+  cork?(): void;
+  uncork?(): void;
 }
 
 interface Cluster {
@@ -224,6 +233,7 @@ class IoredisConnection extends ClientConnection {
   readonly ordered = true;
   readonly #client: Client;
   readonly #moves: ShardedChannels;
+  #corked = false;
 
   constructor(
     client: Client,
@@ -254,7 +264,25 @@ class IoredisConnection extends ClientConnection {
   send(args: readonly string[]): Promise<unknown> {
     const [command = ""] = args;
     // ioredis compares some names in lower case.
-    return this.#client.call(command.toLowerCase(), args.slice(1));
+    const reply = this.#client.call(command.toLowerCase(), args.slice(1));
+    this.#cork();
+    return reply;
+  }
+
+  /**
+   * Writes what follows in this turn together, because a system call takes
+   * longer than a command. The first command is not held back, so the server
+   * works on it meanwhile.
+   */
+  #cork(): void {
+    const { stream } = this.#client;
+    if (this.#corked || !stream?.cork) return;
+    this.#corked = true;
+    stream.cork();
+    process.nextTick(() => {
+      this.#corked = false;
+      stream.uncork?.();
+    });
   }
 
   subscribe(channels: readonly string[], sharded: boolean): Promise<unknown> {
