@@ -53,8 +53,8 @@ interface Client extends IoredisLike {
 interface Stream {
   ref?(): void;
   unref?(): void;
-  cork?(): void;
-  uncork?(): void;
+  cork(): void;
+  uncork(): void;
 }
 
 interface Cluster {
@@ -228,12 +228,16 @@ function clusterSource(cluster: Cluster): RedisSource {
   };
 }
 
+/** How many commands are written together at most. */
+const MAX_WRITTEN = 16;
+
 /** A connection of ioredis. */
 class IoredisConnection extends ClientConnection {
   readonly ordered = true;
   readonly #client: Client;
   readonly #moves: ShardedChannels;
-  #corked = false;
+  /** The number of commands in this turn. */
+  #sent = 0;
 
   constructor(
     client: Client,
@@ -270,19 +274,21 @@ class IoredisConnection extends ClientConnection {
   }
 
   /**
-   * Writes what follows in this turn together, because a system call takes
-   * longer than a command. The first command is not held back, so the server
-   * works on it meanwhile.
+   * Writes several commands of one turn together, because a system call takes
+   * longer than a command. The first one is not held back, and the others are
+   * not held back for long, so the server works meanwhile.
    */
   #cork(): void {
     const { stream } = this.#client;
-    if (this.#corked || !stream?.cork) return;
-    this.#corked = true;
+    if (!stream) return;
+    if (this.#sent++ === 0) {
+      process.nextTick(() => {
+        this.#sent = 0;
+        stream.uncork();
+      });
+    } else if (this.#sent % MAX_WRITTEN === 0) stream.uncork();
+    else return;
     stream.cork();
-    process.nextTick(() => {
-      this.#corked = false;
-      stream.uncork?.();
-    });
   }
 
   subscribe(channels: readonly string[], sharded: boolean): Promise<unknown> {
