@@ -6,8 +6,8 @@ import { Deadline, now } from "../wait/deadline.ts";
 import { AttemptLimits, withDeadline } from "./connection/attempt_limits.ts";
 import type { RedisSource } from "./clients/types.ts";
 import type { LockConnection } from "./connection/connection.ts";
-import { acquireConnection, useIfOpen } from "./connection/pool.ts";
-import type { PooledUse } from "./connection/pool.ts";
+import { acquireConnection, addressOf, findOpen } from "./connection/pool.ts";
+import type { PooledConnection, PooledUse } from "./connection/pool.ts";
 import {
   isRetryable,
   replyCode,
@@ -26,11 +26,16 @@ export class LockServer {
   /** How long the server may be silent, in milliseconds. */
   readonly unavailableTimeout: number;
 
+  /** The address in the pool, if it cannot change. */
+  readonly #address: string | undefined;
+
   /** Creates a server, without connecting to it. */
   constructor(source: RedisSource, keys: LockKeys, unavailableTimeout: number) {
+    const { server } = source;
     this.source = source;
     this.keys = keys;
     this.unavailableTimeout = unavailableTimeout;
+    this.#address = server && addressOf(server, keys);
   }
 
   /** Starts the clock of the server. */
@@ -38,9 +43,18 @@ export class LockServer {
     return new AttemptLimits(deadline, this.unavailableTimeout);
   }
 
-  /** Returns the connection, if it is open and the server cannot have changed. */
+  /** Whether the connection is open and the server cannot have changed. */
+  get isOpen(): boolean {
+    return this.#findOpen() !== undefined;
+  }
+
+  /** Returns the connection if it is open, to be released. */
   useIfOpen(): PooledUse | undefined {
-    return useIfOpen(this.source, this.keys);
+    return this.#findOpen()?.use();
+  }
+
+  #findOpen(): PooledConnection | undefined {
+    return findOpen(this.source, this.#address);
   }
 
   /**

@@ -232,6 +232,18 @@ export abstract class RedisLockBase
     );
   }
 
+  /**
+   * @ignore A request to the server lets the event loop run anyway, which is
+   * cheaper than an immediate for each acquisition.
+   */
+  protected override turnBefore(
+    deadline: RedisDeadline,
+  ): Promise<void> | undefined {
+    const sends = this.#server.isOpen && !this.mutex?.locked &&
+      !deadline.signal?.aborted;
+    return sends ? undefined : super.turnBefore(deadline);
+  }
+
   /** @ignore Not a generator: there is no synchronous form to share it with. */
   protected override attemptAsync(
     deadline: RedisDeadline,

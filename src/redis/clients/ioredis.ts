@@ -1,5 +1,6 @@
 /** Finds servers through the clients and clusters of ioredis. */
 
+import process from "node:process";
 import { Unsupported } from "../../../ffi/types.ts";
 import { LockException } from "../../core/errors.ts";
 import { keySlot } from "../protocol/key_slot.ts";
@@ -38,7 +39,7 @@ export type IoredisArgument = IoredisLike | IoredisClusterLike;
 /** The members of an ioredis client that a connection needs. */
 interface Client extends IoredisLike {
   readonly options: Options;
-  readonly stream?: { ref?(): void; unref?(): void };
+  readonly stream?: Stream;
   connect(): Promise<unknown>;
   /** ioredis takes a list of arguments as it is, and copies others. */
   call(
@@ -46,6 +47,14 @@ interface Client extends IoredisLike {
     ...args: readonly (string | readonly string[])[]
   ): Promise<unknown>;
   on(event: string, listener: (...args: never[]) => void): unknown;
+}
+
+/** The members of its socket. */
+interface Stream {
+  ref?(): void;
+  unref?(): void;
+  cork(): void;
+  uncork(): void;
 }
 
 interface Cluster {
@@ -219,11 +228,16 @@ function clusterSource(cluster: Cluster): RedisSource {
   };
 }
 
+/** How many commands are written together at most. */
+const MAX_WRITTEN = 16;
+
 /** A connection of ioredis. */
 class IoredisConnection extends ClientConnection {
   readonly ordered = true;
   readonly #client: Client;
   readonly #moves: ShardedChannels;
+  /** The number of commands in this turn. */
+  #sent = 0;
 
   constructor(
     client: Client,
@@ -254,7 +268,27 @@ class IoredisConnection extends ClientConnection {
   send(args: readonly string[]): Promise<unknown> {
     const [command = ""] = args;
     // ioredis compares some names in lower case.
-    return this.#client.call(command.toLowerCase(), args.slice(1));
+    const reply = this.#client.call(command.toLowerCase(), args.slice(1));
+    this.#cork();
+    return reply;
+  }
+
+  /**
+   * Writes several commands of one turn together, because a system call takes
+   * longer than a command. The first one is not held back, and the others are
+   * not held back for long, so the server works meanwhile.
+   */
+  #cork(): void {
+    const { stream } = this.#client;
+    if (!stream) return;
+    if (this.#sent++ === 0) {
+      process.nextTick(() => {
+        this.#sent = 0;
+        stream.uncork();
+      });
+    } else if (this.#sent % MAX_WRITTEN === 0) stream.uncork();
+    else return;
+    stream.cork();
   }
 
   subscribe(channels: readonly string[], sharded: boolean): Promise<unknown> {

@@ -100,11 +100,10 @@ else
   end
   if others == 0 then
     local time = redis.call('TIME')
-    -- Formatting a number takes as long as a command.
+    -- Converting numbers takes as long as a command.
     local token = time[1] .. string.sub('00000' .. time[2], -6)
     local last = redis.call('SET', clock, token, 'GET')
-    local before = tonumber(last or '0')
-    if before and before < tonumber(token) then
+    if not last or #last < #token or #last == #token and last < token then
       if sharded ~= '' then redis.call('EXPIRE', clock, EXPIRY) end
       if info ~= '' then
         redis.call('HSET', infos, self, info)
