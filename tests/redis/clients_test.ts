@@ -7,6 +7,7 @@ import { createServer } from "node:net";
 import process from "node:process";
 import { Cluster, Redis } from "ioredis";
 import * as ioredis5 from "ioredis-5";
+import * as redis6 from "redis";
 import { createClient, createClientPool, createSentinel } from "redis";
 import * as redis4 from "redis-4";
 import * as redis5 from "redis-5";
@@ -15,11 +16,14 @@ import { RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
 import type { RedisLockOptions } from "../../src/redis/mod.ts";
 import { ClientConnection } from "../../src/redis/clients/client_connection.ts";
 import { connectionError } from "../../src/redis/clients/connection_error.ts";
+import { serverOfIoredis } from "../../src/redis/clients/ioredis.ts";
+import { serverOfNodeRedis } from "../../src/redis/clients/node_redis.ts";
 import { withTwoConnections } from "../../src/redis/clients/two_connections.ts";
 import { hasMarks } from "../../src/redis/clients/types.ts";
 import type {
   ConnectionEvents,
   RedisConnection,
+  Server,
 } from "../../src/redis/clients/types.ts";
 import { fromClient } from "../../src/redis/clients/mod.ts";
 import { parseUrl } from "../../src/redis/clients/url.ts";
@@ -404,15 +408,43 @@ test("Redis clients: a URL is read as node-redis reads it", () => {
     }],
     ["redis://:p@[::1]:1", { host: "::1", port: 1, password: "p" }],
     ["unix:///run/a%20b?db=1", { path: "/run/a b", port: 6379 }],
-    ["unix://u:p@/run/a", {
+    ["unix://u:p:w@/run/a", {
       path: "/run/a",
       port: 6379,
       username: "u",
-      password: "p",
+      password: "p:w",
     }],
   ];
   for (const [url, address] of urls) assert.deepEqual(parseUrl(url), address);
 });
+
+/** The server of a URL, in each package. */
+const SERVERS_OF_URL: [name: string, create: (url: string) => Server][] = [
+  ["node-redis 6", (url) => serverOfNodeRedis(redis6, url, {})],
+  ["node-redis 5", (url) => serverOfNodeRedis(redis5 as never, url, {})],
+  ["ioredis 6", (url) => serverOfIoredis({ Redis }, url, {})],
+  ["ioredis 5", (url) => serverOfIoredis(ioredis5 as never, url, {})],
+];
+
+for (const [name, create] of SERVERS_OF_URL) {
+  test(
+    `Redis clients: ${name} connects to the socket of a unix: URL, with its password`,
+    async () => {
+      const config = ["unixsocket s", "user u on >p:w +@all"];
+      await using server = await RedisServer.start({ config });
+      const { folder } = server;
+      const connection = await create(`unix://u:p:w@${folder}/s`).create(
+        "name",
+        { onMessage() {}, onEnd() {}, onMoved() {} },
+      );
+      await connection.open();
+      assert.equal(await connection.send(["ACL", "WHOAMI"]), "u");
+      connection.close();
+    },
+    "redis-server",
+    "signals",
+  );
+}
 
 it("the reason why a server cannot be connected to is found out", async (server) => {
   await server.command("CONFIG", "SET", "requirepass", "p w");

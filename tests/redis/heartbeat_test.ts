@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import * as ioredis5 from "ioredis-5";
 import { LOCK_SH } from "../../mod.ts";
 import { WAIT_FOREVER } from "../../src/options/acquire_options.ts";
 import { fromUrl } from "../../src/redis/clients/mod.ts";
@@ -478,6 +479,26 @@ it("run() rejects if the connection for messages was killed during a stall, alth
   });
   await lock[Symbol.asyncDispose]();
   await new RedisLock("killed", unsharedOptions(server)).run(() => {});
+});
+
+it("an acquisition that was lost to silence while it subscribed on a connection of its own begins anew", async (server) => {
+  await using proxy = await DelayProxy.start(server.port);
+  const client = new ioredis5.Redis(proxy.url);
+  try {
+    const lock = (name: string, unavailableTimeout: number) =>
+      new RedisLock(name, { client, unavailableTimeout });
+    const long = await lock("long", 60_000).acquire();
+    const short = await lock("short", 300).acquire();
+    proxy.holdReplies();
+    const acquiring = lock("subscribing", 300).acquire({ timeout: 10_000 });
+    await abortReason(short.signal);
+    proxy.deliverAll();
+    await (await acquiring).release();
+    assert.equal(isHeld(long), true);
+    await long.release();
+  } finally {
+    client.disconnect();
+  }
 });
 
 it("with two connections, a lock is acquired after its subscription, and a pong never lets Python in", async (server) => {

@@ -129,6 +129,8 @@ export async function acquireOrWait(
       subscribed.catch((error) => acquisition.lost(error));
       if (!connection.client.ordered) {
         await withDeadline(deadline, now() + stepTimeout, subscribed);
+        // `release` was sent meanwhile, and would be executed before the step.
+        acquisition.throwIfLost();
       }
     }
     await (sent ?? sendFirstStep(acquisition, limits));

@@ -61,7 +61,7 @@ interface Cluster {
   /** The addresses of the nodes that have each slot. The first is the master. */
   readonly slots: readonly (readonly string[] | undefined)[];
   nodes(role: string): Client[];
-  call(command: string, ...args: readonly string[]): Promise<unknown>;
+  call(command: string): Promise<unknown>;
   refreshSlotsCache(callback: (error?: unknown) => void): void;
 }
 
@@ -205,13 +205,18 @@ function serverOf(client: Client, address: string, sharded: boolean): Server {
 }
 
 function clusterSource(cluster: Cluster): RedisSource {
+  const refreshSlots = () =>
+    new Promise<void>((resolve, reject) => {
+      cluster.refreshSlotsCache((error) => error ? reject(error) : resolve());
+    });
   return {
     sharded: true,
     poolKey: cluster,
     async locate(key) {
       const slot = keySlot(key);
-      // Connects if necessary. If the node is not known, another one names it.
-      if (cluster.slots[slot] === undefined) await cluster.call("exists", key);
+      // Connects if necessary. The key itself could get a prefix of the client.
+      if (cluster.slots[slot] === undefined) await cluster.call("ping");
+      if (cluster.slots[slot] === undefined) await refreshSlots();
       const [address = ""] = cluster.slots[slot] ?? [];
       const node = cluster.nodes("master").find(({ options: { host, port } }) =>
         `${host}:${port}` === address
@@ -221,10 +226,7 @@ function clusterSource(cluster: Cluster): RedisSource {
       }
       return serverOf(node, address, true);
     },
-    refreshSlots: () =>
-      new Promise<void>((resolve, reject) => {
-        cluster.refreshSlotsCache((error) => error ? reject(error) : resolve());
-      }),
+    refreshSlots,
   };
 }
 

@@ -7,6 +7,7 @@ import { keySlot } from "../protocol/key_slot.ts";
 import { ClientConnection } from "./client_connection.ts";
 import { importError } from "./import_error.ts";
 import { hasMarks, singleServer } from "./types.ts";
+import { parseUrl } from "./url.ts";
 import type { ConnectionEvents, Marks, RedisSource, Server } from "./types.ts";
 
 /** The methods of a node-redis client that a connection needs. */
@@ -138,11 +139,25 @@ export function serverOfNodeRedis(
   url: string | undefined,
   options: RedisClientOptions,
 ): Server {
-  const all = url === undefined ? options : { ...options, url };
+  const all = url === undefined ? options : withUrl(options, url);
   return serverOf(
     url ?? "",
     (overrides) => createConnection(module, all, overrides),
   );
+}
+
+/** Adds a URL. node-redis 5 cannot parse that of a socket. */
+function withUrl(
+  options: RedisClientOptions,
+  url: string,
+): RedisClientOptions {
+  if (!url.startsWith("unix:")) return { ...options, url };
+  const { path, username, password } = parseUrl(url);
+  const credentials = username === undefined && password === undefined
+    ? {}
+    : { username, password };
+  const socket = { ...options.socket, path };
+  return { ...options, ...credentials, socket } as RedisClientOptions;
 }
 
 function createConnection(
