@@ -557,8 +557,8 @@ test("Redis faults: a script that may not run a command fails with NOPERM, on ea
     const message of [
       "ERR The user executing the script can't run this command or subcommand",
       "ERR The user executing the script can't access at least one of the keys",
-      "ERR ACL failure in script: User u has no permissions to run the 'set' command",
-      "NOPERM this user has no permissions to run the 'evalsha' command",
+      "ERR ACL failure in script: User u may not",
+      "NOPERM this user may not",
     ]
   ) {
     const { code } = toLockException("Cannot lock jobs", new Error(message));
