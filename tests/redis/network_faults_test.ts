@@ -495,8 +495,10 @@ for (const [code, [begin, end]] of Object.entries(REFUSALS)) {
   });
 }
 
-for (const name of ["", ":queue", ":info"]) {
-  it(`a key of another type ends an acquisition, and the error names it: ${name}`, async (server) => {
+const LOCK_KEYS = { holders: "", queue: ":queue", info: ":info" };
+
+for (const [what, name] of Object.entries(LOCK_KEYS)) {
+  it(`a key of another type ends an acquisition, and the error names it: ${what}`, async (server) => {
     const key = `portalock:v1:{faulty}${name}`;
     const options = unsharedOptions(server, { checkInterval: 20, info: "me" });
     const isExpected = (error: unknown) => {
