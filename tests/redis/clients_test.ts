@@ -550,7 +550,7 @@ const LAZY_CLIENTS: [
   ["ioredis 6", (url) => new Redis(url, LAZY)],
   ["ioredis 5", (url) => new ioredis5.Redis(url, LAZY)],
   [
-    "Bun",
+    "the RedisClient of Bun",
     (url) => {
       const { RedisClient } = builtin<{
         RedisClient: new (url: string) => object;
