@@ -57,6 +57,26 @@ it("one of two tryAcquire() over new connections succeeds", async (server) => {
   await waitForNoConnections(server);
 });
 
+const LOOPS: Record<string, (lock: RedisLock) => Promise<unknown>> = {
+  "tryAcquire() of a lock that this object holds": (lock) => lock.tryAcquire(),
+  "acquire() with an aborted signal": (lock) =>
+    lock.acquire({ signal: AbortSignal.abort() }).catch(() => {}),
+};
+
+for (const [what, attempt] of Object.entries(LOOPS)) {
+  it(`${what} in a tight loop does not starve the event loop`, async (server) => {
+    const lock = new RedisLock("loop", unsharedOptions(server));
+    await using _lease = await lock.acquire();
+    let over = false;
+    setTimeout(() => over = true, 20);
+    const end = performance.now() + 10_000;
+    while (!over) {
+      await attempt(lock);
+      assert.ok(performance.now() < end, "the timer did not fire");
+    }
+  });
+}
+
 it("one of two processes that call tryAcquire() succeeds", async (server) => {
   const two = [at(runtimes, 0), at(runtimes, -1)].map(startRedisProcess);
   try {
