@@ -26,16 +26,14 @@ export class LockServer {
   /** How long the server may be silent, in milliseconds. */
   readonly unavailableTimeout: number;
 
-  /** The address in the pool, if it cannot change. */
-  readonly #address: string | undefined;
+  /** Where the pool has the connection, if the server cannot change. */
+  #address: string | undefined;
 
   /** Creates a server, without connecting to it. */
   constructor(source: RedisSource, keys: LockKeys, unavailableTimeout: number) {
-    const { server } = source;
     this.source = source;
     this.keys = keys;
     this.unavailableTimeout = unavailableTimeout;
-    this.#address = server && addressOf(server, keys);
   }
 
   /** Starts the clock of the server. */
@@ -54,7 +52,10 @@ export class LockServer {
   }
 
   #findOpen(): PooledConnection | undefined {
-    return findOpen(this.source, this.#address);
+    const { poolKey, server } = this.source;
+    if (server === undefined) return undefined;
+    this.#address ??= addressOf(server, this.keys);
+    return findOpen(poolKey, this.#address);
   }
 
   /**

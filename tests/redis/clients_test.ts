@@ -539,6 +539,44 @@ test("Redis clients: a connection that is closed while it opens is closed again"
   assert.equal(connection.destroyed, 2);
 });
 
+/** A socket. Each call of these methods is one system call. */
+interface Socket {
+  _write(...args: unknown[]): unknown;
+  _writev(...args: unknown[]): unknown;
+}
+
+it("ioredis writes the commands of one turn in groups", async (server) => {
+  const sockets: Socket[] = [];
+  const client = new Redis(server.url, LAZY);
+  const duplicate = client.duplicate.bind(client);
+  client.duplicate = (options) => {
+    const connection = duplicate(options);
+    connection.on("ready", () => {
+      sockets.push(connection.stream as unknown as Socket);
+    });
+    return connection;
+  };
+  const locks = Array.from(
+    { length: 100 },
+    (_, i) => new RedisLock(`lock ${i}`, { client }),
+  );
+  const leases = await Promise.all(locks.map((lock) => lock.acquire()));
+  const [socket, ...others] = sockets;
+  assert.ok(socket && others.length === 0);
+  let writes = 0;
+  for (const name of ["_write", "_writev"] as const) {
+    const write = socket[name];
+    socket[name] = function (...args) {
+      writes++;
+      return write.apply(this, args);
+    };
+  }
+  const released = leases.map((lease) => lease.release());
+  assert.ok(writes > 1, "the server has to wait for the end of the turn");
+  await Promise.all(released);
+  assert.ok(writes < 20, `${writes} writes`);
+});
+
 /** Clients that do not connect before they are used, and how to close them. */
 const LAZY_CLIENTS: [
   name: string,

@@ -19,12 +19,12 @@ function runScript(
   server: Pick<RedisServer, "command">,
   operation: Operation,
   member: string,
-  { peers = "", info = "", keys = KEYS, pair = "" } = {},
+  { peers = "", info = "", keys = KEYS, flags = "" } = {},
 ) {
   const names = [keys.key, keys.queue, keys.clock, keys.info];
   return server.command(
     ...["EVAL", LOCK_SCRIPT.text, names.length, ...names],
-    ...[operation, member, keys.shared ?? "", "", peers, info, pair],
+    ...[operation, member, keys.shared ?? "", flags, peers, info],
   );
 }
 
@@ -85,7 +85,7 @@ it("a step that is refused leaves nothing", async (server) => {
 
 it("a step of a session whose subscriptions have ended adds nothing", async (server) => {
   using open = await sessions(server, "a");
-  const pair = { pair: "P" };
+  const pair = { flags: "P" };
   await runScript(server, "attempt", "x:a:1:1", pair);
   await runScript(server, "release", "x:a:1:1", pair);
   open.end("a");

@@ -440,12 +440,10 @@ export class Acquisition implements Subscriber {
       this.#member,
       shared,
     ];
-    const { ordered } = connection.client;
-    // The last arguments are usually empty.
-    if (sharded || expectedPeers || this.#info || !ordered) {
-      command.push(sharded ? "S" : "", expectedPeers, this.#info);
-      if (!ordered) command.push("P");
-    }
+    // The last arguments are usually empty. Each one takes time.
+    const flags = (sharded ? "S" : "") + (connection.client.ordered ? "" : "P");
+    if (flags || expectedPeers || this.#info) command.push(flags);
+    if (expectedPeers || this.#info) command.push(expectedPeers, this.#info);
     return connection.run(
       LOCK_SCRIPT,
       command,

@@ -202,10 +202,9 @@ async function useOnceOpen(
 
 /** Returns the connection with an address of `addressOf`, if it is open. */
 export function findOpen(
-  { poolKey }: RedisSource,
-  address: string | undefined,
+  poolKey: object,
+  address: string,
 ): PooledConnection | undefined {
-  if (address === undefined) return undefined;
   const pooled = pools.get(poolKey)?.get(address);
   return pooled?.isOpen ? pooled : undefined;
 }
