@@ -3,6 +3,7 @@
 import { clearTimeout, setTimeout } from "node:timers";
 import type { RedisClientOptions } from "redis";
 import { Unsupported } from "../../../ffi/types.ts";
+import { LockException } from "../../core/errors.ts";
 import { keySlot } from "../protocol/key_slot.ts";
 import { ClientConnection } from "./client_connection.ts";
 import { importError } from "./import_error.ts";
@@ -133,12 +134,28 @@ export function rejectOldPackage(module: object): void {
   );
 }
 
-/** Returns the server that a URL, or other options of node-redis, name. */
+/** Options of ioredis for what node-redis has in `socket`. */
+const IOREDIS_OPTIONS = ["host", "path", "port", "sentinels", "tls"];
+
+/**
+ * Returns the server that a URL, or other options of node-redis, name.
+ *
+ * @throws {LockException} If the options are those of ioredis. node-redis would
+ * ignore them, and connect to another server.
+ */
 export function serverOfNodeRedis(
   module: NodeRedis,
   url: string | undefined,
   options: RedisClientOptions,
 ): Server {
+  const other = IOREDIS_OPTIONS.find((name) => name in options);
+  if (other !== undefined) {
+    throw new LockException(
+      `clientOptions.${other} is an option of ioredis, but node-redis is ` +
+        "installed; pass host, port, path and tls in socket, or pass a client",
+      { code: "EINVAL" },
+    );
+  }
   const all = url === undefined ? options : withUrl(options, url);
   return serverOf(
     url ?? "",
