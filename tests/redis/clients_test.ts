@@ -297,6 +297,32 @@ for (
   });
 }
 
+test(
+  "Redis clients: a connection of Bun's client that is closed at once is not opened",
+  async () => {
+    // It accepts connections and never replies.
+    const server = createServer((socket) => void socket.on("error", () => {}));
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const { port } = server.address() as { port: number };
+    const { RedisClient } = builtin<{
+      RedisClient: new (url: string) => object;
+    }>("bun")!;
+    const client = new RedisClient(`redis://127.0.0.1:${port}`);
+    const at = await fromClient(client as never, undefined).locate("");
+    const connection = await at.create("name", {
+      onMessage() {},
+      onEnd() {},
+      onMoved() {},
+    });
+    const opening = connection.open();
+    connection.close();
+    await assert.rejects(opening, /the connection ended/);
+    server.close();
+  },
+  "Bun's RedisClient",
+);
+
 /** A connection whose replies the test sends. */
 class FakeConnection implements RedisConnection {
   readonly ordered = true;
