@@ -8,7 +8,12 @@ import process from "node:process";
 import { Cluster, Redis } from "ioredis";
 import * as ioredis5 from "ioredis-5";
 import * as redis6 from "redis";
-import { createClient, createClientPool, createSentinel } from "redis";
+import {
+  createClient,
+  createClientPool,
+  createCluster,
+  createSentinel,
+} from "redis";
 import * as redis4 from "redis-4";
 import * as redis5 from "redis-5";
 import { builtin } from "../../ffi/mod.ts";
@@ -30,9 +35,11 @@ import { parseUrl } from "../../src/redis/clients/url.ts";
 import type { Capability } from "../support/capabilities.ts";
 import { test } from "../support/test.ts";
 import { waitUntil } from "./support/binaries.ts";
+import { RedisCluster } from "./support/cluster.ts";
 import { DelayProxy } from "./support/delay_proxy.ts";
 import { redisSuite } from "./support/inspect.ts";
 import { RedisServer } from "./support/server.ts";
+import type { CreateCluster } from "./support/topologies.ts";
 
 // Neither has declarations.
 const require = createRequire(import.meta.url);
@@ -290,6 +297,32 @@ for (
   });
 }
 
+test(
+  "Redis clients: a connection of Bun's client that is closed at once is not opened",
+  async () => {
+    // It accepts connections and never replies.
+    const server = createServer((socket) => void socket.on("error", () => {}));
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const { port } = server.address() as { port: number };
+    const { RedisClient } = builtin<{
+      RedisClient: new (url: string) => object;
+    }>("bun")!;
+    const client = new RedisClient(`redis://127.0.0.1:${port}`);
+    const at = await fromClient(client as never, undefined).locate("");
+    const connection = await at.create("name", {
+      onMessage() {},
+      onEnd() {},
+      onMoved() {},
+    });
+    const opening = connection.open();
+    connection.close();
+    await assert.rejects(opening, /the connection ended/);
+    server.close();
+  },
+  "Bun's RedisClient",
+);
+
 /** A connection whose replies the test sends. */
 class FakeConnection implements RedisConnection {
   readonly ordered = true;
@@ -417,6 +450,43 @@ test("Redis clients: a URL is read as node-redis reads it", () => {
   ];
   for (const [url, address] of urls) assert.deepEqual(parseUrl(url), address);
 });
+
+for (
+  const [version, create] of [
+    ["6", createCluster as CreateCluster],
+    ["5", redis5.createCluster as CreateCluster],
+  ] as const
+) {
+  test(
+    `Redis clients: a cluster of node-redis ${version} says that no node has the slot, or that it is not connected`,
+    async () => {
+      await using cluster = await RedisCluster.start({
+        config: ["cluster-require-full-coverage no"],
+      });
+      const slot = await cluster.slotOf("{jobs}");
+      for (const node of cluster.nodes) {
+        await node.command("CLUSTER", "DELSLOTS", slot);
+      }
+      const client = create({
+        rootNodes: cluster.urls.map((url) => ({ url })),
+      });
+      client.on("error", () => {});
+      const lock = new RedisLock("jobs", { client: client as never });
+      const acquire = () => lock.acquire({ timeout: 300 });
+      await assert.rejects(acquire(), /not connected; await its connect\(\) /);
+      await client.connect();
+      try {
+        await assert.rejects(acquire(), {
+          name: "LockException",
+          message: /: no node has the slot of the key \(waited /,
+        });
+      } finally {
+        client.destroy();
+      }
+    },
+    "redis-server",
+  );
+}
 
 /** The server of a URL, in each package. */
 const SERVERS_OF_URL: [name: string, create: (url: string) => Server][] = [

@@ -20,6 +20,7 @@ const BAD: [unknown[], typeof TypeError | typeof RangeError, RegExp][] = [
   [[17], TypeError, /^channel must be a string, not 17/],
   [[["a"]], TypeError, /^channel must be a string, not an Array/],
   [["portalock:x"], RangeError, /^channel must not begin with portalock:/],
+  [["a\ud800"], RangeError, /^channel must not contain a lone surrogate/],
   [
     ["lock:x", { prefix: "porta" }],
     RangeError,

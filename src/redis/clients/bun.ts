@@ -202,6 +202,8 @@ class BunConnection extends ClientConnection {
 
   protected async connect(): Promise<void> {
     const client = this.#client = await this.#createClient();
+    // It could not be closed before.
+    if (this.closed) throw lost();
     try {
       await client.connect();
     } catch (error) {

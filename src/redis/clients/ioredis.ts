@@ -162,10 +162,11 @@ export function serverOfIoredis(
   url: string | undefined,
   options: Options,
 ): Server {
-  if ("socket" in options) {
+  const other = ["socket", "url"].find((name) => name in options);
+  if (other !== undefined) {
     throw new LockException(
-      "clientOptions.socket is an option of node-redis, which is not " +
-        "installed; pass host and port for ioredis",
+      `clientOptions.${other} is an option of node-redis, which is not ` +
+        "installed; pass host and port for ioredis, or the URL as url",
       { code: "EINVAL" },
     );
   }
