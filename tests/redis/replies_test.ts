@@ -231,6 +231,29 @@ test("late replies in Redis: the late end of a refused subscription keeps the ne
   assert.deepEqual(lost, [ended]);
 });
 
+test("late replies in Redis: a subscription that the server has ended is not used again", async () => {
+  const keys = lockKeys("moved", { prefix: "", sharded: true });
+  const sent: string[] = [];
+  const connection = {
+    replyChannel: () => "portalock:v1:{moved}:session",
+    subscribe: () => Promise.resolve(sent.push("SSUBSCRIBE")),
+    unsubscribe: () => Promise.resolve(sent.push("SUNSUBSCRIBE")),
+    failure: undefined,
+  } as unknown as LockConnection;
+  const locks = ConnectionLocks.of(connection);
+  const idle = locks.subscription(keys);
+  const first = { id: 1 } as Subscriber;
+  await idle.add(first);
+  idle.remove(first);
+  locks.onChannelMoved(keys.key);
+  const next = locks.subscription(keys);
+  assert.equal(next.confirmed, false);
+  await next.add({ id: 2 } as Subscriber);
+  // Longer than a subscription is idle.
+  await sleep(200);
+  assert.deepEqual(sent, ["SSUBSCRIBE", "SSUBSCRIBE"]);
+});
+
 test("late replies in Redis: a wait that is over ends at once, without a warning", async () => {
   const warnings: string[] = [];
   const warned = ({ name }: Error) => warnings.push(name);

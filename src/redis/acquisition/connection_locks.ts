@@ -124,11 +124,17 @@ export class ConnectionLocks
     }
   }
 
-  /** Reports to the acquisitions of a lock that they are lost. */
+  /**
+   * Handles that the server has ended the subscription to a channel. Its
+   * acquisitions are lost, and later ones subscribe anew: the slot may return.
+   */
   onChannelMoved(channel: string): void {
     const moved = new Error("the lock moved to another node of the cluster");
-    for (const subscription of this.#subscriptions.values()) {
-      if (subscription.listensTo(channel)) subscription.fail(moved);
+    for (const subscription of [...this.#subscriptions.values()]) {
+      if (!subscription.listensTo(channel)) continue;
+      subscription.fail(moved);
+      this.#idle.delete(subscription);
+      this.#forget(subscription);
     }
   }
 
