@@ -200,7 +200,7 @@ it("a lease survives while a script blocks the server", async (server) => {
 });
 
 it("replies that are late behind many others are not silence", async (server) => {
-  const options = unsharedOptions(server, { unavailableTimeout: 1000 });
+  const options = unsharedOptions(server, { unavailableTimeout: 3000 });
   await new RedisLock("first", options).run(() => {});
   const held = await new RedisLock("held", options).acquire();
   const leases = await Promise.all(
@@ -253,7 +253,8 @@ it("a server that becomes a replica ends the leases", async () => {
   ).acquire();
   await server.command("REPLICAOF", "127.0.0.1", master.port);
   const { message } = await abortReason(lease.signal) as Error;
-  assert.match(message, /replica/);
+  // The replica has the data of its master, so the record may be missed first.
+  assert.match(message, /replica|lost the record/);
 });
 
 it("a holder that is cut off learns of it before another holder enters, even if its thread is busy", async (server) => {
