@@ -239,8 +239,7 @@ export abstract class RedisLockBase
   protected override turnBefore(
     deadline: RedisDeadline,
   ): Promise<void> | undefined {
-    const sends = this.#server.isOpen && !this.mutex?.locked &&
-      !deadline.signal?.aborted;
+    const sends = this.#server.isOpen && !deadline.signal?.aborted;
     return sends ? undefined : super.turnBefore(deadline);
   }
 
@@ -262,7 +261,11 @@ export abstract class RedisLockBase
   ): Promise<RedisLease | Busy> {
     try {
       const acquired = await runAsync(mutex.wait(deadline));
-      return acquired ? await this.#acquire(deadline) : this.busyHere();
+      if (acquired) return await this.#acquire(deadline);
+      const busy = this.busyHere();
+      // Nothing was sent, and the caller may try again at once.
+      await yieldToEventLoop(now());
+      return busy;
     } finally {
       deadline.end();
     }

@@ -10,11 +10,6 @@ export class FifoMutex {
   /** Wakes each waiting task, in order of arrival. */
   readonly #waiters = new Set<() => void>();
 
-  /** Whether a task holds it. */
-  get locked(): boolean {
-    return this.#locked;
-  }
-
   /** Acquires the mutex unless a task holds it. Does not wait. */
   tryAcquire(): boolean {
     // `release` hands the mutex to the next waiter without unlocking it, so a
