@@ -32,6 +32,7 @@ import type {
 } from "../../src/redis/clients/types.ts";
 import { fromClient } from "../../src/redis/clients/mod.ts";
 import { parseUrl } from "../../src/redis/clients/url.ts";
+import { isRetryable } from "../../src/redis/protocol/errors.ts";
 import type { Capability } from "../support/capabilities.ts";
 import { test } from "../support/test.ts";
 import { waitUntil } from "./support/binaries.ts";
@@ -559,14 +560,18 @@ class TestConnection extends ClientConnection {
   message = () => this.onMessage("a", "b");
   moved = () => this.onMoved("a");
   end = (message: string) => this.onEnd(new Error(message));
+  fail = (error: unknown) => this.onEnd(error);
 }
 
-function testConnection() {
+function testConnection(onEnd = (_error: unknown) => {}) {
   const log: string[] = [];
   const connection = new TestConnection({
     onMessage: (channel, message) => void log.push(`${channel} ${message}`),
     onMoved: (channel) => void log.push(`moved ${channel}`),
-    onEnd: (error) => void log.push((error as Error).message),
+    onEnd: (error) => {
+      log.push((error as Error).message);
+      onEnd(error);
+    },
   }, { sharded: false, protocol: 3 });
   return { log, connection };
 }
@@ -589,6 +594,20 @@ test("Redis clients: a connection reports its end once, and nothing after close(
   other.connection.end("late");
   assert.deepEqual(other.log, []);
   assert.equal(other.connection.destroyed, 1);
+});
+
+test("Redis clients: a mistake of the library ends an open connection, and a retry may succeed", async () => {
+  const mistake = new TypeError("undefined is not an object");
+  const ends: unknown[] = [];
+  const { log, connection } = testConnection((error) => ends.push(error));
+  await connection.open();
+  assert.equal(isRetryable(mistake), false);
+  connection.fail(mistake);
+  assert.deepEqual(log, [
+    "the client library failed: undefined is not an object",
+  ]);
+  assert.equal(isRetryable(ends[0]), true);
+  assert.equal((ends[0] as Error).cause, mistake);
 });
 
 test("Redis clients: open() rejects with the error that the library reported", async () => {
