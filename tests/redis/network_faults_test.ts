@@ -286,7 +286,8 @@ function replyMoved(data: string): string {
 test("Redis faults: acquire() rejects with MOVED when no node reports the slot", async () => {
   await using node = await fakeServer(replyMoved);
   const client = {
-    getNodeClientForKey: () => Promise.resolve(createClient(node.options)),
+    slots: Array.from({ length: 16384 }, () => ({ master: {} })),
+    nodeClient: () => Promise.resolve(createClient(node.options)),
     // As if no node replied.
     sendCommand: () => new Promise<never>(() => {}),
     isOpen: true,
