@@ -288,7 +288,8 @@ it("a holder that is cut off learns of it before another holder enters, even if 
 });
 
 it("after a stall, a look at signal loses the lease on the spot", async (server) => {
-  const options = unsharedOptions(server, { unavailableTimeout: 100 });
+  // A busy machine may not let the process run for a few hundred milliseconds.
+  const options = unsharedOptions(server, { unavailableTimeout: 400 });
   for (const look of ["aborted", "throwIfAborted"] as const) {
     const lock = new RedisLock("stall", options);
     const lease = await lock.acquire();
@@ -297,12 +298,12 @@ it("after a stall, a look at signal loses the lease on the spot", async (server)
     signal.addEventListener("abort", () => heard = true);
     assert.equal(signal.aborted, false);
     signal.throwIfAborted();
-    block(300);
+    block(1000);
     if (look === "aborted") assert.equal(signal.aborted, true);
     assert.throws(() => signal.throwIfAborted(), {
       name: "LockLostError",
       code: "ERR_LOCK_LOST",
-      message: /this thread did not run for \d{3} ms/,
+      message: /this thread did not run for \d{3,} ms/,
     });
     assert.equal(signal.aborted, true);
     assert.equal(AbortSignal.any([signal]).aborted, true);
@@ -345,12 +346,10 @@ it("a stall is remembered until the server has replied", async (server) => {
   await lost.release();
   const kept = await new RedisLock(
     "kept",
-    unsharedOptions(server, {
-      unavailableTimeout: 100,
-    }),
+    unsharedOptions(server, { unavailableTimeout: 400 }),
   ).acquire();
   const { signal } = kept;
-  block(300);
+  block(1000);
   await server.command("CONFIG", "RESETSTAT");
   await heartbeats(server, 2);
   assert.equal(signal.aborted, false);
@@ -385,18 +384,18 @@ it("a lease is not lost by the slow heartbeats of another with a longer timeout"
 });
 
 it("run() resolves after a stall if the lock was not lost, and rejects if it was", async (server) => {
-  const options = unsharedOptions(server, { unavailableTimeout: 100 });
+  const options = unsharedOptions(server, { unavailableTimeout: 400 });
   const lock = new RedisLock("long", options);
   assert.equal(
     await lock.run(() => {
-      block(300);
+      block(1000);
       return "done";
     }),
     "done",
   );
   const lost = lock.run(async () => {
     await server.command("DEL", "portalock:v1:{long}");
-    block(300);
+    block(1000);
   });
   await assert.rejects(lost, { code: "ERR_LOCK_LOST" });
 });
