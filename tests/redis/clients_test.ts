@@ -299,7 +299,7 @@ for (
 }
 
 test(
-  "Redis clients: a connection of Bun's client that is closed at once is not opened",
+  "Redis clients: a connection of the RedisClient of Bun that is closed at once is not opened",
   async () => {
     // It accepts connections and never replies.
     const server = createServer((socket) => void socket.on("error", () => {}));
