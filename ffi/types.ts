@@ -29,6 +29,9 @@ export type CFunction = (...values: CValue[]) => number | bigint;
 
 /** How a runtime calls C. Independent of the operating system. */
 export interface FfiRuntime {
+  /** What calls C, such as `"node:ffi"`. */
+  readonly name: string;
+
   /**
    * Binds functions of a library.
    *
@@ -175,6 +178,8 @@ export interface OsLocks extends Locker {
   machineId: Platform["machineId"];
   /** See {@linkcode Platform.attributes}. */
   readonly attributes?: FileAttributes;
+  /** See {@linkcode Platform.readProcFile}. */
+  readProcFile?(path: string): string | undefined;
 }
 
 /**
@@ -489,6 +494,12 @@ export interface Platform {
   machineId(): string | null;
   /** Absent if the system or the runtime does not offer extended attributes. */
   readonly attributes?: FileAttributes;
+  /**
+   * Returns the content of a file of proc(5), or `undefined` if it cannot be
+   * read. Absent if the system does not have such files, or if the runtime
+   * would ask the user for permissions.
+   */
+  readProcFile?(path: string): string | undefined;
   /**
    * Set if a file may have an access list that the runtime cannot read. The
    * group's permission bits of such a file are not those of its group: see

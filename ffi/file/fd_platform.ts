@@ -133,6 +133,7 @@ export function fdPlatform(
     holders: os.holders,
     machineId: os.machineId,
     ...os.attributes ? { attributes: os.attributes } : {},
+    ...os.readProcFile ? { readProcFile: os.readProcFile } : {},
   };
 }
 

@@ -22,6 +22,7 @@ export type LinuxExtras = Pick<
   | "isLocked"
   | "machineId"
   | "localPaths"
+  | "readProcFile"
 >;
 
 /** The extras of a system that is not Linux: none. */
@@ -134,6 +135,7 @@ export function linux(
         ? holders(file)
         : withOpen(file, O_PATH, holders) ?? [];
     },
+    readProcFile: readFile,
     machineId: () => readFile("/proc/sys/kernel/random/boot_id") || null,
   };
 }

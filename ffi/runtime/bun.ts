@@ -32,6 +32,7 @@ function waitReadable(_library: string, fd: number): Promise<void> {
 export function bunRuntime(): FfiRuntime {
   const ffi = builtin<BunFfi>("bun:ffi")!;
   return {
+    name: "bun:ffi",
     bind(library, functions) {
       const symbols = Object.fromEntries(
         Object.entries<{ parameters: readonly CType[]; result: CType }>(

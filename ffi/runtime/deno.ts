@@ -92,6 +92,7 @@ export function denoRuntime(deno: DenoApi): FfiRuntime {
   }
 
   return {
+    name: "Deno.dlopen",
     bind(library, functions) {
       const symbols = Object.fromEntries(
         Object.entries<{ parameters: readonly CType[]; result: string }>(

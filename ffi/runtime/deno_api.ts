@@ -8,9 +8,12 @@ import type { FileInfo, SelfLockingFile } from "../types.ts";
 export interface DenoApi {
   readonly version: { readonly deno: string };
   readonly mainModule?: string;
+  readonly build: { readonly standalone?: boolean };
   readonly permissions: {
     querySync(
-      descriptor: { name: "ffi"; path?: string | undefined } | { name: "run" },
+      descriptor: { name: "ffi"; path?: string | undefined } | {
+        name: DenoPermission;
+      },
     ): { state: string; partial: boolean };
   };
   readonly errors: { readonly NotCapable: new () => Error };
@@ -27,6 +30,16 @@ export interface DenoApi {
   openSync(path: string, options: DenoOpenOptions): DenoFile;
   open(path: string, options: DenoOpenOptions): Promise<DenoFile>;
 }
+
+/** The name of a permission of Deno. */
+export type DenoPermission =
+  | "env"
+  | "ffi"
+  | "net"
+  | "read"
+  | "run"
+  | "sys"
+  | "write";
 
 export interface DenoSymbol {
   parameters: string[];

@@ -162,6 +162,7 @@ function withNodeFfi(ffi: NodeFfi): FfiRuntime {
     result,
   });
   return {
+    name: "node:ffi",
     bind(library, functions) {
       const symbols = Object.fromEntries(
         Object.entries<Signature>(functions).map(([name, type]) => [
@@ -195,6 +196,7 @@ function withNodeFfi(ffi: NodeFfi): FfiRuntime {
 
 function withAddon(addon: Addon): FfiRuntime {
   return {
+    name: "the addon of this package",
     bind(library, functions) {
       // The program may have been renamed or moved since it started.
       const path = library === process.execPath ? "" : library;
