@@ -51,6 +51,13 @@ export interface FfiRuntime {
   errno(library: string, locator: string): () => number;
 
   /**
+   * Set if the runtime copies a descriptor for each asynchronous call of
+   * `node:fs`, and closes the copy. Any close releases the record locks of a
+   * process, as fcntl(2) says.
+   */
+  readonly copiesDescriptors?: true;
+
+  /**
    * Set if a file that `node:fs` opens in a worker is closed when the worker
    * ends, and `node:fs` needs no permission for /proc that FFI does not need.
    */
@@ -107,6 +114,8 @@ export interface Locker {
   unlock(fd: number): void;
   /** See {@linkcode Lockable.upgradeIsAtomic}. */
   readonly upgradeIsAtomic: boolean;
+  /** Set if an asynchronous call of `node:fs` on the file releases the lock. */
+  readonly endsWithAsyncCalls?: true;
 }
 
 /**

@@ -93,6 +93,8 @@ export function denoRuntime(deno: DenoApi): FfiRuntime {
 
   return {
     name: "Deno.dlopen",
+    // F_DUPFD_CLOEXEC and close(2), for all of them but `fs.write`.
+    copiesDescriptors: true,
     bind(library, functions) {
       const symbols = Object.fromEntries(
         Object.entries<{ parameters: readonly CType[]; result: string }>(
