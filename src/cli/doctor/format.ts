@@ -6,6 +6,7 @@ import type {
   Diagnosis,
   LockerReport,
   PathReport,
+  WaitReport,
   WriteReport,
 } from "./types.ts";
 
@@ -125,18 +126,11 @@ function describeLocker(
     if (killed !== null) {
       facts.push(
         killed.freedAfter === null
-          ? "a killed holder kept the lock"
+          ? "the lock of a killed holder was not handed over"
           : `free ${formatTime(killed.freedAfter)} after its holder was killed`,
       );
     }
-    if (waiting !== null) {
-      facts.push(
-        `a waiter ${waiting.woken ? "is woken" : "polls"} and acquires it ` +
-          `${formatTime(waiting.handOver)} after a release (at most ` +
-          `${formatTime(waiting.longest)}, clocks differ by up to ` +
-          `${formatTime(waiting.clockError)})`,
-      );
-    }
+    if (waiting !== null) facts.push(describeWait(waiting));
     const across = views.length === 1
       ? ""
       : `held through ${formatName(holder)}, requested through ` +
@@ -145,6 +139,17 @@ function describeLocker(
   }
   if (contest !== null) parts.push(describeContest(contest));
   return [[label, parts.join("; ")]];
+}
+
+function describeWait(
+  { woken, handOver, longest, clockError }: WaitReport,
+): string {
+  if (handOver === null || longest === null) {
+    return "the lock was not handed over to a waiter";
+  }
+  return `a waiter ${woken ? "is woken" : "polls"} and acquires it ` +
+    `${formatTime(handOver)} after a release (at most ` +
+    `${formatTime(longest)}, clocks differ by up to ${formatTime(clockError)})`;
 }
 
 function describeContest(

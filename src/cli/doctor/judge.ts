@@ -47,7 +47,7 @@ export function judge(measured: Measured, locker: LockerName): Judgment {
 }
 
 /** The code of an error that says that the runtime does not have such locks. */
-const UNAVAILABLE = "ERR_LOCK_UNSUPPORTED";
+export const UNAVAILABLE = "ERR_LOCK_UNSUPPORTED";
 
 function stateOf(
   { error, views, contest }: LockerReport,
@@ -57,9 +57,8 @@ function stateOf(
   }
   const trials = views.flatMap((view) => view.trials);
   if (
-    trials.some(isOverlap) || trials.some(isStuck) || views.some(isImmortal) ||
-    views.some(({ waiting }) => waiting === null) ||
-    contest !== null && contest.overlaps > 0
+    trials.some(isOverlap) || trials.some(isStuck) || views.some(isWrong) ||
+    contest !== null && contest.overlaps + contest.gaveUp > 0
   ) {
     return "broken";
   }
@@ -72,7 +71,8 @@ const isStuck = ({ acquiredAfterRelease }: TrialReport) =>
   !acquiredAfterRelease;
 const isTooStrict = ({ expected, acquired }: TrialReport) =>
   expected && !acquired;
-const isImmortal = ({ killed }: ViewReport) => killed?.freedAfter === null;
+const isWrong = ({ killed, waiting }: ViewReport) =>
+  killed?.freedAfter === null || waiting?.handOver === null;
 const isAcross = ({ holder, contender }: ViewReport) => holder !== contender;
 
 /** Formats a number of milliseconds. */
@@ -131,25 +131,38 @@ function brokenProblems({ call, views, contest }: LockerReport): string[] {
   if (alone.length > 0) return alone.map((view) => lie(call, view));
   if (lying.length > 0) return [lieAcross(call, lying)];
   for (const view of views) {
-    const { killed, trials } = view;
+    const { killed, trials, waiting } = view;
     if (trials.some(isStuck)) {
       return [
         `${call} does not release${at(view)}: a lock was still refused ` +
         "after its holder had released it",
       ];
     }
-    if (killed?.freedAfter === null) {
+    if (killed?.acquired === "early" || waiting?.acquired === "early") {
+      return [
+        `${call} does not exclude reliably${at(view)}: a waiter acquired ` +
+        "a lock that another process still held",
+      ];
+    }
+    if (killed?.acquired === "never") {
       return [
         `${call} outlives its process${at(view)}: the lock of a killed ` +
         "process was still held seconds later",
       ];
     }
-    if (view.waiting === null) {
+    if (waiting?.acquired === "never") {
       return [
         `${call} does not release${at(view)}: a waiter did not acquire ` +
         "a free lock",
       ];
     }
+  }
+  if (contest?.overlaps === 0) {
+    return [
+      `${call} does not release reliably: ${contest.gaveUp} of ` +
+      `${contest.processes} processes that contended did not acquire the lock ` +
+      "within seconds",
+    ];
   }
   return [
     `${call} does not exclude reliably: of ${contest?.acquired} acquisitions, ` +

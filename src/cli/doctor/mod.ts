@@ -21,7 +21,7 @@ import {
 import { resolveLocker } from "../../options/locker.ts";
 import { findOverlaps } from "./contest.ts";
 import type { Section } from "./contest.ts";
-import { judge } from "./judge.ts";
+import { judge, UNAVAILABLE } from "./judge.ts";
 import type { Measured } from "./judge.ts";
 import { withInterrupts } from "./interrupt.ts";
 import { Probe, ProbeError } from "./probe_process.ts";
@@ -42,6 +42,7 @@ import type {
   LockerName,
   LockerReport,
   PathReport,
+  TrialReport,
   UpdateReport,
   ViewReport,
   WriteReport,
@@ -216,7 +217,7 @@ class Measurement {
     const [first] = contenders;
     const lockers = await this.#lockers(victims);
     const kindsConflict = await this.#kindsConflict(lockers);
-    const writes = await this.#writes();
+    const writes = await this.#writes(lockers);
     return {
       paths: this.#views.map(toPathReport),
       ...await first!.call("machine"),
@@ -282,7 +283,7 @@ class Measurement {
       );
       for (const report of usable) report.views.push(views.get(report.locker)!);
     }
-    for (const report of usable) {
+    for (const report of usable.filter(releasesAll)) {
       report.contest = await this.#contest(report.locker);
     }
     return reports;
@@ -338,11 +339,14 @@ class Measurement {
     const reports = await Promise.all(lockers.map(async (locker) => {
       const pair = [holder(locker), contender(locker), locker] as const;
       const trials = await runTrials(...pair);
-      const waiting = await measureHandOver(...pair, woken);
+      const waiting = isReleased(trials)
+        ? await measureHandOver(...pair, woken)
+        : null;
       return [locker, { trials, waiting }] as const;
     }));
+    const released = reports.filter(([, { trials }]) => isReleased(trials));
     const kills = await killHolder(
-      lockers.map((locker) => ({
+      released.map(([locker]) => ({
         locker,
         held: { ...holder(locker), probe: victim },
         waiter: contender(locker),
@@ -392,6 +396,7 @@ class Measurement {
       waited: sum(results.map(({ waited }) => waited)),
       overlaps: overlaps.count,
       longestOverlap: overlaps.longest,
+      gaveUp: results.filter(({ gaveUp }) => gaveUp).length,
       lostUpdates: Math.max(0, increments - await probe.call("count", path)),
     };
   }
@@ -424,10 +429,12 @@ class Measurement {
     return !locked;
   }
 
-  async #writes(): Promise<WriteReport> {
+  async #writes(lockers: readonly LockerReport[]): Promise<WriteReport> {
     const [{ directory }] = this.#views as [View];
     const [probe] = this.#contenders as [Probe];
     const report = await probe.call("writes", directory);
+    const flock = lockers.find(({ locker }) => locker === "flock");
+    if (flock === undefined || !releasesAll(flock)) return report;
     try {
       return { ...report, updates: await this.#updates() };
     } catch (cause) {
@@ -452,12 +459,29 @@ class Measurement {
   }
 }
 
-/** The path of a file of the tests means nothing to the reader. */
+/**
+ * Returns an error of the system without the path of the test, and without the
+ * advice at its end.
+ */
 function withoutPath({ code, message }: ErrorReport): ErrorReport {
-  const name = message.includes(DIRECTORY_PREFIX)
-    ? message.replace(/^Cannot lock .*?\/(flock|ofd|lockf)"?: /, "")
+  if (code === UNAVAILABLE) return { code, message: reasonOf(message) };
+  return { code, message: reasonOf(message).replace(/; .*$/s, "") };
+}
+
+/** The path of a file of the tests means nothing to the reader. */
+function reasonOf(message: string): string {
+  return message.includes(DIRECTORY_PREFIX)
+    ? message.replace(/^Cannot lock .*[\\/](flock|ofd|lockf)"?: /, "")
     : message;
-  return { code, message: name };
+}
+
+/** Whether each lock was released. If not, to lock again takes seconds. */
+function isReleased(trials: readonly TrialReport[]): boolean {
+  return trials.every(({ acquiredAfterRelease }) => acquiredAfterRelease);
+}
+
+function releasesAll({ views }: LockerReport): boolean {
+  return views.every(({ trials }) => isReleased(trials));
 }
 
 function contestFile(locker: LockerName): string {

@@ -104,18 +104,16 @@ const COMMANDS: Implementation = {
 
   async hold(path, how) {
     const file = await lockOf(path, how).tryAcquire();
-    if (file) held.set(path, file);
-    return { locked: file !== null, at: performance.now() };
+    const at = performance.now();
+    if (file) await keep(path, file);
+    return { locked: file !== null, at };
   },
 
   async wait(path, how, timeout) {
-    try {
-      held.set(path, await lockOf(path, how).acquire({ timeout }));
-      return { locked: true, at: performance.now() };
-    } catch (error) {
-      if (!(error instanceof AlreadyLocked)) throw error;
-      return { locked: false, at: performance.now() };
-    }
+    const file = await unlessLocked(lockOf(path, how).acquire({ timeout }));
+    const at = performance.now();
+    if (file) await keep(path, file);
+    return { locked: file !== null, at };
   },
 
   async drop(path) {
@@ -174,6 +172,12 @@ const COMMANDS: Implementation = {
   writes: (path) => tryWrites(path),
 };
 
+/** If locks do not exclude, this process may hold one on the file already. */
+async function keep(path: string, file: LockedFile): Promise<void> {
+  await held.get(path)?.close();
+  held.set(path, file);
+}
+
 function lockOf(path: string, { locker, exclusive, range }: How): Lock {
   return new Lock(path, {
     mode: "r+",
@@ -192,14 +196,16 @@ async function contend(
   let waited = 0;
   let increments = 0;
   const end = performance.now() + duration;
+  const timeout = duration + CONTEST_GRACE_MS;
   for (let i = 1; performance.now() < end && !ended; i++) {
     const exclusive = i % SHARED_EVERY !== 0;
     const lock = lockOf(path, { locker, exclusive });
     let file = await lock.tryAcquire();
     if (file === null) {
       waited++;
-      file = await lock.acquire({ timeout: duration + CONTEST_GRACE_MS });
+      file = await unlessLocked(lock.acquire({ timeout }));
     }
+    if (file === null) return { sections, waited, increments, gaveUp: true };
     const enter = performance.now();
     const count = Number(await file.readText()) || 0;
     await delay(SECTION_MS);
@@ -210,7 +216,19 @@ async function contend(
     sections.push([enter, performance.now(), exclusive]);
     await file.close();
   }
-  return { sections, waited, increments };
+  return { sections, waited, increments, gaveUp: false };
+}
+
+/** Returns `null` if the lock was not acquired in time. */
+async function unlessLocked(
+  acquiring: Promise<LockedFile>,
+): Promise<LockedFile | null> {
+  try {
+    return await acquiring;
+  } catch (error) {
+    if (error instanceof AlreadyLocked) return null;
+    throw error;
+  }
 }
 
 function machineFacts(): MachineFacts {

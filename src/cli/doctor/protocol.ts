@@ -67,6 +67,7 @@ export interface Contended {
     exclusive: boolean,
   ][];
   readonly waited: number;
+  readonly gaveUp: boolean;
   /** How often it incremented the counter in the file. */
   readonly increments: number;
 }

@@ -88,7 +88,10 @@ export async function runTrials(
 ): Promise<TrialReport[]> {
   const reports: TrialReport[] = [];
   for (const trial of trialsOf(locker)) {
-    reports.push(await runTrial(holder, contender, trial));
+    const report = await runTrial(holder, contender, trial);
+    reports.push(report);
+    // Every other trial would wait as long, and end in the same way.
+    if (!report.acquiredAfterRelease) break;
   }
   return reports;
 }
@@ -145,49 +148,73 @@ export async function reportsClose(
   return watcher.probe.callFor(CLOSE_MS, "closed", watcher.path, CLOSE_MS);
 }
 
+/** A lock that a waiter waited for: when it was free, and when it was held. */
+interface HandOver {
+  readonly outcome: "late" | "early" | "never";
+  readonly duration: number;
+  readonly clockError: number;
+}
+
 /** Measures how long a waiter needs to acquire a lock after its release. */
 export async function measureHandOver(
   holder: Party,
   waiter: Party,
   locker: LockerName,
   woken: boolean,
-): Promise<WaitReport | null> {
+): Promise<WaitReport> {
   const how: How = { locker, exclusive: true };
-  const times: number[] = [];
-  let clockError = 0;
-  for (let i = 0; i < HAND_OVERS; i++) {
-    if (!await holdSoon(holder, how)) return null;
-    const waiting = waiter.probe.callFor(
-      HAND_OVER_MS,
-      "wait",
-      waiter.path,
-      how,
-      HAND_OVER_MS,
-    );
+  const all: HandOver[] = [];
+  for (let i = 0; i < HAND_OVERS && all.every(isLate); i++) {
+    const isHeld = await holdSoon(holder, how);
+    const waiting = wait(waiter, how, HAND_OVER_MS);
     await delay(WAIT_MS);
-    const released = holder.probe.toOwnTime(
-      await holder.probe.call("drop", holder.path),
-    );
-    const { locked, at } = await waiting;
-    if (!locked) return null;
-    const acquired = waiter.probe.toOwnTime(at);
-    if (isBefore(acquired, released)) return null;
-    times.push(Math.max(0, acquired.time - released.time));
-    clockError = Math.max(clockError, acquired.error + released.error);
-    await waiter.probe.call("drop", waiter.path);
+    const at = await holder.probe.call("drop", holder.path);
+    const handOver = await waiting(holder.probe.toOwnTime(at));
+    all.push(isHeld ? handOver : { ...handOver, outcome: "never" });
   }
-  times.sort((a, b) => a - b);
-  return {
-    woken,
-    handOver: times[times.length >> 1] ?? 0,
-    longest: times.at(-1) ?? 0,
-    clockError,
-  };
+  const clockError = Math.max(...all.map((each) => each.clockError));
+  const times = all.map(({ duration }) => duration).sort((a, b) => a - b);
+  const failed = all.find((each) => !isLate(each));
+  return failed
+    ? {
+      acquired: failed.outcome === "early" ? "early" : "never",
+      woken,
+      handOver: null,
+      longest: null,
+      clockError,
+    }
+    : {
+      acquired: "after the release",
+      woken,
+      handOver: times[times.length >> 1] ?? null,
+      longest: times.at(-1) ?? null,
+      clockError,
+    };
 }
 
-/** Returns whether one time is certainly before another. */
-function isBefore(one: Time, other: Time): boolean {
-  return one.time + one.error < other.time - other.error;
+const isLate = ({ outcome }: HandOver) => outcome === "late";
+
+/**
+ * Starts to wait for a lock. Returns a function that waits for the end, and
+ * releases the lock. It gets the time when the lock was free.
+ */
+function wait(
+  { probe, path }: Party,
+  how: How,
+  timeout: number,
+): (freed: Time) => Promise<HandOver> {
+  const waiting = probe.callFor(timeout, "wait", path, how, timeout);
+  waiting.catch(() => {});
+  return async (freed) => {
+    const { locked, at } = await waiting;
+    await probe.call("drop", path);
+    const { time, error } = probe.toOwnTime(at);
+    const clockError = error + freed.error;
+    const duration = Math.max(0, time - freed.time);
+    const isEarly = time < freed.time - clockError;
+    const outcome = !locked ? "never" : isEarly ? "early" : "late";
+    return { outcome, duration, clockError };
+  };
 }
 
 /** A lock of a process that will be killed, and a process that waits for it. */
@@ -201,36 +228,27 @@ export interface Bequest {
 export async function killHolder(
   bequests: readonly Bequest[],
 ): Promise<Map<LockerName, KillReport>> {
-  const reports = new Map<LockerName, KillReport>();
-  const waits: [Bequest, Promise<{ locked: boolean; at: number }>][] = [];
-  for (const bequest of bequests) {
-    const { locker, held, waiter } = bequest;
+  const waits = [];
+  for (const { locker, held, waiter } of bequests) {
     const how: How = { locker, exclusive: true };
-    if (!await holdSoon(held, how)) continue;
-    const waiting = waiter.probe.callFor(
-      KILL_MS,
-      "wait",
-      waiter.path,
-      how,
-      KILL_MS,
-    );
-    waiting.catch(() => {});
-    waits.push([bequest, waiting]);
+    const isHeld = await holdSoon(held, how);
+    waits.push({ locker, isHeld, waiting: wait(waiter, how, KILL_MS) });
   }
   await delay(WAIT_MS);
-  const start: Time = { time: performance.now(), error: 0 };
+  const killed: Time = { time: performance.now(), error: 0 };
   for (const { held } of bequests) held.probe.kill();
-  for (const [{ locker, waiter }, waiting] of waits) {
-    const { locked, at } = await waiting;
-    const acquired = waiter.probe.toOwnTime(at);
-    // If the lock does not exclude, the kill proves nothing.
-    if (!isBefore(acquired, start)) {
-      const freedAfter = locked
-        ? Math.max(0, acquired.time - start.time)
-        : null;
-      reports.set(locker, { freedAfter });
-    }
-    await waiter.probe.call("drop", waiter.path);
+  const reports = new Map<LockerName, KillReport>();
+  for (const { locker, isHeld, waiting } of waits) {
+    const { outcome, duration } = await waiting(killed);
+    reports.set(
+      locker,
+      isHeld && outcome === "late"
+        ? { acquired: "after the kill", freedAfter: duration }
+        : {
+          acquired: isHeld && outcome === "early" ? "early" : "never",
+          freedAfter: null,
+        },
+    );
   }
   return reports;
 }

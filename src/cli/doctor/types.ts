@@ -125,7 +125,10 @@ export interface LockerReport {
   error: ErrorReport | null;
   /** One for each pair of paths: the holder uses one, the contender another. */
   views: ViewReport[];
-  /** Processes that contended without a pause. `null` if it is refused. */
+  /**
+   * Processes that contended without a pause. `null` if it is refused, or if a
+   * lock was not released.
+   */
   contest: ContestReport | null;
 }
 
@@ -145,9 +148,12 @@ export interface ViewReport {
   contender: string;
   /** The attempts to overlap. */
   trials: TrialReport[];
-  /** What happened when a holder was killed with `SIGKILL`. */
+  /**
+   * What happened when a holder was killed with `SIGKILL`. `null`: it was not
+   * tried, because a lock was not released before.
+   */
   killed: KillReport | null;
-  /** How a waiter learned of a release. */
+  /** How a waiter learned of a release. `null`: see {@linkcode killed}. */
   waiting: WaitReport | null;
 }
 
@@ -169,18 +175,25 @@ export interface TrialReport {
 
 /** What happened when a holder was killed. */
 export interface KillReport {
-  /** How long the lock was held after the kill, or `null`: until the end. */
+  /** What a waiter got. `"early"`: the lock, while the holder was alive. */
+  acquired: "after the kill" | "early" | "never";
+  /** How long the lock was held after the kill, or `null`. */
   freedAfter: number | null;
 }
 
 /** How a waiter learned of a release. */
 export interface WaitReport {
+  /** What it got. `"early"`: the lock, while its holder had it. */
+  acquired: "after the release" | "early" | "never";
   /** Whether the kernel reports the release. Otherwise the waiter polls. */
   woken: boolean;
-  /** The median of the times from a release until the waiter has the lock. */
-  handOver: number;
-  /** The longest of them. */
-  longest: number;
+  /**
+   * The median of the times from a release until the waiter had the lock, or
+   * `null`.
+   */
+  handOver: number | null;
+  /** The longest of them, or `null`. */
+  longest: number | null;
   /** How far the clocks of two processes may differ. */
   clockError: number;
 }
@@ -199,6 +212,8 @@ export interface ContestReport {
   overlaps: number;
   /** The longest time that two of them overlapped. */
   longestOverlap: number;
+  /** How many processes gave up, after seconds. */
+  gaveUp: number;
   /** How many increments of a counter in the file were lost. */
   lostUpdates: number;
 }
@@ -217,7 +232,10 @@ export interface WriteReport {
   inPlace: boolean;
   /** The first error, or `null`. */
   error: ErrorReport | null;
-  /** Processes that called `updateFile` on one file at the same time. */
+  /**
+   * Processes that called `updateFile` on one file at the same time. `null` if
+   * it failed, or was not tried, because a lock was not released.
+   */
   updates: UpdateReport | null;
 }
 
