@@ -38,3 +38,15 @@ export function findOverlaps(sections: readonly Section[]): Overlaps {
 function conflict(one: Section, other: Section): boolean {
   return one.process !== other.process && (one.exclusive || other.exclusive);
 }
+
+/**
+ * Counts the reads of a counter, before each increment, that did not return
+ * what the increment before had written. If all did, the numbers are 0, 1, 2,
+ * and so on, in some order.
+ */
+export function countStale(reads: readonly number[]): number {
+  const valid = new Set(
+    reads.filter((count) => count >= 0 && count < reads.length),
+  );
+  return reads.length - valid.size;
+}

@@ -107,10 +107,10 @@ function lockerProblems(
 
 /** The content of a file may be cached where its locks are not. */
 function staleContent({ call, contest }: LockerReport): string[] {
-  if (contest === null || contest.lostUpdates === 0) return [];
+  if (contest === null || contest.staleReads === 0) return [];
   return [
     `a process that held a lock of ${call} did not see what another process ` +
-    `had written under it before, ${contest.lostUpdates} times of ` +
+    `had written under it before, ${contest.staleReads} times of ` +
     `${contest.acquired}: do not keep data here that several processes change`,
   ];
 }

@@ -19,7 +19,7 @@ import {
   rejectUnknownOptions,
 } from "../../options/validate.ts";
 import { resolveLocker } from "../../options/locker.ts";
-import { findOverlaps } from "./contest.ts";
+import { countStale, findOverlaps } from "./contest.ts";
 import type { Section } from "./contest.ts";
 import { judge, UNAVAILABLE } from "./judge.ts";
 import type { Measured } from "./judge.ts";
@@ -387,8 +387,6 @@ class Measurement {
     const overlaps = findOverlaps(
       sections.filter(({ enter, leave }) => enter < leave),
     );
-    const increments = sum(results.map((result) => result.increments));
-    const { probe, path } = parties[0]!;
     return {
       processes: parties.length,
       duration: CONTEST_MS,
@@ -397,7 +395,7 @@ class Measurement {
       overlaps: overlaps.count,
       longestOverlap: overlaps.longest,
       gaveUp: results.filter(({ gaveUp }) => gaveUp).length,
-      lostUpdates: Math.max(0, increments - await probe.call("count", path)),
+      staleReads: countStale(results.flatMap(({ reads }) => reads)),
     };
   }
 

@@ -194,7 +194,7 @@ async function contend(
 ): Promise<Contended> {
   const sections: [number, number, boolean][] = [];
   let waited = 0;
-  let increments = 0;
+  const reads: number[] = [];
   const end = performance.now() + duration;
   const timeout = duration + CONTEST_GRACE_MS;
   for (let i = 1; performance.now() < end && !ended; i++) {
@@ -205,18 +205,18 @@ async function contend(
       waited++;
       file = await unlessLocked(lock.acquire({ timeout }));
     }
-    if (file === null) return { sections, waited, increments, gaveUp: true };
+    if (file === null) return { sections, waited, reads, gaveUp: true };
     const enter = performance.now();
     const count = Number(await file.readText()) || 0;
     await delay(SECTION_MS);
     if (exclusive) {
       await file.replaceContents(String(count + 1));
-      increments++;
+      reads.push(count);
     }
     sections.push([enter, performance.now(), exclusive]);
     await file.close();
   }
-  return { sections, waited, increments, gaveUp: false };
+  return { sections, waited, reads, gaveUp: false };
 }
 
 /** Returns `null` if the lock was not acquired in time. */

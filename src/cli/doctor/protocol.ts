@@ -68,8 +68,8 @@ export interface Contended {
   ][];
   readonly waited: number;
   readonly gaveUp: boolean;
-  /** How often it incremented the counter in the file. */
-  readonly increments: number;
+  /** What it read from the counter in the file, before it incremented it. */
+  readonly reads: readonly number[];
 }
 
 /** The commands of a probe: their arguments and their results. */

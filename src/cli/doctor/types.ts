@@ -214,8 +214,11 @@ export interface ContestReport {
   longestOverlap: number;
   /** How many processes gave up, after seconds. */
   gaveUp: number;
-  /** How many increments of a counter in the file were lost. */
-  lostUpdates: number;
+  /**
+   * How often a process did not read what the one before had written: each
+   * increments a counter in the file.
+   */
+  staleReads: number;
 }
 
 /** What `writeAtomic` and `updateFile` can do. */
