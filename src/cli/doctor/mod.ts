@@ -204,7 +204,12 @@ class Measurement {
     this.#probes = probes;
   }
 
-  async run(): Promise<Measured> {
+  /** @throws {LockException} If the tests cannot run. */
+  run(): Promise<Measured> {
+    return explained(this.#names[0] ?? "", this.#run());
+  }
+
+  async #run(): Promise<Measured> {
     const { length } = this.#names;
     // A probe that will be killed, for each pair of paths.
     const [contenders, victims] = await Promise.all([
@@ -530,6 +535,9 @@ const ADVICE: Record<string, string> = {
   EROFS:
     "the file system is mounted read-only; mount it for writing, or pass " +
     "a directory that can be written",
+  ETIMEDOUT:
+    "the file system did not answer for 10 seconds; check its server, " +
+    "or unmount it",
   ENOSPC: "the file system is full; remove some files",
   EDQUOT: "the quota of this user is used up; remove some files",
 };

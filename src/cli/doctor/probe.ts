@@ -54,6 +54,9 @@ const SHARED_EVERY = 4;
 /** The longest wait in a contest, beyond its duration. */
 const CONTEST_GRACE_MS = 5000;
 
+/** The bit of the capability: linux/capability.h. */
+const CAP_FOWNER = 1n << 3n;
+
 /** How often a probe tries to remove the directory. */
 const MAX_REMOVALS = 20;
 
@@ -318,8 +321,16 @@ function mayReplace(realPath: string): boolean {
   const { mode, uid } = fs.statSync(parent);
   if ((mode & 0o1000) === 0) return true;
   const user = ownUser();
-  return user === null || user === 0 || user === uid ||
-    user === fs.statSync(realPath).uid;
+  return user === null || user === uid || user === fs.statSync(realPath).uid ||
+    mayIgnoreOwners(user);
+}
+
+/** Whether the process has CAP_FOWNER: see capabilities(7). */
+function mayIgnoreOwners(user: number): boolean {
+  const status = platform().readProcFile?.("/proc/self/status") ?? "";
+  const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1];
+  if (effective === undefined) return user === 0;
+  return (BigInt(`0x${effective}`) & CAP_FOWNER) !== 0n;
 }
 
 /**

@@ -5,7 +5,6 @@ import type { ChildProcessWithoutNullStreams } from "node:child_process";
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
-import { LockException } from "../../core/errors.ts";
 import type { CommandName, Commands, Reply, Request } from "./protocol.ts";
 import type { ErrorReport } from "./types.ts";
 
@@ -126,8 +125,8 @@ export class Probe {
   /**
    * Sends a command and returns its result.
    *
-   * @throws {ProbeError} If the command fails in the probe.
-   * @throws {LockException} With the code `"ETIMEDOUT"` if it does not answer.
+   * @throws {ProbeError} If the command fails in the probe, or with the code
+   * `"ETIMEDOUT"` if the probe does not answer.
    */
   call<Name extends CommandName>(
     name: Name,
@@ -150,10 +149,10 @@ export class Probe {
       result,
       duration + ANSWER_MS,
       () =>
-        new LockException(
-          `the file system did not answer within ${ANSWER_MS / 1000} seconds`,
-          { code: "ETIMEDOUT" },
-        ),
+        new ProbeError({
+          code: "ETIMEDOUT",
+          message: `no answer within ${ANSWER_MS / 1000} seconds`,
+        }),
     );
     return value as ReturnType<Commands[Name]>;
   }
