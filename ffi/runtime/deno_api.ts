@@ -8,7 +8,6 @@ import type { FileInfo, SelfLockingFile } from "../types.ts";
 export interface DenoApi {
   readonly version: { readonly deno: string };
   readonly mainModule?: string;
-  readonly build: { readonly standalone?: boolean };
   readonly permissions: {
     querySync(
       descriptor: { name: "ffi"; path?: string | undefined } | {

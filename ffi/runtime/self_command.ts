@@ -5,6 +5,11 @@ import { builtin } from "./builtin.ts";
 import { denoApi } from "./deno_api.ts";
 import type { DenoApi, DenoPermission } from "./deno_api.ts";
 
+/** The part of the global `Deno` that says how it was compiled. */
+interface DenoProgram extends DenoApi {
+  readonly build: { readonly standalone?: boolean };
+}
+
 /** Where `bun build --compile` puts the main module of its executable. */
 const BUN_EXECUTABLE = /^(\/\$bunfs\/|B:[\\/]~BUN[\\/])/i;
 
@@ -32,7 +37,7 @@ const PERMISSIONS: readonly DenoPermission[] = ["env", "net", "run", "sys"];
  */
 export function commandOf(hasFfi: boolean): string[] {
   const deno = denoApi();
-  if (deno) return denoCommand(deno, hasFfi);
+  if (deno) return denoCommand(deno as DenoProgram, hasFfi);
   const { execPath, execArgv, argv: [, script] } = process;
   if (isExecutable(script)) return [execPath];
   if (script === undefined) {
@@ -48,7 +53,7 @@ function isExecutable(script: string | undefined): boolean {
 }
 
 function denoCommand(
-  { build, mainModule, permissions }: DenoApi,
+  { build, mainModule, permissions }: DenoProgram,
   hasFfi: boolean,
 ): string[] {
   if (build.standalone) return [process.execPath];

@@ -37,6 +37,8 @@ static char source[PATH_MAX];
 static atomic_int refusals;
 /* Whether flock(2) has locked each descriptor. */
 static atomic_bool locked[MAX_FILES];
+/* The owner of the record locks of each descriptor. */
+static _Atomic uint64_t owners[MAX_FILES];
 
 static int is(const char *name) { return strcmp(mode, name) == 0; }
 
@@ -203,6 +205,11 @@ static int do_lock(const char *path, struct fuse_file_info *fi, int command,
 		return -atoi(mode);
 	if (is("lies"))
 		return 0;
+	/* Each close(2) unlocks what the process owns, which an open file does not. */
+	if (lock->l_type == F_UNLCK && owners[fi->fh] != fi->lock_owner)
+		return 0;
+	if (command != F_GETLK && lock->l_type != F_UNLCK)
+		owners[fi->fh] = fi->lock_owner;
 	if (is("whole"))
 		lock->l_start = lock->l_len = 0;
 	lock->l_pid = 0;

@@ -257,8 +257,8 @@ function notesOf(measured: Measured): string[] {
   const { paths, lockers, kindsConflict, writes } = measured;
   const notes: string[] = [];
   const unavailable = lockers.filter(({ state }) => state === "unavailable");
-  for (const { locker, error } of unavailable) {
-    notes.push(`the locker "${locker}" is not available: ${error?.message}`);
+  for (const { error } of unavailable) {
+    notes.push(`not available: ${error?.message}`);
   }
   if (kindsConflict) {
     notes.push(
