@@ -31,13 +31,16 @@ export function judge(measured: Measured, locker: LockerName): Judgment {
     state: stateOf(report),
   }));
   const judged = { ...measured, lockers };
+  const decisive = lockers.find((report) => report.locker === locker);
   const problems = [
+    ...decisive?.state === "unavailable" && decisive.error
+      ? [decisive.error.message]
+      : [],
     ...lockers.flatMap((report) => lockerProblems(report, lockers)),
     ...writeProblems(judged),
     ...judged.paths.flatMap(mountProblems),
   ];
-  const state = lockers.find((report) => report.locker === locker)?.state;
-  const usable = state === "works" || state === "strict";
+  const usable = decisive?.state === "works" || decisive?.state === "strict";
   return {
     verdict: !usable ? "broken" : problems.length > 0 ? "limited" : "works",
     problems,
@@ -339,8 +342,8 @@ function waitNotes({ lockers, inotify, paths }: Measured): string[] {
     ? "this runtime or this system does not report releases"
     : paths.every(({ local }) => local)
     ? `no inotify(7) instance was free (${inotify.maxInstances} for each ` +
-      `user), or no watch (${inotify.maxWatches}); raise ` +
-      "fs.inotify.max_user_instances or max_user_watches"
+      `user), or no watch (${inotify.maxWatches}); end processes that ` +
+      "wait, or raise fs.inotify.max_user_instances and max_user_watches"
     : "a release through another path or machine is not reported here";
   return [
     `waiters are not woken but try again, at least every checkInterval ` +

@@ -11,7 +11,7 @@
 import { basename, join } from "node:path";
 import process from "node:process";
 import { selfCommand } from "../../../ffi/mod.ts";
-import { LockException } from "../../core/errors.ts";
+import { LockException, toOpenError } from "../../core/errors.ts";
 import { absolute } from "../../core/paths.ts";
 import {
   filePath,
@@ -106,6 +106,7 @@ const VISIBLE_MS = 3000;
  * @throws {TypeError} If an argument or an option is of the wrong type.
  * @throws {RangeError} If there is not one path or two, or an option has an
  * invalid value.
+ * @throws {LockUnsupported} If the runtime cannot lock at all.
  * @throws {LockException} If the tests cannot run: a path does not exist, no
  * file can be created, two paths are not the same directory, or the file system
  * does not answer. The message says what to do.
@@ -122,7 +123,7 @@ export async function diagnose(
   }
   const names = paths.map((path) => filePath(path));
   const { name: locker } = resolveLocker(options.locker);
-  const command = options.command ?? [...selfCommand(), PROBE_ARGUMENT];
+  const command = options.command ?? ownCommand(names[0] ?? "");
   if (process.argv.includes(PROBE_ARGUMENT)) {
     throw new Error(
       `the program has started itself with ${PROBE_ARGUMENT} and does not ` +
@@ -136,6 +137,15 @@ export async function diagnose(
   );
   const duration = performance.now() - start;
   return { ...measured, ...judge(measured, locker), locker, duration };
+}
+
+/** Returns the command that starts this program as a probe. */
+function ownCommand(name: string): string[] {
+  try {
+    return [...selfCommand(), PROBE_ARGUMENT];
+  } catch (error) {
+    throw toOpenError({ path: name }, error);
+  }
 }
 
 /** All probes of one diagnosis. */

@@ -248,13 +248,20 @@ function machineFacts(): MachineFacts {
   };
 }
 
+/** A user has limits in each user namespace, too: see namespaces(7). */
 function inotifyLimits(): InotifyReport | null {
   const read = (name: string) =>
-    Number(
-      platform().readProcFile?.(`/proc/sys/fs/inotify/${name}`) ?? NaN,
-    );
-  const maxInstances = read("max_user_instances");
-  const maxWatches = read("max_user_watches");
+    Number(platform().readProcFile?.(`/proc/sys/${name}`) ?? NaN);
+  const least = (limit: number, inNamespace: number) =>
+    inNamespace < limit ? inNamespace : limit;
+  const maxInstances = least(
+    read("fs/inotify/max_user_instances"),
+    read("user/max_inotify_instances"),
+  );
+  const maxWatches = least(
+    read("fs/inotify/max_user_watches"),
+    read("user/max_inotify_watches"),
+  );
   return Number.isNaN(maxInstances + maxWatches)
     ? null
     : { maxInstances, maxWatches };

@@ -1,10 +1,8 @@
 import assert from "node:assert/strict";
-import { execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
+import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
-import { setTimeout as delay } from "node:timers/promises";
 import { diagnose, PROBE_ARGUMENT } from "../../../src/cli/doctor/mod.ts";
 import type {
   DiagnoseOptions,
@@ -170,35 +168,6 @@ async function updatesOf(
   const { paths: [report], notes } = diagnosis;
   return { updates: report?.file?.updates, notes: notes.join("\n") };
 }
-
-test(
-  "doctor: a file system that does not answer is an error, after seconds",
-  async () => {
-    using dir = tempDir();
-    const source = join(dir.path, "source");
-    const path = join(dir.path, "mounted");
-    for (const name of [source, path]) fs.mkdirSync(name);
-    const { dev } = fs.statSync(path);
-    const server = spawn("bindfs", ["-f", source, path], { stdio: "ignore" });
-    while (fs.statSync(path).dev === dev) await delay(5);
-    const ended = once(server, "exit");
-    try {
-      process.kill(server.pid!, "SIGSTOP");
-      const { code, message } = await failed(path);
-      assert.equal(code, "ETIMEDOUT");
-      assert.match(
-        message,
-        /the file system did not answer for 10 seconds; check/,
-      );
-    } finally {
-      process.kill(server.pid!, "SIGCONT");
-      execFileSync("umount", ["--lazy", path]);
-      await ended;
-    }
-  },
-  "bindfs(1) and FUSE",
-  "root that can mount",
-);
 
 test("doctor: wrong arguments are refused before anything is started", async () => {
   const fail = (paths: unknown, options?: unknown) =>

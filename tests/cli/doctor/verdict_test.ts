@@ -281,7 +281,8 @@ const MODES: Record<string, Expected> = {
     verdict: "broken",
     flock: "refused",
     records: "refused",
-    problem: /^flock\(2\) fails: .*\((EOPNOTSUPP|ENOTSUP)\); keep lock files on another/,
+    problem:
+      /^flock\(2\) fails: .*\((EOPNOTSUPP|ENOTSUP)\); keep lock files on another/,
   },
 };
 
