@@ -10,9 +10,16 @@ import {
   compileLockFileSystem,
   lockFileSystem,
 } from "../../support/fuse.ts";
+import { runScript } from "../../support/processes.ts";
 import { tempDir } from "../../support/temp_dir.ts";
 import { test } from "../../support/test.ts";
-import { ALL_WORK, diagnosed, hasRecords, states } from "./support.ts";
+import {
+  ALL_WORK,
+  diagnosed,
+  doctorCommand,
+  hasRecords,
+  states,
+} from "./support.ts";
 
 /** Returns whether all waiters were woken. */
 const allWoken = ({ lockers }: Diagnosis) =>
@@ -116,6 +123,33 @@ for (const [type, mount] of Object.entries(KERNEL_FILE_SYSTEMS)) {
     } else assert.equal(path?.fileSystem, null);
   }, "root that can mount");
 }
+
+test(
+  "doctor: waiters that are not woken are explained by the limits of inotify(7)",
+  async () => {
+    using dir = tempDir();
+    const script = 'echo 0 > /proc/sys/user/max_inotify_instances && exec "$@"';
+    const { stdout } = await runScript([
+      ...["unshare", "--user", "--map-root-user", "sh", "-c", script, "sh"],
+      ...doctorCommand(dir.path),
+    ]);
+    const { diagnosis }: { diagnosis: Diagnosis } = JSON.parse(stdout);
+    assert.equal(diagnosis.verdict, "works");
+    assert.equal(diagnosis.inotify?.maxInstances, 0);
+    for (const { views } of diagnosis.lockers) {
+      for (const { waiting } of views) {
+        assert.equal(waiting?.woken, false);
+        assert.equal(waiting.acquired, "after the release");
+      }
+    }
+    assert.match(
+      diagnosis.notes.join("\n"),
+      /waiters are not woken .*: no inotify\(7\) instance was free \(0 for/,
+    );
+  },
+  "user namespaces",
+  "inotify(7)",
+);
 
 test(
   "doctor: a FUSE file system can be locked, and another mount may not see it",
