@@ -63,7 +63,7 @@ test("doctor: nothing is left if its process is killed", async () => {
   const child = await startDoctor(dir.path);
   process.kill(child.pid!, "SIGKILL");
   await untilEmpty(dir.path);
-});
+}, "signals");
 
 test("doctor: a signal of the caller ends it with its reason, and nothing is left", async () => {
   using dir = tempDir();

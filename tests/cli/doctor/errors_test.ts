@@ -8,6 +8,7 @@ import type {
   DiagnoseOptions,
   Diagnosis,
 } from "../../../src/cli/doctor/mod.ts";
+import { formatName } from "../../../src/options/validate.ts";
 import { denoWith, fixtureCommand } from "../../support/env.ts";
 import { runScript } from "../../support/processes.ts";
 import { tempDir } from "../../support/temp_dir.ts";
@@ -29,7 +30,9 @@ test("doctor: a path that does not exist is named, with what to do", async () =>
   assert.equal(code, "ENOENT");
   assert.equal(
     message,
-    `Cannot test "${path}": it does not exist; create it, or pass a path that ` +
+    `Cannot test ${
+      formatName(path)
+    }: it does not exist; create it, or pass a path that ` +
       "exists (ENOENT)",
   );
 });
