@@ -14,6 +14,7 @@ const SCRIPTS = "scripts/";
 const ONCE: readonly string[] = [
   "architecture_test.ts",
   "cli/doctor/no_answer_test.ts",
+  "cli/doctor/self_command_test.ts",
   "ffi/addon_test.ts",
   "ffi/deno_permission_test.ts",
   "ffi/musl_test.ts",
@@ -57,6 +58,7 @@ const SLOW: Readonly<Record<string, number>> = {
   "redis/network_faults_test.ts": 14,
   "wait/handover_between_processes_test.ts": 13,
   "cli/doctor/no_answer_test.ts": 16,
+  "cli/doctor/self_command_test.ts": 20,
   "cli/doctor/clean_up_test.ts": 13,
   "redis/cleanup_test.ts": 12,
   "wait/process_exit_test.ts": 11,

@@ -183,7 +183,7 @@ function describeWrites(
   const { updates, error } = others;
   const abilities: [works: boolean, what: string][] = [
     [replaces, "replace a file in one step (rename)"],
-    [hardLinks, "create a file only if there is none (hard links)"],
+    [hardLinks, "create a file only if it does not exist (hard links)"],
     [inPlace, "overwrite a file in place"],
     [syncsDirectory, "sync a directory"],
     [permissions, "keep permission bits"],

@@ -45,13 +45,13 @@ import type {
 import type { FileReport, InotifyReport, LockerName } from "./types.ts";
 import { tryWrites } from "./writes.ts";
 
-/** How long a process stays inside in a contest: longer than clocks differ. */
+/** How long a process that contends stays inside: longer than clocks differ. */
 const SECTION_MS = 1;
 
-/** Of this many sections in a contest, one is shared. */
+/** Of this many acquisitions of a process that contends, one is shared. */
 const SHARED_EVERY = 4;
 
-/** The longest wait in a contest, beyond its duration. */
+/** How long a process that contends waits, beyond the duration. */
 const CONTEST_GRACE_MS = 5000;
 
 /** The bit of the capability: linux/capability.h. */

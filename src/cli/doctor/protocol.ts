@@ -58,7 +58,7 @@ export interface MachineFacts {
   readonly inotify: InotifyReport | null;
 }
 
-/** What one probe did in a contest. */
+/** What one probe did while it contended. */
 export interface Contended {
   /** When it entered and left, by its own clock, and whether exclusively. */
   readonly sections: readonly [
