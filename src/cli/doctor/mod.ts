@@ -10,6 +10,7 @@
 
 import { basename, join } from "node:path";
 import process from "node:process";
+import { setTimeout as delay } from "node:timers/promises";
 import { selfCommand } from "../../../ffi/mod.ts";
 import { LockException, toOpenError } from "../../core/errors.ts";
 import { absolute } from "../../core/paths.ts";
@@ -80,6 +81,7 @@ const UPDATES_MS = 60_000;
 
 /** How long a new directory may stay invisible through another mount. */
 const VISIBLE_MS = 3000;
+const VISIBLE_POLL_MS = 20;
 
 /**
  * Finds out whether the file system of a path can lock, with processes that try
@@ -604,6 +606,7 @@ async function findAgain(
   for (const end = performance.now() + VISIBLE_MS;;) {
     if (await probe.call("adopt", directory)) return;
     if (performance.now() >= end) break;
+    await delay(VISIBLE_POLL_MS);
   }
   throw cannotTest(
     otherName,
