@@ -1,0 +1,56 @@
+/**
+ * The `portalock` command. To import this module runs it.
+ *
+ * ```sh
+ * portalock nightly.lock ./nightly.sh
+ * ```
+ *
+ * @module
+ */
+
+import { commandCalls } from "../../ffi/posix/command.ts";
+import { posixConstants } from "../../ffi/posix/constants.ts";
+import { loadHost } from "../../ffi/runtime/host.ts";
+import type { Host } from "../../ffi/runtime/host.ts";
+import { loadCalls } from "../../ffi/runtime/light.ts";
+import { Failure, SOFTWARE, UNAVAILABLE } from "./exit_status.ts";
+import { lockAndRun } from "./lock_file.ts";
+import { parseInvocation } from "./options.ts";
+
+/** What runs the lines of `-c` if the environment does not say. */
+const SHELL = "/bin/sh";
+
+/** Runs the command and returns its exit status. */
+async function run(host: Host): Promise<number> {
+  const invocation = parseInvocation(host.args, host.env("SHELL") || SHELL);
+  if (typeof invocation === "string") {
+    const { informationText } = await import("./help.ts");
+    host.write(1, informationText(invocation));
+    return 0;
+  }
+  const constants = posixConstants(host.platform, host.arch);
+  const runtime = constants && await loadCalls();
+  if (!runtime) {
+    throw new Failure(
+      UNAVAILABLE,
+      `${host.runtime} cannot call the C library here; pass -A to Deno`,
+    );
+  }
+  const calls = commandCalls(runtime, constants);
+  return await lockAndRun({ host, calls }, invocation);
+}
+
+async function main(): Promise<void> {
+  const host = await loadHost();
+  let status: number;
+  try {
+    status = await run(host);
+  } catch (error) {
+    const { message } = error as Error;
+    host.write(2, `portalock: ${message}\n`);
+    status = error instanceof Failure ? error.status : SOFTWARE;
+  }
+  host.exit(status);
+}
+
+main();
