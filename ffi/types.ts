@@ -462,9 +462,11 @@ export interface Platform {
   /**
    * Returns a descriptor of the caller as a {@linkcode Lockable}.
    *
-   * @throws {Unsupported} If the number is not a descriptor of the system.
+   * @param locker How it is locked; flock(2) if absent.
+   * @throws {Unsupported} If the number is not a descriptor of the system, or
+   * the system cannot lock like that.
    */
-  fromFd(fd: number): Lockable;
+  fromFd(fd: number, locker?: LockerSettings): Lockable;
   /**
    * Returns the processes that hold locks on a file, which is given by path or
    * by descriptor. A lock of this very descriptor is left out. What cannot be

@@ -102,6 +102,13 @@ const ALLOWED: Record<string, readonly string[]> = {
     "src/redis/connection",
     "src/redis/acquisition",
   ],
+  "src/cli": [
+    ...fromFolder("src/lock"),
+    "src/redis",
+    "ffi/posix/command.ts",
+    "ffi/posix/constants.ts",
+    ...helpers("host", "light"),
+  ],
   "mod.ts": fromFolder("src/atomic"),
 };
 

@@ -125,9 +125,10 @@ export function fdPlatform(
       const init = prepareOpen(path, mode, settings);
       return openBlocking(path, mode, creationMode, init);
     },
-    fromFd(fd) {
+    fromFd(fd, settings) {
       if (!verified) verify(fd);
-      return new FdFile(os, fd, { locker: os });
+      const locker = settings ? os.locker(settings) : os;
+      return new FdFile(os, fd, { locker, settings });
     },
     isLocalDirectory: (directory) => localPaths.hasDirectory(directory),
     holders: os.holders,

@@ -40,8 +40,12 @@ const FD_CLOEXEC = 1;
 
 /** signal.h, the same on Linux and macOS. */
 const SIGPIPE = 13;
+const SIGXFSZ = 25;
 const SIG_DFL = 0n;
 const SIG_IGN = 1n;
+
+/** The character `/`. */
+const SLASH = 0x2f;
 
 /** sys/wait.h */
 const WNOHANG = 1;
@@ -77,6 +81,18 @@ export type ProcessEnd =
   | { readonly status: number }
   | { readonly signal: number };
 
+type CommonFunction =
+  | "open"
+  | "close"
+  | "flock"
+  | "fcntl"
+  | "strdup"
+  | "signal"
+  | "dlsym"
+  | "memcpy"
+  | "posix_spawnp"
+  | "waitpid";
+
 /** The calls. */
 export interface CommandCalls {
   open(path: string, mode: LockFileMode): number;
@@ -85,6 +101,14 @@ export interface CommandCalls {
   flock(fd: number, operation: number): boolean | number;
   /** Whether programs that this process starts get the descriptor. */
   setInherited(fd: number, inherited: boolean): number;
+  /**
+   * Whether this process inherited a descriptor, as far as can be seen. The
+   * runtime opens pipes, sockets and objects without a path for itself, and no
+   * other files.
+   *
+   * @param marked Whether the runtime has set `FD_CLOEXEC` on all descriptors.
+   */
+  isInherited(fd: number, marked: boolean): boolean;
   /** Starts a program, found in `PATH`, and returns its PID. */
   spawn(program: string, args: readonly string[]): number;
   /** Replaces this process. Returns only if that fails. */
@@ -108,15 +132,22 @@ export function commandCalls(
   const own = system.linux ? LINUX : DARWIN;
   const padding = Array<bigint>(system.variadicPadding).fill(0n);
   const variadic = padding.map(() => "i64" as const);
-  const c: Record<
-    "open" | "close" | "flock" | "fcntl" | "strdup",
-    CFunction
-  > = runtime.bind(libc, {
+  // Bun compiles code for each call of `bind`, so there is one for all functions
+  // that are mostly needed.
+  const c: Record<CommonFunction, CFunction> = runtime.bind(libc, {
     open: { parameters: ["buffer", "i32", ...variadic, "i64"], result: "i32" },
     close: { parameters: ["i32"], result: "i32" },
     flock: { parameters: ["i32", "i32"], result: "i32" },
     fcntl: { parameters: ["i32", "i32", ...variadic, "i64"], result: "i32" },
     strdup: { parameters: ["buffer"], result: "i64" },
+    signal: { parameters: ["i32", "usize"], result: "i64" },
+    dlsym: { parameters: ["usize", "buffer"], result: "i64" },
+    memcpy: { parameters: ["buffer", "usize", "usize"], result: "i64" },
+    posix_spawnp: {
+      parameters: ["buffer", "buffer", "usize", "usize", "buffer", "usize"],
+      result: "i32",
+    },
+    waitpid: { parameters: ["i32", "buffer", "i32"], result: "i32" },
   });
   const errno = runtime.errno(libc, system.errnoLocation);
 
@@ -140,46 +171,34 @@ export function commandCalls(
   }
 
   /**
-   * Runs a function while SIGPIPE has its default effect, because a program
-   * inherits what is ignored, and all three runtimes ignore it.
+   * Runs a function while the signals that runtimes ignore have their default
+   * effect, because a program inherits what is ignored: SIGPIPE on all three,
+   * SIGXFSZ on Node and Bun.
    */
-  function withSigpipe(body: () => number): number {
-    const { signal } = runtime.bind(libc, {
-      signal: { parameters: ["i32", "usize"], result: "i64" },
-    });
-    signal(SIGPIPE, SIG_DFL);
+  function withDefaultSignals(body: () => number): number {
+    for (const number of [SIGPIPE, SIGXFSZ]) c.signal(number, SIG_DFL);
     const result = body();
-    signal(SIGPIPE, SIG_IGN);
+    for (const number of [SIGPIPE, SIGXFSZ]) c.signal(number, SIG_IGN);
     return result;
   }
 
   /** The address of the environment, whose bytes need not be UTF-8. */
   function environment(): bigint {
-    const { dlsym, memcpy } = runtime.bind(libc, {
-      dlsym: { parameters: ["usize", "buffer"], result: "i64" },
-      memcpy: { parameters: ["buffer", "usize", "usize"], result: "i64" },
-    });
     const pointer = new BigUint64Array(1);
-    memcpy(
+    c.memcpy(
       new Uint8Array(pointer.buffer),
-      BigInt(dlsym(own.RTLD_DEFAULT, cString("environ"))),
+      BigInt(c.dlsym(own.RTLD_DEFAULT, cString("environ"))),
       8n,
     );
     return pointer[0]!;
   }
 
   function spawn(program: string, args: readonly string[]): number {
-    const { posix_spawnp } = runtime.bind(libc, {
-      posix_spawnp: {
-        parameters: ["buffer", "buffer", "usize", "usize", "buffer", "usize"],
-        result: "i32",
-      },
-    });
     const pid = new Int32Array(1);
     const argv = stringArray([program, ...args]);
     const env = environment();
-    const code = withSigpipe(() =>
-      Number(posix_spawnp(
+    const code = withDefaultSignals(() =>
+      Number(c.posix_spawnp(
         new Uint8Array(pid.buffer),
         cString(program),
         0n,
@@ -191,15 +210,12 @@ export function commandCalls(
     return code === 0 ? pid[0]! : -code;
   }
 
-  let waitpid: CFunction | undefined;
+  let readlink: CFunction | undefined;
   const status = new Int32Array(1);
   const statusBytes = new Uint8Array(status.buffer);
 
   function waitFor(pid: number, options: number): number {
-    waitpid ??= runtime.bind(libc, {
-      waitpid: { parameters: ["i32", "buffer", "i32"], result: "i32" },
-    }).waitpid;
-    return call(() => waitpid!(pid, statusBytes, options));
+    return call(() => c.waitpid(pid, statusBytes, options));
   }
 
   /** sys/wait.h: WIFSIGNALED, WTERMSIG and WEXITSTATUS. */
@@ -227,13 +243,28 @@ export function commandCalls(
       const changed = inherited ? flags & ~FD_CLOEXEC : flags | FD_CLOEXEC;
       return call(() => c.fcntl(fd, F_SETFD, ...padding, BigInt(changed)));
     },
+    isInherited(fd, marked) {
+      const flags = call(() => c.fcntl(fd, F_GETFD, ...padding, 0n));
+      if (flags < 0 || (flags & FD_CLOEXEC) === 0) return flags >= 0;
+      if (!marked) return false;
+      readlink ??= runtime.bind(libc, {
+        readlink: { parameters: ["buffer", "buffer", "usize"], result: "i64" },
+      }).readlink;
+      const link = new Uint8Array(1);
+      const path = cString(`/proc/self/fd/${fd}`);
+      // The links of files that have no path do not begin with a slash.
+      return !system.linux ||
+        Number(readlink(path, link, 1n)) === 1 && link[0] === SLASH;
+    },
     spawn,
     exec(program, args) {
       const { execvp } = runtime.bind(libc, {
         execvp: { parameters: ["buffer", "buffer"], result: "i32" },
       });
       const argv = stringArray([program, ...args]);
-      return withSigpipe(() => call(() => execvp(cString(program), argv)));
+      return withDefaultSignals(() =>
+        call(() => execvp(cString(program), argv))
+      );
     },
     wait(pid) {
       const result = waitFor(pid, 0);

@@ -1,5 +1,7 @@
 /** Chooses how to call C, and loads nothing that another runtime needs. */
 
+import { bunCalls } from "./bun_calls.ts";
+import type { BunFfi } from "./bun_calls.ts";
 import { denoApi } from "./deno_api.ts";
 import { denoCalls, denoHasDescriptors } from "./deno_calls.ts";
 import type { FfiRuntime } from "../types.ts";
@@ -20,7 +22,8 @@ export async function loadCalls(): Promise<Calls | null> {
     const { state, partial } = deno.permissions.querySync({ name: "ffi" });
     return state === "granted" && !partial ? denoCalls(deno) : null;
   }
-  return "bun" in globalThis.process.versions
-    ? (await import("./bun.ts")).bunRuntime()
+  const { process } = globalThis;
+  return "bun" in process.versions
+    ? bunCalls(process.getBuiltinModule("bun:ffi") as unknown as BunFfi)
     : (await import("./node.ts")).nodeRuntime();
 }

@@ -13,6 +13,7 @@ const SCRIPTS = "scripts/";
  */
 const ONCE: readonly string[] = [
   "architecture_test.ts",
+  "cli/",
   "ffi/addon_test.ts",
   "ffi/deno_permission_test.ts",
   "ffi/musl_test.ts",
@@ -34,6 +35,7 @@ const ONCE: readonly string[] = [
  * runtime waits for a slow file at the end.
  */
 const SLOW: Readonly<Record<string, number>> = {
+  "cli/flock_contract_test.ts": 120,
   "redis/adapters_test.ts": 75,
   "lock/held_at_end_test.ts": 60,
   "lock/multi_process_test.ts": 48,

@@ -24,6 +24,7 @@ import {
   NO_INPUT,
   OS_ERROR,
 } from "./exit_status.ts";
+import type { SystemError } from "../../ffi/types.ts";
 import type { Invocation } from "./options.ts";
 import { runProgram } from "./run_program.ts";
 
@@ -38,10 +39,8 @@ export interface OpenLock {
   fd: number;
   /** What messages call it. */
   readonly name: string;
-  /** The path, if it was opened here. */
-  readonly path?: string;
-  /** Whether it is open for writing. */
-  writable: boolean;
+  /** Set if it was opened here, for reading only. */
+  reopen?: string;
 }
 
 const OPERATIONS = { exclusive: LOCK_EX, shared: LOCK_SH, unlock: LOCK_UN };
@@ -52,53 +51,71 @@ export async function lockAndRun(
   invocation: Invocation,
 ): Promise<number> {
   const { host } = system;
-  const { target, verbose } = invocation;
+  const { target, verbose, timeout } = invocation;
   const lock = "fd" in target
-    ? { fd: target.fd, name: String(target.fd), writable: true }
-    : openLockFile(system, target.file);
+    ? givenFd(system, target.fd)
+    : openLockFile(system, target.file, invocation);
   const start = performance.now();
-  const locked = tryLock(system, lock, invocation) ||
-    await waitForLock(system, lock, invocation);
-  if (!locked) {
-    if (verbose) {
-      host.write(
-        2,
-        invocation.timeout > 0
-          ? "portalock: timeout while waiting to get lock\n"
-          : "portalock: failed to get lock\n",
-      );
-    }
+  if (!await acquire(system, lock, invocation)) {
+    const reason = timeout > 0
+      ? "timeout while waiting to get lock"
+      : "failed to get lock";
+    if (verbose) host.write(2, `portalock: ${reason}\n`);
     return invocation.conflictStatus;
   }
   if (verbose) {
     const seconds = ((performance.now() - start) / 1000).toFixed(6);
     host.write(1, `portalock: getting lock took ${seconds} seconds\n`);
   }
-  return "fd" in target
-    ? 0
-    : runProgram(system, lock, { ...invocation, target });
+  if ("fd" in target) return 0;
+  return runProgram(system, lock, { ...invocation, target });
 }
 
-async function waitForLock(
-  system: System,
+async function acquire(
+  { host, calls }: System,
   lock: OpenLock,
   invocation: Invocation,
 ): Promise<boolean> {
-  if (invocation.timeout <= 0) return false;
+  const { locker, kind, timeout } = invocation;
+  if (locker.name === "flock") {
+    const operation = OPERATIONS[kind] | LOCK_NB;
+    if (applyFlock(calls, lock, operation)) return true;
+    if (timeout <= 0) return false;
+  }
   const { waitForLock } = await import("./wait.ts");
-  return await waitForLock(system, lock, invocation);
+  try {
+    return await waitForLock(host, lock, invocation);
+  } catch (error) {
+    const { errno, message } = error as SystemError;
+    throw lockFailure(calls, lock, errno, message);
+  }
 }
 
 /**
- * Opens the file for reading, which suffices for flock(2), and creates it. A
- * directory cannot be created.
+ * A descriptor that the shell opened. One that the runtime opened for itself is
+ * as unknown to the caller as one that does not exist.
  */
-function openLockFile({ calls }: System, path: string): OpenLock {
-  let fd = calls.open(path, { write: false, create: true });
+function givenFd({ host, calls }: System, fd: number): OpenLock {
+  const lock = { fd, name: String(fd) };
+  if (calls.isInherited(fd, host.marksInherited)) return lock;
+  throw lockFailure(calls, lock, ERRNO.EBADF);
+}
+
+/**
+ * Opens the file as flock(1) does: for reading, which suffices for flock(2), or
+ * as fcntl(2) requires. Creates it. A directory cannot be created.
+ */
+function openLockFile(
+  { calls }: System,
+  path: string,
+  { locker, kind }: Invocation,
+): OpenLock {
+  const write = locker.name !== "flock" && kind === "exclusive";
+  let fd = calls.open(path, { write, create: true });
   if (fd === -ERRNO.EISDIR) {
     fd = calls.open(path, { write: false, create: false });
   }
-  if (fd >= 0) return { fd, name: path, path, writable: false };
+  if (fd >= 0) return { fd, name: path, ...write ? {} : { reopen: path } };
   throw new Failure(
     openStatus(-fd),
     `cannot open lock file ${path}: ${calls.errorText(fd)}`,
@@ -113,49 +130,39 @@ function openStatus(errno: number): number {
     : NO_INPUT;
 }
 
-/** Attempts once. Returns whether the file is locked, or unlocked with `-u`. */
-function tryLock(
-  system: System,
-  lock: OpenLock,
-  { kind }: Invocation,
-): boolean {
-  return applyLock(system, lock, OPERATIONS[kind] | LOCK_NB);
-}
-
-/** Blocks this process until the file is locked. */
-export function blockUntilLocked(
-  system: System,
-  lock: OpenLock,
-  { kind }: Invocation,
-): void {
-  applyLock(system, lock, OPERATIONS[kind]);
-}
-
 /**
- * Applies an operation of flock(2). Over NFS, an exclusive lock requires a file
- * that is open for writing, so it is opened again.
+ * Applies an operation of flock(2) once. Over NFS, an exclusive lock requires a
+ * file that is open for writing, so it is opened again.
+ *
+ * @returns `false` if another process has the lock.
  */
-function applyLock(
-  system: System,
+function applyFlock(
+  calls: CommandCalls,
   lock: OpenLock,
   operation: number,
 ): boolean {
-  const { calls } = system;
   const result = calls.flock(lock.fd, operation);
   if (typeof result === "boolean") return result;
-  const { path, writable } = lock;
+  const { reopen } = lock;
   const needsWrite = result === -ERRNO.EBADF || result === -ERRNO.EIO;
-  if (needsWrite && path !== undefined && !writable) {
-    const fd = calls.open(path, { write: true, create: false });
+  if (needsWrite && reopen !== undefined) {
+    const fd = calls.open(reopen, { write: true, create: false });
     if (fd >= 0) {
       calls.close(lock.fd);
       lock.fd = fd;
-      lock.writable = true;
-      return applyLock(system, lock, operation);
+      delete lock.reopen;
+      return applyFlock(calls, lock, operation);
     }
   }
-  throw new Failure(
-    calls.isExhausted(result) ? OS_ERROR : DATA_ERROR,
-    `${lock.name}: ${calls.errorText(result)}`,
-  );
+  throw lockFailure(calls, lock, result);
+}
+
+function lockFailure(
+  calls: CommandCalls,
+  { name }: OpenLock,
+  errno: number,
+  text: string = calls.errorText(errno),
+): Failure {
+  const status = calls.isExhausted(errno) ? OS_ERROR : DATA_ERROR;
+  return new Failure(status, `${name}: ${text}`);
 }

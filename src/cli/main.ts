@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 /**
  * The `portalock` command. To import this module runs it.
  *
@@ -10,7 +11,7 @@
 
 import { commandCalls } from "../../ffi/posix/command.ts";
 import { posixConstants } from "../../ffi/posix/constants.ts";
-import { loadHost } from "../../ffi/runtime/host.ts";
+import { thisHost } from "../../ffi/runtime/host.ts";
 import type { Host } from "../../ffi/runtime/host.ts";
 import { loadCalls } from "../../ffi/runtime/light.ts";
 import { Failure, SOFTWARE, UNAVAILABLE } from "./exit_status.ts";
@@ -41,7 +42,7 @@ async function run(host: Host): Promise<number> {
 }
 
 async function main(): Promise<void> {
-  const host = await loadHost();
+  const host = thisHost();
   let status: number;
   try {
     status = await run(host);

@@ -12,6 +12,7 @@ import {
   UsageError,
   usageError,
 } from "./exit_status.ts";
+import type { LockerSettings } from "../../ffi/types.ts";
 import { getopt } from "./getopt.ts";
 import type { Option } from "./getopt.ts";
 
@@ -90,8 +91,7 @@ export interface Invocation {
   readonly close: boolean;
   /** Whether this process becomes the command. */
   readonly noFork: boolean;
-  /** Whether the lock is a record lock of the open file. */
-  readonly fcntl: boolean;
+  readonly locker: LockerSettings;
   readonly quiet: boolean;
   readonly verbose: boolean;
 }
@@ -142,7 +142,7 @@ export function parseInvocation(
     target,
     close: flags.has("close"),
     noFork: flags.has("no-fork"),
-    fcntl: flags.has("fcntl"),
+    locker: { name: flags.has("fcntl") ? "ofd" : "flock" },
     quiet: flags.has("quiet"),
     verbose: flags.has("verbose"),
   };

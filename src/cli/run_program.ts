@@ -1,6 +1,7 @@
 /** Runs a program that inherits the lock, and passes its exit status on. */
 
 import { ERRNO } from "../../ffi/posix/command.ts";
+import type { CommandCalls } from "../../ffi/posix/command.ts";
 import { Failure, OS_ERROR, UNAVAILABLE } from "./exit_status.ts";
 import type { OpenLock, System } from "./lock_file.ts";
 import type { Invocation, Target } from "./options.ts";
@@ -14,7 +15,15 @@ const SIGNAL_STATUS = 128;
 /** Where the program is if the environment does not say. */
 const DEFAULT_PATH = "/bin:/usr/bin";
 
-const STANDARD_STREAMS = [0, 1, 2];
+/** Shells give the files of redirections numbers up to this one. */
+const MAX_SHELL_FD = 255;
+
+/** Passes on what this process inherited, such as another lock of the shell. */
+function passOnInherited(calls: CommandCalls): void {
+  for (let fd = 0; fd <= MAX_SHELL_FD; fd++) {
+    if (fd < 3 || calls.isInherited(fd, true)) calls.setInherited(fd, true);
+  }
+}
 
 /**
  * Runs the program and returns its exit status.
@@ -30,8 +39,7 @@ export function runProgram(
 ): number {
   const { program, args } = target;
   if (verbose) host.write(1, `portalock: executing ${program}\n`);
-  // Node sets close-on-exec for all descriptors that it inherits.
-  for (const stream of STANDARD_STREAMS) calls.setInherited(stream, true);
+  if (host.marksInherited) passOnInherited(calls);
   calls.setInherited(fd, !close);
   if (noFork) throw failedToExecute(program, calls.exec(program, args));
   let pid = calls.spawn(program, args);

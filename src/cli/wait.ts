@@ -14,14 +14,13 @@
  */
 
 import { platform } from "../../ffi/mod.ts";
-import { FLOCK } from "../../ffi/types.ts";
+import type { Host } from "../../ffi/runtime/host.ts";
 import { runAsync } from "../core/gensync.ts";
 import { describeHolders, findHolders } from "../core/holders.ts";
 import { WAIT_FOREVER } from "../options/acquire_options.ts";
 import { Deadline, now } from "../wait/deadline.ts";
 import { lockBeforeDeadline } from "../wait/wait_loop.ts";
-import { blockUntilLocked } from "./lock_file.ts";
-import type { OpenLock, System } from "./lock_file.ts";
+import type { OpenLock } from "./lock_file.ts";
 import type { Invocation } from "./options.ts";
 
 /** After which wait a line is written, and how often it is drawn, in ms. */
@@ -30,32 +29,43 @@ const REPORT_AFTER_MS = 1000;
 /** Erases the line of a terminal: ECMA-48, CR and EL. */
 const ERASE_LINE = "\r\x1b[K";
 
-/** Waits. Returns whether the file is locked. */
+/**
+ * Acquires a lock, or drops it, with the library. Returns whether the file is
+ * locked.
+ */
 export async function waitForLock(
-  system: System,
-  lock: OpenLock,
-  invocation: Invocation,
+  host: Host,
+  { fd, name }: OpenLock,
+  { locker, kind, timeout, quiet }: Invocation,
 ): Promise<boolean> {
-  const { host } = system;
-  const { timeout, quiet } = invocation;
+  const file = platform().fromFd(fd, locker);
+  if (kind === "unlock") {
+    file.unlock();
+    return true;
+  }
+  const exclusive = kind === "exclusive";
   const start = now();
-  const report = () => {
-    const waited = Math.round((now() - start) / 1000);
-    return `portalock: waiting for ${lock.name}, locked${
-      describeHolders(findHolders([lock.fd], true, FLOCK))
-    } (${waited} s)`;
+  const attempt = (milliseconds: number) => {
+    const deadline = new Deadline({ ...WAIT_FOREVER, timeout: milliseconds });
+    return runAsync(lockBeforeDeadline(file, { exclusive, deadline }));
   };
-  const attempt = (milliseconds: number) =>
-    lockWithin(lock, invocation, milliseconds);
+  const report = () => {
+    const holders = describeHolders(findHolders([fd], true, locker));
+    const seconds = Math.round((now() - start) / 1000);
+    return `portalock: waiting for ${name}, locked${holders} (${seconds} s)`;
+  };
 
   if (!quiet && host.isTerminal(2)) {
-    const draw = () => host.write(2, ERASE_LINE + report());
-    const timer = setInterval(draw, REPORT_AFTER_MS);
+    let drawn = false;
+    const timer = setInterval(() => {
+      host.write(2, ERASE_LINE + report());
+      drawn = true;
+    }, REPORT_AFTER_MS);
     try {
       return await attempt(timeout);
     } finally {
       clearInterval(timer);
-      host.write(2, ERASE_LINE);
+      if (drawn) host.write(2, ERASE_LINE);
     }
   }
   if (!quiet) {
@@ -63,19 +73,7 @@ export async function waitForLock(
     if (timeout <= REPORT_AFTER_MS) return false;
     host.write(2, `${report()}\n`);
   }
-  const remaining = timeout - (now() - start);
-  if (remaining < Infinity) return await attempt(remaining);
-  blockUntilLocked(system, lock, invocation);
+  if (timeout < Infinity) return await attempt(timeout - (now() - start));
+  file.lock(exclusive);
   return true;
-}
-
-function lockWithin(
-  { fd }: OpenLock,
-  { kind }: Invocation,
-  timeout: number,
-): boolean | Promise<boolean> {
-  const deadline = new Deadline({ ...WAIT_FOREVER, timeout });
-  const exclusive = kind === "exclusive";
-  const file = platform().fromFd(fd);
-  return runAsync(lockBeforeDeadline(file, { exclusive, deadline }));
 }
