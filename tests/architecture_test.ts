@@ -182,6 +182,7 @@ test("architecture: the only packages are node: built-ins that every runtime has
   const allowed = [
     "node:async_hooks",
     "node:buffer",
+    "node:child_process",
     "node:crypto",
     "node:diagnostics_channel",
     "node:fs",

@@ -89,7 +89,7 @@ type CommonFunction =
   | "strdup"
   | "signal"
   | "dlsym"
-  | "memcpy"
+  | "bcopy"
   | "posix_spawnp"
   | "waitpid";
 
@@ -142,7 +142,8 @@ export function commandCalls(
     strdup: { parameters: ["buffer"], result: "i64" },
     signal: { parameters: ["i32", "usize"], result: "i64" },
     dlsym: { parameters: ["usize", "buffer"], result: "i64" },
-    memcpy: { parameters: ["buffer", "usize", "usize"], result: "i64" },
+    // Not memcpy(3), which the compiler of Bun 1.2.0 defines itself.
+    bcopy: { parameters: ["usize", "buffer", "usize"], result: "i32" },
     posix_spawnp: {
       parameters: ["buffer", "buffer", "usize", "usize", "buffer", "usize"],
       result: "i32",
@@ -185,11 +186,8 @@ export function commandCalls(
   /** The address of the environment, whose bytes need not be UTF-8. */
   function environment(): bigint {
     const pointer = new BigUint64Array(1);
-    c.memcpy(
-      new Uint8Array(pointer.buffer),
-      BigInt(c.dlsym(own.RTLD_DEFAULT, cString("environ"))),
-      8n,
-    );
+    const address = BigInt(c.dlsym(own.RTLD_DEFAULT, cString("environ")));
+    c.bcopy(address, new Uint8Array(pointer.buffer), 8n);
     return pointer[0]!;
   }
 

@@ -24,6 +24,15 @@ export async function loadCalls(): Promise<Calls | null> {
   }
   const { process } = globalThis;
   return "bun" in process.versions
-    ? bunCalls(process.getBuiltinModule("bun:ffi") as unknown as BunFfi)
+    ? bunCalls(await bunFfi())
     : (await import("./node.ts")).nodeRuntime();
+}
+
+/** Bun 1.2.0 does not have `getBuiltinModule`. */
+async function bunFfi(): Promise<BunFfi> {
+  const { getBuiltinModule } = globalThis.process;
+  if (typeof getBuiltinModule === "function") {
+    return getBuiltinModule("bun:ffi") as unknown as BunFfi;
+  }
+  return (await import("./builtin.ts")).builtin<BunFfi>("bun:ffi")!;
 }

@@ -14,6 +14,8 @@ export const UNAVAILABLE = 69;
 export const SOFTWARE = 70;
 /** EX_OSERR: the system lacks memory, descriptors or locks. */
 export const OS_ERROR = 71;
+/** EX_TEMPFAIL: the lock in Redis was lost while the command ran. */
+export const LOCK_LOST = 75;
 /** EX_CANTCREAT: the file cannot be created. */
 export const CANNOT_CREATE = 73;
 

@@ -14,7 +14,7 @@ import { posixConstants } from "../../ffi/posix/constants.ts";
 import { thisHost } from "../../ffi/runtime/host.ts";
 import type { Host } from "../../ffi/runtime/host.ts";
 import { loadCalls } from "../../ffi/runtime/light.ts";
-import { Failure, SOFTWARE, UNAVAILABLE } from "./exit_status.ts";
+import { Failure, SOFTWARE } from "./exit_status.ts";
 import { lockAndRun } from "./lock_file.ts";
 import { parseInvocation } from "./options.ts";
 
@@ -31,14 +31,13 @@ async function run(host: Host): Promise<number> {
   }
   const constants = posixConstants(host.platform, host.arch);
   const runtime = constants && await loadCalls();
-  if (!runtime) {
-    throw new Failure(
-      UNAVAILABLE,
-      `${host.runtime} cannot call the C library here; pass -A to Deno`,
-    );
+  const calls = runtime && commandCalls(runtime, constants);
+  const { lockClass, redis } = invocation;
+  if (calls && lockClass === "file" && !redis) {
+    return await lockAndRun({ host, calls }, invocation);
   }
-  const calls = commandCalls(runtime, constants);
-  return await lockAndRun({ host, calls }, invocation);
+  const { runUnderLibraryLock } = await import("./library_lock.ts");
+  return await runUnderLibraryLock(host, calls, invocation);
 }
 
 async function main(): Promise<void> {

@@ -61,6 +61,46 @@ export const OPTIONS: readonly Option[] = [
     letters: [],
     help: "lock with fcntl(2) instead of flock(2)",
   },
+  {
+    names: ["range"],
+    letters: [],
+    value: "START:LENGTH",
+    help: "lock these bytes only, with fcntl(2)",
+  },
+  {
+    names: ["semaphore"],
+    letters: [],
+    value: "N",
+    help: "let N in: FILE.00.lock, FILE.01.lock, ...",
+  },
+  {
+    names: ["temporary"],
+    letters: [],
+    help: "remove FILE when the lock is released",
+  },
+  {
+    names: ["pid-file"],
+    letters: [],
+    help: "write the PID of the command to FILE",
+  },
+  {
+    names: ["redis"],
+    letters: [],
+    value: "URL",
+    help: "FILE is the name of a lock in Redis",
+  },
+  {
+    names: ["info"],
+    letters: [],
+    value: "JSON",
+    help: "tell this to those who wait (with --redis)",
+  },
+  {
+    names: ["kill-after"],
+    letters: [],
+    value: "SECONDS",
+    help: "SIGKILL after SIGTERM if the lock is lost (10)",
+  },
   { names: ["quiet"], letters: ["q"], help: "do not report waits" },
   {
     names: ["verbose"],
@@ -80,6 +120,19 @@ export type Target =
     readonly args: readonly string[];
   };
 
+/** Which class of the library locks. */
+export type LockClass =
+  | "file"
+  | "temporary"
+  | "pid"
+  | { readonly maximum: number };
+
+/** Where a lock in Redis is. */
+export interface RedisSettings {
+  readonly url: string;
+  readonly info: unknown;
+}
+
 /** What to do with it. */
 export interface Invocation {
   readonly target: Target;
@@ -92,6 +145,10 @@ export interface Invocation {
   /** Whether this process becomes the command. */
   readonly noFork: boolean;
   readonly locker: LockerSettings;
+  readonly lockClass: LockClass;
+  readonly redis: RedisSettings | undefined;
+  /** From SIGTERM to SIGKILL if the lock is lost, in milliseconds. */
+  readonly killAfter: number;
   readonly quiet: boolean;
   readonly verbose: boolean;
 }
@@ -112,40 +169,97 @@ export function parseInvocation(
   shell: string,
 ): Invocation | Information {
   const { options, rest } = getopt(args, OPTIONS);
-  const settings = {
-    kind: "exclusive" as Invocation["kind"],
-    timeout: Infinity,
-    conflictStatus: CONFLICT,
-  };
-  const flags = new Set<string>();
+  const values = new Map<string, string>();
+  let kind: Invocation["kind"] = "exclusive";
   for (const [name, value] of options) {
     if (name === "help" || name === "version") return name;
-    const kind = KINDS.find((kind) => kind === name);
-    if (kind) settings.kind = kind;
-    else if (name === "timeout") settings.timeout = parseSeconds(value);
-    else if (name === "conflict-exit-code") {
-      settings.conflictStatus = parseStatus(value);
-    } else flags.add(name);
+    PARSERS[name]?.(value);
+    values.set(name, value);
+    kind = KINDS.find((each) => each === name) ?? kind;
   }
-  if (flags.has("no-fork") && flags.has("close")) {
-    throw new UsageError(
-      "the --no-fork and --close options are incompatible",
-    );
-  }
-  const target = parseTarget(rest, shell);
-  if (settings.timeout < 0) {
+  const parse = <T>(name: string, parser: (text: string) => T, other: T): T => {
+    const value = values.get(name);
+    return value === undefined ? other : parser(value);
+  };
+  const timeout = parse("timeout", parseSeconds, Infinity);
+  const url = values.get("redis");
+  const invocation: Invocation = {
+    kind,
+    target: parseTarget(rest, shell),
+    timeout: values.has("nonblock") ? 0 : timeout,
+    conflictStatus: parse("conflict-exit-code", parseStatus, CONFLICT),
+    close: values.has("close"),
+    noFork: values.has("no-fork"),
+    locker: parse("range", parseRange, {
+      name: values.has("fcntl") ? "ofd" : "flock",
+    }),
+    lockClass: values.has("temporary")
+      ? "temporary"
+      : values.has("pid-file")
+      ? "pid"
+      : parse<LockClass>("semaphore", parseMaximum, "file"),
+    redis: url === undefined
+      ? undefined
+      : { url, info: parse<unknown>("info", parseJson, undefined) },
+    killAfter: parse("kill-after", parseSeconds, KILL_AFTER_MS),
+    quiet: values.has("quiet"),
+    verbose: values.has("verbose"),
+  };
+  checkCombination(new Set(values.keys()), invocation);
+  if (timeout < 0) {
     throw new Failure(OS_ERROR, "cannot set up timer: Invalid argument");
   }
-  return {
-    ...settings,
-    timeout: flags.has("nonblock") ? 0 : settings.timeout,
-    target,
-    close: flags.has("close"),
-    noFork: flags.has("no-fork"),
-    locker: { name: flags.has("fcntl") ? "ofd" : "flock" },
-    quiet: flags.has("quiet"),
-    verbose: flags.has("verbose"),
-  };
+  return invocation;
+}
+
+/** The time from SIGTERM to SIGKILL, in milliseconds. */
+const KILL_AFTER_MS = 10_000;
+
+/** Checks each value where it stands, also one that a later value replaces. */
+const PARSERS: Readonly<Record<string, (text: string) => unknown>> = {
+  "timeout": parseSeconds,
+  "conflict-exit-code": parseStatus,
+  "range": parseRange,
+  "semaphore": parseMaximum,
+  "info": parseJson,
+  "kill-after": parseSeconds,
+};
+
+/** Options of which a lock has one at most. */
+const EXCLUSIVE_OPTIONS: readonly (readonly string[])[] = [
+  ["no-fork", "close"],
+  ["temporary", "pid-file", "semaphore", "fcntl"],
+  ["temporary", "pid-file", "semaphore", "range"],
+  ["temporary", "redis"],
+  ["pid-file", "redis"],
+  ["fcntl", "redis"],
+  ["range", "redis"],
+  ["no-fork", "redis"],
+  ["pid-file", "shared"],
+  ["semaphore", "shared"],
+];
+
+function checkCombination(
+  names: ReadonlySet<string>,
+  { kind, target, lockClass, redis }: Invocation,
+): void {
+  for (const group of EXCLUSIVE_OPTIONS) {
+    const given = group.filter((name) => names.has(name));
+    if (given.length < 2) continue;
+    throw new UsageError(
+      `the --${given[0]} and --${given[1]} options are incompatible`,
+    );
+  }
+  for (const name of ["info", "kill-after"]) {
+    if (names.has(name) && !redis) {
+      throw new UsageError(`--${name} requires --redis`);
+    }
+  }
+  if (lockClass === "file" && !redis) return;
+  if ("fd" in target) throw new UsageError("this lock requires a command");
+  if (kind === "unlock") {
+    throw new UsageError("--unlock requires a file descriptor");
+  }
 }
 
 function parseTarget(rest: readonly string[], shell: string): Target {
@@ -182,6 +296,31 @@ function parseFd(text: string): number {
     );
   }
   return fd;
+}
+
+function parseMaximum(text: string): { maximum: number } {
+  const maximum = Number(text);
+  if (/^\d+$/.test(text) && maximum >= 1) return { maximum };
+  throw new UsageError(`invalid number of holders: '${text}'`);
+}
+
+function parseRange(text: string): LockerSettings {
+  const [, start, length] = /^(\d+):(\d+)$/.exec(text) ?? [];
+  const range = { start: Number(start), length: Number(length) };
+  if (range.length >= 1 && Number.isSafeInteger(range.start + range.length)) {
+    return { name: "ofd", range };
+  }
+  throw new UsageError(
+    `invalid range: '${text}' (expected START:LENGTH, in bytes)`,
+  );
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new UsageError(`invalid JSON: '${text}'`);
+  }
 }
 
 function parseStatus(text: string): number {

@@ -3,7 +3,7 @@
 import { ERRNO } from "../../ffi/posix/command.ts";
 import type { CommandCalls } from "../../ffi/posix/command.ts";
 import { Failure, OS_ERROR, UNAVAILABLE } from "./exit_status.ts";
-import type { OpenLock, System } from "./lock_file.ts";
+import type { System } from "./lock_file.ts";
 import type { Invocation, Target } from "./options.ts";
 
 /** What to run. */
@@ -34,8 +34,9 @@ function passOnInherited(calls: CommandCalls): void {
  */
 export function runProgram(
   { host, calls }: System,
-  { fd }: OpenLock,
+  { fd }: { readonly fd: number },
   { target, close, noFork, verbose }: Invocation & { target: Program },
+  onStart?: (pid: number) => void,
 ): number {
   const { program, args } = target;
   if (verbose) host.write(1, `portalock: executing ${program}\n`);
@@ -45,6 +46,7 @@ export function runProgram(
   let pid = calls.spawn(program, args);
   if (pid === -ERRNO.ENOEXEC) pid = spawnScript(program, args);
   if (pid < 0) throw failedToExecute(program, pid);
+  onStart?.(pid);
   const end = calls.wait(pid);
   if (typeof end === "number") {
     throw new Failure(1, `waitpid failed: ${calls.errorText(end)}`);

@@ -1,0 +1,198 @@
+/**
+ * Acquires the locks that flock(1) does not have: those that are a class of the
+ * library.
+ *
+ * @module
+ */
+
+import { closeSync, openSync, writeSync } from "node:fs";
+import { basename, dirname } from "node:path";
+import process from "node:process";
+import type { Host } from "../../ffi/runtime/host.ts";
+import type { CommandCalls } from "../../ffi/posix/command.ts";
+import { AlreadyLocked, LockException } from "../core/errors.ts";
+import { describeHolders } from "../core/holders.ts";
+import { BoundedSemaphore } from "../lock/bounded_semaphore.ts";
+import { Lock } from "../lock/lock.ts";
+import { PidFileLock } from "../lock/pid_file_lock.ts";
+import { TemporaryFileLock } from "../lock/temporary_file_lock.ts";
+import type { LockedFile } from "../file/locked_file.ts";
+import type { LockHolder } from "../../ffi/types.ts";
+import type { Invocation } from "./options.ts";
+import {
+  DATA_ERROR,
+  Failure,
+  NO_INPUT,
+  UNAVAILABLE,
+  UsageError,
+} from "./exit_status.ts";
+import { reportWait } from "./report_wait.ts";
+import { runChild } from "./run_child.ts";
+import { runProgram } from "./run_program.ts";
+
+/** A lock that is held. */
+export interface HeldLock {
+  /** The descriptor that keeps it, if there is one. */
+  readonly fd: number | null;
+  /** Aborts when the lock is lost. */
+  readonly signal?: AbortSignal;
+  /** Called when the program runs. */
+  onStart?(pid: number): void;
+  release(): Promise<void>;
+}
+
+/**
+ * Runs the program of an invocation under a lock of the library, and returns the
+ * exit status.
+ *
+ * @param calls `null` if the C library cannot be called. The program does not
+ * inherit the lock then.
+ */
+export async function runUnderLibraryLock(
+  host: Host,
+  calls: CommandCalls | null,
+  invocation: Invocation,
+): Promise<number> {
+  const { target, conflictStatus } = invocation;
+  if ("fd" in target) {
+    throw new Failure(
+      UNAVAILABLE,
+      `${host.runtime} cannot lock a file descriptor here`,
+    );
+  }
+  const held = await acquireOrExplain(host, target.file, invocation);
+  if (!held) return conflictStatus;
+  try {
+    if (!calls || held.fd === null) {
+      return await runChild(host, held, { ...invocation, target });
+    }
+    return runProgram(
+      { host, calls },
+      { fd: held.fd },
+      { ...invocation, target },
+      held.onStart,
+    );
+  } finally {
+    await held.release();
+  }
+}
+
+/** Gives errors of the library the status that flock(1) has for them. */
+async function acquireOrExplain(
+  host: Host,
+  file: string,
+  invocation: Invocation,
+): Promise<HeldLock | null> {
+  try {
+    return await acquireFromLibrary(host, file, invocation);
+  } catch (error) {
+    const { message } = error as Error;
+    const isUsage = error instanceof TypeError || error instanceof RangeError;
+    if (isUsage) throw new UsageError(message);
+    const cannotLock = error instanceof LockException;
+    throw new Failure(cannotLock ? DATA_ERROR : NO_INPUT, message);
+  }
+}
+
+/** Acquires the lock. Returns `null` if other processes have it for too long. */
+export async function acquireFromLibrary(
+  host: Host,
+  file: string,
+  invocation: Invocation,
+): Promise<HeldLock | null> {
+  const { timeout, quiet, redis } = invocation;
+  let holders = "";
+  const report = reportWait(host, { name: file, quiet }, () => holders);
+  const wait = { timeout, failWhenLocked: timeout <= 0 };
+  try {
+    if (redis) {
+      const { acquireFromRedis } = await import("./redis_lock.ts");
+      return await acquireFromRedis(file, invocation, wait, (text) => {
+        holders = text;
+      });
+    }
+    return await acquireFile(file, invocation, {
+      ...wait,
+      onWait: (wait) => holders = describeHolders(wait.holders),
+    });
+  } catch (error) {
+    if (error instanceof AlreadyLocked) return null;
+    throw error;
+  } finally {
+    report.stop();
+  }
+}
+
+/** The options of all classes. */
+interface Wait {
+  readonly timeout: number;
+  readonly failWhenLocked: boolean;
+  readonly onWait: (wait: { holders: LockHolder[] }) => void;
+}
+
+async function acquireFile(
+  path: string,
+  { kind, lockClass, locker }: Invocation,
+  wait: Wait,
+): Promise<HeldLock> {
+  const shared = kind === "shared";
+  switch (lockClass) {
+    case "temporary":
+      return held(
+        await new TemporaryFileLock(path, { ...wait, shared }).acquire(),
+      );
+    case "pid":
+      return heldPidFile(
+        path,
+        await new PidFileLock(path, { ...wait, shared }).acquire(),
+      );
+    case "file":
+      return held(
+        await new Lock(path, {
+          ...wait,
+          shared,
+          mode: "a+",
+          locker: locker.name,
+        })
+          .acquire(),
+      );
+    default: {
+      const [directory, name] = [dirname(path), basename(path)];
+      const options = { ...wait, directory, name };
+      return held(
+        await new BoundedSemaphore(lockClass.maximum, options).acquire(),
+      );
+    }
+  }
+}
+
+function held(file: LockedFile): HeldLock {
+  return { fd: file.fd, release: () => file.close() };
+}
+
+/**
+ * While the program runs, the file contains the PID of the program, which holds
+ * the lock, too. A single write replaces the shorter or longer PID of this
+ * process. It is restored at the end, because only its writer removes the file.
+ */
+function heldPidFile(path: string, file: LockedFile): HeldLock {
+  const own = String(process.pid);
+  let last = own;
+  const write = (text: string) => {
+    const fd = openSync(path, "r+");
+    try {
+      writeSync(fd, text.padEnd(last.length), 0);
+      last = text.padEnd(last.length);
+    } finally {
+      closeSync(fd);
+    }
+  };
+  return {
+    fd: file.fd,
+    onStart: (pid) => write(String(pid)),
+    async release() {
+      write(own);
+      await file.close();
+    },
+  };
+}
