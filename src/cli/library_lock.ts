@@ -101,7 +101,7 @@ export async function acquireFromLibrary(
   invocation: Invocation,
 ): Promise<HeldLock | null> {
   const { timeout, quiet, redis } = invocation;
-  let holders = "";
+  let holders: string | undefined;
   const report = reportWait(host, { name: file, quiet }, () => holders);
   const wait = { timeout, failWhenLocked: timeout <= 0 };
   try {

@@ -6,10 +6,8 @@
  */
 
 import assert from "node:assert/strict";
-import { portalock, shellFunction } from "../support/cli.ts";
+import { portalock, runShell } from "../support/cli.ts";
 import { runtimes } from "../support/env.ts";
-import { runScript } from "../support/processes.ts";
-import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 
 /** Tries the lock of a file from outside, and prints `free` or `busy`. */
@@ -20,6 +18,13 @@ try() { flock -n "$@" true && echo free || echo busy; }
 /** Locks the file in another process, and returns when it is locked. */
 const HOLD = "mkfifo ready; " +
   "(flock 8; echo held; echo >ready; sleep 0.2; echo end) 8>f & read _ <ready;";
+
+/** Starts a program that writes its PID to `p`, and returns when it has. */
+const START = "mkfifo started; " +
+  "lock f sh -c 'echo $$ >p; echo >started; exec sleep 60' & read _ <started;";
+
+/** Waits until the program of {@linkcode START} has ended. */
+const GONE = "while kill -0 $(cat p) 2>&-; do :; done;";
 
 /** The cases: what they show, and the script. */
 const CASES: Readonly<Record<string, string>> = {
@@ -115,6 +120,22 @@ const CASES: Readonly<Record<string, string>> = {
     "grep -E 'Sig(Blk|Ign)' /proc/self/status | grep -Eo '.{7}$' | cmp - a && echo same",
   "the program ends by SIGPIPE": "lock f yes | head -n 1",
 
+  // Signals. The program writes its PID when it runs.
+  "SIGKILL leaves the lock with the program":
+    `${START} kill -KILL $!; wait $!; echo $?; try f; kill $(cat p); ${GONE} try f`,
+  "SIGTERM ends only the command itself":
+    `${START} kill -TERM $!; wait $!; echo $?; try f; kill $(cat p)`,
+  "SIGHUP ends only the command itself":
+    `${START} kill -HUP $!; wait $!; echo $?; try f; kill $(cat p)`,
+  "SIGTERM to all processes of the group":
+    `${START.replace("lock", "setsid lock")} kill -TERM -- -$!; wait $!; ` +
+    `echo $?; ${GONE} try f`,
+  "the program is stopped and continued":
+    `${START} kill -STOP $(cat p); kill -CONT $(cat p); ` +
+    "kill -TERM $(cat p); wait $!; echo $?",
+  "a signal while it waits":
+    "exec 8>f; flock 8; lock -w 60 f echo a 8>&- & kill -TERM $!; wait $!; echo $?",
+
   // Exit statuses.
   "passes the status": "lock f sh -c 'exit 42'",
   "passes the largest status": "lock f sh -c 'exit 255'",
@@ -175,23 +196,14 @@ const CASES: Readonly<Record<string, string>> = {
   "--verbose at a conflict": "exec 8>f; flock 8; lock --verbose -n f echo a",
 };
 
-/** Runs a case and returns what must be equal. */
-async function outcome(
-  command: readonly string[],
-  script: string,
-): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  using dir = tempDir();
-  const text = PRELUDE + shellFunction("lock", command) + script;
-  return await runScript(["sh", "-c", text], { cwd: dir.path });
-}
-
 for (const [name, script] of Object.entries(CASES)) {
   test(
     `cli, as flock(1): ${name}`,
     async () => {
-      const expected = await outcome(["flock"], script);
+      const expected = await runShell(PRELUDE + script, { lock: ["flock"] });
       for (const runtime of runtimes) {
-        const found = await outcome(portalock(runtime), script);
+        const lock = portalock(runtime);
+        const found = await runShell(PRELUDE + script, { lock });
         assert.deepEqual(
           [found.code, found.stdout],
           [expected.code, expected.stdout],

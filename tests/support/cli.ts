@@ -1,7 +1,11 @@
 /** The `portalock` command, on the runtimes of the tests. */
 
-import { join } from "node:path";
+import * as fs from "node:fs";
+import { delimiter, join } from "node:path";
+import process from "node:process";
 import type { TestRuntime } from "./env.ts";
+import { runScript } from "./processes.ts";
+import { tempDir } from "./temp_dir.ts";
 
 /** Returns the words that start the command on a runtime. */
 export function portalock(
@@ -11,14 +15,28 @@ export function portalock(
 }
 
 /** Quotes a word for sh(1). */
-export function quote(word: string): string {
+function quote(word: string): string {
   return `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
-/** Returns a function of sh(1) with this name that runs a command. */
-export function shellFunction(
-  name: string,
-  command: readonly string[],
-): string {
-  return `${name}() { ${command.map(quote).join(" ")} "$@"; }\n`;
+/** What a script printed, and its exit status. */
+export type Outcome = Awaited<ReturnType<typeof runScript>>;
+
+/**
+ * Runs a script of sh(1) in a new directory. In the script, each name of
+ * `commands` is a program that becomes that command.
+ */
+export async function runShell(
+  script: string,
+  commands: Readonly<Record<string, readonly string[]>>,
+): Promise<Outcome> {
+  using dir = tempDir();
+  using bin = tempDir();
+  for (const [name, words] of Object.entries(commands)) {
+    const text = `#!/bin/sh\nexec ${words.map(quote).join(" ")} "$@"\n`;
+    fs.writeFileSync(join(bin.path, name), text, { mode: 0o755 });
+  }
+  const PATH = `${bin.path}${delimiter}${process.env.PATH}`;
+  const env = { ...process.env, PATH };
+  return await runScript(["sh", "-c", script], { cwd: dir.path, env });
 }
