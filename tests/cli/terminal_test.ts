@@ -34,7 +34,11 @@ async function inTerminal(
 function inShell(command: readonly string[], steps: readonly Step[]) {
   const words = command.map((word) => `'${word}'`).join(" ");
   return inTerminal(["bash", "--norc", "--noprofile", "-i"], [
-    ["type", `PS1=; stty -echo; lock() { ${words} "$@"; }; echo re''ady\n`],
+    [
+      "type",
+      `PS1=; stty -echo; words=(${words}); ` +
+      `lock() { "\${words[@]}" "$@"; }; echo re''ady\n`,
+    ],
     ["expect", "ready\r\n"],
     ...steps,
     ["type", "exit\n"],
@@ -84,7 +88,8 @@ const SESSIONS: Readonly<Record<string, readonly Step[]>> = {
     ["type", "flock -n f true || echo bu''sy\n"],
     ["expect", "busy"],
     ["type", "fg\n"],
-    ["expect", "lock"],
+    // What fg prints: the command of the function.
+    ["expect", '"$@"\r\n'],
     ["type", "te''xt\n"],
     ["expect", "te''xt"],
     ["type", "\x04"],
@@ -111,7 +116,12 @@ const SESSIONS: Readonly<Record<string, readonly Step[]>> = {
     ["expect", "33 44"],
   ],
   "Ctrl-C ends a wait": [
-    ["type", "exec 8>f; flock 8; lock -w 60 f true 8>&-\n"],
+    [
+      "type",
+      "exec 8>f; flock 8; sh -c 'echo wait''ing; exec \"$@\"' sh " +
+      '"${words[@]}" -w 60 f true 8>&-\n',
+    ],
+    ["expect", "waiting"],
     ["type", "\x03"],
     ...STATUS,
     ["expect", "status=130."],
@@ -132,29 +142,28 @@ for (const [name, steps] of Object.entries(SESSIONS)) {
 }
 
 test(
-  "cli in a terminal: a line says whom it waits for, and is removed",
+  "cli in a terminal: a line says whom it waits for, in place, until the end",
   async () => {
     for (const runtime of runtimes) {
-      using dir = tempDir();
-      const file = join(dir.path, "f");
-      fs.writeFileSync(file, "");
-      const words = [...portalock(runtime), file, "echo", "done"]
-        .map((word) => `'${word}'`).join(" ");
-      const { output } = await inTerminal(
+      const words = portalock(runtime).map((word) => `'${word}'`).join(" ");
+      const { output, status } = await inTerminal(
         [
           "sh",
           "-c",
-          `exec 8>'${file}'; flock 8; (read _; echo) & ${words} 8>&-`,
+          "mkfifo r; exec 3<&0; (flock 8; echo >r; read _ <&3) 8>f & " +
+          `read _ <r; ${words} f echo done`,
         ],
         [
-          ["expect", "\r\x1b[Kportalock: waiting for "],
-          ["expect", "(1 s)"],
+          ["expect", "\r\x1b[Kportalock: waiting for f, locked by process "],
+          ["expect", "(1 s)\r\x1b[K"],
           ["expect", "(2 s)"],
-          ["type", "\x03"],
+          ["type", "\n"],
+          ["expect", "\r\x1b[Kdone\r\n"],
         ],
       );
-      assert.match(output, /, locked by process \d+ \(sh\)/, runtime.name);
-      assert.doesNotMatch(output, /\n.*portalock/, runtime.name);
+      assert.equal(status, 0, runtime.name);
+      // The line is not ended before it is removed.
+      assert.doesNotMatch(output, /s\)\r?\n.*portalock/, runtime.name);
     }
   },
   "flock(1)",
