@@ -4,7 +4,6 @@
  */
 
 import assert from "node:assert/strict";
-import * as fs from "node:fs";
 import { join } from "node:path";
 import { portalock } from "../support/cli.ts";
 import { runtimes, testEnv } from "../support/env.ts";
