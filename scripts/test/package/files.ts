@@ -12,9 +12,17 @@ const CODE = ["mod", "redis", "shared"].flatMap((name) => [
 ]);
 const DECLARATIONS = CODE.map((name) => name.replace(/\.(c?)js$/, ".d.$1ts"));
 
+/** The files of the command. It loads most of them when they are needed. */
+const COMMAND = [
+  "cli.js",
+  ...["builtin", "help", "library_lock", "node", "redis_lock", "report_wait"]
+    .map((name) => `cli-${name}.js`),
+  ...["rolldown-runtime", "wait"].map((name) => `cli-${name}.js`),
+];
+
 /** The files of `dist/`. */
 const FILES = [
-  ...CODE.flatMap((name) => [name, `${name}.map`]),
+  ...[...CODE, ...COMMAND].flatMap((name) => [name, `${name}.map`]),
   ...DECLARATIONS,
   ...Object.keys(ADDONS).map((name) => `native/${name}.node`),
 ];
@@ -128,11 +136,11 @@ function difference(
 
 /** Returns the files that package.json names, but the package lacks. */
 function wrongTargets(folder: string): string {
-  const { main, types, typesVersions, exports } = JSON.parse(
+  const { bin, main, types, typesVersions, exports } = JSON.parse(
     readFileSync(join(folder, "package.json"), "utf8"),
   );
   const files = ["package.json", ...FILES.map((name) => `dist/${name}`)];
-  const targets = stringsIn([main, types, typesVersions, exports]);
+  const targets = stringsIn([bin, main, types, typesVersions, exports]);
   return targets
     .filter((target) => !files.some((file) => target === `./${file}`))
     .join("\n");
