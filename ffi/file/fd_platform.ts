@@ -133,6 +133,7 @@ export function fdPlatform(
     isLocalDirectory: (directory) => localPaths.hasDirectory(directory),
     holders: os.holders,
     machineId: os.machineId,
+    ...os.waiters ? { waiters: os.waiters } : {},
     ...os.attributes ? { attributes: os.attributes } : {},
   };
 }

@@ -10,7 +10,7 @@ import { basename, dirname } from "node:path";
 import process from "node:process";
 import type { Host } from "../../ffi/runtime/host.ts";
 import type { CommandCalls } from "../../ffi/posix/command.ts";
-import { AlreadyLocked, LockException } from "../core/errors.ts";
+import { AlreadyLocked } from "../core/errors.ts";
 import { describeHolders } from "../core/holders.ts";
 import { BoundedSemaphore } from "../lock/bounded_semaphore.ts";
 import { Lock } from "../lock/lock.ts";
@@ -19,13 +19,8 @@ import { TemporaryFileLock } from "../lock/temporary_file_lock.ts";
 import type { LockedFile } from "../file/locked_file.ts";
 import type { LockHolder } from "../../ffi/types.ts";
 import type { Invocation } from "./options.ts";
-import {
-  DATA_ERROR,
-  Failure,
-  NO_INPUT,
-  UNAVAILABLE,
-  UsageError,
-} from "./exit_status.ts";
+import { Failure, UNAVAILABLE } from "./exit_status.ts";
+import { toFailure } from "./library_errors.ts";
 import { reportWait } from "./report_wait.ts";
 import { runChild } from "./run_child.ts";
 import { runProgram } from "./run_program.ts";
@@ -60,7 +55,7 @@ export async function runUnderLibraryLock(
       `${host.runtime} cannot lock a file descriptor here`,
     );
   }
-  const held = await acquireOrExplain(host, target.file, invocation);
+  const held = await acquireFromLibrary(host, target.file, invocation);
   if (!held) return conflictStatus;
   try {
     if (!calls || held.fd === null) {
@@ -74,23 +69,6 @@ export async function runUnderLibraryLock(
     );
   } finally {
     await held.release();
-  }
-}
-
-/** Gives errors of the library the status that flock(1) has for them. */
-async function acquireOrExplain(
-  host: Host,
-  file: string,
-  invocation: Invocation,
-): Promise<HeldLock | null> {
-  try {
-    return await acquireFromLibrary(host, file, invocation);
-  } catch (error) {
-    const { message } = error as Error;
-    const isUsage = error instanceof TypeError || error instanceof RangeError;
-    if (isUsage) throw new UsageError(message);
-    const cannotLock = error instanceof LockException;
-    throw new Failure(cannotLock ? DATA_ERROR : NO_INPUT, message);
   }
 }
 
@@ -117,7 +95,7 @@ export async function acquireFromLibrary(
     });
   } catch (error) {
     if (error instanceof AlreadyLocked) return null;
-    throw error;
+    throw toFailure(error);
   } finally {
     report.stop();
   }

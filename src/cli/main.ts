@@ -21,8 +21,21 @@ import { parseInvocation } from "./options.ts";
 /** What runs the lines of `-c` if the environment does not say. */
 const SHELL = "/bin/sh";
 
+/** Subcommands. A FILE with such a name is written as `./status`. */
+const SUBCOMMANDS: Readonly<Record<string, () => Promise<Subcommand>>> = {
+  status: () => import("./status.ts"),
+};
+
+interface Subcommand {
+  run(host: Host, args: readonly string[]): Promise<number>;
+}
+
 /** Runs the command and returns its exit status. */
 async function run(host: Host): Promise<number> {
+  const [name = "", ...args] = host.args;
+  if (Object.hasOwn(SUBCOMMANDS, name)) {
+    return await (await SUBCOMMANDS[name]!()).run(host, args);
+  }
   const invocation = parseInvocation(host.args, host.env("SHELL") || SHELL);
   if (typeof invocation === "string") {
     const { informationText } = await import("./help.ts");

@@ -111,6 +111,19 @@ export const OPTIONS: readonly Option[] = [
   { names: ["version"], letters: ["V"], help: "show the version" },
 ];
 
+/** The options of `portalock status`. */
+export const STATUS_OPTIONS: readonly Option[] = [
+  {
+    names: ["redis"],
+    letters: [],
+    value: "URL",
+    help: "the arguments are names of locks in Redis",
+  },
+  { names: ["watch"], letters: [], help: "look again every second" },
+  { names: ["json"], letters: [], help: "print JSON" },
+  { names: ["help"], letters: ["h"], help: "show this help" },
+];
+
 /** What to lock. */
 export type Target =
   | { readonly fd: number }
