@@ -12,7 +12,7 @@
  */
 
 import { cString } from "../runtime/memory.ts";
-import { LOCK_NB } from "./constants.ts";
+import { F_GETFL, F_SETFL, LOCK_NB } from "./constants.ts";
 import type { PosixConstants } from "./constants.ts";
 import type { CFunction, FfiRuntime } from "../types.ts";
 
@@ -21,6 +21,7 @@ const LINUX = {
   O_CREAT: 0o100,
   O_NOCTTY: 0o400,
   O_CLOEXEC: 0o2000000,
+  O_NONBLOCK: 0o4000,
   ENOLCK: 37,
   RTLD_DEFAULT: 0n,
 };
@@ -28,6 +29,7 @@ const DARWIN: typeof LINUX = {
   O_CREAT: 0x200,
   O_NOCTTY: 0x20000,
   O_CLOEXEC: 0x1000000,
+  O_NONBLOCK: 0x4,
   ENOLCK: 77,
   RTLD_DEFAULT: 0xffff_ffff_ffff_fffen,
 };
@@ -101,6 +103,12 @@ export interface CommandCalls {
   flock(fd: number, operation: number): boolean | number;
   /** Whether programs that this process starts get the descriptor. */
   setInherited(fd: number, inherited: boolean): number;
+  /**
+   * Makes a descriptor blocking if it is a terminal. Node and Bun make terminals
+   * non-blocking when they create the standard streams, and old versions of Node
+   * do so when `node:process` is imported. Few programs expect that.
+   */
+  makeTerminalBlocking(fd: number): void;
   /**
    * Whether this process inherited a descriptor, as far as can be seen. The
    * runtime opens pipes, sockets and objects without a path for itself, and no
@@ -240,6 +248,16 @@ export function commandCalls(
       if (flags < 0) return flags;
       const changed = inherited ? flags & ~FD_CLOEXEC : flags | FD_CLOEXEC;
       return call(() => c.fcntl(fd, F_SETFD, ...padding, BigInt(changed)));
+    },
+    makeTerminalBlocking(fd) {
+      const flags = call(() => c.fcntl(fd, F_GETFL, ...padding, 0n));
+      if (flags < 0 || (flags & own.O_NONBLOCK) === 0) return;
+      const { isatty } = runtime.bind(libc, {
+        isatty: { parameters: ["i32"], result: "i32" },
+      });
+      if (Number(isatty(fd)) !== 1) return;
+      const changed = BigInt(flags & ~own.O_NONBLOCK);
+      call(() => c.fcntl(fd, F_SETFL, ...padding, changed));
     },
     isInherited(fd, marked) {
       const flags = call(() => c.fcntl(fd, F_GETFD, ...padding, 0n));

@@ -104,9 +104,12 @@ function nodeHost(): Host {
       // Node before 20.16. It writes to files and pipes before it returns.
       [process.stdout, process.stderr][fd - 1]?.write(text);
     },
-    // Standard streams are created when they are first read.
-    isTerminal: (fd) =>
-      [process.stdin, process.stdout, process.stderr][fd]?.isTTY ?? false,
+    // To read a property such as `process.stdin` creates the stream, which makes
+    // the terminal non-blocking, also for the program that inherits it.
+    isTerminal(fd) {
+      const tty = process.getBuiltinModule?.("node:tty");
+      return tty ? tty.isatty(fd) : fd === 2 && process.stderr.isTTY;
+    },
     exit: (status) => process.exit(status),
   };
 }

@@ -21,6 +21,7 @@ const MAX_SHELL_FD = 255;
 /** Passes on what this process inherited, such as another lock of the shell. */
 function passOnInherited(calls: CommandCalls): void {
   for (let fd = 0; fd <= MAX_SHELL_FD; fd++) {
+    if (fd < 3) calls.makeTerminalBlocking(fd);
     if (fd < 3 || calls.isInherited(fd, true)) calls.setInherited(fd, true);
   }
 }
