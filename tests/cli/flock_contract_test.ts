@@ -128,7 +128,7 @@ const CASES: Readonly<Record<string, string>> = {
   "SIGHUP ends only the command itself":
     `${START} kill -HUP $!; wait $!; echo $?; try f; kill $(cat p)`,
   "SIGTERM to all processes of the group":
-    `${START.replace("lock", "setsid lock")} kill -TERM -- -$!; wait $!; ` +
+    `${START.replace("lock", "setsid lock")} env kill -TERM -- -$!; wait $!; ` +
     `echo $?; ${GONE} try f`,
   "the program is stopped and continued":
     `${START} kill -STOP $(cat p); kill -CONT $(cat p); ` +
