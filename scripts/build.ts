@@ -3,10 +3,11 @@
  * npm package.
  */
 
-import { rmSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { writeAddons } from "./addon/compile.ts";
 import { writeCode, writeDeclarations } from "./bundle/mod.ts";
+import { manualPage } from "../src/cli/manual.ts";
 import { root } from "./setup/mod.ts";
 
 const ENTRIES = { mod: "mod.ts", redis: "src/redis/mod.ts" };
@@ -24,5 +25,6 @@ await writeCode({ cli: "src/cli/main.ts" }, {
   sourcemap: true,
   chunks: "cli-[name]",
 });
+writeFileSync(join(folder, "portalock.1"), manualPage());
 writeAddons(join(folder, "native"));
 await writeDeclarations(ENTRIES, folder, ["esm", "cjs"]);

@@ -22,6 +22,8 @@ export interface Option {
   readonly value?: string;
   /** One line for the help. */
   readonly help: string;
+  /** More, for the manual page. */
+  readonly details?: string;
 }
 
 /** The parts of a command line. */

@@ -14,7 +14,7 @@ import { posixConstants } from "../../ffi/posix/constants.ts";
 import { thisHost } from "../../ffi/runtime/host.ts";
 import type { Host } from "../../ffi/runtime/host.ts";
 import { loadCalls } from "../../ffi/runtime/light.ts";
-import { Failure, SOFTWARE } from "./exit_status.ts";
+import { Failure, SOFTWARE, UsageError } from "./exit_status.ts";
 import { lockAndRun } from "./lock_file.ts";
 import { parseInvocation } from "./options.ts";
 
@@ -23,6 +23,7 @@ const SHELL = "/bin/sh";
 
 /** Subcommands. A FILE with such a name is written as `./status`. */
 const SUBCOMMANDS: Readonly<Record<string, () => Promise<Subcommand>>> = {
+  completion: () => import("./completion.ts"),
   status: () => import("./status.ts"),
 };
 
@@ -32,6 +33,7 @@ interface Subcommand {
 
 /** Runs the command and returns its exit status. */
 async function run(host: Host): Promise<number> {
+  checkEncoding(host.args);
   const [name = "", ...args] = host.args;
   if (Object.hasOwn(SUBCOMMANDS, name)) {
     return await (await SUBCOMMANDS[name]!()).run(host, args);
@@ -51,6 +53,16 @@ async function run(host: Host): Promise<number> {
   }
   const { runUnderLibraryLock } = await import("./library_lock.ts");
   return await runUnderLibraryLock(host, calls, invocation);
+}
+
+/**
+ * Runtimes replace bytes that are not UTF-8. Two files whose names differ in such
+ * bytes would have one lock.
+ */
+function checkEncoding(args: readonly string[]): void {
+  const wrong = args.find((argument) => argument.includes("\ufffd"));
+  if (wrong === undefined) return;
+  throw new UsageError(`argument is not UTF-8: '${wrong}'`);
 }
 
 async function main(): Promise<void> {

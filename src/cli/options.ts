@@ -50,6 +50,7 @@ export const OPTIONS: readonly Option[] = [
     names: ["no-fork"],
     letters: ["F"],
     help: "become the command instead of starting it",
+    details: "Not with --close, because nothing would hold the lock then.",
   },
   {
     names: ["unlock"],
@@ -72,6 +73,7 @@ export const OPTIONS: readonly Option[] = [
     letters: [],
     value: "N",
     help: "let N in: FILE.00.lock, FILE.01.lock, ...",
+    details: "All must name the same N. With --redis, FILE is a name.",
   },
   {
     names: ["temporary"],
@@ -82,12 +84,15 @@ export const OPTIONS: readonly Option[] = [
     names: ["pid-file"],
     letters: [],
     help: "write the PID of the command to FILE",
+    details: "The lock is on FILE.lock. Both files are removed at the end.",
   },
   {
     names: ["redis"],
     letters: [],
     value: "URL",
     help: "FILE is the name of a lock in Redis",
+    details: "If the connection is lost, the lock is, too: the command gets " +
+      "SIGTERM, and the exit status is 75. Signals to portalock are passed on.",
   },
   {
     names: ["info"],
@@ -99,13 +104,13 @@ export const OPTIONS: readonly Option[] = [
     names: ["kill-after"],
     letters: [],
     value: "SECONDS",
-    help: "SIGKILL after SIGTERM if the lock is lost (10)",
+    help: "from SIGTERM to SIGKILL if it is lost (10)",
   },
   { names: ["quiet"], letters: ["q"], help: "do not report waits" },
   {
     names: ["verbose"],
     letters: [],
-    help: "report how long the wait took, and conflicts",
+    help: "report the time of the wait, and conflicts",
   },
   { names: ["help"], letters: ["h"], help: "show this help" },
   { names: ["version"], letters: ["V"], help: "show the version" },

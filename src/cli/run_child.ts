@@ -16,6 +16,7 @@ import { errorCode } from "../../ffi/types.ts";
 import { Failure, LOCK_LOST, OS_ERROR, UNAVAILABLE } from "./exit_status.ts";
 import type { HeldLock } from "./library_lock.ts";
 import type { Invocation } from "./options.ts";
+import { SIGNAL_STATUS } from "./run_program.ts";
 import type { Program } from "./run_program.ts";
 
 const FORWARDED = ["SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT"] as const;
@@ -30,10 +31,21 @@ export async function runChild(
   const { program, args } = target;
   if (verbose) host.write(1, `portalock: executing ${program}\n`);
   const hasTerminal = ([0, 1, 2] as const).some((fd) => host.isTerminal(fd));
+  let hasEnded = false;
   const child = spawn(program, args, { stdio: "inherit" });
+  const send = (signal: NodeJS.Signals) => {
+    // Not child.kill(): Deno then reports that the signal ended the program,
+    // also if the program handled it.
+    if (child.pid === undefined || hasEnded) return;
+    try {
+      process.kill(child.pid, signal);
+    } catch {
+      // It has just ended.
+    }
+  };
   const listeners = FORWARDED.map((name) => {
     const listener = () => {
-      if (!hasTerminal || !FROM_TERMINAL.includes(name)) child.kill(name);
+      if (!hasTerminal || !FROM_TERMINAL.includes(name)) send(name);
     };
     process.on(name, listener);
     return [name, listener] as const;
@@ -42,18 +54,19 @@ export async function runChild(
   const onLost = () => {
     const { message } = held.signal!.reason as Error;
     host.write(2, `portalock: ${message}; terminating the command\n`);
-    child.kill("SIGTERM");
+    send("SIGTERM");
     if (killAfter < Infinity) {
-      timer = setTimeout(() => child.kill("SIGKILL"), killAfter);
+      timer = setTimeout(() => send("SIGKILL"), killAfter);
     }
   };
   try {
     const ended = new Promise<number>((resolve, reject) => {
       child.on("error", reject);
-      child.on("exit", (code, signal) =>
-        resolve(
-          code ?? 128 + (signal === null ? 0 : constants.signals[signal]),
-        ));
+      child.on("exit", (code, signal) => {
+        hasEnded = true;
+        const number = signal === null ? 0 : constants.signals[signal];
+        resolve(code ?? SIGNAL_STATUS + number);
+      });
     });
     ended.catch(() => {});
     if (child.pid !== undefined) held.onStart?.(child.pid);

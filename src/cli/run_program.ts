@@ -10,7 +10,7 @@ import type { Invocation, Target } from "./options.ts";
 export type Program = Exclude<Target, { fd: number }>;
 
 /** The status of a program that a signal ended, as shells report it. */
-const SIGNAL_STATUS = 128;
+export const SIGNAL_STATUS = 128;
 
 /** Where the program is if the environment does not say. */
 const DEFAULT_PATH = "/bin:/usr/bin";

@@ -6,6 +6,9 @@ import { join } from "node:path";
 import { portalock, runShell } from "../support/cli.ts";
 import type { Outcome } from "../support/cli.ts";
 import { denoWith, runtimes, testEnv } from "../support/env.ts";
+import * as statuses from "../../src/cli/exit_status.ts";
+import { manualPage } from "../../src/cli/manual.ts";
+import { OPTIONS, STATUS_OPTIONS } from "../../src/cli/options.ts";
 import type { TestRuntime } from "../support/env.ts";
 import { test } from "../support/test.ts";
 
@@ -140,7 +143,7 @@ testScript(
 );
 testScript(
   "--pid-file contains the PID of the program, and is removed",
-  "lock --pid-file f sh -c 'test $(cat f) = $$ && echo same; " +
+  "lock --pid-file f sh -c 'until test $(cat f) = $$; do :; done; echo same; " +
     "lock -n --pid-file f true; echo $?; exit 4'; echo $?; ls",
   "same\n1\n4\n",
 );
@@ -173,6 +176,11 @@ testScript(
   "69\n143\n66\nf.00.lock\n",
 );
 
+testUsage(
+  '"$(printf "a\\377b")" true',
+  /^portalock: argument is not UTF-8: /,
+);
+testUsage("completion tcsh", /^portalock: completion requires the name of a/);
 testUsage("f", /^portalock: bad file descriptor: 'f' \(to lock a file, name a/);
 testUsage(
   "--pid-file --temporary f true",
@@ -225,3 +233,49 @@ test(
   "Deno",
   "flock(1)",
 );
+
+test(
+  "cli: completes options, and the command behind FILE, in bash",
+  async () => {
+    const complete = (...words: string[]) =>
+      `COMP_WORDS=(${words.join(" ")}); COMP_CWORD=${words.length - 1}; ` +
+      '_portalock; echo "${COMPREPLY[@]}"; ';
+    const script = 'eval "$(lock completion bash)"; : >file; ' +
+      complete("portalock", "--nonb") + complete("portalock", "-n", "fi") +
+      complete("portalock", "-w", "5", "file", "compgen") +
+      complete("portalock", "file", "cat", "fi");
+    await onEach(`bash -c '${script}'`, ({ stdout, stderr }, { name }) => {
+      const expected = "--nonblock --nonblocking\nfile\ncompgen\nfile\n";
+      assert.equal(stdout, expected, `${name}: ${stderr}`);
+    });
+  },
+  "sh(1)",
+  "/proc",
+);
+
+test(
+  "cli: the help fits a screen of 80 columns, and names every option",
+  async () => {
+    await onEach("lock --help", ({ stdout }, { name }) => {
+      const lines = stdout.split("\n");
+      assert.ok(lines.length <= 50, `${name}: ${lines.length} lines`);
+      assert.deepEqual(lines.filter((line) => line.length > 80), [], name);
+      for (const { names: [option] } of OPTIONS) {
+        assert.match(stdout, new RegExp(`--${option}\\b`), name);
+      }
+    });
+  },
+  "sh(1)",
+  "/proc",
+);
+
+test("cli: the manual page names every option and status", () => {
+  const page = manualPage().replaceAll("\\-", "-");
+  for (const { names } of [...OPTIONS, ...STATUS_OPTIONS]) {
+    for (const option of names) assert.ok(page.includes(`--${option}`), option);
+  }
+  for (const status of Object.values(statuses)) {
+    if (typeof status !== "number") continue;
+    assert.ok(page.includes(`\\fB${status}\\fR`), `status ${status}`);
+  }
+});
