@@ -4,6 +4,8 @@ import { bunCalls } from "./bun_calls.ts";
 import type { BunFfi } from "./bun_calls.ts";
 import { denoApi } from "./deno_api.ts";
 import { denoCalls, denoHasDescriptors } from "./deno_calls.ts";
+import { isPermitted, nodeFfiCalls, withoutWarnings } from "./node_calls.ts";
+import type { NodeFfi } from "./node_calls.ts";
 import type { FfiRuntime } from "../types.ts";
 
 /** The part of an {@linkcode FfiRuntime} that makes calls. */
@@ -25,7 +27,16 @@ export async function loadCalls(): Promise<Calls | null> {
   const { process } = globalThis;
   return "bun" in process.versions
     ? bunCalls(await bunFfi())
-    : (await import("./node.ts")).nodeRuntime();
+    : nodeFfi() ?? (await import("./node.ts")).nodeRuntime();
+}
+
+/** Returns the calls of Node 26 and newer. */
+function nodeFfi(): Calls | undefined {
+  const { getBuiltinModule } = globalThis.process;
+  const ffi = withoutWarnings(() => getBuiltinModule?.("node:ffi"));
+  return ffi && isPermitted("ffi")
+    ? nodeFfiCalls(ffi as unknown as NodeFfi)
+    : undefined;
 }
 
 /** Bun 1.2.0 does not have `getBuiltinModule`. */
