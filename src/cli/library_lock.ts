@@ -24,17 +24,7 @@ import { toFailure } from "./library_errors.ts";
 import { reportWait } from "./report_wait.ts";
 import { runChild } from "./run_child.ts";
 import { runProgram } from "./run_program.ts";
-
-/** A lock that is held. */
-export interface HeldLock {
-  /** The descriptor that keeps it, if there is one. */
-  readonly fd: number | null;
-  /** Aborts when the lock is lost. */
-  readonly signal?: AbortSignal;
-  /** Called when the program runs. */
-  onStart?(pid: number): void;
-  release(): Promise<void>;
-}
+import type { HeldLock } from "./types.ts";
 
 /**
  * Runs the program of an invocation under a lock of the library, and returns the

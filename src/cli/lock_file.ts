@@ -16,7 +16,6 @@ import {
   LOCK_SH,
   LOCK_UN,
 } from "../../ffi/posix/constants.ts";
-import type { Host } from "../../ffi/runtime/host.ts";
 import {
   CANNOT_CREATE,
   DATA_ERROR,
@@ -27,21 +26,7 @@ import {
 import type { SystemError } from "../../ffi/types.ts";
 import type { Invocation } from "./options.ts";
 import { runProgram } from "./run_program.ts";
-
-/** The runtime and the system. */
-export interface System {
-  readonly host: Host;
-  readonly calls: CommandCalls;
-}
-
-/** A file that is locked, or is to be. */
-export interface OpenLock {
-  fd: number;
-  /** What messages call it. */
-  readonly name: string;
-  /** Set if it was opened here, for reading only. */
-  reopen?: string;
-}
+import type { OpenLock, System } from "./types.ts";
 
 const OPERATIONS = { exclusive: LOCK_EX, shared: LOCK_SH, unlock: LOCK_UN };
 

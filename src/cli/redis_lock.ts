@@ -2,7 +2,7 @@
 
 import type { RemoteHolder } from "../core/errors.ts";
 import { RedisLock, RedisSemaphore } from "../redis/mod.ts";
-import type { HeldLock } from "./library_lock.ts";
+import type { HeldLock } from "./types.ts";
 import type { Invocation } from "./options.ts";
 
 /**

@@ -14,7 +14,7 @@ import process from "node:process";
 import type { Host } from "../../ffi/runtime/host.ts";
 import { errorCode } from "../../ffi/types.ts";
 import { Failure, LOCK_LOST, OS_ERROR, UNAVAILABLE } from "./exit_status.ts";
-import type { HeldLock } from "./library_lock.ts";
+import type { HeldLock } from "./types.ts";
 import type { Invocation } from "./options.ts";
 import { SIGNAL_STATUS } from "./run_program.ts";
 import type { Program } from "./run_program.ts";

@@ -3,7 +3,7 @@
 import { ERRNO } from "../../ffi/posix/command.ts";
 import type { CommandCalls } from "../../ffi/posix/command.ts";
 import { Failure, OS_ERROR, UNAVAILABLE } from "./exit_status.ts";
-import type { System } from "./lock_file.ts";
+import type { System } from "./types.ts";
 import type { Invocation, Target } from "./options.ts";
 
 /** What to run. */

@@ -14,7 +14,7 @@ import { describeHolders, findHolders } from "../core/holders.ts";
 import { WAIT_FOREVER } from "../options/acquire_options.ts";
 import { Deadline } from "../wait/deadline.ts";
 import { lockBeforeDeadline } from "../wait/wait_loop.ts";
-import type { OpenLock } from "./lock_file.ts";
+import type { OpenLock } from "./types.ts";
 import type { Invocation } from "./options.ts";
 import { REPORT_AFTER_MS, reportWait } from "./report_wait.ts";
 
