@@ -268,7 +268,7 @@ export function commandCalls(
       }).readlink;
       const link = new Uint8Array(1);
       const path = cString(`/proc/self/fd/${fd}`);
-      // The links of files that have no path do not begin with a slash.
+      // The links of pipes and the like do not begin with a slash.
       return !system.linux ||
         Number(readlink(path, link, 1n)) === 1 && link[0] === SLASH;
     },

@@ -125,7 +125,7 @@ function writeAll(text: string, write: (bytes: Uint8Array) => number): void {
       rest = rest.subarray(write(rest));
     } catch (error) {
       if ((error as Error).message.includes("EAGAIN")) continue;
-      // Nobody reads it.
+      // The reader has closed it.
       return;
     }
   }

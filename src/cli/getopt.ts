@@ -1,6 +1,6 @@
 /**
  * Splits a command line as getopt_long(3) does with `+`, because flock(1) does:
- * the options end at the first argument that is none, which is FILE. All that
+ * the options end at the first other argument, which is FILE. All that
  * follows belongs to the program, whatever it looks like.
  *
  * `parseArgs` of `node:util` reads beyond FILE, does not know that `--time` is
@@ -18,7 +18,7 @@ export interface Option {
   readonly names: readonly [string, ...string[]];
   /** Letters. */
   readonly letters: readonly string[];
-  /** What the value is, for the help. Absent if the option has no value. */
+  /** What the value is, for the help. Absent if the option does not take one. */
   readonly value?: string;
   /** One line for the help. */
   readonly help: string;

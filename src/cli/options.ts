@@ -98,7 +98,7 @@ export const OPTIONS: readonly Option[] = [
     names: ["info"],
     letters: [],
     value: "JSON",
-    help: "tell this to those who wait (with --redis)",
+    help: "show this to other processes (with --redis)",
   },
   {
     names: ["kill-after"],
@@ -233,7 +233,7 @@ export function parseInvocation(
 /** The time from SIGTERM to SIGKILL, in milliseconds. */
 const KILL_AFTER_MS = 10_000;
 
-/** Checks each value where it stands, also one that a later value replaces. */
+/** Checks each value, also one that a later value replaces. */
 const PARSERS: Readonly<Record<string, (text: string) => unknown>> = {
   "timeout": parseSeconds,
   "conflict-exit-code": parseStatus,

@@ -1,7 +1,7 @@
 /**
  * Reports a wait on standard error.
  *
- * 1. On a terminal, a line says whom the command waits for. It is drawn again
+ * 1. On a terminal, a line names the process for which the command waits. It is drawn again
  *    every second, and removed at the end.
  * 2. Elsewhere, one line is written after a second.
  * 3. With `--quiet`, nothing is written.

@@ -82,7 +82,7 @@ test("cli: each runtime excludes each other, in both directions", async () => {
 }, "/proc");
 
 test(
-  "cli: after a second, a line on a pipe says whom it waits for",
+  "cli: after a second, a line on a pipe names the process that holds the lock",
   async () => {
     await onEach(
       `${HOLD} lock f echo got 2>log & ` +

@@ -175,7 +175,7 @@ const CASES: Readonly<Record<string, string>> = {
   "an unknown letter": "lock -z f true",
   "an option without its value": "lock -w",
   "a long option without its value": "lock --timeout",
-  "a value for an option that takes none": "lock --shared=yes f true",
+  "a value for an option without one": "lock --shared=yes f true",
   "a timeout that is not a number": "lock -w abc f true",
   "a timeout that is empty": "lock -w '' f true",
   "a timeout with a comma": "lock -w 1,5 f true",

@@ -141,7 +141,7 @@ for (const [name, steps] of Object.entries(SESSIONS)) {
 }
 
 test(
-  "cli in a terminal: a line says whom it waits for, in place, until the end",
+  "cli in a terminal: a line names the holder, in place, until the end of the wait",
   async () => {
     for (const runtime of runtimes) {
       const words = portalock(runtime).map((word) => `'${word}'`).join(" ");
