@@ -4,13 +4,10 @@ import process from "node:process";
 import { bunRuntime } from "./runtime/bun.ts";
 import { is32Bit, libcPaths, posixConstants } from "./posix/constants.ts";
 import type { PosixConstants } from "./posix/constants.ts";
-import {
-  denoHasDescriptors,
-  denoLibrary,
-  denoRuntime,
-} from "./runtime/deno.ts";
+import { denoLibrary, denoRuntime } from "./runtime/deno.ts";
 import { denoApi } from "./runtime/deno_api.ts";
 import type { DenoApi } from "./runtime/deno_api.ts";
+import { denoHasDescriptors } from "./runtime/deno_calls.ts";
 import { denoPlatform } from "./file/deno_platform.ts";
 import { denoIdentity, denoLocks } from "./file/deno_locks.ts";
 import { fdPlatform } from "./file/fd_platform.ts";

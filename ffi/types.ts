@@ -183,6 +183,8 @@ export interface OsLocks extends Locker {
   wakeWatchers(fd: number): void;
   /** See {@linkcode Platform.holders}. */
   holders: Platform["holders"];
+  /** See {@linkcode Platform.waiters}. */
+  readonly waiters?: NonNullable<Platform["waiters"]>;
   /** See {@linkcode Platform.machineId}. */
   machineId: Platform["machineId"];
   /** See {@linkcode Platform.attributes}. */
@@ -319,6 +321,16 @@ export interface LockHolder {
   readonly command?: string;
   /** Whether the lock is exclusive. A shared lock can have more holders. */
   readonly exclusive: boolean;
+}
+
+/** A process that waits for a lock. */
+export interface LockWaiter {
+  /** The process id. */
+  readonly pid: number;
+  /** The name of its program, if the system reports it. */
+  readonly command?: string;
+  /** Whether the lock is exclusive, or `null` if the system does not report it. */
+  readonly exclusive: boolean | null;
 }
 
 /** Information about an open file. Times are `null` if they are unknown. */
@@ -476,9 +488,11 @@ export interface Platform {
   /**
    * Returns a descriptor of the caller as a {@linkcode Lockable}.
    *
-   * @throws {Unsupported} If the number is not a descriptor of the system.
+   * @param locker How it is locked; flock(2) if absent.
+   * @throws {Unsupported} If the number is not a descriptor of the system, or
+   * the system cannot lock like that.
    */
-  fromFd(fd: number): Lockable;
+  fromFd(fd: number, locker?: LockerSettings): Lockable;
   /**
    * Returns the processes that hold locks on a file, which is given by path or
    * by descriptor. A lock of this very descriptor is left out. What cannot be
@@ -496,6 +510,13 @@ export interface Platform {
     search: boolean,
     locker?: LockerSettings,
   ): LockHolder[] | null;
+  /**
+   * Returns the processes that wait for locks on a file: those that block in the
+   * kernel, and those that have the file open and watch it, as this package
+   * does. Searches all processes, which is slow. Absent if the system does not
+   * report waiters.
+   */
+  waiters?(path: string): LockWaiter[];
   /**
    * Returns a text that identifies this machine, or `null` if it is unknown.
    * On Linux and macOS, another boot of the machine has another id.

@@ -103,6 +103,13 @@ const ALLOWED: Record<string, readonly string[]> = {
     "src/redis/acquisition",
   ],
   "src/cli/doctor": fromFolder("src/atomic"),
+  "src/cli": [
+    ...fromFolder("src/lock"),
+    "src/redis",
+    "ffi/posix/command.ts",
+    "ffi/posix/constants.ts",
+    ...helpers("host", "light"),
+  ],
   "mod.ts": fromFolder("src/atomic"),
 };
 

@@ -13,6 +13,11 @@ const SCRIPTS = "scripts/";
  */
 const ONCE: readonly string[] = [
   "architecture_test.ts",
+  "cli/command_test.ts",
+  "cli/flock_contract_test.ts",
+  "cli/redis_test.ts",
+  "cli/status_test.ts",
+  "cli/terminal_test.ts",
   "cli/doctor/no_answer_test.ts",
   "cli/doctor/self_command_test.ts",
   "ffi/addon_test.ts",
@@ -36,6 +41,7 @@ const ONCE: readonly string[] = [
  * runtime waits for a slow file at the end.
  */
 const SLOW: Readonly<Record<string, number>> = {
+  "cli/flock_contract_test.ts": 120,
   "redis/adapters_test.ts": 75,
   "cli/doctor/verdict_test.ts": 70,
   "lock/held_at_end_test.ts": 60,
