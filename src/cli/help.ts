@@ -1,6 +1,6 @@
 /** The help of the command, from the table of its options. */
 
-import { OPTIONS, STATUS_OPTIONS } from "./options.ts";
+import { DOCTOR_OPTIONS, OPTIONS, STATUS_OPTIONS } from "./options.ts";
 import type { Information } from "./options.ts";
 import type { Option } from "./getopt.ts";
 
@@ -19,6 +19,7 @@ Usage: portalock [OPTIONS] FILE|DIRECTORY COMMAND [ARGUMENT...]
        portalock [OPTIONS] FILE|DIRECTORY -c 'SHELL LINE'
        portalock [OPTIONS] DESCRIPTOR
        portalock status [OPTIONS] FILE...
+       portalock doctor [OPTIONS] PATH [PATH2]
 
 `;
 
@@ -29,6 +30,15 @@ const STATUS_USAGE = `Shows what holds a lock, and what waits for it.
   portalock status --redis URL report      a lock in Redis
 
 Usage: portalock status [OPTIONS] FILE|DIRECTORY|NAME...
+
+`;
+
+const DOCTOR_USAGE = `Finds out whether a file system can lock.
+
+  portalock doctor /srv/data               a directory, or a file in it
+  portalock doctor /srv/data /mnt/data     two views of one directory
+
+Usage: portalock doctor [OPTIONS] PATH [PATH2]
 
 `;
 
@@ -50,6 +60,15 @@ Exit status: that of the command; 1 (or -E) if the lock is not free in time,
 /** Returns what `portalock status --help` prints. */
 export function statusHelp(): string {
   return STATUS_USAGE + STATUS_OPTIONS.map(optionLine).join("\n") + "\n";
+}
+
+/** Returns what `portalock doctor --help` prints. */
+export function doctorHelp(): string {
+  return DOCTOR_USAGE + DOCTOR_OPTIONS.map(optionLine).join("\n") + `
+
+Exit status: 0 if locks work there, 1 if they do not; 64 usage, 66 the path
+cannot be tested, 73 no file can be created there, 71 system error.
+`;
 }
 
 function optionLine({ names: [name], letters, value, help }: Option): string {

@@ -15,6 +15,7 @@ import { thisHost } from "../../ffi/runtime/host.ts";
 import type { Host } from "../../ffi/runtime/host.ts";
 import { loadCalls } from "../../ffi/runtime/light.ts";
 import { Failure, SOFTWARE, UsageError } from "./exit_status.ts";
+import { PROBE_ARGUMENT } from "./doctor/protocol.ts";
 import { lockAndRun } from "./lock_file.ts";
 import { parseInvocation } from "./options.ts";
 
@@ -24,6 +25,8 @@ const SHELL = "/bin/sh";
 /** Subcommands. A FILE with such a name is written as `./status`. */
 const SUBCOMMANDS: Readonly<Record<string, () => Promise<Subcommand>>> = {
   completion: () => import("./completion.ts"),
+  doctor: () => import("./doctor.ts"),
+  [PROBE_ARGUMENT]: () => import("./doctor_probe.ts"),
   status: () => import("./status.ts"),
 };
 

@@ -1,6 +1,6 @@
 /** The manual page, from the table of the options. The build writes it. */
 
-import { OPTIONS, STATUS_OPTIONS } from "./options.ts";
+import { DOCTOR_OPTIONS, OPTIONS, STATUS_OPTIONS } from "./options.ts";
 import type { Option } from "./getopt.ts";
 import { VERSION } from "./help.ts";
 
@@ -70,7 +70,7 @@ const STATUSES = [
 
 const DIFFERENCES = [
   [
-    "status, completion",
+    "status, doctor, completion",
     "As the first argument, these are subcommands. Write " +
     "./status to lock a file of that name.",
   ],
@@ -116,6 +116,7 @@ export function manualPage(): string {
       "[\\fIOPTIONS\\fR] \\fIDESCRIPTOR\\fR",
       "\\fBstatus\\fR [\\fIOPTIONS\\fR] \\fIFILE\\fR|\\fIDIRECTORY\\fR|" +
       "\\fINAME\\fR...",
+      "\\fBdoctor\\fR [\\fIOPTIONS\\fR] \\fIPATH\\fR [\\fIPATH2\\fR]",
       "\\fBcompletion bash\\fR|\\fBzsh\\fR|\\fBfish\\fR",
     ].map((form) => `\\fBportalock\\fR ${form}`).join("\n.br\n"),
     section(
@@ -131,6 +132,7 @@ export function manualPage(): string {
     ".SH EXAMPLES\n" + list(EXAMPLES),
     ".SH OPTIONS\n" + OPTIONS.map(entry).join("\n"),
     ".SH OPTIONS OF STATUS\n" + STATUS_OPTIONS.map(entry).join("\n"),
+    ".SH OPTIONS OF DOCTOR\n" + DOCTOR_OPTIONS.map(entry).join("\n"),
     ".SH EXIT STATUS\nThat of the command, or:\n" + list(STATUSES),
     ".SH DIFFERENCES TO FLOCK(1)\n" + list(DIFFERENCES),
     ".SH SEE ALSO\nflock(1), flock(2), fcntl(2)",

@@ -129,6 +129,17 @@ export const STATUS_OPTIONS: readonly Option[] = [
   { names: ["help"], letters: ["h"], help: "show this help" },
 ];
 
+/** The options of `portalock doctor`. */
+export const DOCTOR_OPTIONS: readonly Option[] = [
+  {
+    names: ["fcntl"],
+    letters: [],
+    help: "record locks of fcntl(2) decide, not flock(2)",
+  },
+  { names: ["json"], letters: [], help: "print JSON" },
+  { names: ["help"], letters: ["h"], help: "show this help" },
+];
+
 /** What to lock. */
 export type Target =
   | { readonly fd: number }
