@@ -18,6 +18,7 @@ const ONCE: readonly string[] = [
   "cli/redis_test.ts",
   "cli/status_test.ts",
   "cli/terminal_test.ts",
+  "cli/doctor_test.ts",
   "cli/doctor/no_answer_test.ts",
   "cli/doctor/self_command_test.ts",
   "ffi/addon_test.ts",

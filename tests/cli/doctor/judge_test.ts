@@ -151,7 +151,7 @@ test("doctor: the kind of lock that the caller uses decides", () => {
   assert.equal(judged(refused, {}, "ofd").verdict, "limited");
 });
 
-test("doctor: a kind of lock that the runtime lacks is no fault of the path", () => {
+test("doctor: a kind of lock that the runtime lacks does not count against the path", () => {
   const code = "ERR_LOCK_UNSUPPORTED";
   const error = { code, message: "it needs FFI; pass --allow-ffi" };
   const lacking = { error, views: [], contest: null };
