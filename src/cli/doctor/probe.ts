@@ -108,14 +108,14 @@ const COMMANDS: Implementation = {
   async hold(path, how) {
     const file = await lockOf(path, how).tryAcquire();
     const at = performance.now();
-    if (file) await keep(path, file);
+    if (file) held.set(path, file);
     return { locked: file !== null, at };
   },
 
   async wait(path, how, timeout) {
     const file = await unlessLocked(lockOf(path, how).acquire({ timeout }));
     const at = performance.now();
-    if (file) await keep(path, file);
+    if (file) held.set(path, file);
     return { locked: file !== null, at };
   },
 
@@ -174,12 +174,6 @@ const COMMANDS: Implementation = {
 
   writes: (path) => tryWrites(path),
 };
-
-/** If locks do not exclude, this process may hold one on the file already. */
-async function keep(path: string, file: LockedFile): Promise<void> {
-  await held.get(path)?.close();
-  held.set(path, file);
-}
 
 function lockOf(path: string, { locker, exclusive, range }: How): Lock {
   return new Lock(path, {

@@ -125,6 +125,19 @@ test("doctor: processes that overlapped only while they contended are enough", (
   );
 });
 
+test("doctor: one attempt that succeeded although it must not is enough", () => {
+  const [trial] = VIEW.trials;
+  const acquired = { ...trial!, acquired: true, overlap: 2 };
+  const { verdict, problems } = judged({
+    views: [{ ...VIEW, trials: [trial!, acquired] }],
+  });
+  assert.equal(verdict, "broken");
+  assert.match(
+    problems[0] ?? "",
+    /does not exclude on .* both held it for 2.0/,
+  );
+});
+
 test("doctor: a process that never acquired a lock is reported", () => {
   const { verdict, problems } = withContest({ gaveUp: 1 });
   assert.equal(verdict, "broken");
