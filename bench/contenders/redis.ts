@@ -32,7 +32,9 @@ export function redisContenders(): ContenderDefinition[] {
     ours("node26", "ioredis"),
     ours("node26", "ioredis-5"),
     ours("bun", "bun-redis"),
-    scripts(),
+    scripts("node26"),
+    scripts("node26", "ioredis"),
+    scripts("bun", "bun-redis"),
     npm("redlock", "redlock", 200, MANY),
     npm("redis-semaphore", "redis-semaphore", 10, [...MANY, "redis-idle"]),
     newerPython("redis-py", "redis-py Lock", 100),
@@ -78,16 +80,22 @@ function ours(
   };
 }
 
-/** What the locks of this package over node-redis cannot be faster than. */
-function scripts(): ContenderDefinition {
-  const driver = { driver: "lockers/redis_scripts", kind: "async" };
+/** What the locks of this package over a client cannot be faster than. */
+function scripts(
+  runtime: RuntimeName,
+  client?: keyof typeof CLIENTS,
+): ContenderDefinition {
+  const name = ["redis-scripts", client].filter(Boolean).join("-");
+  const locker = `lockers/${name.replaceAll("-", "_")}`;
+  const driver = { driver: locker, kind: "async" };
   const folders = ["src", "redis", "protocol"];
   return {
-    name: "redis-scripts",
-    label: "Two bare EVALSHAs of RedisLock's script, Node 26",
+    name,
+    label: `Two bare EVALSHAs, ${RUNTIMES[runtime]}` +
+      (client ? `, ${CLIENTS[client]}` : ""),
     scenarios: ["redis-uncontended", "redis-throughput"],
-    find: () => single(ourModuleCommand("node26", folders, driver, "scripts")),
-    missing: "node26 is not installed",
+    find: () => single(ourModuleCommand(runtime, folders, driver, "scripts")),
+    missing: `${runtime} is not installed`,
   };
 }
 

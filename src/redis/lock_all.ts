@@ -94,7 +94,9 @@ export class RedisLeases implements AsyncDisposable, Iterable<RedisLease> {
  * leases.signal.throwIfAborted();
  * ```
  *
- * @param locks The locks and semaphores, each of another name.
+ * @param locks The locks and semaphores, each of another name. Locks of one
+ * name on different servers are refused, too: processes could not agree on
+ * their order.
  * @param options How to wait. Options that are absent are those of each lock.
  * @returns The leases. Releasing or disposing the object releases all locks.
  * @throws {AlreadyLocked} If another holder still has one of the locks when the
@@ -102,8 +104,8 @@ export class RedisLeases implements AsyncDisposable, Iterable<RedisLease> {
  * @throws {LockLostError} If a lease was lost while the others were acquired.
  * @throws {TypeError} If `locks` is not an iterable of locks, or an option is
  * unknown or has the wrong type.
- * @throws {RangeError} If two locks have the same name, or an option is out of
- * range.
+ * @throws {RangeError} If two locks have the same name, with the prefix as a
+ * part of it, or an option is out of range.
  * @throws What {@linkcode RedisLock.acquire} throws.
  */
 export function lockAll(
@@ -167,16 +169,33 @@ function compare(a: string, b: string): number {
   return a === b ? 0 : a < b ? -1 : 1;
 }
 
-/** Returns the order in which every process acquires the locks. */
+/**
+ * Returns the order in which every process acquires the locks: that of their
+ * names. Locks of one name on two servers do not have an order, because what
+ * identifies a server differs between processes (an address behind a proxy) or
+ * changes (a failover).
+ *
+ * @throws {RangeError} If two locks have one name, or exclude each other.
+ */
 function lockOrder(locks: readonly RedisLockBase[]): RedisLockBase[] {
-  const ordered = [...locks].sort((a, b) =>
-    compare(a.channel, b.channel) || compare(a.key, b.key)
-  );
-  for (const [i, lock] of ordered.entries()) {
-    if (lock.key !== ordered[i + 1]?.key) continue;
-    throw new RangeError(
-      `locks must have different names, not ${formatName(lock.channel)} twice`,
-    );
+  const seen = new Set<string>();
+  for (const { channel, names } of locks) {
+    if (names.some((name) => seen.has(name))) {
+      throw new RangeError(
+        `locks must have different names, not ${formatName(channel)} twice, ` +
+          "with the prefix as a part of the name, and also if they are on " +
+          "different servers",
+      );
+    }
+    for (const name of names) seen.add(name);
   }
-  return ordered;
+  return [...locks].sort((a, b) =>
+    compare(rank(a), rank(b)) || b.names.length - a.names.length ||
+    compare(`${a.names}`, `${b.names}`)
+  );
+}
+
+/** Locks that exclude each other by their shared channel have the same rank. */
+function rank({ channel, names: [, shared] }: RedisLockBase): string {
+  return shared ?? channel;
 }

@@ -6,8 +6,8 @@ import { Deadline, now } from "../wait/deadline.ts";
 import { AttemptLimits, withDeadline } from "./connection/attempt_limits.ts";
 import type { RedisSource } from "./clients/types.ts";
 import type { LockConnection } from "./connection/connection.ts";
-import { acquireConnection, useIfOpen } from "./connection/pool.ts";
-import type { PooledUse } from "./connection/pool.ts";
+import { acquireConnection, addressOf, findOpen } from "./connection/pool.ts";
+import type { PooledConnection, PooledUse } from "./connection/pool.ts";
 import {
   isRetryable,
   replyCode,
@@ -26,6 +26,9 @@ export class LockServer {
   /** How long the server may be silent, in milliseconds. */
   readonly unavailableTimeout: number;
 
+  /** Where the pool has the connection, if the server cannot change. */
+  #address: string | undefined;
+
   /** Creates a server, without connecting to it. */
   constructor(source: RedisSource, keys: LockKeys, unavailableTimeout: number) {
     this.source = source;
@@ -38,9 +41,21 @@ export class LockServer {
     return new AttemptLimits(deadline, this.unavailableTimeout);
   }
 
-  /** Returns the connection, if it is open and the server cannot have changed. */
+  /** Whether the connection is open and the server cannot have changed. */
+  get isOpen(): boolean {
+    return this.#findOpen() !== undefined;
+  }
+
+  /** Returns the connection if it is open, to be released. */
   useIfOpen(): PooledUse | undefined {
-    return useIfOpen(this.source, this.keys);
+    return this.#findOpen()?.use();
+  }
+
+  #findOpen(): PooledConnection | undefined {
+    const { poolKey, server } = this.source;
+    if (server === undefined) return undefined;
+    this.#address ??= addressOf(server, this.keys);
+    return findOpen(poolKey, this.#address);
   }
 
   /**
@@ -83,6 +98,7 @@ export class LockServer {
             `Cannot ${verb} ${formatSubject({ path: keys.channel })}`,
             reason ?? error,
             deadline.elapsed,
+            keys,
           );
         }
         // Leaves half of the time for the next attempt.

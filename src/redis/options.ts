@@ -284,13 +284,19 @@ export function resolveTransferTimeout(options: TransferOptions = {}): number {
  * Checks the name of a lock.
  *
  * @throws {TypeError} If the name is not a string.
- * @throws {RangeError} If the name is empty or reserved.
+ * @throws {RangeError} If the name is empty, reserved or not valid Unicode.
  */
 export function checkChannel(channel: string, { prefix }: KeySpace): string {
   if (typeof channel !== "string") {
     throwInvalid("channel", "a string", channel);
   }
   if (channel === "") throw new RangeError("channel must not be empty");
+  // Clients would replace it by U+FFFD, which is another channel.
+  if (/\p{Surrogate}/u.test(channel)) {
+    throw new RangeError(
+      `channel must not contain a lone surrogate: ${formatValue(channel)}`,
+    );
+  }
   for (const name of [channel, prefix + channel]) {
     if (!name.startsWith(RESERVED)) continue;
     throw new RangeError(

@@ -48,9 +48,9 @@ export interface RedisPythonClient extends RedisPeer {
 
 /** What holds a lock in Redis, and what waits for it. */
 export interface RedisProbe {
-  /** The holders, in the order of their fencing tokens. */
+  /** The holders, in the order of their fencing tokens: at most 1,000. */
   readonly holders: RedisHolder[];
-  /** The waiters, the next one first. */
+  /** The waiters, the next one first: at most 1,000. */
   readonly waiters: RedisWaiter[];
   /**
    * Clients of Python's portalocker. The server does not know which of them
@@ -65,8 +65,8 @@ interface Limits {
   readonly maxWaiters: number;
 }
 
-/** More than any lock has. Lua's numbers are exact below. */
-const NO_LIMIT = 2 ** 31;
+/** How many holders, and how many waiters, are listed. */
+const MAX_LISTED = 1000;
 
 /** How many holders an error, or `onWait`, may name. */
 const MAX_HOLDERS = 100;
@@ -112,7 +112,11 @@ export async function listHolders(
 }
 
 /**
- * Lists everything that holds a lock or waits for it, in two round trips.
+ * Lists what holds a lock and what waits for it, in two round trips.
+ *
+ * The script blocks the server for some 10 ms if it lists 1,000 of each.
+ * `CLIENT LIST` gets the numbers of these connections. Only if clients of Python
+ * are subscribed, it lists all connections that are subscribed to anything.
  *
  * The first one lists the members, and the second one their connections, which
  * may have ended meanwhile: `address` and `age` are `null` then, too.
@@ -126,7 +130,7 @@ export async function probeLock(
   const [pythonClients, held, waiting] = await readParticipants(
     connection,
     keys,
-    { maxHolders: NO_LIMIT, maxWaiters: NO_LIMIT },
+    { maxHolders: MAX_LISTED, maxWaiters: MAX_LISTED },
   );
   const members = [...held, ...waiting].map(([member]) => parseMember(member));
   const [peers, python] = await Promise.all([

@@ -89,9 +89,9 @@ export abstract class RedisLockBase
   }
 
   /**
-   * Lists what holds the lock and what waits for it, without taking part. The
-   * list may be outdated when the promise resolves, so do not use it to decide
-   * whether to work.
+   * Lists what holds the lock and what waits for it, at most 1,000 of each,
+   * without taking part. The list may be outdated when the promise resolves, so
+   * do not use it to decide whether to work.
    *
    * @example Print the holders of a lock
    * ```ts
@@ -145,9 +145,13 @@ export abstract class RedisLockBase
     });
   }
 
-  /** @ignore Differs from the keys of all other locks of the server. */
-  get key(): string {
-    return this.#server.keys.key;
+  /**
+   * @ignore The names that two locks of one server must not have in common: its
+   * key, and the channel that Python's portalocker shares.
+   */
+  get names(): string[] {
+    const { key, shared } = this.#server.keys;
+    return shared === undefined ? [key] : [key, shared];
   }
 
   /**
@@ -228,6 +232,17 @@ export abstract class RedisLockBase
     );
   }
 
+  /**
+   * @ignore A request to the server lets the event loop run anyway, which is
+   * cheaper than an immediate for each acquisition.
+   */
+  protected override turnBefore(
+    deadline: RedisDeadline,
+  ): Promise<void> | undefined {
+    const sends = this.#server.isOpen && !deadline.signal?.aborted;
+    return sends ? undefined : super.turnBefore(deadline);
+  }
+
   /** @ignore Not a generator: there is no synchronous form to share it with. */
   protected override attemptAsync(
     deadline: RedisDeadline,
@@ -246,7 +261,11 @@ export abstract class RedisLockBase
   ): Promise<RedisLease | Busy> {
     try {
       const acquired = await runAsync(mutex.wait(deadline));
-      return acquired ? await this.#acquire(deadline) : this.busyHere();
+      if (acquired) return await this.#acquire(deadline);
+      const busy = this.busyHere();
+      // Nothing was sent, and the caller may try again at once.
+      await yieldToEventLoop(now());
+      return busy;
     } finally {
       deadline.end();
     }
@@ -453,9 +472,9 @@ function describeStrangers(
   }
   if (pythonClients === 0 || position > 0 || holders.length > 0) return;
   return "already locked by another program, such as Python's portalocker: " +
-    `clients that are not portalock are subscribed to ${formatName(shared)}; ` +
-    "if they use it for their own messages, give the lock another name or a " +
-    "prefix";
+    "clients that do not have this lock, or have it with another prefix, are " +
+    `subscribed to ${formatName(shared)}; if they use it for their own ` +
+    "messages, give the lock another name or another prefix";
 }
 
 function describeBlockers(holder: RemoteHolder | undefined): BusyReason {

@@ -76,11 +76,7 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
    */
   tryAcquire(): Promise<Held | null> {
     return atEdgeAsync(Acquirable.prototype.tryAcquire, () => {
-      const deadline = this.startDeadline(ONE_ATTEMPT);
-      const turn = yieldToEventLoop(deadline.start);
-      const held = turn
-        ? this.#attemptAfter(turn, deadline)
-        : this.attemptAsync(deadline);
+      const held = this.#attempt(this.startDeadline(ONE_ATTEMPT));
       return held instanceof Promise ? held.then(orNull) : orNull(held);
     });
   }
@@ -147,16 +143,20 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
    */
   protected startAcquire(options: Options | undefined): Held | Promise<Held> {
     const deadline = this.startDeadline(options);
-    const turn = yieldToEventLoop(deadline.start);
-    const held = turn
-      ? this.#attemptAfter(turn, deadline)
-      : this.attemptAsync(deadline);
+    const held = this.#attempt(deadline);
     if (held instanceof Busy) this.throwBusy(held, deadline);
     return held instanceof Promise
       ? held.then((held) =>
         held instanceof Busy ? this.throwBusy(held, deadline) : held
       )
       : held;
+  }
+
+  #attempt(deadline: Deadline): Held | Busy | Promise<Held | Busy> {
+    const turn = this.turnBefore(deadline);
+    return turn
+      ? this.#attemptAfter(turn, deadline)
+      : this.attemptAsync(deadline);
   }
 
   async #attemptAfter(
@@ -227,6 +227,11 @@ export abstract class Acquirable<Held, Options> implements AsyncDisposable {
   protected abstract startDeadline(
     options: Options | typeof ONE_ATTEMPT | undefined,
   ): Deadline;
+
+  /** @ignore What to await before an attempt, if the event loop must run. */
+  protected turnBefore({ start }: Deadline): Promise<void> | undefined {
+    return yieldToEventLoop(start);
+  }
 
   /** @ignore Acquires the mutex of the tasks, then the lock. */
   protected abstract attemptAsync(

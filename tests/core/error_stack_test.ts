@@ -982,6 +982,7 @@ const THROW_NOTHING = [
   "Acquirable.startAcquire",
   "Acquirable.throwBusy",
   "Acquirable.throwIfLost",
+  "Acquirable.turnBefore",
   "LockBase.attempt",
   "LockBase.attemptAsync",
   "LockBase.end",

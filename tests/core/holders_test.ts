@@ -31,6 +31,7 @@ import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { disablePolling } from "../support/timers.ts";
 import { at } from "../support/values.ts";
+import { SHORT_WAIT_MS } from "../support/waits.ts";
 
 const SHARED = { flags: LOCK_SH | LOCK_NB };
 
@@ -613,7 +614,7 @@ test("of waiters that time out together, one searches every process for holders"
       return real.holders(file, search, locker);
     },
   }), async () => {
-    const options = { timeout: 150 };
+    const options = { timeout: SHORT_WAIT_MS };
     const waiting = Array.from(
       { length: 100 },
       () => assert.rejects(new Lock(path, options).acquire(), AlreadyLocked),

@@ -7,7 +7,13 @@ import { createServer } from "node:net";
 import process from "node:process";
 import { Cluster, Redis } from "ioredis";
 import * as ioredis5 from "ioredis-5";
-import { createClient, createClientPool, createSentinel } from "redis";
+import * as redis6 from "redis";
+import {
+  createClient,
+  createClientPool,
+  createCluster,
+  createSentinel,
+} from "redis";
 import * as redis4 from "redis-4";
 import * as redis5 from "redis-5";
 import { builtin } from "../../ffi/mod.ts";
@@ -15,20 +21,26 @@ import { RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
 import type { RedisLockOptions } from "../../src/redis/mod.ts";
 import { ClientConnection } from "../../src/redis/clients/client_connection.ts";
 import { connectionError } from "../../src/redis/clients/connection_error.ts";
+import { serverOfIoredis } from "../../src/redis/clients/ioredis.ts";
+import { serverOfNodeRedis } from "../../src/redis/clients/node_redis.ts";
 import { withTwoConnections } from "../../src/redis/clients/two_connections.ts";
 import { hasMarks } from "../../src/redis/clients/types.ts";
 import type {
   ConnectionEvents,
   RedisConnection,
+  Server,
 } from "../../src/redis/clients/types.ts";
 import { fromClient } from "../../src/redis/clients/mod.ts";
 import { parseUrl } from "../../src/redis/clients/url.ts";
+import { isRetryable } from "../../src/redis/protocol/errors.ts";
 import type { Capability } from "../support/capabilities.ts";
 import { test } from "../support/test.ts";
 import { waitUntil } from "./support/binaries.ts";
+import { RedisCluster } from "./support/cluster.ts";
 import { DelayProxy } from "./support/delay_proxy.ts";
 import { redisSuite } from "./support/inspect.ts";
 import { RedisServer } from "./support/server.ts";
+import type { CreateCluster } from "./support/topologies.ts";
 
 // Neither has declarations.
 const require = createRequire(import.meta.url);
@@ -232,15 +244,19 @@ for (
 }
 
 it("a lock that is created inside the execute() of a full pool names the remedy", async (server) => {
-  const pool = createClientPool({ url: server.url }, { maximum: 1 });
+  const limits = { maximum: 1, acquireTimeout: 1000 };
+  const pool = createClientPool({ url: server.url }, limits);
   await pool.on("error", () => {}).connect();
   try {
-    await assert.rejects(
-      pool.execute(() =>
-        new RedisLock("pooled", { client: pool }).acquire({ timeout: 1500 })
-      ),
-      /all clients of the pool are in use; create the lock before pool\.execute\(\), or pass the client that it passes \(waited/,
-    );
+    // Before the pool gives up, and after.
+    for (const timeout of [800, 1500]) {
+      await assert.rejects(
+        pool.execute(() =>
+          new RedisLock("pooled", { client: pool }).acquire({ timeout })
+        ),
+        /all clients of the pool are in use; create the lock before pool\.execute\(\), or pass the client that it passes \(waited/,
+      );
+    }
     await pool.execute((client) =>
       new RedisLock("pooled", { client }).run(() => {})
     );
@@ -281,6 +297,32 @@ for (
     server.close();
   });
 }
+
+test(
+  "Redis clients: a connection of Bun's client that is closed at once is not opened",
+  async () => {
+    // It accepts connections and never replies.
+    const server = createServer((socket) => void socket.on("error", () => {}));
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const { port } = server.address() as { port: number };
+    const { RedisClient } = builtin<{
+      RedisClient: new (url: string) => object;
+    }>("bun")!;
+    const client = new RedisClient(`redis://127.0.0.1:${port}`);
+    const at = await fromClient(client as never, undefined).locate("");
+    const connection = await at.create("name", {
+      onMessage() {},
+      onEnd() {},
+      onMoved() {},
+    });
+    const opening = connection.open();
+    connection.close();
+    await assert.rejects(opening, /the connection ended/);
+    server.close();
+  },
+  "Bun's RedisClient",
+);
 
 /** A connection whose replies the test sends. */
 class FakeConnection implements RedisConnection {
@@ -400,15 +442,80 @@ test("Redis clients: a URL is read as node-redis reads it", () => {
     }],
     ["redis://:p@[::1]:1", { host: "::1", port: 1, password: "p" }],
     ["unix:///run/a%20b?db=1", { path: "/run/a b", port: 6379 }],
-    ["unix://u:p@/run/a", {
+    ["unix://u:p:w@/run/a", {
       path: "/run/a",
       port: 6379,
       username: "u",
-      password: "p",
+      password: "p:w",
     }],
   ];
   for (const [url, address] of urls) assert.deepEqual(parseUrl(url), address);
 });
+
+for (
+  const [version, create] of [
+    ["6", createCluster as CreateCluster],
+    ["5", redis5.createCluster as CreateCluster],
+  ] as const
+) {
+  test(
+    `Redis clients: a cluster of node-redis ${version} says that no node has the slot, or that it is not connected`,
+    async () => {
+      await using cluster = await RedisCluster.start({
+        config: ["cluster-require-full-coverage no"],
+      });
+      const slot = await cluster.slotOf("{jobs}");
+      for (const node of cluster.nodes) {
+        await node.command("CLUSTER", "DELSLOTS", slot);
+      }
+      const client = create({
+        rootNodes: cluster.urls.map((url) => ({ url })),
+      });
+      client.on("error", () => {});
+      const lock = new RedisLock("jobs", { client: client as never });
+      const acquire = () => lock.acquire({ timeout: 300 });
+      await assert.rejects(acquire(), /not connected; await its connect\(\) /);
+      await client.connect();
+      try {
+        await assert.rejects(acquire(), {
+          name: "LockException",
+          message: /: no node has the slot of the key \(waited /,
+        });
+      } finally {
+        client.destroy();
+      }
+    },
+    "redis-server",
+  );
+}
+
+/** The server of a URL, in each package. */
+const SERVERS_OF_URL: [name: string, create: (url: string) => Server][] = [
+  ["node-redis 6", (url) => serverOfNodeRedis(redis6, url, {})],
+  ["node-redis 5", (url) => serverOfNodeRedis(redis5 as never, url, {})],
+  ["ioredis 6", (url) => serverOfIoredis({ Redis }, url, {})],
+  ["ioredis 5", (url) => serverOfIoredis(ioredis5 as never, url, {})],
+];
+
+for (const [name, create] of SERVERS_OF_URL) {
+  test(
+    `Redis clients: ${name} connects to the socket of a unix: URL, with its password`,
+    async () => {
+      const config = ["unixsocket s", "user u on >p:w +@all"];
+      await using server = await RedisServer.start({ config });
+      const { folder } = server;
+      const connection = await create(`unix://u:p:w@${folder}/s`).create(
+        "name",
+        { onMessage() {}, onEnd() {}, onMoved() {} },
+      );
+      await connection.open();
+      assert.equal(await connection.send(["ACL", "WHOAMI"]), "u");
+      connection.close();
+    },
+    "redis-server",
+    "signals",
+  );
+}
 
 it("the reason why a server cannot be connected to is found out", async (server) => {
   await server.command("CONFIG", "SET", "requirepass", "p w");
@@ -453,14 +560,18 @@ class TestConnection extends ClientConnection {
   message = () => this.onMessage("a", "b");
   moved = () => this.onMoved("a");
   end = (message: string) => this.onEnd(new Error(message));
+  fail = (error: unknown) => this.onEnd(error);
 }
 
-function testConnection() {
+function testConnection(onEnd = (_error: unknown) => {}) {
   const log: string[] = [];
   const connection = new TestConnection({
     onMessage: (channel, message) => void log.push(`${channel} ${message}`),
     onMoved: (channel) => void log.push(`moved ${channel}`),
-    onEnd: (error) => void log.push((error as Error).message),
+    onEnd: (error) => {
+      log.push((error as Error).message);
+      onEnd(error);
+    },
   }, { sharded: false, protocol: 3 });
   return { log, connection };
 }
@@ -485,6 +596,20 @@ test("Redis clients: a connection reports its end once, and nothing after close(
   assert.equal(other.connection.destroyed, 1);
 });
 
+test("Redis clients: a mistake of the library ends an open connection, and a retry may succeed", async () => {
+  const mistake = new TypeError("undefined is not an object");
+  const ends: unknown[] = [];
+  const { log, connection } = testConnection((error) => ends.push(error));
+  await connection.open();
+  assert.equal(isRetryable(mistake), false);
+  connection.fail(mistake);
+  assert.deepEqual(log, [
+    "the client library failed: undefined is not an object",
+  ]);
+  assert.equal(isRetryable(ends[0]), true);
+  assert.equal((ends[0] as Error).cause, mistake);
+});
+
 test("Redis clients: open() rejects with the error that the library reported", async () => {
   const { log, connection } = testConnection();
   connection.connecting = () => {
@@ -503,6 +628,44 @@ test("Redis clients: a connection that is closed while it opens is closed again"
   assert.equal(connection.destroyed, 2);
 });
 
+/** A socket. Each call of these methods is one system call. */
+interface Socket {
+  _write(...args: unknown[]): unknown;
+  _writev(...args: unknown[]): unknown;
+}
+
+it("ioredis writes the commands of one turn in groups", async (server) => {
+  const sockets: Socket[] = [];
+  const client = new Redis(server.url, LAZY);
+  const duplicate = client.duplicate.bind(client);
+  client.duplicate = (options) => {
+    const connection = duplicate(options);
+    connection.on("ready", () => {
+      sockets.push(connection.stream as unknown as Socket);
+    });
+    return connection;
+  };
+  const locks = Array.from(
+    { length: 100 },
+    (_, i) => new RedisLock(`lock ${i}`, { client }),
+  );
+  const leases = await Promise.all(locks.map((lock) => lock.acquire()));
+  const [socket, ...others] = sockets;
+  assert.ok(socket && others.length === 0);
+  let writes = 0;
+  for (const name of ["_write", "_writev"] as const) {
+    const write = socket[name];
+    socket[name] = function (...args) {
+      writes++;
+      return write.apply(this, args);
+    };
+  }
+  const released = leases.map((lease) => lease.release());
+  assert.ok(writes > 1, "the server has to wait for the end of the turn");
+  await Promise.all(released);
+  assert.ok(writes < 20, `${writes} writes`);
+});
+
 /** Clients that do not connect before they are used, and how to close them. */
 const LAZY_CLIENTS: [
   name: string,
@@ -514,7 +677,7 @@ const LAZY_CLIENTS: [
   ["ioredis 6", (url) => new Redis(url, LAZY)],
   ["ioredis 5", (url) => new ioredis5.Redis(url, LAZY)],
   [
-    "Bun",
+    "the RedisClient of Bun",
     (url) => {
       const { RedisClient } = builtin<{
         RedisClient: new (url: string) => object;

@@ -224,13 +224,13 @@ it("release() resolves while the server is down", async (server) => {
 });
 
 it("a holder detects a stopped server within unavailableTimeout", async (server) => {
-  const options = unsharedOptions(server, { unavailableTimeout: 200 });
+  const options = unsharedOptions(server, { unavailableTimeout: 1000 });
   const lease = await new RedisLock("stops", options).acquire();
   const released = await new RedisLock("also", options).acquire();
   await server.signal("SIGSTOP");
   try {
     const release = released.release();
-    await assertLost(lease, /silent for 200 ms/);
+    await assertLost(lease, /silent for 1000 ms/);
     await Promise.all([lease.release(), release]);
     await assert.rejects(
       new RedisLock("stops", options).tryAcquire(),

@@ -142,6 +142,7 @@ const THROW_NOTHING = [
   "Acquirable.startAcquire",
   "Acquirable.throwBusy",
   "Acquirable.throwIfLost",
+  "Acquirable.turnBefore",
   "RedisLockBase.acquireSince",
   "RedisLockBase.attemptAsync",
   "RedisLockBase.end",
@@ -149,6 +150,7 @@ const THROW_NOTHING = [
   "RedisLockBase.startDeadline",
   "RedisLockBase.subject",
   "RedisLockBase.throwIfLost",
+  "RedisLockBase.turnBefore",
   // Only the library constructs them.
   "RedisLease",
   "RedisLeases",

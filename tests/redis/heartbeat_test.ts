@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import * as ioredis5 from "ioredis-5";
 import { LOCK_SH } from "../../mod.ts";
 import { WAIT_FOREVER } from "../../src/options/acquire_options.ts";
 import { fromUrl } from "../../src/redis/clients/mod.ts";
@@ -22,6 +23,8 @@ import { FakePython } from "./support/fake_python.ts";
 import {
   abortReason,
   assertNothingLeft,
+  connectionIdOf,
+  holderCount,
   lockConnections,
   startRedisProcess,
   unsharedOptions,
@@ -116,6 +119,39 @@ it("a lock with a short unavailableTimeout loses no lock with a long one", async
   await patient.release();
 });
 
+it("the late end of a connection that was silent keeps the one that replaced it", async (server) => {
+  await using proxy = await DelayProxy.start(server.port);
+  // The connection of both.
+  const options = { url: proxy.url, clientOptions: {} };
+  const patient = new RedisLock("patient", {
+    ...options,
+    unavailableTimeout: 60_000,
+  });
+  const old = await patient.acquire({ timeout: 60_000 });
+  const hasty = new RedisLock("hasty", { ...options, unavailableTimeout: 200 });
+  const silent = await hasty.acquire();
+  proxy.holdReplies();
+  await abortReason(silent.signal);
+  proxy.deliverAll();
+  const next = await patientLock("next", options).acquire();
+  assert.equal((await lockConnections(server)).length, 2);
+  await server.command(
+    ...["CLIENT", "KILL", "ID", await connectionIdOf(server, old)],
+  );
+  await abortReason(old.signal);
+  const last = await patientLock("last", options).acquire();
+  assert.deepEqual(connectionOf(last), connectionOf(next));
+  assert.equal((await lockConnections(server)).length, 1);
+  await releaseAll([next, last]);
+  // The next acquisition removes the record of the connection that ended.
+  await patient.run(() => {});
+});
+
+const connectionOf = ({ holderId }: RedisLease) => holderId.split("-")[0];
+
+const patientLock = (channel: string, options: RedisLockOptions) =>
+  new RedisLock(channel, { ...options, timeout: 60_000 });
+
 it("a lock that was used once does not shorten the timeout of another", async (server) => {
   const options = unsharedOptions(server);
   const patient = await new RedisLock("patient", options).acquire();
@@ -165,7 +201,7 @@ it("a lease survives while a script blocks the server", async (server) => {
 });
 
 it("replies that are late behind many others are not silence", async (server) => {
-  const options = unsharedOptions(server, { unavailableTimeout: 1000 });
+  const options = unsharedOptions(server, { unavailableTimeout: 3000 });
   await new RedisLock("first", options).run(() => {});
   const held = await new RedisLock("held", options).acquire();
   const leases = await Promise.all(
@@ -216,6 +252,13 @@ it("a server that becomes a replica ends the leases", async () => {
     "moves",
     unsharedOptions(server, { unavailableTimeout: 1000 }),
   ).acquire();
+  // The record must not be missed: the new master has it, too.
+  await master.command("REPLICAOF", "127.0.0.1", server.port);
+  await waitUntil(
+    async () => await holderCount(master, "moves") === 1,
+    () => "the record on the new master",
+  );
+  await master.command("REPLICAOF", "NO", "ONE");
   await server.command("REPLICAOF", "127.0.0.1", master.port);
   const { message } = await abortReason(lease.signal) as Error;
   assert.match(message, /replica/);
@@ -427,6 +470,43 @@ it("silence of the connection for messages ends a lease, although commands are a
   proxy.deliverAll();
   await lock[Symbol.asyncDispose]();
   await new RedisLock("two", unsharedOptions(server)).run(() => {});
+});
+
+it("run() rejects if the connection for messages was killed during a stall, although commands are answered", async (server) => {
+  await using proxy = await DelayProxy.start(server.port);
+  const lock = new LockOfTwoConnections("killed", server.url, proxy.url);
+  const lost = lock.run(async () => {
+    // The client does not read the end of the connection.
+    proxy.cut();
+    await server.command("CLIENT", "KILL", "TYPE", "pubsub");
+    block(900);
+  });
+  await assert.rejects(lost, {
+    code: "ERR_LOCK_LOST",
+    message: /the connection that subscribes has ended/,
+  });
+  await lock[Symbol.asyncDispose]();
+  await new RedisLock("killed", unsharedOptions(server)).run(() => {});
+});
+
+it("an acquisition that was lost to silence while it subscribed on a connection of its own begins anew", async (server) => {
+  await using proxy = await DelayProxy.start(server.port);
+  const client = new ioredis5.Redis(proxy.url);
+  try {
+    const lock = (name: string, unavailableTimeout: number) =>
+      new RedisLock(name, { client, unavailableTimeout });
+    const long = await lock("long", 60_000).acquire();
+    const short = await lock("short", 300).acquire();
+    proxy.holdReplies();
+    const acquiring = lock("subscribing", 300).acquire({ timeout: 10_000 });
+    await abortReason(short.signal);
+    proxy.deliverAll();
+    await (await acquiring).release();
+    assert.equal(isHeld(long), true);
+    await long.release();
+  } finally {
+    client.disconnect();
+  }
 });
 
 it("with two connections, a lock is acquired after its subscription, and a pong never lets Python in", async (server) => {

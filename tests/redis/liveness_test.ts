@@ -133,6 +133,26 @@ it("a holder that replies keeps the lock, however long the waiters probe", async
   await holder.call("release", "answers");
 });
 
+it("a holder replies to a probe on a channel whose name contains spaces", async (server) => {
+  const options = unsharedOptions(server, { prefix: "my app:" });
+  const lease = await new RedisLock("spaces", options).acquire();
+  const [id] = lease.holderId.split("-");
+  const client = await createClient({ url: server.url }).connect();
+  try {
+    let onReply: (reply: string[]) => void = () => {};
+    const replied = new Promise<string[]>((resolve) => onReply = resolve);
+    await client.pSubscribe("my*", (message, channel) => {
+      if (message.startsWith("here ")) onReply([message, channel]);
+    });
+    const sessions = "my app:portalock:v1:session:";
+    await client.publish(`${sessions}${id}`, `ask ${sessions}asker`);
+    assert.deepEqual(await replied, [`here ${id}`, `${sessions}asker`]);
+  } finally {
+    client.destroy();
+    await lease.release();
+  }
+});
+
 it("fifty readers that reply keep the lock", async (server) => {
   await using holder = startRedisProcess(currentRuntime);
   await using other = startRedisProcess(currentRuntime);
@@ -215,6 +235,21 @@ it("a waiter without permission for CLIENT times out", async (server) => {
   await holder.call("release", "may not");
   await lock.run(() => {});
 }, "signals");
+
+it("a waiter that may not ask does not disconnect a holder", async (server) => {
+  const lease = await new RedisLock("mute", unsharedOptions(server)).acquire();
+  await server.command(
+    ...["ACL", "SETUSER", "mute", "on", ">p", "~*", "&*", "+@all", "-publish"],
+  );
+  const lock = new RedisLock("mute", {
+    url: `redis://mute:p@127.0.0.1:${server.port}`,
+    unavailableTimeout: 200,
+    checkInterval: 10,
+  });
+  await assert.rejects(lock.acquire({ timeout: 2000 }), AlreadyLocked);
+  assert.equal(lease.held, true);
+  await lease.release();
+});
 
 it("a holder stopped for a short time keeps the lock", async (server) => {
   await using holder = startRedisProcess(currentRuntime);

@@ -15,7 +15,7 @@ import {
   unsharedOptions,
   waitForQueueLength,
 } from "./support/inspect.ts";
-import type { RedisServer } from "./support/server.ts";
+import { RedisServer } from "./support/server.ts";
 
 const it = redisSuite("lockAll() in Redis", removeDeadHolders);
 
@@ -236,6 +236,54 @@ it("refuses wrong arguments before it acquires anything", async (server) => {
     );
   }
   assert.deepEqual(observer.events, []);
+});
+
+it("refuses locks of one name on different servers, and says so", async (server) => {
+  await using other = await RedisServer.start();
+  const locks = [server, other].map((one) =>
+    new RedisLock("a", unsharedOptions(one))
+  );
+  await assert.rejects(lockAll(locks), {
+    name: "RangeError",
+    message:
+      /^locks must have different names, not a twice, .* and also if they are on different servers$/,
+  });
+});
+
+it("acquires locks that exclude each other by their channel in the same order", async (server) => {
+  const prefixed = new RedisLock(
+    "x",
+    unsharedOptions(server, { prefix: "a:" }),
+  );
+  const [plain, other] = locksOf(server, ["a:x", "b"]) as [
+    RedisLock,
+    RedisLock,
+  ];
+  for (const first of [prefixed, plain]) {
+    using observer = observeEvents();
+    await using _leases = await lockAll([other, first]);
+    assert.deepEqual(
+      observer.events,
+      [first.channel, "b"].map((name) => `acquire ${name}`),
+    );
+  }
+});
+
+it("refuses locks that share a channel although their prefixes differ", async (server) => {
+  const locks = [
+    new RedisLock("x", unsharedOptions(server, { prefix: "a:" })),
+    new RedisLock("a:x", unsharedOptions(server)),
+  ];
+  const refused = {
+    name: "RangeError",
+    message:
+      /^locks must have different names, not ("?)a:x\1 twice, with the prefix/,
+  };
+  await assert.rejects(lockAll(locks), refused);
+  // A semaphore does not have a channel that Python shares.
+  const semaphore = new RedisSemaphore("a:x", 1, unsharedOptions(server));
+  await using leases = await lockAll([semaphore, at(locks, 0)]);
+  assert.equal(leases.length, 2);
 });
 
 it("with no locks, there is nothing to do", async () => {

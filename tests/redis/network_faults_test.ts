@@ -6,6 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { AddressInfo, Socket } from "node:net";
 import { createClient, createCluster } from "redis";
 import { AlreadyLocked, LOCK_EX, LOCK_SH, LockException } from "../../mod.ts";
+import { nextRetryDelay } from "../../src/redis/acquisition/acquisition.ts";
 import { RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
 import type {
   RedisLockOptions,
@@ -20,6 +21,7 @@ import { RedisCluster } from "./support/cluster.ts";
 import { freePort, waitUntil } from "./support/binaries.ts";
 import { RedisSentinel } from "./support/sentinel.ts";
 import { DelayProxy } from "./support/delay_proxy.ts";
+import { FakePython } from "./support/fake_python.ts";
 import { RedisServer } from "./support/server.ts";
 import {
   assertNothingLeft,
@@ -134,7 +136,7 @@ async function acquireAtStart(
   options: RedisSemaphoreOptions,
   isExpected: (outcome: Promise<unknown>) => Promise<boolean>,
 ): Promise<void> {
-  for (let left = 10; left > 0; left--) {
+  for (let left = 30; left > 0; left--) {
     await using started = startRedisProcess(currentRuntime);
     const acquired = started.call("acquire", "start", {
       ...options,
@@ -160,7 +162,7 @@ test(
     await using server = await RedisServer.start();
     await using proxy = await DelayProxy.start(server.port);
     proxy.holdReplies();
-    const timer = setInterval(() => proxy.deliver(proxy.heldReplies), 50);
+    const timer = setInterval(() => proxy.deliver(proxy.heldReplies), 20);
     const { url } = proxy;
     await acquireAtStart(
       { url, timeout: 1 },
@@ -284,7 +286,8 @@ function replyMoved(data: string): string {
 test("Redis faults: acquire() rejects with MOVED when no node reports the slot", async () => {
   await using node = await fakeServer(replyMoved);
   const client = {
-    getNodeClientForKey: () => Promise.resolve(createClient(node.options)),
+    slots: Array.from({ length: 16384 }, () => ({ master: {} })),
+    nodeClient: () => Promise.resolve(createClient(node.options)),
     // As if no node replied.
     sendCommand: () => new Promise<never>(() => {}),
     isOpen: true,
@@ -365,10 +368,20 @@ for (
       // HELLO sets the name, so nothing is missing.
       await lock.run(() => {});
     } else {
-      for (const attempt of [() => lock.tryAcquire(), () => lock.acquire()]) {
+      for (
+        const attempt of [
+          () => lock.tryAcquire(),
+          () => lock.acquire({ timeout: Infinity }),
+        ]
+      ) {
         await assert.rejects(attempt, (error) => {
           assert.ok(error instanceof LockException, String(error));
-          assert.match(error.message, /NOPERM|permission|can't run/i);
+          assert.equal(error.code, "NOPERM");
+          assert.match(error.message, /NOPERM|can't run|ACL failure/);
+          assert.match(
+            error.message,
+            /docs\/redis\.md#permissions, for keys and channels that begin with portalock:v1: or faulty\)/,
+          );
           return true;
         });
         assert.equal(lock.locked, false);
@@ -483,6 +496,79 @@ for (const [code, [begin, end]] of Object.entries(REFUSALS)) {
   });
 }
 
+const LOCK_KEYS = { holders: "", queue: ":queue", info: ":info" };
+
+for (const [what, name] of Object.entries(LOCK_KEYS)) {
+  it(`a key of another type ends an acquisition, and the error names it: ${what}`, async (server) => {
+    const key = `portalock:v1:{faulty}${name}`;
+    const options = unsharedOptions(server, { checkInterval: 20, info: "me" });
+    const isExpected = (error: unknown) => {
+      assert.ok(error instanceof LockException, String(error));
+      assert.equal(error.code, "WRONGTYPE");
+      assert.match(
+        error.message,
+        /written to portalock:v1:clock, or to a key that begins with "portalock:v1:\{faulty\}"; delete it, or set the option prefix/,
+      );
+      return true;
+    };
+    const lease = await new RedisLock("faulty", options).acquire();
+    const waiting = new RedisLock("faulty", options)
+      .acquire({ timeout: Infinity });
+    waiting.catch(() => {});
+    await waitForQueueLength(server, "faulty", 1);
+    await server.command("SET", key, "text");
+    // A waiter does not write its info again.
+    if (name !== ":info") await assert.rejects(waiting, isExpected);
+    const lock = new RedisLock("faulty", options);
+    await assert.rejects(lock.acquire({ timeout: Infinity }), isExpected);
+    await server.command("DEL", key);
+    await lease.release();
+    if (name === ":info") await (await waiting).release();
+    await lock.run(() => {});
+  });
+}
+
+it("a reader that may not ask Python's clients rejects at once", async (server) => {
+  const user = `ACL SETUSER mute reset ${ALL_PERMISSIONS} -publish`;
+  await server.command(...user.split(" "));
+  await using _python = await FakePython.start(server.url, "faulty", []);
+  const lock = new RedisLock("faulty", {
+    url: `redis://mute:p@127.0.0.1:${server.port}`,
+    shared: true,
+  });
+  const refused = { code: "NOPERM" };
+  await assert.rejects(lock.acquire({ timeout: Infinity }), refused);
+  await assert.rejects(lock.tryAcquire(), refused);
+});
+
+test("Redis faults: a refused release is sent again seldom if only an administrator can help", () => {
+  const longest = (error: Error) => {
+    let delay = 100;
+    for (let i = 0; i < 20; i++) delay = nextRetryDelay(delay, error);
+    return delay;
+  };
+  for (const code of ["NOREPLICAS", "MISCONF", "BUSY", "OOM", "CLUSTERDOWN"]) {
+    assert.equal(longest(new Error(`${code} for a while`)), 1000);
+  }
+  for (const code of ["WRONGTYPE", "NOPERM"]) {
+    assert.equal(longest(new Error(`${code} for good`)), 60_000);
+  }
+});
+
+test("Redis faults: a script that may not run a command fails with NOPERM, on each version of Redis", () => {
+  for (
+    const message of [
+      "ERR The user executing the script can't run this command or subcommand",
+      "ERR The user executing the script can't access at least one of the keys",
+      "ERR ACL failure in script: User u may not",
+      "NOPERM this user may not",
+    ]
+  ) {
+    const { code } = toLockException("Cannot lock jobs", new Error(message));
+    assert.equal(code, "NOPERM");
+  }
+});
+
 it("a lock whose release is refused for good is free when the connection ends", async (server) => {
   const user = `ACL SETUSER refused reset ${ALL_PERMISSIONS}`;
   await server.command(...user.split(" "));
@@ -555,7 +641,14 @@ for (const [why, { rules = "", begin, end }] of Object.entries(REJECTIONS)) {
     const lock = new RedisLock("faulty", options);
     if (begin) await server.command(...begin.split(" "));
     try {
-      for (const attempt of [() => lock.tryAcquire(), () => lock.acquire()]) {
+      // What is refused until an administrator acts is not tried again.
+      const timeout = why === "NOREPLICAS" ? 500 : Infinity;
+      for (
+        const attempt of [
+          () => lock.tryAcquire(),
+          () => lock.acquire({ timeout }),
+        ]
+      ) {
         await assert.rejects(attempt, new RegExp(at(why.split(","), 0)));
       }
       // If the connection had ended, its holders would know by now.

@@ -96,15 +96,25 @@ for (const runtime of runtimes) {
       run(runtime, { ioredis: "ioredis" }, { url }),
       /^LockException ECONNREFUSED Cannot lock a: connect ECONNREFUSED/,
     );
-    // These options are those of another package.
-    assert.match(
-      run(runtime, { ioredis: "ioredis" }, {
-        url,
-        clientOptions: { socket: {} },
-      }),
-      /^LockException EINVAL Cannot lock a: clientOptions\.socket is an option of node-redis, which is not installed; pass host and port for ioredis/,
-    );
   }, "symbolic links");
+
+  test(
+    `Redis packages: options of another package are refused, on ${name}`,
+    () => {
+      const wrong: [library: string, options: object, message: RegExp][] = [
+        ["ioredis", { socket: {} }, /\.socket .* of node-redis, .* not inst/],
+        ["ioredis", { url }, /\.url .* of node-redis, .* not installed/],
+        ["redis", { host: "a" }, /\.host .* of ioredis, .* is installed/],
+        ["redis", { tls: {} }, /\.tls .* of ioredis, .* is installed/],
+      ];
+      for (const [library, clientOptions, message] of wrong) {
+        const said = run(runtime, { [library]: library }, { clientOptions });
+        assert.match(said, /^LockException EINVAL Cannot lock a: clientOpt/);
+        assert.match(said, message);
+      }
+    },
+    "symbolic links",
+  );
 
   test(
     `Redis packages: a package that is too old is refused with the remedy, on ${name}`,

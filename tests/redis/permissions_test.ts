@@ -1,6 +1,8 @@
 /** The permissions that docs/redis.md lists. */
 
 import assert from "node:assert/strict";
+import { Cluster } from "ioredis";
+import * as ioredis5 from "ioredis-5";
 import { createClient, createCluster } from "redis";
 import * as redis5 from "redis-5";
 import { AlreadyLocked } from "../../mod.ts";
@@ -142,6 +144,32 @@ for (const [version, create] of CLUSTER_VERSIONS) {
         await assertNothingDenied(cluster.nodes);
       } finally {
         client.destroy();
+      }
+    },
+    "redis-server",
+  );
+}
+
+for (const [version, Class] of [[5, ioredis5.Cluster], [6, Cluster]] as const) {
+  test(
+    `Redis permissions: the documented ones suffice for a cluster of ioredis ${version} with a prefix of its own`,
+    async () => {
+      await using cluster = await RedisCluster.start();
+      const rules = `${RULES} ${NAMES} ${CLUSTER_RULES} +cluster|info +info`;
+      await limit(cluster.nodes, rules);
+      const client = new Class(cluster.urls, {
+        lazyConnect: true,
+        keyPrefix: "app:",
+        redisOptions: USER,
+      });
+      client.on("error", () => {});
+      try {
+        const slot = await cluster.slotOf("{jobs}");
+        const options = { client: client as never };
+        await useLocks(options, () => cluster.nodeOf(slot));
+        await assertNothingDenied(cluster.nodes);
+      } finally {
+        client.disconnect();
       }
     },
     "redis-server",

@@ -116,7 +116,7 @@ it("probe() does not list members whose connection has ended", async (server) =>
   assert.deepEqual(await observer.probe(), EMPTY);
 });
 
-it("probe() lists thousands of holders, and no connection of another name", async (server) => {
+it("probe() lists at most 1,000 holders and waiters, and no connection of another name", async (server) => {
   const session = "a".repeat(32);
   const client = createClient({ url: server.url, RESP: 3 });
   await client.on("error", () => {}).connect();
@@ -135,8 +135,13 @@ it("probe() lists thousands of holders, and no connection of another name", asyn
     const semaphore = new RedisSemaphore("many", 9, unsharedOptions(server));
     const { holders, waiters } = await semaphore.probe();
     const expected = members.map((_, i) => `${session}-${i}`);
-    assert.deepEqual(holders.map(({ holderId }) => holderId), expected);
-    assert.deepEqual(waiters.map(({ holderId }) => holderId), expected);
+    const listed = holders.map(({ holderId }) => holderId);
+    assert.equal(listed.length, 1000);
+    assert.deepEqual(listed, expected.filter((id) => listed.includes(id)));
+    assert.deepEqual(
+      waiters.map(({ holderId }) => holderId),
+      expected.slice(0, 1000),
+    );
     assert.ok(holders.every(({ address }) => address === null));
     await server.command("DEL", key, `${key}:queue`);
   } finally {
@@ -196,7 +201,7 @@ it("probe() rejects if the server cannot be reached, and says how to permit it",
   const closed = { url: "redis://127.0.0.1:1" };
   await assert.rejects(new RedisLock("a", closed).probe(), {
     name: "LockException",
-    message: /^Cannot probe a: .*(ECONNREFUSED|Connection closed)/,
+    message: /^Cannot probe a: .*(ECONNREFUSED|ECONNRESET|Connection closed)/,
   });
   const rules = "on >p +@all -evalsha ~* &*";
   await server.command("ACL", "SETUSER", "mute", ...rules.split(" "));
@@ -340,6 +345,29 @@ it("AlreadyLocked names a holder after a wait, and after one attempt", async (se
     });
   }
   await lease.release();
+});
+
+it("a lock is held by one with another prefix and the same channel, and the error says so", async (server) => {
+  const prefixed = new RedisLock(
+    "x",
+    unsharedOptions(server, { prefix: "a:" }),
+  );
+  const plain = new RedisLock("a:x", unsharedOptions(server));
+  for (const [held, other] of [[prefixed, plain], [plain, prefixed]] as const) {
+    const lease = await held.acquire();
+    assert.equal(await other.tryAcquire(), null);
+    await assert.rejects(other.acquire({ timeout: 300 }), (error) => {
+      assert.ok(error instanceof AlreadyLocked);
+      assert.match(
+        error.message,
+        /or have it with another prefix, are subscribed to a:x; .* another prefix/,
+      );
+      return true;
+    });
+    // Neither waits for the other any more.
+    await lease.release();
+    await other.run(() => {}, { timeout: 60_000 });
+  }
 });
 
 it("AlreadyLocked does not name a holder if Python holds the lock", async (server) => {

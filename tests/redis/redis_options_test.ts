@@ -20,6 +20,7 @@ const BAD: [unknown[], typeof TypeError | typeof RangeError, RegExp][] = [
   [[17], TypeError, /^channel must be a string, not 17/],
   [[["a"]], TypeError, /^channel must be a string, not an Array/],
   [["portalock:x"], RangeError, /^channel must not begin with portalock:/],
+  [["a\ud800"], RangeError, /^channel must not contain a lone surrogate/],
   [
     ["lock:x", { prefix: "porta" }],
     RangeError,
@@ -112,9 +113,14 @@ const BAD: [unknown[], typeof TypeError | typeof RangeError, RegExp][] = [
   ],
 ];
 
+/** Runtimes print a lone surrogate in different ways. */
+function nameOf(args: unknown): string {
+  return inspect(args).replace(/\\ud800|\ufffd|\ud800/gi, "a lone surrogate");
+}
+
 for (const [name, make] of Object.entries({ lock, semaphore })) {
   for (const [args, Kind, message] of BAD) {
-    test(`Redis options: a ${name} rejects ${inspect(args)}`, () => {
+    test(`Redis options: a ${name} rejects ${nameOf(args)}`, () => {
       assert.throws(() => make(...args), (error) => {
         assert.ok(error instanceof Kind, String(error));
         assert.match(error.message, message);

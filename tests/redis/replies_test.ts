@@ -195,6 +195,65 @@ test("late replies in Redis: a subscription that is not confirmed ends once, aft
   assert.deepEqual(unsubscribed, [["portalock:v1:{together}", "together"]]);
 });
 
+test("late replies in Redis: the late end of a refused subscription keeps the next one", async () => {
+  const keys = lockKeys("twice", { prefix: "", sharded: false });
+  let refuse = (_error: Error) => {};
+  let ends = 0;
+  const lost: unknown[] = [];
+  const next: Partial<Subscriber> = {
+    id: 3,
+    lost: (error) => void lost.push(error),
+  };
+  const connection = {
+    subscribe: () => new Promise((_, reject) => refuse = reject),
+    // Read before each end. The next one is used before the second end.
+    get failure() {
+      if (++ends === 2) {
+        locks.subscription(keys).add(next as Subscriber).catch(() => {});
+      }
+      return undefined;
+    },
+  } as unknown as LockConnection;
+  const locks = ConnectionLocks.of(connection);
+  const first = locks.subscription(keys);
+  first.pythonSeen = true;
+  for (const id of [1, 2]) {
+    const subscriber = { id } as Subscriber;
+    first.add(subscriber).catch(() => {});
+    first.remove(subscriber);
+  }
+  refuse(new Error("NOPERM"));
+  await waitUntil(() => Promise.resolve(ends >= 2), () => "both ends");
+  await sleep(1);
+  assert.notEqual(locks.subscription(keys), first);
+  const ended = new Error("the connection ended");
+  locks.onLost(ended);
+  assert.deepEqual(lost, [ended]);
+});
+
+test("late replies in Redis: a subscription that the server has ended is not used again", async () => {
+  const keys = lockKeys("moved", { prefix: "", sharded: true });
+  const sent: string[] = [];
+  const connection = {
+    replyChannel: () => "portalock:v1:{moved}:session",
+    subscribe: () => Promise.resolve(sent.push("SSUBSCRIBE")),
+    unsubscribe: () => Promise.resolve(sent.push("SUNSUBSCRIBE")),
+    failure: undefined,
+  } as unknown as LockConnection;
+  const locks = ConnectionLocks.of(connection);
+  const idle = locks.subscription(keys);
+  const first = { id: 1 } as Subscriber;
+  await idle.add(first);
+  idle.remove(first);
+  locks.onChannelMoved(keys.key);
+  const next = locks.subscription(keys);
+  assert.equal(next.confirmed, false);
+  await next.add({ id: 2 } as Subscriber);
+  // Longer than a subscription is idle.
+  await sleep(200);
+  assert.deepEqual(sent, ["SSUBSCRIBE", "SSUBSCRIBE"]);
+});
+
 test("late replies in Redis: a wait that is over ends at once, without a warning", async () => {
   const warnings: string[] = [];
   const warned = ({ name }: Error) => warnings.push(name);
@@ -233,6 +292,29 @@ test("late replies in Redis: a shared timer fires once for each wait", async () 
   timer.set(5, () => fired.push("first"));
   const clear = timer.set(10, () => fired.push("cleared"));
   clear();
-  await sleep(500);
-  assert.deepEqual(fired, ["first", "second"]);
+  await waitUntil(
+    () => Promise.resolve(fired.length >= 2),
+    () => "both timers",
+  );
+  await sleep(100);
+  // If the thread was busy, both are due at once.
+  assert.deepEqual(fired.sort(), ["first", "second"]);
+});
+
+test("late replies in Redis: a shared timer that is due is not called once it is cleared", async () => {
+  const timer = new SharedTimer();
+  const fired: string[] = [];
+  const clears: (() => void)[] = [];
+  for (const name of ["a", "b"]) {
+    clears.push(timer.set(1, () => {
+      fired.push(name);
+      for (const clear of clears) clear();
+    }));
+  }
+  // Both are due when the timer fires.
+  const end = performance.now() + 20;
+  while (performance.now() < end);
+  await waitUntil(() => Promise.resolve(fired.length > 0), () => "a timer");
+  await sleep(20);
+  assert.deepEqual(fired, ["a"]);
 });

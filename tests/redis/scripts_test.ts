@@ -19,12 +19,12 @@ function runScript(
   server: Pick<RedisServer, "command">,
   operation: Operation,
   member: string,
-  { peers = "", info = "", keys = KEYS, pair = "" } = {},
+  { peers = "", info = "", keys = KEYS, flags = "" } = {},
 ) {
   const names = [keys.key, keys.queue, keys.clock, keys.info];
   return server.command(
     ...["EVAL", LOCK_SCRIPT.text, names.length, ...names],
-    ...[operation, member, keys.shared ?? "", "", peers, info, pair],
+    ...[operation, member, keys.shared ?? "", flags, peers, info],
   );
 }
 
@@ -85,7 +85,7 @@ it("a step that is refused leaves nothing", async (server) => {
 
 it("a step of a session whose subscriptions have ended adds nothing", async (server) => {
   using open = await sessions(server, "a");
-  const pair = { pair: "P" };
+  const pair = { flags: "P" };
   await runScript(server, "attempt", "x:a:1:1", pair);
   await runScript(server, "release", "x:a:1:1", pair);
   open.end("a");
@@ -334,4 +334,16 @@ it("what a killed process leaves expires", async (server) => {
   }
   await runScript(server, "check", "x:b:1:2");
   for (const key of [KEYS.key, KEYS.queue]) assert.ok(young(await ttl(key)));
+});
+
+it("a look of any waiter renews what the others say about themselves", async (server) => {
+  using _ = await sessions(server, "a", "b", "c");
+  await runScript(server, "wait", "x:a:1:1");
+  await runScript(server, "wait", "x:b:1:2", { info: "1" });
+  await runScript(server, "wait", "x:c:1:3");
+  for (const member of ["x:b:1:2", "x:c:1:3"]) {
+    await server.command("EXPIRE", KEYS.info, 60);
+    await runScript(server, "check", member);
+    assert.ok(Number(await server.command("TTL", KEYS.info)) > DAY - 60);
+  }
 });

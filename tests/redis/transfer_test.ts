@@ -1,6 +1,7 @@
 /** Leases that pass from one process to another. */
 
 import assert from "node:assert/strict";
+import * as ioredis5 from "ioredis-5";
 import { createClient } from "redis";
 import { AlreadyLocked, LockLostError } from "../../mod.ts";
 import { RedisLock, RedisSemaphore } from "../../src/redis/mod.ts";
@@ -425,9 +426,33 @@ it("adopt() without the server fails in time, and the text stays usable", async 
   });
   await assert.rejects(nowhere.adopt(text), {
     name: "LockException",
-    message: /^Cannot adopt offline: .*(ECONNREFUSED|Connection closed)/,
+    message:
+      /^Cannot adopt offline: .*(ECONNREFUSED|ECONNRESET|Connection closed)/,
   });
   await (await receiver.adopt(text)).release();
+});
+
+it("adopt() that gives up while it subscribes on a connection of its own does not take the lease over later", async (server) => {
+  await using proxy = await DelayProxy.start(server.port);
+  const client = new ioredis5.Redis(proxy.url);
+  try {
+    const other = new RedisLock("other", { client });
+    const open = await other.acquire();
+    const [giver] = twoLocks(server, "late");
+    const text = (await giver.acquire()).transfer();
+    await server.command("SCRIPT", "LOAD", ADOPT_SCRIPT.text);
+    proxy.holdReplies();
+    const receiver = new RedisLock("late", { client, timeout: 100 });
+    await assert.rejects(receiver.adopt(text), { code: "ETIMEDOUT" });
+    proxy.deliverAll();
+    // What is sent after the reply to `SUBSCRIBE` is executed before the second.
+    await other.probe();
+    await other.probe();
+    await (await giver.adopt(text)).release();
+    await open.release();
+  } finally {
+    client.disconnect();
+  }
 });
 
 it("adopt() changes nothing if the connection of the receiver has ended", async (server) => {
@@ -469,38 +494,42 @@ const KILLS = [
 ] as const;
 
 for (const [victim, when] of KILLS) {
-  it(`has one holder, and then the next, if the ${victim} is killed ${when}`, async (server) => {
-    const options = { unavailableTimeout: 500 };
-    const others = { url: server.url, ...options };
-    const other = runtimes.find(({ name }) => name !== currentRuntime.name);
-    await using giver = startRedisProcess(currentRuntime);
-    await using receiver = startRedisProcess(other ?? currentRuntime);
-    const doomed = victim === "giver" ? giver : receiver;
-    const token = await giver.call("acquire", "killed", others);
-    await receiver.call("acquire", "ready", others);
-    await receiver.call("release", "ready");
-    const waiting = new RedisLock("killed", unsharedOptions(server, options))
-      .acquire(LONG);
-    await waitForQueueLength(server, "killed", 1);
-    // If the receiver does not adopt the lease, the giver lives and waits.
-    const patience = { timeout: when === "during it" ? 1000 : 30_000 };
-    const text = await giver.call("transfer", "killed", patience);
-    if (when === "before it") await doomed.kill();
-    const adopting = receiver.call("adopt", "killed", others, text);
-    const adopted = adopting.catch(({ code }) => code ?? "killed");
-    if (when === "during it") await doomed.kill();
-    const outcome = await adopted;
-    if (when === "after it") await doomed.kill();
-    if (when !== "during it") {
-      assert.equal(outcome, when === "after it" ? token : "ERR_LOCK_LOST");
-    }
-    if (victim === "giver" && outcome === token) {
-      assert.equal(await receiver.call("held", "killed"), true);
+  it(
+    `has one holder, and then the next, if the ${victim} is killed ${when}`,
+    async (server) => {
+      const options = { unavailableTimeout: 500 };
+      const others = { url: server.url, ...options };
+      const other = runtimes.find(({ name }) => name !== currentRuntime.name);
+      await using giver = startRedisProcess(currentRuntime);
+      await using receiver = startRedisProcess(other ?? currentRuntime);
+      const doomed = victim === "giver" ? giver : receiver;
+      const token = await giver.call("acquire", "killed", others);
+      await receiver.call("acquire", "ready", others);
+      await receiver.call("release", "ready");
+      const waiting = new RedisLock("killed", unsharedOptions(server, options))
+        .acquire(LONG);
       await waitForQueueLength(server, "killed", 1);
-      await receiver.call("release", "killed");
-    }
-    await (await waiting).release();
-  });
+      // If the receiver does not adopt the lease, the giver lives and waits.
+      const patience = { timeout: when === "during it" ? 1000 : 30_000 };
+      const text = await giver.call("transfer", "killed", patience);
+      if (when === "before it") await doomed.kill();
+      const adopting = receiver.call("adopt", "killed", others, text);
+      const adopted = adopting.catch(({ code }) => code ?? "killed");
+      if (when === "during it") await doomed.kill();
+      const outcome = await adopted;
+      if (when === "after it") await doomed.kill();
+      if (when !== "during it") {
+        assert.equal(outcome, when === "after it" ? token : "ERR_LOCK_LOST");
+      }
+      if (victim === "giver" && outcome === token) {
+        assert.equal(await receiver.call("held", "killed"), true);
+        await waitForQueueLength(server, "killed", 1);
+        await receiver.call("release", "killed");
+      }
+      await (await waiting).release();
+    },
+    "sockets that close when their process is killed",
+  );
 }
 
 it("leaves no connection behind", async (server) => {

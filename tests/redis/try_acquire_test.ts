@@ -57,6 +57,34 @@ it("one of two tryAcquire() over new connections succeeds", async (server) => {
   await waitForNoConnections(server);
 });
 
+/** Attempts that send nothing to the server. */
+const LOOPS: Record<
+  string,
+  (held: RedisLock, free: RedisLock) => Promise<unknown>
+> = {
+  "tryAcquire() of a lock that this object holds": (held) => held.tryAcquire(),
+  "acquire() with an aborted signal": (_, free) =>
+    free.acquire({ signal: AbortSignal.abort() }).catch(() => {}),
+};
+
+for (const [what, attempt] of Object.entries(LOOPS)) {
+  it(`${what} in a tight loop does not starve the event loop`, async (server) => {
+    const options = unsharedOptions(server);
+    const held = new RedisLock("held", options);
+    const free = new RedisLock("free", options);
+    await using _lease = await held.acquire();
+    // Opens its connection.
+    await free.run(() => {});
+    let over = false;
+    setTimeout(() => over = true, 20);
+    const end = performance.now() + 10_000;
+    while (!over) {
+      await attempt(held, free);
+      assert.ok(performance.now() < end, "the timer did not fire");
+    }
+  });
+}
+
 it("one of two processes that call tryAcquire() succeeds", async (server) => {
   const two = [at(runtimes, 0), at(runtimes, -1)].map(startRedisProcess);
   try {

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createClient } from "redis";
 import { AlreadyLocked } from "../../mod.ts";
 import { IdleSubscriptions } from "../../src/redis/acquisition/idle_subscriptions.ts";
+import { lookInterval } from "../../src/redis/acquisition/wait.ts";
 import { RedisLock } from "../../src/redis/mod.ts";
 import type { RedisLease } from "../../src/redis/mod.ts";
 import { currentRuntime } from "../support/env.ts";
@@ -299,7 +300,7 @@ it("AlreadyLocked names the channel that other programs are subscribed to", asyn
     });
   try {
     await client.subscribe("news", () => {});
-    await rejects(/subscribed to news; .*another name or a prefix/);
+    await rejects(/subscribed to news; .*another name or another prefix/);
     await client.unsubscribe("news");
     // It counts against a Python client, which could be hidden behind it.
     await client.subscribe("portalock:v1:{news}", () => {});
@@ -420,4 +421,14 @@ test("Redis waiters: a subscription that is confirmed late, and used again, stay
   idle.delete(subscription as never);
   await sleep(150);
   assert.deepEqual(sent, []);
+});
+
+test("Redis waiters: with any checkInterval, a waiter looks before the queue expires", () => {
+  for (const position of [0, 3, 4, 1000]) {
+    for (const checkInterval of [250, 60_000, 1e12]) {
+      const interval = lookInterval(checkInterval, position);
+      assert.ok(interval <= 3_600_000, `${checkInterval}: ${interval}`);
+      assert.ok(interval >= Math.min(checkInterval, 3_600_000));
+    }
+  }
 });

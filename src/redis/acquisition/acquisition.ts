@@ -6,7 +6,12 @@ import { now } from "../../wait/deadline.ts";
 import type { LockConnection } from "../connection/connection.ts";
 import { moment } from "../connection/stall_clock.ts";
 import type { Moment } from "../connection/stall_clock.ts";
-import { isRedirect, lockLost, replyCode } from "../protocol/errors.ts";
+import {
+  isRedirect,
+  isRetryable,
+  lockLost,
+  replyCode,
+} from "../protocol/errors.ts";
 import { formatMember, replyChannelPrefix } from "../protocol/keys.ts";
 import type { LockType } from "../protocol/keys.ts";
 import { ADOPT_SCRIPT, commandOf, LOCK_SCRIPT } from "../protocol/scripts.ts";
@@ -34,8 +39,20 @@ type State =
 /** The first delay before a refused release is sent again, in milliseconds. */
 const MIN_RETRY_MS = 100;
 
-/** The longest delay before it is sent again. */
+/** The longest delay before it is sent again, if the server refuses for a while. */
 const MAX_RETRY_MS = 1000;
+
+/**
+ * The longest delay if the server refuses it until an administrator acts: the
+ * user may not run it, or another program has written to the keys.
+ */
+const MAX_DENIED_RETRY_MS = 60_000;
+
+/** Returns the delay before a refused release is sent again after another one. */
+export function nextRetryDelay(delay: number, error: unknown): number {
+  const longest = isRetryable(error) ? MAX_RETRY_MS : MAX_DENIED_RETRY_MS;
+  return Math.min(delay * 2, longest);
+}
 
 /**
  * For how much of `unavailableTimeout` a node of a cluster may refuse every
@@ -277,7 +294,11 @@ export class Acquisition implements Subscriber {
     const { connection, keys } = this.subscription;
     const { key, info, sharded } = keys;
     try {
-      if (!connection.client.ordered) await this.subscribed;
+      if (!connection.client.ordered) {
+        await this.subscribed;
+        // `release` was sent meanwhile, and would be executed before the script.
+        if (this.#ended) return;
+      }
       const args = [
         ...[member, token, this.#member, replyChannelPrefix(keys)],
         ...[sharded ? "S" : "", this.#info],
@@ -419,12 +440,10 @@ export class Acquisition implements Subscriber {
       this.#member,
       shared,
     ];
-    const { ordered } = connection.client;
-    // The last arguments are usually empty.
-    if (sharded || expectedPeers || this.#info || !ordered) {
-      command.push(sharded ? "S" : "", expectedPeers, this.#info);
-      if (!ordered) command.push("P");
-    }
+    // The last arguments are usually empty. Each one takes time.
+    const flags = (sharded ? "S" : "") + (connection.client.ordered ? "" : "P");
+    if (flags || expectedPeers || this.#info) command.push(flags);
+    if (expectedPeers || this.#info) command.push(expectedPeers, this.#info);
     return connection.run(
       LOCK_SCRIPT,
       command,
@@ -493,7 +512,7 @@ export class Acquisition implements Subscriber {
   async #retryRelease(refusal: unknown): Promise<void> {
     const { connection } = this;
     let error = refusal;
-    for (let delay = MIN_RETRY_MS;; delay = Math.min(delay * 2, MAX_RETRY_MS)) {
+    for (let delay = MIN_RETRY_MS;; delay = nextRetryDelay(delay, error)) {
       // Replies arrive in order, so the reply to the first step is known. A
       // record on another node of the cluster does not count any more.
       const refused = this.#onServer !== false && !isRedirect(error);

@@ -42,7 +42,7 @@ export class ConnectionLocks
     this.liveness = new LivenessProbe(connection);
     this.#idle = new IdleSubscriptions(
       connection,
-      ({ keys }) => this.#subscriptions.delete(keys.key),
+      (subscription) => this.#forget(subscription),
     );
   }
 
@@ -62,6 +62,13 @@ export class ConnectionLocks
     const subscription = new ChannelSubscription(this.#connection, keys, this);
     this.#subscriptions.set(keys.key, subscription);
     return subscription;
+  }
+
+  /** Forgets a subscription, unless a new one has taken its place. */
+  #forget(subscription: ChannelSubscription): void {
+    const { key } = subscription.keys;
+    if (this.#subscriptions.get(key) !== subscription) return;
+    this.#subscriptions.delete(key);
   }
 
   /** Keeps a subscription for a moment. */
@@ -89,7 +96,9 @@ export class ConnectionLocks
     } else if (verb === "adopted") {
       this.subscribers.get(Number(subject))?.adopted?.();
     } else if (verb === "ask") {
-      this.#connection.publish(keys, subject, `here ${this.#connection.id}`);
+      // The prefix, and in a cluster the name of the lock, may contain spaces.
+      const channel = message.slice("ask ".length);
+      this.#connection.publish(keys, channel, `here ${this.#connection.id}`);
     } else if (verb === "here") {
       this.liveness.onAlive(subject);
     } else if (verb === "echo") {
@@ -115,11 +124,17 @@ export class ConnectionLocks
     }
   }
 
-  /** Reports to the acquisitions of a lock that they are lost. */
+  /**
+   * Handles that the server has ended the subscription to a channel. Its
+   * acquisitions are lost, and later ones subscribe anew: the slot may return.
+   */
   onChannelMoved(channel: string): void {
     const moved = new Error("the lock moved to another node of the cluster");
-    for (const subscription of this.#subscriptions.values()) {
-      if (subscription.listensTo(channel)) subscription.fail(moved);
+    for (const subscription of [...this.#subscriptions.values()]) {
+      if (!subscription.listensTo(channel)) continue;
+      subscription.fail(moved);
+      this.#idle.delete(subscription);
+      this.#forget(subscription);
     }
   }
 

@@ -10,11 +10,8 @@ import {
 } from "../protocol/keys.ts";
 import type { LockKeys } from "../protocol/keys.ts";
 
-/** Replies that are older than this are forgotten, in milliseconds. */
-const MAX_AGE_MS = 60_000;
-
-/** How many replies are remembered before old ones are forgotten. */
-const MAX_REMEMBERED = 1000;
+/** How long replies are remembered at least, in milliseconds. */
+const MIN_REMEMBERED_MS = 60_000;
 
 /** How a waiter asks a member. */
 export interface Question {
@@ -48,11 +45,19 @@ export interface Question {
  * - A.1 asked H a moment ago: it is not asked again.
  * - A.1 asks a member whose connection has ended. No connection receives the
  *   question, so A.1 does not wait for a reply.
+ * - A.1 asks H, and the server refuses the question: H did not get it, so its
+ *   silence means nothing.
  */
 export class LivenessProbe {
   readonly #connection: LockConnection;
   /** When each connection last replied, by `now`. */
-  readonly #replies = new Map<string, number>();
+  #replies = new Map<string, number>();
+  /** The same for those that have not replied since this map was current. */
+  #oldReplies = new Map<string, number>();
+  /** When the current map becomes the old one, by `now`. */
+  #turn = 0;
+  /** How long replies are remembered, in milliseconds; twice that at most. */
+  #remembered = MIN_REMEMBERED_MS;
   /** What to call when a connection replies. */
   readonly #waiting = new Map<string, Set<() => void>>();
   /** The questions without a reply, by connection and timeout. */
@@ -65,8 +70,9 @@ export class LivenessProbe {
 
   /** Records that a connection replied. */
   onAlive(connectionId: string): void {
-    if (this.#replies.size >= MAX_REMEMBERED) this.#forgetOld();
-    this.#replies.set(connectionId, now());
+    const time = now();
+    if (time >= this.#turn) this.#forgetOld(time);
+    this.#replies.set(connectionId, time);
     for (const settle of this.#waiting.get(connectionId) ?? []) settle();
   }
 
@@ -77,6 +83,7 @@ export class LivenessProbe {
   ask(member: string, question: Question): void {
     const { connectionId } = parseMember(member);
     if (connectionId === this.#connection.id) return;
+    this.#remembered = Math.max(this.#remembered, question.timeout);
     if (now() - this.#lastReply(connectionId) < question.timeout) return;
     const id = `${connectionId} ${question.timeout}`;
     const open = this.#open.get(id);
@@ -88,14 +95,15 @@ export class LivenessProbe {
   }
 
   #lastReply(connectionId: string): number {
-    return this.#replies.get(connectionId) ?? -Infinity;
+    return this.#replies.get(connectionId) ??
+      this.#oldReplies.get(connectionId) ?? -Infinity;
   }
 
-  #forgetOld(): void {
-    const oldest = now() - MAX_AGE_MS;
-    for (const [connectionId, time] of this.#replies) {
-      if (time < oldest) this.#replies.delete(connectionId);
-    }
+  /** Forgets without a look at each reply: a thousand sessions may reply. */
+  #forgetOld(time: number): void {
+    this.#oldReplies = this.#replies;
+    this.#replies = new Map();
+    this.#turn = time + this.#remembered;
   }
 
   async #askTwice(
@@ -133,9 +141,13 @@ export class LivenessProbe {
     sent.then((count) => {
       receivers = count;
       if (count === 0) settle();
-    }, () => {});
+    }, () => {
+      receivers = "refused";
+      settle();
+    });
     await replied;
     if (receivers === 0) return "gone";
+    if (receivers === "refused") return "alive";
     if (this.#lastReply(connectionId) >= asked) return "alive";
     try {
       // A reply that has arrived, but was not read, is read before this.

@@ -4,15 +4,26 @@ import { now } from "../../wait/deadline.ts";
 import { withDeadline } from "../connection/attempt_limits.ts";
 import type { AttemptLimits } from "../connection/attempt_limits.ts";
 import { turnOfInput } from "../connection/turn_of_input.ts";
-import { isTemporary, replyCode, ReplyTimeout } from "../protocol/errors.ts";
+import {
+  isRetryable,
+  isTemporary,
+  replyCode,
+  ReplyTimeout,
+} from "../protocol/errors.ts";
 import type { Operation } from "../protocol/scripts.ts";
 import { allPeersShared } from "../python/peers.ts";
 import { PollSchedule } from "../python/poll_schedule.ts";
 import type { Acquisition } from "./acquisition.ts";
 import type { LivenessProbe, Question } from "./liveness.ts";
 
-/** The longest time between two looks of a waiter, in milliseconds. */
+/**
+ * The longest time between two looks of a waiter, in milliseconds, unless
+ * `checkInterval` is longer.
+ */
 const MAX_LOOK_MS = 30_000;
+
+/** The same for any `checkInterval`: without a look, the queue would expire. */
+const MAX_UNSEEN_MS = 3_600_000;
 
 /**
  * The longest time between two questions to the member ahead, in milliseconds.
@@ -28,10 +39,11 @@ const NOTIFIED_POSITION = 3;
  * those before them may die. The others may look seldom: the server notifies
  * them when they become one of the first four.
  */
-function lookInterval(checkInterval: number, position: number): number {
+export function lookInterval(checkInterval: number, position: number): number {
   return Math.min(
     checkInterval * Math.max(1, position + 1 - NOTIFIED_POSITION),
     Math.max(checkInterval, MAX_LOOK_MS),
+    MAX_UNSEEN_MS,
   );
 }
 
@@ -117,6 +129,8 @@ export async function acquireOrWait(
       subscribed.catch((error) => acquisition.lost(error));
       if (!connection.client.ordered) {
         await withDeadline(deadline, now() + stepTimeout, subscribed);
+        // `release` was sent meanwhile, and would be executed before the step.
+        acquisition.throwIfLost();
       }
     }
     await (sent ?? sendFirstStep(acquisition, limits));
@@ -361,11 +375,14 @@ export class AcquireWait {
       this.#stopJoining = resolve
     );
     const count = await allPeersShared(connection, keys, { timeout, cancelled })
-      .catch(() => undefined);
+      .catch((error) => {
+        // Otherwise, each look would repeat a question that is not permitted.
+        if (!isRetryable(error)) this.#acquisition.stepFailed(error);
+      });
     // The result must not be dropped because a step is under way; see above.
     while (this.#pendingStep) await this.#pendingStep;
     if (this.#acquisition.isPending) {
-      this.#step(operation, count === undefined ? "" : String(count));
+      this.#step(operation, String(count ?? ""));
     }
     // An attempt pings once.
     this.#joining = operation === "attempt";

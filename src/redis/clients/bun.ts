@@ -170,9 +170,10 @@ class BunConnection extends ClientConnection {
     this.#url = url;
   }
 
-  send([command = "", ...args]: readonly string[]): Promise<unknown> {
+  send(args: readonly string[]): Promise<unknown> {
     const client = this.#connected();
-    return client ? client.send(command, args) : Promise.reject(lost());
+    if (!client) return Promise.reject(lost());
+    return client.send(args[0] ?? "", args.slice(1));
   }
 
   async subscribe(channels: Channels): Promise<void> {
@@ -202,6 +203,8 @@ class BunConnection extends ClientConnection {
 
   protected async connect(): Promise<void> {
     const client = this.#client = await this.#createClient();
+    // It could not be closed before.
+    if (this.closed) throw lost();
     try {
       await client.connect();
     } catch (error) {

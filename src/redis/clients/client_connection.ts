@@ -93,7 +93,7 @@ export abstract class ClientConnection implements RedisConnection {
   protected onEnd(error: unknown): void {
     if (this.#closed || this.#failure) return;
     this.#failure = { error };
-    if (this.#opened) this.#events.onEnd(error);
+    if (this.#opened) this.#events.onEnd(asEnd(error));
   }
 
   #throwIfEnded(): void {
@@ -108,4 +108,16 @@ export abstract class ClientConnection implements RedisConnection {
       // Some versions throw if the connection has ended.
     }
   }
+}
+
+/**
+ * Returns why an open connection ended. A library may report a mistake of its
+ * own, such as a reply that it did not expect. Later, it would be taken for an
+ * invalid option of the caller, with which a retry cannot succeed.
+ */
+function asEnd(error: unknown): unknown {
+  const isMistake = error instanceof TypeError || error instanceof RangeError;
+  if (!isMistake) return error;
+  const message = `the client library failed: ${error.message}`;
+  return new Error(message, { cause: error });
 }

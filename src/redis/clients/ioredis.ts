@@ -1,5 +1,6 @@
 /** Finds servers through the clients and clusters of ioredis. */
 
+import process from "node:process";
 import { Unsupported } from "../../../ffi/types.ts";
 import { LockException } from "../../core/errors.ts";
 import { keySlot } from "../protocol/key_slot.ts";
@@ -38,7 +39,7 @@ export type IoredisArgument = IoredisLike | IoredisClusterLike;
 /** The members of an ioredis client that a connection needs. */
 interface Client extends IoredisLike {
   readonly options: Options;
-  readonly stream?: { ref?(): void; unref?(): void };
+  readonly stream?: Stream;
   connect(): Promise<unknown>;
   /** ioredis takes a list of arguments as it is, and copies others. */
   call(
@@ -48,19 +49,27 @@ interface Client extends IoredisLike {
   on(event: string, listener: (...args: never[]) => void): unknown;
 }
 
+/** The members of its socket. */
+interface Stream {
+  ref?(): void;
+  unref?(): void;
+  cork(): void;
+  uncork(): void;
+}
+
 interface Cluster {
   /** The addresses of the nodes that have each slot. The first is the master. */
   readonly slots: readonly (readonly string[] | undefined)[];
   nodes(role: string): Client[];
-  call(command: string, ...args: readonly string[]): Promise<unknown>;
+  call(command: string): Promise<unknown>;
   refreshSlotsCache(callback: (error?: unknown) => void): void;
 }
 
 interface Options {
   readonly host?: string;
   readonly port?: number;
-  /** Only ioredis 6 has it. */
-  readonly protocol?: 2 | 3;
+  /** Only ioredis 6 has a default. ioredis 5 keeps options that it ignores. */
+  readonly replyMapping?: unknown;
   readonly [option: string]: unknown;
 }
 
@@ -153,10 +162,11 @@ export function serverOfIoredis(
   url: string | undefined,
   options: Options,
 ): Server {
-  if ("socket" in options) {
+  const other = ["socket", "url"].find((name) => name in options);
+  if (other !== undefined) {
     throw new LockException(
-      "clientOptions.socket is an option of node-redis, which is not " +
-        "installed; pass host and port for ioredis",
+      `clientOptions.${other} is an option of node-redis, which is not ` +
+        "installed; pass host and port for ioredis, or the URL as url",
       { code: "EINVAL" },
     );
   }
@@ -183,7 +193,7 @@ export function fromIoredis(client: IoredisArgument): RedisSource {
 }
 
 function serverOf(client: Client, address: string, sharded: boolean): Server {
-  const hasResp3 = client.options.protocol !== undefined;
+  const hasResp3 = client.options.replyMapping !== undefined;
   const server: Server = {
     address,
     create(name, events) {
@@ -196,13 +206,18 @@ function serverOf(client: Client, address: string, sharded: boolean): Server {
 }
 
 function clusterSource(cluster: Cluster): RedisSource {
+  const refreshSlots = () =>
+    new Promise<void>((resolve, reject) => {
+      cluster.refreshSlotsCache((error) => error ? reject(error) : resolve());
+    });
   return {
     sharded: true,
     poolKey: cluster,
     async locate(key) {
       const slot = keySlot(key);
-      // Connects if necessary. If the node is not known, another one names it.
-      if (cluster.slots[slot] === undefined) await cluster.call("exists", key);
+      // Connects if necessary. The key itself could get a prefix of the client.
+      if (cluster.slots[slot] === undefined) await cluster.call("ping");
+      if (cluster.slots[slot] === undefined) await refreshSlots();
       const [address = ""] = cluster.slots[slot] ?? [];
       const node = cluster.nodes("master").find(({ options: { host, port } }) =>
         `${host}:${port}` === address
@@ -212,18 +227,20 @@ function clusterSource(cluster: Cluster): RedisSource {
       }
       return serverOf(node, address, true);
     },
-    refreshSlots: () =>
-      new Promise<void>((resolve, reject) => {
-        cluster.refreshSlotsCache((error) => error ? reject(error) : resolve());
-      }),
+    refreshSlots,
   };
 }
+
+/** How many commands are written together at most. */
+const MAX_WRITTEN = 16;
 
 /** A connection of ioredis. */
 class IoredisConnection extends ClientConnection {
   readonly ordered = true;
   readonly #client: Client;
   readonly #moves: ShardedChannels;
+  /** The number of commands in this turn. */
+  #sent = 0;
 
   constructor(
     client: Client,
@@ -254,7 +271,27 @@ class IoredisConnection extends ClientConnection {
   send(args: readonly string[]): Promise<unknown> {
     const [command = ""] = args;
     // ioredis compares some names in lower case.
-    return this.#client.call(command.toLowerCase(), args.slice(1));
+    const reply = this.#client.call(command.toLowerCase(), args.slice(1));
+    this.#cork();
+    return reply;
+  }
+
+  /**
+   * Writes several commands of one turn together, because a system call takes
+   * longer than a command. The first one is not held back, and the others are
+   * not held back for long, so the server works meanwhile.
+   */
+  #cork(): void {
+    const { stream } = this.#client;
+    if (!stream) return;
+    if (this.#sent++ === 0) {
+      process.nextTick(() => {
+        this.#sent = 0;
+        stream.uncork();
+      });
+    } else if (this.#sent % MAX_WRITTEN === 0) stream.uncork();
+    else return;
+    stream.cork();
   }
 
   subscribe(channels: readonly string[], sharded: boolean): Promise<unknown> {

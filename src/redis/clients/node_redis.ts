@@ -3,10 +3,12 @@
 import { clearTimeout, setTimeout } from "node:timers";
 import type { RedisClientOptions } from "redis";
 import { Unsupported } from "../../../ffi/types.ts";
+import { LockException } from "../../core/errors.ts";
 import { keySlot } from "../protocol/key_slot.ts";
 import { ClientConnection } from "./client_connection.ts";
 import { importError } from "./import_error.ts";
 import { hasMarks, singleServer } from "./types.ts";
+import { parseUrl } from "./url.ts";
 import type { ConnectionEvents, Marks, RedisSource, Server } from "./types.ts";
 
 /** The methods of a node-redis client that a connection needs. */
@@ -132,17 +134,47 @@ export function rejectOldPackage(module: object): void {
   );
 }
 
-/** Returns the server that a URL, or other options of node-redis, name. */
+/** Options of ioredis for what node-redis has in `socket`. */
+const IOREDIS_OPTIONS = ["host", "path", "port", "sentinels", "tls"];
+
+/**
+ * Returns the server that a URL, or other options of node-redis, name.
+ *
+ * @throws {LockException} If the options are those of ioredis. node-redis would
+ * ignore them, and connect to another server.
+ */
 export function serverOfNodeRedis(
   module: NodeRedis,
   url: string | undefined,
   options: RedisClientOptions,
 ): Server {
-  const all = url === undefined ? options : { ...options, url };
+  const other = IOREDIS_OPTIONS.find((name) => name in options);
+  if (other !== undefined) {
+    throw new LockException(
+      `clientOptions.${other} is an option of ioredis, but node-redis is ` +
+        "installed; pass host, port, path and tls in socket, or pass a client",
+      { code: "EINVAL" },
+    );
+  }
+  const all = url === undefined ? options : withUrl(options, url);
   return serverOf(
     url ?? "",
     (overrides) => createConnection(module, all, overrides),
   );
+}
+
+/** Adds a URL. node-redis 5 cannot parse that of a socket. */
+function withUrl(
+  options: RedisClientOptions,
+  url: string,
+): RedisClientOptions {
+  if (!url.startsWith("unix:")) return { ...options, url };
+  const { path, username, password } = parseUrl(url);
+  const credentials = username === undefined && password === undefined
+    ? {}
+    : { username, password };
+  const socket = { ...options.socket, path };
+  return { ...options, ...credentials, socket } as RedisClientOptions;
 }
 
 function createConnection(
@@ -176,12 +208,7 @@ export function fromClient(
     return sentinel(client, options ?? {});
   }
   if (options !== undefined) rejectOptions();
-  if (hasMarks<RedisClusterLike>(client, CLUSTER)) {
-    return cluster(client, (key) => client.getNodeClientForKey(key));
-  }
-  if (hasMarks<RedisCluster5Like>(client, CLUSTER_5)) {
-    return cluster(client, (key) => nodeWithKey(client, key));
-  }
+  if (hasMarks<AnyCluster>(client, CLUSTER)) return cluster(client);
   if (hasMarks<RedisPoolLike>(client, POOL)) return poolSource(client);
   if (!hasMarks<RedisClientLike>(client, CLIENT)) return undefined;
   const create: CreateClient = (overrides) => duplicate(client, overrides);
@@ -200,9 +227,7 @@ const ANY: Marks = {
 
 const SENTINEL: Marks = { methods: ["acquire", "getMasterNode"] };
 
-const CLUSTER: Marks = { methods: ["getNodeClientForKey", "sendCommand"] };
-
-const CLUSTER_5: Marks = {
+const CLUSTER: Marks = {
   methods: ["nodeClient", "sendCommand"],
   properties: ["slots"],
 };
@@ -224,6 +249,9 @@ export function rejectOptions(): never {
 /** How long the first use waits for a pool without an idle client. */
 const BORROW_TIMEOUT_MS = 500;
 
+/** What a pool says if no client becomes idle in its `acquireTimeout`. */
+const NO_IDLE_CLIENT = /Timeout waiting for a client/;
+
 /**
  * Returns the server of a pool. Only a client of the pool has its options, so
  * one is borrowed once: at once if one is idle, and otherwise when the lock is
@@ -238,6 +266,9 @@ function poolSource(pool: RedisPoolLike): RedisSource {
   ) => Promise<void>;
   const borrow = () =>
     borrowing ??= execute((client) => void (model = client))
+      .catch((error) => {
+        if (!NO_IDLE_CLIENT.test(String(error))) throw error;
+      })
       .finally(() => borrowing = undefined);
   if (pool.idleClients > 0) borrow().catch(() => {});
   const create: CreateClient = async (overrides) => {
@@ -348,15 +379,15 @@ class NodeRedisConnection extends ClientConnection {
     this.onMessage(channel, message);
 }
 
-function cluster(
-  client: RedisClusterLike | RedisCluster5Like,
-  getNodeClient: (key: string) => object | Promise<object>,
-): RedisSource {
+/** What the clusters of node-redis 5 and 6 have in common. */
+type AnyCluster = RedisCluster5Like & { readonly isOpen: boolean };
+
+function cluster(client: AnyCluster): RedisSource {
   return {
     sharded: true,
     poolKey: client,
     async locate(key) {
-      const node = await getNodeClient(key) as RedisClientLike;
+      const node = await nodeWithKey(client, key) as RedisClientLike;
       const { socket } = node.options as RedisClientOptions;
       return serverOf(
         JSON.stringify(socket),
@@ -369,14 +400,21 @@ function cluster(
   };
 }
 
-/** Returns the client of the node that has a key. */
+/**
+ * Returns the client of the node that has a key. `getNodeClientForKey`, which
+ * only node-redis 6 has, throws a `TypeError` if no node has it for a while.
+ */
 function nodeWithKey(
-  client: RedisCluster5Like,
+  client: AnyCluster,
   key: string,
 ): object | Promise<object> {
   const shard = client.slots[keySlot(key)];
-  if (shard === undefined) throw new Error("no node has the slot of the key");
-  return client.nodeClient(shard.master as never);
+  if (shard !== undefined) return client.nodeClient(shard.master as never);
+  throw new Error(
+    client.isOpen
+      ? "no node has the slot of the key"
+      : "the client is not connected; await its connect()",
+  );
 }
 
 function sentinel(

@@ -16,10 +16,9 @@ const DEFAULT_PORT = 6379;
 /** Parses a URL that `options.ts` has checked. All locks are in database 0. */
 export function parseUrl(url: string): Address {
   // URL cannot parse a path without a host.
-  const socket = /^unix:\/\/(?:([^@/]*)@)?(\/[^?#]+)/.exec(url);
+  const socket = /^unix:\/\/(?:([^:@/]*):?([^@/]*)@)?(\/[^?#]+)/.exec(url);
   if (socket) {
-    const [, credentials = "", path = ""] = socket;
-    const [username = "", password = ""] = credentials.split(":");
+    const [, username = "", password = "", path = ""] = socket;
     const address = { port: DEFAULT_PORT, path: decodeURIComponent(path) };
     return withCredentials(address, username, password);
   }

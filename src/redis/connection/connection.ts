@@ -103,7 +103,11 @@ export function silence(timeout: number): Error {
  *
  * If replies and messages have connections of their own, the silence is that of
  * the one that was silent for longer. A heartbeat then includes a message to
- * this connection.
+ * this connection:
+ *
+ * - The thread is blocked, and a waiter kills the connection for messages. The
+ *   thread runs again, and reads a reply before that end. The reply says nothing
+ *   of the locks. But no connection has received the message, so all are lost.
  */
 export class LockConnection {
   /** The identifier of the connection, 32 hexadecimal digits. */
@@ -175,8 +179,9 @@ export class LockConnection {
   async confirm(question: () => Promise<void>): Promise<void> {
     this.#stall.onRun(2 * this.#timeouts.shortest);
     const asked = moment();
-    await question();
-    this.#stall.onReply(asked);
+    const echo = this.client.ordered ? undefined : this.#echo();
+    await Promise.all([question(), echo]);
+    if (!this.#failure) this.#stall.onReply(asked);
   }
 
   /** Returns a number that this connection has not returned before. */
@@ -387,17 +392,23 @@ export class LockConnection {
   async #echo(): Promise<void> {
     const own = this.listener?.ownChannel();
     if (own === undefined) return;
+    const { channel, sharded } = own;
+    const receiver = this.#receivers.get(channel);
     const number = this.nextId();
     const received = new Promise<void>((resolve) =>
       this.#echoes.set(number, resolve)
     );
-    const command = own.sharded ? "SPUBLISH" : "PUBLISH";
-    const message = `echo ${number}`;
-    const receivers = await this.send([command, own.channel, message])
-      .catch(() => 0);
-    // The subscription may have ended meanwhile.
-    if (Number(receivers) > 0) await received;
-    else this.#echoes.delete(number);
+    const command = sharded ? "SPUBLISH" : "PUBLISH";
+    const receivers = await this.send([command, channel, `echo ${number}`])
+      .catch(() => undefined);
+    if (Number(receivers) > 0) return await received;
+    this.#echoes.delete(number);
+    // In a cluster, this connection may have unsubscribed meanwhile.
+    const isSubscribed = this.listener?.ownChannel()?.channel === channel &&
+      this.#receivers.get(channel) === receiver;
+    if (receivers === 0 && isSubscribed) {
+      this.fail(new Error("the connection that subscribes has ended"));
+    }
   }
 
   /** When the server was last heard of, by `now`. */

@@ -33,7 +33,7 @@ const pools = new WeakMap<object, Map<string, PooledConnection>>();
  *   timer fires: the timer finds that it was idle for less than
  *   {@linkcode IDLE_TIMEOUT_MS}, and is set again for the rest.
  */
-class PooledConnection {
+export class PooledConnection {
   /** Rejects if the connection cannot be opened. */
   readonly ready: Promise<PooledUse>;
   #opened: PooledUse | undefined;
@@ -200,20 +200,17 @@ async function useOnceOpen(
   }
 }
 
-/**
- * Returns a connection that is open, to be released. Returns nothing if it has
- * to be opened, or the server may have changed.
- */
-export function useIfOpen(
-  { poolKey, server }: RedisSource,
-  keys: PoolKeys,
-): PooledUse | undefined {
-  if (server === undefined) return undefined;
-  const pooled = pools.get(poolKey)?.get(addressOf(server, keys));
-  return pooled?.isOpen ? pooled.use() : undefined;
+/** Returns the connection with an address of `addressOf`, if it is open. */
+export function findOpen(
+  poolKey: object,
+  address: string,
+): PooledConnection | undefined {
+  const pooled = pools.get(poolKey)?.get(address);
+  return pooled?.isOpen ? pooled : undefined;
 }
 
-function addressOf(server: Server, { namespace }: PoolKeys): string {
+/** Locks of another prefix have another connection, with its own channel. */
+export function addressOf(server: Server, { namespace }: PoolKeys): string {
   return `${namespace}\n${server.address}`;
 }
 
@@ -222,7 +219,6 @@ export function closeIdle({ poolKey }: RedisSource): void {
   for (const pooled of pools.get(poolKey)?.values() ?? []) pooled.close();
 }
 
-/** Locks of another prefix have another connection, with its own channel. */
 function findOrOpen(
   { poolKey }: RedisSource,
   server: Server,

@@ -51,9 +51,11 @@ export class SharedTimer {
       if (due <= time) expired.push(callback);
       else next = Math.min(next, due);
     }
-    for (const callback of expired) this.#due.delete(callback);
     this.#next = Infinity;
     if (next < Infinity) this.#schedule(next);
-    for (const callback of expired) callback();
+    for (const callback of expired) {
+      // One that was called before may have cleared it.
+      if (this.#due.delete(callback)) callback();
+    }
   }
 }

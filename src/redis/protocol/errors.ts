@@ -13,6 +13,7 @@ import {
   printable,
   shorten,
 } from "../../options/validate.ts";
+import type { LockKeys } from "./keys.ts";
 
 /**
  * Error codes of servers that refuse some commands for a while: a script runs,
@@ -34,6 +35,10 @@ const RETRYABLE = [
 
 /** What a server says that refuses a connection. It does not have a code. */
 const TOO_MANY_CLIENTS = /^ERR max number of clients reached/;
+
+/** What a server says if a script runs a command that the user must not run. */
+const DENIED_IN_SCRIPT =
+  /^ERR (The user executing the script can't|ACL failure in script)/;
 
 /** The message for servers and proxies without RESP3. */
 export const NO_RESP3: string =
@@ -63,9 +68,28 @@ const HINTS: Record<string, string> = {
   WRONGPASS: "the user name or the password is wrong",
 };
 
+/** Returns what to do about an error that concerns the names of a lock. */
+function namesHint(
+  code: string | undefined,
+  { namespace, key, clock, shared }: LockKeys,
+): string | undefined {
+  if (code === "WRONGTYPE") {
+    return `another program has written to ${formatName(clock)}, or to a key ` +
+      `that begins with ${
+        formatName(key)
+      }; delete it, or set the option prefix`;
+  }
+  if (code !== "NOPERM") return undefined;
+  const channel = shared === undefined ? "" : ` or ${formatName(shared)}`;
+  return `${HINTS.NOPERM}, for keys and channels that begin with ` +
+    `${formatName(namespace)}${channel}`;
+}
+
 /** Returns the word with which a server's error begins, such as `"NOPERM"`. */
 export function replyCode(error: unknown): string | undefined {
-  return /^([A-Z][A-Z]+)( |$)/.exec(errorMessage(error))?.[1];
+  const message = errorMessage(error);
+  if (DENIED_IN_SCRIPT.test(message)) return "NOPERM";
+  return /^([A-Z][A-Z]+)( |$)/.exec(message)?.[1];
 }
 
 /** Returns the message of an error, which may be of another realm. */
@@ -114,14 +138,16 @@ export function isRetryable(error: unknown): boolean {
  * @param summary The beginning of the message, such as `"Cannot lock jobs"`.
  * @param error The error to convert, which becomes the `cause`.
  * @param waited How long the caller waited, in milliseconds.
+ * @param keys The names of the lock, for errors that concern them.
  * @returns The error to throw.
  */
 export function toLockException(
   summary: string,
   error: unknown,
   waited?: number,
+  keys?: LockKeys,
 ): LockException {
-  const { reason, code } = describe(error);
+  const { reason, code } = describe(error, keys);
   if (error instanceof Unsupported) {
     return new LockUnsupported(`${summary}: ${reason}`, { cause: error });
   }
@@ -150,12 +176,15 @@ export function lockLost(channel: string, error: unknown): LockLostError {
   );
 }
 
-function describe(error: unknown): { reason: string; code?: string } {
+function describe(
+  error: unknown,
+  keys?: LockKeys,
+): { reason: string; code?: string } {
   const message = errorMessage(error);
   const code = replyCode(error) ?? errorCode(error);
   const hint = /^ERR unknown command\W+HELLO\b/i.test(message)
     ? NO_RESP3
-    : HINTS[code ?? ""];
+    : keys && namesHint(code, keys) || HINTS[code ?? ""];
   const details = printable(
     shorten(message || code || formatValue(error), MAX_MESSAGE),
   );

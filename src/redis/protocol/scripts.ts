@@ -47,12 +47,15 @@ const CHANNEL_PREFIX = "(sharded ~= '' and holders .. ':' or " +
  *
  * `KEYS` are its hash of holders, its queue, the clock and the hash of what
  * members say about themselves. `ARGV` are the operation, the member and the
- * channel that Python's clients share. The rest may be missing: `"S"` if the
- * channels of connections are sharded, the number of Python clients that may be
- * subscribed when a reader is granted the lock, what the member says about
- * itself (also for `release`, which otherwise leaves it), and `"P"` if subscriptions have a connection of their own. That one
- * may have ended while the step was under way on the other one. Every step
- * would then count the member as dead, so it is not added.
+ * channel that Python's clients share. The rest may be missing: the flags, the
+ * number of Python clients that may be subscribed when a reader is granted the
+ * lock, and what the member says about itself (also for `release`, which
+ * otherwise leaves it).
+ *
+ * Of the flags, `S` says that the channels of connections are sharded, and `P`
+ * that subscriptions have a connection of their own. That one may have ended
+ * while the step was under way on the other one. Every step would then count
+ * the member as dead, so it is not added.
  *
  * `release` returns 1 if the member held the lock. The others return the
  * fencing token if it holds the lock. If not, they return the number of Python
@@ -62,9 +65,9 @@ const CHANNEL_PREFIX = "(sharded ~= '' and holders .. ':' or " +
  */
 export const LOCK_SCRIPT: Script = script(`
 local holders, queue, clock, infos = unpack(KEYS)
-local operation, self, channel, sharded, expectedPeers, info, pair =
-  unpack(ARGV)
-sharded, expectedPeers, info = sharded or '', expectedPeers or '', info or ''
+local operation, self, channel, flags, expectedPeers, info = unpack(ARGV)
+flags, expectedPeers, info = flags or '', expectedPeers or '', info or ''
+local sharded = flags ~= '' and string.match(flags, 'S') or ''
 local numsub = sharded == '' and 'NUMSUB' or 'SHARDNUMSUB'
 -- A member that is never removed leaves keys that expire after a day.
 local EXPIRY = '86400'
@@ -80,7 +83,7 @@ if operation == 'release' then
   if held == 0 then left = redis.call('LREM', queue, 1, self) end
   released = held
 else
-  if pair == 'P' then
+  if flags ~= '' and string.match(flags, 'P') then
     local own = ${CHANNEL_PREFIX} .. string.match(self, '^%w+:(%x+):')
     if redis.call('PUBSUB', numsub, own)[2] == 0 then
       return redis.error_reply('UNSUBSCRIBED the subscriptions have ended')
@@ -99,11 +102,10 @@ else
   end
   if others == 0 then
     local time = redis.call('TIME')
-    -- Formatting a number takes as long as a command.
+    -- Converting numbers takes as long as a command.
     local token = time[1] .. string.sub('00000' .. time[2], -6)
     local last = redis.call('SET', clock, token, 'GET')
-    local before = tonumber(last or '0')
-    if before and before < tonumber(token) then
+    if not last or #last < #token or #last == #token and last < token then
       if sharded ~= '' then redis.call('EXPIRE', clock, EXPIRY) end
       if info ~= '' then
         redis.call('HSET', infos, self, info)
@@ -323,6 +325,7 @@ if operation ~= 'attempt' then
   end
   expire(queue)
   expire(holders)
+  expire(infos)
 end
 return reply
 `);

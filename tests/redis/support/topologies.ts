@@ -150,6 +150,8 @@ const IOREDIS_OPTIONS = {
   stringNumbers: true,
   enableAutoPipelining: true,
   connectionName: "test",
+  // ioredis 5 ignores it.
+  protocol: 2,
 };
 
 function ioredisTopologies(
