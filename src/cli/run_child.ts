@@ -14,10 +14,9 @@ import process from "node:process";
 import type { Host } from "../../ffi/runtime/host.ts";
 import { errorCode } from "../../ffi/types.ts";
 import { Failure, LOCK_LOST, OS_ERROR, UNAVAILABLE } from "./exit_status.ts";
-import type { HeldLock } from "./types.ts";
+import type { HeldLock, Program } from "./types.ts";
 import type { Invocation } from "./options.ts";
 import { SIGNAL_STATUS } from "./run_program.ts";
-import type { Program } from "./run_program.ts";
 
 const FORWARDED = ["SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT"] as const;
 const FROM_TERMINAL: readonly string[] = ["SIGINT", "SIGQUIT"];
@@ -69,7 +68,6 @@ export async function runChild(
       });
     });
     ended.catch(() => {});
-    if (child.pid !== undefined) held.onStart?.(child.pid);
     if (held.signal?.aborted) onLost();
     else held.signal?.addEventListener("abort", onLost);
     const status = await ended;
