@@ -31,7 +31,6 @@ export async function runChild(
   if (verbose) host.write(1, `portalock: executing ${program}\n`);
   const hasTerminal = ([0, 1, 2] as const).some((fd) => host.isTerminal(fd));
   let hasEnded = false;
-  const child = spawn(program, args, { stdio: "inherit" });
   const send = (signal: NodeJS.Signals) => {
     // Not child.kill(): Deno then reports that the signal ended the program,
     // also if the program handled it.
@@ -49,6 +48,8 @@ export async function runChild(
     process.on(name, listener);
     return [name, listener] as const;
   });
+  // After the listeners exist: the program may cause a signal at once.
+  const child = spawn(program, args, { stdio: "inherit" });
   let timer: ReturnType<typeof setTimeout> | undefined;
   const onLost = () => {
     const { message } = held.signal!.reason as Error;
