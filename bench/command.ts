@@ -66,6 +66,19 @@ interface Subject {
   readonly empty: Subject | undefined;
 }
 
+const COLUMNS = [
+  { title: "", cell: ({ name }: Subject) => name },
+  {
+    title: "process ms",
+    cell: ({ times }: Subject) => short(median(times)),
+  },
+  {
+    title: "- empty program",
+    cell: ({ times, empty }: Subject) =>
+      empty === undefined ? "" : short(median(times) - median(empty.times)),
+  },
+];
+
 await command("command", { USAGE, parseOptions }, async ({ rounds }) => {
   setUp();
   tarball();
@@ -104,7 +117,9 @@ function findSubjects(folder: string): Subject[] {
     subjects.push(empty, subject(`${name}, portalock`, words, empty));
     if (name !== "bun") continue;
     const binary = join(folder, "portalock");
-    const build = ["build", "--compile", script, "--outfile", binary];
+    const build = ["build", "--compile", "--splitting", "--format", "esm"];
+    build.push("--external", "redis", "--external", "ioredis");
+    build.push(script, "--outfile", binary);
     const { status, stderr } = spawnSync(command[0], build, {
       encoding: "utf8",
     });
@@ -128,19 +143,6 @@ function measure([program = "", ...args]: readonly string[]): Promise<number> {
     );
   });
 }
-
-const COLUMNS = [
-  { title: "", cell: ({ name }: Subject) => name },
-  {
-    title: "process ms",
-    cell: ({ times }: Subject) => short(median(times)),
-  },
-  {
-    title: "- empty program",
-    cell: ({ times, empty }: Subject) =>
-      empty === undefined ? "" : short(median(times) - median(empty.times)),
-  },
-];
 
 function median(values: readonly number[]): number {
   return quantileOf([...values].sort((a, b) => a - b), 0.5);

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { closeSync, openSync, writeSync } from "node:fs";
+import { statSync, truncateSync, writeFileSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import process from "node:process";
 import type { Host } from "../../ffi/runtime/host.ts";
@@ -47,16 +47,11 @@ export async function runUnderLibraryLock(
   }
   const held = await acquireFromLibrary(host, target.file, invocation);
   if (!held) return conflictStatus;
+  const wraps = host.platform !== "win32" && held.wrap;
+  const toRun = { ...invocation, target: wraps ? wraps(target) : target };
   try {
-    if (!calls || held.fd === null) {
-      return await runChild(host, held, { ...invocation, target });
-    }
-    return runProgram(
-      { host, calls },
-      { fd: held.fd },
-      { ...invocation, target },
-      held.onStart,
-    );
+    if (!calls || held.fd === null) return await runChild(host, held, toRun);
+    return runProgram({ host, calls }, { fd: held.fd }, toRun);
   } finally {
     await held.release();
   }
@@ -139,27 +134,37 @@ function held(file: LockedFile): HeldLock {
 }
 
 /**
+ * Writes the PID of this shell to the PID file, which stays that of the program
+ * that replaces the shell. The width is that of the PID that it overwrites.
+ */
+const WRITE_PID = "file=$0 width=$1; shift; " +
+  'command -v "$1" >/dev/null 2>&1 || ' +
+  `{ echo "portalock: failed to execute $1" >&2; exit ${UNAVAILABLE}; }; ` +
+  'printf "%-${width}s" $$ 1<>"$file" && exec "$@"';
+
+/**
  * While the program runs, the file contains the PID of the program, which holds
- * the lock, too. A single write replaces the shorter or longer PID of this
- * process. It is restored at the end, because only its writer removes the file.
+ * the lock, too. The program writes it before it begins, because a PID is known
+ * only when a process runs. The PID of this process is restored at the end,
+ * because only its writer removes the file.
  */
 function heldPidFile(path: string, file: LockedFile): HeldLock {
   const own = String(process.pid);
-  let last = own;
-  const write = (text: string) => {
-    const fd = openSync(path, "r+");
-    try {
-      writeSync(fd, text.padEnd(last.length), 0);
-      last = text.padEnd(last.length);
-    } finally {
-      closeSync(fd);
-    }
-  };
   return {
     fd: file.fd,
-    onStart: (pid) => write(String(pid)),
+    wrap: ({ program, args }) => ({
+      file: path,
+      program: "/bin/sh",
+      args: ["-c", WRITE_PID, path, String(own.length), program, ...args],
+    }),
     async release() {
-      write(own);
+      try {
+        // In place: only the file that this process has written is removed.
+        writeFileSync(path, own, { flag: "r+" });
+        if (statSync(path).size > own.length) truncateSync(path, own.length);
+      } catch {
+        // Another program has removed it.
+      }
       await file.close();
     },
   };

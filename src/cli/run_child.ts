@@ -14,10 +14,9 @@ import process from "node:process";
 import type { Host } from "../../ffi/runtime/host.ts";
 import { errorCode } from "../../ffi/types.ts";
 import { Failure, LOCK_LOST, OS_ERROR, UNAVAILABLE } from "./exit_status.ts";
-import type { HeldLock } from "./types.ts";
+import type { HeldLock, Program } from "./types.ts";
 import type { Invocation } from "./options.ts";
 import { SIGNAL_STATUS } from "./run_program.ts";
-import type { Program } from "./run_program.ts";
 
 const FORWARDED = ["SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT"] as const;
 const FROM_TERMINAL: readonly string[] = ["SIGINT", "SIGQUIT"];
@@ -32,7 +31,6 @@ export async function runChild(
   if (verbose) host.write(1, `portalock: executing ${program}\n`);
   const hasTerminal = ([0, 1, 2] as const).some((fd) => host.isTerminal(fd));
   let hasEnded = false;
-  const child = spawn(program, args, { stdio: "inherit" });
   const send = (signal: NodeJS.Signals) => {
     // Not child.kill(): Deno then reports that the signal ended the program,
     // also if the program handled it.
@@ -50,6 +48,8 @@ export async function runChild(
     process.on(name, listener);
     return [name, listener] as const;
   });
+  // After the listeners exist: the program may cause a signal at once.
+  const child = spawn(program, args, { stdio: "inherit" });
   let timer: ReturnType<typeof setTimeout> | undefined;
   const onLost = () => {
     const { message } = held.signal!.reason as Error;
@@ -69,7 +69,6 @@ export async function runChild(
       });
     });
     ended.catch(() => {});
-    if (child.pid !== undefined) held.onStart?.(child.pid);
     if (held.signal?.aborted) onLost();
     else held.signal?.addEventListener("abort", onLost);
     const status = await ended;

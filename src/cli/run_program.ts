@@ -3,11 +3,8 @@
 import { ERRNO } from "../../ffi/posix/command.ts";
 import type { CommandCalls } from "../../ffi/posix/command.ts";
 import { Failure, OS_ERROR, UNAVAILABLE } from "./exit_status.ts";
-import type { System } from "./types.ts";
-import type { Invocation, Target } from "./options.ts";
-
-/** What to run. */
-export type Program = Exclude<Target, { fd: number }>;
+import type { Program, System } from "./types.ts";
+import type { Invocation } from "./options.ts";
 
 /** The status of a program that a signal ended, as shells report it. */
 export const SIGNAL_STATUS = 128;
@@ -37,7 +34,6 @@ export function runProgram(
   { host, calls }: System,
   { fd }: { readonly fd: number },
   { target, close, noFork, verbose }: Invocation & { target: Program },
-  onStart?: (pid: number) => void,
 ): number {
   const { program, args } = target;
   if (verbose) host.write(1, `portalock: executing ${program}\n`);
@@ -47,7 +43,6 @@ export function runProgram(
   let pid = calls.spawn(program, args);
   if (pid === -ERRNO.ENOEXEC) pid = spawnScript(program, args);
   if (pid < 0) throw failedToExecute(program, pid);
-  onStart?.(pid);
   const end = calls.wait(pid);
   if (typeof end === "number") {
     throw new Failure(1, `waitpid failed: ${calls.errorText(end)}`);

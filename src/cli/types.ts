@@ -1,7 +1,11 @@
 /** What several files of the command pass to each other. */
 
 import type { CommandCalls } from "../../ffi/posix/command.ts";
+import type { Target } from "./options.ts";
 import type { Host } from "../../ffi/runtime/host.ts";
+
+/** What to run. */
+export type Program = Exclude<Target, { fd: number }>;
 
 /** The runtime and the system. */
 export interface System {
@@ -24,7 +28,7 @@ export interface HeldLock {
   readonly fd: number | null;
   /** Aborts when the lock is lost. */
   readonly signal?: AbortSignal;
-  /** Called when the program runs. */
-  onStart?(pid: number): void;
+  /** Returns what to run in the place of a program, except on Windows. */
+  readonly wrap?: (program: Program) => Program;
   release(): Promise<void>;
 }

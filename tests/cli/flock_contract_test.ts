@@ -155,6 +155,9 @@ const CASES: Readonly<Record<string, string>> = {
   "a file without a name": "lock '' true",
   "a descriptor that is closed": "lock 9",
   // Bun drops a "--" that follows the name of its program.
+  // Numbers that the runtime uses for itself.
+  "descriptors that are closed":
+    "for fd in 3 4 5 6 7 8 9 11 12 13 14 15 16 17 18; do lock $fd; echo $?; done",
   "a descriptor that is negative": "lock -n -- -1",
   "a descriptor that is too large": "lock 5000000000",
   "a descriptor that is a word": "lock nine",
@@ -196,7 +199,30 @@ const CASES: Readonly<Record<string, string>> = {
   "--verbose at a conflict": "exec 8>f; flock 8; lock --verbose -n f echo a",
 };
 
-for (const [name, script] of Object.entries(CASES)) {
+/** The cases in which flock(2) fails, as strace(1) makes it. */
+const INJECTED: Readonly<Record<string, string>> = {
+  "over NFS, an exclusive lock opens the file for writing":
+    `${
+      fail("EBADF:when=1")
+    } lock f sh -c 'grep flags: /proc/$$/fdinfo/*' >n; ` +
+    "echo $?; grep -c 2$ n >/dev/null && echo writable",
+  "over NFS, the file may be read-only": `${
+    fail("EBADF")
+  } lock -s f echo a; echo $?; ${fail("EIO")} lock f echo a`,
+  "the system has no more locks": `${fail("ENOLCK")} lock f echo a`,
+  "the system has no more memory": `${fail("ENOMEM")} lock f echo a`,
+  "the file system cannot lock": `${fail("EOPNOTSUPP")} lock f echo a`,
+  "a signal interrupts the call": `${fail("EINTR:when=1")} lock f echo a`,
+};
+
+function fail(error: string): string {
+  return `strace -f -qq -o /dev/null -e trace=flock -e inject=flock:error=${error}`;
+}
+
+for (
+  const [name, script] of Object.entries({ ...CASES, ...INJECTED })
+) {
+  const needs = name in INJECTED ? ["strace(1)" as const] : [];
   test(
     `cli, as flock(1): ${name}`,
     async () => {
@@ -213,5 +239,6 @@ for (const [name, script] of Object.entries(CASES)) {
     },
     "flock(1)",
     "/proc",
+    ...needs,
   );
 }

@@ -90,13 +90,14 @@ test(
     for (const runtime of runtimes) {
       const lock = [...portalock(runtime), "--redis", url];
       for (
-        const [action, expected] of [
-          ["echo handled; exit 0", "handled\n75\n"],
-          ["echo handled", "handled\n75\n"],
+        const [killAfter, action, expected] of [
+          ["60", "echo handled; exit 0", "handled\n75\n"],
+          // It ignores SIGTERM.
+          ["0.05", "", "75\n"],
         ]
       ) {
         const script = `PORT=${server.port}; export PORT; ` +
-          `lock --kill-after 0.05 a sh -c 'trap "${action}" TERM; ${RUNNING}` +
+          `lock --kill-after ${killAfter} a sh -c 'trap "${action}" TERM; ${RUNNING}` +
           "while :; do sleep 0.01; done'; echo $?";
         const [{ stdout, stderr }] = await Promise.all([
           runShell(script, { lock }),
