@@ -4,17 +4,15 @@ import process from "node:process";
 import { bunRuntime } from "./runtime/bun.ts";
 import { is32Bit, libcPaths, posixConstants } from "./posix/constants.ts";
 import type { PosixConstants } from "./posix/constants.ts";
-import {
-  denoHasDescriptors,
-  denoLibrary,
-  denoRuntime,
-} from "./runtime/deno.ts";
+import { denoLibrary, denoRuntime } from "./runtime/deno.ts";
 import { denoApi } from "./runtime/deno_api.ts";
 import type { DenoApi } from "./runtime/deno_api.ts";
+import { denoHasDescriptors } from "./runtime/deno_calls.ts";
 import { denoPlatform } from "./file/deno_platform.ts";
 import { denoIdentity, denoLocks } from "./file/deno_locks.ts";
 import { fdPlatform } from "./file/fd_platform.ts";
 import { nodeRuntime } from "./runtime/node.ts";
+import { commandOf } from "./runtime/self_command.ts";
 import { posix } from "./posix/posix.ts";
 import { closeOnThreadExitOfGlibc } from "./linux/close_on_thread_exit.ts";
 import { unlinkOnThreadExit } from "./linux/unlink_on_thread_exit.ts";
@@ -38,6 +36,9 @@ export { onThreadExit } from "./runtime/thread_exit.ts";
 
 let current: Platform | undefined;
 
+/** What makes the calls of the {@linkcode Platform}, once it is chosen. */
+let means = "";
+
 /**
  * Returns the {@linkcode Platform} of this process.
  *
@@ -45,6 +46,27 @@ let current: Platform | undefined;
  */
 export function platform(): Platform {
   return current ??= choosePlatform();
+}
+
+/**
+ * Returns what makes the calls of the {@linkcode Platform}, such as
+ * `"node:ffi"`.
+ *
+ * @throws {Unsupported} If the runtime or the system cannot lock.
+ */
+export function callsThrough(): string {
+  platform();
+  return means;
+}
+
+/**
+ * Returns the command that starts the program of this process once more:
+ * see {@linkcode commandOf}.
+ *
+ * @throws {Error} If the program is not a file.
+ */
+export function selfCommand(): string[] {
+  return commandOf(callsThrough() === "Deno.dlopen");
 }
 
 /** Wraps a file that has its own lock methods as a {@linkcode Lockable}. */
@@ -81,6 +103,7 @@ export function thisRuntime(): FfiRuntime {
 function choosePlatform(): Platform {
   const deno = denoApi();
   const constants = deno ? denoConstants(deno) : posixConstants();
+  means = "Deno.FsFile";
   if (deno && !constants) return denoPlatform(deno);
   const isWindows = process.platform === "win32" && !is32Bit();
   if (!constants && !isWindows) {
@@ -89,6 +112,7 @@ function choosePlatform(): Platform {
     );
   }
   const runtime = thisRuntime();
+  means = runtime.name;
   const workerLeaksFiles = "bun" in process.versions && !isMainThread();
   if (!constants) {
     return fdPlatform(

@@ -29,6 +29,9 @@ export type CFunction = (...values: CValue[]) => number | bigint;
 
 /** How a runtime calls C. Independent of the operating system. */
 export interface FfiRuntime {
+  /** What calls C, such as `"node:ffi"`. */
+  readonly name: string;
+
   /**
    * Binds functions of a library.
    *
@@ -46,6 +49,13 @@ export interface FfiRuntime {
    * address is constant for a thread, so `locator` is called once.
    */
   errno(library: string, locator: string): () => number;
+
+  /**
+   * Set if the runtime copies a descriptor for each asynchronous call of
+   * `node:fs`, and closes the copy. Any close releases the record locks of a
+   * process, as fcntl(2) says.
+   */
+  readonly copiesDescriptors?: true;
 
   /**
    * Set if a file that `node:fs` opens in a worker is closed when the worker
@@ -104,6 +114,8 @@ export interface Locker {
   unlock(fd: number): void;
   /** See {@linkcode Lockable.upgradeIsAtomic}. */
   readonly upgradeIsAtomic: boolean;
+  /** Set if an asynchronous call of `node:fs` on the file releases the lock. */
+  readonly endsWithAsyncCalls?: true;
 }
 
 /**
@@ -171,10 +183,14 @@ export interface OsLocks extends Locker {
   wakeWatchers(fd: number): void;
   /** See {@linkcode Platform.holders}. */
   holders: Platform["holders"];
+  /** See {@linkcode Platform.waiters}. */
+  readonly waiters?: NonNullable<Platform["waiters"]>;
   /** See {@linkcode Platform.machineId}. */
   machineId: Platform["machineId"];
   /** See {@linkcode Platform.attributes}. */
   readonly attributes?: FileAttributes;
+  /** See {@linkcode Platform.readProcFile}. */
+  readProcFile?(path: string): string | undefined;
 }
 
 /**
@@ -305,6 +321,16 @@ export interface LockHolder {
   readonly command?: string;
   /** Whether the lock is exclusive. A shared lock can have more holders. */
   readonly exclusive: boolean;
+}
+
+/** A process that waits for a lock. */
+export interface LockWaiter {
+  /** The process id. */
+  readonly pid: number;
+  /** The name of its program, if the system reports it. */
+  readonly command?: string;
+  /** Whether the lock is exclusive, or `null` if the system does not report it. */
+  readonly exclusive: boolean | null;
 }
 
 /** Information about an open file. Times are `null` if they are unknown. */
@@ -462,9 +488,11 @@ export interface Platform {
   /**
    * Returns a descriptor of the caller as a {@linkcode Lockable}.
    *
-   * @throws {Unsupported} If the number is not a descriptor of the system.
+   * @param locker How it is locked; flock(2) if absent.
+   * @throws {Unsupported} If the number is not a descriptor of the system, or
+   * the system cannot lock like that.
    */
-  fromFd(fd: number): Lockable;
+  fromFd(fd: number, locker?: LockerSettings): Lockable;
   /**
    * Returns the processes that hold locks on a file, which is given by path or
    * by descriptor. A lock of this very descriptor is left out. What cannot be
@@ -483,12 +511,25 @@ export interface Platform {
     locker?: LockerSettings,
   ): LockHolder[] | null;
   /**
+   * Returns the processes that wait for locks on a file: those that block in the
+   * kernel, and those that have the file open and watch it, as this package
+   * does. Searches all processes, which is slow. Absent if the system does not
+   * report waiters.
+   */
+  waiters?(path: string): LockWaiter[];
+  /**
    * Returns a text that identifies this machine, or `null` if it is unknown.
    * On Linux and macOS, another boot of the machine has another id.
    */
   machineId(): string | null;
   /** Absent if the system or the runtime does not offer extended attributes. */
   readonly attributes?: FileAttributes;
+  /**
+   * Returns the content of a file of proc(5), or `undefined` if it cannot be
+   * read. Absent if the system does not have such files, or if the runtime
+   * would ask the user for permissions.
+   */
+  readProcFile?(path: string): string | undefined;
   /**
    * Set if a file may have an access list that the runtime cannot read. The
    * group's permission bits of such a file are not those of its group: see

@@ -20,7 +20,7 @@ interface Check {
   run(): Promise<string> | string;
 }
 
-const MODULES = ["mod.ts", "src/redis/mod.ts"];
+const MODULES = ["mod.ts", "src/redis/mod.ts", "src/cli/main.ts"];
 const TYPESCRIPT = join(root, "node_modules", "typescript", "bin", "tsc");
 
 await prepareInParallel();

@@ -30,6 +30,12 @@ export function toCallback<T>(
   return (error, value) => error ? reject(error) : resolve(value as T);
 }
 
+/** Makes a call on this thread. The promise rejects if it throws. */
+// deno-lint-ignore require-await -- an error must not be thrown at once
+async function settle<T>(call: () => T): Promise<T> {
+  return call();
+}
+
 /** Gives locks of one file different keys if they need separate queues. */
 function lockKeySuffix(settings: LockerSettings | undefined): string {
   if (!settings || settings.name === "flock") return "";
@@ -134,6 +140,9 @@ export class FdFile implements PlatformFile {
   }
 
   read(into: Uint8Array): Promise<number> {
+    if (this.#locker.endsWithAsyncCalls) {
+      return settle(() => this.readSync(into));
+    }
     return new Promise((resolve, reject) =>
       fs.read(
         this.fd,
@@ -153,6 +162,9 @@ export class FdFile implements PlatformFile {
 
   write(data: Uint8Array): Promise<number> {
     const piece = data.subarray(0, MAX_TRANSFER);
+    if (this.#locker.endsWithAsyncCalls) {
+      return settle(() => this.writeSync(piece));
+    }
     if (this.#appendAsync && !this.#overwriting) {
       return this.#appendAsync(piece);
     }
@@ -190,6 +202,7 @@ export class FdFile implements PlatformFile {
   }
 
   truncate(length: number): void | Promise<void> {
+    if (this.#locker.endsWithAsyncCalls) return this.truncateSync(length);
     if (this.#isLocal && fs.fstatSync(this.fd).size <= MAX_SMALL_FILE) {
       return this.truncateSync(length);
     }
@@ -203,6 +216,9 @@ export class FdFile implements PlatformFile {
   }
 
   sync(dataOnly: boolean): Promise<void> {
+    if (this.#locker.endsWithAsyncCalls) {
+      return settle(() => this.syncSync(dataOnly));
+    }
     const call = dataOnly ? fs.fdatasync : fs.fsync;
     return new Promise((resolve, reject) =>
       call(this.fd, toCallback(resolve, reject))
@@ -215,6 +231,7 @@ export class FdFile implements PlatformFile {
   }
 
   stat(): Promise<FileInfo> {
+    if (this.#locker.endsWithAsyncCalls) return settle(() => this.statSync());
     return new Promise<fs.Stats>((resolve, reject) =>
       fs.fstat(this.fd, toCallback(resolve, reject))
     ).then(fileInfo);

@@ -125,14 +125,17 @@ export function fdPlatform(
       const init = prepareOpen(path, mode, settings);
       return openBlocking(path, mode, creationMode, init);
     },
-    fromFd(fd) {
+    fromFd(fd, settings) {
       if (!verified) verify(fd);
-      return new FdFile(os, fd, { locker: os });
+      const locker = settings ? os.locker(settings) : os;
+      return new FdFile(os, fd, { locker, settings });
     },
     isLocalDirectory: (directory) => localPaths.hasDirectory(directory),
     holders: os.holders,
     machineId: os.machineId,
+    ...os.waiters ? { waiters: os.waiters } : {},
     ...os.attributes ? { attributes: os.attributes } : {},
+    ...os.readProcFile ? { readProcFile: os.readProcFile } : {},
   };
 }
 
@@ -144,11 +147,21 @@ export function fdPlatform(
  * others, because a runtime numbers all of them in the same way.
  *
  * @throws {Unsupported} If it does not.
+ * @throws {SystemError} If the system does not know the descriptor.
  */
 function verifyFd(os: OsLocks, fd: number): void {
-  const { ino } = fs.fstatSync(fd, { bigint: true });
+  const inode = os.inode?.(fd);
+  let ino: bigint;
+  try {
+    ({ ino } = fs.fstatSync(fd, { bigint: true }));
+  } catch (error) {
+    // The system knows the descriptor. Deno knows only those that it opened,
+    // and not one that the process inherited.
+    if (errorCode(error) === "EBADF") return;
+    throw error;
+  }
   // Bun 1.2.0 returns a number despite `bigint`.
-  if (os.inode?.(fd) !== BigInt(ino)) {
+  if (inode !== BigInt(ino)) {
     throw new Unsupported(
       "the file descriptors of this runtime are not those of the system; " +
         "update the runtime",

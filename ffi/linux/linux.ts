@@ -8,7 +8,7 @@ import { nameWatcher, watcher } from "./inotify.ts";
 import { MountTable } from "./mounts.ts";
 import { O_CLOEXEC, O_NONBLOCK, O_PATH, PATH_MAX } from "./constants.ts";
 import { cString } from "../runtime/memory.ts";
-import { holdersIn, isLockedIn, procPath } from "./proc.ts";
+import { holdersIn, isLockedIn, procPath, waitersIn } from "./proc.ts";
 import { processExists } from "../runtime/process_exists.ts";
 import type { CloseOnThreadExit, FfiRuntime, OsLocks } from "../types.ts";
 
@@ -19,9 +19,11 @@ export type LinuxExtras = Pick<
   | "watchName"
   | "wakeWatchers"
   | "holders"
+  | "waiters"
   | "isLocked"
   | "machineId"
   | "localPaths"
+  | "readProcFile"
 >;
 
 /** The extras of a system that is not Linux: none. */
@@ -134,6 +136,9 @@ export function linux(
         ? holders(file)
         : withOpen(file, O_PATH, holders) ?? [];
     },
+    readProcFile: readFile,
+    waiters: (path) =>
+      withOpen(path, O_PATH, (fd) => waitersIn(proc, fd)) ?? [],
     machineId: () => readFile("/proc/sys/kernel/random/boot_id") || null,
   };
 }

@@ -1,7 +1,7 @@
 /** Finds the holders of locks in /proc/locks and related files: proc(5). */
 
 import process from "node:process";
-import type { LockerSettings, LockHolder } from "../types.ts";
+import type { LockerSettings, LockHolder, LockWaiter } from "../types.ts";
 
 /** Access to /proc. */
 export interface Proc {
@@ -96,6 +96,64 @@ export function holdersIn(
       : { pid, command, exclusive };
     holders.set(pid, holder);
   }
+}
+
+/**
+ * Returns the processes that wait for locks on the file of a descriptor:
+ *
+ * 1. /proc/locks lists it as blocked: it waits in the kernel.
+ * 2. It has the file open, watches it with inotify(7), and none of its
+ *    descriptors has a lock on it: it waits as this package does.
+ */
+export function waitersIn(proc: Proc, fd: number): LockWaiter[] {
+  if (ownPid(proc) !== process.pid) return [];
+  const file = procLocksKey(proc, fd);
+  const own = proc.read(`/proc/self/fdinfo/${fd}`) ?? "";
+  const waiters = new Map<number, LockWaiter>();
+  const blocked = parseLines(
+    (line) => line.file === file && line.pid > 0,
+    proc.read("/proc/locks"),
+    BLOCKED_LINE,
+  );
+  for (const { pid, exclusive } of blocked) add(pid, exclusive);
+  for (const name of proc.list("/proc") ?? []) {
+    const pid = Number(name);
+    if (pid > 0 && pid !== process.pid && watches(proc, pid, own)) {
+      add(pid, null);
+    }
+  }
+  return [...waiters.values()];
+
+  function add(pid: number, exclusive: boolean | null): void {
+    const command = proc.read(`/proc/${pid}/comm`)?.trimEnd();
+    const waiter = { pid, exclusive };
+    if (waiters.has(pid)) return;
+    waiters.set(pid, command === undefined ? waiter : { ...waiter, command });
+  }
+}
+
+/** The lines of fdinfo that say which file is open. */
+const OPEN_FILE = /^mnt_id:\s*\d+\nino:\s*(\d+)$/m;
+
+/**
+ * Returns whether a process has the file open without a lock, and watches it.
+ *
+ * @param own The fdinfo of a descriptor of the file.
+ */
+function watches(proc: Proc, pid: number, own: string): boolean {
+  const [id, inode] = OPEN_FILE.exec(own) ?? [];
+  if (id === undefined) return false;
+  const watch = `ino:${Number(inode).toString(16)} `;
+  let isOpen = false;
+  let isWatched = false;
+  for (const name of proc.list(`/proc/${pid}/fdinfo`) ?? []) {
+    const info = proc.read(`/proc/${pid}/fdinfo/${name}`) ?? "";
+    const isFile = OPEN_FILE.exec(info)?.[0] === id;
+    if (isFile && /^lock:/m.test(info)) return false;
+    isOpen ||= isFile;
+    isWatched ||= /^inotify /m.test(info) && info.includes(watch);
+  }
+  return isOpen && isWatched;
 }
 
 /** In the initial PID namespace, process 2 is the parent of kernel threads. */
@@ -196,13 +254,20 @@ class Examination {
   }
 }
 
+const LINE =
+  "(FLOCK|POSIX|OFDLCK) +\\w+ +(READ|WRITE) +(-?\\d+) +(\\S+) +(\\d+) +(\\d+|EOF)";
+const HELD_LINE = new RegExp(`^(?:lock:\\s+)?\\d+: ${LINE}`, "gm");
+const BLOCKED_LINE = new RegExp(`^\\d+: +-> ${LINE}`, "gm");
+
 /**
  * Parses lines such as `1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF`, and
- * skips those of waiters, which are marked by `->`.
+ * skips those of waiters, which are marked by `->`, unless they are wanted.
  */
-function parseLines(matches: LineFilter, text = ""): LockLine[] {
-  const line =
-    /^(?:lock:\s+)?\d+: (FLOCK|POSIX|OFDLCK) +\w+ +(READ|WRITE) +(-?\d+) +(\S+) +(\d+) +(\d+|EOF)/gm;
+function parseLines(
+  matches: LineFilter,
+  text = "",
+  line = HELD_LINE,
+): LockLine[] {
   return [...text.matchAll(line)]
     .map(([, kind = "", type, pid, file = "", start, end]): LockLine => ({
       pid: Number(pid),

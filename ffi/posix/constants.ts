@@ -1,6 +1,8 @@
-/** Constants that differ between POSIX systems, each with its header. */
+/**
+ * Constants that differ between POSIX systems, each with its header. The command
+ * reads them before it loads a module of `node:`, so `process` is the global.
+ */
 
-import process from "node:process";
 import { littleEndian } from "../runtime/memory.ts";
 
 /** The constants of one system. */
@@ -146,14 +148,14 @@ const darwinX64: PosixConstants = {
 const ARCHITECTURES_32_BIT = ["arm", "ia32", "mips", "mipsel"];
 
 /** Returns whether pointers have 32 bits. */
-export function is32Bit(arch: string = process.arch): boolean {
+export function is32Bit(arch: string = globalThis.process.arch): boolean {
   return ARCHITECTURES_32_BIT.includes(arch);
 }
 
 /** Returns the constants of a system, or `null` if it is not supported. */
 export function posixConstants(
-  platform: string = process.platform,
-  arch: string = process.arch,
+  platform: string = globalThis.process.platform,
+  arch: string = globalThis.process.arch,
 ): PosixConstants | null {
   if (is32Bit(arch)) return null;
   if (platform === "linux") return linux;
@@ -167,7 +169,7 @@ export function posixConstants(
  */
 export function libcPaths(
   { libc, linux }: PosixConstants,
-  arch: string = process.arch,
+  arch: string = globalThis.process.arch,
 ): string[] {
   if (!linux) return [libc];
   const processor = arch === "arm64" ? "aarch64" : "x86_64";

@@ -86,6 +86,9 @@ export function recordLocks(
         unlock: (fd) => throwUnlessZero(call(fd, set, F_UNLCK, range)),
         // fcntl(2) keeps the old lock until it has the new one.
         upgradeIsAtomic: true,
+        ...name === "lockf" && runtime.copiesDescriptors
+          ? { endsWithAsyncCalls: true }
+          : {},
       };
     },
     present(fd) {

@@ -1,31 +1,17 @@
 /** Calls C on Deno, through `Deno.dlopen`. */
 
 import process from "node:process";
+import { denoCalls } from "./deno_calls.ts";
 import { inMainThread } from "./main_thread.ts";
-import { asBytes } from "./memory.ts";
 import { shared } from "./shared_state.ts";
 import type { DenoApi } from "./deno_api.ts";
-import type { CFunction, CType, FfiRuntime } from "../types.ts";
+import type { FfiRuntime } from "../types.ts";
 
 const NONBLOCKING_READ = {
   parameters: ["i32", "buffer", "usize"],
   result: "isize",
   nonblocking: true,
 };
-
-const MEMCPY = {
-  parameters: ["buffer", "usize", "usize"],
-  result: "usize",
-};
-
-/**
- * Returns whether the descriptors of `node:fs` are those of the system. Up to
- * Deno 2.7, they are indexes of a table inside Deno.
- */
-export function denoHasDescriptors(deno: DenoApi): boolean {
-  const [major = 0, minor = 0] = deno.version.deno.split(".").map(Number);
-  return major > 2 || major === 2 && minor >= 8;
-}
 
 /**
  * Returns the name or the path by which this Deno may load a library, or `null`
@@ -92,35 +78,10 @@ export function denoRuntime(deno: DenoApi): FfiRuntime {
   }
 
   return {
-    bind(library, functions) {
-      const symbols = Object.fromEntries(
-        Object.entries<{ parameters: readonly CType[]; result: string }>(
-          functions,
-        ).map(([name, { parameters, result }]) => [
-          name,
-          { parameters: [...parameters], result },
-        ]),
-      );
-      return deno.dlopen(library, symbols).symbols as Record<
-        keyof typeof functions,
-        CFunction
-      >;
-    },
-    errno(library, locator) {
-      const { symbols } = deno.dlopen(library, {
-        [locator]: { parameters: [], result: "usize" },
-        memcpy: MEMCPY,
-      });
-      const address = symbols[locator]!();
-      const { memcpy } = symbols;
-      const number = new Int32Array(1);
-      const bytes = asBytes(number);
-      // A Deno.UnsafePointerView would need the permission for every library.
-      return () => {
-        memcpy!(bytes, address, 4n);
-        return number[0]!;
-      };
-    },
+    name: "Deno.dlopen",
+    // F_DUPFD_CLOEXEC and close(2), for all of them but `fs.write`.
+    copiesDescriptors: true,
+    ...denoCalls(deno),
     // The blocked thread and its descriptor would outlive a worker.
     ...inMainThread() ? { waitReadable } : {},
   };

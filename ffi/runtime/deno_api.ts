@@ -10,7 +10,9 @@ export interface DenoApi {
   readonly mainModule?: string;
   readonly permissions: {
     querySync(
-      descriptor: { name: "ffi"; path?: string | undefined } | { name: "run" },
+      descriptor: { name: "ffi"; path?: string | undefined } | {
+        name: DenoPermission;
+      },
     ): { state: string; partial: boolean };
   };
   readonly errors: { readonly NotCapable: new () => Error };
@@ -27,6 +29,16 @@ export interface DenoApi {
   openSync(path: string, options: DenoOpenOptions): DenoFile;
   open(path: string, options: DenoOpenOptions): Promise<DenoFile>;
 }
+
+/** The name of a permission of Deno. */
+export type DenoPermission =
+  | "env"
+  | "ffi"
+  | "net"
+  | "read"
+  | "run"
+  | "sys"
+  | "write";
 
 export interface DenoSymbol {
   parameters: string[];

@@ -9,21 +9,8 @@ import type { Addon } from "../addon/load.ts";
 import { Unsupported } from "../types.ts";
 import type { CFunction, CType, FfiRuntime, Signature } from "../types.ts";
 import { builtin } from "./builtin.ts";
-
-interface NodeFfi {
-  dlopen(
-    library: string,
-    symbols: Record<string, unknown>,
-  ): { functions: Record<string, (...values: unknown[]) => unknown> };
-  getInt32(address: bigint, offset: number): number;
-}
-
-const NODE_TYPES: Record<CType, string> = {
-  i32: "int32",
-  i64: "int64",
-  usize: "uint64",
-  buffer: "buffer",
-};
+import { isPermitted, nodeFfiCalls, withoutWarnings } from "./node_calls.ts";
+import type { NodeFfi } from "./node_calls.ts";
 
 /** The types in the signatures of the addon: see `addon.c`. */
 const ADDON_TYPES: Record<CType, string> = {
@@ -69,28 +56,6 @@ export function nodeRuntime(): FfiRuntime {
     );
   }
   return withAddon(loadAddon());
-}
-
-/**
- * Runs a function without its warnings, which users cannot change: node:ffi is
- * experimental, and the internals of Node are deprecated.
- */
-function withoutWarnings<T>(body: () => T): T {
-  const { emitWarning } = process;
-  process.emitWarning = () => {};
-  try {
-    return body();
-  } finally {
-    process.emitWarning = emitWarning;
-  }
-}
-
-/** Returns whether the permission model of Node, if enabled, allows a scope. */
-function isPermitted(scope: string): boolean {
-  const { permission } = process as {
-    permission?: { has(scope: string): boolean };
-  };
-  return permission?.has(scope) ?? true;
 }
 
 /**
@@ -154,39 +119,9 @@ function readSocket(
 }
 
 function withNodeFfi(ffi: NodeFfi): FfiRuntime {
-  const signature = (parameters: string[], result: string) => ({
-    arguments: parameters,
-    return: result,
-    // The names in the first releases.
-    parameters,
-    result,
-  });
   return {
-    bind(library, functions) {
-      const symbols = Object.fromEntries(
-        Object.entries<Signature>(functions).map(([name, type]) => [
-          name,
-          signature(
-            type.parameters.map((parameter) => NODE_TYPES[parameter]),
-            NODE_TYPES[type.result],
-          ),
-        ]),
-      );
-      return ffi.dlopen(library, symbols).functions as Record<
-        keyof typeof functions,
-        CFunction
-      >;
-    },
-    errno(library, locator) {
-      const { functions } = ffi.dlopen(library, {
-        [locator]: signature([], "pointer"),
-      });
-      // Called once, because the address is constant for a thread. Node 26.10
-      // sometimes crashes when V8 optimizes a call to a C function without
-      // parameters, so such a function must not be called in a loop.
-      const address = (functions[locator] as () => bigint)();
-      return () => ffi.getInt32(address, 0);
-    },
+    name: "node:ffi",
+    ...nodeFfiCalls(ffi),
     closesFilesOfWorkers: true,
     readStream,
     openStream,
@@ -195,6 +130,7 @@ function withNodeFfi(ffi: NodeFfi): FfiRuntime {
 
 function withAddon(addon: Addon): FfiRuntime {
   return {
+    name: "the addon of this package",
     bind(library, functions) {
       // The program may have been renamed or moved since it started.
       const path = library === process.execPath ? "" : library;

@@ -19,6 +19,8 @@ export interface Output {
   readonly sourcemap?: boolean;
   /** Whether docstrings remain in the code. */
   readonly keepsDocs?: boolean;
+  /** The name of the files that entries share, and that are loaded later. */
+  readonly chunks?: string;
 }
 
 /** The name of the file that all entries share. */
@@ -27,7 +29,8 @@ const SHARED = "shared";
 /** Writes the code. Other comments remain in the source maps only. */
 export async function writeCode(
   entries: Entries,
-  { folder, format, sourcemap = false, keepsDocs = false }: Output,
+  { folder, format, sourcemap = false, keepsDocs = false, chunks = SHARED }:
+    Output,
 ): Promise<void> {
   const extension = format === "cjs" ? "cjs" : "js";
   await using bundle = await rolldown({
@@ -43,7 +46,7 @@ export async function writeCode(
     sourcemap,
     comments: { legal: true, annotation: true, jsdoc: keepsDocs },
     entryFileNames: `[name].${extension}`,
-    chunkFileNames: `${SHARED}.${extension}`,
+    chunkFileNames: `${chunks}.${extension}`,
   });
 }
 

@@ -15,6 +15,7 @@ const PACKAGES: Record<string, string> = {
   "bindfs": "/usr/bin/bindfs",
   "gcc": "/usr/bin/gcc",
   "libc6-dev": "/usr/include/stdio.h",
+  "libfuse3-dev": "/usr/include/fuse3/fuse.h",
   "musl-tools": "/usr/bin/musl-gcc",
   "python3-pip": "/usr/lib/python3/dist-packages/pip",
   "python3-portalocker": "/usr/lib/python3/dist-packages/portalocker",

@@ -12,7 +12,12 @@ import { pathToFileURL } from "node:url";
 import { filesBelow, npm, root, runtimes, tarball } from "../setup/mod.ts";
 import { check, counts } from "./package/check.ts";
 import { checkFiles, filePrograms } from "./package/files.ts";
-import { checkLocks, checkRedis, lockPrograms } from "./package/programs.ts";
+import {
+  checkCommand,
+  checkLocks,
+  checkRedis,
+  lockPrograms,
+} from "./package/programs.ts";
 import { checkRedisTypes, checkTypes } from "./package/types.ts";
 import { checkVendored } from "./package/vendored.ts";
 
@@ -25,6 +30,7 @@ function checkAll(project: string): void {
   install(project, "@types/node");
   checkFiles(project);
   checkLocks(project);
+  checkCommand(project);
   checkRedis(project, "without redis");
   checkTypes(project);
   install(project, "redis", "ioredis");

@@ -13,6 +13,14 @@ const SCRIPTS = "scripts/";
  */
 const ONCE: readonly string[] = [
   "architecture_test.ts",
+  "cli/command_test.ts",
+  "cli/flock_contract_test.ts",
+  "cli/redis_test.ts",
+  "cli/status_test.ts",
+  "cli/terminal_test.ts",
+  "cli/doctor_test.ts",
+  "cli/doctor/no_answer_test.ts",
+  "cli/doctor/self_command_test.ts",
   "ffi/addon_test.ts",
   "ffi/deno_permission_test.ts",
   "ffi/musl_test.ts",
@@ -34,13 +42,16 @@ const ONCE: readonly string[] = [
  * runtime waits for a slow file at the end.
  */
 const SLOW: Readonly<Record<string, number>> = {
+  "cli/flock_contract_test.ts": 120,
   "redis/adapters_test.ts": 75,
+  "cli/doctor/verdict_test.ts": 70,
   "lock/held_at_end_test.ts": 60,
   "lock/multi_process_test.ts": 48,
   "lock/bounded_semaphore_waiting_test.ts": 36,
   "redis/programs_test.ts": 30,
   "lock/lockers_test.ts": 30,
   "redis/redis_lock_test.ts": 25,
+  "cli/doctor/errors_test.ts": 25,
   "redis/connection_loss_test.ts": 24,
   "lock/garbage_collection_test.ts": 24,
   "redis/servers_test.ts": 23,
@@ -53,6 +64,9 @@ const SLOW: Readonly<Record<string, number>> = {
   "atomic/stale_temp_files_test.ts": 14,
   "redis/network_faults_test.ts": 14,
   "wait/handover_between_processes_test.ts": 13,
+  "cli/doctor/no_answer_test.ts": 16,
+  "cli/doctor/self_command_test.ts": 20,
+  "cli/doctor/clean_up_test.ts": 13,
   "redis/cleanup_test.ts": 12,
   "wait/process_exit_test.ts": 11,
   "lock/pid_file_lock_test.ts": 10,

@@ -47,6 +47,7 @@ function failingLibc(...errnos: number[]) {
   };
   const types: Record<string, Signature> = {};
   const runtime: FfiRuntime = {
+    name: "a fake",
     bind(_, functions) {
       Object.assign(types, functions);
       return Object.fromEntries(
@@ -238,6 +239,7 @@ test("posix: the variadic argument of fcntl(2) is passed on the stack on Apple a
 test("posix: the inode is read by __fxstat if an old glibc does not export fstat", () => {
   const calls: string[] = [];
   const runtime: FfiRuntime = {
+    name: "a fake",
     bind: (_, functions) => {
       const names = Object.keys(functions);
       if (names.includes("fstat")) throw new Error("undefined symbol: fstat");

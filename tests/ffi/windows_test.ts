@@ -471,6 +471,7 @@ test("Windows: a failed upgrade to exclusive loses the shared lock", () => {
 function fakeWindows(results: Record<string, number[]>) {
   const calls: [name: string, ...values: CValue[]][] = [];
   const runtime: FfiRuntime = {
+    name: "a fake",
     bind: (_library, functions) =>
       Object.fromEntries(
         Object.keys(functions).map((name) => [name, (...values: CValue[]) => {

@@ -7,7 +7,7 @@ import { Worker } from "node:worker_threads";
 import type { PlatformFile } from "../../ffi/types.ts";
 import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../mod.ts";
 import { LockException, lockHolders, lockSync, unlock } from "../../mod.ts";
-import type { LastingWait, LockOptions } from "../../mod.ts";
+import type { LastingWait, LockedFile, LockOptions } from "../../mod.ts";
 import type { Capability } from "../support/capabilities.ts";
 import { openDescriptors } from "../support/descriptors.ts";
 import { currentRuntime, runtimes } from "../support/env.ts";
@@ -123,6 +123,41 @@ for (const ours of LOCKERS) {
       assert.equal(await freeInThread(path, lockerOptions(theirs)), expected);
     }, ...capabilitiesFor(ours, theirs));
   }
+}
+
+/** What a holder may do with its file, in a form that does not block. */
+const OPERATIONS: Record<string, (file: LockedFile) => unknown> = {
+  read: (file) => file.read(new Uint8Array(4)),
+  readText: (file) => file.readText(),
+  readBytes: (file) => file.readBytes(),
+  write: (file) => file.write(new Uint8Array(4)),
+  writeText: (file) => file.writeText("text"),
+  replaceContents: (file) => file.replaceContents("text"),
+  truncate: (file) => file.truncate(2 ** 21),
+  "truncate of a large file": (file) => file.truncate(0),
+  stat: (file) => file.stat(),
+  sync: (file) => file.sync(),
+  syncData: (file) => file.syncData(),
+  readable: (file) => new Response(file.readable).text(),
+};
+
+for (const locker of LOCKERS) {
+  test(
+    `"${locker}" lock survives what its holder does with the file`,
+    async () => {
+      using dir = tempDir();
+      const path = join(dir.path, "a.lock");
+      const options = lockerOptions(locker);
+      await using child = LockProcess.start(currentRuntime);
+      for (const [name, operate] of Object.entries(OPERATIONS)) {
+        await using file = await new Lock(path, options).acquire();
+        await operate(file);
+        const acquired = await child.call("tryAcquire", path, options);
+        assert.equal(acquired, false, name);
+      }
+    },
+    ...capabilitiesFor(locker),
+  );
 }
 
 for (const locker of RECORDS) {

@@ -88,6 +88,9 @@ const CAPABILITIES = {
   "strace(1)": () => succeeds("strace", "-o", "/dev/null", "true"),
   "bindfs(1) and FUSE": () =>
     hasProgram("bindfs") && succeeds("test", "-c", "/dev/fuse"),
+  "libfuse3, cc(1), and root that can mount": () =>
+    hasProgram("cc") && succeeds("test", "-c", "/dev/fuse") &&
+    fs.existsSync("/usr/include/fuse3/fuse.h") && canMount(),
   "user namespaces": () =>
     succeeds("unshare", "--user", "--map-root-user", "true"),
   "access lists": () => hasAccessLists(),

@@ -22,7 +22,13 @@ export const packagingRows: readonly Row[] = [
     runtimes: [],
     async prepare(workspace) {
       await workspace.run(
-        [...tool("@arethetypeswrong/cli", "attw"), workspace.tarball],
+        // The command is a program, and does not have types.
+        [
+          ...tool("@arethetypeswrong/cli", "attw"),
+          workspace.tarball,
+          "--exclude-entrypoints",
+          "./cli",
+        ],
         { cwd: workspace.folder },
       );
     },

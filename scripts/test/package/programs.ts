@@ -1,7 +1,9 @@
 /** Runs programs that load the npm package, on every runtime. */
 
 import { node24, type Runtime, runtimes } from "../../setup/mod.ts";
-import { check } from "./check.ts";
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
+import { check, report } from "./check.ts";
 
 /** Lists the addons that are loaded from now on, by their real paths. */
 const LIST_ADDONS = `
@@ -139,6 +141,29 @@ export function checkLocks(project: string): void {
     for (const program of ["effects.mjs", "effects.cjs"]) {
       checkProgram(runtime, project, program, ADDED);
     }
+  }
+}
+
+/** Checks the command of the package, also by the name that npm installs. */
+export function checkCommand(project: string): void {
+  const folder = join(project, "node_modules");
+  const file = join(folder, "@x", "portalock", "dist", "cli.js");
+  const script = "cat a.lock; echo a; exit 3";
+  for (const { name, command } of allRuntimes()) {
+    checkProcess(`the command, ${name}`, project, [...command, file]);
+  }
+  checkProcess("the command, npm's link", project, [
+    join(folder, ".bin", "portalock"),
+  ]);
+
+  function checkProcess(name: string, cwd: string, command: string[]): void {
+    const { status, stdout, stderr } = spawnSync(
+      command[0]!,
+      [...command.slice(1), "a.lock", "sh", "-c", script],
+      { cwd, encoding: "utf8" },
+    );
+    const isGood = status === 3 && stdout === "a\n";
+    report(name, isGood ? "" : `${stdout}${stderr}status ${status}`);
   }
 }
 

@@ -1,0 +1,307 @@
+/**
+ * What the command calls in the C library: it opens and locks a file, starts a
+ * program that inherits the descriptor, and waits for its end.
+ *
+ * - `node:child_process` gives a child no descriptor above 2 on Deno, and
+ *   another number than the parent's on Node. It resets the signals that the
+ *   parent ignores, so that nohup(1) has no effect.
+ * - fork(2) would copy one of the threads of the runtime. The child could wait
+ *   forever for memory that another thread had locked. posix_spawn(3) is safe.
+ *
+ * The functions return a negative errno if they fail, as system calls do.
+ */
+
+import { cString } from "../runtime/memory.ts";
+import { F_GETFL, F_SETFL, LOCK_NB } from "./constants.ts";
+import type { PosixConstants } from "./constants.ts";
+import type { CFunction, FfiRuntime } from "../types.ts";
+
+/** What differs between the systems: fcntl.h, errno.h, dlfcn.h. */
+const LINUX = {
+  O_CREAT: 0o100,
+  O_NOCTTY: 0o400,
+  O_CLOEXEC: 0o2000000,
+  O_NONBLOCK: 0o4000,
+  ENOLCK: 37,
+  RTLD_DEFAULT: 0n,
+};
+const DARWIN: typeof LINUX = {
+  O_CREAT: 0x200,
+  O_NOCTTY: 0x20000,
+  O_CLOEXEC: 0x1000000,
+  O_NONBLOCK: 0x4,
+  ENOLCK: 77,
+  RTLD_DEFAULT: 0xffff_ffff_ffff_fffen,
+};
+
+/** fcntl.h, the same on Linux and macOS. */
+const O_RDWR = 2;
+const F_GETFD = 1;
+const F_SETFD = 2;
+const FD_CLOEXEC = 1;
+
+/** signal.h, the same on Linux and macOS. */
+const SIGPIPE = 13;
+const SIGXFSZ = 25;
+const SIG_DFL = 0n;
+const SIG_IGN = 1n;
+
+/** The character `/`. */
+const SLASH = 0x2f;
+
+/** sys/wait.h */
+const WNOHANG = 1;
+
+/** Large enough for the text of any error. */
+const TEXT_SIZE = 256;
+
+/** errno.h, the same on Linux and macOS. */
+export const ERRNO = {
+  ENOENT: 2,
+  EINTR: 4,
+  EIO: 5,
+  ENOEXEC: 8,
+  EBADF: 9,
+  ENOMEM: 12,
+  EACCES: 13,
+  EISDIR: 21,
+  ENFILE: 23,
+  EMFILE: 24,
+  ENOSPC: 28,
+  EROFS: 30,
+} as const;
+
+/** How the file of the lock is opened. */
+export interface LockFileMode {
+  /** For writing, too. */
+  readonly write: boolean;
+  readonly create: boolean;
+}
+
+/** How a process ended. */
+export type ProcessEnd =
+  | { readonly status: number }
+  | { readonly signal: number };
+
+type CommonFunction =
+  | "open"
+  | "close"
+  | "flock"
+  | "fcntl"
+  | "strdup"
+  | "signal"
+  | "dlsym"
+  | "bcopy"
+  | "posix_spawnp"
+  | "waitpid";
+
+/** The calls. */
+export interface CommandCalls {
+  open(path: string, mode: LockFileMode): number;
+  close(fd: number): void;
+  /** Applies an operation of flock(2). Returns `false` if it would block. */
+  flock(fd: number, operation: number): boolean | number;
+  /** Whether programs that this process starts get the descriptor. */
+  setInherited(fd: number, inherited: boolean): number;
+  /**
+   * Makes a descriptor blocking if it is a terminal. Node and Bun make terminals
+   * non-blocking when they create the standard streams, and old versions of Node
+   * do so when `node:process` is imported. Few programs expect that.
+   */
+  makeTerminalBlocking(fd: number): void;
+  /**
+   * Whether this process inherited a descriptor, as far as can be seen. The
+   * runtime opens pipes, sockets and objects without a path for itself, and no
+   * other files.
+   *
+   * @param marked Whether the runtime has set `FD_CLOEXEC` on all descriptors.
+   */
+  isInherited(fd: number, marked: boolean): boolean;
+  /** Starts a program, found in `PATH`, and returns its PID. */
+  spawn(program: string, args: readonly string[]): number;
+  /** Replaces this process. Returns only if that fails. */
+  exec(program: string, args: readonly string[]): number;
+  /** Blocks until a child process has ended. */
+  wait(pid: number): ProcessEnd | number;
+  /** Returns how a child process ended, or `null` if it runs. */
+  poll(pid: number): ProcessEnd | number | null;
+  /** Returns the text of an errno, also if it is negative. */
+  errorText(errno: number): string;
+  /** Whether an errno means that the system lacks memory or locks. */
+  isExhausted(errno: number): boolean;
+}
+
+/** Binds the calls. */
+export function commandCalls(
+  runtime: Pick<FfiRuntime, "bind" | "errno">,
+  system: PosixConstants,
+): CommandCalls {
+  const { libc } = system;
+  const own = system.linux ? LINUX : DARWIN;
+  const padding = Array<bigint>(system.variadicPadding).fill(0n);
+  const variadic = padding.map(() => "i64" as const);
+  // Bun compiles code for each call of `bind`, so there is one for all functions
+  // that are mostly needed.
+  const c: Record<CommonFunction, CFunction> = runtime.bind(libc, {
+    open: { parameters: ["buffer", "i32", ...variadic, "i64"], result: "i32" },
+    close: { parameters: ["i32"], result: "i32" },
+    flock: { parameters: ["i32", "i32"], result: "i32" },
+    fcntl: { parameters: ["i32", "i32", ...variadic, "i64"], result: "i32" },
+    strdup: { parameters: ["buffer"], result: "i64" },
+    signal: { parameters: ["i32", "usize"], result: "i64" },
+    dlsym: { parameters: ["usize", "buffer"], result: "i64" },
+    // Not memcpy(3), which the compiler of Bun 1.2.0 defines itself.
+    bcopy: { parameters: ["usize", "buffer", "usize"], result: "i32" },
+    posix_spawnp: {
+      parameters: ["buffer", "buffer", "usize", "usize", "buffer", "usize"],
+      result: "i32",
+    },
+    waitpid: { parameters: ["i32", "buffer", "i32"], result: "i32" },
+  });
+  const errno = runtime.errno(libc, system.errnoLocation);
+
+  /** Calls until no signal interrupts it. Returns −errno if it fails. */
+  function call(body: () => number | bigint): number {
+    for (;;) {
+      const result = Number(body());
+      if (result >= 0) return result;
+      const code = errno();
+      if (code !== ERRNO.EINTR) return -code;
+    }
+  }
+
+  /** An array of C strings, which lives as long as this process. */
+  function stringArray(texts: readonly string[]): Uint8Array {
+    const pointers = new BigInt64Array(texts.length + 1);
+    texts.forEach((text, index) => {
+      pointers[index] = BigInt(c.strdup(cString(text)));
+    });
+    return new Uint8Array(pointers.buffer);
+  }
+
+  /**
+   * Runs a function while the signals that runtimes ignore have their default
+   * effect, because a program inherits what is ignored: SIGPIPE on all three,
+   * SIGXFSZ on Node and Bun.
+   */
+  function withDefaultSignals(body: () => number): number {
+    for (const number of [SIGPIPE, SIGXFSZ]) c.signal(number, SIG_DFL);
+    const result = body();
+    for (const number of [SIGPIPE, SIGXFSZ]) c.signal(number, SIG_IGN);
+    return result;
+  }
+
+  /** The address of the environment, whose bytes need not be UTF-8. */
+  function environment(): bigint {
+    const pointer = new BigUint64Array(1);
+    const address = BigInt(c.dlsym(own.RTLD_DEFAULT, cString("environ")));
+    c.bcopy(address, new Uint8Array(pointer.buffer), 8n);
+    return pointer[0]!;
+  }
+
+  function spawn(program: string, args: readonly string[]): number {
+    const pid = new Int32Array(1);
+    const argv = stringArray([program, ...args]);
+    const env = environment();
+    const code = withDefaultSignals(() =>
+      Number(c.posix_spawnp(
+        new Uint8Array(pid.buffer),
+        cString(program),
+        0n,
+        0n,
+        argv,
+        env,
+      ))
+    );
+    return code === 0 ? pid[0]! : -code;
+  }
+
+  let readlink: CFunction | undefined;
+  const status = new Int32Array(1);
+  const statusBytes = new Uint8Array(status.buffer);
+
+  function waitFor(pid: number, options: number): number {
+    return call(() => c.waitpid(pid, statusBytes, options));
+  }
+
+  /** sys/wait.h: WIFSIGNALED, WTERMSIG and WEXITSTATUS. */
+  function processEnd(): ProcessEnd {
+    const signal = status[0]! & 0x7f;
+    return signal === 0 ? { status: status[0]! >> 8 & 0xff } : { signal };
+  }
+
+  return {
+    open(path, { write, create }) {
+      const flags = (write ? O_RDWR : 0) |
+        (create ? own.O_CREAT : 0) | own.O_NOCTTY | own.O_CLOEXEC;
+      return call(() => c.open(cString(path), flags, ...padding, 0o666n));
+    },
+    close: (fd) => void c.close(fd),
+    flock(fd, operation) {
+      const result = call(() => c.flock(fd, operation));
+      if (result >= 0) return true;
+      const busy = operation & LOCK_NB && result === -system.EWOULDBLOCK;
+      return busy ? false : result;
+    },
+    setInherited(fd, inherited) {
+      const flags = call(() => c.fcntl(fd, F_GETFD, ...padding, 0n));
+      if (flags < 0) return flags;
+      const changed = inherited ? flags & ~FD_CLOEXEC : flags | FD_CLOEXEC;
+      return call(() => c.fcntl(fd, F_SETFD, ...padding, BigInt(changed)));
+    },
+    makeTerminalBlocking(fd) {
+      const flags = call(() => c.fcntl(fd, F_GETFL, ...padding, 0n));
+      if (flags < 0 || (flags & own.O_NONBLOCK) === 0) return;
+      const { isatty } = runtime.bind(libc, {
+        isatty: { parameters: ["i32"], result: "i32" },
+      });
+      if (Number(isatty(fd)) !== 1) return;
+      const changed = BigInt(flags & ~own.O_NONBLOCK);
+      call(() => c.fcntl(fd, F_SETFL, ...padding, changed));
+    },
+    isInherited(fd, marked) {
+      const flags = call(() => c.fcntl(fd, F_GETFD, ...padding, 0n));
+      if (flags < 0 || (flags & FD_CLOEXEC) === 0) return flags >= 0;
+      if (!marked) return false;
+      readlink ??= runtime.bind(libc, {
+        readlink: { parameters: ["buffer", "buffer", "usize"], result: "i64" },
+      }).readlink;
+      const link = new Uint8Array(1);
+      const path = cString(`/proc/self/fd/${fd}`);
+      // The links of pipes and the like do not begin with a slash.
+      return !system.linux ||
+        Number(readlink(path, link, 1n)) === 1 && link[0] === SLASH;
+    },
+    spawn,
+    exec(program, args) {
+      const { execvp } = runtime.bind(libc, {
+        execvp: { parameters: ["buffer", "buffer"], result: "i32" },
+      });
+      const argv = stringArray([program, ...args]);
+      return withDefaultSignals(() =>
+        call(() => execvp(cString(program), argv))
+      );
+    },
+    wait(pid) {
+      const result = waitFor(pid, 0);
+      return result < 0 ? result : processEnd();
+    },
+    poll(pid) {
+      const result = waitFor(pid, WNOHANG);
+      if (result <= 0) return result < 0 ? result : null;
+      return processEnd();
+    },
+    isExhausted: (code) => [ERRNO.ENOMEM, own.ENOLCK].includes(Math.abs(code)),
+    errorText(code) {
+      const text = new Uint8Array(TEXT_SIZE);
+      const strerror: CFunction | undefined = runtime.bind(libc, {
+        [system.strerror]: {
+          parameters: ["i32", "buffer", "usize"],
+          result: "i32",
+        },
+      })[system.strerror];
+      strerror?.(Math.abs(code), text, BigInt(TEXT_SIZE));
+      return new TextDecoder().decode(text.subarray(0, text.indexOf(0)));
+    },
+  };
+}

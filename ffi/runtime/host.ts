@@ -1,0 +1,132 @@
+/**
+ * What a program needs of its runtime when it starts: arguments, standard
+ * streams, an exit status.
+ *
+ * Deno takes 8 to 30 ms to load the first module of `node:`, or the global
+ * `process`, and Bun takes 4 ms for `node:fs`. That is longer than all that the
+ * command does, so it uses none before it has to wait.
+ */
+
+import { denoApi } from "./deno_api.ts";
+import type { DenoApi } from "./deno_api.ts";
+
+/** The runtime, as a program sees it. */
+export interface Host {
+  /** The name of the runtime and its version. */
+  readonly runtime: string;
+  /**
+   * Whether it sets `FD_CLOEXEC` on the descriptors that it inherits, as on its
+   * own.
+   */
+  readonly marksInherited: boolean;
+  /** The arguments of the program. */
+  readonly args: readonly string[];
+  /** As `process.platform`. */
+  readonly platform: string;
+  /** As `process.arch`. */
+  readonly arch: string;
+  /** Returns an environment variable. */
+  env(name: string): string | undefined;
+  /** Writes to standard output (1) or standard error (2). */
+  write(fd: 1 | 2, text: string): void;
+  isTerminal(fd: 0 | 1 | 2): boolean;
+  /** Ends the process. */
+  exit(status: number): never;
+}
+
+/** The part of the global `Deno` that a program uses. */
+interface DenoProgram extends DenoApi {
+  readonly args: string[];
+  readonly build: { readonly os: string; readonly arch: string };
+  readonly env: { get(name: string): string | undefined };
+  readonly stdin: { isTerminal(): boolean };
+  readonly stdout: DenoStream;
+  readonly stderr: DenoStream;
+  exit(status: number): never;
+}
+
+interface DenoStream {
+  isTerminal(): boolean;
+  writeSync(data: Uint8Array): number;
+}
+
+/** Names of Deno, and those of Node. */
+const PLATFORMS: Readonly<Record<string, string>> = { windows: "win32" };
+const ARCHITECTURES: Readonly<Record<string, string>> = {
+  x86_64: "x64",
+  aarch64: "arm64",
+};
+
+/** Returns the {@linkcode Host} of this process. */
+export function thisHost(): Host {
+  const deno = denoApi();
+  return deno ? denoHost(deno as DenoProgram) : nodeHost();
+}
+
+function denoHost(deno: DenoProgram): Host {
+  const { os, arch } = deno.build;
+  const streams = [deno.stdin, deno.stdout, deno.stderr] as const;
+  return {
+    runtime: `Deno ${deno.version.deno}`,
+    marksInherited: false,
+    args: deno.args,
+    platform: PLATFORMS[os] ?? os,
+    arch: ARCHITECTURES[arch] ?? arch,
+    env(name) {
+      try {
+        return deno.env.get(name);
+      } catch {
+        // The permission is missing.
+        return undefined;
+      }
+    },
+    write(fd, text) {
+      writeAll(text, (bytes) => streams[fd].writeSync(bytes));
+    },
+    isTerminal: (fd) => streams[fd].isTerminal(),
+    exit: (status) => deno.exit(status),
+  };
+}
+
+function nodeHost(): Host {
+  const { process } = globalThis;
+  const { bun, node } = process.versions;
+  return {
+    runtime: bun === undefined ? `Node ${node}` : `Bun ${bun}`,
+    marksInherited: true,
+    args: process.argv.slice(2),
+    platform: process.platform,
+    arch: process.arch,
+    env: (name) => process.env[name],
+    write(fd, text) {
+      const fs = process.getBuiltinModule?.("node:fs");
+      if (fs) return writeAll(text, (bytes) => fs.writeSync(fd, bytes));
+      // Node before 20.16. It writes to files and pipes before it returns.
+      [process.stdout, process.stderr][fd - 1]?.write(text);
+    },
+    // To read a property such as `process.stdin` creates the stream, which makes
+    // the terminal non-blocking, also for the program that inherits it.
+    isTerminal(fd) {
+      const tty = process.getBuiltinModule?.("node:tty");
+      return tty ? tty.isatty(fd) : fd === 2 && process.stderr.isTTY;
+    },
+    exit: (status) => process.exit(status),
+  };
+}
+
+/**
+ * Writes all bytes. A standard stream may be a pipe that another process has
+ * made non-blocking, and that is full.
+ */
+function writeAll(text: string, write: (bytes: Uint8Array) => number): void {
+  let rest = new TextEncoder().encode(text);
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(write(rest));
+    } catch (error) {
+      if ((error as Error).message.includes("EAGAIN")) continue;
+      // The reader has closed it.
+      return;
+    }
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * `portalock doctor`: whether a file system can lock.
+ *
+ * @module
+ */
+
+import type { Host } from "../../ffi/runtime/host.ts";
+import { LockException, LockUnsupported } from "../core/errors.ts";
+import {
+  CANNOT_CREATE,
+  Failure,
+  NO_INPUT,
+  OS_ERROR,
+  usageError,
+} from "./exit_status.ts";
+import { getopt } from "./getopt.ts";
+import { DOCTOR_OPTIONS } from "./options.ts";
+
+/** The path cannot be used for locks. */
+const BROKEN = 1;
+
+/** The statuses of the codes with which the tests cannot run. */
+const STATUSES: Readonly<Record<string, number>> = {
+  EACCES: CANNOT_CREATE,
+  EDQUOT: CANNOT_CREATE,
+  ENOSPC: CANNOT_CREATE,
+  EPERM: CANNOT_CREATE,
+  EROFS: CANNOT_CREATE,
+  ETIMEDOUT: OS_ERROR,
+};
+
+/** Runs the subcommand and returns the exit status. */
+export async function run(
+  host: Host,
+  args: readonly string[],
+): Promise<number> {
+  const { options, rest } = getopt(args, DOCTOR_OPTIONS);
+  const values = new Map(options);
+  if (values.has("help")) {
+    const { doctorHelp } = await import("./help.ts");
+    host.write(1, doctorHelp());
+    return 0;
+  }
+  if (rest.length < 1 || rest.length > 2) {
+    throw usageError("doctor requires one path or two");
+  }
+  const { diagnose, formatDiagnosis } = await import("./doctor/mod.ts");
+  const locker = values.has("fcntl") ? "ofd" : "flock";
+  try {
+    const diagnosis = await diagnose(rest, { locker });
+    host.write(
+      1,
+      values.has("json")
+        ? `${JSON.stringify(diagnosis, null, 2)}\n`
+        : formatDiagnosis(diagnosis),
+    );
+    return diagnosis.verdict === "broken" ? BROKEN : 0;
+  } catch (error) {
+    throw toFailure(error);
+  }
+}
+
+function toFailure(error: unknown): unknown {
+  if (error instanceof LockUnsupported) {
+    return new Failure(OS_ERROR, error.message);
+  }
+  if (!(error instanceof LockException)) return error;
+  return new Failure(STATUSES[error.code ?? ""] ?? NO_INPUT, error.message);
+}

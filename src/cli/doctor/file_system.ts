@@ -1,0 +1,81 @@
+/** Which file system a path is on, and what its options mean for locks. */
+
+import type { FileSystemReport } from "./types.ts";
+
+/**
+ * Returns the file system of a real path.
+ *
+ * @param mountinfo The content of `/proc/self/mountinfo`: see
+ * proc_pid_mountinfo(5).
+ */
+export function findFileSystem(
+  mountinfo: string,
+  realPath: string,
+): FileSystemReport | null {
+  let found: FileSystemReport | null = null;
+  for (const line of mountinfo.split("\n")) {
+    const mount = parseMount(line);
+    if (mount === null || !contains(mount.mountPoint, realPath)) continue;
+    // Of two mounts at one path, the later one hides the other.
+    if (found && mount.mountPoint.length < found.mountPoint.length) continue;
+    found = mount;
+  }
+  return found;
+}
+
+function parseMount(line: string): FileSystemReport | null {
+  const fields = line.split(" ");
+  const separator = fields.indexOf("-", 6);
+  if (separator < 0) return null;
+  const [type = "", source = "", superOptions = ""] = fields.slice(
+    separator + 1,
+  );
+  const options = [...(fields[5] ?? "").split(","), ...superOptions.split(",")];
+  return {
+    type,
+    source: unescapeOctal(source),
+    mountPoint: unescapeOctal(fields[4] ?? ""),
+    options: [...new Set(options.filter((each) => each !== ""))]
+      .map(unescapeOctal),
+  };
+}
+
+function contains(mountPoint: string, path: string): boolean {
+  return mountPoint === "/" || path === mountPoint ||
+    path.startsWith(`${mountPoint}/`);
+}
+
+function unescapeOctal(text: string): string {
+  return text.replace(
+    /\\([0-7]{3})/g,
+    (_, digits) => String.fromCharCode(parseInt(digits, 8)),
+  );
+}
+
+/** Which options keep locks on this machine, and by which manual. */
+const LOCAL_LOCKS: readonly {
+  types: RegExp;
+  option: RegExp;
+  manual: string;
+}[] = [
+  {
+    types: /^nfs4?$/,
+    option: /^(nolock|local_lock=(all|flock|posix))$/,
+    manual: "nfs(5)",
+  },
+  { types: /^(cifs|smb3)$/, option: /^nobrl$/, manual: "mount.cifs(8)" },
+  { types: /^lustre$/, option: /^localflock$/, manual: "mount.lustre(8)" },
+  { types: /^(gfs2|ocfs2)$/, option: /^localflocks$/, manual: "its manual" },
+];
+
+/** Returns the mount option that keeps locks on this machine, if there is one. */
+export function localLockOption(
+  { type, options }: FileSystemReport,
+): { option: string; manual: string } | null {
+  for (const { types, option, manual } of LOCAL_LOCKS) {
+    if (!types.test(type)) continue;
+    const found = options.find((each) => option.test(each));
+    if (found !== undefined) return { option: found, manual };
+  }
+  return null;
+}

@@ -1,0 +1,24 @@
+/** Exit statuses for the errors of the library. */
+
+import { LockException, LockUnsupported } from "../core/errors.ts";
+import {
+  DATA_ERROR,
+  Failure,
+  NO_INPUT,
+  UNAVAILABLE,
+  UsageError,
+} from "./exit_status.ts";
+
+/** Returns the {@linkcode Failure} that flock(1) would end with. */
+export function toFailure(error: unknown): Failure {
+  if (error instanceof Failure) return error;
+  const { message } = error as Error;
+  if (error instanceof TypeError || error instanceof RangeError) {
+    return new UsageError(message);
+  }
+  if (error instanceof LockUnsupported) {
+    return new Failure(UNAVAILABLE, message);
+  }
+  const isLock = error instanceof LockException;
+  return new Failure(isLock ? DATA_ERROR : NO_INPUT, message);
+}

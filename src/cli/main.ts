@@ -1,0 +1,84 @@
+#!/usr/bin/env node
+/**
+ * The `portalock` command. To import this module runs it.
+ *
+ * ```sh
+ * portalock nightly.lock ./nightly.sh
+ * ```
+ *
+ * @module
+ */
+
+import { commandCalls } from "../../ffi/posix/command.ts";
+import { posixConstants } from "../../ffi/posix/constants.ts";
+import { thisHost } from "../../ffi/runtime/host.ts";
+import type { Host } from "../../ffi/runtime/host.ts";
+import { loadCalls } from "../../ffi/runtime/light.ts";
+import { Failure, SOFTWARE, UsageError } from "./exit_status.ts";
+import { PROBE_ARGUMENT } from "./doctor/protocol.ts";
+import { lockAndRun } from "./lock_file.ts";
+import { parseInvocation } from "./options.ts";
+
+/** What runs the lines of `-c` if the environment does not say. */
+const SHELL = "/bin/sh";
+
+/** Subcommands. A FILE with such a name is written as `./status`. */
+const SUBCOMMANDS: Readonly<Record<string, () => Promise<Subcommand>>> = {
+  completion: () => import("./completion.ts"),
+  doctor: () => import("./doctor.ts"),
+  [PROBE_ARGUMENT]: () => import("./doctor_probe.ts"),
+  status: () => import("./status.ts"),
+};
+
+interface Subcommand {
+  run(host: Host, args: readonly string[]): Promise<number>;
+}
+
+/** Runs the command and returns its exit status. */
+async function run(host: Host): Promise<number> {
+  checkEncoding(host.args);
+  const [name = "", ...args] = host.args;
+  if (Object.hasOwn(SUBCOMMANDS, name)) {
+    return await (await SUBCOMMANDS[name]!()).run(host, args);
+  }
+  const invocation = parseInvocation(host.args, host.env("SHELL") || SHELL);
+  if (typeof invocation === "string") {
+    const { informationText } = await import("./help.ts");
+    host.write(1, informationText(invocation));
+    return 0;
+  }
+  const constants = posixConstants(host.platform, host.arch);
+  const runtime = constants && await loadCalls();
+  const calls = runtime && commandCalls(runtime, constants);
+  const { lockClass, redis } = invocation;
+  if (calls && lockClass === "file" && !redis) {
+    return await lockAndRun({ host, calls }, invocation);
+  }
+  const { runUnderLibraryLock } = await import("./library_lock.ts");
+  return await runUnderLibraryLock(host, calls, invocation);
+}
+
+/**
+ * Runtimes replace bytes that are not UTF-8. Two files whose names differ in such
+ * bytes would have one lock.
+ */
+function checkEncoding(args: readonly string[]): void {
+  const wrong = args.find((argument) => argument.includes("\ufffd"));
+  if (wrong === undefined) return;
+  throw new UsageError(`argument is not UTF-8: '${wrong}'`);
+}
+
+async function main(): Promise<void> {
+  const host = thisHost();
+  let status: number;
+  try {
+    status = await run(host);
+  } catch (error) {
+    const { message } = error as Error;
+    host.write(2, `portalock: ${message}\n`);
+    status = error instanceof Failure ? error.status : SOFTWARE;
+  }
+  host.exit(status);
+}
+
+main();

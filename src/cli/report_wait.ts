@@ -1,0 +1,67 @@
+/**
+ * Reports a wait on standard error.
+ *
+ * 1. On a terminal, a line names the process for which the command waits. It is drawn again
+ *    every second, and removed at the end.
+ * 2. Elsewhere, one line is written after a second.
+ * 3. With `--quiet`, nothing is written.
+ *
+ * @module
+ */
+
+import type { Host } from "../../ffi/runtime/host.ts";
+
+/** After which wait a line is written, and how often it is drawn, in ms. */
+export const REPORT_AFTER_MS = 1000;
+
+/** Erases the line of a terminal: ECMA-48, CR and EL. */
+const ERASE_LINE = "\r\x1b[K";
+
+/** A running report. */
+export interface WaitReport {
+  /** Whether the line is drawn again and again. */
+  readonly isRedrawn: boolean;
+  /** Ends the report. */
+  stop(): void;
+}
+
+/**
+ * Starts the report.
+ *
+ * @param name What is locked.
+ * @param holders Returns `" by process 4711 (node)"`, or `""`. Returns
+ * `undefined` as long as it is not known that the lock is held.
+ */
+export function reportWait(
+  host: Host,
+  { name, quiet }: { readonly name: string; readonly quiet: boolean },
+  holders: () => string | undefined,
+): WaitReport {
+  if (quiet) return { isRedrawn: false, stop() {} };
+  const start = performance.now();
+  const line = () => {
+    const seconds = Math.round((performance.now() - start) / 1000);
+    const by = holders();
+    const state = by === undefined ? "" : `, locked${by}`;
+    return `portalock: waiting for ${name}${state} (${seconds} s)`;
+  };
+  if (!host.isTerminal(2)) {
+    const timer = setTimeout(
+      () => host.write(2, `${line()}\n`),
+      REPORT_AFTER_MS,
+    );
+    return { isRedrawn: false, stop: () => clearTimeout(timer) };
+  }
+  let isDrawn = false;
+  const timer = setInterval(() => {
+    host.write(2, ERASE_LINE + line());
+    isDrawn = true;
+  }, REPORT_AFTER_MS);
+  return {
+    isRedrawn: true,
+    stop() {
+      clearInterval(timer);
+      if (isDrawn) host.write(2, ERASE_LINE);
+    },
+  };
+}

@@ -1,0 +1,34 @@
+/** What several files of the command pass to each other. */
+
+import type { CommandCalls } from "../../ffi/posix/command.ts";
+import type { Target } from "./options.ts";
+import type { Host } from "../../ffi/runtime/host.ts";
+
+/** What to run. */
+export type Program = Exclude<Target, { fd: number }>;
+
+/** The runtime and the system. */
+export interface System {
+  readonly host: Host;
+  readonly calls: CommandCalls;
+}
+
+/** A file that is locked, or is to be. */
+export interface OpenLock {
+  fd: number;
+  /** What messages call it. */
+  readonly name: string;
+  /** Set if it was opened here, for reading only. */
+  reopen?: string;
+}
+
+/** A lock that is held. */
+export interface HeldLock {
+  /** The descriptor that keeps it, if there is one. */
+  readonly fd: number | null;
+  /** Aborts when the lock is lost. */
+  readonly signal?: AbortSignal;
+  /** Returns what to run in the place of a program, except on Windows. */
+  readonly wrap?: (program: Program) => Program;
+  release(): Promise<void>;
+}

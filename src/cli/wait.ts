@@ -1,0 +1,60 @@
+/**
+ * Waits for a lock that another process has, with the waits of the library.
+ *
+ * After its report, a wait without a limit blocks in the kernel, as that of
+ * flock(1) does. So the command is not overtaken by processes that wait there.
+ *
+ * @module
+ */
+
+import { platform } from "../../ffi/mod.ts";
+import type { Host } from "../../ffi/runtime/host.ts";
+import { runAsync } from "../core/gensync.ts";
+import { describeHolders, findHolders } from "../core/holders.ts";
+import { WAIT_FOREVER } from "../options/acquire_options.ts";
+import { Deadline } from "../wait/deadline.ts";
+import { lockBeforeDeadline } from "../wait/wait_loop.ts";
+import type { OpenLock } from "./types.ts";
+import type { Invocation } from "./options.ts";
+import { REPORT_AFTER_MS, reportWait } from "./report_wait.ts";
+
+/** How long the wait that a line reports may last, in ms: a bit longer. */
+const REPORTED_WAIT_MS = REPORT_AFTER_MS + 100;
+
+/**
+ * Acquires a lock, or drops it, with the library. Returns whether the file is
+ * locked.
+ */
+export async function waitForLock(
+  host: Host,
+  { fd, name }: OpenLock,
+  { locker, kind, timeout, quiet }: Invocation,
+): Promise<boolean> {
+  const file = platform().fromFd(fd, locker);
+  if (kind === "unlock") {
+    file.unlock();
+    return true;
+  }
+  const exclusive = kind === "exclusive";
+  const attempt = (timeout: number) => {
+    const deadline = new Deadline({ ...WAIT_FOREVER, timeout });
+    return runAsync(lockBeforeDeadline(file, { exclusive, deadline }));
+  };
+  if (timeout === Infinity && quiet) {
+    file.lock(exclusive);
+    return true;
+  }
+  const report = reportWait(
+    host,
+    { name, quiet },
+    () => describeHolders(findHolders([fd], true, locker)),
+  );
+  try {
+    if (timeout < Infinity || report.isRedrawn) return await attempt(timeout);
+    if (await attempt(REPORTED_WAIT_MS)) return true;
+  } finally {
+    report.stop();
+  }
+  file.lock(exclusive);
+  return true;
+}

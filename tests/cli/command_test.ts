@@ -1,0 +1,293 @@
+/** What the command does that flock(1) does not. */
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { portalock, runShell } from "../support/cli.ts";
+import type { Outcome } from "../support/cli.ts";
+import { denoWith, runtimes, testEnv } from "../support/env.ts";
+import * as statuses from "../../src/cli/exit_status.ts";
+import { manualPage } from "../../src/cli/manual.ts";
+import { OPTIONS, STATUS_OPTIONS } from "../../src/cli/options.ts";
+import type { TestRuntime } from "../support/env.ts";
+import { test } from "../support/test.ts";
+
+/** Runs a script on each runtime, with `lock` as the command. */
+async function onEach(
+  script: string,
+  check: (outcome: Outcome, runtime: TestRuntime) => void,
+): Promise<void> {
+  for (const runtime of runtimes) {
+    check(await runShell(script, { lock: portalock(runtime) }), runtime);
+  }
+}
+
+/** A test of what a script prints, and of its exit status. */
+function testScript(
+  name: string,
+  script: string,
+  expected: string,
+  code = 0,
+): void {
+  test(
+    `cli: ${name}`,
+    () =>
+      onEach(script, (outcome, runtime) => {
+        const message = `${runtime.name}: ${outcome.stderr}`;
+        assert.equal(outcome.stdout, expected, message);
+        assert.equal(outcome.code, code, message);
+      }),
+    "flock(1)",
+    "/proc",
+  );
+}
+
+/** A test of the message with which a command line is rejected. */
+function testUsage(args: string, message: string | RegExp): void {
+  test(
+    `cli: rejects ${args}`,
+    () =>
+      onEach(
+        `lock ${args}; status=$?; ls; exit $status`,
+        (outcome, { name }) => {
+          const { code, stdout, stderr } = outcome;
+          assert.equal(code, 64, name);
+          // Nothing was opened.
+          assert.equal(stdout, "", name);
+          if (typeof message === "string") {
+            assert.equal(stderr, `portalock: ${message}\n`, name);
+          } else assert.match(stderr, message, name);
+        },
+      ),
+    "sh(1)",
+    "/proc",
+  );
+}
+
+/** Locks the file in another process until `end` is opened for writing. */
+const HOLD = "mkfifo ready end; " +
+  "flock f sh -c 'echo >ready; read _ <end' & read _ <ready;";
+
+test("cli: each runtime excludes each other, in both directions", async () => {
+  for (const one of runtimes) {
+    for (const other of runtimes) {
+      const { code, stdout } = await runShell(
+        "one f other -n f echo no; echo $?; one -s f other -s -n f echo yes",
+        { one: portalock(one), other: portalock(other) },
+      );
+      const names = `${one.name}, ${other.name}`;
+      assert.deepEqual([code, stdout], [0, "1\nyes\n"], names);
+    }
+  }
+}, "/proc");
+
+test(
+  "cli: after a second, a line on a pipe names the process that holds the lock",
+  async () => {
+    await onEach(
+      `${HOLD} lock f echo got 2>log & ` +
+        "until grep -q locked log 2>&-; do sleep 0.01; done; echo >end; wait; " +
+        "cat log; lock -w 0.1 f true",
+      ({ stdout, stderr }, { name }) => {
+        assert.match(
+          stdout,
+          /^got\nportalock: waiting for f, locked by process \d+ \(flock\) \(\d+ s\)\n$/,
+          name,
+        );
+        assert.equal(stderr, "", name);
+      },
+    );
+  },
+  "flock(1)",
+  "/proc",
+);
+
+test(
+  "cli: a wait that ends in time is not reported",
+  async () => {
+    await onEach(
+      "exec 8>f; flock 8; lock -w 0.3 f true; lock -w 1.5 -q f true",
+      ({ code, stdout, stderr }, { name }) =>
+        assert.deepEqual([code, stdout, stderr], [1, "", ""], name),
+    );
+  },
+  "flock(1)",
+  "/proc",
+);
+
+testScript(
+  "--fcntl excludes record locks, and not flock(1)",
+  "lock --fcntl f sh -c 'grep -c OFDLCK.*WRITE /proc/locks >n; " +
+    "lock -n --fcntl f true; echo $?; lock -s -n --fcntl f true; echo $?; " +
+    "flock -n f echo free'; lock --fcntl -s f lock --fcntl -s -n f echo shared",
+  "1\n1\nfree\nshared\n",
+);
+testScript(
+  "--range locks bytes",
+  "lock --range 0:5 f sh -c 'lock -n --range 4:1 f true; echo $?; " +
+    "lock -n --range 5:1 f echo free'",
+  "1\nfree\n",
+);
+testScript(
+  "--temporary removes the file",
+  "lock --temporary f sh -c 'ls; lock -n --temporary f true; echo $?'; ls",
+  "f\n1\n",
+);
+testScript(
+  "--temporary leaves the file to a program that keeps the lock",
+  "mkfifo started; " +
+    "lock --temporary f sh -c 'echo $$ >p; echo >started; exec sleep 60' & " +
+    "read _ <started; kill -KILL $!; wait $! 2>&-; lock -n --temporary f true; " +
+    "echo $?; kill $(cat p)",
+  "1\n",
+);
+testScript(
+  "--pid-file contains the PID of the program, and is removed",
+  "lock --pid-file f sh -c 'test $(cat f) = $$ && echo same; " +
+    "lock -n --pid-file f true; echo $?; exit 4'; echo $?; ls",
+  "same\n1\n4\n",
+);
+testScript(
+  "a program that --pid-file started ends by the PID in it",
+  "mkfifo started; " +
+    "lock --pid-file f sh -c 'echo >started; exec sleep 60' & " +
+    "read _ <started; kill $(cat f); wait $!; echo $?; ls",
+  "143\nstarted\n",
+);
+testScript(
+  "--semaphore lets as many in as it says",
+  "lock --semaphore 2 f lock --semaphore 2 f sh -c " +
+    "'ls; lock -n -E 7 --semaphore 2 f true; echo $?'",
+  "f.00.lock\nf.01.lock\n7\n",
+);
+testScript(
+  "--semaphore leaves the slot to a program that keeps the lock",
+  "mkfifo started; " +
+    "lock --semaphore 1 f sh -c 'echo $$ >p; echo >started; exec sleep 60' & " +
+    "read _ <started; kill -KILL $!; wait $! 2>&-; lock -n --semaphore 1 f true; " +
+    "echo $?; kill $(cat p)",
+  "1\n",
+);
+testScript(
+  "the program of another lock gets the same exit statuses",
+  "lock --temporary f missing-program 2>&-; echo $?; " +
+    "lock --semaphore 1 f sh -c 'kill -TERM $$'; echo $?; " +
+    "lock --pid-file d/f true 2>&-; echo $?; ls",
+  "69\n143\n66\nf.00.lock\n",
+);
+
+testUsage("completion tcsh", /^portalock: completion requires the name of a/);
+testUsage("f", /^portalock: bad file descriptor: 'f' \(to lock a file, name a/);
+testUsage(
+  "--pid-file --temporary f true",
+  "the --temporary and --pid-file options are incompatible",
+);
+testUsage(
+  "--semaphore 2 -s f true",
+  "the --semaphore and --shared options are incompatible",
+);
+testUsage("--semaphore 0 f true", "invalid number of holders: '0'");
+testUsage("--semaphore 2 9", "this lock requires a command");
+testUsage(
+  "--range 5 f true",
+  "invalid range: '5' (expected START:LENGTH, in bytes)",
+);
+testUsage("--kill-after 5 f true", "--kill-after requires --redis");
+testUsage("--info '{' --redis redis://a f true", "invalid JSON: '{'");
+testUsage(
+  "--redis redis://a --temporary f true",
+  "the --temporary and --redis options are incompatible",
+);
+
+test(
+  "cli: --version is the version of the package",
+  async () => {
+    const text = readFileSync(join(testEnv.root, "deno.json"), "utf8");
+    const { version } = JSON.parse(text);
+    await onEach("lock --version", ({ stdout }, { name }) => {
+      assert.equal(stdout, `portalock ${version}\n`, name);
+    });
+  },
+  "sh(1)",
+  "/proc",
+);
+
+test(
+  "cli: without FFI, Deno locks files, and the program does not inherit",
+  async () => {
+    const allowed = ["read", "write", "run", "env", "sys"];
+    const deno = denoWith(...allowed.map((name) => `--allow-${name}`));
+    const { code, stdout, stderr } = await runShell(
+      "lock f sh -c 'flock -n f true; echo $?; exit 4'; echo $?; " +
+        "exec 8>f; flock 8; lock -n -E 7 f true; echo $?; lock -n 8",
+      { lock: portalock(deno) },
+    );
+    assert.equal(stdout, "1\n4\n7\n", stderr);
+    assert.equal(code, 69);
+    assert.match(stderr, /^portalock: Deno \S+ cannot lock a file descriptor/);
+  },
+  "Deno",
+  "flock(1)",
+);
+
+test(
+  "cli: completes options, and the command behind FILE, in bash",
+  async () => {
+    const complete = (...words: string[]) =>
+      `COMP_WORDS=(${words.join(" ")}); COMP_CWORD=${words.length - 1}; ` +
+      '_portalock; echo "${COMPREPLY[@]}"; ';
+    const script = 'eval "$(lock completion bash)"; : >file; ' +
+      complete("portalock", "--nonb") + complete("portalock", "-n", "fi") +
+      complete("portalock", "-w", "5", "file", "compgen") +
+      complete("portalock", "file", "cat", "fi");
+    await onEach(`bash -c '${script}'`, ({ stdout, stderr }, { name }) => {
+      const expected = "--nonblock --nonblocking\nfile\ncompgen\nfile\n";
+      assert.equal(stdout, expected, `${name}: ${stderr}`);
+    });
+  },
+  "sh(1)",
+  "/proc",
+);
+
+test(
+  "cli: the help fits a screen of 80 columns, and names every option",
+  async () => {
+    await onEach("lock --help", ({ stdout }, { name }) => {
+      const lines = stdout.split("\n");
+      assert.ok(lines.length <= 50, `${name}: ${lines.length} lines`);
+      assert.deepEqual(lines.filter((line) => line.length > 80), [], name);
+      for (const { names: [option] } of OPTIONS) {
+        assert.match(stdout, new RegExp(`--${option}\\b`), name);
+      }
+    });
+  },
+  "sh(1)",
+  "/proc",
+);
+
+test("cli: the manual page names every option and status", () => {
+  const page = manualPage().replaceAll("\\-", "-");
+  for (const { names } of [...OPTIONS, ...STATUS_OPTIONS]) {
+    for (const option of names) assert.ok(page.includes(`--${option}`), option);
+  }
+  for (const status of Object.values(statuses)) {
+    if (typeof status !== "number") continue;
+    assert.ok(page.includes(`\\fB${status}\\fR`), `status ${status}`);
+  }
+});
+
+test(
+  "cli: rejects an argument that is not UTF-8, and opens nothing",
+  async () => {
+    await onEach(
+      'lock "$(printf "a\\377b")" true; test $? -gt 0 && ls',
+      ({ code, stdout, stderr }, { name }) => {
+        assert.deepEqual([code, stdout], [0, ""], name);
+        // Deno rejects it itself.
+        assert.match(stderr, /argument is not UTF-8|invalid UTF-8/, name);
+      },
+    );
+  },
+  "sh(1)",
+  "/proc",
+);

@@ -1,0 +1,244 @@
+/**
+ * What the command shares with flock(1). Each case is a script of sh(1), which
+ * runs once with `lock` as flock(1), and once with it as `portalock` on each
+ * runtime. The exit status and the standard output must be equal. The lock that
+ * they are compared by is that of `flock`, in both runs.
+ */
+
+import assert from "node:assert/strict";
+import { portalock, runShell } from "../support/cli.ts";
+import { runtimes } from "../support/env.ts";
+import { test } from "../support/test.ts";
+
+/** Tries the lock of a file from outside, and prints `free` or `busy`. */
+const PRELUDE = `
+try() { flock -n "$@" true && echo free || echo busy; }
+`;
+
+/** Locks the file in another process, and returns when it is locked. */
+const HOLD = "mkfifo ready; " +
+  "(flock 8; echo held; echo >ready; sleep 0.2; echo end) 8>f & read _ <ready;";
+
+/** Starts a program that writes its PID to `p`, and returns when it has. */
+const START = "mkfifo started; " +
+  "lock f sh -c 'echo $$ >p; echo >started; exec sleep 60' & read _ <started;";
+
+/** Waits until the program of {@linkcode START} has ended. */
+const GONE = "while kill -0 $(cat p) 2>&-; do :; done;";
+
+/** The cases: what they show, and the script. */
+const CASES: Readonly<Record<string, string>> = {
+  // The forms.
+  "runs a program": "lock f echo a 'b  c'",
+  "runs a shell line": "lock f -c 'echo $0 a; exit 3'",
+  "runs a shell line after --command": "lock f --command 'echo a'",
+  "runs a shell line with /bin/sh if SHELL is empty":
+    "SHELL=; export SHELL; lock f -c 'echo $0'",
+  "-c takes one argument": "lock f -c a b",
+  "-c takes an argument": "lock f -c",
+  "-c before FILE is unknown": "lock -c true f",
+  "locks a directory": "mkdir d; lock d sh -c 'flock -n d true; echo $?'",
+  "locks a descriptor": "exec 9>f; lock 9; try f; exec 9>&-; try f",
+  "locks a descriptor that is read-only": ": >f; exec 9<f; lock -n 9; try f",
+  "creates the file": "umask 022; lock f stat -c '%a %s' f",
+  "does not change the file": "echo abc >f; lock f true; cat f",
+  "locks a read-only file": "echo a >f; chmod 444 f; lock f cat f",
+  "locks a device": "lock -n /dev/null true",
+  "the program reads standard input": "echo a | lock f cat",
+  "a descriptor in a subshell":
+    "( lock -n 9 || exit 7; try f ) 9>f; echo $?; try f",
+  "FILE may look like a number": "lock 9 echo a; ls",
+
+  // The kinds of locks.
+  "is exclusive": "lock f flock -n -s f true",
+  "-x is exclusive": "lock -x f flock -n -s f true",
+  "-e is exclusive": "lock -e f flock -n -s f true",
+  "--exclusive is exclusive": "lock --exclusive f flock -n -s f true",
+  "-s is shared":
+    "lock -s f sh -c 'flock -n -s f true; echo $?; flock -n f true'",
+  "--shared is shared": "lock --shared f flock -n -s f true",
+  "the last of -s and -x counts": "lock -s -x f flock -n -s f true",
+  "the last of -x and -s counts": "lock -xs f flock -n -s f true",
+  "-u unlocks a descriptor": "exec 9>f; flock 9; lock -u 9; echo $?; try f",
+  "--unlock unlocks a descriptor":
+    "exec 9>f; flock 9; lock --unlock 9; echo $?; try f",
+  "-u with a program does not lock": "lock -u f flock -n f echo a",
+  "upgrades a descriptor": "exec 9>f; lock -s 9; lock 9; flock -n -s f true",
+
+  // Conflicts.
+  "-n fails at once": "exec 8>f; flock 8; lock -n f echo a; echo $?; try f",
+  "--nonblock fails at once": "exec 8>f; flock 8; lock --nonblock f echo a",
+  "--nb fails at once": "exec 8>f; flock 8; lock --nb f echo a",
+  "-n fails on a descriptor": "exec 8>f; flock 8; exec 9>f; lock -n 9",
+  "-s fails on an exclusive lock": "exec 8>f; flock 8; lock -sn f echo a",
+  "-s succeeds on a shared lock": "exec 8>f; flock -s 8; lock -sn f echo a",
+  "-w fails after a time": "exec 8>f; flock 8; lock -w 0.05 f echo a",
+  "-w takes an attached value": "exec 8>f; flock 8; lock -w.05 f echo a",
+  "--timeout fails after a time":
+    "exec 8>f; flock 8; lock --timeout=0.05 f echo a",
+  "--wait fails after a time": "exec 8>f; flock 8; lock --wait .05 f echo a",
+  "-w 0 is -n": "exec 8>f; flock 8; lock -w 0 f echo a; lock -w 0 g echo b",
+  "-w accepts an exponent": "lock -w 1e1 f echo a",
+  "-E sets the status": "exec 8>f; flock 8; lock -n -E 9 f echo a",
+  "-E sets the status after a time":
+    "exec 8>f; flock 8; lock -w 0.05 --conflict-exit-code=0 f echo a",
+  "-E does not change other statuses": "lock -E 9 f sh -c 'exit 4'",
+  "waits for a lock": `${HOLD} lock f echo a`,
+  "waits for a lock within a time": `${HOLD} lock -w 60 f echo a`,
+  "waits for a descriptor": `${HOLD} exec 9>f; lock 9; echo a; try f`,
+  "waits for longer than a second": `${
+    HOLD.replace("0.2", "1.3")
+  } lock f echo a`,
+
+  // What the program inherits.
+  "the program inherits the lock":
+    "lock f sh -c 'sleep 60 >&- 2>&- & echo $! >p'; try f; kill $(cat p); " +
+    "while kill -0 $(cat p) 2>&-; do :; done; try f",
+  "-o keeps the lock from the program":
+    "lock -o f sh -c 'flock -n f true; echo $?; sleep 60 >&- 2>&- & echo $! >p'; " +
+    "try f; kill $(cat p)",
+  "--close keeps the lock from the program":
+    "lock --close f sh -c 'ls -l /proc/self/fd | grep -c /f$'",
+  "-F replaces the process":
+    "lock -F f sh -c 'flock -n f true; echo $?; cat /proc/$PPID/comm'",
+  "--no-fork replaces the process": "lock --no-fork f sh -c 'exit 5'",
+  "-F and -o contradict": "lock -F -o f true",
+  "the program inherits other locks":
+    "exec 7>g; flock 7; lock f sh -c 'sleep 60 >&- 2>&- & echo $! >p'; " +
+    "exec 7>&-; try g; kill $(cat p)",
+  "the program has the descriptors of the caller":
+    "lock f sh -c 'echo a >&3' 3>g; cat g",
+  "the program has the environment":
+    "A='b  c' B= ; export A B; lock f sh -c 'echo \"$A\" ${B-unset}'",
+  "the program has bytes that are not UTF-8 in its environment":
+    "A=$(printf '\\377'); export A; lock f sh -c 'printf %s \"$A\" | od -An -tx1'",
+  "the program has the working directory":
+    "mkdir d; cd d; lock ../f pwd | sed 's:.*/::'",
+  // The last digits are those of the signals 1 to 28. A runner may block others.
+  "the program has the signals of the caller":
+    "lock f grep -E 'Sig(Blk|Ign)' /proc/self/status | grep -Eo '.{7}$' >a; " +
+    "grep -E 'Sig(Blk|Ign)' /proc/self/status | grep -Eo '.{7}$' | cmp - a && echo same",
+  "the program ends by SIGPIPE": "lock f yes | head -n 1",
+
+  // Signals. The program writes its PID when it runs.
+  "SIGKILL leaves the lock with the program":
+    `${START} kill -KILL $!; wait $!; echo $?; try f; kill $(cat p); ${GONE} try f`,
+  "SIGTERM ends only the command itself":
+    `${START} kill -TERM $!; wait $!; echo $?; try f; kill $(cat p)`,
+  "SIGHUP ends only the command itself":
+    `${START} kill -HUP $!; wait $!; echo $?; try f; kill $(cat p)`,
+  "SIGTERM to all processes of the group":
+    `${START.replace("lock", "setsid lock")} env kill -TERM -- -$!; wait $!; ` +
+    `echo $?; ${GONE} try f`,
+  "the program is stopped and continued":
+    `${START} kill -STOP $(cat p); kill -CONT $(cat p); ` +
+    "kill -TERM $(cat p); wait $!; echo $?",
+  "a signal while it waits":
+    "exec 8>f; flock 8; lock -w 60 f echo a 8>&- & kill -TERM $!; wait $!; echo $?",
+
+  // Exit statuses.
+  "passes the status": "lock f sh -c 'exit 42'",
+  "passes the largest status": "lock f sh -c 'exit 255'",
+  "a signal is 128 and its number": "lock f sh -c 'kill -TERM $$'",
+  "SIGKILL is 137": "lock f sh -c 'kill -KILL $$'",
+  "a program that does not exist": "lock f ./missing",
+  "a program that does not exist in PATH":
+    "lock f missing-program; echo $?; try f",
+  "a program that is empty": "lock f ''",
+  "a program that is not executable": ": >p; lock f ./p",
+  "a script without an interpreter":
+    "echo 'echo $1' >p; chmod +x p; lock f ./p a",
+  "a script without an interpreter in PATH":
+    "echo 'echo $1' >pp; chmod +x pp; PATH=$PATH:$PWD; lock f pp a",
+  "-F with a program that does not exist": "lock -F f ./missing",
+  "a file in no directory": "lock d/f true",
+  "a file without a name": "lock '' true",
+  "a descriptor that is closed": "lock 9",
+  // Bun drops a "--" that follows the name of its program.
+  // Numbers that the runtime uses for itself.
+  "descriptors that are closed":
+    "for fd in 3 4 5 6 7 8 9 11 12 13 14 15 16 17 18; do lock $fd; echo $?; done",
+  "a descriptor that is negative": "lock -n -- -1",
+  "a descriptor that is too large": "lock 5000000000",
+  "a descriptor that is a word": "lock nine",
+
+  // The grammar.
+  "nothing": "lock",
+  "no file": "lock -s",
+  "options end at FILE": "lock f echo -n a --help -- -c",
+  "options end at --": "lock -n -- f echo a",
+  "-- after FILE is a program": "lock f -- echo a",
+  "- is a file": "lock - echo a; ls",
+  "options in one word": "exec 8>f; flock 8; lock -snE 9 f echo a",
+  "a value in one word with options": "exec 8>f; flock 8; lock -nE9 f echo a",
+  "a prefix of a long option": "lock --time 5 --excl f echo a",
+  "a prefix of several names of an option": "lock --nonbl f echo a",
+  "an ambiguous prefix": "lock --no f true",
+  "an unknown long option": "lock --unknown f true",
+  "an unknown letter": "lock -z f true",
+  "an option without its value": "lock -w",
+  "a long option without its value": "lock --timeout",
+  "a value for an option without one": "lock --shared=yes f true",
+  "a timeout that is not a number": "lock -w abc f true",
+  "a timeout that is empty": "lock -w '' f true",
+  "a timeout with a comma": "lock -w 1,5 f true",
+  "a timeout with a space before it": "lock -w ' 1.5' f echo a",
+  "a negative timeout": "lock -w -1 f true",
+  "a status that is not a number": "lock -E abc f true",
+  "a status that is too large": "lock -E 256 f true",
+  "a status that is negative": "lock -E -1 f true",
+  "-h": "lock -h >/dev/null",
+  "--help": "lock --help >/dev/null",
+  "-V": "lock -V >/dev/null",
+  "--version": "lock --version >/dev/null",
+  "--help after another option": "lock -n --help >/dev/null",
+  "--verbose":
+    "lock --verbose f true | sed 's/^[a-z]*: //; s/[0-9.]* sec/N sec/'",
+  "--verbose on a descriptor":
+    "exec 9>f; lock --verbose 9 | sed 's/^[a-z]*: //; s/[0-9.]* sec/N sec/'",
+  "--verbose at a conflict": "exec 8>f; flock 8; lock --verbose -n f echo a",
+};
+
+/** The cases in which flock(2) fails, as strace(1) makes it. */
+const INJECTED: Readonly<Record<string, string>> = {
+  "over NFS, an exclusive lock opens the file for writing":
+    `${
+      fail("EBADF:when=1")
+    } lock f sh -c 'grep flags: /proc/$$/fdinfo/*' >n; ` +
+    "echo $?; grep -c 2$ n >/dev/null && echo writable",
+  "over NFS, the file may be read-only": `${
+    fail("EBADF")
+  } lock -s f echo a; echo $?; ${fail("EIO")} lock f echo a`,
+  "the system has no more locks": `${fail("ENOLCK")} lock f echo a`,
+  "the system has no more memory": `${fail("ENOMEM")} lock f echo a`,
+  "the file system cannot lock": `${fail("EOPNOTSUPP")} lock f echo a`,
+  "a signal interrupts the call": `${fail("EINTR:when=1")} lock f echo a`,
+};
+
+function fail(error: string): string {
+  return `strace -f -qq -o /dev/null -e trace=flock -e inject=flock:error=${error}`;
+}
+
+for (
+  const [name, script] of Object.entries({ ...CASES, ...INJECTED })
+) {
+  const needs = name in INJECTED ? ["strace(1)" as const] : [];
+  test(
+    `cli, as flock(1): ${name}`,
+    async () => {
+      const expected = await runShell(PRELUDE + script, { lock: ["flock"] });
+      for (const runtime of runtimes) {
+        const lock = portalock(runtime);
+        const found = await runShell(PRELUDE + script, { lock });
+        assert.deepEqual(
+          [found.code, found.stdout],
+          [expected.code, expected.stdout],
+          `${runtime.name}: ${found.stderr}\nflock(1): ${expected.stderr}`,
+        );
+      }
+    },
+    "flock(1)",
+    "/proc",
+    ...needs,
+  );
+}

@@ -1,0 +1,49 @@
+"""Runs a program in a terminal, and types into it.
+
+The argument is JSON: the arguments of the program, and steps. A step is
+["expect", text], which reads until the output contains the text, or
+["type", text]. Prints the output and the exit status as JSON.
+"""
+
+import json
+import os
+import pty
+import sys
+
+
+def main() -> None:
+    request = json.loads(sys.argv[1])
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvp(request["argv"][0], request["argv"])
+    output = b""
+    seen = 0
+
+    def read() -> bool:
+        nonlocal output
+        try:
+            data = os.read(terminal, 4096)
+        except OSError:  # EIO: the last process has closed the terminal
+            return False
+        output += data
+        return len(data) > 0
+
+    for action, text in request["steps"]:
+        data = text.encode()
+        if action == "type":
+            os.write(terminal, data)
+            continue
+        while (at := output.find(data, seen)) < 0:
+            if not read():
+                sys.exit(f"ended before {text!r}: {output!r}")
+        seen = at + len(data)
+    while read():
+        pass
+    _, status = os.waitpid(pid, 0)
+    json.dump(
+        {"output": output.decode(), "status": os.waitstatus_to_exitcode(status)},
+        sys.stdout,
+    )
+
+
+main()

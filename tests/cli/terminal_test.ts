@@ -1,0 +1,171 @@
+/**
+ * The command in a terminal, with the job control of a shell. What is typed is
+ * typed to flock(1), too, and must have the same effect.
+ */
+
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { portalock } from "../support/cli.ts";
+import { runtimes, testEnv } from "../support/env.ts";
+import { runScript } from "../support/processes.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { test } from "../support/test.ts";
+
+type Step = readonly ["expect" | "type", string];
+
+/** Runs a program in a terminal, in a new directory. */
+async function inTerminal(
+  argv: readonly string[],
+  steps: readonly Step[],
+): Promise<{ output: string; status: number }> {
+  using dir = tempDir();
+  const script = join(testEnv.root, "tests", "cli", "terminal.py");
+  const request = JSON.stringify({ argv, steps });
+  const { code, stdout, stderr } = await runScript(
+    ["python3", script, request],
+    { cwd: dir.path },
+  );
+  assert.equal(code, 0, stderr);
+  return JSON.parse(stdout);
+}
+
+/** Types to a shell, in which `lock` is the command. */
+function inShell(command: readonly string[], steps: readonly Step[]) {
+  const words = command.map((word) => `'${word}'`).join(" ");
+  return inTerminal(["bash", "--norc", "--noprofile", "-i"], [
+    [
+      "type",
+      `PS1=; stty -echo; words=(${words}); ` +
+      `lock() { "\${words[@]}" "$@"; }; echo re''ady\n`,
+    ],
+    ["expect", "ready\r\n"],
+    ...steps,
+    ["type", "exit\n"],
+  ]);
+}
+
+/** The shell is ready again when it prints the status. */
+const STATUS: readonly Step[] = [["type", "echo status=$?.\n"]];
+
+/** What is typed, and what is expected; in this order. */
+const SESSIONS: Readonly<Record<string, readonly Step[]>> = {
+  "Ctrl-C ends both": [
+    ["type", "lock f sh -c 'echo run''ning; exec sleep 60'\n"],
+    ["expect", "running"],
+    ["type", "\x03"],
+    ...STATUS,
+    ["expect", "status=130."],
+    ["type", "flock -n f echo fr''ee\n"],
+    ["expect", "free"],
+  ],
+  "Ctrl-\\ ends both": [
+    ["type", "ulimit -c 0; lock f sh -c 'echo run''ning; exec sleep 60'\n"],
+    ["expect", "running"],
+    ["type", "\x1c"],
+    ...STATUS,
+    ["expect", "status=131."],
+  ],
+  "Ctrl-C reaches a program that handles it": [
+    [
+      "type",
+      "lock f sh -c 'trap \"echo han''dled; exit\" INT; echo run''ning; " +
+      "while :; do sleep 0.01; done'\n",
+    ],
+    ["expect", "running"],
+    ["type", "\x03"],
+    ["expect", "handled"],
+    ...STATUS,
+    ["expect", "status=130."],
+  ],
+  "Ctrl-Z stops both, and fg continues them": [
+    ["type", "lock f sh -c 'echo run''ning; exec cat'\n"],
+    ["expect", "running"],
+    ["type", "\x1a"],
+    ["expect", "Stopped"],
+    ...STATUS,
+    ["expect", "status=148."],
+    ["type", "flock -n f true || echo bu''sy\n"],
+    ["expect", "busy"],
+    ["type", "fg\n"],
+    // What fg prints: the command of the function.
+    ["expect", '"$@"\r\n'],
+    ["type", "te''xt\n"],
+    ["expect", "te''xt"],
+    ["type", "\x04"],
+    ...STATUS,
+    ["expect", "status=0."],
+  ],
+  "the program reads from the terminal": [
+    ["type", "lock f sh -c 'read a; echo \"<$a>\"; test -t 0; echo $?'\n"],
+    ["type", "words\n"],
+    ["expect", "<words>"],
+    ["expect", "0"],
+  ],
+  "the program in the background does not read from the terminal": [
+    ["type", "lock f cat & sleep 0.1; wait $!; echo status=$?.\n"],
+    ["expect", "status=149."],
+    ["type", "kill %1; fg\n"],
+  ],
+  "the program learns the size of the terminal": [
+    [
+      "type",
+      'lock f sh -c \'trap "stty size; exit" WINCH; stty rows 33 cols 44; ' +
+      "while :; do sleep 0.01; done'\n",
+    ],
+    ["expect", "33 44"],
+  ],
+  "Ctrl-C ends a wait": [
+    [
+      "type",
+      "exec 8>f; flock 8; sh -c 'echo wait''ing; exec \"$@\"' sh " +
+      '"${words[@]}" -w 60 f true 8>&-\n',
+    ],
+    ["expect", "waiting"],
+    ["type", "\x03"],
+    ...STATUS,
+    ["expect", "status=130."],
+  ],
+};
+
+for (const [name, steps] of Object.entries(SESSIONS)) {
+  test(
+    `cli in a terminal, as flock(1): ${name}`,
+    async () => {
+      await inShell(["flock"], steps);
+      for (const runtime of runtimes) await inShell(portalock(runtime), steps);
+    },
+    "flock(1)",
+    "python3(1)",
+    "/proc",
+  );
+}
+
+test(
+  "cli in a terminal: a line names the holder, in place, until the end of the wait",
+  async () => {
+    for (const runtime of runtimes) {
+      const words = portalock(runtime).map((word) => `'${word}'`).join(" ");
+      const { output, status } = await inTerminal(
+        [
+          "sh",
+          "-c",
+          "mkfifo r; exec 3<&0; (flock 8; echo >r; read _ <&3) 8>f & " +
+          `read _ <r; ${words} f echo done`,
+        ],
+        [
+          ["expect", "\r\x1b[Kportalock: waiting for f, locked by process "],
+          ["expect", "(1 s)\r\x1b[K"],
+          ["expect", "(2 s)"],
+          ["type", "\n"],
+          ["expect", "\r\x1b[Kdone\r\n"],
+        ],
+      );
+      assert.equal(status, 0, runtime.name);
+      // The line is not ended before it is removed.
+      assert.doesNotMatch(output, /s\)\r?\n.*portalock/, runtime.name);
+    }
+  },
+  "flock(1)",
+  "python3(1)",
+  "/proc",
+);
