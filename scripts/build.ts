@@ -7,7 +7,7 @@ import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { writeAddons } from "./addon/compile.ts";
 import { writeCode, writeDeclarations } from "./bundle/mod.ts";
-import { manualPage } from "../src/cli/manual.ts";
+import { manualPage } from "../src/cli/grammar/manual.ts";
 import { root } from "./setup/mod.ts";
 
 const ENTRIES = { mod: "mod.ts", redis: "src/redis/mod.ts" };

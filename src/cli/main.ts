@@ -16,18 +16,18 @@ import type { Host } from "../../ffi/runtime/host.ts";
 import { loadCalls } from "../../ffi/runtime/light.ts";
 import { Failure, SOFTWARE, UsageError } from "./exit_status.ts";
 import { PROBE_ARGUMENT } from "./doctor/protocol.ts";
-import { lockAndRun } from "./lock_file.ts";
-import { parseInvocation } from "./options.ts";
+import { lockAndRun } from "./run/file_lock.ts";
+import { parseInvocation } from "./grammar/options.ts";
 
 /** What runs the lines of `-c` if the environment does not say. */
 const SHELL = "/bin/sh";
 
 /** Subcommands. A FILE with such a name is written as `./status`. */
 const SUBCOMMANDS: Readonly<Record<string, () => Promise<Subcommand>>> = {
-  completion: () => import("./completion.ts"),
-  doctor: () => import("./doctor.ts"),
-  [PROBE_ARGUMENT]: () => import("./doctor_probe.ts"),
-  status: () => import("./status.ts"),
+  completion: () => import("./grammar/completion.ts"),
+  doctor: () => import("./doctor/command.ts"),
+  [PROBE_ARGUMENT]: () => import("./doctor/probe_command.ts"),
+  status: () => import("./status/mod.ts"),
 };
 
 interface Subcommand {
@@ -43,7 +43,7 @@ async function run(host: Host): Promise<number> {
   }
   const invocation = parseInvocation(host.args, host.env("SHELL") || SHELL);
   if (typeof invocation === "string") {
-    const { informationText } = await import("./help.ts");
+    const { informationText } = await import("./grammar/help.ts");
     host.write(1, informationText(invocation));
     return 0;
   }
@@ -54,7 +54,7 @@ async function run(host: Host): Promise<number> {
   if (calls && lockClass === "file" && !redis) {
     return await lockAndRun({ host, calls }, invocation);
   }
-  const { runUnderLibraryLock } = await import("./library_lock.ts");
+  const { runUnderLibraryLock } = await import("./run/library_lock.ts");
   return await runUnderLibraryLock(host, calls, invocation);
 }
 

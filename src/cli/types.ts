@@ -1,7 +1,7 @@
 /** What several files of the command pass to each other. */
 
 import type { CommandCalls } from "../../ffi/posix/command.ts";
-import type { Target } from "./options.ts";
+import type { Target } from "./grammar/options.ts";
 import type { Host } from "../../ffi/runtime/host.ts";
 
 /** What to run. */

@@ -7,8 +7,8 @@ import { portalock, runShell } from "../support/cli.ts";
 import type { Outcome } from "../support/cli.ts";
 import { denoWith, runtimes, testEnv } from "../support/env.ts";
 import * as statuses from "../../src/cli/exit_status.ts";
-import { manualPage } from "../../src/cli/manual.ts";
-import { OPTIONS, STATUS_OPTIONS } from "../../src/cli/options.ts";
+import { manualPage } from "../../src/cli/grammar/manual.ts";
+import { OPTIONS, STATUS_OPTIONS } from "../../src/cli/grammar/options.ts";
 import type { TestRuntime } from "../support/env.ts";
 import { test } from "../support/test.ts";
 

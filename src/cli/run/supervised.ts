@@ -11,12 +11,12 @@
 import { spawn } from "node:child_process";
 import { constants } from "node:os";
 import process from "node:process";
-import type { Host } from "../../ffi/runtime/host.ts";
-import { errorCode } from "../../ffi/types.ts";
-import { Failure, LOCK_LOST, OS_ERROR, UNAVAILABLE } from "./exit_status.ts";
-import type { HeldLock, Program } from "./types.ts";
-import type { Invocation } from "./options.ts";
-import { SIGNAL_STATUS } from "./run_program.ts";
+import type { Host } from "../../../ffi/runtime/host.ts";
+import { errorCode } from "../../../ffi/types.ts";
+import { Failure, LOCK_LOST, OS_ERROR, UNAVAILABLE } from "../exit_status.ts";
+import type { HeldLock, Program } from "../types.ts";
+import type { Invocation } from "../grammar/options.ts";
+import { SIGNAL_STATUS } from "./blocking.ts";
 
 const FORWARDED = ["SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT"] as const;
 const FROM_TERMINAL: readonly string[] = ["SIGINT", "SIGQUIT"];

@@ -10,7 +10,7 @@
  * @module
  */
 
-import { usageError } from "./exit_status.ts";
+import { usageError } from "../exit_status.ts";
 
 /** An option. */
 export interface Option {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { runProbe } from "./doctor/probe.ts";
+import { runProbe } from "./probe.ts";
 
 /** Runs the subcommand and returns the exit status. */
 export async function run(): Promise<number> {

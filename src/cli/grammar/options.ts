@@ -11,8 +11,8 @@ import {
   OS_ERROR,
   UsageError,
   usageError,
-} from "./exit_status.ts";
-import type { LockerSettings } from "../../ffi/types.ts";
+} from "../exit_status.ts";
+import type { LockerSettings } from "../../../ffi/types.ts";
 import { getopt } from "./getopt.ts";
 import type { Option } from "./getopt.ts";
 

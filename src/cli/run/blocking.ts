@@ -1,10 +1,10 @@
 /** Runs a program that inherits the lock, and passes its exit status on. */
 
-import { ERRNO } from "../../ffi/posix/command.ts";
-import type { CommandCalls } from "../../ffi/posix/command.ts";
-import { Failure, OS_ERROR, UNAVAILABLE } from "./exit_status.ts";
-import type { Program, System } from "./types.ts";
-import type { Invocation } from "./options.ts";
+import { ERRNO } from "../../../ffi/posix/command.ts";
+import type { CommandCalls } from "../../../ffi/posix/command.ts";
+import { Failure, OS_ERROR, UNAVAILABLE } from "../exit_status.ts";
+import type { Program, System } from "../types.ts";
+import type { Invocation } from "../grammar/options.ts";
 
 /** The status of a program that a signal ended, as shells report it. */
 export const SIGNAL_STATUS = 128;

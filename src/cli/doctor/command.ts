@@ -4,17 +4,17 @@
  * @module
  */
 
-import type { Host } from "../../ffi/runtime/host.ts";
-import { LockException, LockUnsupported } from "../core/errors.ts";
+import type { Host } from "../../../ffi/runtime/host.ts";
+import { LockException, LockUnsupported } from "../../core/errors.ts";
 import {
   CANNOT_CREATE,
   Failure,
   NO_INPUT,
   OS_ERROR,
   usageError,
-} from "./exit_status.ts";
-import { getopt } from "./getopt.ts";
-import { DOCTOR_OPTIONS } from "./options.ts";
+} from "../exit_status.ts";
+import { getopt } from "../grammar/getopt.ts";
+import { DOCTOR_OPTIONS } from "../grammar/options.ts";
 
 /** The path cannot be used for locks. */
 const BROKEN = 1;
@@ -37,14 +37,14 @@ export async function run(
   const { options, rest } = getopt(args, DOCTOR_OPTIONS);
   const values = new Map(options);
   if (values.has("help")) {
-    const { doctorHelp } = await import("./help.ts");
+    const { doctorHelp } = await import("../grammar/help.ts");
     host.write(1, doctorHelp());
     return 0;
   }
   if (rest.length < 1 || rest.length > 2) {
     throw usageError("doctor requires one path or two");
   }
-  const { diagnose, formatDiagnosis } = await import("./doctor/mod.ts");
+  const { diagnose, formatDiagnosis } = await import("./mod.ts");
   const locker = values.has("fcntl") ? "ofd" : "flock";
   try {
     const diagnosis = await diagnose(rest, { locker });

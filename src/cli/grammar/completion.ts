@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { Host } from "../../ffi/runtime/host.ts";
-import { usageError } from "./exit_status.ts";
+import type { Host } from "../../../ffi/runtime/host.ts";
+import { usageError } from "../exit_status.ts";
 import type { Option } from "./getopt.ts";
 import { OPTIONS } from "./options.ts";
 

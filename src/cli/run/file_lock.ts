@@ -8,25 +8,25 @@
  * @module
  */
 
-import type { CommandCalls } from "../../ffi/posix/command.ts";
-import { ERRNO } from "../../ffi/posix/command.ts";
+import type { CommandCalls } from "../../../ffi/posix/command.ts";
+import { ERRNO } from "../../../ffi/posix/command.ts";
 import {
   LOCK_EX,
   LOCK_NB,
   LOCK_SH,
   LOCK_UN,
-} from "../../ffi/posix/constants.ts";
+} from "../../../ffi/posix/constants.ts";
 import {
   CANNOT_CREATE,
   DATA_ERROR,
   Failure,
   NO_INPUT,
   OS_ERROR,
-} from "./exit_status.ts";
-import type { SystemError } from "../../ffi/types.ts";
-import type { Invocation } from "./options.ts";
-import { runProgram } from "./run_program.ts";
-import type { OpenLock, System } from "./types.ts";
+} from "../exit_status.ts";
+import type { SystemError } from "../../../ffi/types.ts";
+import type { Invocation } from "../grammar/options.ts";
+import { runProgram } from "./blocking.ts";
+import type { OpenLock, System } from "../types.ts";
 
 const OPERATIONS = { exclusive: LOCK_EX, shared: LOCK_SH, unlock: LOCK_UN };
 

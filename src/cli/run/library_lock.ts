@@ -8,23 +8,23 @@
 import { statSync, truncateSync, writeFileSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import process from "node:process";
-import type { Host } from "../../ffi/runtime/host.ts";
-import type { CommandCalls } from "../../ffi/posix/command.ts";
-import { AlreadyLocked } from "../core/errors.ts";
-import { describeHolders } from "../core/holders.ts";
-import { BoundedSemaphore } from "../lock/bounded_semaphore.ts";
-import { Lock } from "../lock/lock.ts";
-import { PidFileLock } from "../lock/pid_file_lock.ts";
-import { TemporaryFileLock } from "../lock/temporary_file_lock.ts";
-import type { LockedFile } from "../file/locked_file.ts";
-import type { LockHolder } from "../../ffi/types.ts";
-import type { Invocation } from "./options.ts";
-import { Failure, UNAVAILABLE } from "./exit_status.ts";
+import type { Host } from "../../../ffi/runtime/host.ts";
+import type { CommandCalls } from "../../../ffi/posix/command.ts";
+import { AlreadyLocked } from "../../core/errors.ts";
+import { describeHolders } from "../../core/holders.ts";
+import { BoundedSemaphore } from "../../lock/bounded_semaphore.ts";
+import { Lock } from "../../lock/lock.ts";
+import { PidFileLock } from "../../lock/pid_file_lock.ts";
+import { TemporaryFileLock } from "../../lock/temporary_file_lock.ts";
+import type { LockedFile } from "../../file/locked_file.ts";
+import type { LockHolder } from "../../../ffi/types.ts";
+import type { Invocation } from "../grammar/options.ts";
+import { Failure, UNAVAILABLE } from "../exit_status.ts";
 import { toFailure } from "./library_errors.ts";
 import { reportWait } from "./report_wait.ts";
-import { runChild } from "./run_child.ts";
-import { runProgram } from "./run_program.ts";
-import type { HeldLock } from "./types.ts";
+import { runChild } from "./supervised.ts";
+import { runProgram } from "./blocking.ts";
+import type { HeldLock } from "../types.ts";
 
 /**
  * Runs the program of an invocation under a lock of the library, and returns the

@@ -7,15 +7,15 @@
  * @module
  */
 
-import { platform } from "../../ffi/mod.ts";
-import type { Host } from "../../ffi/runtime/host.ts";
-import { runAsync } from "../core/gensync.ts";
-import { describeHolders, findHolders } from "../core/holders.ts";
-import { WAIT_FOREVER } from "../options/acquire_options.ts";
-import { Deadline } from "../wait/deadline.ts";
-import { lockBeforeDeadline } from "../wait/wait_loop.ts";
-import type { OpenLock } from "./types.ts";
-import type { Invocation } from "./options.ts";
+import { platform } from "../../../ffi/mod.ts";
+import type { Host } from "../../../ffi/runtime/host.ts";
+import { runAsync } from "../../core/gensync.ts";
+import { describeHolders, findHolders } from "../../core/holders.ts";
+import { WAIT_FOREVER } from "../../options/acquire_options.ts";
+import { Deadline } from "../../wait/deadline.ts";
+import { lockBeforeDeadline } from "../../wait/wait_loop.ts";
+import type { OpenLock } from "../types.ts";
+import type { Invocation } from "../grammar/options.ts";
 import { REPORT_AFTER_MS, reportWait } from "./report_wait.ts";
 
 /** How long the wait that a line reports may last, in ms: a bit longer. */

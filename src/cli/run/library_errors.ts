@@ -1,13 +1,13 @@
 /** Exit statuses for the errors of the library. */
 
-import { LockException, LockUnsupported } from "../core/errors.ts";
+import { LockException, LockUnsupported } from "../../core/errors.ts";
 import {
   DATA_ERROR,
   Failure,
   NO_INPUT,
   UNAVAILABLE,
   UsageError,
-} from "./exit_status.ts";
+} from "../exit_status.ts";
 
 /** Returns the {@linkcode Failure} that flock(1) would end with. */
 export function toFailure(error: unknown): Failure {

@@ -6,13 +6,13 @@
 
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { platform } from "../../ffi/mod.ts";
-import type { LockWaiter } from "../../ffi/types.ts";
-import type { Host } from "../../ffi/runtime/host.ts";
-import { formatName } from "../options/validate.ts";
-import { Failure, NO_INPUT, UNAVAILABLE, usageError } from "./exit_status.ts";
-import { getopt } from "./getopt.ts";
-import { STATUS_OPTIONS } from "./options.ts";
+import { platform } from "../../../ffi/mod.ts";
+import type { LockWaiter } from "../../../ffi/types.ts";
+import type { Host } from "../../../ffi/runtime/host.ts";
+import { formatName } from "../../options/validate.ts";
+import { Failure, NO_INPUT, UNAVAILABLE, usageError } from "../exit_status.ts";
+import { getopt } from "../grammar/getopt.ts";
+import { STATUS_OPTIONS } from "../grammar/options.ts";
 
 /** A process that holds a lock or waits for it. */
 export interface LocalParticipant {
@@ -46,15 +46,13 @@ export async function run(
   const { options, rest } = getopt(args, STATUS_OPTIONS);
   const values = new Map(options);
   if (values.has("help")) {
-    const { statusHelp } = await import("./help.ts");
+    const { statusHelp } = await import("../grammar/help.ts");
     host.write(1, statusHelp());
     return 0;
   }
   if (rest.length === 0) throw usageError("status requires a file");
   const url = values.get("redis");
-  const redis = url === undefined
-    ? undefined
-    : await import("./redis_status.ts");
+  const redis = url === undefined ? undefined : await import("./redis.ts");
   const read = () => redis ? redis.readAll(rest, url!) : rest.flatMap(readPath);
   const format = (found: Awaited<ReturnType<typeof read>>) =>
     values.has("json")

@@ -1,8 +1,8 @@
 /** The state of locks in Redis. */
 
-import { RedisLock } from "../redis/mod.ts";
-import type { RedisProbe } from "../redis/mod.ts";
-import { toFailure } from "./library_errors.ts";
+import { RedisLock } from "../../redis/mod.ts";
+import type { RedisProbe } from "../../redis/mod.ts";
+import { toFailure } from "../run/library_errors.ts";
 
 /** The state of a lock in Redis. */
 export interface RedisStatus {

@@ -9,7 +9,7 @@
  * @module
  */
 
-import type { Host } from "../../ffi/runtime/host.ts";
+import type { Host } from "../../../ffi/runtime/host.ts";
 
 /** After which wait a line is written, and how often it is drawn, in ms. */
 export const REPORT_AFTER_MS = 1000;

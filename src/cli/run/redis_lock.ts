@@ -1,9 +1,9 @@
 /** Acquires a lock in Redis. */
 
-import type { RemoteHolder } from "../core/errors.ts";
-import { RedisLock, RedisSemaphore } from "../redis/mod.ts";
-import type { HeldLock } from "./types.ts";
-import type { Invocation } from "./options.ts";
+import type { RemoteHolder } from "../../core/errors.ts";
+import { RedisLock, RedisSemaphore } from "../../redis/mod.ts";
+import type { HeldLock } from "../types.ts";
+import type { Invocation } from "../grammar/options.ts";
 
 /**
  * Acquires a lock or a semaphore in Redis.
