@@ -49,9 +49,6 @@ const SIG_IGN = 1n;
 /** The character `/`. */
 const SLASH = 0x2f;
 
-/** sys/wait.h */
-const WNOHANG = 1;
-
 /** Large enough for the text of any error. */
 const TEXT_SIZE = 256;
 
@@ -82,6 +79,12 @@ export interface LockFileMode {
 export type ProcessEnd =
   | { readonly status: number }
   | { readonly signal: number };
+
+/** Reads what wait(2) reports: WIFSIGNALED, WTERMSIG and WEXITSTATUS. */
+export function processEnd(status: number): ProcessEnd {
+  const signal = status & 0x7f;
+  return signal === 0 ? { status: status >> 8 & 0xff } : { signal };
+}
 
 type CommonFunction =
   | "open"
@@ -123,8 +126,6 @@ export interface CommandCalls {
   exec(program: string, args: readonly string[]): number;
   /** Blocks until a child process has ended. */
   wait(pid: number): ProcessEnd | number;
-  /** Returns how a child process ended, or `null` if it runs. */
-  poll(pid: number): ProcessEnd | number | null;
   /** Returns the text of an errno, also if it is negative. */
   errorText(errno: number): string;
   /** Whether an errno means that the system lacks memory or locks. */
@@ -220,16 +221,6 @@ export function commandCalls(
   const status = new Int32Array(1);
   const statusBytes = new Uint8Array(status.buffer);
 
-  function waitFor(pid: number, options: number): number {
-    return call(() => c.waitpid(pid, statusBytes, options));
-  }
-
-  /** sys/wait.h: WIFSIGNALED, WTERMSIG and WEXITSTATUS. */
-  function processEnd(): ProcessEnd {
-    const signal = status[0]! & 0x7f;
-    return signal === 0 ? { status: status[0]! >> 8 & 0xff } : { signal };
-  }
-
   return {
     open(path, { write, create }) {
       const flags = (write ? O_RDWR : 0) |
@@ -283,13 +274,8 @@ export function commandCalls(
       );
     },
     wait(pid) {
-      const result = waitFor(pid, 0);
-      return result < 0 ? result : processEnd();
-    },
-    poll(pid) {
-      const result = waitFor(pid, WNOHANG);
-      if (result <= 0) return result < 0 ? result : null;
-      return processEnd();
+      const result = call(() => c.waitpid(pid, statusBytes, 0));
+      return result < 0 ? result : processEnd(status[0]!);
     },
     isExhausted: (code) => [ERRNO.ENOMEM, own.ENOLCK].includes(Math.abs(code)),
     errorText(code) {

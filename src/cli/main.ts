@@ -55,7 +55,8 @@ async function run(host: Host): Promise<number> {
     return await lockAndRun({ host, calls }, invocation);
   }
   const { runUnderLibraryLock } = await import("./run/library_lock.ts");
-  return await runUnderLibraryLock(host, calls, invocation);
+  const library = runtime && calls && { calls, runtime, constants };
+  return await runUnderLibraryLock(host, library ?? null, invocation);
 }
 
 /**
