@@ -37,6 +37,7 @@ export function runProgram(
 ): number {
   const { program, args } = target;
   if (verbose) host.write(1, `portalock: executing ${program}\n`);
+  calls.resetSignals();
   if (host.marksInherited) passOnInherited(calls);
   calls.setInherited(fd, !close);
   if (noFork) throw failedToExecute(program, calls.exec(program, args));
@@ -45,7 +46,7 @@ export function runProgram(
   if (pid < 0) throw failedToExecute(program, pid);
   const end = calls.wait(pid);
   if (typeof end === "number") {
-    throw new Failure(1, `waitpid failed: ${calls.errorText(end)}`);
+    throw new Failure(OS_ERROR, `waitpid failed: ${calls.errorText(end)}`);
   }
   return "signal" in end ? SIGNAL_STATUS + end.signal : end.status;
 
