@@ -14,15 +14,18 @@
 import { cString } from "../runtime/memory.ts";
 import { F_GETFL, F_SETFL, LOCK_NB } from "./constants.ts";
 import type { PosixConstants } from "./constants.ts";
+import type { Host } from "../runtime/host.ts";
 import type { CFunction, FfiRuntime } from "../types.ts";
 
-/** What differs between the systems: fcntl.h, errno.h, dlfcn.h. */
+/** What differs between the systems: fcntl.h, errno.h, signal.h, dlfcn.h. */
 const LINUX = {
   O_CREAT: 0o100,
   O_NOCTTY: 0o400,
   O_CLOEXEC: 0o2000000,
   O_NONBLOCK: 0o4000,
   ENOLCK: 37,
+  SIGUSR1: 10,
+  SIGCHLD: 17,
   RTLD_DEFAULT: 0n,
 };
 const DARWIN: typeof LINUX = {
@@ -31,6 +34,8 @@ const DARWIN: typeof LINUX = {
   O_CLOEXEC: 0x1000000,
   O_NONBLOCK: 0x4,
   ENOLCK: 77,
+  SIGUSR1: 30,
+  SIGCHLD: 20,
   RTLD_DEFAULT: 0xffff_ffff_ffff_fffen,
 };
 
@@ -41,10 +46,25 @@ const F_SETFD = 2;
 const FD_CLOEXEC = 1;
 
 /** signal.h, the same on Linux and macOS. */
+const SIGHUP = 1;
+const SIGINT = 2;
 const SIGPIPE = 13;
+const SIGTERM = 15;
 const SIGXFSZ = 25;
 const SIG_DFL = 0n;
 const SIG_IGN = 1n;
+
+/** Large enough for a `struct sigaction`, which begins with the handler. */
+const SIGACTION_SIZE = 256;
+
+/** sys/resource.h of Linux. */
+const RLIMIT_NOFILE = 7;
+
+/** A line of /proc/PID/limits: the soft and the hard limit. */
+const FILE_LIMIT = /^Max open files +(\d+) +(\d+)/m;
+
+/** How many bytes of a file are read at a time. */
+const CHUNK_SIZE = 4096;
 
 /** The character `/`. */
 const SLASH = 0x2f;
@@ -91,15 +111,41 @@ type CommonFunction =
   | "close"
   | "flock"
   | "fcntl"
+  | "read"
   | "strdup"
   | "signal"
+  | "sigaction"
+  | "setrlimit"
   | "dlsym"
   | "bcopy"
   | "posix_spawnp"
-  | "waitpid";
+  | "waitpid"
+  | "_exit";
 
 /** The calls. */
 export interface CommandCalls {
+  /**
+   * Gives signals the effect that they had when the runtime started: the default
+   * one, or none if the caller ignores them. Also removes the listeners of
+   * `process.on`. SIGCHLD always gets the default effect, because wait(2) fails
+   * if it is ignored.
+   *
+   * The first call must precede the first import of a `node:` module. The
+   * runtimes catch signals and forget that they were ignored: Node when it
+   * starts, Deno when `node:process` is imported. Node resets the terminal at
+   * SIGINT and SIGTERM, and opens the port of its debugger at SIGUSR1.
+   */
+  resetSignals(): void;
+  /**
+   * Whether the caller of this process ignores a signal that
+   * {@linkcode CommandCalls.resetSignals} resets. Node cannot find out.
+   */
+  ignores(signal: number): boolean;
+  /**
+   * Ends the process without the runtime, which would reset the terminal to what
+   * it was when the runtime started. Nothing else runs: no exit listener.
+   */
+  exit(status: number): never;
   open(path: string, mode: LockFileMode): number;
   close(fd: number): void;
   /** Applies an operation of flock(2). Returns `false` if it would block. */
@@ -120,7 +166,11 @@ export interface CommandCalls {
    * @param marked Whether the runtime has set `FD_CLOEXEC` on all descriptors.
    */
   isInherited(fd: number, marked: boolean): boolean;
-  /** Starts a program, found in `PATH`, and returns its PID. */
+  /**
+   * Starts a program, found in `PATH`, and returns its PID. The program gets the
+   * limit of open files that the caller has, as {@linkcode CommandCalls.exec}
+   * does.
+   */
   spawn(program: string, args: readonly string[]): number;
   /** Replaces this process. Returns only if that fails. */
   exec(program: string, args: readonly string[]): number;
@@ -136,6 +186,7 @@ export interface CommandCalls {
 export function commandCalls(
   runtime: Pick<FfiRuntime, "bind" | "errno">,
   system: PosixConstants,
+  host: Pick<Host, "parentPid">,
 ): CommandCalls {
   const { libc } = system;
   const own = system.linux ? LINUX : DARWIN;
@@ -148,8 +199,11 @@ export function commandCalls(
     close: { parameters: ["i32"], result: "i32" },
     flock: { parameters: ["i32", "i32"], result: "i32" },
     fcntl: { parameters: ["i32", "i32", ...variadic, "i64"], result: "i32" },
+    read: { parameters: ["i32", "buffer", "usize"], result: "i64" },
     strdup: { parameters: ["buffer"], result: "i64" },
     signal: { parameters: ["i32", "usize"], result: "i64" },
+    sigaction: { parameters: ["i32", "usize", "buffer"], result: "i32" },
+    setrlimit: { parameters: ["i32", "buffer"], result: "i32" },
     dlsym: { parameters: ["usize", "buffer"], result: "i64" },
     // Not memcpy(3), which the compiler of Bun 1.2.0 defines itself.
     bcopy: { parameters: ["usize", "buffer", "usize"], result: "i32" },
@@ -158,6 +212,7 @@ export function commandCalls(
       result: "i32",
     },
     waitpid: { parameters: ["i32", "buffer", "i32"], result: "i32" },
+    _exit: { parameters: ["i32"], result: "i32" },
   });
   const errno = runtime.errno(libc, system.errnoLocation);
 
@@ -183,12 +238,84 @@ export function commandCalls(
   /**
    * Runs a function while the signals that runtimes ignore have their default
    * effect, because a program inherits what is ignored: SIGPIPE on all three,
-   * SIGXFSZ on Node and Bun.
+   * SIGXFSZ on Node and Bun. The limit of open files is that of the caller, too.
    */
-  function withDefaultSignals(body: () => number): number {
+  function asCaller(body: () => number): number {
     for (const number of [SIGPIPE, SIGXFSZ]) c.signal(number, SIG_DFL);
-    const result = body();
+    const result = withFileLimitOfCaller(body);
     for (const number of [SIGPIPE, SIGXFSZ]) c.signal(number, SIG_IGN);
+    return result;
+  }
+
+  const caught = [SIGHUP, SIGINT, SIGTERM, own.SIGUSR1];
+  let ignored: readonly number[] | undefined;
+
+  function ignoredByCaller(): readonly number[] {
+    return ignored ??= caught.filter((signal) => {
+      const action = new BigUint64Array(SIGACTION_SIZE / 8);
+      c.sigaction(signal, 0n, new Uint8Array(action.buffer));
+      return action[0] === SIG_IGN;
+    });
+  }
+
+  function open(path: string, flags: number): number {
+    return call(() => c.open(cString(path), flags, ...padding, 0o666n));
+  }
+
+  /** Reads a file of proc(5). Returns `null` if that fails. */
+  function readFile(path: string): Uint8Array | null {
+    const fd = open(path, own.O_CLOEXEC);
+    if (fd < 0) return null;
+    let bytes = new Uint8Array(CHUNK_SIZE);
+    let length = 0;
+    for (;;) {
+      const rest = bytes.subarray(length);
+      const count = call(() => c.read(fd, rest, BigInt(rest.length)));
+      if (count <= 0) {
+        c.close(fd);
+        return count < 0 ? null : bytes.subarray(0, length);
+      }
+      length += count;
+      if (length < bytes.length) continue;
+      const larger = new Uint8Array(bytes.length * 2);
+      larger.set(bytes);
+      bytes = larger;
+    }
+  }
+
+  /** Reads the soft and the hard limit of open files of a process. */
+  function fileLimit(pid: number | "self"): BigUint64Array | null {
+    const text = new TextDecoder().decode(
+      readFile(`/proc/${pid}/limits`) ?? undefined,
+    );
+    const [, soft, hard] = FILE_LIMIT.exec(text) ?? [];
+    return soft === undefined || hard === undefined
+      ? null
+      : new BigUint64Array([BigInt(soft), BigInt(hard)]);
+  }
+
+  function setFileLimit(limit: BigUint64Array): void {
+    c.setrlimit(RLIMIT_NOFILE, new Uint8Array(limit.buffer));
+  }
+
+  /**
+   * Runs a function while the limit of open files is that of the caller. Each
+   * runtime raises its own soft limit to the hard one when it starts. A program
+   * that calls select(2), or that closes every possible descriptor, needs the
+   * lower one.
+   *
+   * The system does not know the former limit. It was that of the parent process,
+   * except if another program changed it and then became this process. Mostly,
+   * ulimit changes both limits, so the hard limits are compared.
+   */
+  function withFileLimitOfCaller(body: () => number): number {
+    const own = fileLimit("self");
+    const parents = own && fileLimit(host.parentPid());
+    const isRaised = parents && own[1] === parents[1] && own[0]! > parents[0]!;
+    if (!isRaised) return body();
+    setFileLimit(parents);
+    const result = body();
+    setFileLimit(own);
     return result;
   }
 
@@ -204,7 +331,7 @@ export function commandCalls(
     const pid = new Int32Array(1);
     const argv = stringArray([program, ...args]);
     const env = environment();
-    const code = withDefaultSignals(() =>
+    const code = asCaller(() =>
       Number(c.posix_spawnp(
         new Uint8Array(pid.buffer),
         cString(program),
@@ -222,10 +349,22 @@ export function commandCalls(
   const statusBytes = new Uint8Array(status.buffer);
 
   return {
+    resetSignals() {
+      const ignored = ignoredByCaller();
+      for (const signal of caught) {
+        c.signal(signal, ignored.includes(signal) ? SIG_IGN : SIG_DFL);
+      }
+      c.signal(own.SIGCHLD, SIG_DFL);
+    },
+    ignores: (signal) => ignoredByCaller().includes(signal),
+    exit(status) {
+      c._exit(status);
+      throw new Error("_exit(2) has returned");
+    },
     open(path, { write, create }) {
       const flags = (write ? O_RDWR : 0) |
         (create ? own.O_CREAT : 0) | own.O_NOCTTY | own.O_CLOEXEC;
-      return call(() => c.open(cString(path), flags, ...padding, 0o666n));
+      return open(path, flags);
     },
     close: (fd) => void c.close(fd),
     flock(fd, operation) {
@@ -269,9 +408,7 @@ export function commandCalls(
         execvp: { parameters: ["buffer", "buffer"], result: "i32" },
       });
       const argv = stringArray([program, ...args]);
-      return withDefaultSignals(() =>
-        call(() => execvp(cString(program), argv))
-      );
+      return asCaller(() => call(() => execvp(cString(program), argv)));
     },
     wait(pid) {
       const result = call(() => c.waitpid(pid, statusBytes, 0));

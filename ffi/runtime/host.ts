@@ -25,6 +25,8 @@ export interface Host {
   readonly platform: string;
   /** As `process.arch`. */
   readonly arch: string;
+  /** Returns the PID of the parent process. */
+  parentPid(): number;
   /** Returns an environment variable. */
   env(name: string): string | undefined;
   /** Writes to standard output (1) or standard error (2). */
@@ -38,6 +40,7 @@ export interface Host {
 interface DenoProgram extends DenoApi {
   readonly args: string[];
   readonly build: { readonly os: string; readonly arch: string };
+  readonly ppid: number;
   readonly env: { get(name: string): string | undefined };
   readonly stdin: { isTerminal(): boolean };
   readonly stdout: DenoStream;
@@ -72,6 +75,7 @@ function denoHost(deno: DenoProgram): Host {
     args: deno.args,
     platform: PLATFORMS[os] ?? os,
     arch: ARCHITECTURES[arch] ?? arch,
+    parentPid: () => deno.ppid,
     env(name) {
       try {
         return deno.env.get(name);
@@ -97,6 +101,7 @@ function nodeHost(): Host {
     args: process.argv.slice(2),
     platform: process.platform,
     arch: process.arch,
+    parentPid: () => process.ppid,
     env: (name) => process.env[name],
     write(fd, text) {
       const fs = process.getBuiltinModule?.("node:fs");
