@@ -9,9 +9,6 @@ import type { Invocation } from "../grammar/options.ts";
 /** The status of a program that a signal ended, as shells report it. */
 export const SIGNAL_STATUS = 128;
 
-/** Where the program is if the environment does not say. */
-const DEFAULT_PATH = "/bin:/usr/bin";
-
 /** Shells give the files of redirections numbers up to this one. */
 const MAX_SHELL_FD = 255;
 
@@ -41,28 +38,13 @@ export function runProgram(
   if (host.marksInherited) passOnInherited(calls);
   calls.setInherited(fd, !close);
   if (noFork) throw failedToExecute(program, calls.exec(program, args));
-  let pid = calls.spawn(program, args);
-  if (pid === -ERRNO.ENOEXEC) pid = spawnScript(program, args);
+  const pid = calls.spawn(program, args);
   if (pid < 0) throw failedToExecute(program, pid);
   const end = calls.wait(pid);
   if (typeof end === "number") {
     throw new Failure(OS_ERROR, `waitpid failed: ${calls.errorText(end)}`);
   }
   return "signal" in end ? SIGNAL_STATUS + end.signal : end.status;
-
-  /** As execvp(3) does with a script that does not name its interpreter. */
-  function spawnScript(program: string, args: readonly string[]): number {
-    const directories = program.includes("/")
-      ? [""]
-      : (host.env("PATH") ?? DEFAULT_PATH).split(":").map((path) => `${path}/`);
-    let result = -ERRNO.ENOENT;
-    for (const directory of directories) {
-      result = calls.spawn(directory + program, args);
-      if (result !== -ERRNO.ENOEXEC) continue;
-      return calls.spawn("/bin/sh", [directory + program, ...args]);
-    }
-    return result;
-  }
 
   function failedToExecute(program: string, errno: number): Failure {
     return new Failure(
