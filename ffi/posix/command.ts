@@ -17,7 +17,7 @@ import type { PosixConstants } from "./constants.ts";
 import type { Host } from "../runtime/host.ts";
 import type { CFunction, FfiRuntime } from "../types.ts";
 
-/** What differs between the systems: fcntl.h, errno.h, signal.h, dlfcn.h. */
+/** What differs between the systems: fcntl.h, errno.h, signal.h. */
 const LINUX = {
   O_CREAT: 0o100,
   O_NOCTTY: 0o400,
@@ -26,7 +26,6 @@ const LINUX = {
   ENOLCK: 37,
   SIGUSR1: 10,
   SIGCHLD: 17,
-  RTLD_DEFAULT: 0n,
 };
 const DARWIN: typeof LINUX = {
   O_CREAT: 0x200,
@@ -36,11 +35,11 @@ const DARWIN: typeof LINUX = {
   ENOLCK: 77,
   SIGUSR1: 30,
   SIGCHLD: 20,
-  RTLD_DEFAULT: 0xffff_ffff_ffff_fffen,
 };
 
 /** fcntl.h, the same on Linux and macOS. */
 const O_RDWR = 2;
+const O_ACCMODE = 3;
 const F_GETFD = 1;
 const F_SETFD = 2;
 const FD_CLOEXEC = 1;
@@ -66,8 +65,23 @@ const FILE_LIMIT = /^Max open files +(\d+) +(\d+)/m;
 /** How many bytes of a file are read at a time. */
 const CHUNK_SIZE = 4096;
 
-/** The character `/`. */
-const SLASH = 0x2f;
+/** fcntl.h of macOS. */
+const F_GETPATH = 50;
+
+/** Large enough for the path of any open file. */
+const PATH_SIZE = 4096;
+
+/** The number of standard error, the last standard stream. */
+const STDERR = 2;
+
+/** What the runtimes open for a standard stream that is closed. */
+const NULL_DEVICE = "/dev/null";
+
+/** Where a program is if the environment does not say. */
+const DEFAULT_PATH = "/bin:/usr/bin";
+
+/** What execvp(3) runs a script with that does not name its interpreter. */
+const SHELL = "/bin/sh";
 
 /** Large enough for the text of any error. */
 const TEXT_SIZE = 256;
@@ -95,6 +109,9 @@ export interface LockFileMode {
   readonly create: boolean;
 }
 
+/** Environment variables. */
+export type Variables = Readonly<Record<string, string>>;
+
 /** How a process ended. */
 export type ProcessEnd =
   | { readonly status: number }
@@ -112,12 +129,11 @@ type CommonFunction =
   | "flock"
   | "fcntl"
   | "read"
+  | "readlink"
   | "strdup"
   | "signal"
   | "sigaction"
   | "setrlimit"
-  | "dlsym"
-  | "bcopy"
   | "posix_spawnp"
   | "waitpid"
   | "_exit";
@@ -160,8 +176,8 @@ export interface CommandCalls {
   makeTerminalBlocking(fd: number): void;
   /**
    * Whether this process inherited a descriptor, as far as can be seen. The
-   * runtime opens pipes, sockets and objects without a path for itself, and no
-   * other files.
+   * runtime opens pipes, sockets and objects without a path for itself. It opens
+   * /dev/null, for reading and writing, for each standard stream that is closed.
    *
    * @param marked Whether the runtime has set `FD_CLOEXEC` on all descriptors.
    */
@@ -170,8 +186,14 @@ export interface CommandCalls {
    * Starts a program, found in `PATH`, and returns its PID. The program gets the
    * limit of open files that the caller has, as {@linkcode CommandCalls.exec}
    * does.
+   *
+   * @param added Variables that its environment has in addition.
    */
-  spawn(program: string, args: readonly string[]): number;
+  spawn(
+    program: string,
+    args: readonly string[],
+    added?: Variables,
+  ): number;
   /** Replaces this process. Returns only if that fails. */
   exec(program: string, args: readonly string[]): number;
   /** Blocks until a child process has ended. */
@@ -182,11 +204,40 @@ export interface CommandCalls {
   isExhausted(errno: number): boolean;
 }
 
+/** Splits a buffer of strings of which each ends with a zero byte. */
+function splitStrings(bytes: Uint8Array): Uint8Array[] {
+  const strings: Uint8Array[] = [];
+  for (let start = 0; start < bytes.length;) {
+    const end = bytes.indexOf(0, start) + 1 || bytes.length;
+    strings.push(bytes.subarray(start, end));
+    start = end;
+  }
+  return strings;
+}
+
+/** The entries of an environment. */
+function entries(variables: Readonly<Record<string, string | undefined>>) {
+  return Object.entries(variables).map(([name, value]) =>
+    cString(`${name}=${value}`)
+  );
+}
+
+function isNamed(entry: Uint8Array, name: string): boolean {
+  const start = entry.subarray(0, name.length + 1);
+  return new TextDecoder().decode(start) === `${name}=`;
+}
+
+/** Where execvp(3) looks for a program. */
+function candidates(program: string, path = DEFAULT_PATH): string[] {
+  if (program.includes("/")) return [program];
+  return path.split(":").map((directory) => `${directory || "."}/${program}`);
+}
+
 /** Binds the calls. */
 export function commandCalls(
   runtime: Pick<FfiRuntime, "bind" | "errno">,
   system: PosixConstants,
-  host: Pick<Host, "parentPid">,
+  host: Pick<Host, "env" | "environment" | "parentPid">,
 ): CommandCalls {
   const { libc } = system;
   const own = system.linux ? LINUX : DARWIN;
@@ -200,15 +251,13 @@ export function commandCalls(
     flock: { parameters: ["i32", "i32"], result: "i32" },
     fcntl: { parameters: ["i32", "i32", ...variadic, "i64"], result: "i32" },
     read: { parameters: ["i32", "buffer", "usize"], result: "i64" },
+    readlink: { parameters: ["buffer", "buffer", "usize"], result: "i64" },
     strdup: { parameters: ["buffer"], result: "i64" },
     signal: { parameters: ["i32", "usize"], result: "i64" },
     sigaction: { parameters: ["i32", "usize", "buffer"], result: "i32" },
     setrlimit: { parameters: ["i32", "buffer"], result: "i32" },
-    dlsym: { parameters: ["usize", "buffer"], result: "i64" },
-    // Not memcpy(3), which the compiler of Bun 1.2.0 defines itself.
-    bcopy: { parameters: ["usize", "buffer", "usize"], result: "i32" },
     posix_spawnp: {
-      parameters: ["buffer", "buffer", "usize", "usize", "buffer", "usize"],
+      parameters: ["buffer", "buffer", "usize", "usize", "buffer", "buffer"],
       result: "i32",
     },
     waitpid: { parameters: ["i32", "buffer", "i32"], result: "i32" },
@@ -227,24 +276,12 @@ export function commandCalls(
   }
 
   /** An array of C strings, which lives as long as this process. */
-  function stringArray(texts: readonly string[]): Uint8Array {
+  function stringArray(texts: readonly Uint8Array[]): Uint8Array {
     const pointers = new BigInt64Array(texts.length + 1);
     texts.forEach((text, index) => {
-      pointers[index] = BigInt(c.strdup(cString(text)));
+      pointers[index] = BigInt(c.strdup(text));
     });
     return new Uint8Array(pointers.buffer);
-  }
-
-  /**
-   * Runs a function while the signals that runtimes ignore have their default
-   * effect, because a program inherits what is ignored: SIGPIPE on all three,
-   * SIGXFSZ on Node and Bun. The limit of open files is that of the caller, too.
-   */
-  function asCaller(body: () => number): number {
-    for (const number of [SIGPIPE, SIGXFSZ]) c.signal(number, SIG_DFL);
-    const result = withFileLimitOfCaller(body);
-    for (const number of [SIGPIPE, SIGXFSZ]) c.signal(number, SIG_IGN);
-    return result;
   }
 
   const caught = [SIGHUP, SIGINT, SIGTERM, own.SIGUSR1];
@@ -319,18 +356,65 @@ export function commandCalls(
     return result;
   }
 
-  /** The address of the environment, whose bytes need not be UTF-8. */
-  function environment(): bigint {
-    const pointer = new BigUint64Array(1);
-    const address = BigInt(c.dlsym(own.RTLD_DEFAULT, cString("environ")));
-    c.bcopy(address, new Uint8Array(pointer.buffer), 8n);
-    return pointer[0]!;
+  /**
+   * Runs a function while signals and limits are those of the caller. Runtimes
+   * ignore SIGPIPE, and Node and Bun also SIGXFSZ. A program inherits that.
+   */
+  function asCaller(body: () => number): number {
+    for (const number of [SIGPIPE, SIGXFSZ]) c.signal(number, SIG_DFL);
+    const result = withFileLimitOfCaller(body);
+    for (const number of [SIGPIPE, SIGXFSZ]) c.signal(number, SIG_IGN);
+    return result;
   }
 
-  function spawn(program: string, args: readonly string[]): number {
+  /**
+   * The environment that the caller gave to this process, with other variables.
+   * Its bytes need not be UTF-8, and its entries need not be assignments.
+   */
+  function environment(added: Variables): Uint8Array {
+    if (!system.linux) return environmentOfDarwin(added);
+    const bytes = readFile("/proc/self/environ");
+    if (!bytes) {
+      return stringArray(entries({ ...host.environment(), ...added }));
+    }
+    const names = Object.keys(added);
+    const kept = splitStrings(bytes).filter((entry) =>
+      !names.some((name) => isNamed(entry, name))
+    );
+    return stringArray([...kept, ...entries(added)]);
+  }
+
+  function environmentOfDarwin(added: Variables): Uint8Array {
+    // Not memcpy(3), which the compiler of Bun 1.2.0 defines itself.
+    const { setenv, _NSGetEnviron, bcopy } = runtime.bind(libc, {
+      setenv: { parameters: ["buffer", "buffer", "i32"], result: "i32" },
+      _NSGetEnviron: { parameters: [], result: "i64" },
+      bcopy: { parameters: ["usize", "buffer", "usize"], result: "i32" },
+    });
+    for (const [name, value] of Object.entries(added)) {
+      setenv(cString(name), cString(value), 1);
+    }
+    const pointer = new BigUint64Array(1);
+    const read = (address: bigint) => {
+      bcopy(address, new Uint8Array(pointer.buffer), 8n);
+      return pointer[0]!;
+    };
+    const strings: bigint[] = [];
+    for (let entry = read(BigInt(_NSGetEnviron())); read(entry); entry += 8n) {
+      strings.push(pointer[0]!);
+    }
+    return new Uint8Array(new BigUint64Array([...strings, 0n]).buffer);
+  }
+
+  /** Starts a program as posix_spawnp(3) does. */
+  function start(
+    program: string,
+    args: readonly string[],
+    added: Variables,
+  ): number {
     const pid = new Int32Array(1);
-    const argv = stringArray([program, ...args]);
-    const env = environment();
+    const argv = stringArray([program, ...args].map(cString));
+    const env = environment(added);
     const code = asCaller(() =>
       Number(c.posix_spawnp(
         new Uint8Array(pid.buffer),
@@ -344,7 +428,61 @@ export function commandCalls(
     return code === 0 ? pid[0]! : -code;
   }
 
-  let readlink: CFunction | undefined;
+  /** Starts a program as execvp(3) does, which runs scripts without `#!`. */
+  function spawn(
+    program: string,
+    args: readonly string[],
+    added: Variables = {},
+  ): number {
+    const pid = start(program, args, added);
+    if (pid !== -ERRNO.ENOEXEC) return pid;
+    for (const path of candidates(program, host.env("PATH"))) {
+      const result = start(path, args, added);
+      if (result === -ERRNO.ENOEXEC) {
+        return start(SHELL, [path, ...args], added);
+      }
+      // Another program may have replaced the file.
+      if (result >= 0) return result;
+    }
+    return pid;
+  }
+
+  function flagsOf(fd: number, command: number): number {
+    return call(() => c.fcntl(fd, command, ...padding, 0n));
+  }
+
+  function setFlags(fd: number, command: number, flags: number): number {
+    return call(() => c.fcntl(fd, command, ...padding, BigInt(flags)));
+  }
+
+  /** The path of an open file. That of a pipe or the like has no slash. */
+  function pathOf(fd: number): string {
+    const bytes = new Uint8Array(PATH_SIZE);
+    const length = system.linux
+      ? Number(
+        c.readlink(cString(`/proc/self/fd/${fd}`), bytes, BigInt(PATH_SIZE)),
+      )
+      : darwinPath(fd, bytes);
+    return new TextDecoder().decode(bytes.subarray(0, Math.max(length, 0)));
+  }
+
+  function darwinPath(fd: number, bytes: Uint8Array): number {
+    const { fcntl } = runtime.bind(libc, {
+      fcntl: {
+        parameters: ["i32", "i32", ...variadic, "buffer"],
+        result: "i32",
+      },
+    });
+    const result = Number(fcntl(fd, F_GETPATH, ...padding, bytes));
+    return result < 0 ? 0 : bytes.indexOf(0);
+  }
+
+  /** Whether the runtime opened a standard stream because it was closed. */
+  function isReplaced(fd: number): boolean {
+    return (flagsOf(fd, F_GETFL) & O_ACCMODE) === O_RDWR &&
+      pathOf(fd) === NULL_DEVICE;
+  }
+
   const status = new Int32Array(1);
   const statusBytes = new Uint8Array(status.buffer);
 
@@ -374,40 +512,33 @@ export function commandCalls(
       return busy ? false : result;
     },
     setInherited(fd, inherited) {
-      const flags = call(() => c.fcntl(fd, F_GETFD, ...padding, 0n));
+      const flags = flagsOf(fd, F_GETFD);
       if (flags < 0) return flags;
       const changed = inherited ? flags & ~FD_CLOEXEC : flags | FD_CLOEXEC;
-      return call(() => c.fcntl(fd, F_SETFD, ...padding, BigInt(changed)));
+      return setFlags(fd, F_SETFD, changed);
     },
     makeTerminalBlocking(fd) {
-      const flags = call(() => c.fcntl(fd, F_GETFL, ...padding, 0n));
+      const flags = flagsOf(fd, F_GETFL);
       if (flags < 0 || (flags & own.O_NONBLOCK) === 0) return;
       const { isatty } = runtime.bind(libc, {
         isatty: { parameters: ["i32"], result: "i32" },
       });
       if (Number(isatty(fd)) !== 1) return;
-      const changed = BigInt(flags & ~own.O_NONBLOCK);
-      call(() => c.fcntl(fd, F_SETFL, ...padding, changed));
+      setFlags(fd, F_SETFL, flags & ~own.O_NONBLOCK);
     },
     isInherited(fd, marked) {
-      const flags = call(() => c.fcntl(fd, F_GETFD, ...padding, 0n));
-      if (flags < 0 || (flags & FD_CLOEXEC) === 0) return flags >= 0;
-      if (!marked) return false;
-      readlink ??= runtime.bind(libc, {
-        readlink: { parameters: ["buffer", "buffer", "usize"], result: "i64" },
-      }).readlink;
-      const link = new Uint8Array(1);
-      const path = cString(`/proc/self/fd/${fd}`);
-      // The links of pipes and the like do not begin with a slash.
-      return !system.linux ||
-        Number(readlink(path, link, 1n)) === 1 && link[0] === SLASH;
+      const flags = flagsOf(fd, F_GETFD);
+      if (flags < 0) return false;
+      if (fd <= STDERR) return !isReplaced(fd);
+      if ((flags & FD_CLOEXEC) === 0) return true;
+      return marked && pathOf(fd).startsWith("/");
     },
     spawn,
     exec(program, args) {
       const { execvp } = runtime.bind(libc, {
         execvp: { parameters: ["buffer", "buffer"], result: "i32" },
       });
-      const argv = stringArray([program, ...args]);
+      const argv = stringArray([program, ...args].map(cString));
       return asCaller(() => call(() => execvp(cString(program), argv)));
     },
     wait(pid) {
