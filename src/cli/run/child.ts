@@ -21,7 +21,6 @@ import type { Host } from "../../../ffi/runtime/host.ts";
 import { errorCode } from "../../../ffi/types.ts";
 import { Failure, OS_ERROR, UNAVAILABLE } from "../exit_status.ts";
 import type { HeldLock, RunInvocation } from "../types.ts";
-import type { Invocation } from "../grammar/options.ts";
 import { startProgram } from "./blocking.ts";
 import { numberOf } from "./signals.ts";
 import type { Calls, Signals } from "./signals.ts";
