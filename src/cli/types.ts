@@ -1,11 +1,16 @@
 /** What several files of the command pass to each other. */
 
 import type { CommandCalls } from "../../ffi/posix/command.ts";
-import type { Target } from "./grammar/options.ts";
+import type { Invocation, Target } from "./grammar/options.ts";
 import type { Host } from "../../ffi/runtime/host.ts";
 
 /** What to run. */
 export type Program = Exclude<Target, { fd: number }>;
+
+/** What to do with a lock that a program runs under. */
+export interface RunInvocation extends Invocation {
+  readonly target: Program;
+}
 
 /** The runtime and the system. */
 export interface System {

@@ -3,8 +3,7 @@
 import { ERRNO } from "../../../ffi/posix/command.ts";
 import type { CommandCalls } from "../../../ffi/posix/command.ts";
 import { Failure, OS_ERROR, UNAVAILABLE } from "../exit_status.ts";
-import type { Program, System } from "../types.ts";
-import type { Invocation } from "../grammar/options.ts";
+import type { RunInvocation, System } from "../types.ts";
 
 /** The status of a program that a signal ended, as shells report it. */
 export const SIGNAL_STATUS = 128;
@@ -33,7 +32,7 @@ function passOnInherited(calls: CommandCalls): void {
 export function runProgram(
   { host, calls }: System,
   { fd }: { readonly fd: number },
-  { target, close, noFork, verbose }: Invocation & { target: Program },
+  { target, close, noFork, verbose }: RunInvocation,
 ): number {
   const { program, args } = target;
   if (verbose) host.write(1, `portalock: executing ${program}\n`);

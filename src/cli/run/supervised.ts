@@ -14,8 +14,7 @@ import process from "node:process";
 import type { Host } from "../../../ffi/runtime/host.ts";
 import { errorCode } from "../../../ffi/types.ts";
 import { Failure, LOCK_LOST, OS_ERROR, UNAVAILABLE } from "../exit_status.ts";
-import type { HeldLock, Program } from "../types.ts";
-import type { Invocation } from "../grammar/options.ts";
+import type { HeldLock, RunInvocation } from "../types.ts";
 import { SIGNAL_STATUS } from "./blocking.ts";
 
 const FORWARDED = ["SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT"] as const;
@@ -25,7 +24,7 @@ const FROM_TERMINAL: readonly string[] = ["SIGINT", "SIGQUIT"];
 export async function runChild(
   host: Host,
   held: HeldLock,
-  { target, killAfter, verbose }: Invocation & { target: Program },
+  { target, killAfter, verbose }: RunInvocation,
 ): Promise<number> {
   const { program, args } = target;
   if (verbose) host.write(1, `portalock: executing ${program}\n`);
