@@ -1,5 +1,7 @@
 /** The exit statuses of the command: those of flock(1), from sysexits.h. */
 
+import { printable } from "../options/printable.ts";
+
 /** Another process has the lock, unless `-E` says otherwise. */
 export const CONFLICT = 1;
 /** EX_USAGE: the command line is wrong. */
@@ -19,20 +21,24 @@ export const LOCK_LOST = 75;
 /** EX_CANTCREAT: the file cannot be created. */
 export const CANNOT_CREATE = 73;
 
-/** Ends the command with a message and a status. */
+/**
+ * Ends the command with a message and a status. The message may contain names,
+ * so what a terminal may obey is escaped.
+ */
 export class Failure extends Error {
   readonly status: number;
 
-  constructor(status: number, message: string) {
-    super(message);
+  /** @param hint Lines that follow the message. */
+  constructor(status: number, message: string, hint = "") {
+    super(printable(message) + hint);
     this.status = status;
   }
 }
 
 /** Ends the command because the command line is wrong. */
 export class UsageError extends Failure {
-  constructor(message: string) {
-    super(USAGE, message);
+  constructor(message: string, hint = "") {
+    super(USAGE, message, hint);
   }
 }
 
@@ -40,5 +46,5 @@ const TRY_HELP = "\nTry 'portalock --help' for more information.";
 
 /** A {@linkcode UsageError} that refers to the help. */
 export function usageError(message: string): UsageError {
-  return new UsageError(message + TRY_HELP);
+  return new UsageError(message, TRY_HELP);
 }

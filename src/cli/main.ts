@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * The `portalock` command. To import this module runs it.
+ * The `portalock` command. Importing this module runs the command.
  *
  * ```sh
  * portalock nightly.lock ./nightly.sh
@@ -15,7 +15,7 @@ import { posixConstants } from "../../ffi/posix/constants.ts";
 import { thisHost } from "../../ffi/runtime/host.ts";
 import type { Host } from "../../ffi/runtime/host.ts";
 import { loadCalls } from "../../ffi/runtime/light.ts";
-import { Failure, SOFTWARE, UsageError } from "./exit_status.ts";
+import { Failure, SOFTWARE } from "./exit_status.ts";
 import { PROBE_ARGUMENT } from "./doctor/protocol.ts";
 import { lockAndRun } from "./run/file_lock.ts";
 import { parseInvocation } from "./grammar/options.ts";
@@ -44,7 +44,11 @@ async function run(
   host: Host,
   onCalls: (calls: CommandCalls) => void,
 ): Promise<number> {
-  checkEncoding(host.args);
+  const replaced = host.args.find((each) => each.includes("\ufffd"));
+  if (replaced !== undefined) {
+    const { checkEncoding } = await import("./grammar/encoding.ts");
+    checkEncoding(replaced);
+  }
   const [name = "", ...args] = host.args;
   if (Object.hasOwn(SUBCOMMANDS, name)) {
     return await (await SUBCOMMANDS[name]!()).run(host, args);
@@ -66,16 +70,6 @@ async function run(
   const { runUnderLibraryLock } = await import("./run/library_lock.ts");
   const library = runtime && calls && { calls, runtime, constants };
   return await runUnderLibraryLock(host, library ?? null, invocation);
-}
-
-/**
- * Runtimes replace bytes that are not UTF-8. Two files whose names differ in such
- * bytes would have one lock.
- */
-function checkEncoding(args: readonly string[]): void {
-  const wrong = args.find((argument) => argument.includes("\ufffd"));
-  if (wrong === undefined) return;
-  throw new UsageError(`argument is not UTF-8: '${wrong}'`);
 }
 
 async function main(): Promise<void> {

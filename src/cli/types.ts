@@ -7,8 +7,10 @@ import type { Host } from "../../ffi/runtime/host.ts";
 /** What to run. */
 export type Program = Exclude<Target, { fd: number }>;
 
-/** A command line that runs something. */
-export type RunInvocation = Invocation & { readonly target: Program };
+/** What to do with a lock that a program runs under. */
+export interface RunInvocation extends Invocation {
+  readonly target: Program;
+}
 
 /** The runtime and the system. */
 export interface System {

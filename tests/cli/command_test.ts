@@ -180,7 +180,7 @@ testUsage("completion tcsh", /^portalock: completion requires the name of a/);
 testUsage("f", /^portalock: bad file descriptor: 'f' \(to lock a file, name a/);
 testUsage(
   "--pid-file --temporary f true",
-  "the --temporary and --pid-file options are incompatible",
+  "the --pid-file and --temporary options are incompatible",
 );
 testUsage(
   "--semaphore 2 -s f true",
@@ -193,10 +193,26 @@ testUsage(
   "invalid range: '5' (expected START:LENGTH, in bytes)",
 );
 testUsage("--kill-after 5 f true", "--kill-after requires --redis");
+testUsage(
+  "--kill-after -5 --redis redis://a f true",
+  "invalid --kill-after: '-5' (expected seconds, or inf)",
+);
+testUsage(
+  "--kill-after nan --redis redis://a f true",
+  "invalid --kill-after: 'nan' (expected seconds, or inf)",
+);
+testUsage(
+  "-F --temporary f true",
+  "the --no-fork and --temporary options are incompatible",
+);
+testUsage(
+  "-F --pid-file f true",
+  "the --no-fork and --pid-file options are incompatible",
+);
 testUsage("--info '{' --redis redis://a f true", "invalid JSON: '{'");
 testUsage(
   "--redis redis://a --temporary f true",
-  "the --temporary and --redis options are incompatible",
+  "the --redis and --temporary options are incompatible",
 );
 
 test(
@@ -285,6 +301,32 @@ test(
         assert.deepEqual([code, stdout], [0, ""], name);
         // Deno rejects it itself.
         assert.match(stderr, /argument is not UTF-8|invalid UTF-8/, name);
+      },
+    );
+  },
+  "sh(1)",
+  "/proc",
+);
+
+testScript(
+  "accepts U+FFFD in an argument that is UTF-8",
+  "lock f printf %s a\ufffdb",
+  "a\ufffdb",
+);
+
+test(
+  "cli: a message shows the control characters of a name",
+  async () => {
+    await onEach(
+      "lock \"$(printf 'd/\\033[2Jf\\nportalock: fake')\" true",
+      ({ code, stderr }, { name }) => {
+        assert.equal(code, 66, name);
+        assert.equal(
+          stderr,
+          "portalock: cannot open lock file d/\\u001b[2Jf\\u000aportalock: fake: " +
+            "No such file or directory\n",
+          name,
+        );
       },
     );
   },

@@ -173,6 +173,9 @@ const CASES: Readonly<Record<string, string>> = {
   "a value in one word with options": "exec 8>f; flock 8; lock -nE9 f echo a",
   "a prefix of a long option": "lock --time 5 --excl f echo a",
   "a prefix of several names of an option": "lock --nonbl f echo a",
+  "a prefix that options of portalock begin with, too":
+    "lock --s f flock -n -s f echo a; lock --t 5 --e f flock -n -s f echo b; " +
+    "exec 8>f; flock 8; lock --w .05 --con 9 f true",
   "an ambiguous prefix": "lock --no f true",
   "an unknown long option": "lock --unknown f true",
   "an unknown letter": "lock -z f true",
@@ -183,7 +186,16 @@ const CASES: Readonly<Record<string, string>> = {
   "a timeout that is empty": "lock -w '' f true",
   "a timeout with a comma": "lock -w 1,5 f true",
   "a timeout with a space before it": "lock -w ' 1.5' f echo a",
+  "a timeout with a space behind it": "lock -w '1 ' f true",
+  "a hexadecimal timeout":
+    "lock -w 0x1.8p1 f echo a; exec 8>f; flock 8; lock -w 0x.1 f echo b",
+  "a hexadecimal timeout without digits": "lock -w 0x f true",
   "a negative timeout": "lock -w -1 f true",
+  "a negative timeout with -n": "lock -n -w -1 f true",
+  "the last timeout counts": "lock -w -1 -w 0 f echo a",
+  "a timeout that is infinite": "lock -w inf f true",
+  "a timeout that is not a number of IEEE 754": "lock -w 'nan(1)' f true",
+  "a timeout that is too large": "lock -w 1e20 f true",
   "a status that is not a number": "lock -E abc f true",
   "a status that is too large": "lock -E 256 f true",
   "a status that is negative": "lock -E -1 f true",
@@ -192,6 +204,9 @@ const CASES: Readonly<Record<string, string>> = {
   "-V": "lock -V >/dev/null",
   "--version": "lock --version >/dev/null",
   "--help after another option": "lock -n --help >/dev/null",
+  "options before --help are checked": "lock -w abc --help",
+  "options behind --help are not read":
+    "lock -hz >/dev/null && lock -V --unknown >/dev/null; lock -F -h -o >/dev/null",
   "--verbose":
     "lock --verbose f true | sed 's/^[a-z]*: //; s/[0-9.]* sec/N sec/'",
   "--verbose on a descriptor":

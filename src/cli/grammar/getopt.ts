@@ -20,10 +20,17 @@ export interface Option {
   readonly letters: readonly string[];
   /** What the value is, for the help. Absent if the option does not take one. */
   readonly value?: string;
-  /** One line for the help. */
+  /** A few words for the help, which has little space, and for shells. */
   readonly help: string;
-  /** More, for the manual page. */
+  /** Sentences for the manual page. By default, these are the words of the help. */
   readonly details?: string;
+  /**
+   * Whether flock(1) does not have it. Its name does not make a prefix ambiguous
+   * that flock(1) understands.
+   */
+  readonly isAddition?: true;
+  /** Whether the rest of the command line is not read, as with `--help`. */
+  readonly isFinal?: true;
 }
 
 /** The parts of a command line. */
@@ -35,7 +42,7 @@ export interface CommandLine {
 }
 
 /**
- * Splits a command line.
+ * Splits a command line, up to an option that is final.
  *
  * @throws {UsageError} If an option is unknown, ambiguous, or lacks a value.
  */
@@ -44,81 +51,84 @@ export function getopt(
   known: readonly Option[],
 ): CommandLine {
   const options: [string, string][] = [];
-  let next = 0;
+  const reader = readOptions(args, known);
+  for (;;) {
+    const { done, value } = reader.next();
+    if (done) return { options, rest: value };
+    const [{ names: [name], isFinal }, text] = value;
+    options.push([name, text]);
+    if (isFinal) return { options, rest: [] };
+  }
+}
+
+/** Yields each option with its value, and returns what follows them. */
+function* readOptions(
+  args: readonly string[],
+  known: readonly Option[],
+): Generator<readonly [Option, string], string[]> {
+  const words = [...args];
   const valueAfter = (missing: string): string => {
-    const value = args[next++];
+    const value = words.shift();
     if (value === undefined) throw usageError(missing);
     return value;
   };
-
-  function long(argument: string): void {
-    const equals = argument.indexOf("=");
-    const name = equals < 0 ? argument : argument.slice(0, equals);
-    const { names: [key], full, value } = findLong(name, known);
-    if (value === undefined) {
-      if (equals >= 0) {
-        throw usageError(`option '--${full}' doesn't allow an argument`);
-      }
-      options.push([key, ""]);
-    } else {
-      const text = equals >= 0
-        ? argument.slice(equals + 1)
-        : valueAfter(`option '--${full}' requires an argument`);
-      options.push([key, text]);
-    }
+  for (;;) {
+    const [word = ""] = words;
+    if (!word.startsWith("-") || word === "-") return words;
+    words.shift();
+    if (word === "--") return words;
+    if (word.startsWith("--")) yield readLong(word.slice(2));
+    else yield* readLetters(word.slice(1));
   }
 
-  function short(letters: string): void {
-    for (let at = 0; at < letters.length; at++) {
-      const letter = letters[at]!;
+  function readLong(word: string): [Option, string] {
+    const [, name, attached] = /^([^=]*)(?:=(.*))?$/s.exec(word)!;
+    const { option, full } = findLong(name!, known);
+    if (option.value !== undefined) {
+      const missing = `option '--${full}' requires an argument`;
+      return [option, attached ?? valueAfter(missing)];
+    }
+    if (attached === undefined) return [option, ""];
+    throw usageError(`option '--${full}' doesn't allow an argument`);
+  }
+
+  function* readLetters(letters: string): Generator<[Option, string]> {
+    for (const [at, letter] of [...letters].entries()) {
       const option = known.find((option) => option.letters.includes(letter));
       if (!option) throw usageError(`invalid option -- '${letter}'`);
-      const [key] = option.names;
       if (option.value === undefined) {
-        options.push([key, ""]);
+        yield [option, ""];
         continue;
       }
-      const attached = letters.slice(at + 1);
-      const value = attached === ""
-        ? valueAfter(`option requires an argument -- '${letter}'`)
-        : attached;
-      options.push([key, value]);
+      const missing = `option requires an argument -- '${letter}'`;
+      yield [option, letters.slice(at + 1) || valueAfter(missing)];
       return;
     }
   }
+}
 
-  for (; next < args.length;) {
-    const argument = args[next]!;
-    if (!argument.startsWith("-") || argument === "-") break;
-    next++;
-    if (argument === "--") break;
-    if (argument.startsWith("--")) long(argument.slice(2));
-    else short(argument.slice(1));
-  }
-  return { options, rest: args.slice(next) };
+/** An option, and the name that a prefix stands for. */
+interface LongOption {
+  readonly option: Option;
+  readonly full: string;
 }
 
 /** Finds an option by its name, or by a prefix that only its names have. */
-function findLong(
-  name: string,
-  known: readonly Option[],
-): Option & { full: string } {
-  const candidates = known.flatMap((option) =>
+function findLong(name: string, known: readonly Option[]): LongOption {
+  const all = known.flatMap((option) =>
     option.names
       .filter((full) => full.startsWith(name))
-      .map((full) => ({ ...option, full }))
+      .map((full) => ({ option, full }))
   );
-  const exact = candidates.find(({ full }) => full === name);
-  const [first] = candidates;
+  const exact = all.find(({ full }) => full === name);
   if (exact) return exact;
+  const original = all.filter(({ option }) => !option.isAddition);
+  const candidates = original.length > 0 ? original : all;
+  const [first] = candidates;
   if (first === undefined) {
     throw usageError(`unrecognized option '--${name}'`);
   }
-  if (new Set(candidates.map(({ names: [key] }) => key)).size > 1) {
-    const list = candidates.map(({ full }) => ` '--${full}'`).join("");
-    throw usageError(
-      `option '--${name}' is ambiguous; possibilities:${list}`,
-    );
-  }
-  return first!;
+  if (candidates.every(({ option }) => option === first.option)) return first;
+  const list = candidates.map(({ full }) => ` '--${full}'`).join("");
+  throw usageError(`option '--${name}' is ambiguous; possibilities:${list}`);
 }

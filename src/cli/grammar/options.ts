@@ -18,102 +18,159 @@ import type { Option } from "./getopt.ts";
 
 /** Options in the order of the help. */
 export const OPTIONS: readonly Option[] = [
-  { names: ["shared"], letters: ["s"], help: "let other readers in, too" },
+  {
+    names: ["shared"],
+    letters: ["s"],
+    help: "share with readers",
+    details: "Share the lock with other holders that use this option.",
+  },
   {
     names: ["exclusive"],
     letters: ["x", "e"],
-    help: "exclude all others (default)",
+    help: "exclude all others",
+    details: "Exclude all other holders. This is the default.",
   },
   {
     names: ["nonblock", "nb", "nonblocking"],
     letters: ["n"],
-    help: "fail instead of waiting",
+    help: "fail, do not wait",
+    details: "Fail with status 1, or that of -E, if the lock is not free.",
   },
   {
     names: ["timeout", "wait"],
     letters: ["w"],
     value: "SECONDS",
-    help: "fail after this time; 0 is -n",
+    help: "fail after this time",
+    details: "Fail with status 1, or that of -E, if the lock is not free in " +
+      "this time. Fractions are accepted. 0 is the same as -n.",
   },
   {
     names: ["conflict-exit-code"],
     letters: ["E"],
     value: "STATUS",
-    help: "exit status if -n or -w fails (default 1)",
+    help: "status of -n and -w",
+    details: "The exit status if -n or -w fails, from 0 to 255. The default " +
+      "is 1.",
   },
   {
     names: ["close"],
     letters: ["o"],
-    help: "do not let the command inherit the lock",
+    help: "hide it from COMMAND",
+    details: "Close the descriptor of the lock in the command. The lock then " +
+      "ends with portalock, and a background process of the command does not " +
+      "keep it.",
   },
   {
     names: ["no-fork"],
     letters: ["F"],
-    help: "become the command instead of starting it",
-    details: "Not with --close, because nothing would hold the lock then.",
+    help: "become COMMAND",
+    details: "Become the command instead of starting it. No memory is used " +
+      "for portalock while it runs, and signals reach it directly. Not with " +
+      "--close, because nothing would hold the lock then.",
   },
   {
     names: ["unlock"],
     letters: ["u"],
-    help: "unlock (a file descriptor)",
+    help: "unlock DESCRIPTOR",
+    details: "Release the lock of a descriptor. Closing it does so, too.",
+  },
+  {
+    names: ["verbose"],
+    letters: [],
+    help: "report time, conflict",
+    details: "Print how long the lock took, what is executed, and conflicts.",
+  },
+  {
+    names: ["quiet"],
+    letters: ["q"],
+    isAddition: true,
+    help: "do not report waits",
+    details: "Do not report waits on standard error.",
   },
   {
     names: ["fcntl"],
     letters: [],
-    help: "lock with fcntl(2) instead of flock(2)",
+    help: "lock with fcntl(2)",
+    details: "Lock with fcntl(2), by a record lock of the open file, instead " +
+      "of flock(2). util-linux 2.41 has this option.",
   },
   {
     names: ["range"],
     letters: [],
     value: "START:LENGTH",
-    help: "lock these bytes only, with fcntl(2)",
+    isAddition: true,
+    help: "lock bytes only",
+    details: "Lock these bytes of the file only, with fcntl(2).",
   },
   {
     names: ["semaphore"],
     letters: [],
     value: "N",
-    help: "let N in: FILE.00.lock, FILE.01.lock, ...",
-    details: "All must name the same N. With --redis, FILE is a name.",
+    isAddition: true,
+    help: "at most N holders",
+    details: "Admit at most N holders. They lock FILE.00.lock, FILE.01.lock " +
+      "and so on, which stay. All must name the same N. With --redis, FILE is " +
+      "a name.",
   },
   {
     names: ["temporary"],
     letters: [],
-    help: "remove FILE when the lock is released",
+    isAddition: true,
+    help: "remove FILE after",
+    details: "Remove FILE when the lock is released. FILE must be empty.",
   },
   {
     names: ["pid-file"],
     letters: [],
-    help: "write the PID of the command to FILE",
-    details: "The lock is on FILE.lock. Both files are removed at the end.",
+    isAddition: true,
+    help: "write PID to FILE",
+    details:
+      "Write the PID of the command to FILE. The lock is on FILE.lock. " +
+      "Both files are removed when the lock is released.",
   },
   {
     names: ["redis"],
     letters: [],
     value: "URL",
-    help: "FILE is the name of a lock in Redis",
-    details: "If the connection is lost, the lock is, too: the command gets " +
-      "SIGTERM, and the exit status is 75. Signals to portalock are passed on.",
+    isAddition: true,
+    help: "FILE is in Redis",
+    details:
+      "FILE is the name of a lock in Redis, which all machines see. If " +
+      "the connection is lost, the lock is, too: the command gets SIGTERM, and " +
+      "the exit status is 75.",
   },
   {
     names: ["info"],
     letters: [],
     value: "JSON",
-    help: "show this to other processes (with --redis)",
+    isAddition: true,
+    help: "show it to waiters",
+    details: "Show this to the processes that wait for the lock, and to " +
+      "portalock status. Requires --redis.",
   },
   {
     names: ["kill-after"],
     letters: [],
     value: "SECONDS",
-    help: "from SIGTERM to SIGKILL if it is lost (10)",
+    isAddition: true,
+    help: "SIGKILL after a loss",
+    details: "How many seconds after SIGTERM the command gets SIGKILL if the " +
+      'lock is lost. The default is 10; "inf" omits SIGKILL. Requires --redis.',
   },
-  { names: ["quiet"], letters: ["q"], help: "do not report waits" },
   {
-    names: ["verbose"],
-    letters: [],
-    help: "report the time of the wait, and conflicts",
+    names: ["help"],
+    letters: ["h"],
+    isFinal: true,
+    help: "show this help",
+    details: "Print the help.",
   },
-  { names: ["help"], letters: ["h"], help: "show this help" },
-  { names: ["version"], letters: ["V"], help: "show the version" },
+  {
+    names: ["version"],
+    letters: ["V"],
+    isFinal: true,
+    help: "show the version",
+    details: "Print the version.",
+  },
 ];
 
 /** The options of `portalock status`. */
@@ -126,7 +183,7 @@ export const STATUS_OPTIONS: readonly Option[] = [
   },
   { names: ["watch"], letters: [], help: "look again every second" },
   { names: ["json"], letters: [], help: "print JSON" },
-  { names: ["help"], letters: ["h"], help: "show this help" },
+  { names: ["help"], letters: ["h"], isFinal: true, help: "show this help" },
 ];
 
 /** The options of `portalock doctor`. */
@@ -137,7 +194,7 @@ export const DOCTOR_OPTIONS: readonly Option[] = [
     help: "record locks of fcntl(2) decide, not flock(2)",
   },
   { names: ["json"], letters: [], help: "print JSON" },
-  { names: ["help"], letters: ["h"], help: "show this help" },
+  { names: ["help"], letters: ["h"], isFinal: true, help: "show this help" },
 ];
 
 /** What to lock. */
@@ -185,7 +242,40 @@ export interface Invocation {
 /** A command line that only prints something. */
 export type Information = "help" | "version";
 
-const KINDS = ["exclusive", "shared", "unlock"] as const;
+/** An {@linkcode Invocation} while its options are read. */
+type Draft =
+  & {
+    -readonly [Key in keyof Omit<Invocation, "target" | "redis">]:
+      Invocation[Key];
+  }
+  & { nonblock: boolean; url?: string; info?: unknown };
+
+/** From SIGTERM to SIGKILL, in milliseconds. */
+const KILL_AFTER_MS = 10_000;
+
+/** What each option changes. A value is checked, also if a later one counts. */
+const SETTERS: Readonly<Record<string, (draft: Draft, value: string) => void>> =
+  {
+    "shared": (draft) => draft.kind = "shared",
+    "exclusive": (draft) => draft.kind = "exclusive",
+    "unlock": (draft) => draft.kind = "unlock",
+    "nonblock": (draft) => draft.nonblock = true,
+    "timeout": (draft, value) => draft.timeout = parseTimeout(value),
+    "conflict-exit-code": (draft, value) =>
+      draft.conflictStatus = parseStatus(value),
+    "close": (draft) => draft.close = true,
+    "no-fork": (draft) => draft.noFork = true,
+    "verbose": (draft) => draft.verbose = true,
+    "quiet": (draft) => draft.quiet = true,
+    "fcntl": (draft) => draft.locker = { ...draft.locker, name: "ofd" },
+    "range": (draft, value) => draft.locker = parseRange(value),
+    "temporary": (draft) => draft.lockClass = "temporary",
+    "pid-file": (draft) => draft.lockClass = "pid",
+    "semaphore": (draft, value) => draft.lockClass = parseMaximum(value),
+    "redis": (draft, value) => draft.url = value,
+    "info": (draft, value) => draft.info = parseJson(value),
+    "kill-after": (draft, value) => draft.killAfter = parseKillAfter(value),
+  };
 
 /**
  * Parses the command line of the forms of flock(1).
@@ -198,67 +288,51 @@ export function parseInvocation(
   shell: string,
 ): Invocation | Information {
   const { options, rest } = getopt(args, OPTIONS);
-  const values = new Map<string, string>();
-  let kind: Invocation["kind"] = "exclusive";
+  const draft: Draft = {
+    kind: "exclusive",
+    nonblock: false,
+    timeout: Infinity,
+    conflictStatus: CONFLICT,
+    close: false,
+    noFork: false,
+    locker: { name: "flock" },
+    lockClass: "file",
+    killAfter: KILL_AFTER_MS,
+    quiet: false,
+    verbose: false,
+  };
+  const names = new Set<string>();
   for (const [name, value] of options) {
+    checkExclusive(name, names);
     if (name === "help" || name === "version") return name;
-    PARSERS[name]?.(value);
-    values.set(name, value);
-    kind = KINDS.find((each) => each === name) ?? kind;
+    names.add(name);
+    SETTERS[name]!(draft, value);
   }
-  const parse = <T>(name: string, parser: (text: string) => T, other: T): T => {
-    const value = values.get(name);
-    return value === undefined ? other : parser(value);
-  };
-  const timeout = parse("timeout", parseSeconds, Infinity);
-  const url = values.get("redis");
+  const { nonblock, url, info, ...settings } = draft;
   const invocation: Invocation = {
-    kind,
+    ...settings,
     target: parseTarget(rest, shell),
-    timeout: values.has("nonblock") ? 0 : timeout,
-    conflictStatus: parse("conflict-exit-code", parseStatus, CONFLICT),
-    close: values.has("close"),
-    noFork: values.has("no-fork"),
-    locker: parse("range", parseRange, {
-      name: values.has("fcntl") ? "ofd" : "flock",
-    }),
-    lockClass: values.has("temporary")
-      ? "temporary"
-      : values.has("pid-file")
-      ? "pid"
-      : parse<LockClass>("semaphore", parseMaximum, "file"),
-    redis: url === undefined
-      ? undefined
-      : { url, info: parse<unknown>("info", parseJson, undefined) },
-    killAfter: parse("kill-after", parseSeconds, KILL_AFTER_MS),
-    quiet: values.has("quiet"),
-    verbose: values.has("verbose"),
+    timeout: nonblock ? 0 : settings.timeout,
+    redis: url === undefined ? undefined : { url, info },
   };
-  checkCombination(new Set(values.keys()), invocation);
-  if (timeout < 0) {
+  checkCombination(names, invocation);
+  // As timer_settime(2), which flock(1) calls also with -n.
+  if (
+    names.has("timeout") &&
+    !(settings.timeout >= 0 && settings.timeout < MAX_TIMEOUT_MS)
+  ) {
     throw new Failure(OS_ERROR, "cannot set up timer: Invalid argument");
   }
   return invocation;
 }
-
-/** The time from SIGTERM to SIGKILL, in milliseconds. */
-const KILL_AFTER_MS = 10_000;
-
-/** Checks each value, also one that a later value replaces. */
-const PARSERS: Readonly<Record<string, (text: string) => unknown>> = {
-  "timeout": parseSeconds,
-  "conflict-exit-code": parseStatus,
-  "range": parseRange,
-  "semaphore": parseMaximum,
-  "info": parseJson,
-  "kill-after": parseSeconds,
-};
 
 /** Options of which a lock has one at most. */
 const EXCLUSIVE_OPTIONS: readonly (readonly string[])[] = [
   ["no-fork", "close"],
   ["temporary", "pid-file", "semaphore", "fcntl"],
   ["temporary", "pid-file", "semaphore", "range"],
+  ["no-fork", "temporary"],
+  ["no-fork", "pid-file"],
   ["temporary", "redis"],
   ["pid-file", "redis"],
   ["fcntl", "redis"],
@@ -267,17 +341,21 @@ const EXCLUSIVE_OPTIONS: readonly (readonly string[])[] = [
   ["semaphore", "shared"],
 ];
 
+/** Rejects an option that contradicts one of the others, as flock(1) does. */
+function checkExclusive(name: string, others: ReadonlySet<string>): void {
+  for (const group of EXCLUSIVE_OPTIONS) {
+    const other = group.find((each) => each !== name && others.has(each));
+    if (!group.includes(name) || other === undefined) continue;
+    throw new UsageError(
+      `the --${other} and --${name} options are incompatible`,
+    );
+  }
+}
+
 function checkCombination(
   names: ReadonlySet<string>,
   { kind, target, lockClass, redis }: Invocation,
 ): void {
-  for (const group of EXCLUSIVE_OPTIONS) {
-    const given = group.filter((name) => names.has(name));
-    if (given.length < 2) continue;
-    throw new UsageError(
-      `the --${given[0]} and --${given[1]} options are incompatible`,
-    );
-  }
   for (const name of ["info", "kill-after"]) {
     if (names.has(name) && !redis) {
       throw new UsageError(`--${name} requires --redis`);
@@ -360,10 +438,46 @@ function parseStatus(text: string): number {
   return status;
 }
 
-/** Parses what strtod(3) parses, without its hexadecimal and infinite numbers. */
-function parseSeconds(text: string): number {
-  if (!/^\s*[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(text)) {
-    throw new UsageError(`invalid timeout value: '${text}'`);
-  }
-  return Number(text) * 1000;
+/** The largest time_t, in milliseconds. */
+const MAX_TIMEOUT_MS = 2 ** 63 * 1000;
+
+function parseTimeout(text: string): number {
+  const seconds = parseNumber(text);
+  if (seconds !== undefined) return seconds * 1000;
+  throw new UsageError(`invalid timeout value: '${text}'`);
+}
+
+function parseKillAfter(text: string): number {
+  const seconds = parseNumber(text);
+  if (seconds !== undefined && seconds >= 0) return seconds * 1000;
+  throw new UsageError(
+    `invalid --kill-after: '${text}' (expected seconds, or inf)`,
+  );
+}
+
+/** Parses a number as strtod(3) does. Returns `undefined` if it is not one. */
+function parseNumber(text: string): number | undefined {
+  const [, sign, number = ""] = /^\s*([-+]?)(\S+)$/.exec(text) ?? [];
+  const size = parseDecimal(number) ?? parseHexadecimal(number) ??
+    parseSpecial(number);
+  return sign === "-" && size !== undefined ? -size : size;
+}
+
+function parseDecimal(text: string): number | undefined {
+  const isDecimal = /^(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(text);
+  return isDecimal ? Number(text) : undefined;
+}
+
+/** Parses a hexadecimal number of C: `0x1.8p3` is 12. */
+function parseHexadecimal(text: string): number | undefined {
+  const [, whole, fraction = "", exponent = "0"] =
+    /^0x([\da-f]*)\.?([\da-f]*)(?:p([-+]?\d+))?$/i.exec(text) ?? [];
+  if (whole === undefined || whole + fraction === "") return undefined;
+  const digits = Number(`0x${whole}${fraction}`);
+  return digits * 2 ** (Number(exponent) - 4 * fraction.length);
+}
+
+function parseSpecial(text: string): number | undefined {
+  if (/^inf(inity)?$/i.test(text)) return Infinity;
+  return /^nan(\(\w*\))?$/i.test(text) ? NaN : undefined;
 }
