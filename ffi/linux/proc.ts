@@ -45,7 +45,7 @@ type LineFilter = (line: LockLine) => boolean;
 /** What the descriptors of processes say of the locks to list. */
 export interface Search {
   /**
-   * Returns a lock that a process has, `undefined` if it has none, or does not
+   * Returns a lock that a process has, `undefined` if it does not have one, or does not
    * exist.
    */
   find(pid: number, thorough: boolean): LockLine | "unreadable" | undefined;

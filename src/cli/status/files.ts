@@ -34,7 +34,7 @@ export interface FileStatus {
   readonly waiters: readonly LocalParticipant[];
 }
 
-/** What the arguments are: files, PID files, or semaphores of so many holders. */
+/** What the arguments are. A number is that of the holders of a semaphore. */
 export type FileClass = "file" | "pid" | number;
 
 /** Reads the states of file locks. */
