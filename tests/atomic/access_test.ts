@@ -14,6 +14,7 @@ import {
 import { runAtomicWriter } from "../support/atomic_writer.ts";
 import { hasCapability } from "../support/capabilities.ts";
 import { withPatchedFiles } from "../support/platform.ts";
+import { injecting } from "../support/strace.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { at } from "../support/values.ts";
@@ -196,13 +197,8 @@ test(
         createFile(path, list ? 0o600 : 0o664);
         if (list) setAccessList(path, LIST);
         else setAccessList(dir.path, { ...LIST, group: 6 }, "default");
-        const under = ["strace", "-f", "-qq", "-o", "/dev/null"];
         assert.equal(
-          await runAtomicWriter(what, path, REPLACE, [
-            ...under,
-            "-e",
-            `inject=${fault}`,
-          ]),
+          await runAtomicWriter(what, path, REPLACE, injecting(fault)),
           "written",
           fault,
         );
@@ -286,11 +282,10 @@ test(
         "user.a": "61",
         "user.empty": "",
       });
-      const refused = ["strace", "-f", "-qq", "-o", "/dev/null"];
-      const fault = ["-e", "inject=fsetxattr:error=ENOSPC"];
+      const refused = injecting("fsetxattr:error=ENOSPC");
       if (!hasCapability("strace(1)")) continue;
       assert.equal(
-        await runAtomicWriter("once", path, REPLACE, [...refused, ...fault]),
+        await runAtomicWriter("once", path, REPLACE, refused),
         "written",
       );
       assert.deepEqual(attributesOf(path), {});

@@ -17,17 +17,13 @@ import { runSync } from "../../src/core/gensync.ts";
 import { leftovers } from "../fixtures/atomic_writes.ts";
 import { setAccessList } from "../support/access_lists.ts";
 import { openDescriptors } from "../support/descriptors.ts";
-import { runtimes } from "../support/env.ts";
 import {
   systemError,
   withPatchedFiles,
   withPatchedPlatform,
 } from "../support/platform.ts";
-import {
-  currentFixtureCommand,
-  LockProcess,
-  runScript,
-} from "../support/processes.ts";
+import { currentFixtureCommand, runScript } from "../support/processes.ts";
+import { injecting } from "../support/strace.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 
@@ -136,30 +132,6 @@ test("the name of a shortened lock file is the same in every version", () => {
   const locks = spellings.map((text) => lockFileOf(`/d/${text.repeat(130)}`));
   assert.equal(new Set(locks).size, 1);
 });
-
-test(
-  "updateFile() loses no update of a file with a long name on every runtime, also of the first ones",
-  async () => {
-    for (const name of ["short", "ü".repeat(127)]) {
-      using dir = tempDir();
-      const path = join(dir.path, name);
-      const workers = [...runtimes, ...runtimes].map((one) =>
-        LockProcess.start(one)
-      );
-      try {
-        // The first call in each process loads what it needs.
-        const other = join(dir.path, "other");
-        await Promise.all(workers.map((one) => one.call("update", other, 1)));
-        await Promise.all(workers.map((one) => one.call("update", path, 10)));
-        assert.equal(JSON.parse(read(path)).count, 10 * workers.length);
-        assert.equal(fs.readdirSync(dir.path).length, 4);
-      } finally {
-        for (const one of workers) await one[Symbol.asyncDispose]();
-      }
-    }
-  },
-  "POSIX error codes",
-);
 
 test("users may lock a file if they may write it, or read and replace it", () => {
   type Rights = [uid: number, gid: number, mode: number];
@@ -374,7 +346,7 @@ test(
       using dir = tempDir();
       const path = join(dir.path, "a");
       const { stdout, stderr } = await runScript([
-        ...["strace", "-f", "-qq", "-o", "/dev/null", "-e", `inject=${fault}`],
+        ...injecting(fault),
         ...currentFixtureCommand("atomic_writer"),
         ...["update", path],
       ]);

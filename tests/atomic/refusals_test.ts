@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { platform } from "../../ffi/mod.ts";
 import { leftovers, WAYS } from "../fixtures/atomic_writes.ts";
 import { runAtomicWriter } from "../support/atomic_writer.ts";
+import { injecting } from "../support/strace.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 
@@ -15,7 +16,7 @@ const read = (path: string) => fs.readFileSync(path, "utf8");
 /** Runs a command with the umask 022, under strace(1) that injects faults. */
 const inject = (fault: string) => [
   ...["sh", "-c", 'umask 022; exec "$@"', "sh"],
-  ...["strace", "-f", "-qq", "-o", "/dev/null", "-e", `inject=${fault}`],
+  ...injecting(fault),
 ];
 
 /** Mounts a directory by FUSE, which treats some calls in another way. */

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
 import { join, relative } from "node:path";
 import { writeAtomic } from "../../mod.ts";
@@ -7,8 +7,7 @@ import { platform } from "../../ffi/mod.ts";
 import type { AtomicOptions } from "../../mod.ts";
 import { leftovers, staleName, WAYS } from "../fixtures/atomic_writes.ts";
 import { runAtomicWriter as runWriter } from "../support/atomic_writer.ts";
-import { allRuntimes, fixtureCommand } from "../support/env.ts";
-import { runScript } from "../support/processes.ts";
+import { injecting, tracing } from "../support/strace.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { at } from "../support/values.ts";
@@ -16,13 +15,6 @@ import { at } from "../support/values.ts";
 const REPLACE = { replace: true } as const;
 const WRITTEN = WAYS.map(() => "written");
 const read = (path: string) => fs.readFileSync(path, "utf8");
-
-/** Returns the command of strace(1) that injects faults into system calls. */
-const inject = (...faults: string[]) => [
-  "strace",
-  ...["-f", "-qq", "-o", "/dev/null"],
-  ...faults.flatMap((fault) => ["-e", `inject=${fault}`]),
-];
 
 for (const what of ["once", "onceSync"]) {
   for (const durable of [true, false]) {
@@ -75,8 +67,7 @@ test("permission bits and owner are changed by file descriptor", async () => {
   fs.writeFileSync(path, "old");
   fs.chownSync(path, 1234, 2345);
   fs.chmodSync(path, 0o640);
-  const trace = "trace=/^(f|l)?ch(mod|own)(at2?)?$";
-  const strace = ["strace", "-f", "-qq", "-o", log, "-e", trace];
+  const strace = tracing(log, "/^(f|l)?ch(mod|own)(at2?)?$");
   assert.deepEqual(await runWriter("ways", path, REPLACE, strace), WRITTEN);
   const calls = [...read(log).matchAll(/\w+(?=\()/g)].map(([call]) => call);
   assert.deepEqual([...new Set(calls)].sort(), ["fchmod", "fchown"]);
@@ -91,8 +82,7 @@ async function tracedCalls(
 ): Promise<string[]> {
   const log = join(directory, "log");
   const calls = "fsync,fdatasync,link,linkat,rename,renameat,renameat2";
-  const strace = ["strace", "-f", "-qq", "-y", "-o", log];
-  const under = [...strace, "-e", `trace=${calls}`];
+  const under = [...tracing(log, calls), "-y"];
   const outcome = await runWriter(what, path, options, under);
   assert.equal(outcome, what === "appears" ? "EEXIST" : "written");
   return read(log).split("\n").flatMap((line) => {
@@ -112,13 +102,13 @@ test(
     for (const what of ["once", "onceSync"]) {
       for (const code of ["EINVAL", "EPERM", "EACCES", "EBADF", "EISDIR"]) {
         const path = join(dir.path, `${what} ${code}`);
-        const under = [...inject(`fsync:error=${code}`), "-P", dir.path];
+        const under = [...injecting(`fsync:error=${code}`), "-P", dir.path];
         assert.equal(await runWriter(what, path, {}, under), "written", code);
         assert.equal(read(path), "new");
       }
       for (const code of ["EIO", "ENOSPC"]) {
         const path = join(dir.path, `${what} ${code}`);
-        const under = [...inject(`fsync:error=${code}`), "-P", dir.path];
+        const under = [...injecting(`fsync:error=${code}`), "-P", dir.path];
         assert.equal(await runWriter(what, path, {}, under), code);
         assert.equal(read(path), "new", "the file is published");
       }
@@ -134,7 +124,7 @@ test(
     using dir = tempDir();
     const path = join(dir.path, "a");
     for (const code of ["EPERM", "EOPNOTSUPP", "ENOSYS", "EMLINK"]) {
-      const under = inject(`link,linkat:error=${code}`);
+      const under = injecting(`link,linkat:error=${code}`);
       assert.deepEqual(await runWriter("ways", path, {}, under), WRITTEN, code);
       assert.deepEqual(leftovers(dir.path), []);
       assert.equal(await runWriter("appears", path, {}, under), "EEXIST");
@@ -153,14 +143,14 @@ test(
   async () => {
     using dir = tempDir();
     const path = join(dir.path, "a");
-    const link = inject("link,linkat:error=EIO");
+    const link = injecting("link,linkat:error=EIO");
     assert.deepEqual(
       await runWriter("ways", path, {}, link),
       WAYS.map(() => "EIO"),
     );
     assert.deepEqual(fs.readdirSync(dir.path), []);
     fs.writeFileSync(path, "old");
-    const rename = inject("rename,renameat,renameat2:error=EBUSY");
+    const rename = injecting("rename,renameat,renameat2:error=EBUSY");
     assert.deepEqual(
       await runWriter("ways", path, REPLACE, rename),
       WAYS.map(() => "EBUSY"),
@@ -228,8 +218,8 @@ test(
       }
     }
     const log = join(dir.path, "log");
-    const strace = ["strace", "-f", "-qq", "-o", log, "-e", "trace=umask"];
-    await runWriter("ways", join(dir.path, "traced"), {}, strace);
+    const traced = join(dir.path, "traced");
+    await runWriter("ways", traced, {}, tracing(log, "umask"));
     assert.doesNotMatch(read(log), /umask\(/);
   },
   "strace(1)",
@@ -241,7 +231,7 @@ test(
   "writeAtomic() leaves the event loop free while the disk works",
   async () => {
     using dir = tempDir();
-    const slow = inject("fsync:delay_enter=500000");
+    const slow = injecting("fsync:delay_enter=500000");
     const ticks = await runWriter("ticks", join(dir.path, "a"), {}, slow);
     // Two calls of 500 ms leave time for 100 ticks.
     assert.ok(ticks as number > 20, `${ticks} ticks`);
@@ -257,19 +247,22 @@ test(
     const stale = await staleName(dir.path);
     fs.writeFileSync(join(dir.path, stale), "stale");
     const faults = [
-      ["-P", dir.path, "-e", "inject=getdents64:error=EACCES"],
-      ["-P", join(dir.path, stale), "-e", "inject=openat:error=EACCES"],
-      ["-P", join(dir.path, stale), "-e", "inject=unlink,unlinkat:error=EPERM"],
-      ["-e", "inject=flock:error=EOPNOTSUPP"],
+      [...injecting("getdents64:error=EACCES"), "-P", dir.path],
+      [...injecting("openat:error=EACCES"), "-P", join(dir.path, stale)],
+      [
+        ...injecting("unlink,unlinkat:error=EPERM"),
+        "-P",
+        join(dir.path, stale),
+      ],
+      injecting("flock:error=EOPNOTSUPP"),
     ];
-    for (const fault of faults) {
-      const under = [...inject(), ...fault];
+    for (const under of faults) {
       assert.deepEqual(
         await runWriter("ways", path, REPLACE, under),
         WRITTEN,
-        fault.join(" "),
+        under.join(" "),
       );
-      assert.deepEqual(leftovers(dir.path), [stale], fault.join(" "));
+      assert.deepEqual(leftovers(dir.path), [stale], under.join(" "));
     }
     await writeAtomic(path, "", REPLACE);
     assert.deepEqual(leftovers(dir.path), []);
@@ -343,45 +336,3 @@ test("atomic writing rejects with EROFS on a read-only disk", async () => {
   }
   assert.equal(read(path), "old");
 }, "root that can mount");
-
-/** What publishes a file, and the calls that do so. */
-const PUBLICATIONS = [
-  ["rename", "rename,renameat,renameat2"],
-  ["link", "link,linkat"],
-] as const;
-
-for (const [how, calls] of PUBLICATIONS) {
-  for (const fuse of [false, true]) {
-    test(
-      `workers: a thread that is terminated during its ${how} on ${
-        fuse ? "FUSE" : "a local file system"
-      } loses its lock after that call`,
-      async () => {
-        using dir = tempDir();
-        const source = join(dir.path, "source");
-        const mounted = fuse ? join(dir.path, "mounted") : source;
-        fs.mkdirSync(source);
-        if (fuse) fs.mkdirSync(mounted);
-        if (fuse) spawnSync("bindfs", [source, mounted]);
-        try {
-          const delayed = `${calls}:delay_enter=1000000`;
-          for (const runtime of allRuntimes) {
-            const { code, stdout, stderr } = await runScript([
-              ...["strace", "-f", "-qq", "-o", "/dev/null"],
-              ...["-e", `trace=${calls}`, "-e", `inject=${delayed}`],
-              ...fixtureCommand(runtime, "end_with_lock"),
-              `thread is terminated during ${how}`,
-              ...["Lock", join(mounted, runtime.name.replaceAll(" ", "-"))],
-            ]);
-            assert.equal(stdout, "unchanged\n", `${runtime.name}: ${stderr}`);
-            assert.equal(code, 0, `${runtime.name}: ${stderr}`);
-          }
-        } finally {
-          if (fuse) spawnSync("umount", [mounted]);
-        }
-      },
-      "strace(1)",
-      ...fuse ? ["bindfs(1) and FUSE", "root"] as const : [],
-    );
-  }
-}

@@ -6,8 +6,8 @@ import { basename, join } from "node:path";
 import process from "node:process";
 import { setImmediate, setTimeout as delay } from "node:timers/promises";
 import type { OpenMode, Platform, PlatformFile } from "../../ffi/types.ts";
-import { AlreadyLocked, BoundedSemaphore, Lock } from "../../mod.ts";
-import type { BoundedSemaphoreOptions, LockedFile } from "../../mod.ts";
+import { AlreadyLocked, type BoundedSemaphore, Lock } from "../../mod.ts";
+import type { LockedFile } from "../../mod.ts";
 import {
   countWatches,
   openDescriptors,
@@ -22,7 +22,7 @@ import {
   withPatchedPlatform,
 } from "../support/platform.ts";
 import { LockProcess } from "../support/processes.ts";
-import { tempDir } from "../support/temp_dir.ts";
+import { LONG_MS, slots } from "../support/slots.ts";
 import { test } from "../support/test.ts";
 import {
   activeTimers,
@@ -33,31 +33,6 @@ import { at } from "../support/values.ts";
 import { observeWaits, SHORT_WAIT_MS } from "../support/waits.ts";
 
 const FORMS = ["acquire", "acquireSync"] as const;
-
-/** Longer than any test. JSON does not have `Infinity`. */
-const LONG_MS = 600_000;
-
-/** Creates a directory, and semaphores of one name with slots there. */
-function slots() {
-  const dir = tempDir();
-  const { path: directory } = dir;
-  return {
-    directory,
-    options: { name: "s", directory, timeout: LONG_MS },
-    semaphore: (maximum: number, options: BoundedSemaphoreOptions = {}) =>
-      new BoundedSemaphore(maximum, {
-        name: "s",
-        directory,
-        timeout: LONG_MS,
-        ...options,
-      }),
-    path: (slot: number) => join(directory, `s.0${slot}.lock`),
-    lockOutside: (slot: number) =>
-      lockOutsideLibrary(join(directory, `s.0${slot}.lock`)),
-    open: () => openDescriptors(directory),
-    [Symbol.dispose]: () => dir[Symbol.dispose](),
-  };
-}
 
 /** Returns whether a promise settles within two turns of the event loop. */
 async function isSettled(promise: Promise<unknown>): Promise<boolean> {
@@ -111,48 +86,6 @@ test(
 );
 
 for (const form of FORMS) {
-  const command = form === "acquire" ? "acquireSlot" : "acquireSlotSync";
-
-  test(
-    `a waiting process is woken when another process releases any slot (${form})`,
-    async () => {
-      for (const [i, runtime] of runtimes.entries()) {
-        using dir = slots();
-        await using child = LockProcess.start(runtime);
-        await child.call("disablePolling", 0);
-        const held = [0, 1, 2].map(dir.lockOutside);
-        const waiting = child.call(command, 3, dir.options);
-        await child.untilAsleep();
-        const which = i % 3;
-        at(held, which).release();
-        assert.equal(await waiting, dir.path(which), runtime.name);
-        for (const holder of held) holder.release();
-      }
-    },
-    "inotify(7)",
-  );
-
-  test(
-    `a waiting process is woken when the holder of a slot is killed (${form})`,
-    async () => {
-      for (const [i, runtime] of runtimes.entries()) {
-        using dir = slots();
-        await using holder = LockProcess.start(
-          at(runtimes, (i + 1) % runtimes.length),
-        );
-        await using waiter = LockProcess.start(runtime);
-        await waiter.call("disablePolling", 0);
-        await holder.call("acquireSlot", 2, dir.options);
-        await holder.call("acquireSlot", 2, dir.options);
-        const waiting = waiter.call(command, 2, dir.options);
-        await waiter.untilAsleep();
-        holder.process.kill("SIGKILL");
-        await waiting;
-      }
-    },
-    "inotify(7)",
-  );
-
   test(
     `a waiter misses no release of a slot between attempt and sleep (${form})`,
     async () => {
@@ -648,73 +581,6 @@ for (const form of FORMS) {
     "permission bits",
   );
 }
-
-test(
-  "a process that runs out of descriptors while it opens slots closes them again",
-  async () => {
-    const LIMIT = 'ulimit -n 512; exec "$@"';
-    for (const { command, directory, extension } of runtimes) {
-      for (const form of ["acquireSlot", "acquireSlotSync"]) {
-        using dir = slots();
-        const holder = dir.semaphore(20);
-        for (let i = 0; i < 20; i++) holder.acquireSync();
-        const script = join(directory, "tests", "fixtures", "lock_process") +
-          extension;
-        await using child = new LockProcess(
-          ["sh", "-c", LIMIT, "sh", ...command, script],
-        );
-        const { pid } = child.process;
-        // This call opens the descriptors that the runtime itself needs.
-        assert.equal(
-          await child.call("tryAcquireSlot", 20, dir.options),
-          null,
-        );
-        // Deno reads source maps for the first error of a module, and panics if
-        // it cannot.
-        const nowhere = { ...dir.options, directory: `${dir.directory}/none` };
-        const fails = child.call("acquireSlotSync", 20, nowhere);
-        await assert.rejects(fails, { code: "ENOENT" });
-        await child.call("exhaust", 5);
-        const failing = child.call(form, 20, dir.options);
-        await assert.rejects(failing, { code: "EMFILE" });
-        assert.equal(openDescriptors(dir.directory, pid), 0);
-        // The descriptors suffice for one slot at a time.
-        assert.equal(
-          await child.call("tryAcquireSlot", 20, dir.options),
-          null,
-        );
-        await child.call("relax");
-        const waiting = child.call(form, 20, dir.options);
-        await child.untilWaiting();
-        holder[Symbol.dispose]();
-        await waiting;
-        assert.equal(openDescriptors(dir.directory, pid), 1);
-      }
-    }
-  },
-  "sh(1)",
-  "/proc",
-);
-
-test(
-  "10,000 contended acquisitions leak neither memory nor descriptors",
-  async () => {
-    for (const runtime of runtimes) {
-      using dir = slots();
-      await using child = LockProcess.start(runtime);
-      const { pid } = child.process;
-      const grown = await child.call("contend", 3, dir.options, 14_000);
-      assert.ok(grown as number < 80, `${runtime.name}: ${grown} MB`);
-      assert.equal(openDescriptors(dir.directory, pid), 0);
-      const reported = openDescriptors("anon_inode:inotify", pid);
-      assert.ok(
-        reported <= 1,
-        `${runtime.name}: ${reported} inotify descriptors`,
-      );
-    }
-  },
-  "/proc",
-);
 
 test(
   "semaphores of different names do not consume each other's wakeups",

@@ -479,33 +479,6 @@ test("tasks that name the same files in opposite order do not deadlock", async (
   assert.equal(dir.open(), 0);
 });
 
-test(
-  "processes that name the same files in different orders do not deadlock",
-  async () => {
-    using dir = files("a", "b", "c");
-    const [a, b, c] = dir.paths;
-    dir.write("0");
-    // Sorted by these names, the order would be different.
-    fs.symlinkSync(dir.directory, dir.path("1"));
-    fs.symlinkSync("a", dir.path("z"));
-    const [elsewhere, z] = [join(dir.path("1"), "c"), dir.path("z")];
-    const lists = [[a, b, c], [elsewhere, b, z], [c, b], [z, c]];
-    const times = 300;
-    const children = lists.map((_, i) =>
-      LockProcess.start(at(runtimes, i % runtimes.length))
-    );
-    try {
-      await Promise.all(
-        children.map((child, i) => child.call("countAll", lists[i], times)),
-      );
-    } finally {
-      for (const child of children) await child[Symbol.asyncDispose]();
-    }
-    assert.deepEqual(dir.read().map(Number), [3, 3, 4].map((n) => n * times));
-  },
-  "symbolic links",
-);
-
 test("lockAll() in another process excludes this process, until that process is killed", async () => {
   for (const runtime of runtimes) {
     using dir = files("a", "b");

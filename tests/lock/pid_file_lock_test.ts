@@ -14,19 +14,14 @@ import {
 import { TemporaryFileLock } from "../../mod.ts";
 import type { LockedFile } from "../../mod.ts";
 import { openDescriptors } from "../support/descriptors.ts";
-import {
-  allRuntimes,
-  fixtureCommand,
-  runtimes,
-  testEnv,
-} from "../support/env.ts";
+import { allRuntimes } from "../support/env.ts";
 import {
   noopOs,
   systemError,
   withPatchedFiles,
   withPatchedPlatform,
 } from "../support/platform.ts";
-import { LockProcess, runScript } from "../support/processes.ts";
+import { LockProcess } from "../support/processes.ts";
 import { hasCapability } from "../support/capabilities.ts";
 import { sortedNames, tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
@@ -350,42 +345,6 @@ for (const [form, acquire] of FORMS) {
   }, "mkfifo(1)");
 }
 
-test(
-  "a PID from a file is believed only of a process of the same PID namespace",
-  async () => {
-    using dir = tempDir();
-    const path = join(dir.path, "a.pid");
-    const container = ["unshare", "--pid", "--fork", "--mount-proc"];
-    for (const runtime of runtimes) {
-      const start = () =>
-        new LockProcess([
-          ...[...container, "--kill-child"],
-          ...fixtureCommand(runtime, "lock_process"),
-        ]);
-      await using holder = start();
-      await holder.call("hold", "PidFileLock", path);
-      assert.equal(await holder.call("pid"), 1);
-      for (const timeout of [0, 200]) {
-        const options = { timeout };
-        await using contender = start();
-        assert.equal(await contender.call("readPid", path), 1);
-        assert.equal(await contender.call("pid"), 1);
-        await assert.rejects(
-          contender.call("hold", "PidFileLock", path, options),
-          (error: AlreadyLocked) => {
-            assert.equal(error.name, "AlreadyLocked");
-            assert.equal(error.holderPid, null, runtime.name);
-            assert.match(error.message, /already locked \(waited/);
-            return true;
-          },
-        );
-      }
-      await holder.call("drop");
-    }
-  },
-  "PID namespaces",
-);
-
 function mount(...args: string[]) {
   const { status, stderr } = spawnSync("mount", args, { encoding: "utf8" });
   assert.equal(status, 0, stderr);
@@ -697,30 +656,6 @@ test("PidFileLock that cannot truncate its lock file publishes no PID", async ()
   );
   assertNothingLeft(dir.path);
 });
-
-test(
-  "the two lines of the README make a signal remove the files of a PidFileLock",
-  async () => {
-    const readme = fs.readFileSync(join(testEnv.root, "README.md"), "utf8");
-    const lines = readme.match(/^process\.once\("SIG.*$/gm);
-    const script = join("tests", "fixtures", "end_with_lock.ts");
-    const fixture = fs.readFileSync(join(testEnv.root, script), "utf8");
-    assert.equal(lines?.length, 2);
-    for (const line of lines) assert.ok(fixture.includes(line), line);
-
-    for (const runtime of runtimes) {
-      using dir = tempDir();
-      const { code, stdout, stderr } = await runScript([
-        ...fixtureCommand(runtime, "end_with_lock"),
-        ...["signal", "PidFileLock", join(dir.path, "a")],
-      ]);
-      assert.equal(stdout, "held\n", stderr);
-      assert.equal(code, 143, `${runtime.name}: ${stderr}`);
-      assert.deepEqual(sortedNames(dir.path), [], runtime.name);
-    }
-  },
-  "signals",
-);
 
 test("PidFileLock takes a name that leaves no room for the suffix of its lock file", async () => {
   for (const length of [250, 251, 255]) {

@@ -5,12 +5,12 @@ import { setTimeout as delay } from "node:timers/promises";
 import { AlreadyLocked, Lock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../mod.ts";
 import { LockException, RLock } from "../../mod.ts";
 import { openDescriptors, waitForDescriptors } from "../support/descriptors.ts";
-import { allRuntimes, fixtureCommand, runtimes } from "../support/env.ts";
+import { allRuntimes } from "../support/env.ts";
 import { withPatchedFiles, withPatchedPlatform } from "../support/platform.ts";
-import { LockProcess, runScript } from "../support/processes.ts";
+import { LockProcess } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
-import { deferred, firstItems } from "../support/values.ts";
+import { deferred } from "../support/values.ts";
 import { observeWaits, SHORT_WAIT_MS } from "../support/waits.ts";
 
 const SHARED = LOCK_SH | LOCK_NB;
@@ -158,33 +158,6 @@ test("RLock.acquire() of a held lock neither unlocks it nor conflicts with it", 
       assert.deepEqual(calls, ["unlock"]);
     }));
 });
-
-test(
-  "RLock.acquire() of a held lock makes no system call for a lock",
-  async () => {
-    for (const runtime of runtimes) {
-      using dir = tempDir();
-      const path = join(dir.path, "a.lock");
-      const trace = join(dir.path, "trace");
-      const strace = ["strace", "-f", "-o", trace, "-e", "trace=flock,%file"];
-      const { code, stderr } = await runScript([
-        ...strace,
-        ...fixtureCommand(runtime, "reacquire"),
-        path,
-      ]);
-      assert.equal(code, 0, stderr);
-      const calls = fs.readFileSync(trace, "utf8");
-      const parts = calls.split(/^.*reacquiring-mark.*$/m);
-      const [before, within, after] = firstItems(parts, 3);
-      const concerned = (part: string) =>
-        part.split("\n").filter((line) => /flock\(|a\.lock/.test(line));
-      assert.notDeepEqual(concerned(before), [], runtime.name);
-      assert.deepEqual(concerned(within), [], runtime.name);
-      assert.notDeepEqual(concerned(after), [], runtime.name);
-    }
-  },
-  "strace(1)",
-);
 
 test("RLock.run() starts at once inside another run, at any depth", async () => {
   using dir = tempDir();

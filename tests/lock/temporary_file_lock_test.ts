@@ -9,14 +9,14 @@ import { LockUnsupported, TemporaryFileLock } from "../../mod.ts";
 import type { LockedFile } from "../../mod.ts";
 import type { Platform, PlatformFile } from "../../ffi/types.ts";
 import { openDescriptors, waitForDescriptors } from "../support/descriptors.ts";
-import { allRuntimes, fixtureCommand, runtimes } from "../support/env.ts";
+import { allRuntimes } from "../support/env.ts";
 import {
   holdAsOther,
   systemError,
   withPatchedFiles,
   withPatchedPlatform,
 } from "../support/platform.ts";
-import { LockProcess, runScript } from "../support/processes.ts";
+import { LockProcess } from "../support/processes.ts";
 import { sortedNames, tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 import { disablePolling } from "../support/timers.ts";
@@ -964,67 +964,6 @@ test("TemporaryFileLock excludes processes of every runtime", async () => {
   }
 });
 
-test(
-  "TemporaryFileLock that cannot remove its file is released, and reports the error if requested",
-  async () => {
-    for (const runtime of runtimes) {
-      using dir = tempDir();
-      const path = join(dir.path, "sub", "a.lock");
-      fs.mkdirSync(join(dir.path, "sub"));
-      fs.chownSync(join(dir.path, "sub"), NOBODY, NOBODY);
-      fs.chmodSync(dir.path, 0o755);
-      await using child = LockProcess.start(runtime);
-      await child.call("attempt", "Lock", join(dir.path, "loaded"));
-      await child.call("become", NOBODY);
-      for (const throwOnReleaseError of [false, true]) {
-        fs.chmodSync(join(dir.path, "sub"), 0o755);
-        fs.rmSync(path, { force: true });
-        const options = { throwOnReleaseError };
-        // Each form gets its own object, because an object keeps its options.
-        const name = throwOnReleaseError ? `${dir.path}/sub/./a.lock` : path;
-        await child.call("hold", "TemporaryFileLock", name, options);
-        fs.chmodSync(join(dir.path, "sub"), 0o555);
-        const dropping = child.call("drop");
-        if (throwOnReleaseError) {
-          const reported = { name: "LockException", code: "EACCES" };
-          await assert.rejects(dropping, reported);
-        } else {
-          await dropping;
-        }
-        assert.ok(fs.existsSync(path));
-        await using _free = await new Lock(path, { timeout: 0 }).acquire();
-      }
-    }
-  },
-  "root",
-  "permission bits",
-);
-
-test(
-  "an error about a lock file of another user names the owner",
-  async () => {
-    for (const runtime of runtimes) {
-      using dir = tempDir();
-      fs.chmodSync(dir.path, 0o1777);
-      const path = join(dir.path, "a.lock");
-      fs.writeFileSync(path, "", { mode: 0o600 });
-      await using child = LockProcess.start(runtime);
-      await child.call("attempt", "Lock", join(dir.path, "loaded"));
-      await child.call("become", NOBODY);
-      for (const kind of ["Lock", "RLock", "TemporaryFileLock"]) {
-        const named = {
-          code: "EACCES",
-          message: /EACCES.*owned by user 0\)|denied.*owned by user 0\)/,
-        };
-        await assert.rejects(child.call("hold", kind, path), named);
-        await assert.rejects(child.call("holdSync", kind, path), named);
-      }
-    }
-  },
-  "root",
-  "permission bits",
-);
-
 test("an error about a lock file without permissions names the owner", async () => {
   const refused = () => {
     const error = systemError("EACCES", 13);
@@ -1054,44 +993,6 @@ test("an error about a lock file without permissions names the owner", async () 
     },
   );
 });
-
-test(
-  "sticky /tmp with protected_regular: an existing file is opened without O_CREAT",
-  async () => {
-    for (const runtime of allRuntimes) {
-      for (const kind of ["Lock", "TemporaryFileLock"]) {
-        using dir = tempDir();
-        const path = join(dir.path, "a.lock");
-        fs.writeFileSync(path, "");
-        const trace = join(dir.path, "trace");
-        // The kernel's result of the first attempt, if that has O_CREAT.
-        const strace = ["strace", "-f", "-o", trace, "-P", path];
-        const inject = ["-e", "inject=open,openat:error=EACCES:when=1"];
-        const creates = runtime.name !== "deno without FFI";
-        const { code, stderr, stdout } = await runScript([
-          ...strace,
-          ...["-e", "trace=open,openat"],
-          ...creates ? inject : [],
-          ...fixtureCommand(runtime, "end_with_lock"),
-          "acquireOnce",
-          kind,
-          path,
-        ]);
-        assert.equal(code, 0, stderr);
-        assert.equal(stdout, "acquired\n");
-        const opened = fs.readFileSync(trace, "utf8").split("\n")
-          .filter((line) =>
-            /open(at)?\(/.test(line) && line.includes("O_RDWR") ||
-            /O_WRONLY/.test(line)
-          );
-        assert.equal(opened.length, creates ? 2 : 1, opened.join("\n"));
-        assert.equal(/O_CREAT/.test(at(opened, 0)), creates);
-        assert.doesNotMatch(at(opened, -1), /O_CREAT/);
-      }
-    }
-  },
-  "strace(1)",
-);
 
 test(
   "sticky /tmp with protected_regular: the kernel allows locking a file of another user",

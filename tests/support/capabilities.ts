@@ -85,7 +85,8 @@ const CAPABILITIES = {
   "cc(1) on Linux": () => isLinux && hasProgram("cc"),
   "musl-gcc(1)": () => isLinux && hasProgram("musl-gcc"),
   "a Bun for musl": () => (testEnv.musl ?? null) !== null,
-  "strace(1)": () => succeeds("strace", "-o", "/dev/null", "true"),
+  "strace(1)": () =>
+    succeeds("strace", "-f", "--seccomp-bpf", "-o", "/dev/null", "true"),
   "bindfs(1) and FUSE": () =>
     hasProgram("bindfs") && succeeds("test", "-c", "/dev/fuse"),
   "libfuse3, cc(1), and root that can mount": () =>

@@ -21,9 +21,6 @@ const FORMS = ["acquire", "acquireSync"] as const;
  */
 const MAX_POLL_MS = 5;
 
-/** The number of hand-overs in each of the four runs of the suite. */
-const HAND_OVERS = 2_500;
-
 /** A program that can acquire and release a lock. */
 interface Holder extends AsyncDisposable {
   acquire(path: string): Promise<unknown>;
@@ -136,36 +133,6 @@ test(
     }
   },
   "inotify(7)",
-);
-
-test(
-  "thousands of hand-overs between Deno, Bun, Node and Python leave no waiter beside a free lock",
-  async () => {
-    using dir = tempDir();
-    const path = join(dir.path, "turns");
-    fs.writeFileSync(path, `0 ${Date.now()} 0`);
-    const children = [
-      ...runtimes.map(LockProcess.start),
-      LockProcess.startPython(),
-    ];
-    try {
-      const gaps = await Promise.all(
-        children.map((processHolder) =>
-          processHolder.call("takeTurns", path, HAND_OVERS)
-        ),
-      ) as number[][];
-      // The Python process does not measure. A busy machine may stall once or
-      // twice.
-      const ours = gaps.slice(0, -1).flat();
-      assert.ok(ours.length < 3, `the lock was free for ${ours} ms`);
-    } finally {
-      await Promise.all(
-        children.map((processHolder) => processHolder[Symbol.asyncDispose]()),
-      );
-    }
-  },
-  "Python's portalocker",
-  "Deno, Bun and Node",
 );
 
 /** Blocks the thread for a time. */

@@ -12,8 +12,6 @@ import {
   descriptorTargets,
   openDescriptors,
 } from "../support/descriptors.ts";
-import { fixtureCommand, runtimes } from "../support/env.ts";
-import { runScript } from "../support/processes.ts";
 import { lockOutsideLibrary, withPatchedFiles } from "../support/platform.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
@@ -321,23 +319,5 @@ test(
     assert.equal(countWatches(), 0);
   },
   "inotify(7)",
-  "/proc",
-);
-
-test(
-  "workers: threads that are terminated at random moments of a wait leave no descriptor open",
-  async () => {
-    // The other runtimes do not use inotify(7) in workers.
-    for (const runtime of runtimes) {
-      if (!runtime.name.startsWith("node")) continue;
-      using dir = tempDir();
-      const { code, stdout, stderr } = await runScript([
-        ...fixtureCommand(runtime, "end_with_lock"),
-        ...["threads are terminated", "Lock", join(dir.path, "a.lock")],
-      ]);
-      assert.equal(stdout, "[]\n", `${runtime.name}: ${stderr}`);
-      assert.equal(code, 0, `${runtime.name}: ${stderr}`);
-    }
-  },
   "/proc",
 );
