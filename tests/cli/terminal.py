@@ -2,7 +2,7 @@
 
 The argument is JSON: the arguments of the program, and steps. A step is
 ["expect", text], which reads until the output contains the text, or
-["type", text]. Prints the output and the exit status as JSON.
+["type", text], or ["hang up", ""], which closes the terminal. Prints the output and the exit status as JSON.
 """
 
 import json
@@ -30,6 +30,9 @@ def main() -> None:
 
     for action, text in request["steps"]:
         data = text.encode()
+        if action == "hang up":
+            os.close(terminal)
+            continue
         if action == "type":
             os.write(terminal, data)
             continue

@@ -4,6 +4,7 @@
  */
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { portalock } from "../support/cli.ts";
 import { runtimes, testEnv } from "../support/env.ts";
@@ -11,19 +12,20 @@ import { runScript } from "../support/processes.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { test } from "../support/test.ts";
 
-type Step = readonly ["expect" | "type", string];
+type Step = readonly ["expect" | "type" | "hang up", string];
 
-/** Runs a program in a terminal, in a new directory. */
+/** Runs a program in a terminal, in a directory, which is a new one by default. */
 async function inTerminal(
   argv: readonly string[],
   steps: readonly Step[],
+  path?: string,
 ): Promise<{ output: string; status: number }> {
   using dir = tempDir();
   const script = join(testEnv.root, "tests", "cli", "terminal.py");
   const request = JSON.stringify({ argv, steps });
   const { code, stdout, stderr } = await runScript(
     ["python3", script, request],
-    { cwd: dir.path },
+    { cwd: path ?? dir.path },
   );
   assert.equal(code, 0, stderr);
   return JSON.parse(stdout);
@@ -169,3 +171,62 @@ test(
   "python3(1)",
   "/proc",
 );
+
+/**
+ * A program that counts how often it gets a signal. USR1 to the command, which
+ * passes it on after all that it has got before, ends it.
+ */
+function counter(signal: string, counted: string): string {
+  return `trap 'n=x$n; ${counted}' ${signal}; ` +
+    "trap 'echo $n >count; exit 5' USR1; echo running >/dev/tty; " +
+    "while :; do sleep 0.01; done";
+}
+
+const END = "kill -USR1 $PPID";
+
+/**
+ * Scripts of sh(1) in which `lock` runs the program, what follows, the signal
+ * that the program gets once, and what it does then.
+ */
+const ONCE: Readonly<Record<string, readonly [string, Step, string, string]>> =
+  {
+    "Ctrl-C reaches the program once, also if standard streams are redirected":
+      ["lock <&- >out 2>&1", ["type", "\x03"], "INT", END],
+    "the end of the terminal is passed on if the command leads the session": [
+      "exec lock",
+      ["hang up", ""],
+      "HUP",
+      END,
+    ],
+    "the end of the terminal is not passed on if all processes get it": [
+      "trap 'until test $(cat f) != $!; do :; done; kill -HUP $(cat f); " +
+      "until test -e got; do sleep 0.01; done; kill -HUP $!; kill -USR1 $!' HUP; " +
+      "lock & wait; wait",
+      ["hang up", ""],
+      "HUP",
+      ": >got",
+    ],
+  };
+
+for (const [name, [line, step, signal, counted]] of Object.entries(ONCE)) {
+  test(
+    `cli in a terminal: ${name}`,
+    async () => {
+      for (const runtime of runtimes) {
+        using dir = tempDir();
+        const words = [...portalock(runtime), "--pid-file", "f", "sh", "-c"];
+        const command = [...words, counter(signal, counted)]
+          .map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(" ");
+        await inTerminal(
+          ["sh", "-c", line.replace("lock", () => command)],
+          [["expect", "running"], step],
+          dir.path,
+        );
+        const count = readFileSync(join(dir.path, "count"), "utf8");
+        assert.equal(count, "x\n", runtime.name);
+      }
+    },
+    "python3(1)",
+    "/proc",
+  );
+}
