@@ -14,6 +14,7 @@ const SCRIPTS = "scripts/";
 const ONCE: readonly string[] = [
   "architecture_test.ts",
   "cli/command_test.ts",
+  "cli/completion_test.ts",
   "cli/flock_contract_test.ts",
   "cli/redis_test.ts",
   "cli/status_test.ts",

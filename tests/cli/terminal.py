@@ -8,7 +8,11 @@ The argument is JSON: the arguments of the program, and steps. A step is
 import json
 import os
 import pty
+import signal
 import sys
+
+# How many seconds a step may take, on a loaded machine.
+LIMIT = 90
 
 
 def main() -> None:
@@ -28,14 +32,20 @@ def main() -> None:
         output += data
         return len(data) > 0
 
+    def fail(*_: object) -> None:
+        sys.exit(f"waits for {text!r}: {output!r}")
+
+    text = "the end"
+    signal.signal(signal.SIGALRM, fail)
     for action, text in request["steps"]:
+        signal.alarm(LIMIT)
         data = text.encode()
         if action == "type":
             os.write(terminal, data)
             continue
         while (at := output.find(data, seen)) < 0:
             if not read():
-                sys.exit(f"ended before {text!r}: {output!r}")
+                fail()
         seen = at + len(data)
     while read():
         pass
