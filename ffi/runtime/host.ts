@@ -25,8 +25,12 @@ export interface Host {
   readonly platform: string;
   /** As `process.arch`. */
   readonly arch: string;
+  /** Returns the PID of the parent process. */
+  parentPid(): number;
   /** Returns an environment variable. */
   env(name: string): string | undefined;
+  /** Returns all environment variables. */
+  environment(): Readonly<Record<string, string | undefined>>;
   /** Writes to standard output (1) or standard error (2). */
   write(fd: 1 | 2, text: string): void;
   isTerminal(fd: 0 | 1 | 2): boolean;
@@ -38,7 +42,11 @@ export interface Host {
 interface DenoProgram extends DenoApi {
   readonly args: string[];
   readonly build: { readonly os: string; readonly arch: string };
-  readonly env: { get(name: string): string | undefined };
+  readonly ppid: number;
+  readonly env: {
+    get(name: string): string | undefined;
+    toObject(): Record<string, string>;
+  };
   readonly stdin: { isTerminal(): boolean };
   readonly stdout: DenoStream;
   readonly stderr: DenoStream;
@@ -72,6 +80,7 @@ function denoHost(deno: DenoProgram): Host {
     args: deno.args,
     platform: PLATFORMS[os] ?? os,
     arch: ARCHITECTURES[arch] ?? arch,
+    parentPid: () => deno.ppid,
     env(name) {
       try {
         return deno.env.get(name);
@@ -80,6 +89,7 @@ function denoHost(deno: DenoProgram): Host {
         return undefined;
       }
     },
+    environment: () => deno.env.toObject(),
     write(fd, text) {
       writeAll(text, (bytes) => streams[fd].writeSync(bytes));
     },
@@ -97,7 +107,9 @@ function nodeHost(): Host {
     args: process.argv.slice(2),
     platform: process.platform,
     arch: process.arch,
+    parentPid: () => process.ppid,
     env: (name) => process.env[name],
+    environment: () => process.env,
     write(fd, text) {
       const fs = process.getBuiltinModule?.("node:fs");
       if (fs) return writeAll(text, (bytes) => fs.writeSync(fd, bytes));
@@ -114,6 +126,16 @@ function nodeHost(): Host {
   };
 }
 
+/** How long a write waits for the reader of a pipe that is full. */
+const FULL_PIPE_MS = 2;
+
+const NEVER_WOKEN = new Int32Array(new SharedArrayBuffer(4));
+
+/** Whether a write failed because it would block: EAGAIN, which Deno renames. */
+function isFull({ name, message }: Error): boolean {
+  return name === "WouldBlock" || message.includes("EAGAIN");
+}
+
 /**
  * Writes all bytes. A standard stream may be a pipe that another process has
  * made non-blocking, and that is full.
@@ -124,9 +146,9 @@ function writeAll(text: string, write: (bytes: Uint8Array) => number): void {
     try {
       rest = rest.subarray(write(rest));
     } catch (error) {
-      if ((error as Error).message.includes("EAGAIN")) continue;
       // The reader has closed it.
-      return;
+      if (!isFull(error as Error)) return;
+      Atomics.wait(NEVER_WOKEN, 0, 0, FULL_PIPE_MS);
     }
   }
 }

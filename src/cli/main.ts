@@ -10,6 +10,7 @@
  */
 
 import { commandCalls } from "../../ffi/posix/command.ts";
+import type { CommandCalls } from "../../ffi/posix/command.ts";
 import { posixConstants } from "../../ffi/posix/constants.ts";
 import { thisHost } from "../../ffi/runtime/host.ts";
 import type { Host } from "../../ffi/runtime/host.ts";
@@ -41,8 +42,15 @@ function isSubcommand(name: string): name is keyof typeof SUBCOMMANDS {
   return Object.hasOwn(SUBCOMMANDS, name);
 }
 
-/** Runs the command and returns its exit status. */
-async function run(host: Host): Promise<number> {
+/**
+ * Runs the command and returns its exit status.
+ *
+ * @param onCalls Gets the calls of the C library as soon as there are some.
+ */
+async function run(
+  host: Host,
+  onCalls: (calls: CommandCalls) => void,
+): Promise<number> {
   const replaced = host.args.find((each) => each.includes("\ufffd"));
   if (replaced !== undefined) {
     const { checkEncoding } = await import("./grammar/encoding.ts");
@@ -60,26 +68,32 @@ async function run(host: Host): Promise<number> {
   }
   const constants = posixConstants(host.platform, host.arch);
   const runtime = constants && await loadCalls();
-  const calls = runtime && commandCalls(runtime, constants);
+  const calls = runtime && commandCalls(runtime, constants, host);
+  if (calls) onCalls(calls);
   const { lockClass, redis } = invocation;
   if (calls && lockClass === "file" && !redis) {
     return await lockAndRun({ host, calls }, invocation);
   }
   const { runUnderLibraryLock } = await import("./run/library_lock.ts");
-  return await runUnderLibraryLock(host, calls, invocation);
+  const library = runtime && calls && { calls, runtime, constants };
+  return await runUnderLibraryLock(host, library ?? null, invocation);
 }
 
 async function main(): Promise<void> {
   const host = thisHost();
+  let { exit } = host;
   let status: number;
   try {
-    status = await run(host);
+    status = await run(host, (calls) => {
+      calls.resetSignals();
+      exit = calls.exit;
+    });
   } catch (error) {
     const { message } = error as Error;
     host.write(2, `portalock: ${message}\n`);
     status = error instanceof Failure ? error.status : SOFTWARE;
   }
-  host.exit(status);
+  exit(status);
 }
 
 main();

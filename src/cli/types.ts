@@ -1,6 +1,6 @@
 /** What several files of the command pass to each other. */
 
-import type { CommandCalls } from "../../ffi/posix/command.ts";
+import type { CommandCalls, Variables } from "../../ffi/posix/command.ts";
 import type { Invocation, Target } from "./grammar/options.ts";
 import type { Host } from "../../ffi/runtime/host.ts";
 
@@ -33,7 +33,9 @@ export interface HeldLock {
   readonly fd: number | null;
   /** Aborts when the lock is lost. */
   readonly signal?: AbortSignal;
-  /** Returns what to run in the place of a program, except on Windows. */
-  readonly wrap?: (program: Program) => Program;
+  /** Variables that the environment of the program has in addition. */
+  readonly environment?: Variables;
+  /** Called as soon as the program has a PID. */
+  onStarted?(pid: number): void;
   release(): Promise<void>;
 }

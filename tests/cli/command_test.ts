@@ -144,10 +144,38 @@ testScript(
   "1\n",
 );
 testScript(
+  "--temporary refuses a file that has content, and leaves it",
+  "echo precious >f; lock --temporary f true; echo $?; cat f; " +
+    ": >g; lock --temporary g true; echo $?; ls",
+  "65\nprecious\n0\nf\n",
+);
+testScript(
+  "the files of a program that outlived the command go with the next holder",
+  "mkfifo started; for option in --temporary --pid-file; do " +
+    "lock $option f sh -c 'echo $$ >p; echo >started; exec sleep 60' & " +
+    "read _ <started; kill -KILL $!; wait $! 2>&-; ls; kill $(cat p); " +
+    "lock $option f true; rm p; ls; done",
+  "f\np\nstarted\nstarted\nf\nf.lock\np\nstarted\nstarted\n",
+);
+testScript(
   "--pid-file contains the PID of the program, and is removed",
-  "lock --pid-file f sh -c 'test $(cat f) = $$ && echo same; " +
+  "lock --pid-file f sh -c 'until test $(cat f) = $$; do :; done; " +
     "lock -n --pid-file f true; echo $?; exit 4'; echo $?; ls",
-  "same\n1\n4\n",
+  "1\n4\n",
+);
+testScript(
+  "--pid-file leaves a file that another program has put in its place",
+  "lock --pid-file f sh -c 'until test $(cat f) = $$; do :; done; " +
+    "echo other >g; mv g f'; cat f",
+  "other\n",
+);
+testScript(
+  "--pid-file and --temporary run a program as flock(1) does",
+  "mkdir d; : >n; echo 'echo script' >s; chmod +x s; " +
+    "for option in --pid-file --temporary; do for program in ./d ./n ./s cd ''; " +
+    'do lock $option f "$program" 2>&-; echo $?; done; ' +
+    "(trap '' CHLD; exec lock $option f sh -c 'exit 3'); echo $?; done",
+  "69\n69\nscript\n0\n69\n69\n3\n".repeat(2),
 );
 testScript(
   "a program that --pid-file started ends by the PID in it",
@@ -155,6 +183,59 @@ testScript(
     "lock --pid-file f sh -c 'echo >started; exec sleep 60' & " +
     "read _ <started; kill $(cat f); wait $!; echo $?; ls",
   "143\nstarted\n",
+);
+testScript(
+  "a signal removes the files, and ends the command as it ends the program",
+  "mkfifo started; for option in --temporary --pid-file; do " +
+    "for kill in '-INT -' '-QUIT -' '-HUP -' -TERM -HUP -INT -USR1; do " +
+    // A shell ignores INT and QUIT for a program in the background.
+    "env --default-signal=INT,QUIT setsid lock $option f " +
+    "sh -c 'ulimit -c 0; echo >started; exec sleep 60' & read _ <started; " +
+    "env kill ${kill% *} -- ${kill##*[A-Z1 ]}$!; wait $!; echo $? $(ls); " +
+    "done; done",
+  [130, 131, 129, 143, 129, 130, 138].map((status) => `${status} started\n`)
+    .join("").repeat(2),
+);
+testScript(
+  "the files stay as long as a program that ignores the signal",
+  "mkfifo started go; for option in --temporary --pid-file; do " +
+    "lock $option f sh -c 'trap \"\" TERM; echo >started; read _ <go; exit 6' & " +
+    "read _ <started; kill -TERM $!; lock -n $option f true; echo $?; " +
+    "echo >go; wait $!; echo $?; done; ls",
+  "1\n6\n1\n6\ngo\nstarted\n",
+);
+testScript(
+  "signals are passed on to a program under --pid-file",
+  'mkfifo started; lock --pid-file f sh -c \'trap "exit 9" TERM; ' +
+    'for s in HUP USR1 USR2 ALRM CONT WINCH; do trap "echo $s" $s; done; ' +
+    "echo >started; while :; do sleep 0.01; done' >out & read _ <started; " +
+    "for s in HUP USR1 USR2 ALRM CONT WINCH; do kill -$s $!; " +
+    "until grep -q $s out; do sleep 0.01; done; done; " +
+    "kill -TERM $!; wait $!; echo $?; cat out",
+  "9\nHUP\nUSR1\nUSR2\nALRM\nCONT\nWINCH\n",
+);
+testScript(
+  "a signal ends a wait for a lock of the library, and starts nothing",
+  "mkfifo started go; lock --pid-file f sh -c 'echo >started; read _ <go' & " +
+    "read _ <started; lock --pid-file f echo no 2>log & " +
+    "until grep -q waiting log; do sleep 0.01; done; kill -TERM $!; wait $!; " +
+    "echo $?; echo >go; wait; ls",
+  "143\ngo\nlog\nstarted\n",
+);
+testScript(
+  "--verbose reports the locks of the library",
+  "lock --verbose --semaphore 1 f sh -c 'lock -n --verbose --semaphore 1 f true " +
+    "2>&1; lock -w 0.01 --verbose --semaphore 1 f true 2>&1' | " +
+    "sed 's/[0-9.]* sec/N sec/'",
+  "portalock: getting lock took N seconds\nportalock: executing sh\n" +
+    "portalock: failed to get lock\n" +
+    "portalock: timeout while waiting to get lock\n",
+);
+testScript(
+  "--semaphore leaves the slot to a program in the background",
+  "lock --semaphore 1 f sh -c 'sleep 60 >&- 2>&- & echo $! >p'; " +
+    "lock -n --semaphore 1 f true; echo $?; kill $(cat p)",
+  "1\n",
 );
 testScript(
   "--semaphore lets as many in as it says",
@@ -184,6 +265,12 @@ testUsage(
   "--pid-file --temporary f true",
   "the --pid-file and --temporary options are incompatible",
 );
+for (const option of ["--temporary", "--pid-file", "--redis redis://a"]) {
+  testUsage(
+    `-F ${option} f true`,
+    /the --no-fork and --[a-z-]+ options are incompatible: portalock has to run/,
+  );
+}
 testUsage(
   "--semaphore 2 -s f true",
   "the --semaphore and --shared options are incompatible",

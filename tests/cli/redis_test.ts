@@ -20,7 +20,7 @@ async function onEach(
   for (const runtime of runtimes) {
     const lock = [...portalock(runtime), "--redis", url];
     const [outcome] = await Promise.all([
-      runShell(script, { lock }),
+      runShell(`PORT=${server.port}; ${script}`, { lock }),
       during(server),
     ]);
     check(outcome, runtime);
@@ -91,7 +91,8 @@ test(
       const lock = [...portalock(runtime), "--redis", url];
       for (
         const [killAfter, action, expected] of [
-          ["60", "echo handled; exit 0", "handled\n75\n"],
+          // More than setTimeout() can wait.
+          ["2500000", "sleep 0.1; echo handled; exit 0", "handled\n75\n"],
           // It ignores SIGTERM.
           ["0.05", "", "75\n"],
         ]
@@ -106,6 +107,82 @@ test(
         assert.equal(stdout, expected, `${runtime.name}: ${stderr}`);
         assert.match(stderr, /^portalock: Lost the lock on a: /m, runtime.name);
       }
+    }
+  },
+  "redis-server",
+  "sh(1)",
+  "/proc",
+);
+
+test(
+  "cli with Redis: if the lock is lost, all that the program has started ends",
+  async () => {
+    await using server = await RedisServer.start();
+    const url = `redis://127.0.0.1:${server.port}`;
+    for (const runtime of runtimes) {
+      const lock = [...portalock(runtime), "--redis", url];
+      // p1 ignores SIGTERM, and left its session, group and parent. p2 is a
+      // child of the program. bg is a child of what became the command.
+      const script = `PORT=${server.port}; export PORT; ` +
+        "echo 'trap \"\" TERM; echo $$ >p1; exec sleep 60' >p1.sh; " +
+        "echo '(setsid sh ./p1.sh &); sleep 60 & echo $! >p2; " +
+        `until test -s p1; do sleep 0.01; done; ${RUNNING}` +
+        "sleep 60; echo next >n' >program; " +
+        "(sleep 60 & echo $! >bg; exec lock --kill-after 0.05 a sh ./program); " +
+        "echo $?; for p in p1 p2 bg; do kill -0 $(cat $p) && echo $p; done; " +
+        "ls n; kill $(cat bg)";
+      const [{ stdout, stderr }] = await Promise.all([
+        runShell(script, { lock }),
+        cutConnections(server),
+      ]);
+      assert.equal(stdout, "75\nbg\n", `${runtime.name}: ${stderr}`);
+    }
+  },
+  "redis-server",
+  "sh(1)",
+  "/proc",
+);
+
+testScript(
+  "the program of an exclusive lock gets its fencing token",
+  "lock a sh -c '" +
+    "a=$PORTALOCK_FENCING_TOKEN; b=$(lock b printenv PORTALOCK_FENCING_TOKEN); " +
+    'test "$a" -gt 1000000 && test "$b" -gt "$a" && echo larger\'; ' +
+    "lock -s a printenv PORTALOCK_FENCING_TOKEN; " +
+    "lock --semaphore 1 c printenv PORTALOCK_FENCING_TOKEN; echo $?",
+  "larger\n1\n",
+);
+
+test(
+  "cli with Redis: -n does not report a slow reply as a wait",
+  async () => {
+    await onEach(
+      'redis-cli -p "$PORT" client pause 1300 >/dev/null; lock -n a echo got',
+      ({ stdout, stderr }, { name }) =>
+        assert.deepEqual([stdout, stderr], ["got\n", ""], name),
+    );
+  },
+  "redis-server",
+  "sh(1)",
+  "/proc",
+);
+
+test(
+  "cli with Redis: a wait says that the server cannot be reached",
+  async () => {
+    for (const runtime of runtimes) {
+      // Nothing listens on this port.
+      const url = "redis://user:secret@127.0.0.1:1";
+      const { stdout } = await runShell(
+        "lock a true 2>log & until grep -q REFUSED log; do sleep 0.01; done; " +
+          "kill $!; wait $!; echo $?; lock -n a true 2>&-; echo $?; cat log",
+        { lock: [...portalock(runtime), "--redis", url] },
+      );
+      assert.match(
+        stdout,
+        /^143\n69\nportalock: waiting for a, cannot reach redis:\/\/127.0.0.1:1 \(ECONNREFUSED\), retrying \(\d+ s\)\n$/,
+        runtime.name,
+      );
     }
   },
   "redis-server",

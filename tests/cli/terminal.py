@@ -1,8 +1,9 @@
 """Runs a program in a terminal, and types into it.
 
 The argument is JSON: the arguments of the program, and steps. A step is
-["expect", text], which reads until the output contains the text, or
-["type", text]. Prints the output and the exit status as JSON.
+["expect", text], which reads until the output contains the text,
+["type", text], or ["hang up", ""], which closes the terminal. Prints the output
+and the exit status as JSON.
 """
 
 import json
@@ -40,6 +41,9 @@ def main() -> None:
     for action, text in request["steps"]:
         signal.alarm(LIMIT)
         data = text.encode()
+        if action == "hang up":
+            os.close(terminal)
+            continue
         if action == "type":
             os.write(terminal, data)
             continue

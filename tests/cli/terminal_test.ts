@@ -4,8 +4,11 @@
  */
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { portalock } from "../support/cli.ts";
 import { runtimes } from "../support/env.ts";
+import { tempDir } from "../support/temp_dir.ts";
 import { inTerminal } from "../support/terminal.ts";
 import type { Step } from "../support/terminal.ts";
 import { test } from "../support/test.ts";
@@ -150,3 +153,55 @@ test(
   "python3(1)",
   "/proc",
 );
+
+/**
+ * A program that counts how often it gets a signal. When it gets the first one,
+ * it sends USR1 to the command, which passes it on after what it has got before.
+ */
+function counter(signal: string): string {
+  return `trap 'n=x$n; kill -USR1 $PPID' ${signal}; ` +
+    "trap 'echo $n >count; exit 5' USR1; echo running >/dev/tty; " +
+    "while :; do sleep 0.01; done";
+}
+
+/** Command lines of sh(1), what follows, and the signal that comes once. */
+const ONCE: Readonly<Record<string, readonly [string, Step, string]>> = {
+  "Ctrl-C reaches the program once, also if standard streams are redirected": [
+    "lock <&- >out 2>&1",
+    ["type", "\x03"],
+    "INT",
+  ],
+  "the end of the terminal is passed on if the command leads the session": [
+    "exec lock",
+    ["hang up", ""],
+    "HUP",
+  ],
+  "the end of the terminal that a shell passes on reaches the program once": [
+    "trap 'trap \"\" HUP; kill -HUP 0' HUP; lock & wait; wait",
+    ["hang up", ""],
+    "HUP",
+  ],
+};
+
+for (const [name, [line, step, signal]] of Object.entries(ONCE)) {
+  test(
+    `cli in a terminal: ${name}`,
+    async () => {
+      for (const runtime of runtimes) {
+        using dir = tempDir();
+        const words = [...portalock(runtime), "--pid-file", "f", "sh", "-c"];
+        const command = [...words, counter(signal)]
+          .map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(" ");
+        await inTerminal(
+          ["sh", "-c", line.replace("lock", () => command)],
+          [["expect", "running"], step],
+          dir.path,
+        );
+        const count = readFileSync(join(dir.path, "count"), "utf8");
+        assert.equal(count, "x\n", runtime.name);
+      }
+    },
+    "python3(1)",
+    "/proc",
+  );
+}

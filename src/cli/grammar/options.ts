@@ -335,7 +335,6 @@ const EXCLUSIVE_OPTIONS: readonly (readonly string[])[] = [
   ["pid-file", "redis"],
   ["fcntl", "redis"],
   ["range", "redis"],
-  ["no-fork", "redis"],
   ["pid-file", "shared"],
   ["semaphore", "shared"],
 ];

@@ -27,6 +27,7 @@ import type { SystemError } from "../../../ffi/types.ts";
 import type { Invocation } from "../grammar/options.ts";
 import { runProgram } from "./blocking.ts";
 import type { OpenLock, System } from "../types.ts";
+import { reportAcquisition } from "./verbose.ts";
 
 const OPERATIONS = { exclusive: LOCK_EX, shared: LOCK_SH, unlock: LOCK_UN };
 
@@ -36,22 +37,16 @@ export async function lockAndRun(
   invocation: Invocation,
 ): Promise<number> {
   const { host } = system;
-  const { target, verbose, timeout } = invocation;
+  const { target } = invocation;
   const lock = "fd" in target
     ? givenFd(system, target.fd)
     : openLockFile(system, target.file, invocation);
-  const start = performance.now();
-  if (!await acquire(system, lock, invocation)) {
-    const reason = timeout > 0
-      ? "timeout while waiting to get lock"
-      : "failed to get lock";
-    if (verbose) host.write(2, `portalock: ${reason}\n`);
-    return invocation.conflictStatus;
-  }
-  if (verbose) {
-    const seconds = ((performance.now() - start) / 1000).toFixed(6);
-    host.write(1, `portalock: getting lock took ${seconds} seconds\n`);
-  }
+  const acquired = await reportAcquisition(
+    host,
+    invocation,
+    () => acquire(system, lock, invocation),
+  );
+  if (!acquired) return invocation.conflictStatus;
   if ("fd" in target) return 0;
   return runProgram(system, lock, { ...invocation, target });
 }
@@ -68,6 +63,7 @@ async function acquire(
     if (timeout <= 0) return false;
   }
   const { waitForLock } = await import("./wait.ts");
+  calls.resetSignals();
   try {
     return await waitForLock(host, lock, invocation);
   } catch (error) {

@@ -9,8 +9,12 @@ import {
   UsageError,
 } from "../exit_status.ts";
 
-/** Returns the {@linkcode Failure} that flock(1) would end with. */
-export function toFailure(error: unknown): Failure {
+/**
+ * Returns the {@linkcode Failure} that flock(1) would end with.
+ *
+ * @param lockStatus The status if the lock cannot be acquired.
+ */
+export function toFailure(error: unknown, lockStatus = DATA_ERROR): Failure {
   if (error instanceof Failure) return error;
   const { message } = error as Error;
   if (error instanceof TypeError || error instanceof RangeError) {
@@ -20,5 +24,5 @@ export function toFailure(error: unknown): Failure {
     return new Failure(UNAVAILABLE, message);
   }
   const isLock = error instanceof LockException;
-  return new Failure(isLock ? DATA_ERROR : NO_INPUT, message);
+  return new Failure(isLock ? lockStatus : NO_INPUT, message);
 }

@@ -5,12 +5,15 @@
  * @module
  */
 
-import { statSync, truncateSync, writeFileSync } from "node:fs";
+import { lstatSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import process from "node:process";
 import type { Host } from "../../../ffi/runtime/host.ts";
 import type { CommandCalls } from "../../../ffi/posix/command.ts";
-import { AlreadyLocked } from "../../core/errors.ts";
+import type { PosixConstants } from "../../../ffi/posix/constants.ts";
+import { supervisionCalls } from "../../../ffi/posix/supervision.ts";
+import type { Calls as RuntimeCalls } from "../../../ffi/runtime/light.ts";
+import { AlreadyLocked, formatSubject } from "../../core/errors.ts";
 import { describeHolders } from "../../core/holders.ts";
 import { BoundedSemaphore } from "../../lock/bounded_semaphore.ts";
 import { Lock } from "../../lock/lock.ts";
@@ -19,68 +22,128 @@ import { TemporaryFileLock } from "../../lock/temporary_file_lock.ts";
 import type { LockedFile } from "../../file/locked_file.ts";
 import type { LockHolder } from "../../../ffi/types.ts";
 import type { Invocation } from "../grammar/options.ts";
-import { Failure, UNAVAILABLE } from "../exit_status.ts";
+import {
+  DATA_ERROR,
+  Failure,
+  UNAVAILABLE,
+  UsageError,
+} from "../exit_status.ts";
 import { toFailure } from "./library_errors.ts";
+import { replacePid } from "./pid_file.ts";
 import { reportWait } from "./report_wait.ts";
-import { runChild } from "./supervised.ts";
 import { runProgram } from "./blocking.ts";
-import type { HeldLock } from "../types.ts";
+import { runSupervised } from "./supervised.ts";
+import type { HeldLock, RunInvocation } from "../types.ts";
+import { reportAcquisition } from "./verbose.ts";
+
+/** How the C library is called. */
+interface CLibrary {
+  readonly calls: CommandCalls;
+  readonly runtime: RuntimeCalls;
+  readonly constants: PosixConstants;
+}
 
 /**
  * Runs the program of an invocation under a lock of the library, and returns the
  * exit status.
  *
- * @param calls `null` if the C library cannot be called. The program does not
+ * @param library `null` if the C library cannot be called. The program does not
  * inherit the lock then.
  */
 export async function runUnderLibraryLock(
   host: Host,
-  calls: CommandCalls | null,
+  library: CLibrary | null,
   invocation: Invocation,
 ): Promise<number> {
-  const { target, conflictStatus } = invocation;
+  const { target, conflictStatus, lockClass, redis } = invocation;
   if ("fd" in target) {
     throw new Failure(
       UNAVAILABLE,
       `${host.runtime} cannot lock a file descriptor here`,
     );
   }
-  const held = await acquireFromLibrary(host, target.file, invocation);
-  if (!held) return conflictStatus;
-  const wraps = host.platform !== "win32" && held.wrap;
-  const toRun = { ...invocation, target: wraps ? wraps(target) : target };
-  try {
-    if (!calls || held.fd === null) return await runChild(host, held, toRun);
-    return runProgram({ host, calls }, { fd: held.fd }, toRun);
-  } finally {
-    await held.release();
+  const program = { ...invocation, target };
+  checkSupervised(program);
+  // This module has imported `node:process`.
+  library?.calls.resetSignals();
+  const acquire = (interruption?: AbortSignal) =>
+    reportAcquisition(
+      host,
+      invocation,
+      () => acquireFromLibrary(host, program, interruption),
+    );
+  const isSemaphore = typeof lockClass === "object" && !redis;
+  if (!library || !isSemaphore) {
+    const calls = library && {
+      command: library.calls,
+      supervision: supervisionCalls(library.runtime, library.constants),
+    };
+    return await runSupervised(host, calls, program, acquire);
   }
+  const held = await acquire();
+  // It is released when the last process has closed the file, as with flock(1).
+  return held
+    ? runProgram({ host, calls: library.calls }, { fd: held.fd! }, program)
+    : conflictStatus;
+}
+
+/** Refuses what would not do what the options say. */
+function checkSupervised(
+  { target: { file }, lockClass, redis, noFork }: RunInvocation,
+): void {
+  const option = redis
+    ? "redis"
+    : { temporary: "temporary", pid: "pid-file" }[String(lockClass)];
+  if (noFork && option !== undefined) {
+    throw new UsageError(
+      `the --no-fork and --${option} options are incompatible: portalock has ` +
+        `to run as long as the command, to ${
+          redis ? "keep the connection" : "remove the file"
+        }`,
+    );
+  }
+  if (lockClass !== "temporary") return;
+  const stats = lstatSync(file, { throwIfNoEntry: false });
+  if (!stats?.isFile() || stats.size === 0) return;
+  throw new Failure(
+    DATA_ERROR,
+    `Cannot lock ${formatSubject({ path: file })}: it has content, and ` +
+      "--temporary would remove it; remove it or use another path",
+  );
 }
 
 /** Acquires the lock. Returns `null` if other processes have it for too long. */
-export async function acquireFromLibrary(
+async function acquireFromLibrary(
   host: Host,
-  file: string,
-  invocation: Invocation,
+  invocation: RunInvocation,
+  interruption: AbortSignal = new AbortController().signal,
 ): Promise<HeldLock | null> {
-  const { timeout, quiet, redis } = invocation;
-  let holders: string | undefined;
-  const report = reportWait(host, { name: file, quiet }, () => holders);
-  const wait = { timeout, failWhenLocked: timeout <= 0 };
+  const { timeout, quiet, redis, target: { file: name } } = invocation;
+  let state = "";
+  const isQuiet = quiet || timeout <= 0;
+  const report = reportWait(host, { name, quiet: isQuiet }, () => state);
+  const failWhenLocked = timeout <= 0;
+  const wait = { timeout, failWhenLocked, signal: interruption };
   try {
     if (redis) {
       const { acquireFromRedis } = await import("./redis_lock.ts");
-      return await acquireFromRedis(file, invocation, wait, (text) => {
-        holders = text;
-      });
+      const settings = { ...invocation, redis };
+      const onState = (text: string) => void (state = text);
+      return await acquireFromRedis(
+        name,
+        settings,
+        wait,
+        isQuiet ? undefined : onState,
+      );
     }
-    return await acquireFile(file, invocation, {
+    return await acquireFile(invocation, {
       ...wait,
-      onWait: (wait) => holders = describeHolders(wait.holders),
+      onWait: ({ holders }) => state = `locked${describeHolders(holders)}`,
     });
   } catch (error) {
+    if (interruption.aborted) throw interruption.reason;
     if (error instanceof AlreadyLocked) return null;
-    throw toFailure(error);
+    throw toFailure(error, redis ? UNAVAILABLE : DATA_ERROR);
   } finally {
     report.stop();
   }
@@ -90,12 +153,12 @@ export async function acquireFromLibrary(
 interface Wait {
   readonly timeout: number;
   readonly failWhenLocked: boolean;
+  readonly signal: AbortSignal;
   readonly onWait: (wait: { holders: LockHolder[] }) => void;
 }
 
 async function acquireFile(
-  path: string,
-  { kind, lockClass, locker }: Invocation,
+  { target: { file: path }, kind, lockClass, locker }: RunInvocation,
   wait: Wait,
 ): Promise<HeldLock> {
   const shared = kind === "shared";
@@ -133,38 +196,15 @@ function held(file: LockedFile): HeldLock {
   return { fd: file.fd, release: () => file.close() };
 }
 
-/**
- * Writes the PID of this shell to the PID file, which stays that of the program
- * that replaces the shell. The width is that of the PID that it overwrites.
- */
-const WRITE_PID = "file=$0 width=$1; shift; " +
-  'command -v "$1" >/dev/null 2>&1 || ' +
-  `{ echo "portalock: failed to execute $1" >&2; exit ${UNAVAILABLE}; }; ` +
-  'printf "%-${width}s" $$ 1<>"$file" && exec "$@"';
-
-/**
- * While the program runs, the file contains the PID of the program, which holds
- * the lock, too. The program writes it before it begins, because a PID is known
- * only when a process runs. The PID of this process is restored at the end,
- * because only its writer removes the file.
- */
 function heldPidFile(path: string, file: LockedFile): HeldLock {
-  const own = String(process.pid);
+  let written = process.pid;
   return {
     fd: file.fd,
-    wrap: ({ program, args }) => ({
-      file: path,
-      program: "/bin/sh",
-      args: ["-c", WRITE_PID, path, String(own.length), program, ...args],
-    }),
+    onStarted(pid) {
+      if (replacePid(path, written, pid)) written = pid;
+    },
     async release() {
-      try {
-        // In place: only the file that this process has written is removed.
-        writeFileSync(path, own, { flag: "r+" });
-        if (statSync(path).size > own.length) truncateSync(path, own.length);
-      } catch {
-        // Another program has removed it.
-      }
+      if (written !== process.pid) replacePid(path, written, process.pid);
       await file.close();
     },
   };

@@ -29,21 +29,21 @@ export interface WaitReport {
  * Starts the report.
  *
  * @param name What is locked.
- * @param holders Returns `" by process 4711 (node)"`, or `""`. Returns
- * `undefined` as long as it is not known that the lock is held.
+ * @param state Returns why the command waits, such as `"locked by process 4711
+ * (node)"`, or `""` if that is not known.
  */
 export function reportWait(
   host: Host,
   { name, quiet }: { readonly name: string; readonly quiet: boolean },
-  holders: () => string | undefined,
+  state: () => string,
 ): WaitReport {
   if (quiet) return { isRedrawn: false, stop() {} };
   const start = performance.now();
   const line = () => {
     const seconds = Math.round((performance.now() - start) / 1000);
-    const by = holders();
-    const state = by === undefined ? "" : `, locked${by}`;
-    return `portalock: waiting for ${name}${state} (${seconds} s)`;
+    const why = state();
+    const reason = why === "" ? "" : `, ${why}`;
+    return `portalock: waiting for ${name}${reason} (${seconds} s)`;
   };
   if (!host.isTerminal(2)) {
     const timer = setTimeout(

@@ -47,7 +47,7 @@ export async function waitForLock(
   const report = reportWait(
     host,
     { name, quiet },
-    () => describeHolders(findHolders([fd], true, locker)),
+    () => `locked${describeHolders(findHolders([fd], true, locker))}`,
   );
   try {
     if (timeout < Infinity || report.isRedrawn) return await attempt(timeout);
