@@ -1,6 +1,6 @@
 /**
  * Packages of Debian and PyPI that the tests use: programs that share locks, a
- * slow file system, and the headers of two C libraries.
+ * slow file system, the headers of two C libraries, and shells.
  */
 
 import { spawn, spawnSync } from "node:child_process";
@@ -12,7 +12,9 @@ import { setTimeout } from "node:timers/promises";
 
 /** Packages, and a file that exists if the package is installed. */
 const PACKAGES: Record<string, string> = {
+  "bash-completion": "/usr/share/bash-completion/bash_completion",
   "bindfs": "/usr/bin/bindfs",
+  "fish": "/usr/bin/fish",
   "gcc": "/usr/bin/gcc",
   "libc6-dev": "/usr/include/stdio.h",
   "libfuse3-dev": "/usr/include/fuse3/fuse.h",
@@ -23,6 +25,7 @@ const PACKAGES: Record<string, string> = {
   "redis-server": "/usr/bin/redis-server",
   "strace": "/usr/bin/strace",
   "util-linux": "/usr/bin/flock",
+  "zsh": "/usr/bin/zsh",
 };
 
 /** Wine, which runs Windows programs, and the compiler for them. */

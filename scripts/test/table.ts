@@ -15,6 +15,7 @@ const ONCE: readonly string[] = [
   "architecture_test.ts",
   "atomic/lost_atomic_file_test.ts",
   "cli/command_test.ts",
+  "cli/completion_test.ts",
   "cli/flock_contract_test.ts",
   "cli/redis_test.ts",
   "cli/status_test.ts",

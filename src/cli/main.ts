@@ -19,12 +19,15 @@ import { Failure, SOFTWARE } from "./exit_status.ts";
 import { PROBE_ARGUMENT } from "./doctor/protocol.ts";
 import { lockAndRun } from "./run/file_lock.ts";
 import { parseInvocation } from "./grammar/options.ts";
+import type { SubcommandName } from "./grammar/subcommands.ts";
 
 /** What runs the lines of `-c` if the environment does not say. */
 const SHELL = "/bin/sh";
 
-/** Subcommands. A FILE with such a name is written as `./status`. */
-const SUBCOMMANDS: Readonly<Record<string, () => Promise<Subcommand>>> = {
+/** The modules of the subcommands, and that of the processes of the doctor. */
+const SUBCOMMANDS: Readonly<
+  Record<SubcommandName | typeof PROBE_ARGUMENT, () => Promise<Subcommand>>
+> = {
   completion: () => import("./grammar/completion.ts"),
   doctor: () => import("./doctor/command.ts"),
   [PROBE_ARGUMENT]: () => import("./doctor/probe_command.ts"),
@@ -33,6 +36,10 @@ const SUBCOMMANDS: Readonly<Record<string, () => Promise<Subcommand>>> = {
 
 interface Subcommand {
   run(host: Host, args: readonly string[]): Promise<number>;
+}
+
+function isSubcommand(name: string): name is keyof typeof SUBCOMMANDS {
+  return Object.hasOwn(SUBCOMMANDS, name);
 }
 
 /**
@@ -50,8 +57,8 @@ async function run(
     checkEncoding(replaced);
   }
   const [name = "", ...args] = host.args;
-  if (Object.hasOwn(SUBCOMMANDS, name)) {
-    return await (await SUBCOMMANDS[name]!()).run(host, args);
+  if (isSubcommand(name)) {
+    return await (await SUBCOMMANDS[name]()).run(host, args);
   }
   const invocation = parseInvocation(host.args, host.env("SHELL") || SHELL);
   if (typeof invocation === "string") {

@@ -8,7 +8,9 @@ import type { Outcome } from "../support/cli.ts";
 import { denoWith, runtimes, testEnv } from "../support/env.ts";
 import * as statuses from "../../src/cli/exit_status.ts";
 import { manualPage } from "../../src/cli/grammar/manual.ts";
-import { OPTIONS, STATUS_OPTIONS } from "../../src/cli/grammar/options.ts";
+import { completionScript } from "../../src/cli/grammar/completion.ts";
+import { OPTIONS } from "../../src/cli/grammar/options.ts";
+import { SHELLS, SUBCOMMANDS } from "../../src/cli/grammar/subcommands.ts";
 import type { TestRuntime } from "../support/env.ts";
 import { test } from "../support/test.ts";
 
@@ -295,14 +297,6 @@ testUsage(
   "--kill-after nan --redis redis://a f true",
   "invalid --kill-after: 'nan' (expected seconds, or inf)",
 );
-testUsage(
-  "-F --temporary f true",
-  "the --no-fork and --temporary options are incompatible",
-);
-testUsage(
-  "-F --pid-file f true",
-  "the --no-fork and --pid-file options are incompatible",
-);
 testUsage("--info '{' --redis redis://a f true", "invalid JSON: '{'");
 testUsage(
   "--redis redis://a --temporary f true",
@@ -341,33 +335,33 @@ test(
 );
 
 test(
-  "cli: completes options, and the command behind FILE, in bash",
+  "cli: completion prints what makes a shell complete the command line",
   async () => {
-    const complete = (...words: string[]) =>
-      `COMP_WORDS=(${words.join(" ")}); COMP_CWORD=${words.length - 1}; ` +
-      '_portalock; echo "${COMPREPLY[@]}"; ';
-    const script = 'eval "$(lock completion bash)"; : >file; ' +
-      complete("portalock", "--nonb") + complete("portalock", "-n", "fi") +
-      complete("portalock", "-w", "5", "file", "compgen") +
-      complete("portalock", "file", "cat", "fi");
-    await onEach(`bash -c '${script}'`, ({ stdout, stderr }, { name }) => {
-      const expected = "--nonblock --nonblocking\nfile\ncompgen\nfile\n";
-      assert.equal(stdout, expected, `${name}: ${stderr}`);
-    });
+    for (const shell of SHELLS) {
+      await onEach(
+        `lock completion ${shell}`,
+        ({ stdout, stderr }, { name }) => {
+          assert.equal(stdout, completionScript(shell), `${name}: ${stderr}`);
+        },
+      );
+    }
   },
   "sh(1)",
   "/proc",
 );
 
 test(
-  "cli: the help fits a screen of 80 columns, and names every option",
+  "cli: the help fits a screen of 24 lines and 80 columns, and names every option",
   async () => {
     await onEach("lock --help", ({ stdout }, { name }) => {
       const lines = stdout.split("\n");
-      assert.ok(lines.length <= 50, `${name}: ${lines.length} lines`);
+      // The last line is empty. The prompt of the shell is there.
+      assert.ok(lines.length <= 24, `${name}: ${lines.length} lines`);
       assert.deepEqual(lines.filter((line) => line.length > 80), [], name);
-      for (const { names: [option] } of OPTIONS) {
-        assert.match(stdout, new RegExp(`--${option}\\b`), name);
+      assert.match(lines[2]!, /^ {2}portalock backup/, "examples come first");
+      for (const { names: [option], letters: [letter] } of OPTIONS) {
+        const known = letter === undefined ? `--${option}` : `-${letter}`;
+        assert.match(stdout, new RegExp(` ${known}\\b`), name);
       }
     });
   },
@@ -375,15 +369,41 @@ test(
   "/proc",
 );
 
+test(
+  "cli: the help of a subcommand names its options and statuses",
+  async () => {
+    for (const [subcommand, about] of Object.entries(SUBCOMMANDS)) {
+      await onEach(`lock ${subcommand} -hz`, ({ code, stdout }, { name }) => {
+        assert.equal(code, 0, name);
+        assert.match(stdout, new RegExp(`portalock ${subcommand} \\S`), name);
+        for (const { names: [option] } of about.options) {
+          assert.match(stdout, new RegExp(`  --${option}\\b|, --${option}\\b`));
+        }
+        for (const [status, text] of about.statuses) {
+          assert.ok(
+            stdout.includes(`${status}  ${text}\n`),
+            `${name}: ${status}`,
+          );
+        }
+      });
+    }
+  },
+  "sh(1)",
+  "/proc",
+);
+
 test("cli: the manual page names every option and status", () => {
   const page = manualPage().replaceAll("\\-", "-");
-  for (const { names } of [...OPTIONS, ...STATUS_OPTIONS]) {
+  const options = Object.values(SUBCOMMANDS).flatMap(({ options }) => options);
+  for (const { names } of [...OPTIONS, ...options]) {
     for (const option of names) assert.ok(page.includes(`--${option}`), option);
   }
   for (const status of Object.values(statuses)) {
     if (typeof status !== "number") continue;
     assert.ok(page.includes(`\\fB${status}\\fR`), `status ${status}`);
   }
+  // What mandoc(1) and troff(1) would take for a request.
+  assert.doesNotMatch(page, /^(?!\.(TH|SH|SS|TP|PP|br|BR)\b)['.]/m);
 });
 
 test(

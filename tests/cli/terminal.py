@@ -1,14 +1,19 @@
 """Runs a program in a terminal, and types into it.
 
 The argument is JSON: the arguments of the program, and steps. A step is
-["expect", text], which reads until the output contains the text, or
-["type", text], or ["hang up", ""], which closes the terminal. Prints the output and the exit status as JSON.
+["expect", text], which reads until the output contains the text,
+["type", text], or ["hang up", ""], which closes the terminal. Prints the output
+and the exit status as JSON.
 """
 
 import json
 import os
 import pty
+import signal
 import sys
+
+# How many seconds a step may take, on a loaded machine.
+LIMIT = 90
 
 
 def main() -> None:
@@ -28,7 +33,13 @@ def main() -> None:
         output += data
         return len(data) > 0
 
+    def fail(*_: object) -> None:
+        sys.exit(f"waits for {text!r}: {output!r}")
+
+    text = "the end"
+    signal.signal(signal.SIGALRM, fail)
     for action, text in request["steps"]:
+        signal.alarm(LIMIT)
         data = text.encode()
         if action == "hang up":
             os.close(terminal)
@@ -38,7 +49,7 @@ def main() -> None:
             continue
         while (at := output.find(data, seen)) < 0:
             if not read():
-                sys.exit(f"ended before {text!r}: {output!r}")
+                fail()
         seen = at + len(data)
     while read():
         pass

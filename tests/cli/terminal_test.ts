@@ -7,29 +7,11 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { portalock } from "../support/cli.ts";
-import { runtimes, testEnv } from "../support/env.ts";
-import { runScript } from "../support/processes.ts";
+import { runtimes } from "../support/env.ts";
 import { tempDir } from "../support/temp_dir.ts";
+import { inTerminal } from "../support/terminal.ts";
+import type { Step } from "../support/terminal.ts";
 import { test } from "../support/test.ts";
-
-type Step = readonly ["expect" | "type" | "hang up", string];
-
-/** Runs a program in a terminal, in a directory, which is a new one by default. */
-async function inTerminal(
-  argv: readonly string[],
-  steps: readonly Step[],
-  path?: string,
-): Promise<{ output: string; status: number }> {
-  using dir = tempDir();
-  const script = join(testEnv.root, "tests", "cli", "terminal.py");
-  const request = JSON.stringify({ argv, steps });
-  const { code, stdout, stderr } = await runScript(
-    ["python3", script, request],
-    { cwd: path ?? dir.path },
-  );
-  assert.equal(code, 0, stderr);
-  return JSON.parse(stdout);
-}
 
 /** Types to a shell, in which `lock` is the command. */
 function inShell(command: readonly string[], steps: readonly Step[]) {

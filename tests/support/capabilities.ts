@@ -104,6 +104,11 @@ const CAPABILITIES = {
     isLinux &&
     succeeds("sh", "-c", "exec 3>>/proc/sys/fs/protected_symlinks"),
   "python3(1)": () => hasProgram("python3"),
+  "bash(1)": () => hasProgram("bash"),
+  "zsh(1)": () => hasProgram("zsh"),
+  "fish(1)": () => hasProgram("fish"),
+  "bash-completion": () =>
+    fs.existsSync("/usr/share/bash-completion/bash_completion"),
   "protected_regular": () => !/^0/.test(readSysctl("fs/protected_regular")),
   "Node": () => addonRuntimes.length > 0,
   "Bun": () => runtimes.some(({ name }) => name === "bun"),

@@ -1,78 +1,104 @@
-/** The help of the command, from the table of its options. */
+/** The help of the command, from the tables of its options and subcommands. */
 
-import { DOCTOR_OPTIONS, OPTIONS, STATUS_OPTIONS } from "./options.ts";
+import { OPTIONS } from "./options.ts";
 import type { Information } from "./options.ts";
 import type { Option } from "./getopt.ts";
+import { SUBCOMMANDS } from "./subcommands.ts";
+import type { Subcommand, SubcommandName } from "./subcommands.ts";
 
 /** The version of the package. A test compares it with deno.json. */
 export const VERSION = "0.1.0";
 
+/** A terminal of 24 lines shows all of it, and the prompt. */
 const USAGE = `Runs a command while a lock is held.
 
-  portalock backup.lock ./backup.sh        wait, then run it
+  portalock backup.lock ./backup.sh        wait for the lock, then run it
   portalock -n backup.lock ./backup.sh     run it only if the lock is free
-  portalock -w 30 backup.lock make all     wait for 30 seconds at most
-  portalock -s data.lock -c 'cat data/*'   share the lock with other readers
+  portalock -s -w 9 data.lock -c 'cat *'   share it; wait for 9 s at most
   ( portalock -n 9 || exit; ... ) 9>lock   lock an open file of the shell
 
-Usage: portalock [OPTIONS] FILE|DIRECTORY COMMAND [ARGUMENT...]
-       portalock [OPTIONS] FILE|DIRECTORY -c 'SHELL LINE'
+Usage: portalock [OPTIONS] FILE|DIRECTORY COMMAND [ARGUMENT...]|-c 'SHELL LINE'
        portalock [OPTIONS] DESCRIPTOR
-       portalock status [OPTIONS] FILE...
-       portalock doctor [OPTIONS] PATH [PATH2]
+       portalock ${Object.keys(SUBCOMMANDS).join("|")} --help
 
 `;
 
-const STATUS_USAGE = `Shows what holds a lock, and what waits for it.
-
-  portalock status nightly.lock            one file
-  portalock status /run/lock               all locked files of a directory
-  portalock status --redis URL report      a lock in Redis
-
-Usage: portalock status [OPTIONS] FILE|DIRECTORY|NAME...
-
+const STATUSES = `\
+Exit status: that of COMMAND; 1 if not free in time, 64 usage, 65 cannot lock,
+66 cannot open, 69 cannot execute, 71 system, 128+N signal N. See portalock(1).
 `;
 
-const DOCTOR_USAGE = `Finds out whether a file system can lock.
+/** The columns of the options of the command: names, then what they do. */
+const NAME_WIDTH = 16;
+const CELL_WIDTH = 38;
+const SECOND_NAME_WIDTH = 21;
 
-  portalock doctor /srv/data               a directory, or a file in it
-  portalock doctor /srv/data /mnt/data     two views of one directory
-
-Usage: portalock doctor [OPTIONS] PATH [PATH2]
-
-`;
-
-/** Where the descriptions of the options begin. */
+/** Where the descriptions of the examples and options of a subcommand begin. */
 const COLUMN = 37;
 
 /** Returns what `--help` or `--version` prints. */
 export function informationText(what: Information): string {
   return what === "version"
     ? `portalock ${VERSION}\n`
-    : USAGE + OPTIONS.map(optionLine).join("\n") + `
-
-Exit status: that of the command; 1 (or -E) if the lock is not free in time,
-64 usage, 65 cannot lock, 66 cannot open, 69 cannot execute, 71 system error,
-128+N if signal N ended the command.
-`;
+    : USAGE + optionColumns() + STATUSES;
 }
 
 /** Returns what `portalock status --help` prints. */
-export function statusHelp(): string {
-  return STATUS_USAGE + STATUS_OPTIONS.map(optionLine).join("\n") + "\n";
-}
+export const statusHelp = (): string => subcommandHelp("status");
 
 /** Returns what `portalock doctor --help` prints. */
-export function doctorHelp(): string {
-  return DOCTOR_USAGE + DOCTOR_OPTIONS.map(optionLine).join("\n") + `
+export const doctorHelp = (): string => subcommandHelp("doctor");
 
-Exit status: 0 if locks work there, 1 if they do not; 64 usage, 66 the path
-cannot be tested, 73 no file can be created there, 71 system error.
-`;
+/** Returns the help of a subcommand. */
+export function subcommandHelp(name: SubcommandName): string {
+  const { summary, examples, operands, options, statuses }: Subcommand =
+    SUBCOMMANDS[name];
+  const lines = [
+    `${summary}.`,
+    "",
+    ...examples.map(([words, text]) =>
+      `  portalock ${name} ${words}`.padEnd(COLUMN + 4) + text
+    ),
+    "",
+    `Usage: portalock ${name} [OPTIONS] ${operands}`,
+    "",
+    ...options.map(optionLine),
+  ];
+  if (statuses.length > 0) {
+    lines.push(
+      "",
+      "Exit status:",
+      ...statuses.map(([status, text]) => `  ${status.padStart(2)}  ${text}`),
+    );
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+/** Two options a line. */
+function optionColumns(): string {
+  const height = Math.ceil(OPTIONS.length / 2);
+  return OPTIONS.slice(0, height).map((option, row) => {
+    const second = OPTIONS[row + height];
+    const left = shortName(option).padEnd(NAME_WIDTH) + option.help;
+    const right = second === undefined
+      ? ""
+      : shortName(second).padEnd(SECOND_NAME_WIDTH) + second.help;
+    return `  ${left.padEnd(CELL_WIDTH)}${right}`.trimEnd() + "\n";
+  }).join("");
+}
+
+/** The letters of an option and its long name, or the letters if that is long. */
+function shortName({ names: [name], letters, value }: Option): string {
+  const short = letters.map((letter) => `-${letter}`);
+  const argument = value === undefined ? "" : ` ${value}`;
+  const all = [...short, `--${name}`].join(", ") + argument;
+  return all.length < NAME_WIDTH || short.length === 0
+    ? all
+    : short.join(", ") + argument;
 }
 
 function optionLine({ names: [name], letters, value, help }: Option): string {
   const short = letters.map((letter) => `-${letter}, `).join("");
   const long = `--${name}${value === undefined ? "" : ` ${value}`}`;
-  return `  ${short.padStart(8)}${long}`.padEnd(COLUMN) + help;
+  return `  ${short.padStart(4)}${long}`.padEnd(COLUMN) + help;
 }

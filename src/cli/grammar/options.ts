@@ -27,7 +27,7 @@ export const OPTIONS: readonly Option[] = [
   {
     names: ["exclusive"],
     letters: ["x", "e"],
-    help: "exclude all others",
+    help: "exclude all (default)",
     details: "Exclude all other holders. This is the default.",
   },
   {
@@ -55,7 +55,7 @@ export const OPTIONS: readonly Option[] = [
   {
     names: ["close"],
     letters: ["o"],
-    help: "hide it from COMMAND",
+    help: "close in COMMAND",
     details: "Close the descriptor of the lock in the command. The lock then " +
       "ends with portalock, and a background process of the command does not " +
       "keep it.",
@@ -153,7 +153,7 @@ export const OPTIONS: readonly Option[] = [
     letters: [],
     value: "SECONDS",
     isAddition: true,
-    help: "SIGKILL after a loss",
+    help: "SIGKILL after loss",
     details: "How many seconds after SIGTERM the command gets SIGKILL if the " +
       'lock is lost. The default is 10; "inf" omits SIGKILL. Requires --redis.',
   },
@@ -342,8 +342,6 @@ const EXCLUSIVE_OPTIONS: readonly (readonly string[])[] = [
   ["no-fork", "close"],
   ["temporary", "pid-file", "semaphore", "fcntl"],
   ["temporary", "pid-file", "semaphore", "range"],
-  ["no-fork", "temporary"],
-  ["no-fork", "pid-file"],
   ["temporary", "redis"],
   ["pid-file", "redis"],
   ["fcntl", "redis"],
