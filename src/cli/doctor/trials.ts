@@ -23,9 +23,6 @@ const RETRY_MS = 20;
 /** How long two processes overlap that can. */
 const OVERLAP_MS = 2;
 
-/** What a process writes. Its length is not that of what was there before. */
-const WRITTEN = "written by another process";
-
 interface Trial {
   readonly held: How;
   readonly requested: How;
@@ -129,10 +126,12 @@ export async function readsBack(
   reader: Party,
   locker: LockerName,
 ): Promise<boolean | null> {
-  await reader.probe.call("read", reader.path, locker);
-  await writer.probe.call("write", writer.path, locker, WRITTEN);
-  const text = await reader.probe.call("read", reader.path, locker);
-  return text === null ? null : text === WRITTEN;
+  const read = () => reader.probe.call("read", reader.path, locker);
+  const before = await read();
+  const written = `${before}+`;
+  await writer.probe.call("write", writer.path, locker, written);
+  const after = await read();
+  return before === null || after === null ? null : after === written;
 }
 
 /**
