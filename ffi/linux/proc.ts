@@ -45,8 +45,8 @@ type LineFilter = (line: LockLine) => boolean;
 /** What the descriptors of processes say of the locks to list. */
 export interface Search {
   /**
-   * Returns a lock that a process has, `undefined` if it does not have one, or does not
-   * exist.
+   * Returns a lock that a process has. Returns `undefined` if it does not have
+   * one, or does not exist.
    */
   find(pid: number, thorough: boolean): LockLine | "unreadable" | undefined;
   /** Returns one lock of each process that has any. */
