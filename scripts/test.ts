@@ -12,7 +12,6 @@ import { node24, root, runtimes } from "./setup/mod.ts";
 import { command } from "./shared/command.ts";
 import { selectFiles, testFiles } from "./test/files.ts";
 import {
-  type Job,
   type JobResult,
   killJobsOnSignal,
   runAll,
@@ -31,8 +30,8 @@ import {
   problemsOf,
   writeSummary,
 } from "./test/report.ts";
-import { type Runner, runnersFor, SUITES } from "./test/runners.ts";
-import { expectedSeconds, runnersOf, runsOnce } from "./test/table.ts";
+import { runnersFor, SUITES } from "./test/runners.ts";
+import { jobsFor, runsOnce } from "./test/table.ts";
 import { testEnvironment } from "./test/environment.ts";
 import { missingTests } from "./verified.ts";
 
@@ -117,24 +116,6 @@ async function run(
   };
   console.log(`\n${countsLine(total)}`);
   return total.failed === 0;
-}
-
-/**
- * Returns what to run: each file on each runtime, the longest first. A runtime
- * starts with a file when the previous runtime has started with the next one,
- * so that files which need all processors do not run at the same time.
- */
-function jobsFor(
-  files: readonly string[],
-  runners: readonly Runner[],
-): Job[] {
-  return [...files].sort((a, b) => expectedSeconds(b) - expectedSeconds(a))
-    .flatMap((file, position) =>
-      runnersOf(file, runners).map((runner, delay) => ({
-        job: { runner, file },
-        order: position + delay,
-      }))
-    ).sort((a, b) => a.order - b.order).map(({ job }) => job);
 }
 
 /** Returns a function that prints a line for each finished file. */

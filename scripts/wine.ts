@@ -12,6 +12,7 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
+import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { installWine } from "./setup/debian.ts";
@@ -27,6 +28,7 @@ import {
 import { openHost } from "./setup/wine_host.ts";
 import { command } from "./shared/command.ts";
 import { selectFiles, testFiles } from "./test/files.ts";
+import { runAll } from "./test/jobs.ts";
 import { readReport } from "./test/junit.ts";
 import { parseOptions as parseTestOptions } from "./test/options.ts";
 import {
@@ -37,6 +39,10 @@ import {
   printProblems,
   suitesOf,
 } from "./test/report.ts";
+import { jobsFor } from "./test/table.ts";
+
+/** One test file keeps about 0.3 processors busy, because Wine mostly waits. */
+const JOBS = 2 * availableParallelism();
 
 /** The time limit of one test file. */
 const TIMEOUT_MS = 10 * 60_000;
@@ -44,9 +50,10 @@ const TIMEOUT_MS = 10 * 60_000;
 const USAGE = `\
 Runs the tests on the Windows builds of Node and Bun, under Wine.
 
-node scripts/wine.mjs [--only=node|bun] [FILE]...
+node scripts/wine.mjs [--only=node|bun] [--jobs=N] [FILE]...
 
-FILE is the name of a test file, as for scripts/test.mjs.
+FILE is the name of a test file, as for scripts/test.mjs. N files run at the
+same time.
 `;
 
 /** A test file with its output. */
@@ -78,8 +85,8 @@ const ARGUMENTS: Record<string, (file: string, report: string) => string[]> = {
 
 await command(
   "wine",
-  { USAGE, parseOptions: parseTestOptions },
-  async ({ files: names, only }) => {
+  { USAGE, parseOptions: (args) => parseTestOptions(args, JOBS) },
+  async ({ files: names, only, jobs }) => {
     // The tests of the scripts do not run on Windows.
     const files = selectFiles(testFiles(), names)
       .filter((file) => !file.startsWith("tests/scripts/"));
@@ -91,7 +98,7 @@ await command(
       return true;
     }
     killOnSignal();
-    return await run(files, only);
+    return await run(files, only, jobs);
   },
 );
 
@@ -106,7 +113,11 @@ function whyNoWindows(): string | null {
   }
 }
 
-async function run(files: string[], only: string[] | null): Promise<boolean> {
+async function run(
+  files: string[],
+  only: string[] | null,
+  jobs: number,
+): Promise<boolean> {
   const all = windowsRuntimes();
   const host = await openHost();
   const environment = {
@@ -123,12 +134,12 @@ async function run(files: string[], only: string[] | null): Promise<boolean> {
   };
   try {
     const chosen = all.filter(({ name }) => only?.includes(name) ?? true);
-    const suites = await Promise.all(
-      chosen.map((runtime) =>
-        runSuite(runtime, files, JSON.stringify(environment))
-      ),
+    const text = JSON.stringify(environment);
+    const tasks = jobsFor(files, chosen).map(({ runner, file }) => () =>
+      runAndPrint(runner, file, text)
     );
-    return report(suites.flat());
+    const { signal } = new AbortController();
+    return report(await runAll(tasks, jobs, signal));
   } finally {
     host.close();
     stopWine();
@@ -151,23 +162,19 @@ function killOnSignal(): void {
   }
 }
 
-async function runSuite(
+async function runAndPrint(
   runtime: Runtime,
-  files: string[],
+  file: string,
   environment: string,
-): Promise<WineResult[]> {
-  const results: WineResult[] = [];
-  for (const file of files) {
-    const result = await runTwiceIfNothingRan(runtime, file, environment);
-    results.push(result);
-    const isGood = failuresOf([result]).length === 0;
-    if (!isGood) process.stdout.write(result.output);
-    console.log(
-      `${isGood ? "ok" : "FAILED"} ${runtime.name} ${file}: ` +
-        `${countsLine(count([result]))} (${result.seconds.toFixed(1)} s)`,
-    );
-  }
-  return results;
+): Promise<WineResult> {
+  const result = await runTwiceIfNothingRan(runtime, file, environment);
+  const isGood = failuresOf([result]).length === 0;
+  if (!isGood) process.stdout.write(result.output);
+  console.log(
+    `${isGood ? "ok" : "FAILED"} ${runtime.name} ${file}: ` +
+      `${countsLine(count([result]))} (${result.seconds.toFixed(1)} s)`,
+  );
+  return result;
 }
 
 /**

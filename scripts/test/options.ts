@@ -25,6 +25,9 @@ stands for all test files in it. Without any, all files run.
 /** The time limit of one test file, about ten times the slowest. */
 const DEFAULT_TIMEOUT_S = 600;
 
+/** One test file keeps about 0.8 processors busy. */
+const JOBS = availableParallelism() + 1;
+
 export interface TestOptions {
   help: boolean;
   files: string[];
@@ -34,8 +37,14 @@ export interface TestOptions {
   timeoutMs: number;
 }
 
-/** @throws {Error} If an argument is not an option or has a wrong value. */
-export function parseOptions(args: string[]): TestOptions {
+/**
+ * @param defaultJobs How many files run at the same time by default.
+ * @throws {Error} If an argument is not an option or has a wrong value.
+ */
+export function parseOptions(
+  args: string[],
+  defaultJobs = JOBS,
+): TestOptions {
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
@@ -48,7 +57,7 @@ export function parseOptions(args: string[]): TestOptions {
     },
   });
   const pattern = values["test-name-pattern"];
-  const jobs = values.jobs ?? `${defaultJobs()}`;
+  const jobs = values.jobs ?? `${defaultJobs}`;
   const timeout = values.timeout ?? `${DEFAULT_TIMEOUT_S}`;
   return {
     help: values.help,
@@ -58,9 +67,4 @@ export function parseOptions(args: string[]): TestOptions {
     jobs: wholeNumber("--jobs", jobs, 64),
     timeoutMs: wholeNumber("--timeout", timeout, 86_400) * 1000,
   };
-}
-
-/** One test file keeps about 0.8 processors busy. */
-function defaultJobs(): number {
-  return availableParallelism() + 1;
 }

@@ -1,6 +1,6 @@
-/** Which test files run once, and which run first. */
+/** Which test files run once, and which run first: the jobs of a run. */
 
-import type { Runner } from "./runners.ts";
+import type { Runtime } from "../setup/mod.ts";
 
 /** The tests of the scripts, which are not compiled to `build/`. */
 const SCRIPTS = "scripts/";
@@ -96,7 +96,10 @@ export function runsOnce(file: string): boolean {
  * Returns the runners that run a file: all, the first one if its tests do not
  * depend on the runtime, or none if they need TypeScript and no runner has it.
  */
-export function runnersOf(file: string, runners: readonly Runner[]): Runner[] {
+function runnersOf<Runner extends Pick<Runtime, "extension">>(
+  file: string,
+  runners: readonly Runner[],
+): Runner[] {
   if (!runsOnce(file)) return [...runners];
   const needsSource = file.startsWith(`tests/${SCRIPTS}`);
   return runners
@@ -104,6 +107,24 @@ export function runnersOf(file: string, runners: readonly Runner[]): Runner[] {
 }
 
 /** About how long a file takes, in seconds. */
-export function expectedSeconds(file: string): number {
+function expectedSeconds(file: string): number {
   return SLOW[file.replace(/^tests\//, "")] ?? 3;
+}
+
+/**
+ * Returns what to run: each file on each runtime, the longest first. A runtime
+ * starts with a file when the previous runtime has started with the next one,
+ * so that files which need all processors do not run at the same time.
+ */
+export function jobsFor<Runner extends Pick<Runtime, "extension">>(
+  files: readonly string[],
+  runners: readonly Runner[],
+): { runner: Runner; file: string }[] {
+  return [...files].sort((a, b) => expectedSeconds(b) - expectedSeconds(a))
+    .flatMap((file, position) =>
+      runnersOf(file, runners).map((runner, delay) => ({
+        job: { runner, file },
+        order: position + delay,
+      }))
+    ).sort((a, b) => a.order - b.order).map(({ job }) => job);
 }
