@@ -197,6 +197,13 @@ testScript(
     .join("").repeat(2),
 );
 testScript(
+  "a script of a shell ends if Ctrl-C ended its program",
+  "mkfifo started; env --default-signal=INT setsid bash -c '" +
+    'lock --pid-file f sh -c "echo >started; exec sleep 60"; echo next\' & ' +
+    "read _ <started; env kill -INT -- -$!; wait $!; echo $?; ls",
+  "130\nstarted\n",
+);
+testScript(
   "the files stay as long as a program that ignores the signal",
   "mkfifo started go; for option in --temporary --pid-file; do " +
     "lock $option f sh -c 'trap \"\" TERM; echo >started; read _ <go; exit 6' & " +

@@ -235,42 +235,49 @@ test("cli: the line that reports a wait has fewer columns than the terminal", ()
 });
 
 /**
- * A program that counts how often it gets a signal. When it gets the first one,
- * it sends USR1 to the command, which passes it on after what it has got before.
+ * A program that counts how often it gets a signal. USR1 to the command, which
+ * passes it on after all that it has got before, ends it.
  */
-function counter(signal: string): string {
-  return `trap 'n=x$n; kill -USR1 $PPID' ${signal}; ` +
+function counter(signal: string, counted: string): string {
+  return `trap 'n=x$n; ${counted}' ${signal}; ` +
     "trap 'echo $n >count; exit 5' USR1; echo running >/dev/tty; " +
     "while :; do sleep 0.01; done";
 }
 
-/** Command lines of sh(1), what follows, and the signal that comes once. */
-const ONCE: Readonly<Record<string, readonly [string, Step, string]>> = {
-  "Ctrl-C reaches the program once, also if standard streams are redirected": [
-    "lock <&- >out 2>&1",
-    ["type", "\x03"],
-    "INT",
-  ],
-  "the end of the terminal is passed on if the command leads the session": [
-    "exec lock",
-    ["hang up", ""],
-    "HUP",
-  ],
-  "the end of the terminal that a shell passes on reaches the program once": [
-    "trap 'trap \"\" HUP; kill -HUP 0' HUP; lock & wait; wait",
-    ["hang up", ""],
-    "HUP",
-  ],
-};
+const END = "kill -USR1 $PPID";
 
-for (const [name, [line, step, signal]] of Object.entries(ONCE)) {
+/**
+ * Scripts of sh(1) in which `lock` runs the program, what follows, the signal
+ * that the program gets once, and what it does then.
+ */
+const ONCE: Readonly<Record<string, readonly [string, Step, string, string]>> =
+  {
+    "Ctrl-C reaches the program once, also if standard streams are redirected":
+      ["lock <&- >out 2>&1", ["type", "\x03"], "INT", END],
+    "the end of the terminal is passed on if the command leads the session": [
+      "exec lock",
+      ["hang up", ""],
+      "HUP",
+      END,
+    ],
+    "the end of the terminal is not passed on if all processes get it": [
+      "trap 'until test $(cat f) != $!; do :; done; kill -HUP $(cat f); " +
+      "until test -e got; do sleep 0.01; done; kill -HUP $!; kill -USR1 $!' HUP; " +
+      "lock & wait; wait",
+      ["hang up", ""],
+      "HUP",
+      ": >got",
+    ],
+  };
+
+for (const [name, [line, step, signal, counted]] of Object.entries(ONCE)) {
   test(
     `cli in a terminal: ${name}`,
     async () => {
       for (const runtime of runtimes) {
         using dir = tempDir();
         const words = [...portalock(runtime), "--pid-file", "f", "sh", "-c"];
-        const command = [...words, counter(signal)]
+        const command = [...words, counter(signal, counted)]
           .map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(" ");
         await inTerminal(
           ["sh", "-c", line.replace("lock", () => command)],
