@@ -118,6 +118,7 @@ function findSubjects(folder: string): Subject[] {
     if (name !== "bun") continue;
     const binary = join(folder, "portalock");
     const build = ["build", "--compile", "--splitting", "--format", "esm"];
+    build.push("--no-compile-autoload-bunfig", "--no-compile-autoload-dotenv");
     build.push("--external", "redis", "--external", "ioredis");
     build.push(script, "--outfile", binary);
     const { status, stderr } = spawnSync(command[0], build, {

@@ -183,8 +183,8 @@ export interface OsLocks extends Locker {
   wakeWatchers(fd: number): void;
   /** See {@linkcode Platform.holders}. */
   holders: Platform["holders"];
-  /** See {@linkcode Platform.waiters}. */
-  readonly waiters?: NonNullable<Platform["waiters"]>;
+  /** See {@linkcode Platform.lockStates}. */
+  readonly lockStates?: NonNullable<Platform["lockStates"]>;
   /** See {@linkcode Platform.machineId}. */
   machineId: Platform["machineId"];
   /** See {@linkcode Platform.attributes}. */
@@ -325,12 +325,18 @@ export interface LockHolder {
 
 /** A process that waits for a lock. */
 export interface LockWaiter {
-  /** The process id. */
-  readonly pid: number;
+  /** The process id, or `null`: Linux does not report it for OFD locks. */
+  readonly pid: number | null;
   /** The name of its program, if the system reports it. */
   readonly command?: string;
   /** Whether the lock is exclusive, or `null` if the system does not report it. */
   readonly exclusive: boolean | null;
+}
+
+/** The processes that hold locks on a file, and those that wait for one. */
+export interface LockState {
+  readonly holders: readonly LockHolder[];
+  readonly waiters: readonly LockWaiter[];
 }
 
 /** Information about an open file. Times are `null` if they are unknown. */
@@ -511,12 +517,14 @@ export interface Platform {
     locker?: LockerSettings,
   ): LockHolder[] | null;
   /**
-   * Returns the processes that wait for locks on a file: those that block in the
+   * Returns the holders of the locks on each file, as {@linkcode holders} does
+   * with `search`, and the processes that wait for one: those that block in the
    * kernel, and those that have the file open and watch it, as this package
-   * does. Searches all processes, which is slow. Absent if the system does not
+   * does. Reads the descriptors of all processes once. The state of a file that
+   * does not exist is empty. Returns `null`, or is absent, if the system does not
    * report waiters.
    */
-  waiters?(path: string): LockWaiter[];
+  lockStates?(paths: readonly string[]): LockState[] | null;
   /**
    * Returns a text that identifies this machine, or `null` if it is unknown.
    * On Linux and macOS, another boot of the machine has another id.

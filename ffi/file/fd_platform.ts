@@ -133,7 +133,7 @@ export function fdPlatform(
     isLocalDirectory: (directory) => localPaths.hasDirectory(directory),
     holders: os.holders,
     machineId: os.machineId,
-    ...os.waiters ? { waiters: os.waiters } : {},
+    ...os.lockStates ? { lockStates: os.lockStates } : {},
     ...os.attributes ? { attributes: os.attributes } : {},
     ...os.readProcFile ? { readProcFile: os.readProcFile } : {},
   };

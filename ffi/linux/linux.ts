@@ -8,7 +8,8 @@ import { nameWatcher, watcher } from "./inotify.ts";
 import { MountTable } from "./mounts.ts";
 import { O_CLOEXEC, O_NONBLOCK, O_PATH, PATH_MAX } from "./constants.ts";
 import { cString } from "../runtime/memory.ts";
-import { holdersIn, isLockedIn, procPath, waitersIn } from "./proc.ts";
+import { holdersIn, isLockedIn, procPath } from "./proc.ts";
+import { LockStates } from "./lock_states.ts";
 import { processExists } from "../runtime/process_exists.ts";
 import type { CloseOnThreadExit, FfiRuntime, OsLocks } from "../types.ts";
 
@@ -19,7 +20,7 @@ export type LinuxExtras = Pick<
   | "watchName"
   | "wakeWatchers"
   | "holders"
-  | "waiters"
+  | "lockStates"
   | "isLocked"
   | "machineId"
   | "localPaths"
@@ -137,8 +138,13 @@ export function linux(
         : withOpen(file, O_PATH, holders) ?? [];
     },
     readProcFile: readFile,
-    waiters: (path) =>
-      withOpen(path, O_PATH, (fd) => waitersIn(proc, fd)) ?? [],
+    lockStates(paths) {
+      const states = new LockStates(proc);
+      const files = paths.map((path) =>
+        withOpen(path, O_PATH, (fd) => states.add(fd))
+      );
+      return states.read(files);
+    },
     machineId: () => readFile("/proc/sys/kernel/random/boot_id") || null,
   };
 }

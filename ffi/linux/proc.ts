@@ -1,7 +1,7 @@
 /** Finds the holders of locks in /proc/locks and related files: proc(5). */
 
 import process from "node:process";
-import type { LockerSettings, LockHolder, LockWaiter } from "../types.ts";
+import type { LockerSettings, LockHolder } from "../types.ts";
 
 /** Access to /proc. */
 export interface Proc {
@@ -22,7 +22,7 @@ export interface Proc {
 const MAX_QUICK_FDS = 1000;
 
 /** A line of /proc/locks. */
-interface LockLine {
+export interface LockLine {
   pid: number;
   exclusive: boolean;
   /** The device and the inode. */
@@ -41,6 +41,17 @@ export function procPath(fd: number): string {
 
 /** Returns whether a lock is one of those to list. */
 type LineFilter = (line: LockLine) => boolean;
+
+/** What the descriptors of processes say of the locks to list. */
+export interface Search {
+  /**
+   * Returns a lock that a process has. Returns `undefined` if it does not have
+   * one, or does not exist.
+   */
+  find(pid: number, thorough: boolean): LockLine | "unreadable" | undefined;
+  /** Returns one lock of each process that has any. */
+  findAll(): LockLine[];
+}
 
 /**
  * Returns the processes that hold locks on the file of a descriptor. A lock of
@@ -78,82 +89,62 @@ export function holdersIn(
   const file = procLocksKey(proc, fd);
   const matches: LineFilter = (line) =>
     line.file === file && (!locker || conflicts(locker, line, self));
-  const examined = new Examination(proc, matches, `/proc/${self}/fdinfo/${fd}`);
+  const lines = parseLines(matches, proc.read("/proc/locks"));
+  const skip = `/proc/${self}/fdinfo/${fd}`;
+  return listHolders(proc, lines, new Examination(proc, matches, skip), search);
+}
+
+/** Returns the processes that hold the locks that /proc/locks lists. */
+export function listHolders(
+  proc: Proc,
+  lines: readonly LockLine[],
+  found: Search,
+  search: boolean,
+): LockHolder[] {
   const holders = new Map<number, LockHolder>();
   let orphans = false;
-  for (const line of parseLines(matches, proc.read("/proc/locks"))) {
-    if (examined.holds(line, search)) addHolder(line);
-    else orphans ||= line.pid !== self;
+  for (const line of lines) {
+    if (isHolder(proc, line, found, search)) addHolder(line);
+    else orphans ||= line.pid !== process.pid;
   }
   const hidden = holders.size === 0 && !isInitialNamespace(proc);
-  if (search && (orphans || hidden)) examined.searchAll().forEach(addHolder);
+  if (search && (orphans || hidden)) found.findAll().forEach(addHolder);
   return [...holders.values()];
 
   function addHolder({ pid, exclusive }: LockLine): void {
-    const command = proc.read(`/proc/${pid}/comm`)?.trimEnd();
-    const holder = command === undefined
-      ? { pid, exclusive }
-      : { pid, command, exclusive };
-    holders.set(pid, holder);
+    holders.set(pid, { ...programOf(proc, pid), exclusive });
   }
 }
 
-/**
- * Returns the processes that wait for locks on the file of a descriptor:
- *
- * 1. /proc/locks lists it as blocked: it waits in the kernel.
- * 2. It has the file open, watches it with inotify(7), and none of its
- *    descriptors has a lock on it: it waits as this package does.
- */
-export function waitersIn(proc: Proc, fd: number): LockWaiter[] {
-  if (ownPid(proc) !== process.pid) return [];
-  const file = procLocksKey(proc, fd);
-  const own = proc.read(`/proc/self/fdinfo/${fd}`) ?? "";
-  const waiters = new Map<number, LockWaiter>();
-  const blocked = parseLines(
-    (line) => line.file === file && line.pid > 0,
-    proc.read("/proc/locks"),
-    BLOCKED_LINE,
-  );
-  for (const { pid, exclusive } of blocked) add(pid, exclusive);
-  for (const name of proc.list("/proc") ?? []) {
-    const pid = Number(name);
-    if (pid > 0 && pid !== process.pid && watches(proc, pid, own)) {
-      add(pid, null);
-    }
-  }
-  return [...waiters.values()];
-
-  function add(pid: number, exclusive: boolean | null): void {
-    const command = proc.read(`/proc/${pid}/comm`)?.trimEnd();
-    const waiter = { pid, exclusive };
-    if (waiters.has(pid)) return;
-    waiters.set(pid, command === undefined ? waiter : { ...waiter, command });
-  }
+/** Returns a process and the name of its program, if that can be read. */
+export function programOf(
+  proc: Proc,
+  pid: number,
+): { pid: number; command?: string } {
+  const command = proc.read(`/proc/${pid}/comm`)?.trimEnd();
+  return command === undefined ? { pid } : { pid, command };
 }
 
-/** The lines of fdinfo that say which file is open. */
-const OPEN_FILE = /^mnt_id:\s*\d+\nino:\s*(\d+)$/m;
+/** Returns whether the process that /proc/locks names holds the lock. */
+function isHolder(
+  proc: Proc,
+  { pid, kind }: LockLine,
+  found: Search,
+  thorough: boolean,
+): boolean {
+  if (pid <= 0) return false;
+  // A POSIX lock ends with its process, so the kernel never names a dead one.
+  if (kind === "POSIX") return true;
+  const lock = found.find(pid, thorough);
+  return lock === "unreadable" ? isAlive(proc, pid) : lock !== undefined;
+}
 
-/**
- * Returns whether a process has the file open without a lock, and watches it.
- *
- * @param own The fdinfo of a descriptor of the file.
- */
-function watches(proc: Proc, pid: number, own: string): boolean {
-  const [id, inode] = OPEN_FILE.exec(own) ?? [];
-  if (id === undefined) return false;
-  const watch = `ino:${Number(inode).toString(16)} `;
-  let isOpen = false;
-  let isWatched = false;
-  for (const name of proc.list(`/proc/${pid}/fdinfo`) ?? []) {
-    const info = proc.read(`/proc/${pid}/fdinfo/${name}`) ?? "";
-    const isFile = OPEN_FILE.exec(info)?.[0] === id;
-    if (isFile && /^lock:/m.test(info)) return false;
-    isOpen ||= isFile;
-    isWatched ||= /^inotify /m.test(info) && info.includes(watch);
-  }
-  return isOpen && isWatched;
+/** Returns whether a process exists that is not a zombie. */
+function isAlive(proc: Proc, pid: number): boolean {
+  const stat = proc.read(`/proc/${pid}/stat`);
+  if (stat === undefined) return proc.processExists(pid);
+  // The name in parentheses may contain parentheses.
+  return !/^ [ZX]/.test(stat.slice(stat.lastIndexOf(")") + 1));
 }
 
 /** In the initial PID namespace, process 2 is the parent of kernel threads. */
@@ -162,7 +153,7 @@ function isInitialNamespace(proc: Proc): boolean {
 }
 
 /** Returns the PID of this process in the PID namespace of /proc. */
-function ownPid(proc: Proc): number {
+export function ownPid(proc: Proc): number {
   return parseInt(proc.read("/proc/self/stat") ?? "");
 }
 
@@ -187,7 +178,7 @@ export function isLockedIn(
  * Looks for locks in the descriptors of processes. The kernel lists the locks
  * of an open file in /proc/PID/fdinfo.
  */
-class Examination {
+class Examination implements Search {
   readonly #proc: Proc;
   readonly #matches: LineFilter;
   /** The descriptor whose own locks do not count. */
@@ -199,34 +190,18 @@ class Examination {
     this.#skip = skip;
   }
 
-  /** Returns whether the process that /proc/locks names holds the lock. */
-  holds({ pid, kind }: LockLine, thorough: boolean): boolean {
-    if (pid <= 0) return false;
-    // A POSIX lock ends with its process, so the kernel never names a dead one.
-    if (kind === "POSIX") return true;
-    const found = this.#find(pid, thorough ? Infinity : MAX_QUICK_FDS);
-    return found === "unreadable" ? this.#isAlive(pid) : found !== undefined;
-  }
-
-  /** Returns the processes that have an open file with such a lock. */
-  searchAll(): LockLine[] {
-    const pids = (this.#proc.list("/proc") ?? []).map(Number)
-      .filter(Number.isInteger);
-    return pids.flatMap((pid) => {
-      const found = this.#find(pid, Infinity);
+  findAll(): LockLine[] {
+    return allPids(this.#proc).flatMap((pid) => {
+      const found = this.find(pid, true);
       return typeof found === "object" ? { ...found, pid } : [];
     });
   }
 
-  /** Returns a lock that a process has, `undefined` if it has no such lock. */
-  #find(pid: number, maxFds: number): LockLine | "unreadable" | undefined {
-    const directory = `/proc/${pid}/fdinfo`;
-    const listed = this.#proc.list(directory);
-    const names = listed ?? this.#fdNumbers(pid);
-    if (names.length > maxFds) return undefined;
-    let readable = listed !== undefined;
-    for (const name of names) {
-      const path = `${directory}/${name}`;
+  find(pid: number, thorough: boolean): LockLine | "unreadable" | undefined {
+    const { paths, listed } = fdinfoPaths(this.#proc, pid);
+    if (paths.length > MAX_QUICK_FDS && !thorough) return undefined;
+    let readable = listed;
+    for (const path of paths) {
       const text = path === this.#skip ? "" : this.#proc.read(path);
       readable ||= text !== undefined;
       const [line] = parseLines(this.#matches, text);
@@ -234,36 +209,49 @@ class Examination {
     }
     return readable ? undefined : "unreadable";
   }
+}
 
-  /** The possible descriptors, because Deno may not list /proc without `-A`. */
-  #fdNumbers(pid: number): string[] {
-    const status = this.#proc.read(`/proc/${pid}/status`) ?? "";
-    const size = Number(/^FDSize:\s*(\d+)$/m.exec(status)?.[1] ?? 0);
-    return Array.from(
-      { length: Math.min(size, MAX_QUICK_FDS) },
-      (_, fd) => String(fd),
-    );
-  }
+/** Returns all processes, or none if /proc cannot be listed. */
+export function allPids(proc: Proc): number[] {
+  return (proc.list("/proc") ?? []).map(Number).filter(Number.isInteger);
+}
 
-  /** Returns whether a process exists that is not a zombie. */
-  #isAlive(pid: number): boolean {
-    const stat = this.#proc.read(`/proc/${pid}/stat`);
-    if (stat === undefined) return this.#proc.processExists(pid);
-    // The name in parentheses may contain parentheses.
-    return !/^ [ZX]/.test(stat.slice(stat.lastIndexOf(")") + 1));
-  }
+/**
+ * Returns where the descriptors of a process are described. If they cannot be
+ * listed, returns the possible paths: Deno may not list /proc without `-A`.
+ */
+export function fdinfoPaths(
+  proc: Proc,
+  pid: number,
+): { paths: string[]; listed: boolean } {
+  const directory = `/proc/${pid}/fdinfo`;
+  const names = proc.list(directory);
+  return {
+    paths: (names ?? fdNumbers(proc, pid)).map((fd) => `${directory}/${fd}`),
+    listed: names !== undefined,
+  };
+}
+
+function fdNumbers(proc: Proc, pid: number): string[] {
+  const status = proc.read(`/proc/${pid}/status`) ?? "";
+  const size = Number(/^FDSize:\s*(\d+)$/m.exec(status)?.[1] ?? 0);
+  return Array.from(
+    { length: Math.min(size, MAX_QUICK_FDS) },
+    (_, fd) => String(fd),
+  );
 }
 
 const LINE =
   "(FLOCK|POSIX|OFDLCK) +\\w+ +(READ|WRITE) +(-?\\d+) +(\\S+) +(\\d+) +(\\d+|EOF)";
 const HELD_LINE = new RegExp(`^(?:lock:\\s+)?\\d+: ${LINE}`, "gm");
-const BLOCKED_LINE = new RegExp(`^\\d+: +-> ${LINE}`, "gm");
+/** A lock that a process waits for in the kernel. */
+export const BLOCKED_LINE: RegExp = new RegExp(`^\\d+: +-> ${LINE}`, "gm");
 
 /**
  * Parses lines such as `1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF`, and
  * skips those of waiters, which are marked by `->`, unless they are wanted.
  */
-function parseLines(
+export function parseLines(
   matches: LineFilter,
   text = "",
   line = HELD_LINE,
@@ -302,15 +290,41 @@ function conflicts(
  * inode. stat(2) may report other numbers, for example on btrfs and overlayfs.
  */
 function procLocksKey(proc: Proc, fd: number): string | undefined {
+  const mountInfo = proc.read("/proc/self/mountinfo");
+  const file = identify(proc, fd, mountInfo);
+  return file && locksKey(file);
+}
+
+/** A file, as the kernel identifies it. */
+export interface FileId {
+  readonly mount: number;
+  /** The device of the mount. */
+  readonly major: number;
+  readonly minor: number;
+  readonly inode: bigint;
+}
+
+/** Identifies the file of a descriptor of this process. */
+export function identify(
+  proc: Proc,
+  fd: number,
+  mountInfo = "",
+): FileId | undefined {
   const info = proc.read(`/proc/self/fdinfo/${fd}`) ?? "";
   const [, mount] = /^mnt_id:\s*(\d+)$/m.exec(info) ?? [];
   // The kernel reports the inode since Linux 5.14.
   const inode = /^ino:\s*(\d+)$/m.exec(info)?.[1] ?? proc.inode(fd);
   const device = new RegExp(`^${mount} \\d+ (\\d+):(\\d+) `, "m")
-    .exec(proc.read("/proc/self/mountinfo") ?? "");
+    .exec(mountInfo);
   if (!device) return undefined;
-  const [major, minor] = device.slice(1).map((number) =>
-    Number(number).toString(16).padStart(2, "0")
+  const [major, minor] = [Number(device[1]), Number(device[2])];
+  return { mount: Number(mount), major, minor, inode: BigInt(inode) };
+}
+
+/** Returns a file as /proc/locks names it. */
+export function locksKey({ major, minor, inode }: FileId): string {
+  const device = [major, minor].map((number) =>
+    number.toString(16).padStart(2, "0")
   );
-  return `${major}:${minor}:${inode}`;
+  return `${device.join(":")}:${inode}`;
 }

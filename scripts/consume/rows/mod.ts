@@ -2,6 +2,7 @@
 
 import type { Row } from "../row.ts";
 import { bundlerRows } from "./bundlers.ts";
+import { commandRows } from "./command.ts";
 import { installerRows } from "./installers.ts";
 import { nextRows } from "./next.ts";
 import { packagingRows } from "./packaging.ts";
@@ -18,5 +19,6 @@ export const rows: readonly Row[] = [
   ...testRunnerRows,
   ...typescriptRows,
   ...installerRows,
+  ...commandRows,
   ...packagingRows,
 ];

@@ -181,6 +181,17 @@ export const STATUS_OPTIONS: readonly Option[] = [
     value: "URL",
     help: "the arguments are names of locks in Redis",
   },
+  {
+    names: ["semaphore"],
+    letters: [],
+    value: "N",
+    help: "the arguments are semaphores of N holders",
+  },
+  {
+    names: ["pid-file"],
+    letters: [],
+    help: "the arguments are PID files",
+  },
   { names: ["watch"], letters: [], help: "look again every second" },
   { names: ["json"], letters: [], help: "print JSON" },
   { names: ["help"], letters: ["h"], isFinal: true, help: "show this help" },
@@ -402,7 +413,8 @@ function parseFd(text: string): number {
   return fd;
 }
 
-function parseMaximum(text: string): { maximum: number } {
+/** Parses the number of holders of a semaphore. */
+export function parseMaximum(text: string): { maximum: number } {
   const maximum = Number(text);
   if (/^\d+$/.test(text) && maximum >= 1) return { maximum };
   throw new UsageError(`invalid number of holders: '${text}'`);

@@ -4,32 +4,22 @@
  * @module
  */
 
-import { readdirSync, readFileSync, statSync } from "node:fs";
-import { join } from "node:path";
-import { platform } from "../../../ffi/mod.ts";
-import type { LockWaiter } from "../../../ffi/types.ts";
 import type { Host } from "../../../ffi/runtime/host.ts";
-import { formatName } from "../../options/validate.ts";
-import { Failure, NO_INPUT, UNAVAILABLE, usageError } from "../exit_status.ts";
+import { Failure, UsageError, usageError } from "../exit_status.ts";
 import { getopt } from "../grammar/getopt.ts";
-import { STATUS_OPTIONS } from "../grammar/options.ts";
+import { parseMaximum, STATUS_OPTIONS } from "../grammar/options.ts";
 
-/** A process that holds a lock or waits for it. */
-export interface LocalParticipant {
-  readonly pid: number;
-  /** The command line, or the name of the program. */
-  readonly command: string | null;
-  /** `null` if the system does not report it. */
-  readonly exclusive: boolean | null;
-  /** When the process started. */
-  readonly started: string | null;
-}
-
-/** The state of a lock file. */
-export interface FileStatus {
-  readonly path: string;
-  readonly holders: readonly LocalParticipant[];
-  readonly waiters: readonly LocalParticipant[];
+/** Reads and formats the states of locks. */
+export interface Reader<T> {
+  /**
+   * Returns the state of each lock.
+   *
+   * @param isFirst Whether a file that does not exist is an error. Later it is
+   * a lock that is not held, because some files exist only while they are.
+   * @throws {Failure} If they cannot be read.
+   */
+  read(isFirst: boolean): readonly T[] | Promise<readonly T[]>;
+  format(state: T): string;
 }
 
 /** How often `--watch` looks, in milliseconds. */
@@ -51,120 +41,66 @@ export async function run(
     return 0;
   }
   if (rest.length === 0) throw usageError("status requires a file");
-  const url = values.get("redis");
-  const redis = url === undefined ? undefined : await import("./redis.ts");
-  const read = () => redis ? redis.readAll(rest, url!) : rest.flatMap(readPath);
-  const format = (found: Awaited<ReturnType<typeof read>>) =>
-    values.has("json")
-      ? `${JSON.stringify(found, null, 2)}\n`
-      : found.map((each) =>
-        "path" in each ? formatFile(each) : redis!.format(each)
-      ).join("");
-  if (!values.has("watch")) {
-    host.write(1, format(await read()));
-    return 0;
-  }
-  for (let last = "";;) {
-    const text = format(await read());
-    if (host.isTerminal(1)) host.write(1, CLEAR + text);
-    else if (text !== last) host.write(1, text);
-    last = text;
-    await new Promise((resolve) => setTimeout(resolve, WATCH_INTERVAL_MS));
-  }
+  const reader: Reader<unknown> = await readerOf(rest, values);
+  const look = async (isFirst: boolean) => {
+    const states = await reader.read(isFirst);
+    return values.has("json")
+      ? `${JSON.stringify(states, null, 2)}\n`
+      : states.map((state) => reader.format(state)).join("");
+  };
+  const first = await look(true);
+  if (values.has("watch")) await watch(host, first, () => look(false));
+  host.write(1, first);
+  return 0;
 }
 
-/** Reads the state of a file, or of a directory and the locked files in it. */
-function readPath(path: string): FileStatus[] {
-  let isDirectory: boolean;
-  try {
-    isDirectory = statSync(path).isDirectory();
-  } catch (error) {
-    throw new Failure(NO_INPUT, (error as Error).message);
+async function readerOf(
+  names: readonly string[],
+  values: ReadonlyMap<string, string>,
+): Promise<Reader<unknown>> {
+  const [url, text] = [values.get("redis"), values.get("semaphore")];
+  const maximum = text === undefined ? undefined : parseMaximum(text).maximum;
+  if (values.has("pid-file")) {
+    for (const other of ["redis", "semaphore"]) {
+      if (!values.has(other)) continue;
+      throw new UsageError(
+        `the --pid-file and --${other} options are incompatible`,
+      );
+    }
   }
-  const own = readFile(path);
-  if (!isDirectory) return [own];
-  const files = readdirSync(path, { withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map(({ name }) => readFile(join(path, name)));
-  return [own, ...files].filter(({ holders, waiters }) =>
-    holders.length + waiters.length > 0
+  if (url !== undefined) {
+    const { redisReader } = await import("./redis.ts");
+    return redisReader(names, url, maximum);
+  }
+  const { fileReader } = await import("./files.ts");
+  return fileReader(
+    names,
+    maximum ?? (values.has("pid-file") ? "pid" : "file"),
   );
 }
 
-function readFile(path: string): FileStatus {
-  const system = platform();
-  const holders = system.holders(path, true);
-  if (holders === null) {
-    throw new Failure(
-      UNAVAILABLE,
-      "this system does not report the holders of locks",
-    );
-  }
-  return {
-    path,
-    holders: holders.map(participant),
-    waiters: (system.waiters?.(path) ?? []).map(participant),
-  };
-}
-
-function participant(
-  { pid, command, exclusive }: LockWaiter,
-): LocalParticipant {
-  const words = readProc(`${pid}/cmdline`).replaceAll("\0", " ").trim();
-  const started = processStart(pid);
-  return {
-    pid,
-    command: words === "" ? command ?? null : words,
-    exclusive,
-    started: started === null ? null : new Date(started).toISOString(),
-  };
-}
-
-/** proc(5): the unit of times in `/proc/PID/stat`, on all architectures. */
-const TICKS_PER_SECOND = 100;
-
-/** proc(5): the time of the start follows the name by 20 fields. */
-const START_FIELD = 20;
-
-/** Returns when a process started, in milliseconds since 1970. */
-function processStart(pid: number): number | null {
-  const stat = readProc(`${pid}/stat`);
-  const [, boot] = /^btime (\d+)$/m.exec(readProc("stat")) ?? [];
-  const fields = stat.slice(stat.lastIndexOf(")") + 1).split(" ");
-  const ticks = Number(fields[START_FIELD]);
-  if (boot === undefined || !(ticks > 0)) return null;
-  return (Number(boot) + ticks / TICKS_PER_SECOND) * 1000;
-}
-
-function readProc(name: string): string {
-  try {
-    return readFileSync(`/proc/${name}`, "utf8");
-  } catch {
-    return "";
+/** Prints a state, and then each other state. Never returns. */
+async function watch(
+  host: Host,
+  first: string,
+  look: () => Promise<string>,
+): Promise<never> {
+  const isTerminal = host.isTerminal(1);
+  let last = "";
+  for (let text = first;;) {
+    if (isTerminal) host.write(1, CLEAR + text);
+    else if (text !== last) host.write(text.startsWith(ERROR) ? 2 : 1, text);
+    last = text;
+    await new Promise((resolve) => setTimeout(resolve, WATCH_INTERVAL_MS));
+    try {
+      text = await look();
+    } catch (error) {
+      // A server that restarts, for example. The next look may succeed.
+      if (!(error instanceof Failure)) throw error;
+      text = `${ERROR}${error.message}\n`;
+    }
   }
 }
 
-function formatFile({ path, holders, waiters }: FileStatus): string {
-  const state = holders.length > 0 ? "locked" : "not locked";
-  return `${formatName(path)}: ${state}\n` +
-    holders.map((holder) => formatLine("holds", holder)).join("") +
-    waiters.map((waiter) => formatLine("waits", waiter)).join("");
-}
-
-function formatLine(
-  verb: string,
-  { pid, command, exclusive, started }: LocalParticipant,
-): string {
-  const type = exclusive === null ? "" : exclusive ? "exclusive" : "shared";
-  const since = started === null ? "" : `, started ${localTime(started)}`;
-  const name = command === null ? "" : `  ${formatName(command)}`;
-  return `  ${verb}  ${type.padEnd(9)}  ${String(pid).padStart(7)}` +
-    `${name}${since}\n`;
-}
-
-/** Formats a time as `2026-11-29 14:02:11`, in the time zone of the user. */
-function localTime(iso: string): string {
-  const date = new Date(iso);
-  const local = date.getTime() - date.getTimezoneOffset() * 60_000;
-  return new Date(local).toISOString().slice(0, 19).replace("T", " ");
-}
+/** How the messages of the command begin. */
+const ERROR = "portalock: ";

@@ -1,12 +1,16 @@
 /** The state of locks in Redis. */
 
-import { RedisLock } from "../../redis/mod.ts";
+import { RedisLock, RedisSemaphore } from "../../redis/mod.ts";
 import type { RedisProbe } from "../../redis/mod.ts";
 import { toFailure } from "../run/library_errors.ts";
+import { formatState } from "./format.ts";
+import type { Reader } from "./mod.ts";
 
 /** The state of a lock in Redis. */
 export interface RedisStatus {
   readonly name: string;
+  /** The largest number of holders, for a semaphore. */
+  readonly maximum?: number;
   readonly holders: readonly RemoteParticipant[];
   readonly waiters: readonly RemoteParticipant[];
   /** How many clients of Python's portalocker hold the lock or wait for it. */
@@ -24,18 +28,37 @@ interface RemoteParticipant {
   readonly info: unknown;
 }
 
-/** Reads the state of locks. */
-export async function readAll(
+/**
+ * Reads the states of locks, or of semaphores.
+ *
+ * @param maximum The largest number of holders of a semaphore.
+ */
+export function redisReader(
   names: readonly string[],
   url: string,
+  maximum: number | undefined,
+): Reader<RedisStatus> {
+  return {
+    read: () => readAll(names, url, maximum),
+    format,
+  };
+}
+
+async function readAll(
+  names: readonly string[],
+  url: string,
+  maximum: number | undefined,
 ): Promise<RedisStatus[]> {
   const found: RedisStatus[] = [];
   try {
     for (const name of names) {
-      const { holders, waiters, python } = await new RedisLock(name, { url })
-        .probe();
+      const lock = maximum === undefined
+        ? new RedisLock(name, { url })
+        : new RedisSemaphore(name, maximum, { url });
+      const { holders, waiters, python } = await lock.probe();
       found.push({
         name,
+        ...maximum === undefined ? {} : { maximum },
         holders: holders.map(participant),
         waiters: waiters.map(participant),
         python: python.length,
@@ -61,15 +84,13 @@ function participant(
   };
 }
 
-/** Formats the state of a lock. */
-export function format(
-  { name, holders, waiters, python }: RedisStatus,
+function format(
+  { name, maximum, holders, waiters, python }: RedisStatus,
 ): string {
-  const isLocked = holders.length > 0;
   const clients = python === 0
     ? ""
     : `  ${python} clients of Python's portalocker hold it or wait for it\n`;
-  return `${name}: ${isLocked ? "locked" : "not locked"}\n` +
+  return formatState(name, maximum, holders.length) +
     holders.map((each) => line("holds", each)).join("") +
     waiters.map((each) => line("waits", each)).join("") + clients;
 }
