@@ -5,29 +5,12 @@
  */
 
 import type { Host } from "../../../ffi/runtime/host.ts";
-import { LockException, LockUnsupported } from "../../core/errors.ts";
-import {
-  CANNOT_CREATE,
-  Failure,
-  NO_INPUT,
-  OS_ERROR,
-  usageError,
-} from "../exit_status.ts";
+import { UsageError, usageError } from "../exit_status.ts";
 import { getopt } from "../grammar/getopt.ts";
 import { DOCTOR_OPTIONS } from "../grammar/options.ts";
 
 /** The path cannot be used for locks. */
 const BROKEN = 1;
-
-/** The statuses of the codes with which the tests cannot run. */
-const STATUSES: Readonly<Record<string, number>> = {
-  EACCES: CANNOT_CREATE,
-  EDQUOT: CANNOT_CREATE,
-  ENOSPC: CANNOT_CREATE,
-  EPERM: CANNOT_CREATE,
-  EROFS: CANNOT_CREATE,
-  ETIMEDOUT: OS_ERROR,
-};
 
 /** Runs the subcommand and returns the exit status. */
 export async function run(
@@ -56,14 +39,9 @@ export async function run(
     );
     return diagnosis.verdict === "broken" ? BROKEN : 0;
   } catch (error) {
-    throw toFailure(error);
+    if (!(error instanceof TypeError || error instanceof RangeError)) {
+      throw error;
+    }
+    throw new UsageError(error.message);
   }
-}
-
-function toFailure(error: unknown): unknown {
-  if (error instanceof LockUnsupported) {
-    return new Failure(OS_ERROR, error.message);
-  }
-  if (!(error instanceof LockException)) return error;
-  return new Failure(STATUSES[error.code ?? ""] ?? NO_INPUT, error.message);
 }

@@ -1,6 +1,6 @@
 /** Which file system a path is on, and what its options mean for locks. */
 
-import type { FileSystemReport } from "./types.ts";
+import type { FileSystemReport, LockerName } from "./types.ts";
 
 /**
  * Returns the file system of a real path.
@@ -52,30 +52,74 @@ function unescapeOctal(text: string): string {
   );
 }
 
-/** Which options keep locks on this machine, and by which manual. */
+/** Which locks a mount option keeps on this machine, and by which manual. */
+export interface LocalLocks {
+  readonly lockers: readonly LockerName[];
+  readonly option: string;
+  readonly manual: string;
+}
+
+const RECORDS: readonly LockerName[] = ["ofd", "lockf"];
+const ALL: readonly LockerName[] = ["flock", ...RECORDS];
+
 const LOCAL_LOCKS: readonly {
   types: RegExp;
   option: RegExp;
+  lockers: readonly LockerName[];
   manual: string;
 }[] = [
   {
     types: /^nfs4?$/,
-    option: /^(nolock|local_lock=(all|flock|posix))$/,
+    option: /^(nolock|local_lock=all)$/,
+    lockers: ALL,
     manual: "nfs(5)",
   },
-  { types: /^(cifs|smb3)$/, option: /^nobrl$/, manual: "mount.cifs(8)" },
-  { types: /^lustre$/, option: /^localflock$/, manual: "mount.lustre(8)" },
-  { types: /^(gfs2|ocfs2)$/, option: /^localflocks$/, manual: "its manual" },
+  {
+    types: /^nfs4?$/,
+    option: /^local_lock=flock$/,
+    lockers: ["flock"],
+    manual: "nfs(5)",
+  },
+  {
+    types: /^nfs4?$/,
+    option: /^local_lock=posix$/,
+    lockers: RECORDS,
+    manual: "nfs(5)",
+  },
+  {
+    types: /^(cifs|smb3)$/,
+    option: /^nobrl$/,
+    lockers: ALL,
+    manual: "mount.cifs(8)",
+  },
+  {
+    types: /^lustre$/,
+    option: /^localflock$/,
+    lockers: ALL,
+    manual: "mount.lustre(8)",
+  },
+  {
+    types: /^gfs2$/,
+    option: /^localflocks$/,
+    lockers: ALL,
+    manual: "gfs2(5)",
+  },
+  {
+    types: /^ocfs2$/,
+    option: /^localflocks$/,
+    lockers: ["flock"],
+    manual: "its manual",
+  },
 ];
 
-/** Returns the mount option that keeps locks on this machine, if there is one. */
-export function localLockOption(
+/** Returns which locks are kept on this machine, if any are. */
+export function localLocks(
   { type, options }: FileSystemReport,
-): { option: string; manual: string } | null {
-  for (const { types, option, manual } of LOCAL_LOCKS) {
+): LocalLocks | null {
+  for (const { types, option, lockers, manual } of LOCAL_LOCKS) {
     if (!types.test(type)) continue;
     const found = options.find((each) => option.test(each));
-    if (found !== undefined) return { option: found, manual };
+    if (found !== undefined) return { lockers, option: found, manual };
   }
   return null;
 }

@@ -38,7 +38,9 @@ export function formatDiagnosis(diagnosis: Diagnosis): string {
     ...wrap(`${names}: ${HEADLINES[verdict]}.`, ""),
     ...list("Problems", diagnosis.problems),
     ...list("Notes", diagnosis.notes),
-    ...paths.flatMap((path) => block(formatName(path.path), describe(path))),
+    ...paths.flatMap((path) =>
+      block(formatName(path.path), describePath(path))
+    ),
     ...lockers.flatMap((report) =>
       block(`${report.call}, locker "${report.locker}"`, locks(report))
     ),
@@ -80,7 +82,7 @@ function wrap(text: string, indent: string): string[] {
   return [...lines, line];
 }
 
-function describe(path: PathReport): string[] {
+function describePath(path: PathReport): string[] {
   const { realPath, fileSystem, local, mode, owner, user, file } = path;
   const facts: string[] = [];
   if (realPath !== path.path) facts.push(`is ${formatName(realPath)}`);
@@ -112,6 +114,7 @@ function describe(path: PathReport): string[] {
 const STATES: Record<LockerReport["state"], string> = {
   works: "works",
   strict: "works, but excludes more than it should",
+  local: "excludes only processes of this machine",
   broken: "BROKEN",
   refused: "REFUSED",
   unavailable: "not available",
@@ -127,7 +130,7 @@ function locks({ state, error, views, contest }: LockerReport): string[] {
 }
 
 function describeView(
-  { holder, contender, killed, waiting, trials }: ViewReport,
+  { holder, contender, killed, waiting, trials, readsBack }: ViewReport,
   hasOthers: boolean,
 ): string[] {
   const right = trials.filter(({ expected, acquired }) =>
@@ -145,6 +148,7 @@ function describeView(
     );
   }
   if (waiting !== null) facts.push(describeWait(waiting));
+  if (readsBack === false) facts.push("the next holder reads old content");
   if (!hasOthers) return facts;
   const pair = holder === contender
     ? `both through ${formatName(holder)}`
@@ -165,15 +169,22 @@ function describeWait(
 }
 
 function describeContest(
-  { processes, duration, acquired, waited, overlaps, longestOverlap }:
-    ContestReport,
+  {
+    processes,
+    duration,
+    acquired,
+    waited,
+    compared,
+    overlaps,
+    longestOverlap,
+  }: ContestReport,
 ): string {
   const found = overlaps === 0
-    ? "no two were inside that must not be"
-    : `${overlaps} times, two were inside at once, for up to ` +
-      formatTime(longestOverlap);
-  return `${processes} processes that contended for ${duration} ms: they ` +
-    `entered ${acquired} times, ${waited} times after a wait; ${found}`;
+    ? "no forbidden overlap"
+    : `${overlaps} forbidden overlaps, for up to ${formatTime(longestOverlap)}`;
+  return `${processes} processes that contended for ${formatTime(duration)}: ` +
+    `they entered ${acquired} times, ${waited} times after a wait; ${found}` +
+    (compared < acquired ? ` among the ${compared} times compared` : "");
 }
 
 function describeWrites(

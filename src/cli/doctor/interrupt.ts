@@ -2,7 +2,14 @@
 
 import process from "node:process";
 
-const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+/** The signals that end a process, and that a terminal or a shell sends. */
+export const INTERRUPTS: readonly NodeJS.Signals[] = [
+  "SIGINT",
+  "SIGTERM",
+  "SIGHUP",
+  // Windows does not have it.
+  ...process.platform === "win32" ? [] : ["SIGQUIT"] as const,
+];
 
 /**
  * Runs a body that must clean up before the process ends. If a signal arrives
@@ -20,7 +27,7 @@ export async function withInterrupts<T>(
   const controller = new AbortController();
   let received: NodeJS.Signals | undefined;
   const remove = () => {
-    for (const name of SIGNALS) process.off(name, interrupt);
+    for (const name of INTERRUPTS) process.off(name, interrupt);
   };
   const interrupt = (name: NodeJS.Signals) => {
     received = name;
@@ -28,7 +35,7 @@ export async function withInterrupts<T>(
     controller.abort(new Error(`interrupted by ${name}`));
   };
   const abort = () => controller.abort(signal?.reason);
-  for (const name of SIGNALS) process.on(name, interrupt);
+  for (const name of INTERRUPTS) process.on(name, interrupt);
   signal?.addEventListener("abort", abort);
   if (signal?.aborted) abort();
   try {

@@ -2,7 +2,7 @@
 
 import process from "node:process";
 import { formatName } from "../../options/validate.ts";
-import { localLockOption } from "./file_system.ts";
+import { localLocks } from "./file_system.ts";
 import type {
   Diagnosis,
   LockerName,
@@ -28,7 +28,7 @@ export type Judgment = Pick<
 export function judge(measured: Measured, locker: LockerName): Judgment {
   const lockers = measured.lockers.map((report) => ({
     ...report,
-    state: stateOf(report),
+    state: stateOf(report, measured.paths),
   }));
   const judged = { ...measured, lockers };
   const decisive = lockers.find((report) => report.locker === locker);
@@ -49,11 +49,15 @@ export function judge(measured: Measured, locker: LockerName): Judgment {
   };
 }
 
+/** The states of locks that exclude other processes of this machine. */
+const WORKING: readonly LockerReport["state"][] = ["works", "strict", "local"];
+
 /** The code of an error that says that the runtime does not have such locks. */
 export const UNAVAILABLE = "ERR_LOCK_UNSUPPORTED";
 
 function stateOf(
-  { error, views, contest }: LockerReport,
+  { locker, error, views, contest }: LockerReport,
+  paths: readonly PathReport[],
 ): LockerReport["state"] {
   if (error !== null) {
     return error.code === UNAVAILABLE ? "unavailable" : "refused";
@@ -65,6 +69,10 @@ function stateOf(
   ) {
     return "broken";
   }
+  const isLocal = paths.some(({ fileSystem }) =>
+    fileSystem !== null && localLocks(fileSystem)?.lockers.includes(locker)
+  );
+  if (isLocal) return "local";
   return trials.some(isTooStrict) ? "strict" : "works";
 }
 
@@ -91,10 +99,12 @@ function lockerProblems(
   const { call, state, error } = report;
   switch (state) {
     case "works":
-    case "unavailable":
+    case "local":
       return staleContent(report);
+    case "unavailable":
+      return [];
     case "strict":
-      return strictProblems(report);
+      return [...strictProblems(report), ...staleContent(report)];
     case "refused":
       return [
         `${call} fails: ${error?.message}; ${refusedAdvice(report, all)}`,
@@ -109,12 +119,19 @@ function lockerProblems(
 }
 
 /** The content of a file may be cached where its locks are not. */
-function staleContent({ call, contest }: LockerReport): string[] {
-  if (contest === null || contest.staleReads === 0) return [];
+function staleContent({ call, contest, views }: LockerReport): string[] {
+  const stale = contest?.staleReads ?? 0;
+  const view = views.find(({ readsBack }) => readsBack === false);
+  if (stale === 0 && view === undefined) return [];
+  const where = view === undefined
+    ? `, ${stale} times of ${contest?.acquired}`
+    : isAcross(view)
+    ? ` through ${formatName(view.holder)}`
+    : "";
   return [
     `a process that held a lock of ${call} did not see what another process ` +
-    `had written under it before, ${contest.staleReads} times of ` +
-    `${contest.acquired}: do not keep data here that several processes change`,
+    `had written under it before${where}: do not keep data here that several ` +
+    "processes change",
   ];
 }
 
@@ -226,7 +243,7 @@ function writeProblems({ writes, lockers }: Measured): string[] {
   const problems: string[] = [];
   const { error, replaces, updates } = writes;
   const flock = lockers.find(({ locker }) => locker === "flock")?.state;
-  const locks = flock === "works" || flock === "strict";
+  const locks = flock !== undefined && WORKING.includes(flock);
   if (!replaces) {
     problems.push(
       `writeAtomic cannot replace a file here` +
@@ -247,12 +264,12 @@ function writeProblems({ writes, lockers }: Measured): string[] {
 }
 
 function mountProblems({ path, fileSystem }: PathReport): string[] {
-  const found = fileSystem && localLockOption(fileSystem);
+  const found = fileSystem && localLocks(fileSystem);
   if (!found) return [];
   return [
-    `other machines do not see the locks on ${formatName(path)}, because it ` +
-    `is mounted with the option ${found.option}: see ${found.manual}; mount ` +
-    "it without that option",
+    `other machines do not see the locks of ${found.lockers.join(", ")} on ` +
+    `${formatName(path)}, because it is mounted with the option ` +
+    `${found.option}: see ${found.manual}; mount it without that option`,
   ];
 }
 
@@ -279,7 +296,7 @@ function notesOf(measured: Measured): string[] {
   for (const path of paths) {
     notes.push(...pathNotes(path, second !== undefined));
   }
-  notes.push(...waitNotes(measured));
+  notes.push(...waitNotes(measured), ...lockers.flatMap(clockNotes));
   if (writes.replaces && !writes.hardLinks) {
     notes.push(
       "there are no hard links, so writeAtomic without replace: true first " +
@@ -313,8 +330,8 @@ function pathNotes(
   if (!local && fileSystem !== null && !hasOther) {
     notes.push(
       `${name} is on a network or FUSE file system (${fileSystem.type}): ` +
-        "whether other mounts of it see these locks shows only a test with a " +
-        "second mount, portalock doctor PATH PATH2",
+        "run portalock doctor PATH PATH2 with a second mount of it to test " +
+        "whether that sees these locks",
     );
   }
   if (file === null) return notes;
@@ -348,5 +365,18 @@ function waitNotes({ lockers, inotify, paths }: Measured): string[] {
   return [
     `waiters are not woken but try again, at least every checkInterval ` +
     `(250 ms): ${reason}`,
+  ];
+}
+
+/** An overlap that is shorter than the clocks differ is not found. */
+function clockNotes({ call, contest }: LockerReport): string[] {
+  if (contest === null || contest.compared * 2 >= contest.acquired) return [];
+  const { clockError, compared, acquired } = contest;
+  return [
+    `the clocks of the processes differ by up to ${
+      formatTime(clockError)
+    }, so ` +
+    `only ${compared} of the ${acquired} times that one had the lock of ` +
+    `${call} could be compared; run the test again when the machine is idle`,
   ];
 }

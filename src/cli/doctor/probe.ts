@@ -2,9 +2,9 @@
  * A probe: a process that locks files on command of the process that diagnoses.
  *
  * The probes remove the directory of the tests when their standard input ends.
- * It ends however the parent ends, also by `SIGKILL`. A terminal sends `SIGINT`
- * to all processes of the group. The probes ignore it, so that they can clean
- * up. P is the parent, Q and R are probes that were created in this order:
+ * It ends however the parent ends, also by `SIGKILL`. A terminal sends its
+ * signals to all processes of the group. The probes ignore them, so that they
+ * can clean up. P is the parent, Q and R are probes that were created in this order:
  *
  * - P.1 P dies, or has finished.
  * - Q.2 Q reads the end, and removes the files. Its command may still run.
@@ -21,41 +21,35 @@ import { basename, dirname, join } from "node:path";
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
-import { callsThrough, platform } from "../../../ffi/mod.ts";
+import { platform } from "../../../ffi/mod.ts";
 import { errorCode } from "../../../ffi/types.ts";
-import type { PlatformFile, Watch } from "../../../ffi/types.ts";
 import { updateFile } from "../../atomic/update_file.ts";
 import { AlreadyLocked } from "../../core/errors.ts";
-import { lockHolders } from "../../core/holders.ts";
 import type { LockedFile } from "../../file/locked_file.ts";
 import { Lock } from "../../lock/lock.ts";
+import type { AcquireOptions } from "../../options/acquire_options.ts";
 import { parseMode } from "../../options/open_mode.ts";
 import { describeError } from "./describe_error.ts";
-import { findFileSystem } from "./file_system.ts";
+import { machineFacts, pathFacts } from "./facts.ts";
+import { INTERRUPTS } from "./interrupt.ts";
 import { DIRECTORY_PREFIX } from "./protocol.ts";
 import type {
+  Attempt,
   Commands,
   Contended,
+  Contest,
   How,
-  MachineFacts,
-  PathFacts,
   Reply,
   Request,
 } from "./protocol.ts";
-import type { FileReport, InotifyReport, LockerName } from "./types.ts";
+import type { LockerName } from "./types.ts";
 import { tryWrites } from "./writes.ts";
-
-/** How long a process that contends stays inside: longer than clocks differ. */
-const SECTION_MS = 1;
 
 /** Of this many acquisitions of a process that contends, one is shared. */
 const SHARED_EVERY = 4;
 
-/** How long a process that contends waits, beyond the duration. */
-const CONTEST_GRACE_MS = 5000;
-
-/** The bit of the capability: linux/capability.h. */
-const CAP_FOWNER = 1n << 3n;
+/** How long a free lock, or the report of a close, may take. */
+const ANSWER_MS = 5000;
 
 /** How often a probe tries to remove the directory. */
 const MAX_REMOVALS = 20;
@@ -63,23 +57,28 @@ const MAX_REMOVALS = 20;
 /** The pause between two of these attempts. */
 const REMOVAL_PAUSE_MS = 25;
 
-/** The signals that a terminal sends to every process. */
-const IGNORED = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
-
 /** The locks that this process holds, by path. */
 const held = new Map<string, LockedFile>();
 
+/** The locks that this process waits for, by path. */
+const awaited = new Map<string, Promise<Attempt>>();
+
+/** A file whose closes are reported. */
+interface Watched {
+  /** Resolves at the first close. */
+  readonly closed: Promise<void>;
+  wasClosed(): boolean;
+  end(): void;
+}
+
 /** The files that this process watches, by path. */
-const watched = new Map<
-  string,
-  { file: PlatformFile; watch: Watch; closed: Promise<void> }
->();
+const watched = new Map<string, Watched>();
 
 /** The directory of the tests, as this process names it. */
 let directory: string | undefined;
 
-/** Whether the parent has gone. */
-let ended = false;
+/** Aborted when the parent has gone. */
+const parent = new AbortController();
 
 type Implementation = {
   readonly [Name in keyof Commands]: (
@@ -92,31 +91,42 @@ const COMMANDS: Implementation = {
   machine: () => machineFacts(),
   facts: (path) => pathFacts(path),
 
-  prepare(parent) {
-    directory = fs.mkdtempSync(join(parent, DIRECTORY_PREFIX));
+  prepare(path) {
+    directory = fs.mkdtempSync(join(path, DIRECTORY_PREFIX));
     return basename(directory);
   },
 
+  exists: (path) => fs.existsSync(path),
+
   adopt(path) {
-    if (!fs.existsSync(path)) return false;
     directory = path;
-    return true;
   },
 
-  create: (path) => fs.writeFileSync(path, "0", { flag: "wx" }),
+  create(path, names) {
+    for (const name of names) {
+      fs.writeFileSync(join(path, name), "0", { flag: "wx" });
+    }
+  },
 
   async hold(path, how) {
-    const file = await lockOf(path, how).tryAcquire();
-    const at = performance.now();
-    if (file) held.set(path, file);
-    return { locked: file !== null, at };
+    return keep(path, await lockOf(path, how).tryAcquire());
   },
 
-  async wait(path, how, timeout) {
-    const file = await unlessLocked(lockOf(path, how).acquire({ timeout }));
-    const at = performance.now();
-    if (file) held.set(path, file);
-    return { locked: file !== null, at };
+  wait(path, how, timeout) {
+    let onWait = () => {};
+    const waits = new Promise<true>((resolve) => onWait = () => resolve(true));
+    const acquired = acquire(path, how, { timeout, onWait })
+      .then((file) => keep(path, file));
+    // The command `acquired` reports an error.
+    acquired.catch(() => {});
+    awaited.set(path, acquired);
+    return Promise.race([waits, acquired.then(() => false)]);
+  },
+
+  acquired(path) {
+    const acquired = awaited.get(path);
+    awaited.delete(path);
+    return acquired ?? { locked: false, at: performance.now() };
   },
 
   async drop(path) {
@@ -127,46 +137,47 @@ const COMMANDS: Implementation = {
     return at;
   },
 
+  read: (path, locker) => underLock(path, locker, (file) => file.readText()),
+
+  async write(path, locker, text) {
+    await underLock(path, locker, (file) => file.replaceContents(text));
+  },
+
   watch(path) {
-    const file = platform().openSync(path, parseMode("r"), 0);
-    let notify = () => {};
-    const closed = new Promise<void>((resolve) => notify = resolve);
-    const watch = file.watchClose(notify);
-    if (watch === null) {
-      file.closeSync();
-      return false;
-    }
-    watch.listen();
-    watched.set(path, { file, watch, closed });
+    const found = watchFile(path);
+    if (found === null) return false;
+    watched.set(path, found);
     return true;
   },
 
-  async closed(path, timeout) {
+  async closed(path, name) {
     const found = watched.get(path);
-    if (found === undefined) return false;
     watched.delete(path);
+    const fencePath = join(dirname(path), name);
+    const fence = watchFile(fencePath);
+    touch(fencePath);
     const ending = new AbortController();
-    const seen = await Promise.race([
-      found.closed.then(() => true),
-      delay(timeout, false, { signal: ending.signal }).catch(() => false),
+    const { signal } = ending;
+    await Promise.race([
+      fence?.closed,
+      delay(ANSWER_MS, undefined, { signal }).catch(() => {}),
     ]);
     ending.abort();
-    found.watch.end();
-    found.file.closeSync();
-    return seen;
+    fence?.end();
+    found?.end();
+    return found?.wasClosed() ?? false;
   },
 
-  touch: (path) => fs.closeSync(fs.openSync(path, "r")),
-
-  contend: (path, locker, duration) => contend(path, locker, duration),
+  touch: (path) => touch(path),
+  contend: (path, contest) => contend(path, contest),
   count: (path) => Number(fs.readFileSync(path, "utf8")) || 0,
 
-  async update(path, times) {
+  async update(path, times, timeout) {
     let made = 0;
-    for (; made < times && !ended; made++) {
+    for (; made < times && !parent.signal.aborted; made++) {
       await updateFile(path, (text) => String((Number(text) || 0) + 1), {
         durable: false,
-        timeout: CONTEST_GRACE_MS,
+        timeout,
       });
     }
     return made;
@@ -184,28 +195,93 @@ function lockOf(path: string, { locker, exclusive, range }: How): Lock {
   });
 }
 
-async function contend(
+/** Remembers a lock of this process. */
+function keep(path: string, file: LockedFile | null): Attempt {
+  const at = performance.now();
+  if (file) held.set(path, file);
+  return { locked: file !== null, at };
+}
+
+/** Waits for a lock. Returns `null` if it was not acquired in time. */
+async function acquire(
+  path: string,
+  how: How,
+  options: AcquireOptions,
+): Promise<LockedFile | null> {
+  const { signal } = parent;
+  try {
+    return await lockOf(path, how).acquire({ ...options, signal });
+  } catch (error) {
+    if (error instanceof AlreadyLocked) return null;
+    throw error;
+  }
+}
+
+/** Runs a function under a lock. Returns `null` if that is not free. */
+async function underLock<T>(
   path: string,
   locker: LockerName,
-  duration: number,
+  body: (file: LockedFile) => Promise<T>,
+): Promise<T | null> {
+  const timeout = ANSWER_MS;
+  const file = await acquire(path, { locker, exclusive: true }, { timeout });
+  try {
+    return file && await body(file);
+  } finally {
+    await file?.close();
+  }
+}
+
+function touch(path: string): void {
+  fs.closeSync(fs.openSync(path, "r"));
+}
+
+/** Watches the closes of a file. Returns `null` if they are not reported. */
+function watchFile(path: string): Watched | null {
+  const file = platform().openSync(path, parseMode("r"), 0);
+  let wasClosed = false;
+  let notify = () => {};
+  const closed = new Promise<void>((resolve) => notify = resolve);
+  const watch = file.watchClose(() => {
+    wasClosed = true;
+    notify();
+  });
+  if (watch === null) {
+    file.closeSync();
+    return null;
+  }
+  watch.listen();
+  return {
+    closed,
+    wasClosed: () => wasClosed,
+    end() {
+      watch.end();
+      file.closeSync();
+    },
+  };
+}
+
+async function contend(
+  path: string,
+  { locker, acquisitions, section, duration, timeout }: Contest,
 ): Promise<Contended> {
   const sections: [number, number, boolean][] = [];
   let waited = 0;
   const reads: number[] = [];
   const end = performance.now() + duration;
-  const timeout = duration + CONTEST_GRACE_MS;
-  for (let i = 1; performance.now() < end && !ended; i++) {
+  const isOver = () => performance.now() >= end || parent.signal.aborted;
+  for (let i = 1; i <= acquisitions && !isOver(); i++) {
     const exclusive = i % SHARED_EVERY !== 0;
-    const lock = lockOf(path, { locker, exclusive });
-    let file = await lock.tryAcquire();
+    const how = { locker, exclusive };
+    let file = await lockOf(path, how).tryAcquire();
     if (file === null) {
       waited++;
-      file = await unlessLocked(lock.acquire({ timeout }));
+      file = await acquire(path, how, { timeout });
     }
     if (file === null) return { sections, waited, reads, gaveUp: true };
     const enter = performance.now();
     const count = Number(await file.readText()) || 0;
-    await delay(SECTION_MS);
+    await delay(section);
     if (exclusive) {
       await file.replaceContents(String(count + 1));
       reads.push(count);
@@ -216,130 +292,12 @@ async function contend(
   return { sections, waited, reads, gaveUp: false };
 }
 
-/** Returns `null` if the lock was not acquired in time. */
-async function unlessLocked(
-  acquiring: Promise<LockedFile>,
-): Promise<LockedFile | null> {
-  try {
-    return await acquiring;
-  } catch (error) {
-    if (error instanceof AlreadyLocked) return null;
-    throw error;
-  }
-}
-
-function machineFacts(): MachineFacts {
-  const { versions, version, arch } = process;
-  const name = versions.bun
-    ? `Bun ${versions.bun}`
-    : versions.deno
-    ? `Deno ${versions.deno}`
-    : `Node ${version.slice(1)}`;
-  const system = `${process.platform} ${arch}`;
-  return {
-    runtime: { name, system, calls: callsThrough() },
-    inotify: inotifyLimits(),
-  };
-}
-
-/** A user has limits in each user namespace, too: see namespaces(7). */
-function inotifyLimits(): InotifyReport | null {
-  const read = (name: string) =>
-    Number(platform().readProcFile?.(`/proc/sys/${name}`) ?? NaN);
-  const least = (limit: number, inNamespace: number) =>
-    inNamespace < limit ? inNamespace : limit;
-  const maxInstances = least(
-    read("fs/inotify/max_user_instances"),
-    read("user/max_inotify_instances"),
-  );
-  const maxWatches = least(
-    read("fs/inotify/max_user_watches"),
-    read("user/max_inotify_watches"),
-  );
-  return Number.isNaN(maxInstances + maxWatches)
-    ? null
-    : { maxInstances, maxWatches };
-}
-
-async function pathFacts(path: string): Promise<PathFacts> {
-  const stats = fs.statSync(path);
-  const realPath = fs.realpathSync(path);
-  const type = stats.isDirectory()
-    ? "directory"
-    : stats.isFile()
-    ? "file"
-    : "other";
-  const parent = type === "directory" ? realPath : dirname(realPath);
-  const mountinfo = platform().readProcFile?.("/proc/self/mountinfo") ?? "";
-  return {
-    realPath,
-    type,
-    directory: parent,
-    fileSystem: findFileSystem(mountinfo, realPath),
-    local: platform().isLocalDirectory(parent),
-    mode: (stats.mode & 0o7777).toString(8).padStart(4, "0"),
-    owner: process.platform === "win32" ? null : stats.uid,
-    user: ownUser(),
-    file: type === "file" ? await fileFacts(realPath, mountinfo) : null,
-  };
-}
-
-/** Returns `null` if Deno lacks `--allow-sys`. */
-function ownUser(): number | null {
-  try {
-    return process.geteuid?.() ?? null;
-  } catch {
-    return null;
-  }
-}
-
-async function fileFacts(
-  realPath: string,
-  mountinfo: string,
-): Promise<FileReport> {
-  const writable = isAccessible(realPath);
-  const isMountPoint =
-    findFileSystem(mountinfo, realPath)?.mountPoint === realPath;
-  const replaceable = !isMountPoint && mayReplace(realPath);
-  const updates = replaceable ? "replace" : writable ? "in place" : null;
-  const holders = (await lockHolders(realPath)).map(({ pid }) => pid);
-  return { writable, replaceable, updates, holders: [...new Set(holders)] };
-}
-
-function isAccessible(path: string): boolean {
-  try {
-    fs.accessSync(path, fs.constants.W_OK);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** In a sticky directory, only the owners may replace a file: see inode(7). */
-function mayReplace(realPath: string): boolean {
-  const parent = dirname(realPath);
-  if (!isAccessible(parent)) return false;
-  const { mode, uid } = fs.statSync(parent);
-  if ((mode & 0o1000) === 0) return true;
-  const user = ownUser();
-  return user === null || user === uid || user === fs.statSync(realPath).uid ||
-    mayIgnoreOwners(user);
-}
-
-/** Whether the process has CAP_FOWNER: see capabilities(7). */
-function mayIgnoreOwners(user: number): boolean {
-  const status = platform().readProcFile?.("/proc/self/status") ?? "";
-  const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1];
-  if (effective === undefined) return user === 0;
-  return (BigInt(`0x${effective}`) & CAP_FOWNER) !== 0n;
-}
-
 /**
  * Runs a probe, until standard input ends. The program must not do anything
  * else. It ends by itself afterwards.
  */
 export async function runProbe(): Promise<void> {
-  for (const signal of IGNORED) process.on(signal, () => {});
+  for (const signal of INTERRUPTS) process.on(signal, () => {});
   // The parent may be killed before it reads a reply.
   process.stdout.on("error", () => {});
   const running = new Set<Promise<void>>();
@@ -352,8 +310,9 @@ export async function runProbe(): Promise<void> {
   const closed = new Promise<void>((resolve) => lines.on("close", resolve));
   send({ id: 0, value: "ready" });
   await closed;
-  ended = true;
+  parent.abort();
   await Promise.all(running);
+  await Promise.allSettled(awaited.values());
   await cleanUp();
 }
 
@@ -372,7 +331,7 @@ async function answer([id, name, ...args]: Request): Promise<void> {
 }
 
 async function cleanUp(): Promise<void> {
-  for (const path of [...watched.keys()]) await COMMANDS.closed(path, 0);
+  for (const each of watched.values()) each.end();
   for (const path of [...held.keys()]) await COMMANDS.drop(path);
   if (directory === undefined) return;
   for (let i = 0; i < MAX_REMOVALS; i++) {

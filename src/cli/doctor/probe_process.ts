@@ -14,8 +14,11 @@ const START_MS = 30_000;
 /** How long a command may take that does not wait. */
 const ANSWER_MS = 10_000;
 
-/** How long the probes may take to clean up. */
-const END_MS = 5000;
+/** How long the probes may take to clean up, on a loaded machine, too. */
+const END_MS = 20_000;
+
+/** How long a killed probe may take to end. A call may keep it longer. */
+const KILLED_MS = 1000;
 
 /** How often the clock of a probe is compared. The fastest reply counts. */
 const PINGS = 12;
@@ -23,7 +26,7 @@ const PINGS = 12;
 /** How much of the output of a failed probe an error repeats. */
 const MAX_OUTPUT = 1000;
 
-/** An error that a probe has reported. */
+/** The system calls of a probe fail with an error. */
 export class ProbeError extends Error {
   override name = "ProbeError";
   readonly report: ErrorReport;
@@ -32,6 +35,23 @@ export class ProbeError extends Error {
     super(report.message);
     this.report = report;
   }
+}
+
+/** A probe does not answer, because a system call does not return. */
+export class NoAnswer extends Error {
+  override name = "NoAnswer";
+
+  constructor() {
+    super(
+      `the file system did not answer for ${ANSWER_MS / 1000} seconds; check ` +
+        "its server, or unmount it",
+    );
+  }
+}
+
+/** A probe cannot be started, or has ended. */
+export class ProbeEnded extends Error {
+  override name = "ProbeEnded";
 }
 
 /** A time by the clock of this process, and how wrong it may be. */
@@ -57,6 +77,7 @@ export class Probe {
   #offset = 0;
   #clockError = Infinity;
   #isKilled = false;
+  #isStuck = false;
 
   private constructor(child: ChildProcessWithoutNullStreams) {
     this.#child = child;
@@ -66,12 +87,12 @@ export class Probe {
     child.stdin.on("error", () => {});
     this.#ended = new Promise((resolve) => {
       child.on("error", (error) => {
-        this.fail(error);
+        this.fail(cannotStart(error));
         resolve();
       });
       child.on("close", (code, signal) => {
         this.fail(
-          new Error(
+          new ProbeEnded(
             `a process of the test ended with ${signal ?? code}` +
               (this.#output === "" ? "" : `: ${this.#output.trim()}`),
           ),
@@ -84,12 +105,16 @@ export class Probe {
   /**
    * Starts a probe. It must be {@linkcode Probe.end}ed.
    *
-   * @throws What `spawn` throws, for example without a permission.
+   * @throws {ProbeEnded} If it cannot be started.
    */
   static spawn([program = "", ...args]: readonly string[]): Probe {
-    return new Probe(
-      spawn(program, args, { stdio: "pipe", windowsHide: true }),
-    );
+    try {
+      return new Probe(
+        spawn(program, args, { stdio: "pipe", windowsHide: true }),
+      );
+    } catch (error) {
+      throw cannotStart(error);
+    }
   }
 
   /** Waits until it answers, and compares its clock. */
@@ -98,16 +123,22 @@ export class Probe {
       this.#expect(0),
       START_MS,
       () =>
-        new Error(
+        new ProbeEnded(
           "the process of the test did not answer; its output: " +
             (this.#output.trim() || "none"),
         ),
     );
-    for (let i = 0; i < PINGS; i++) await this.#compareClocks();
+    await this.compareClocks();
     return this;
   }
 
-  async #compareClocks(): Promise<void> {
+  /** Compares the clocks once more. Returns how far they may differ. */
+  async compareClocks(): Promise<number> {
+    for (let i = 0; i < PINGS; i++) await this.#ping();
+    return this.#clockError;
+  }
+
+  async #ping(): Promise<void> {
     const sent = performance.now();
     const at = await this.call("ping");
     const received = performance.now();
@@ -125,8 +156,9 @@ export class Probe {
   /**
    * Sends a command and returns its result.
    *
-   * @throws {ProbeError} If the command fails in the probe, or with the code
-   * `"ETIMEDOUT"` if the probe does not answer.
+   * @throws {ProbeError} If the command fails in the probe.
+   * @throws {NoAnswer} If the probe does not answer.
+   * @throws {ProbeEnded} If it has ended.
    */
   call<Name extends CommandName>(
     name: Name,
@@ -148,11 +180,10 @@ export class Probe {
     const value = await this.#withTimeout(
       result,
       duration + ANSWER_MS,
-      () =>
-        new ProbeError({
-          code: "ETIMEDOUT",
-          message: `no answer within ${ANSWER_MS / 1000} seconds`,
-        }),
+      () => {
+        this.#isStuck = true;
+        return new NoAnswer();
+      },
     );
     return value as ReturnType<Commands[Name]>;
   }
@@ -225,10 +256,10 @@ export class Probe {
   async end(): Promise<void> {
     this.fail(new Error("the process of the test was ended"));
     if (!this.#isKilled) this.#child.stdin.end();
-    if (await this.#endsWithin(END_MS)) return;
+    if (!this.#isStuck && await this.#endsWithin(END_MS)) return;
     this.kill();
     // A call that does not return keeps even a killed process.
-    if (await this.#endsWithin(END_MS)) return;
+    if (await this.#endsWithin(KILLED_MS)) return;
     this.#child.unref();
     for (const stream of this.#child.stdio) stream?.destroy();
   }
@@ -240,4 +271,15 @@ export class Probe {
       () => new Error(),
     ).catch(() => false);
   }
+}
+
+/** The names of the errors with which Deno refuses what it may not do. */
+const REFUSALS: readonly string[] = ["NotCapable", "PermissionDenied"];
+
+function cannotStart(cause: unknown): ProbeEnded {
+  const { name, message } = cause as Error;
+  const reason = "Deno" in globalThis && REFUSALS.includes(name)
+    ? "Deno may not start processes; pass --allow-run and --allow-env"
+    : `its processes cannot be started: ${message}`;
+  return new ProbeEnded(reason, { cause });
 }

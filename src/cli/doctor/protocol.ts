@@ -11,8 +11,8 @@ import type {
 } from "./types.ts";
 
 /**
- * The argument with which a program starts as a probe. No file has this name
- * in front of other arguments of flock(1), because options begin with a dash.
+ * The argument with which a program starts as a probe. It begins with a dash, so
+ * as the first argument it is not a FILE, which would follow `--`.
  */
 export const PROBE_ARGUMENT = "--doctor-probe";
 
@@ -22,6 +22,7 @@ export const DIRECTORY_PREFIX = ".portalock-doctor-";
 /** The files in that directory. */
 export const FILES = {
   watched: "watched",
+  fence: "fence",
   updated: "updated",
   conflict: "conflict",
 } as const;
@@ -58,6 +59,19 @@ export interface MachineFacts {
   readonly inotify: InotifyReport | null;
 }
 
+/** How a probe contends. */
+export interface Contest {
+  readonly locker: LockerName;
+  /** How often it acquires the lock. */
+  readonly acquisitions: number;
+  /** How long it stays inside each time. */
+  readonly section: number;
+  /** When it stops in any case. */
+  readonly duration: number;
+  /** How long it waits for the others. */
+  readonly timeout: number;
+}
+
 /** What one probe did while it contended. */
 export interface Contended {
   /** When it entered and left, by its own clock, and whether exclusively. */
@@ -82,28 +96,42 @@ export interface Commands {
   facts(path: string): PathFacts;
   /** Creates the directory of the tests, and returns its name. */
   prepare(directory: string): string;
-  /** Uses the directory of the tests, if it can be seen. */
-  adopt(directory: string): boolean;
-  /** Creates a file, which contains a counter. */
-  create(path: string): void;
+  /** Returns whether a path exists. */
+  exists(path: string): boolean;
+  /** Uses the directory of the tests, and removes it at the end, too. */
+  adopt(directory: string): void;
+  /** Creates files. Each contains a counter. */
+  create(directory: string, names: readonly string[]): void;
   /** Attempts once to lock a file. */
   hold(path: string, how: How): Attempt;
-  /** Locks a file, and waits for it. */
-  wait(path: string, how: How, timeout: number): Attempt;
+  /**
+   * Starts to lock a file. Returns `true` when the process has waited for it, or
+   * `false` when that has ended without a wait.
+   */
+  wait(path: string, how: How, timeout: number): boolean;
+  /** Returns how a wait ended. */
+  acquired(path: string): Attempt;
   /** Releases a lock. Returns when that began. */
   drop(path: string): number;
-  /** Watches a file. Returns whether the system reports its closes. */
+  /** Reads a file under its lock. Returns `null` if that is not free. */
+  read(path: string, locker: LockerName): string | null;
+  /** Overwrites a file under its lock. */
+  write(path: string, locker: LockerName, text: string): void;
+  /** Watches a file. Returns whether the system can report its closes. */
   watch(path: string): boolean;
-  /** Returns whether a close was reported, and waits for it. */
-  closed(path: string, timeout: number): boolean;
+  /**
+   * Returns whether a close of the watched file was reported before the one of
+   * the file `fence` beside it, which the process closes now.
+   */
+  closed(path: string, fence: string): boolean;
   /** Opens and closes a file. */
   touch(path: string): void;
   /** Acquires a lock again and again. */
-  contend(path: string, locker: LockerName, duration: number): Contended;
+  contend(path: string, contest: Contest): Contended;
   /** Reads the counter of a file. */
   count(path: string): number;
   /** Increments the counter of a file with `updateFile`. */
-  update(path: string, times: number): number;
+  update(path: string, times: number, timeout: number): number;
   /** Tries what atomic writes need. */
   writes(directory: string): WriteReport;
 }

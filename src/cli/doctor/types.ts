@@ -116,11 +116,13 @@ export interface LockerReport {
   /**
    * - `"works"`: it does what it promises.
    * - `"strict"`: it excludes more than it should, which is safe.
+   * - `"local"`: it excludes only processes of this machine, because of a mount
+   *   option, although the file system is on a network.
    * - `"broken"`: it does not exclude, or a lock is not released.
    * - `"refused"`: the system call fails.
    * - `"unavailable"`: the runtime or the operating system does not have it.
    */
-  state: "works" | "strict" | "broken" | "refused" | "unavailable";
+  state: "works" | "strict" | "local" | "broken" | "refused" | "unavailable";
   /** The error if it is refused or not available. */
   error: ErrorReport | null;
   /** One for each pair of paths: the holder uses one, the contender another. */
@@ -148,6 +150,11 @@ export interface ViewReport {
   contender: string;
   /** The attempts to overlap. */
   trials: TrialReport[];
+  /**
+   * Whether the holder of a lock reads what the holder before it has written.
+   * `null`: see {@linkcode killed}.
+   */
+  readsBack: boolean | null;
   /**
    * What happened when a holder was killed with `SIGKILL`. `null`: it was not
    * tried, because a lock was not released before.
@@ -208,6 +215,13 @@ export interface ContestReport {
   acquired: number;
   /** How often it had to wait for another process. */
   waited: number;
+  /**
+   * How often it stayed inside for longer than the clocks differ. Only these
+   * times can be compared.
+   */
+  compared: number;
+  /** How far the clocks of two processes may differ. */
+  clockError: number;
   /** How often two processes were certainly inside that must not be. */
   overlaps: number;
   /** The longest time that two of them overlapped. */
@@ -252,6 +266,23 @@ export interface UpdateReport {
   lost: number;
 }
 
+/** How much is tried. More attempts find a fault that is rarer. */
+export interface Effort {
+  /** How many processes there are: at least 2. */
+  processes: number;
+  /** How often each of them acquires a lock while they contend. */
+  acquisitions: number;
+  /** How often each of them calls `updateFile`. */
+  updates: number;
+  /** How often a process waits for a release. */
+  handOvers: number;
+  /**
+   * How long a lock may last after its release or the death of its holder, in
+   * milliseconds.
+   */
+  releaseTimeout: number;
+}
+
 /** Options of {@linkcode diagnose}. */
 export interface DiagnoseOptions {
   /**
@@ -266,6 +297,8 @@ export interface DiagnoseOptions {
    * @default The program of this process, with {@linkcode PROBE_ARGUMENT}
    */
   command?: readonly string[] | undefined;
+  /** How much is tried, if it is not what the command tries. */
+  effort?: Partial<Effort> | undefined;
   /** Ends the tests. Nothing is left behind. */
   signal?: AbortSignal | undefined;
 }

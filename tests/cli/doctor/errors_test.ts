@@ -5,28 +5,39 @@ import { join } from "node:path";
 import process from "node:process";
 import { diagnose, PROBE_ARGUMENT } from "../../../src/cli/doctor/mod.ts";
 import type {
+  CannotTest,
   DiagnoseOptions,
-  Diagnosis,
 } from "../../../src/cli/doctor/mod.ts";
+import { Probe } from "../../../src/cli/doctor/probe_process.ts";
 import { formatName } from "../../../src/options/validate.ts";
 import { denoWith, fixtureCommand } from "../../support/env.ts";
 import { runScript } from "../../support/processes.ts";
 import { tempDir } from "../../support/temp_dir.ts";
 import { test } from "../../support/test.ts";
-import { doctorCommand, failed, leftOvers } from "./support.ts";
+import {
+  doctorCommand,
+  failed,
+  failedBy,
+  leftOvers,
+  probeCommand,
+} from "./support.ts";
 
 /** Starts a program of root without the privileges of root. */
-const WITHOUT_CAPABILITIES = [
-  "setpriv",
-  "--bounding-set=-all",
-  "--inh-caps=-all",
-];
+const WITHOUT_CAPABILITIES = process.getuid?.() === 0
+  ? ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+  : [];
+
+/** {@linkcode failed} without the privileges of root. */
+function failedAsUser(path: string): Promise<CannotTest> {
+  return failedBy([...WITHOUT_CAPABILITIES, ...probeCommand()], path);
+}
 
 test("doctor: a path that does not exist is named, with what to do", async () => {
   using dir = tempDir();
   const path = join(dir.path, "missing");
-  const { name, code, message } = await failed(path);
-  assert.equal(name, "LockException");
+  const { name, status, code, message } = await failed(path);
+  assert.equal(name, "CannotTest");
+  assert.equal(status, 66);
   assert.equal(code, "ENOENT");
   assert.equal(
     message,
@@ -60,16 +71,17 @@ test(
     using dir = tempDir();
     fs.chmodSync(dir.path, 0o555);
     try {
-      const drop = process.getuid?.() === 0
-        ? ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
-        : [];
-      const { stdout } = await runScript([...drop, ...doctorCommand(dir.path)]);
-      const { code, message } = JSON.parse(stdout);
-      assert.equal(code, "EACCES");
+      const { status, code, message } = await failedAsUser(dir.path);
+      assert.deepEqual([status, code], [73, "EACCES"]);
       assert.match(
         message,
         /this user may not create files in .*; pass a directory that this user may write to/,
       );
+      // Without the permission to search it, its files cannot be examined.
+      fs.chmodSync(dir.path, 0o444);
+      const hidden = await failedAsUser(join(dir.path, "a"));
+      assert.deepEqual([hidden.status, hidden.code], [66, "EACCES"]);
+      assert.match(hidden.message, /this user may not search its directory/);
     } finally {
       fs.chmodSync(dir.path, 0o755);
     }
@@ -78,31 +90,41 @@ test(
   "setpriv(1)",
 );
 
-test("doctor: a file system that is mounted read-only is named", async () => {
-  using dir = tempDir();
-  execFileSync("mount", ["-t", "tmpfs", "-o", "ro", "none", dir.path]);
-  try {
-    const { code, message } = await failed(dir.path);
-    assert.equal(code, "EROFS");
-    assert.match(message, /mounted read-only; mount it for writing/);
-  } finally {
-    execFileSync("umount", [dir.path]);
-  }
-}, "root that can mount");
+/** What cannot be written, and what is said about it. */
+const UNWRITABLE: readonly {
+  name: string;
+  mount: string;
+  code: string;
+  says: RegExp;
+}[] = [
+  {
+    name: "doctor: a file system that is mounted read-only is named",
+    mount: "ro",
+    code: "EROFS",
+    says: /mounted read-only; mount it for writing/,
+  },
+  {
+    name: "doctor: a full file system is named, and nothing is left",
+    mount: "nr_inodes=4",
+    code: "ENOSPC",
+    says: /is full; remove some files/,
+  },
+];
 
-test("doctor: a full file system is named, and nothing is left", async () => {
-  using dir = tempDir();
-  const options = "nr_inodes=4";
-  execFileSync("mount", ["-t", "tmpfs", "-o", options, "none", dir.path]);
-  try {
-    const { code, message } = await failed(dir.path);
-    assert.equal(code, "ENOSPC");
-    assert.match(message, /is full; remove some files/);
-    assert.deepEqual(leftOvers(dir.path), []);
-  } finally {
-    execFileSync("umount", ["--lazy", dir.path]);
-  }
-}, "root that can mount");
+for (const { name, mount, code, says } of UNWRITABLE) {
+  test(name, async () => {
+    using dir = tempDir();
+    execFileSync("mount", ["-t", "tmpfs", "-o", mount, "none", dir.path]);
+    try {
+      const error = await failed(dir.path);
+      assert.deepEqual([error.status, error.code], [73, code]);
+      assert.match(error.message, says);
+      assert.deepEqual(leftOvers(dir.path), []);
+    } finally {
+      execFileSync("umount", ["--lazy", dir.path]);
+    }
+  }, "root that can mount");
+}
 
 test(
   "doctor: a file that is mounted by itself is refused, with what to do",
@@ -141,17 +163,17 @@ test(
       fs.writeFileSync(path, "");
       fs.chmodSync(path, 0o666);
       fs.chmodSync(dir.path, 0o1777);
-      assert.equal((await updatesOf(path)).updates, "replace");
+      await using root = await startProbe();
+      await using user = await startProbe(WITHOUT_CAPABILITIES);
+      const updates = async ({ probe }: typeof root) =>
+        (await probe.call("facts", path)).file?.updates;
+      assert.equal(await updates(root), "replace");
       // In a sticky directory, only the owners may replace a file.
       for (const name of [path, dir.path]) fs.chownSync(name, 1234, 1234);
-      assert.equal((await updatesOf(path)).updates, "replace");
-      const { updates, notes } = await updatesOf(path, WITHOUT_CAPABILITIES);
-      assert.equal(updates, "in place");
-      assert.match(notes, /updateFile needs inPlace: true/);
+      assert.equal(await updates(root), "replace");
+      assert.equal(await updates(user), "in place");
       fs.chmodSync(path, 0o644);
-      const denied = await updatesOf(path, WITHOUT_CAPABILITIES);
-      assert.equal(denied.updates, null);
-      assert.match(denied.notes, /can be neither replaced nor written/);
+      assert.equal(await updates(user), null);
     } finally {
       execFileSync("umount", ["--lazy", dir.path]);
     }
@@ -161,15 +183,13 @@ test(
   "file descriptors",
 );
 
-/** Returns how `updateFile` changes a file, according to the doctor. */
-async function updatesOf(
-  path: string,
+/** Starts a process of the tests. */
+async function startProbe(
   prefix: readonly string[] = [],
-): Promise<{ updates: string | null | undefined; notes: string }> {
-  const { stdout } = await runScript([...prefix, ...doctorCommand(path)]);
-  const { diagnosis }: { diagnosis: Diagnosis } = JSON.parse(stdout);
-  const { paths: [report], notes } = diagnosis;
-  return { updates: report?.file?.updates, notes: notes.join("\n") };
+): Promise<{ probe: Probe } & AsyncDisposable> {
+  const probe = Probe.spawn([...prefix, ...probeCommand()]);
+  await probe.start();
+  return { probe, [Symbol.asyncDispose]: () => probe.end() };
 }
 
 test("doctor: wrong arguments are refused before anything is started", async () => {
@@ -186,17 +206,15 @@ test("doctor: wrong arguments are refused before anything is started", async () 
 test(
   "doctor: a program that cannot be started, or is not a probe, is named",
   async () => {
-    using dir = tempDir();
-    const missing = ["/nonexistent/program"];
-    await assert.rejects(
-      diagnose([dir.path], { command: missing }),
-      /nonexistent/,
-    );
-    const other = ["sh", "-c", "echo not a probe >&2"];
-    await assert.rejects(
-      diagnose([dir.path], { command: other }),
-      /ended with 0: not a probe/,
-    );
+    const commands: [RegExp, ...string[]][] = [
+      [/cannot be started: .*nonexistent/, "/nonexistent/program"],
+      [/ended with 0: not a probe/, "sh", "-c", "echo not a probe >&2"],
+    ];
+    for (const [says, ...command] of commands) {
+      const { status, message } = await failedBy(command, ".");
+      assert.equal(status, 69);
+      assert.match(message, says);
+    }
   },
   "sh(1)",
 );
@@ -215,7 +233,9 @@ test(
       ...fixtureCommand(deno, "doctor"),
       dir.path,
     ]);
-    assert.match(JSON.parse(stdout).message, /--allow-run/);
+    const { status, message } = JSON.parse(stdout);
+    assert.equal(status, 69);
+    assert.match(message, /Deno may not start processes; pass --allow-run/);
   },
   "Deno",
 );

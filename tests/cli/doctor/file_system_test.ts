@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import {
   findFileSystem,
-  localLockOption,
+  localLocks,
 } from "../../../src/cli/doctor/file_system.ts";
 import { test } from "../../support/test.ts";
 
@@ -37,13 +37,25 @@ test("doctor: without a mount table, the file system is unknown", () => {
 });
 
 test("doctor: mount options that keep locks on this machine are known", () => {
-  const optionOf = (type: string, ...options: string[]) =>
-    localLockOption({ type, options, source: "", mountPoint: "/" })?.option;
-  assert.equal(optionOf("nfs", "rw", "nolock"), "nolock");
-  assert.equal(optionOf("nfs4", "local_lock=flock"), "local_lock=flock");
-  assert.equal(optionOf("nfs4", "local_lock=none"), undefined);
-  assert.equal(optionOf("cifs", "nobrl"), "nobrl");
-  assert.equal(optionOf("ocfs2", "localflocks"), "localflocks");
-  assert.equal(optionOf("lustre", "localflock"), "localflock");
-  assert.equal(optionOf("ext4", "nolock", "nobrl", "localflocks"), undefined);
+  const localTo = (type: string, ...options: string[]) => {
+    const found = localLocks({ type, options, source: "", mountPoint: "/" });
+    return found && `${found.option}: ${found.lockers.join(" ")}`;
+  };
+  const all = "flock ofd lockf";
+  assert.equal(localTo("nfs", "rw", "nolock"), `nolock: ${all}`);
+  assert.equal(localTo("nfs", "local_lock=all"), `local_lock=all: ${all}`);
+  assert.equal(
+    localTo("nfs4", "local_lock=flock"),
+    "local_lock=flock: flock",
+  );
+  assert.equal(
+    localTo("nfs", "local_lock=posix"),
+    "local_lock=posix: ofd lockf",
+  );
+  assert.equal(localTo("nfs4", "local_lock=none"), null);
+  assert.equal(localTo("cifs", "nobrl"), `nobrl: ${all}`);
+  assert.equal(localTo("gfs2", "localflocks"), `localflocks: ${all}`);
+  assert.equal(localTo("ocfs2", "localflocks"), "localflocks: flock");
+  assert.equal(localTo("lustre", "localflock"), `localflock: ${all}`);
+  assert.equal(localTo("ext4", "nolock", "nobrl", "localflocks"), null);
 });

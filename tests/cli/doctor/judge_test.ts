@@ -40,6 +40,7 @@ const VIEW: ViewReport = {
     overlap: 0,
     acquiredAfterRelease: true,
   }],
+  readsBack: true,
   killed: { acquired: "after the kill", freedAfter: 3 },
   waiting: {
     acquired: "after the release",
@@ -55,6 +56,8 @@ const CONTEST = {
   duration: 300,
   acquired: 100,
   waited: 90,
+  compared: 100,
+  clockError: 0.1,
   overlaps: 0,
   longestOverlap: 0,
   gaveUp: 0,
@@ -148,6 +151,16 @@ test("doctor: content that is out of date limits what a working lock is for", ()
   const { verdict, problems } = withContest({ staleReads: 3 });
   assert.equal(verdict, "limited");
   assert.match(problems[0] ?? "", /did not see .* 3 times of 100/);
+  const old = judged({ views: [{ ...VIEW, readsBack: false }] });
+  assert.equal(old.verdict, "limited");
+  assert.match(old.problems[0] ?? "", /did not see .* under it before: do not/);
+});
+
+test("doctor: clocks that differ too much to compare are mentioned", () => {
+  const { verdict, notes } = withContest({ compared: 49, clockError: 8 });
+  assert.equal(verdict, "works");
+  assert.match(notes[0] ?? "", /by up to 8.0 ms, so only 49 of the 100 times/);
+  assert.deepEqual(withContest({ compared: 50 }).notes, []);
 });
 
 test("doctor: a waiter that acquired the lock of a living holder is reported", () => {
@@ -177,12 +190,21 @@ test("doctor: a kind of lock that the runtime lacks does not count against the p
   assert.deepEqual(decisive.problems, ["it needs FFI; pass --allow-ffi"]);
 });
 
-test("doctor: a mount option that hides locks from other machines is a problem", () => {
-  const options = ["rw", "nolock"];
-  const fileSystem = { ...PATH.fileSystem!, type: "nfs", options };
-  const { verdict, problems } = withPath({ fileSystem, local: false });
-  assert.equal(verdict, "limited");
+test("doctor: locks that a mount option hides from other machines are broken", () => {
+  const paths = (option: string): Partial<Measured> => {
+    const fileSystem = { ...PATH.fileSystem!, type: "nfs", options: [option] };
+    return { paths: [{ ...PATH, fileSystem, local: false }] };
+  };
+  const { verdict, problems, lockers } = judged({}, paths("nolock"));
+  assert.equal(verdict, "broken");
+  assert.ok(lockers.every(({ state }) => state === "local"));
   assert.match(problems[0] ?? "", /option nolock: see nfs\(5\); mount it with/);
+  // Of the other kinds, it is only a problem.
+  const records = judged({}, paths("local_lock=posix"));
+  assert.equal(records.verdict, "limited");
+  assert.match(records.problems[0] ?? "", /the locks of ofd, lockf on/);
+  const decisive = judged({}, paths("local_lock=posix"), "ofd");
+  assert.equal(decisive.verdict, "broken");
 });
 
 test("doctor: kinds of locks that conflict are mentioned", () => {
@@ -205,6 +227,11 @@ test("doctor: a file that is locked, and how it is updated, is mentioned", () =>
   });
   assert.match(notes[0] ?? "", /is locked now, by process 4711/);
   assert.match(notes[1] ?? "", /updateFile needs inPlace: true/);
+  const denied = withPath({
+    type: "file",
+    file: { writable: false, replaceable: false, updates: null, holders: [] },
+  });
+  assert.match(denied.notes[0] ?? "", /can be neither replaced nor written/);
 });
 
 test("doctor: what writeAtomic cannot do is reported", () => {

@@ -22,8 +22,9 @@ test(
     const ended = once(server, "exit");
     try {
       process.kill(server.pid!, "SIGSTOP");
-      const { code, message } = await failed(path);
+      const { code, status, message } = await failed(path);
       assert.equal(code, "ETIMEDOUT");
+      assert.equal(status, 71);
       assert.match(
         message,
         /the file system did not answer for 10 seconds; check/,

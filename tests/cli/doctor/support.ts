@@ -2,13 +2,19 @@
 
 import assert from "node:assert/strict";
 import * as fs from "node:fs";
-import type { Diagnosis } from "../../../src/cli/doctor/mod.ts";
+import {
+  CannotTest,
+  diagnose,
+  formatDiagnosis,
+  PROBE_ARGUMENT,
+} from "../../../src/cli/doctor/mod.ts";
+import type { Diagnosis, Effort } from "../../../src/cli/doctor/mod.ts";
 import { DIRECTORY_PREFIX } from "../../../src/cli/doctor/protocol.ts";
 import { dirname } from "node:path";
 import { hasCapability } from "../../support/capabilities.ts";
 import { allRuntimes, currentRuntime, isDeno } from "../../support/env.ts";
 import { fixtureCommand } from "../../support/env.ts";
-import { runScript } from "../../support/processes.ts";
+import { QUICK } from "./quick.ts";
 
 /** Returns the command that diagnoses paths on the current runtime. */
 export function doctorCommand(...paths: string[]): string[] {
@@ -19,28 +25,39 @@ export function doctorCommand(...paths: string[]): string[] {
   return [...fixtureCommand(runtime ?? currentRuntime, "doctor"), ...paths];
 }
 
-/** What `tests/fixtures/doctor` has printed. */
-export interface Output {
-  code: number | null;
-  diagnosis: Diagnosis;
-  text: string;
-}
+/** The command that starts a process of the tests. */
+export const probeCommand = (): string[] => doctorCommand(PROBE_ARGUMENT);
 
 /** Diagnoses paths. Nothing may be left in the directories. */
-export async function diagnosed(...paths: string[]): Promise<Output> {
-  const { code, stdout, stderr } = await runScript(doctorCommand(...paths));
-  assert.ok(stdout.startsWith('{"diagnosis"'), stdout + stderr);
+export async function diagnosed(
+  paths: readonly string[],
+  effort: Partial<Effort> = {},
+): Promise<Diagnosis> {
+  const command = probeCommand();
+  const diagnosis = await diagnose(paths, {
+    command,
+    effort: { ...QUICK, ...effort },
+  });
   for (const path of paths) assert.deepEqual(leftOvers(path), []);
-  return { code, ...JSON.parse(stdout) };
+  return diagnosis;
 }
 
 /** Diagnoses paths that cannot be tested, and returns the error. */
-export async function failed(
+export function failed(...paths: string[]): Promise<CannotTest> {
+  return failedBy(probeCommand(), ...paths);
+}
+
+/** {@linkcode failed} with a command that starts the processes. */
+export async function failedBy(
+  command: readonly string[],
   ...paths: string[]
-): Promise<{ name: string; message: string; code?: string }> {
-  const { code, stdout, stderr } = await runScript(doctorCommand(...paths));
-  assert.equal(code, 2, stdout + stderr);
-  return JSON.parse(stdout);
+): Promise<CannotTest> {
+  const error = await diagnose(paths, { command }).then(
+    (diagnosis) => assert.fail(formatDiagnosis(diagnosis)),
+    (reason: unknown) => reason,
+  );
+  assert.ok(error instanceof CannotTest, String(error));
+  return error;
 }
 
 /** Returns the names of directories that the tests of the doctor have left. */
