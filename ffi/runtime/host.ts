@@ -34,6 +34,11 @@ export interface Host {
   /** Writes to standard output (1) or standard error (2). */
   write(fd: 1 | 2, text: string): void;
   isTerminal(fd: 0 | 1 | 2): boolean;
+  /**
+   * Returns the width of the terminal that is standard error. On Node, this makes
+   * the terminal non-blocking.
+   */
+  columns(): number | undefined;
   /** Ends the process. */
   exit(status: number): never;
 }
@@ -47,6 +52,7 @@ interface DenoProgram extends DenoApi {
     get(name: string): string | undefined;
     toObject(): Record<string, string>;
   };
+  consoleSize(): { columns: number };
   readonly stdin: { isTerminal(): boolean };
   readonly stdout: DenoStream;
   readonly stderr: DenoStream;
@@ -94,6 +100,14 @@ function denoHost(deno: DenoProgram): Host {
       writeAll(text, (bytes) => streams[fd].writeSync(bytes));
     },
     isTerminal: (fd) => streams[fd].isTerminal(),
+    columns() {
+      try {
+        return deno.consoleSize().columns;
+      } catch {
+        // It is not a terminal.
+        return undefined;
+      }
+    },
     exit: (status) => deno.exit(status),
   };
 }
@@ -122,6 +136,7 @@ function nodeHost(): Host {
       const tty = process.getBuiltinModule?.("node:tty");
       return tty ? tty.isatty(fd) : fd === 2 && process.stderr.isTTY;
     },
+    columns: () => process.stderr.columns,
     exit: (status) => process.exit(status),
   };
 }

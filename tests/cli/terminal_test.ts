@@ -6,6 +6,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { waitLine } from "../../src/cli/run/report_wait.ts";
 import { portalock } from "../support/cli.ts";
 import { runtimes } from "../support/env.ts";
 import { tempDir } from "../support/temp_dir.ts";
@@ -171,6 +172,85 @@ test(
   "python3(1)",
   "/proc",
 );
+
+test(
+  "cli in a terminal: the line fits the terminal, and shows control characters",
+  async () => {
+    for (const runtime of runtimes) {
+      const words = portalock(runtime).map((word) => `'${word}'`).join(" ");
+      const { output } = await inTerminal(
+        [
+          "sh",
+          "-c",
+          "stty cols 60; mkfifo r; exec 3<&0; " +
+          `n="$(printf 'a%099d\\033[31m' 0)"; ` +
+          '(flock 8; echo >r; read _ <&3) 8>"$n" & ' +
+          `read _ <r; ${words} "$n" echo done`,
+        ],
+        [
+          ["expect", "waiting"],
+          ["expect", "waiting"],
+          ["type", "\n"],
+          ["expect", "\r\x1b[Kdone\r\n"],
+        ],
+      );
+      const lines = output.split("\r\x1b[K").slice(1, -1)
+        .map((line) => line.trimEnd());
+      for (const line of lines) {
+        const message = `${runtime.name}: ${JSON.stringify(output)}`;
+        assert.ok(line.length < 60, message);
+        assert.match(
+          line,
+          /^portalock: waiting for …\S*\\u001b\[31m", locked by/,
+          message,
+        );
+      }
+    }
+  },
+  "flock(1)",
+  "python3(1)",
+  "/proc",
+);
+
+test(
+  "cli in a terminal: Ctrl-C removes the line, and ends the command by SIGINT",
+  async () => {
+    for (const runtime of runtimes) {
+      for (const options of ["", "--semaphore 1 "]) {
+        await inShell(portalock(runtime), [
+          ["type", "exec 8>f 7>f.00.lock; flock 8; flock 7\n"],
+          ["type", `lock ${options}f true 7>&- 8>&-\n`],
+          ["expect", "(1 s)"],
+          ["type", "\x03"],
+          ["expect", "\r\x1b[K"],
+          ...STATUS,
+          ["expect", "status=130."],
+        ]);
+      }
+    }
+  },
+  "flock(1)",
+  "python3(1)",
+  "/proc",
+);
+
+test("cli: the line that reports a wait has fewer columns than the terminal", () => {
+  const wait = (name: string) => ({ name, state: () => "locked by b\x1b[1m" });
+  assert.equal(
+    waitLine(wait("a"), 3, 80),
+    "portalock: waiting for a, locked by b\\u001b[1m (3 s)",
+  );
+  const name = "/srv/" + "a".repeat(60) + "/job.lock";
+  assert.equal(
+    waitLine(wait(name), 3, 71),
+    "portalock: waiting for …aaaaaaaa/job.lock, locked by b\\u001b[1m (3 s)",
+  );
+  // A character of East Asia has two columns.
+  const wide = waitLine(wait("\u9396".repeat(60)), 3, 50);
+  assert.ok(wide.length + wide.split("\u9396").length - 1 < 50, wide);
+  assert.equal(waitLine(wait(name), 3, 10), "portalock");
+  assert.equal(waitLine(wait(name), 3, Infinity).includes(name), true);
+});
 
 /**
  * A program that counts how often it gets a signal. USR1 to the command, which

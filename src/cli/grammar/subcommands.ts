@@ -42,7 +42,11 @@ export const SUBCOMMANDS = {
       ["0", "The state is printed, whether the lock is held or not."],
       ["64", "The command line is wrong."],
       ["66", "A file does not exist, or cannot be read."],
-      ["69", "This system does not report the holders of locks."],
+      [
+        "69",
+        "This system does not report the holders of locks, or Redis cannot be " +
+        "reached.",
+      ],
     ],
   },
   doctor: {
@@ -58,6 +62,7 @@ export const SUBCOMMANDS = {
       ["1", "Locks do not work there."],
       ["64", "The command line is wrong."],
       ["66", "The path cannot be tested."],
+      ["69", "The runtime cannot start the processes of the test."],
       ["71", "The processes of the test do not start or do not answer."],
       ["73", "The test cannot create a file there."],
     ],

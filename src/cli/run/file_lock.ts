@@ -65,7 +65,7 @@ async function acquire(
   const { waitForLock } = await import("./wait.ts");
   calls.resetSignals();
   try {
-    return await waitForLock(host, lock, invocation);
+    return await waitForLock({ host, calls }, lock, invocation);
   } catch (error) {
     const { errno, message } = error as SystemError;
     throw lockFailure(calls, lock, errno, message);

@@ -70,7 +70,7 @@ export async function runUnderLibraryLock(
     reportAcquisition(
       host,
       invocation,
-      () => acquireFromLibrary(host, program, interruption),
+      () => acquireFromLibrary(host, library, program, interruption),
     );
   const isSemaphore = typeof lockClass === "object" && !redis;
   if (!library || !isSemaphore) {
@@ -112,18 +112,32 @@ function checkSupervised(
   );
 }
 
-/** Acquires the lock. Returns `null` if other processes have it for too long. */
+/**
+ * Acquires the lock. Returns `null` if other processes have it for too long.
+ *
+ * @param interruption Aborts if a signal comes. Without it, signals end this
+ * process.
+ */
 async function acquireFromLibrary(
   host: Host,
+  library: CLibrary | null,
   invocation: RunInvocation,
-  interruption: AbortSignal = new AbortController().signal,
+  interruption?: AbortSignal,
 ): Promise<HeldLock | null> {
   const { timeout, quiet, redis, target: { file: name } } = invocation;
   let state = "";
   const isQuiet = quiet || timeout <= 0;
-  const report = reportWait(host, { name, quiet: isQuiet }, () => state);
+  const report = reportWait(
+    host,
+    { name, quiet: isQuiet, state: () => state },
+    interruption ? undefined : library?.calls,
+  );
   const failWhenLocked = timeout <= 0;
-  const wait = { timeout, failWhenLocked, signal: interruption };
+  const wait = {
+    timeout,
+    failWhenLocked,
+    signal: interruption ?? new AbortController().signal,
+  };
   try {
     if (redis) {
       const { acquireFromRedis } = await import("./redis_lock.ts");
@@ -141,11 +155,11 @@ async function acquireFromLibrary(
       onWait: ({ holders }) => state = `locked${describeHolders(holders)}`,
     });
   } catch (error) {
-    if (interruption.aborted) throw interruption.reason;
+    if (interruption?.aborted) throw interruption.reason;
     if (error instanceof AlreadyLocked) return null;
     throw toFailure(error, redis ? UNAVAILABLE : DATA_ERROR);
   } finally {
-    report.stop();
+    await report.stop();
   }
 }
 

@@ -8,13 +8,12 @@
  */
 
 import { platform } from "../../../ffi/mod.ts";
-import type { Host } from "../../../ffi/runtime/host.ts";
 import { runAsync } from "../../core/gensync.ts";
 import { describeHolders, findHolders } from "../../core/holders.ts";
 import { WAIT_FOREVER } from "../../options/acquire_options.ts";
 import { Deadline } from "../../wait/deadline.ts";
 import { lockBeforeDeadline } from "../../wait/wait_loop.ts";
-import type { OpenLock } from "../types.ts";
+import type { OpenLock, System } from "../types.ts";
 import type { Invocation } from "../grammar/options.ts";
 import { REPORT_AFTER_MS, reportWait } from "./report_wait.ts";
 
@@ -26,7 +25,7 @@ const REPORTED_WAIT_MS = REPORT_AFTER_MS + 100;
  * locked.
  */
 export async function waitForLock(
-  host: Host,
+  { host, calls }: System,
   { fd, name }: OpenLock,
   { locker, kind, timeout, quiet }: Invocation,
 ): Promise<boolean> {
@@ -44,16 +43,14 @@ export async function waitForLock(
     file.lock(exclusive);
     return true;
   }
-  const report = reportWait(
-    host,
-    { name, quiet },
-    () => `locked${describeHolders(findHolders([fd], true, locker))}`,
-  );
+  const state = () =>
+    `locked${describeHolders(findHolders([fd], true, locker))}`;
+  const report = reportWait(host, { name, quiet, state }, calls);
   try {
     if (timeout < Infinity || report.isRedrawn) return await attempt(timeout);
     if (await attempt(REPORTED_WAIT_MS)) return true;
   } finally {
-    report.stop();
+    await report.stop();
   }
   file.lock(exclusive);
   return true;
