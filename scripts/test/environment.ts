@@ -24,6 +24,9 @@ export function testEnvironment(
       oldest: oldestRuntimes(),
       musl: muslBun(),
     }),
+    // Without it, each Node 26 removes the types of every file that it loads,
+    // which takes three quarters of the time in which it starts.
+    NODE_COMPILE_CACHE: join(root, "build", "compile-cache"),
     NO_COLOR: "1",
   };
 }
