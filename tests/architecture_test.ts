@@ -55,7 +55,7 @@ const ALLOWED: Record<string, readonly string[]> = {
   ],
   "ffi/posix": [
     "ffi/types.ts",
-    ...helpers("memory", "thread_exit"),
+    ...helpers("host", "memory", "thread_exit"),
     "ffi/linux",
   ],
   "ffi/windows": ["ffi/types.ts", ...helpers("memory", "thread_exit")],
@@ -111,8 +111,10 @@ const ALLOWED: Record<string, readonly string[]> = {
   "src/cli": [
     ...fromFolder("src/lock"),
     "src/redis",
+    "ffi/linux/descendants.ts",
     "ffi/posix/command.ts",
     "ffi/posix/constants.ts",
+    "ffi/posix/supervision.ts",
     ...helpers("host", "light"),
   ],
   "mod.ts": fromFolder("src/atomic"),

@@ -423,6 +423,12 @@ test(
 );
 
 testScript(
+  "skips -- between the file and the command",
+  "lock f -- printf %s a; lock f -- -c 'printf b'; lock f printf %s --",
+  "ab--",
+);
+
+testScript(
   "accepts U+FFFD in an argument that is UTF-8",
   "lock f printf %s a\ufffdb",
   "a\ufffdb",

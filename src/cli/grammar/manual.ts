@@ -172,7 +172,8 @@ const DIFFERENCES: Rows = [
     "Options",
     "A prefix that flock(1) understands means the same option. A wrong value " +
     "of -w is reported before FILE is opened. -w takes the numbers of strtod(3) " +
-    "in the C locale.",
+    "in the C locale. A -- between FILE and COMMAND is skipped; flock(1) would " +
+    "run a program of that name.",
   ],
   [
     "Messages",

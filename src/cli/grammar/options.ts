@@ -378,10 +378,13 @@ function checkCombination(
 }
 
 function parseTarget(rest: readonly string[], shell: string): Target {
-  const [file, program, ...args] = rest;
+  const [file, ...words] = rest;
   if (file === undefined) {
     throw usageError("requires a file descriptor, a file or a directory");
   }
+  // Runners such as npx take it. flock(1) would run a program of this name.
+  const isMarked = words[0] === "--" && words.length > 1;
+  const [program, ...args] = isMarked ? words.slice(1) : words;
   if (program === undefined) return { fd: parseFd(file) };
   if (program !== "-c" && program !== "--command") {
     return { file, program, args };
