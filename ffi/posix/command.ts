@@ -439,7 +439,7 @@ export function commandCalls(
     return call(() => c.fcntl(fd, command, ...padding, BigInt(flags)));
   }
 
-  /** The path of an open file. That of a pipe or the like has no slash. */
+  /** The path of an open file. Pipes and the like have names without a slash. */
   function pathOf(fd: number): string {
     const bytes = new Uint8Array(PATH_SIZE);
     const length = system.linux

@@ -91,6 +91,17 @@ const DIFFERENCES = [
     "sockets that have numbers above 2.",
   ],
   [
+    "Limits",
+    "Runtimes raise the soft limit of open files. On Linux, portalock gives the " +
+    "command the limit of its parent process if both have the same hard limit. " +
+    "To set another one, use ulimit in the command.",
+  ],
+  [
+    "Closed streams",
+    "A standard stream that is closed becomes /dev/null for the command. As a " +
+    "descriptor to lock, it is rejected.",
+  ],
+  [
     "Ignored signals",
     "Node forgets which signals it should ignore, so nohup(1) " +
     "must follow FILE. The command never ignores SIGPIPE and SIGXFSZ.",
