@@ -152,7 +152,7 @@ export interface CommandCalls {
    *
    * The first call must precede the first import of a `node:` module. The
    * runtimes catch signals and forget that they were ignored: Node when it
-   * starts, Deno when `node:process` is imported. Node resets the terminal at
+   * starts, Deno while it waits. Node resets the terminal at
    * SIGINT and SIGTERM, and opens the port of its debugger at SIGUSR1.
    */
   resetSignals(): void;

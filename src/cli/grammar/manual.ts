@@ -104,7 +104,7 @@ const DIFFERENCES = [
   [
     "Ignored signals",
     "Node forgets which signals it should ignore, so nohup(1) " +
-    "must follow FILE. The command never ignores SIGPIPE and SIGXFSZ.",
+    "must follow FILE. Deno does so while it waits. The command never ignores SIGPIPE and SIGXFSZ.",
   ],
   ["Environment and arguments", "Arguments must be UTF-8."],
   [

@@ -68,7 +68,6 @@ async function acquire(
     if (timeout <= 0) return false;
   }
   const { waitForLock } = await import("./wait.ts");
-  calls.resetSignals();
   try {
     return await waitForLock(host, lock, invocation);
   } catch (error) {
