@@ -158,7 +158,7 @@ export interface CommandCalls {
    *
    * The first call must precede the first import of a `node:` module. The
    * runtimes catch signals and forget that they were ignored: Node when it
-   * starts, Deno when `node:process` is imported. Node resets the terminal at
+   * starts, Deno while it waits. Node resets the terminal at
    * SIGINT and SIGTERM, and opens the port of its debugger at SIGUSR1.
    */
   resetSignals(): void;
@@ -478,7 +478,7 @@ export function commandCalls(
     return call(() => c.fcntl(fd, command, ...padding, BigInt(flags)));
   }
 
-  /** The path of an open file. That of a pipe or the like has no slash. */
+  /** The path of an open file. Pipes and the like have names without a slash. */
   function pathOf(fd: number): string {
     const bytes = new Uint8Array(PATH_SIZE);
     const length = system.linux

@@ -192,22 +192,25 @@ const DIFFERENCES: Rows = [
     "33 MB on Bun, and flock(1) takes 2 MB. With -F, it takes nothing.",
   ],
   [
-    "Limits",
-    "The runtimes raise the soft limit of open files. The command gets that of " +
-    "the parent process of portalock, if the hard limits of both are equal and " +
-    "/proc can be read.",
+    "Descriptors",
+    "Node and Bun may not pass on pipes and sockets that have numbers above 2. On Windows, and on Deno without --allow-ffi, the " +
+    "command inherits 0 to 2 only, and the lock ends with portalock.",
   ],
   [
-    "Descriptors",
-    "Node and Bun open /dev/null for a descriptor from 0 to 2 that is closed, " +
-    "and the command inherits it. They may not pass on pipes and sockets that " +
-    "have numbers above 2. On Windows, and on Deno without --allow-ffi, the " +
-    "command inherits 0 to 2 only, and the lock ends with portalock.",
+    "Limits",
+    "Runtimes raise the soft limit of open files. On Linux, portalock gives the " +
+    "command the limit of its parent process if both have the same hard limit. " +
+    "To set another one, use ulimit in the command.",
+  ],
+  [
+    "Closed streams",
+    "A standard stream that is closed becomes /dev/null for the command. As a " +
+    "descriptor to lock, it is rejected.",
   ],
   [
     "Ignored signals",
     "Node forgets which signals it should ignore, so nohup(1) must follow FILE. " +
-    "The command never ignores SIGPIPE and SIGXFSZ.",
+    "Deno does so while it waits. The command never ignores SIGPIPE and SIGXFSZ.",
   ],
   ["Arguments", "They must be UTF-8."],
   [

@@ -63,7 +63,6 @@ async function acquire(
     if (timeout <= 0) return false;
   }
   const { waitForLock } = await import("./wait.ts");
-  calls.resetSignals();
   try {
     return await waitForLock({ host, calls }, lock, invocation);
   } catch (error) {
