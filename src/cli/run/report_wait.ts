@@ -3,7 +3,7 @@
  *
  * 1. On a terminal, a line names the process for which the command waits. It is drawn again
  *    every second, and removed at the end.
- * 2. Elsewhere, one line is written after a second.
+ * 2. Elsewhere, one line is written after a second, when the reason is known.
  * 3. With `--quiet`, nothing is written.
  *
  * @module
@@ -46,11 +46,13 @@ export function reportWait(
     return `portalock: waiting for ${name}${reason} (${seconds} s)`;
   };
   if (!host.isTerminal(2)) {
-    const timer = setTimeout(
-      () => host.write(2, `${line()}\n`),
-      REPORT_AFTER_MS,
-    );
-    return { isRedrawn: false, stop: () => clearTimeout(timer) };
+    const timer = setInterval(() => {
+      // A server may take longer to say what holds the lock.
+      if (state() === "") return;
+      clearInterval(timer);
+      host.write(2, `${line()}\n`);
+    }, REPORT_AFTER_MS);
+    return { isRedrawn: false, stop: () => clearInterval(timer) };
   }
   let isDrawn = false;
   const timer = setInterval(() => {
