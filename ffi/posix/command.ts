@@ -11,11 +11,11 @@
  * The functions return a negative errno if they fail, as system calls do.
  */
 
-import { cString } from "../runtime/memory.ts";
+import { asBytes, cString } from "../runtime/memory.ts";
 import { F_GETFL, F_SETFL, LOCK_NB } from "./constants.ts";
 import type { PosixConstants } from "./constants.ts";
 import type { Host } from "../runtime/host.ts";
-import type { CFunction, FfiRuntime } from "../types.ts";
+import type { CFunction, FfiRuntime, Signature } from "../types.ts";
 
 /** What differs between the systems: fcntl.h, errno.h, signal.h. */
 const LINUX = {
@@ -77,6 +77,10 @@ const STDERR = 2;
 /** What the runtimes open for a standard stream that is closed. */
 const NULL_DEVICE = "/dev/null";
 
+/** poll.h: a `struct pollfd` has 32 bits for the descriptor, and 16 for each of
+ * the requested and the returned events. */
+const POLLNVAL = 0x20;
+
 /** Where a program is if the environment does not say. */
 const DEFAULT_PATH = "/bin:/usr/bin";
 
@@ -134,9 +138,15 @@ type CommonFunction =
   | "signal"
   | "sigaction"
   | "setrlimit"
+  | "poll"
   | "posix_spawnp"
   | "waitpid"
   | "_exit";
+
+/** `prlimit` is a function of Linux. */
+type Calls =
+  & Record<CommonFunction, CFunction>
+  & { readonly prlimit?: CFunction };
 
 /** The calls. */
 export interface CommandCalls {
@@ -174,6 +184,8 @@ export interface CommandCalls {
    * do so when `node:process` is imported. Few programs expect that.
    */
   makeTerminalBlocking(fd: number): void;
+  /** Returns which of the descriptors from 0 to `count` − 1 may be open. */
+  openDescriptors(count: number): number[];
   /**
    * Whether this process inherited a descriptor, as far as can be seen. The
    * runtime opens pipes, sockets and objects without a path for itself. It opens
@@ -243,9 +255,14 @@ export function commandCalls(
   const own = system.linux ? LINUX : DARWIN;
   const padding = Array<bigint>(system.variadicPadding).fill(0n);
   const variadic = padding.map(() => "i64" as const);
+  const onlyLinux: Record<string, Signature> = system.linux
+    ? {
+      prlimit: { parameters: ["i32", "i32", "usize", "buffer"], result: "i32" },
+    }
+    : {};
   // Bun compiles code for each call of `bind`, so there is one for all functions
   // that are mostly needed.
-  const c: Record<CommonFunction, CFunction> = runtime.bind(libc, {
+  const c: Calls = runtime.bind(libc, {
     open: { parameters: ["buffer", "i32", ...variadic, "i64"], result: "i32" },
     close: { parameters: ["i32"], result: "i32" },
     flock: { parameters: ["i32", "i32"], result: "i32" },
@@ -256,6 +273,8 @@ export function commandCalls(
     signal: { parameters: ["i32", "usize"], result: "i64" },
     sigaction: { parameters: ["i32", "usize", "buffer"], result: "i32" },
     setrlimit: { parameters: ["i32", "buffer"], result: "i32" },
+    poll: { parameters: ["buffer", "usize", "i32"], result: "i32" },
+    ...onlyLinux,
     posix_spawnp: {
       parameters: ["buffer", "buffer", "usize", "usize", "buffer", "buffer"],
       result: "i32",
@@ -288,9 +307,11 @@ export function commandCalls(
   let ignored: readonly number[] | undefined;
 
   function ignoredByCaller(): readonly number[] {
-    return ignored ??= caught.filter((signal) => {
-      const action = new BigUint64Array(SIGACTION_SIZE / 8);
-      c.sigaction(signal, 0n, new Uint8Array(action.buffer));
+    if (ignored) return ignored;
+    const action = new BigUint64Array(SIGACTION_SIZE / 8);
+    const bytes = new Uint8Array(action.buffer);
+    return ignored = caught.filter((signal) => {
+      c.sigaction(signal, 0n, bytes);
       return action[0] === SIG_IGN;
     });
   }
@@ -320,15 +341,16 @@ export function commandCalls(
     }
   }
 
-  /** Reads the soft and the hard limit of open files of a process. */
-  function fileLimit(pid: number | "self"): BigUint64Array | null {
-    const text = new TextDecoder().decode(
-      readFile(`/proc/${pid}/limits`) ?? undefined,
-    );
-    const [, soft, hard] = FILE_LIMIT.exec(text) ?? [];
-    return soft === undefined || hard === undefined
-      ? null
-      : new BigUint64Array([BigInt(soft), BigInt(hard)]);
+  /** Returns the soft and the hard limit of open files of a process. */
+  function fileLimit(pid: number): BigUint64Array | undefined {
+    const limit = new BigUint64Array(2);
+    const bytes = new Uint8Array(limit.buffer);
+    const result = c.prlimit?.(pid, RLIMIT_NOFILE, 0n, bytes);
+    if (result === 0) return limit;
+    // It is a process of another user, such as cron(8).
+    const file = readFile(`/proc/${pid}/limits`);
+    const match = file && FILE_LIMIT.exec(new TextDecoder().decode(file));
+    return match ? BigUint64Array.from(match.slice(1), BigInt) : undefined;
   }
 
   function setFileLimit(limit: BigUint64Array): void {
@@ -346,13 +368,14 @@ export function commandCalls(
    * ulimit changes both limits, so the hard limits are compared.
    */
   function withFileLimitOfCaller(body: () => number): number {
-    const own = fileLimit("self");
-    const parents = own && fileLimit(host.parentPid());
-    const isRaised = parents && own[1] === parents[1] && own[0]! > parents[0]!;
-    if (!isRaised) return body();
-    setFileLimit(parents);
+    if (!system.linux) return body();
+    const raised = fileLimit(0);
+    const former = fileLimit(host.parentPid());
+    if (!raised || !former || raised[1] !== former[1]) return body();
+    if (raised[0]! <= former[0]!) return body();
+    setFileLimit(former);
     const result = body();
-    setFileLimit(own);
+    setFileLimit(raised);
     return result;
   }
 
@@ -525,6 +548,18 @@ export function commandCalls(
       });
       if (Number(isatty(fd)) !== 1) return;
       setFlags(fd, F_SETFL, flags & ~own.O_NONBLOCK);
+    },
+    openDescriptors(count) {
+      const polled = Int32Array.from(
+        { length: 2 * count },
+        (_, index) => index % 2 === 0 ? index / 2 : 0,
+      );
+      // It fails if the limit of open files is lower.
+      const result = Number(c.poll(asBytes(polled), BigInt(count), 0));
+      const isOpen = (fd: number) =>
+        fd <= STDERR || (polled[2 * fd + 1]! >> 16 & POLLNVAL) === 0;
+      const all = Array.from({ length: count }, (_, fd) => fd);
+      return result < 0 ? all : all.filter(isOpen);
     },
     isInherited(fd, marked) {
       const flags = flagsOf(fd, F_GETFD);

@@ -118,6 +118,19 @@ const CASES: Readonly<Record<string, string>> = {
   "the program has the signals of the caller":
     "lock f grep -E 'Sig(Blk|Ign)' /proc/self/status | grep -Eo '.{7}$' >a; " +
     "grep -E 'Sig(Blk|Ign)' /proc/self/status | grep -Eo '.{7}$' | cmp - a && echo same",
+  "the program has SIGCHLD if the caller ignores it":
+    "env --ignore-signal=CHLD lock f sh -c " +
+    "'grep SigIgn /proc/self/status | grep -Eo .{7}$; exit 3'",
+  "the program has the whole environment":
+    "list() { grep -v ^_= | sort; }; env | list >a; lock f env | list >b; " +
+    "lock -F f env | list >c; cmp a b && cmp a c && echo same",
+  "the program has the limits of the caller":
+    "ulimit -Sn 500; lock f cat /proc/self/limits; lock -F f sh -c 'ulimit -Sn'; " +
+    "lock -o f -c 'ulimit -Sn'; echo $?",
+  "the program has the limits of the caller, after a wait":
+    `ulimit -Sn 500; ${HOLD} lock f sh -c 'ulimit -Sn'; echo $?`,
+  "the program has a limit that was set for it":
+    "ulimit -Sn 500; (ulimit -n 700; exec lock f sh -c 'ulimit -n'); echo $?",
   "the program ends by SIGPIPE": "lock f yes | head -n 1",
 
   // Signals. The program writes its PID when it runs.
@@ -127,6 +140,10 @@ const CASES: Readonly<Record<string, string>> = {
     `${START} kill -TERM $!; wait $!; echo $?; try f; kill $(cat p)`,
   "SIGHUP ends only the command itself":
     `${START} kill -HUP $!; wait $!; echo $?; try f; kill $(cat p)`,
+  "SIGUSR1 ends only the command itself":
+    `${START} kill -USR1 $!; wait $!; echo $?; try f; kill $(cat p)`,
+  "SIGUSR1 ends only the command itself, after a wait":
+    `${HOLD} ${START} kill -USR1 $!; wait $!; echo $?; try f; kill $(cat p)`,
   "SIGTERM to all processes of the group":
     `${START.replace("lock", "setsid lock")} env kill -TERM -- -$!; wait $!; ` +
     `echo $?; ${GONE} try f`,
@@ -150,6 +167,27 @@ const CASES: Readonly<Record<string, string>> = {
     "echo 'echo $1' >p; chmod +x p; lock f ./p a",
   "a script without an interpreter in PATH":
     "echo 'echo $1' >pp; chmod +x pp; PATH=$PATH:$PWD; lock f pp a",
+  "a script without an interpreter in an empty element of PATH":
+    "echo 'echo $1' >pp; chmod +x pp; PATH=:$PATH; lock f pp a",
+  "a script without an interpreter after other files of its name":
+    "mkdir a d; echo >a/pp; mkdir d/pp; echo 'echo $1' >pp; chmod +x pp; " +
+    "PATH=f:a:missing:d:$PWD:$PATH; lock f pp a",
+  "-F with a script without an interpreter":
+    "echo 'echo $1' >p; chmod +x p; lock -F f ./p a",
+  "a program whose arguments are too long":
+    "head -c 200000 /dev/zero | tr '\\0' a >a; lock f echo \"$(cat a)\" | wc -c; " +
+    "lock f true; echo $?",
+  "a program that is being written":
+    "cp /bin/true p; exec 9>>p; lock f ./p; echo $?; lock -F f ./p",
+  "a directory as the program": "mkdir p; lock f ./p; echo $?; lock -F f ./p",
+  "a program without the permission to search its directory":
+    "lock f /dev/null/p; echo $?; lock f ./$(head -c 300 /dev/zero | tr '\\0' a)",
+  "a program that is a loop of links": "ln -s p p; lock f ./p",
+  "an interpreter that does not exist":
+    "echo '#!/missing' >p; chmod +x p; lock f ./p; echo $?; lock -F f ./p",
+  "the name of the program": "lock f sh -c 'tr \\\\0 . </proc/self/cmdline'",
+  "the umask of the program": "umask 027; lock f sh -c umask",
+  "the priority of the program": "nice -n 3 lock f nice",
   "-F with a program that does not exist": "lock -F f ./missing",
   "a file in no directory": "lock d/f true",
   "a file without a name": "lock '' true",
@@ -158,6 +196,12 @@ const CASES: Readonly<Record<string, string>> = {
   // Numbers that the runtime uses for itself.
   "descriptors that are closed":
     "for fd in 3 4 5 6 7 8 9 11 12 13 14 15 16 17 18; do lock $fd; echo $?; done",
+  "standard streams that are closed":
+    "lock -n 0 <&-; echo $?; lock -n 1 >&-; echo $?",
+  "a program with standard input that is closed": "lock f echo a <&-",
+  "standard streams that are open":
+    "lock -n 0 </dev/null; echo $?; lock -n 1 >/dev/null; echo $?; " +
+    "echo | lock -n 0; echo $?; lock -n 0 <>f; echo $?",
   "a descriptor that is negative": "lock -n -- -1",
   "a descriptor that is too large": "lock 5000000000",
   "a descriptor that is a word": "lock nine",
@@ -218,6 +262,56 @@ const INJECTED: Readonly<Record<string, string>> = {
 function fail(error: string): string {
   return `strace -f -qq -o /dev/null -e trace=flock -e inject=flock:error=${error}`;
 }
+
+/** What only flock(1) cannot do: the script, and what it prints. */
+const DIFFERENCES: Readonly<Record<string, readonly [string, string]>> = {
+  // The status 1 would mean that the lock was busy, and that nothing ran.
+  "a program whose status is unknown": [
+    "strace -f -qq -o /dev/null -e trace=wait4 -e inject=wait4:error=ECHILD " +
+    "lock f echo a; echo $?",
+    "a\n71\n",
+  ],
+  // flock(1) ends with 1, as at a conflict, because it cannot close it.
+  "standard error is closed": ["lock -n 2 2>&-; echo $?", "65\n"],
+  "standard output is a full pipe that does not block": [
+    ": >out; strace -f -qq -o /dev/null -P out -e trace=write " +
+    "-e inject=write:error=EAGAIN:when=1..3 lock --verbose f true >out; " +
+    "grep -c executing out",
+    "1\n",
+  ],
+};
+
+for (const [name, [script, expected]] of Object.entries(DIFFERENCES)) {
+  test(
+    `cli, unlike flock(1): ${name}`,
+    async () => {
+      for (const runtime of runtimes) {
+        const lock = portalock(runtime);
+        const { stdout, stderr } = await runShell(script, { lock });
+        assert.equal(stdout, expected, `${runtime.name}: ${stderr}`);
+      }
+    },
+    "flock(1)",
+    "/proc",
+    "strace(1)",
+  );
+}
+
+test(
+  "cli, as flock(1): the program ignores what the caller ignores, except on Node",
+  async () => {
+    const script = `trap '' HUP INT USR1; ${HOLD} lock f sh -c ` +
+      "'grep SigIgn /proc/self/status | grep -Eo .{7}$'; " +
+      "lock f sh -c 'grep SigIgn /proc/self/status | grep -Eo .{7}$'";
+    for (const runtime of runtimes) {
+      if (runtime.name.startsWith("node")) continue;
+      const { stdout } = await runShell(script, { lock: portalock(runtime) });
+      assert.equal(stdout, "held\nend\n0000203\n0000203\n", runtime.name);
+    }
+  },
+  "flock(1)",
+  "/proc",
+);
 
 for (
   const [name, script] of Object.entries({ ...CASES, ...INJECTED })

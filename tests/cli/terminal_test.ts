@@ -116,6 +116,24 @@ const SESSIONS: Readonly<Record<string, readonly Step[]>> = {
     ],
     ["expect", "33 44"],
   ],
+  "the program changes the terminal": [
+    ["type", "lock f stty -ech''octl; stty -a | grep -o -- '.ech[o]ctl'\n"],
+    ["expect", "-echoctl"],
+  ],
+  "in the background, the end does not change the terminal": [
+    [
+      "type",
+      "mkfifo go; lock f sh -c 'echo run''ning; read _ <go' & job=$!\n",
+    ],
+    ["expect", "running"],
+    [
+      "type",
+      "sh -c 'stty -ech''octl; echo >go; " +
+      "while kill -0 $0 2>/dev/null; do sleep 0.01; done; " +
+      'stty -a | grep -o -- ".ech[o]ctl"\' $job\n',
+    ],
+    ["expect", "-echoctl"],
+  ],
   "Ctrl-C ends a wait": [
     [
       "type",

@@ -8,12 +8,12 @@ import type { HeldLock, RunInvocation, System } from "../types.ts";
 /** The status of a program that a signal ended, as shells report it. */
 export const SIGNAL_STATUS = 128;
 
-/** Shells give the files of redirections numbers up to this one. */
-const MAX_SHELL_FD = 255;
+/** Shells give the files of redirections numbers below this one. */
+const SHELL_DESCRIPTORS = 256;
 
 /** Passes on what this process inherited, such as another lock of the shell. */
 function passOnInherited(calls: CommandCalls): void {
-  for (let fd = 0; fd <= MAX_SHELL_FD; fd++) {
+  for (const fd of calls.openDescriptors(SHELL_DESCRIPTORS)) {
     if (fd < 3) calls.makeTerminalBlocking(fd);
     if (fd < 3 || calls.isInherited(fd, true)) calls.setInherited(fd, true);
   }
