@@ -38,13 +38,12 @@ export async function acquireFromRedis(
     ? new RedisSemaphore(name, lockClass.maximum, options)
     : new RedisLock(name, { ...options, shared: kind === "shared" });
   // While it retries, the library does not say why.
-  const timer = onState && setInterval(() => {
-    if (isContended) return clearInterval(timer);
-    lock.probe().then(
-      () => onState(""),
-      (error) => onState(describeTrouble(url, error)),
-    );
+  const timer = onState && setInterval(async () => {
+    const state = await lock.probe().then(() => "", describe);
+    if (isContended) clearInterval(timer);
+    else onState(state);
   }, REPORT_AFTER_MS / 2);
+  const describe = (error: unknown) => describeTrouble(url, error);
   try {
     const lease = await lock.acquire();
     const isExclusive = !isSemaphore && kind === "exclusive";
