@@ -186,8 +186,6 @@ const CASES: Readonly<Record<string, string>> = {
   "an interpreter that does not exist":
     "echo '#!/missing' >p; chmod +x p; lock f ./p; echo $?; lock -F f ./p",
   "the name of the program": "lock f sh -c 'tr \\\\0 . </proc/self/cmdline'",
-  "a working directory that was removed":
-    ": >f; mkdir d; cd d; rmdir ../d; lock $OLDPWD/f echo a; echo $?; lock f true",
   "the umask of the program": "umask 027; lock f sh -c umask",
   "the priority of the program": "nice -n 3 lock f nice",
   "-F with a program that does not exist": "lock -F f ./missing",

@@ -3,7 +3,7 @@
  *
  * - On a terminal, a line says for which process the command waits. It is drawn
  *   again every second, and removed at the end, also if that is Ctrl-C.
- * - Elsewhere, one line is written after a second.
+ * - Elsewhere, one line is written after a second, when the reason is known.
  * - With `--quiet`, nothing is written.
  *
  * S is SIGINT, while this process listens to it to remove the line. D restores
@@ -74,11 +74,13 @@ export function reportWait(
   const start = performance.now();
   const seconds = () => Math.round((performance.now() - start) / 1000);
   if (!host.isTerminal(2)) {
-    const timer = setTimeout(
-      () => host.write(2, `${waitLine(wait, seconds(), Infinity)}\n`),
-      REPORT_AFTER_MS,
-    );
-    return { isRedrawn: false, stop: () => clearTimeout(timer) };
+    const timer = setInterval(() => {
+      // A server may take longer to say what holds the lock.
+      if (wait.state() === "") return;
+      clearInterval(timer);
+      host.write(2, `${waitLine(wait, seconds(), Infinity)}\n`);
+    }, REPORT_AFTER_MS);
+    return { isRedrawn: false, stop: () => clearInterval(timer) };
   }
   let end: (() => void | Promise<void>) | undefined;
   const timer = setInterval(() => {
