@@ -10,6 +10,7 @@ import { runtimeRows } from "./runtimes.ts";
 import { standaloneRows } from "./standalone.ts";
 import { testRunnerRows } from "./test_runners.ts";
 import { typescriptRows } from "./typescript.ts";
+import { utilLinuxRows } from "./util_linux.ts";
 
 export const rows: readonly Row[] = [
   ...runtimeRows,
@@ -20,5 +21,6 @@ export const rows: readonly Row[] = [
   ...typescriptRows,
   ...installerRows,
   ...commandRows,
+  ...utilLinuxRows,
   ...packagingRows,
 ];

@@ -2,6 +2,7 @@
 
 import { node24, type Runtime, runtimes } from "../../setup/mod.ts";
 import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { check, report } from "./check.ts";
 
@@ -114,6 +115,9 @@ const COMMON_REDIS = `
   const { RedisLock } = require("@x/portalock/redis");
   ${USE_REDIS}`;
 
+/** The command, as `deno run` starts the export of JSR. */
+const COMMAND = 'import "@x/portalock/cli";';
+
 export const lockPrograms: Readonly<Record<string, string>> = {
   "module.mjs": MODULE,
   "common.cjs": COMMON,
@@ -123,6 +127,7 @@ export const lockPrograms: Readonly<Record<string, string>> = {
   "slow.mjs": SLOW,
   "redis.mjs": MODULE_REDIS,
   "redis.cjs": COMMON_REDIS,
+  "cli.mjs": COMMAND,
 };
 
 /**
@@ -144,17 +149,29 @@ export function checkLocks(project: string): void {
   }
 }
 
-/** Checks the command of the package, also by the name that npm installs. */
+/**
+ * Checks the command of the package: its export on each runtime, the name that
+ * npm installs, and the manual page that `npm install --global` installs.
+ */
 export function checkCommand(project: string): void {
   const folder = join(project, "node_modules");
-  const file = join(folder, "@x", "portalock", "dist", "cli.js");
   const script = "cat a.lock; echo a; exit 3";
   for (const { name, command } of allRuntimes()) {
-    checkProcess(`the command, ${name}`, project, [...command, file]);
+    checkProcess(`@x/portalock/cli, ${name}`, project, [...command, "cli.mjs"]);
   }
   checkProcess("the command, npm's link", project, [
     join(folder, ".bin", "portalock"),
   ]);
+  const installed = join(folder, "@x", "portalock");
+  const { man } = JSON.parse(
+    readFileSync(join(installed, "package.json"), "utf8"),
+  );
+  check(
+    "the manual page",
+    installed,
+    ["cat", man],
+    (stdout) => stdout.startsWith(".TH PORTALOCK 1 "),
+  );
 
   function checkProcess(name: string, cwd: string, command: string[]): void {
     const { status, stdout, stderr } = spawnSync(
