@@ -99,9 +99,13 @@ const SESSIONS: Readonly<Record<string, readonly Step[]>> = {
     ],
     ["expect", "33 44"],
   ],
+  // The shell ends if the terminal is another than the program made it.
   "the program changes the terminal": [
-    ["type", "lock f stty -ech''octl; stty -a | grep -o -- '.ech[o]ctl'\n"],
-    ["expect", "-echoctl"],
+    [
+      "type",
+      "lock f stty -echoctl; stty -a | grep -q -- -echoctl || exit; echo ke''pt\n",
+    ],
+    ["expect", "kept"],
   ],
   "in the background, the end does not change the terminal": [
     [
@@ -111,11 +115,11 @@ const SESSIONS: Readonly<Record<string, readonly Step[]>> = {
     ["expect", "running"],
     [
       "type",
-      "sh -c 'stty -ech''octl; echo >go; " +
+      "sh -c 'stty -echoctl; echo >go; " +
       "while kill -0 $0 2>/dev/null; do sleep 0.01; done; " +
-      'stty -a | grep -o -- ".ech[o]ctl"\' $job\n',
+      "stty -a | grep -q -- -echoctl' $job || exit; echo ke''pt\n",
     ],
-    ["expect", "-echoctl"],
+    ["expect", "kept"],
   ],
   "Ctrl-C ends a wait": [
     [
