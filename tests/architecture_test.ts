@@ -102,7 +102,12 @@ const ALLOWED: Record<string, readonly string[]> = {
     "src/redis/connection",
     "src/redis/acquisition",
   ],
-  "src/cli/doctor": fromFolder("src/atomic"),
+  "src/cli/doctor": [
+    ...fromFolder("src/atomic"),
+    "src/cli/exit_status.ts",
+    "src/cli/grammar",
+    ...helpers("host"),
+  ],
   "src/cli": [
     ...fromFolder("src/lock"),
     "src/redis",

@@ -3,6 +3,7 @@ import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
+import { after } from "node:test";
 import { commandOf } from "../../../ffi/runtime/self_command.ts";
 import { runtimes, testEnv } from "../../support/env.ts";
 import { runScript } from "../../support/processes.ts";
@@ -27,19 +28,28 @@ function build(directory: string, ...options: string[]): string {
 /** Checks that a command diagnoses a directory, in a directory without sources. */
 async function assertDiagnoses(...command: string[]): Promise<void> {
   using dir = tempDir();
-  const { code, stdout, stderr } = await runScript([...command, dir.path], {
-    cwd: dir.path,
-  });
+  const { code, stdout, stderr } = await runScript(
+    [...command, "--quick", dir.path],
+    { cwd: dir.path },
+  );
   assert.equal(code, 0, stdout + stderr);
   assert.equal(JSON.parse(stdout).diagnosis.verdict, "works");
   assert.deepEqual(fs.readdirSync(dir.path), []);
 }
 
+const bundle = tempDir();
+let bundled: string | undefined;
+
+after(() => bundle[Symbol.dispose]());
+
+/** Returns the path of the bundle, which is built once. */
+function buildBundle(): string {
+  return bundled ??= build(bundle.path, "--target=node", "--format=cjs");
+}
+
 test("doctor: a bundle for Node starts itself", async () => {
-  using dir = tempDir();
-  const path = build(dir.path, "--target=node", "--format=cjs");
-  await assertDiagnoses(program("node26"), path);
-  await assertDiagnoses(program("node24"), path);
+  await assertDiagnoses(program("node26"), buildBundle());
+  await assertDiagnoses(program("node24"), buildBundle());
 }, "Deno, Bun and Node");
 
 test("doctor: an executable of bun build --compile starts itself", async () => {
@@ -49,7 +59,7 @@ test("doctor: an executable of bun build --compile starts itself", async () => {
 
 test("doctor: a single executable of Node starts itself", async () => {
   using dir = tempDir();
-  const main = build(dir.path, "--target=node", "--format=cjs");
+  const main = buildBundle();
   const output = join(dir.path, "executable");
   const config = join(dir.path, "sea.json");
   const disableExperimentalSEAWarning = true;
