@@ -198,8 +198,9 @@ const DIFFERENCES: Rows = [
   ],
   [
     "Descriptors",
-    "Node and Bun open /dev/null for a descriptor from 0 to 2 that is closed, " +
-    "and the command inherits it. They may not pass on pipes and sockets that " +
+    "The runtimes open /dev/null for a descriptor from 0 to 2 that is closed, " +
+    "and the command inherits it. So portalock does not lock a descriptor from " +
+    "0 to 2 that is /dev/null, open for reading and writing. Node and Bun may not pass on pipes and sockets that " +
     "have numbers above 2. On Windows, and on Deno without --allow-ffi, the " +
     "command inherits 0 to 2 only, and the lock ends with portalock.",
   ],
