@@ -52,6 +52,8 @@ const CASES: readonly Case[] = [
   ["--timeout=5 file1 sha512s", "sha512sum"],
   ["file1 sha512sum fi", "file1"],
   // Options end at FILE.
+  ["file1 --nonbl", null],
+  ["file1 sha512sum -w fi", "file1"],
   ["file1 sha512sum --nonbl", null],
 ];
 
@@ -60,6 +62,11 @@ const PREFIXES: readonly Case[] = [
   ["--time 5 fi", "file1"],
   ["--t 5 fi", "file1"],
   ["--s fi", "file1"],
+];
+
+/** Fish offers the options of a subcommand also behind its operands. */
+const OPERANDS: readonly Case[] = [
+  ["status file1 --wat", null],
 ];
 
 /** The words of a line that is typed and completed. */
@@ -101,7 +108,7 @@ for (const completion of ["", ". /usr/share/bash-completion/bash_completion"]) {
       writeFileSync(script, completionScript("bash"));
       const setUp = `${PRINT}; ${completion || ":"}; . '${script}'`;
       const shell = ["bash", "--norc", "--noprofile", "-i"];
-      await typeTo(shell, setUp, [...CASES, ...PREFIXES]);
+      await typeTo(shell, setUp, [...CASES, ...PREFIXES, ...OPERANDS]);
     },
     "bash(1)",
     "python3(1)",
@@ -121,7 +128,10 @@ for (const way of ["sourced", "in $fpath"]) {
       const setUp = way === "sourced"
         ? `${init}; . '${script}'`
         : `fpath=('${scripts.path}' $fpath); ${init}`;
-      await typeTo(["zsh", "-f", "-i"], `${PRINT}; ${setUp}`, CASES);
+      await typeTo(["zsh", "-f", "-i"], `${PRINT}; ${setUp}`, [
+        ...CASES,
+        ...OPERANDS,
+      ]);
     },
     "zsh(1)",
     "python3(1)",

@@ -193,7 +193,6 @@ test(
         ],
         [
           ["expect", "waiting"],
-          ["expect", "waiting"],
           ["type", "\n"],
           ["expect", "\r\x1b[Kdone\r\n"],
         ],
@@ -219,18 +218,18 @@ test(
 test(
   "cli in a terminal: Ctrl-C removes the line, and ends the command by SIGINT",
   async () => {
-    for (const runtime of runtimes) {
-      for (const options of ["", "--semaphore 1 "]) {
-        await inShell(portalock(runtime), [
-          ["type", "exec 8>f 7>f.00.lock; flock 8; flock 7\n"],
-          ["type", `lock ${options}f true 7>&- 8>&-\n`],
-          ["expect", "(1 s)"],
-          ["type", "\x03"],
-          ["expect", "\r\x1b[K"],
-          ...STATUS,
-          ["expect", "status=130."],
-        ]);
-      }
+    // Each takes seconds, so each runtime waits in one of the two ways.
+    for (const [index, runtime] of runtimes.entries()) {
+      const options = index % 2 === 0 ? "" : "--semaphore 1 ";
+      await inShell(portalock(runtime), [
+        ["type", "exec 8>f 7>f.00.lock; flock 8; flock 7\n"],
+        ["type", `lock ${options}f true 7>&- 8>&-\n`],
+        ["expect", "(1 s)"],
+        ["type", "\x03"],
+        ["expect", "\r\x1b[K"],
+        ...STATUS,
+        ["expect", "status=130."],
+      ]);
     }
   },
   "flock(1)",

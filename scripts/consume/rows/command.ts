@@ -30,7 +30,7 @@ const SCRIPT = [
 
 const EXPECTED = "1\n3\n9\nline\nf: not locked\n";
 
-/** Files that Bun obeys in the current directory, unless it is told not to. */
+/** Files that Bun obeys in the current directory, unless an option forbids it. */
 const PLANTED = {
   "bunfig.toml": 'preload = ["./planted.ts"]\n',
   "planted.ts": 'console.log("planted code");\n',

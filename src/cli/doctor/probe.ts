@@ -51,6 +51,9 @@ const SHARED_EVERY = 4;
 /** How long a free lock, or the report of a close, may take. */
 const ANSWER_MS = 5000;
 
+/** How much later a server may close a file than the process that used it. */
+const LATE_CLOSE_MS = 1000;
+
 /** How often a probe tries to remove the directory. */
 const MAX_REMOVALS = 20;
 
@@ -153,19 +156,15 @@ const COMMANDS: Implementation = {
   async closed(path, name) {
     const found = watched.get(path);
     watched.delete(path);
+    if (found === undefined) return false;
     const fencePath = join(dirname(path), name);
     const fence = watchFile(fencePath);
     touch(fencePath);
-    const ending = new AbortController();
-    const { signal } = ending;
-    await Promise.race([
-      fence?.closed,
-      delay(ANSWER_MS, undefined, { signal }).catch(() => {}),
-    ]);
-    ending.abort();
+    await within(ANSWER_MS, fence?.closed);
+    if (!found.wasClosed()) await within(LATE_CLOSE_MS, found.closed);
     fence?.end();
-    found?.end();
-    return found?.wasClosed() ?? false;
+    found.end();
+    return found.wasClosed();
   },
 
   touch: (path) => touch(path),
@@ -230,6 +229,18 @@ async function underLock<T>(
   } finally {
     await file?.close();
   }
+}
+
+/** Waits for a result, but not longer than this. */
+async function within(
+  milliseconds: number,
+  result: Promise<void> | undefined,
+): Promise<void> {
+  const ending = new AbortController();
+  const { signal } = ending;
+  const late = delay(milliseconds, undefined, { signal }).catch(() => {});
+  await Promise.race([result, late]);
+  ending.abort();
 }
 
 function touch(path: string): void {

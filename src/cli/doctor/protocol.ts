@@ -120,8 +120,8 @@ export interface Commands {
   /** Watches a file. Returns whether the system can report its closes. */
   watch(path: string): boolean;
   /**
-   * Returns whether a close of the watched file was reported before the one of
-   * the file `fence` beside it, which the process closes now.
+   * Returns whether a close of the watched file was reported. Then closes a file
+   * beside it, the fence, and waits for the report of that, too.
    */
   closed(path: string, fence: string): boolean;
   /** Opens and closes a file. */

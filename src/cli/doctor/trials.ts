@@ -139,7 +139,8 @@ export async function readsBack(
  *
  * The watcher closes a second file afterwards, the fence, and waits for the
  * report of that. The kernel queues reports in order, so it has reported the
- * first close before, or never will. This does not depend on a time.
+ * first close before, however slow the machine is. Only a file that a server
+ * closes, as with FUSE, may be reported later: up to a second.
  */
 export async function reportsClose(
   closer: Party,

@@ -236,7 +236,7 @@ _portalock() {
 ${cases.join("\n")}
     esac
   fi
-  _arguments -s -S -A '-*' \\
+  _arguments -s -S \\
 ${list(OPTIONS)}
     '1:file:_portalock_first' \\
     '*:::command:_portalock_command'

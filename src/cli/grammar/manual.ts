@@ -193,8 +193,9 @@ const DIFFERENCES: Rows = [
   ],
   [
     "Descriptors",
-    "Node and Bun may not pass on pipes and sockets that have numbers above 2. On Windows, and on Deno without --allow-ffi, the " +
-    "command inherits 0 to 2 only, and the lock ends with portalock.",
+    "Node and Bun may not pass on pipes and sockets that have numbers above 2. " +
+    "On Windows, and on Deno without --allow-ffi, the command inherits 0 to 2 " +
+    "only, and the lock ends with portalock.",
   ],
   [
     "Limits",

@@ -6,5 +6,5 @@ export const QUICK: Effort = {
   acquisitions: 4,
   updates: 2,
   handOvers: 1,
-  releaseTimeout: 20_000,
+  releaseTimeout: 10_000,
 };

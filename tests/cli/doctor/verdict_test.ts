@@ -230,6 +230,9 @@ test(
     const stale = flock.views.filter(({ readsBack }) => !readsBack)
       .map(({ holder, contender }) => [holder, contender]);
     assert.deepEqual(stale, [[dir.path, mount.path]]);
+    // The server of the mount closes the file of the directory, too.
+    const [same, toMount] = flock.views.map(({ waiting }) => waiting?.woken);
+    assert.deepEqual([same, toMount], [hasCapability("inotify(7)"), false]);
     assert.match(
       diagnosis.problems[0] ?? "",
       /flock\(2\) did not see what another process had written/,
