@@ -11,7 +11,7 @@ import { formatName } from "../../options/validate.ts";
 import { Failure, NO_INPUT, UNAVAILABLE } from "../exit_status.ts";
 import { toFailure } from "../run/library_errors.ts";
 import { formatState } from "./format.ts";
-import type { Reader } from "./mod.ts";
+import type { Reader } from "./reader.ts";
 
 /** A process that holds a lock or waits for it. */
 export interface LocalParticipant {

@@ -8,19 +8,7 @@ import type { Host } from "../../../ffi/runtime/host.ts";
 import { Failure, UsageError, usageError } from "../exit_status.ts";
 import { getopt } from "../grammar/getopt.ts";
 import { parseMaximum, STATUS_OPTIONS } from "../grammar/options.ts";
-
-/** Reads and formats the states of locks. */
-export interface Reader<T> {
-  /**
-   * Returns the state of each lock.
-   *
-   * @param isFirst Whether a file that does not exist is an error. Later it is
-   * a lock that is not held, because some files exist only while they are.
-   * @throws {Failure} If they cannot be read.
-   */
-  read(isFirst: boolean): readonly T[] | Promise<readonly T[]>;
-  format(state: T): string;
-}
+import type { Reader } from "./reader.ts";
 
 /** How often `--watch` looks, in milliseconds. */
 const WATCH_INTERVAL_MS = 1000;

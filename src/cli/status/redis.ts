@@ -4,7 +4,7 @@ import { RedisLock, RedisSemaphore } from "../../redis/mod.ts";
 import type { RedisProbe } from "../../redis/mod.ts";
 import { toFailure } from "../run/library_errors.ts";
 import { formatState } from "./format.ts";
-import type { Reader } from "./mod.ts";
+import type { Reader } from "./reader.ts";
 
 /** The state of a lock in Redis. */
 export interface RedisStatus {
