@@ -68,7 +68,7 @@ const SLOW: Readonly<Record<string, number>> = {
   "redis/python_protocol_test.ts": 16,
   "atomic/stale_temp_files_test.ts": 14,
   "redis/network_faults_test.ts": 14,
-  "wait/handover_between_processes_test.ts": 13,
+  "processes/handover_test.ts": 20,
   "cli/doctor/no_answer_test.ts": 16,
   "cli/doctor/self_command_test.ts": 20,
   "cli/doctor/clean_up_test.ts": 13,

@@ -40,11 +40,11 @@ test(
   "a waiting process of every runtime acquires when the holder is killed",
   async () => {
     for (const runtime of runtimes) {
+      await using waiter = LockProcess.start(runtime);
       for (const acquire of ["acquire", "acquireSync"]) {
         using dir = tempDir();
         const path = join(dir.path, "a.lock");
         await using holder = LockProcess.start(currentRuntime);
-        await using waiter = LockProcess.start(runtime);
         await holder.call("acquire", path);
         const waiting = waiter.call(acquire, path, { timeout: 60_000 });
         await waiter.untilWaiting();

@@ -66,10 +66,10 @@ for (const [how, change] of Object.entries(CHANGES)) {
     `a waiter behind a holder whose lock file is ${how} is the only holder of the file at the path`,
     async () => {
       for (const runtime of runtimes) {
+        await using holder = LockProcess.start(runtime);
         for (const [kind, wait] of Object.entries(KINDS)) {
           using dir = tempDir();
           const path = join(dir.path, "a.lock");
-          await using holder = LockProcess.start(runtime);
           await holder.call("acquire", path);
           using waits = observeWaits();
           const what = `${kind}, ${runtime.name}`;

@@ -4,7 +4,6 @@ import { createCluster, createSentinel } from "redis";
 import { AlreadyLocked, LockException, LockLostError } from "../../mod.ts";
 import { RedisLock } from "../../src/redis/mod.ts";
 import type { RedisLease, RedisLockOptions } from "../../src/redis/mod.ts";
-import { runtimes } from "../support/env.ts";
 import { test } from "../support/test.ts";
 import { at } from "../support/values.ts";
 import { RedisCluster } from "./support/cluster.ts";
@@ -20,7 +19,6 @@ import {
   lockConnections,
   redisSuite,
   removeDeadHolders,
-  startRedisProcess,
   unsharedOptions,
   waitForNoConnections,
   waitForQueueLength,
@@ -267,38 +265,6 @@ it("a wait continues after the server was stopped", async (server) => {
   await lease.release();
   await (await wait).release();
 });
-
-for (const runtime of runtimes) {
-  const { name } = runtime;
-
-  it(`a blocked event loop does not lose the lock, on ${name}`, async (server) => {
-    await using worker = startRedisProcess(runtime);
-    const options = { url: server.url, unavailableTimeout: 200 };
-    await worker.call("acquire", "block", options);
-    for (let i = 0; i < 2; i++) {
-      await worker.call("block", 650);
-      await worker.call("pause", 240);
-    }
-    assert.equal(await worker.call("held", "block"), true);
-    assert.equal(await holderCount(server, "block"), 1);
-    await worker.call("release", "block");
-  });
-
-  it(`a loss during a blocked event loop aborts the signal, on ${name}`, async (server) => {
-    await using worker = startRedisProcess(runtime);
-    const options = { url: server.url, unavailableTimeout: 100 };
-    await worker.call("acquire", "killed", options);
-    const blocked = worker.call("block", 500);
-    await sleep(200);
-    await killLockConnections(server);
-    await blocked;
-    const { name, message } = await worker.call("lost", "killed") as Error;
-    assert.equal(name, "LockLostError");
-    assert.match(message, /Lost the lock on killed/);
-    await worker.call("acquire", "killed", options);
-    await worker.call("release", "killed");
-  });
-}
 
 test(
   "Redis connection loss: a node that is cut off from its cluster ends the lease",
