@@ -373,7 +373,7 @@ export function commandCalls(
     const former = fileLimit(host.parentPid());
     if (!raised || !former || raised[1] !== former[1]) return body();
     if (raised[0]! <= former[0]!) return body();
-    setFileLimit(former);
+    setFileLimit(BigUint64Array.of(former[0]!, raised[1]!));
     const result = body();
     setFileLimit(raised);
     return result;

@@ -19,6 +19,9 @@ try() { flock -n "$@" true && echo free || echo busy; }
 const HOLD = "mkfifo ready; " +
   "(flock 8; echo held; echo >ready; sleep 0.2; echo end) 8>f & read _ <ready;";
 
+/** The same, for longer than a second. */
+const LONG = HOLD.replace("0.2", "1.3");
+
 /** Starts a program that writes its PID to `p`, and returns when it has. */
 const START = "mkfifo started; " +
   "lock f sh -c 'echo $$ >p; echo >started; exec sleep 60' & read _ <started;";
@@ -86,9 +89,7 @@ const CASES: Readonly<Record<string, string>> = {
   "waits for a lock": `${HOLD} lock f echo a`,
   "waits for a lock within a time": `${HOLD} lock -w 60 f echo a`,
   "waits for a descriptor": `${HOLD} exec 9>f; lock 9; echo a; try f`,
-  "waits for longer than a second": `${
-    HOLD.replace("0.2", "1.3")
-  } lock f echo a`,
+  "waits for longer than a second": `${LONG} lock f echo a`,
 
   // What the program inherits.
   "the program inherits the lock":
@@ -318,7 +319,7 @@ for (const [name, [script, expected]] of Object.entries(DIFFERENCES)) {
 test(
   "cli, as flock(1): the program ignores what the caller ignores, except on Node",
   async () => {
-    const script = `trap '' HUP INT USR1; ${HOLD} lock f sh -c ` +
+    const script = `trap '' HUP INT USR1; ${LONG} lock f sh -c ` +
       "'grep SigIgn /proc/self/status | grep -Eo .{7}$'; " +
       "lock f sh -c 'grep SigIgn /proc/self/status | grep -Eo .{7}$'";
     for (const runtime of runtimes) {
