@@ -106,8 +106,10 @@ const ALLOWED: Record<string, readonly string[]> = {
   "src/cli": [
     ...fromFolder("src/lock"),
     "src/redis",
+    "ffi/linux/descendants.ts",
     "ffi/posix/command.ts",
     "ffi/posix/constants.ts",
+    "ffi/posix/supervision.ts",
     ...helpers("host", "light"),
   ],
   "mod.ts": fromFolder("src/atomic"),
