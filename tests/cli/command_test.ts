@@ -170,12 +170,12 @@ testScript(
   "other\n",
 );
 testScript(
-  "--pid-file and --temporary run a program as flock(1) does",
+  "--pid-file runs a program as flock(1) does",
   "mkdir d; : >n; echo 'echo script' >s; chmod +x s; " +
-    "for option in --pid-file --temporary; do for program in ./d ./n ./s cd ''; " +
-    'do lock $option f "$program" 2>&-; echo $?; done; ' +
-    "(trap '' CHLD; exec lock $option f sh -c 'exit 3'); echo $?; done",
-  "69\n69\nscript\n0\n69\n69\n3\n".repeat(2),
+    "for program in ./d ./n ./s ''; " +
+    'do lock --pid-file f "$program" 2>&-; echo $?; done; ' +
+    "(trap '' CHLD; exec lock --pid-file f sh -c 'exit 3'); echo $?",
+  "69\n69\nscript\n0\n69\n3\n",
 );
 testScript(
   "a program that --pid-file started ends by the PID in it",
@@ -186,15 +186,16 @@ testScript(
 );
 testScript(
   "a signal removes the files, and ends the command as it ends the program",
-  "mkfifo started; for option in --temporary --pid-file; do " +
-    "for kill in '-INT -' '-QUIT -' '-HUP -' -TERM -HUP -INT -USR1; do " +
+  "mkfifo started; run() { " +
     // A shell ignores INT and QUIT for a program in the background.
-    "env --default-signal=INT,QUIT setsid lock $option f " +
+    "env --default-signal=INT,QUIT setsid lock $1 f " +
     "sh -c 'ulimit -c 0; echo >started; exec sleep 60' & read _ <started; " +
-    "env kill ${kill% *} -- ${kill##*[A-Z1 ]}$!; wait $!; echo $? $(ls); " +
-    "done; done",
-  [130, 131, 129, 143, 129, 130, 138].map((status) => `${status} started\n`)
-    .join("").repeat(2),
+    "env kill $2 -- $3$!; wait $!; echo $? $(ls); }; " +
+    "for option in --temporary --pid-file; do " +
+    "run $option -INT -; run $option -TERM; run $option -HUP -; done; " +
+    "run --pid-file -QUIT -; run --pid-file -USR1",
+  [130, 143, 129, 130, 143, 129, 131, 138].map((code) => `${code} started\n`)
+    .join(""),
 );
 testScript(
   "a script of a shell ends if Ctrl-C ended its program",
