@@ -48,6 +48,9 @@ import { tryWrites } from "./writes.ts";
 /** Of this many acquisitions of a process that contends, one is shared. */
 const SHARED_EVERY = 4;
 
+/** How long a process waits before it says so, so that its polls are rare. */
+const WAIT_MS = 100;
+
 /** How long a free lock, or the report of a close, may take. */
 const ANSWER_MS = 5000;
 
@@ -115,15 +118,17 @@ const COMMANDS: Implementation = {
     return keep(path, await lockOf(path, how).tryAcquire());
   },
 
-  wait(path, how, timeout) {
-    let onWait = () => {};
-    const waits = new Promise<true>((resolve) => onWait = () => resolve(true));
-    const acquired = acquire(path, how, { timeout, onWait })
-      .then((file) => keep(path, file));
+  async wait(path, how, timeout) {
+    const free = await lockOf(path, how).tryAcquire();
+    const acquired = free
+      ? Promise.resolve(keep(path, free))
+      : acquire(path, how, { timeout }).then((file) => keep(path, file));
     // The command `acquired` reports an error.
     acquired.catch(() => {});
     awaited.set(path, acquired);
-    return Promise.race([waits, acquired.then(() => false)]);
+    // Not `onWait`: it looks for the holders in all of /proc, which takes
+    // seconds on a loaded machine.
+    return Promise.race([delay(WAIT_MS, true), acquired.then(() => false)]);
   },
 
   acquired(path) {

@@ -105,8 +105,8 @@ export interface Commands {
   /** Attempts once to lock a file. */
   hold(path: string, how: How): Attempt;
   /**
-   * Starts to lock a file. Returns `true` when the process has waited for it, or
-   * `false` when that has ended without a wait.
+   * Starts to lock a file. Returns `true` when the process has waited for 100 ms,
+   * or `false` when it has the lock before.
    */
   wait(path: string, how: How, timeout: number): boolean;
   /** Returns how a wait ended. */
