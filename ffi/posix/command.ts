@@ -74,6 +74,12 @@ const PATH_SIZE = 4096;
 /** The number of standard error, the last standard stream. */
 const STDERR = 2;
 
+/**
+ * Bun opens /proc/self/statm now and then, without `FD_CLOEXEC`. No caller locks
+ * what is here.
+ */
+const PROCESS_FILES = "/proc/";
+
 /** What the runtimes open for a standard stream that is closed. */
 const NULL_DEVICE = "/dev/null";
 
@@ -565,8 +571,9 @@ export function commandCalls(
       const flags = flagsOf(fd, F_GETFD);
       if (flags < 0) return false;
       if (fd <= STDERR) return !isReplaced(fd);
-      if ((flags & FD_CLOEXEC) === 0) return true;
-      return marked && pathOf(fd).startsWith("/");
+      const path = pathOf(fd);
+      if (path.startsWith(PROCESS_FILES)) return false;
+      return (flags & FD_CLOEXEC) === 0 || marked && path.startsWith("/");
     },
     spawn,
     exec(program, args) {

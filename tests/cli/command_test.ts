@@ -424,6 +424,12 @@ test(
 );
 
 testScript(
+  "rejects a descriptor of a file in /proc, as Bun opens one for itself",
+  "lock 5 5</proc/self/statm 2>err; echo $?; grep -c 'Bad file' err",
+  "65\n1\n",
+);
+
+testScript(
   "skips -- between the file and the command",
   "lock f -- printf %s a; lock f -- -c 'printf b'; lock f printf %s --",
   "ab--",

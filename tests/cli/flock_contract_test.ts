@@ -214,7 +214,6 @@ const CASES: Readonly<Record<string, string>> = {
   "no file": "lock -s",
   "options end at FILE": "lock f echo -n a --help -- -c",
   "options end at --": "lock -n -- f echo a",
-  "-- after FILE is a program": "lock f -- echo a",
   "- is a file": "lock - echo a; ls",
   "options in one word": "exec 8>f; flock 8; lock -snE 9 f echo a",
   "a value in one word with options": "exec 8>f; flock 8; lock -nE9 f echo a",

@@ -23,6 +23,7 @@ import process from "node:process";
 import type { CommandCalls } from "../../../ffi/posix/command.ts";
 import type { Host } from "../../../ffi/runtime/host.ts";
 import { formatName, printable } from "../../options/validate.ts";
+import { deliverSignals } from "./signals.ts";
 
 /** After which wait a line is written, and how often it is drawn, in ms. */
 export const REPORT_AFTER_MS = 1000;
@@ -35,9 +36,6 @@ const DEFAULT_COLUMNS = 80;
 
 /** How much of a long name is shown if the terminal is narrow, in columns. */
 const MIN_NAME_COLUMNS = 16;
-
-/** After how many turns of the event loop a listener has learned of a signal. */
-const SIGNAL_TURNS = 3;
 
 /** A running report. */
 export interface WaitReport {
@@ -113,9 +111,7 @@ function eraseAtEnd(
   return async () => {
     erase();
     calls.resetSignals();
-    for (let turn = 0; turn < SIGNAL_TURNS; turn++) {
-      await new Promise((resolve) => setTimeout(resolve));
-    }
+    await deliverSignals();
     process.off("SIGINT", onSignal);
   };
 }

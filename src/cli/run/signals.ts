@@ -62,6 +62,16 @@ export function numberOf(name: NodeJS.Signals): number {
   return constants.signals[name];
 }
 
+/** After how many turns of the event loop listeners have learned of a signal. */
+const TURNS = 3;
+
+/** Waits until the listeners have learned of all signals that have come. */
+export async function deliverSignals(): Promise<void> {
+  for (let turn = 0; turn < TURNS; turn++) {
+    await new Promise((resolve) => setTimeout(resolve));
+  }
+}
+
 /** The signals that this process gets, as long as it listens. */
 export class Signals implements Disposable {
   readonly #host: Host;

@@ -15,7 +15,8 @@
  * 4. `S E`: P passes S on and waits, because the files and the lock must exist as
  *    long as C runs. If C ignores S, P waits until C ends.
  * 5. `S E`, and C ended by S: P ends by S, too. A shell stops its script if a
- *    command ended by SIGINT, and goes on if it ended with status 130.
+ *    command ended by SIGINT, and goes on if it ended with status 130. P may
+ *    learn of E before S, so it waits for S before it ends.
  * 6. `E S`, before P has seen E: C is a zombie, so its PID belongs to no other
  *    process, and S has no effect. The status of C counts.
  * 7. `E`, P releases, `S`: P passes nothing on. The status of C counts.
@@ -41,7 +42,7 @@ import type { Invocation } from "../grammar/options.ts";
 import { SIGNAL_STATUS } from "./blocking.ts";
 import { endDescendants, spawnChild, spawnProgram } from "./child.ts";
 import type { Child } from "./child.ts";
-import { Interrupted, Signals } from "./signals.ts";
+import { deliverSignals, Interrupted, Signals } from "./signals.ts";
 import type { Calls } from "./signals.ts";
 
 /**
@@ -79,6 +80,8 @@ export async function runSupervised(
     end = { signal: error.signal };
   }
   if ("status" in end) return end.status;
+  // SIGCHLD may overtake the signal that ended the command.
+  await deliverSignals();
   if (signals.received(end.signal)) calls?.supervision.endBy(end.signal);
   return SIGNAL_STATUS + end.signal;
 }
