@@ -254,7 +254,7 @@ export const BLOCKED_LINE: RegExp = new RegExp(`^\\d+: +-> ${LINE}`, "gm");
 export function parseLines(
   matches: LineFilter,
   text = "",
-  line = HELD_LINE,
+  line: RegExp = HELD_LINE,
 ): LockLine[] {
   return [...text.matchAll(line)]
     .map(([, kind = "", type, pid, file = "", start, end]): LockLine => ({

@@ -3,6 +3,9 @@
 import type { Option } from "./getopt.ts";
 import { DOCTOR_OPTIONS, STATUS_OPTIONS } from "./options.ts";
 
+/** The names of the subcommands. */
+export type SubcommandName = "status" | "doctor" | "completion";
+
 /** A subcommand. Its name may not be a FILE, which is written as `./status`. */
 export interface Subcommand {
   /** What it does, in the third person, as a sentence without its period. */
@@ -28,7 +31,7 @@ const HELP: Option = {
 };
 
 /** The subcommands by name. */
-export const SUBCOMMANDS = {
+export const SUBCOMMANDS: Readonly<Record<SubcommandName, Subcommand>> = {
   status: {
     summary: "Shows what holds a lock, and what waits for it",
     examples: [
@@ -79,7 +82,4 @@ export const SUBCOMMANDS = {
     options: [HELP],
     statuses: [],
   },
-} satisfies Readonly<Record<string, Subcommand>>;
-
-/** The name of a subcommand. */
-export type SubcommandName = keyof typeof SUBCOMMANDS;
+};

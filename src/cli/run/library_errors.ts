@@ -14,7 +14,10 @@ import {
  *
  * @param lockStatus The status if the lock cannot be acquired.
  */
-export function toFailure(error: unknown, lockStatus = DATA_ERROR): Failure {
+export function toFailure(
+  error: unknown,
+  lockStatus: number = DATA_ERROR,
+): Failure {
   if (error instanceof Failure) return error;
   const { message } = error as Error;
   if (error instanceof TypeError || error instanceof RangeError) {
