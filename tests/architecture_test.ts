@@ -112,6 +112,7 @@ const ALLOWED: Record<string, readonly string[]> = {
     ...fromFolder("src/lock"),
     "src/redis",
     "ffi/linux/descendants.ts",
+    "ffi/posix/caller.ts",
     "ffi/posix/command.ts",
     "ffi/posix/constants.ts",
     "ffi/posix/supervision.ts",

@@ -12,20 +12,20 @@
  */
 
 import { asBytes, cString } from "../runtime/memory.ts";
+import { callerOf, callerSignatures } from "./caller.ts";
+import type { Caller, CallerFunctions, Variables } from "./caller.ts";
 import { F_GETFL, F_SETFL, LOCK_NB } from "./constants.ts";
 import type { PosixConstants } from "./constants.ts";
 import type { Host } from "../runtime/host.ts";
-import type { CFunction, FfiRuntime, Signature } from "../types.ts";
+import type { CFunction, FfiRuntime } from "../types.ts";
 
-/** What differs between the systems: fcntl.h, errno.h, signal.h. */
+/** What differs between the systems: fcntl.h, errno.h. */
 const LINUX = {
   O_CREAT: 0o100,
   O_NOCTTY: 0o400,
   O_CLOEXEC: 0o2000000,
   O_NONBLOCK: 0o4000,
   ENOLCK: 37,
-  SIGUSR1: 10,
-  SIGCHLD: 17,
 };
 const DARWIN: typeof LINUX = {
   O_CREAT: 0x200,
@@ -33,8 +33,6 @@ const DARWIN: typeof LINUX = {
   O_CLOEXEC: 0x1000000,
   O_NONBLOCK: 0x4,
   ENOLCK: 77,
-  SIGUSR1: 30,
-  SIGCHLD: 20,
 };
 
 /** fcntl.h, the same on Linux and macOS. */
@@ -43,27 +41,6 @@ const O_ACCMODE = 3;
 const F_GETFD = 1;
 const F_SETFD = 2;
 const FD_CLOEXEC = 1;
-
-/** signal.h, the same on Linux and macOS. */
-const SIGHUP = 1;
-const SIGINT = 2;
-const SIGPIPE = 13;
-const SIGTERM = 15;
-const SIGXFSZ = 25;
-const SIG_DFL = 0n;
-const SIG_IGN = 1n;
-
-/** Large enough for a `struct sigaction`, which begins with the handler. */
-const SIGACTION_SIZE = 256;
-
-/** sys/resource.h of Linux. */
-const RLIMIT_NOFILE = 7;
-
-/** A line of /proc/PID/limits: the soft and the hard limit. */
-const FILE_LIMIT = /^Max open files +(\d+) +(\d+)/m;
-
-/** How many bytes of a file are read at a time. */
-const CHUNK_SIZE = 4096;
 
 /** fcntl.h of macOS. */
 const F_GETPATH = 50;
@@ -119,9 +96,6 @@ export interface LockFileMode {
   readonly create: boolean;
 }
 
-/** Environment variables. */
-export type Variables = Readonly<Record<string, string>>;
-
 /** How a process ended. */
 export type ProcessEnd =
   | { readonly status: number }
@@ -133,46 +107,21 @@ export function processEnd(status: number): ProcessEnd {
   return signal === 0 ? { status: status >> 8 & 0xff } : { signal };
 }
 
-type CommonFunction =
+type CommandFunction =
   | "open"
   | "close"
   | "flock"
   | "fcntl"
-  | "read"
   | "readlink"
-  | "strdup"
-  | "signal"
-  | "sigaction"
-  | "setrlimit"
   | "poll"
   | "posix_spawnp"
   | "waitpid"
   | "_exit";
 
-/** `prlimit` is a function of Linux. */
-type Calls =
-  & Record<CommonFunction, CFunction>
-  & { readonly prlimit?: CFunction };
+type Calls = Record<CommandFunction, CFunction> & CallerFunctions;
 
 /** The calls. */
-export interface CommandCalls {
-  /**
-   * Gives signals the effect that they had when the runtime started: the default
-   * one, or none if the caller ignores them. Also removes the listeners of
-   * `process.on`. SIGCHLD always gets the default effect, because wait(2) fails
-   * if it is ignored.
-   *
-   * The first call must precede the first import of a `node:` module. The
-   * runtimes catch signals and forget that they were ignored: Node when it
-   * starts, Deno while it waits. Node resets the terminal at
-   * SIGINT and SIGTERM, and opens the port of its debugger at SIGUSR1.
-   */
-  resetSignals(): void;
-  /**
-   * Whether the caller of this process ignores a signal that
-   * {@linkcode CommandCalls.resetSignals} resets. Node cannot find out.
-   */
-  ignores(signal: number): boolean;
+export interface CommandCalls extends Pick<Caller, "resetSignals" | "ignores"> {
   /**
    * Ends the process without the runtime, which would reset the terminal to what
    * it was when the runtime started. Nothing else runs: no exit listener.
@@ -222,29 +171,6 @@ export interface CommandCalls {
   isExhausted(errno: number): boolean;
 }
 
-/** Splits a buffer of strings of which each ends with a zero byte. */
-function splitStrings(bytes: Uint8Array): Uint8Array[] {
-  const strings: Uint8Array[] = [];
-  for (let start = 0; start < bytes.length;) {
-    const end = bytes.indexOf(0, start) + 1 || bytes.length;
-    strings.push(bytes.subarray(start, end));
-    start = end;
-  }
-  return strings;
-}
-
-/** The entries of an environment. */
-function entries(variables: Readonly<Record<string, string | undefined>>) {
-  return Object.entries(variables).map(([name, value]) =>
-    cString(`${name}=${value}`)
-  );
-}
-
-function isNamed(entry: Uint8Array, name: string): boolean {
-  const start = entry.subarray(0, name.length + 1);
-  return new TextDecoder().decode(start) === `${name}=`;
-}
-
 /** Where execvp(3) looks for a program. */
 function candidates(program: string, path = DEFAULT_PATH): string[] {
   if (program.includes("/")) return [program];
@@ -261,26 +187,16 @@ export function commandCalls(
   const own = system.linux ? LINUX : DARWIN;
   const padding = Array<bigint>(system.variadicPadding).fill(0n);
   const variadic = padding.map(() => "i64" as const);
-  const onlyLinux: Record<string, Signature> = system.linux
-    ? {
-      prlimit: { parameters: ["i32", "i32", "usize", "buffer"], result: "i32" },
-    }
-    : {};
   // Bun compiles code for each call of `bind`, so there is one for all functions
   // that are mostly needed.
   const c: Calls = runtime.bind(libc, {
+    ...callerSignatures(system),
     open: { parameters: ["buffer", "i32", ...variadic, "i64"], result: "i32" },
     close: { parameters: ["i32"], result: "i32" },
     flock: { parameters: ["i32", "i32"], result: "i32" },
     fcntl: { parameters: ["i32", "i32", ...variadic, "i64"], result: "i32" },
-    read: { parameters: ["i32", "buffer", "usize"], result: "i64" },
     readlink: { parameters: ["buffer", "buffer", "usize"], result: "i64" },
-    strdup: { parameters: ["buffer"], result: "i64" },
-    signal: { parameters: ["i32", "usize"], result: "i64" },
-    sigaction: { parameters: ["i32", "usize", "buffer"], result: "i32" },
-    setrlimit: { parameters: ["i32", "buffer"], result: "i32" },
     poll: { parameters: ["buffer", "usize", "i32"], result: "i32" },
-    ...onlyLinux,
     posix_spawnp: {
       parameters: ["buffer", "buffer", "usize", "usize", "buffer", "buffer"],
       result: "i32",
@@ -300,140 +216,15 @@ export function commandCalls(
     }
   }
 
-  /** An array of C strings, which lives as long as this process. */
-  function stringArray(texts: readonly Uint8Array[]): Uint8Array {
-    const pointers = new BigInt64Array(texts.length + 1);
-    texts.forEach((text, index) => {
-      pointers[index] = BigInt(c.strdup(text));
-    });
-    return new Uint8Array(pointers.buffer);
-  }
-
-  const caught = [SIGHUP, SIGINT, SIGTERM, own.SIGUSR1];
-  let ignored: readonly number[] | undefined;
-
-  function ignoredByCaller(): readonly number[] {
-    if (ignored) return ignored;
-    const action = new BigUint64Array(SIGACTION_SIZE / 8);
-    const bytes = new Uint8Array(action.buffer);
-    return ignored = caught.filter((signal) => {
-      c.sigaction(signal, 0n, bytes);
-      return action[0] === SIG_IGN;
-    });
-  }
-
   function open(path: string, flags: number): number {
     return call(() => c.open(cString(path), flags, ...padding, 0o666n));
   }
 
-  /** Reads a file of proc(5). Returns `null` if that fails. */
-  function readFile(path: string): Uint8Array | null {
-    const fd = open(path, own.O_CLOEXEC);
-    if (fd < 0) return null;
-    let bytes = new Uint8Array(CHUNK_SIZE);
-    let length = 0;
-    for (;;) {
-      const rest = bytes.subarray(length);
-      const count = call(() => c.read(fd, rest, BigInt(rest.length)));
-      if (count <= 0) {
-        c.close(fd);
-        return count < 0 ? null : bytes.subarray(0, length);
-      }
-      length += count;
-      if (length < bytes.length) continue;
-      const larger = new Uint8Array(bytes.length * 2);
-      larger.set(bytes);
-      bytes = larger;
-    }
-  }
-
-  /** Returns the soft and the hard limit of open files of a process. */
-  function fileLimit(pid: number): BigUint64Array | undefined {
-    const limit = new BigUint64Array(2);
-    const bytes = new Uint8Array(limit.buffer);
-    const result = c.prlimit?.(pid, RLIMIT_NOFILE, 0n, bytes);
-    if (result === 0) return limit;
-    // It is a process of another user, such as cron(8).
-    const file = readFile(`/proc/${pid}/limits`);
-    const match = file && FILE_LIMIT.exec(new TextDecoder().decode(file));
-    return match ? BigUint64Array.from(match.slice(1), BigInt) : undefined;
-  }
-
-  function setFileLimit(limit: BigUint64Array): void {
-    c.setrlimit(RLIMIT_NOFILE, new Uint8Array(limit.buffer));
-  }
-
-  /**
-   * Runs a function while the limit of open files is that of the caller. Each
-   * runtime raises its own soft limit to the hard one when it starts. A program
-   * that calls select(2), or that closes every possible descriptor, needs the
-   * lower one.
-   *
-   * The system does not know the former limit. It was that of the parent process,
-   * except if another program changed it and then became this process. Mostly,
-   * ulimit changes both limits, so the hard limits are compared.
-   */
-  function withFileLimitOfCaller(body: () => number): number {
-    if (!system.linux) return body();
-    const raised = fileLimit(0);
-    const former = fileLimit(host.parentPid());
-    if (!raised || !former || raised[1] !== former[1]) return body();
-    if (raised[0]! <= former[0]!) return body();
-    setFileLimit(BigUint64Array.of(former[0]!, raised[1]!));
-    const result = body();
-    setFileLimit(raised);
-    return result;
-  }
-
-  /**
-   * Runs a function while signals and limits are those of the caller. Runtimes
-   * ignore SIGPIPE, and Node and Bun also SIGXFSZ. A program inherits that.
-   */
-  function asCaller(body: () => number): number {
-    for (const number of [SIGPIPE, SIGXFSZ]) c.signal(number, SIG_DFL);
-    const result = withFileLimitOfCaller(body);
-    for (const number of [SIGPIPE, SIGXFSZ]) c.signal(number, SIG_IGN);
-    return result;
-  }
-
-  /**
-   * The environment that the caller gave to this process, with other variables.
-   * Its bytes need not be UTF-8, and its entries need not be assignments.
-   */
-  function environment(added: Variables): Uint8Array {
-    if (!system.linux) return environmentOfDarwin(added);
-    const bytes = readFile("/proc/self/environ");
-    if (!bytes) {
-      return stringArray(entries({ ...host.environment(), ...added }));
-    }
-    const names = Object.keys(added);
-    const kept = splitStrings(bytes).filter((entry) =>
-      !names.some((name) => isNamed(entry, name))
-    );
-    return stringArray([...kept, ...entries(added)]);
-  }
-
-  function environmentOfDarwin(added: Variables): Uint8Array {
-    // Not memcpy(3), which the compiler of Bun 1.2.0 defines itself.
-    const { setenv, _NSGetEnviron, bcopy } = runtime.bind(libc, {
-      setenv: { parameters: ["buffer", "buffer", "i32"], result: "i32" },
-      _NSGetEnviron: { parameters: [], result: "i64" },
-      bcopy: { parameters: ["usize", "buffer", "usize"], result: "i32" },
-    });
-    for (const [name, value] of Object.entries(added)) {
-      setenv(cString(name), cString(value), 1);
-    }
-    const pointer = new BigUint64Array(1);
-    const read = (address: bigint) => {
-      bcopy(address, new Uint8Array(pointer.buffer), 8n);
-      return pointer[0]!;
-    };
-    const strings: bigint[] = [];
-    for (let entry = read(BigInt(_NSGetEnviron())); read(entry); entry += 8n) {
-      strings.push(pointer[0]!);
-    }
-    return new Uint8Array(new BigUint64Array([...strings, 0n]).buffer);
-  }
+  const caller = callerOf(runtime, system, host, c, {
+    open: (path) => open(path, own.O_CLOEXEC),
+    close: c.close,
+    read: (fd, buffer) => call(() => c.read(fd, buffer, BigInt(buffer.length))),
+  });
 
   /** Starts a program as posix_spawnp(3) does. */
   function start(
@@ -442,9 +233,9 @@ export function commandCalls(
     added: Variables,
   ): number {
     const pid = new Int32Array(1);
-    const argv = stringArray([program, ...args].map(cString));
-    const env = environment(added);
-    const code = asCaller(() =>
+    const argv = caller.strings([program, ...args].map(cString));
+    const env = caller.environment(added);
+    const code = caller.run(() =>
       Number(c.posix_spawnp(
         new Uint8Array(pid.buffer),
         cString(program),
@@ -516,14 +307,8 @@ export function commandCalls(
   const statusBytes = new Uint8Array(status.buffer);
 
   return {
-    resetSignals() {
-      const ignored = ignoredByCaller();
-      for (const signal of caught) {
-        c.signal(signal, ignored.includes(signal) ? SIG_IGN : SIG_DFL);
-      }
-      c.signal(own.SIGCHLD, SIG_DFL);
-    },
-    ignores: (signal) => ignoredByCaller().includes(signal),
+    resetSignals: caller.resetSignals,
+    ignores: caller.ignores,
     exit(status) {
       c._exit(status);
       throw new Error("_exit(2) has returned");
@@ -580,8 +365,8 @@ export function commandCalls(
       const { execvp } = runtime.bind(libc, {
         execvp: { parameters: ["buffer", "buffer"], result: "i32" },
       });
-      const argv = stringArray([program, ...args].map(cString));
-      return asCaller(() => call(() => execvp(cString(program), argv)));
+      const argv = caller.strings([program, ...args].map(cString));
+      return caller.run(() => call(() => execvp(cString(program), argv)));
     },
     wait(pid) {
       const result = call(() => c.waitpid(pid, statusBytes, 0));

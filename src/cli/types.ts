@@ -1,6 +1,7 @@
 /** What several files of the command pass to each other. */
 
-import type { CommandCalls, Variables } from "../../ffi/posix/command.ts";
+import type { Variables } from "../../ffi/posix/caller.ts";
+import type { CommandCalls } from "../../ffi/posix/command.ts";
 import type { Invocation, Target } from "./grammar/options.ts";
 import type { Host } from "../../ffi/runtime/host.ts";
 
