@@ -25,6 +25,8 @@ const LINUX = {
   O_NOCTTY: 0o400,
   O_CLOEXEC: 0o2000000,
   O_NONBLOCK: 0o4000,
+  // Of x64 and arm64. The other one is O_DIRECT, which no lock file needs.
+  O_DIRECTORY: 0o240000,
   ENOLCK: 37,
 };
 const DARWIN: typeof LINUX = {
@@ -32,6 +34,7 @@ const DARWIN: typeof LINUX = {
   O_NOCTTY: 0x20000,
   O_CLOEXEC: 0x1000000,
   O_NONBLOCK: 0x4,
+  O_DIRECTORY: 0x100000,
   ENOLCK: 77,
 };
 
@@ -57,7 +60,7 @@ const STDERR = 2;
  */
 const PROCESS_FILES = "/proc/";
 
-/** What the runtimes open for a standard stream that is closed. */
+/** What the runtimes open for a standard stream that is closed, and Node always. */
 const NULL_DEVICE = "/dev/null";
 
 /** poll.h: a `struct pollfd` has 32 bits for the descriptor, and 16 for each of
@@ -143,8 +146,10 @@ export interface CommandCalls extends Pick<Caller, "resetSignals" | "ignores"> {
   openDescriptors(count: number): number[];
   /**
    * Whether this process inherited a descriptor, as far as can be seen. The
-   * runtime opens pipes, sockets and objects without a path for itself. It opens
-   * /dev/null, for reading and writing, for each standard stream that is closed.
+   * runtime opens pipes, sockets and objects without a path for itself; Node opens
+   * /dev/null, and Bun directories, with `O_DIRECTORY`, which shells do not use.
+   * Both open /dev/null, for reading and writing, for each standard stream that
+   * is closed.
    *
    * @param marked Whether the runtime has set `FD_CLOEXEC` on all descriptors.
    */
@@ -358,7 +363,9 @@ export function commandCalls(
       if (fd <= STDERR) return !isReplaced(fd);
       const path = pathOf(fd);
       if (path.startsWith(PROCESS_FILES)) return false;
-      return (flags & FD_CLOEXEC) === 0 || marked && path.startsWith("/");
+      if ((flags & FD_CLOEXEC) === 0) return true;
+      return marked && path.startsWith("/") && path !== NULL_DEVICE &&
+        (flagsOf(fd, F_GETFL) & own.O_DIRECTORY) === 0;
     },
     spawn,
     exec(program, args) {

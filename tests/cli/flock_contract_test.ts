@@ -198,7 +198,9 @@ const CASES: Readonly<Record<string, string>> = {
   // Bun drops a "--" that follows the name of its program.
   // Numbers that the runtime uses for itself.
   "descriptors that are closed":
-    "for fd in 3 4 5 6 7 8 9 11 12 13 14 15 16 17 18; do lock $fd; echo $?; done",
+    // Bun keeps the folder of this cache open.
+    "export NODE_COMPILE_CACHE=$PWD/cache; for fd in 3 4 5 6 7 8 9 11 12 13 " +
+    "14 15 16 17 18 19 20 21 22 23 24; do lock $fd; echo $?; done",
   "standard streams that are closed":
     "lock -n 0 <&-; echo $?; lock -n 1 >&-; echo $?",
   "a program with standard input that is closed": "lock f echo a <&-",

@@ -97,12 +97,15 @@ function allFiles(views: number): string[] {
   const files: string[] = Object.values(FILES);
   for (const locker of LOCKERS) {
     files.push(locker, contestFile(locker));
-    for (let i = 0; i < views * views; i++) files.push(killFile(locker, i));
+    for (let i = 0; i < views * views; i++) {
+      files.push(readFile(locker, i), killFile(locker, i));
+    }
   }
   return files;
 }
 
 const contestFile = (locker: LockerName) => `${locker}.contest`;
+const readFile = (locker: LockerName, pair: number) => `${locker}.read${pair}`;
 const killFile = (locker: LockerName, pair: number) => `${locker}.kill${pair}`;
 
 /** One run of all tests. */
@@ -186,6 +189,7 @@ class Measurement {
       ] as const;
     const { handOvers, releaseTimeout } = this.#effort;
     const woken = await reportsClose(...parties(FILES.watched), FILES.fence);
+    const index = held * this.#views.length + requested;
     await Promise.all(lockers.map(async ({ locker, views }) => {
       const pair = parties(locker);
       const trials = await runTrials(...pair, locker, releaseTimeout);
@@ -194,7 +198,9 @@ class Measurement {
         holder: this.#views[held]!.name,
         contender: this.#views[requested]!.name,
         trials,
-        readsBack: released ? await readsBack(...pair, locker) : null,
+        readsBack: released
+          ? await readsBack(...parties(readFile(locker, index)), locker)
+          : null,
         waiting: released
           ? await measureHandOver(...pair, {
             locker,
