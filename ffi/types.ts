@@ -7,7 +7,9 @@
  */
 
 import { constants } from "node:os";
-import process from "node:process";
+
+// Importing `node:process` makes the standard streams non-blocking on Node.
+const { process } = globalThis;
 
 /** The type of a parameter or a result of a C function. `usize` is `size_t`. */
 export type CType = "i32" | "i64" | "usize" | "buffer";

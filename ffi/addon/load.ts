@@ -25,11 +25,13 @@ import * as fs from "node:fs";
 import { constants as fsConstants } from "node:fs";
 import { constants, homedir, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import process from "node:process";
 import { builtin } from "../runtime/builtin.ts";
 import { errorCode, Unsupported } from "../types.ts";
 import type { CFunction } from "../types.ts";
 import { unpack } from "./unpack.ts";
+
+// Importing `node:process` makes the standard streams non-blocking on Node.
+const { process } = globalThis;
 
 /** What `addon.c` exports. */
 export interface Addon {

@@ -34,8 +34,8 @@ const CHUNK_SIZE = 4096;
 const LINUX = { SIGUSR1: 10, SIGCHLD: 17 };
 const DARWIN: typeof LINUX = { SIGUSR1: 30, SIGCHLD: 20 };
 
-/** Environment variables. */
-export type Variables = Readonly<Record<string, string>>;
+/** Environment variables. Those without a value are not set. */
+export type Variables = Readonly<Record<string, string | undefined>>;
 
 type CallerFunction = "read" | "strdup" | "signal" | "sigaction" | "setrlimit";
 
@@ -118,10 +118,10 @@ function splitStrings(bytes: Uint8Array): Uint8Array[] {
 }
 
 /** The entries of an environment. */
-function entries(variables: Readonly<Record<string, string | undefined>>) {
-  return Object.entries(variables).map(([name, value]) =>
-    cString(`${name}=${value}`)
-  );
+function entries(variables: Variables): Uint8Array[] {
+  return Object.entries(variables)
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => cString(`${name}=${value}`));
 }
 
 function isNamed(entry: Uint8Array, name: string): boolean {
@@ -232,13 +232,18 @@ export function callerOf(
 
   function environmentOfDarwin(added: Variables): Uint8Array {
     // Not memcpy(3), which the compiler of Bun 1.2.0 defines itself.
-    const { setenv, _NSGetEnviron, bcopy } = runtime.bind(system.libc, {
-      setenv: { parameters: ["buffer", "buffer", "i32"], result: "i32" },
-      _NSGetEnviron: { parameters: [], result: "i64" },
-      bcopy: { parameters: ["usize", "buffer", "usize"], result: "i32" },
-    });
+    const { setenv, unsetenv, _NSGetEnviron, bcopy } = runtime.bind(
+      system.libc,
+      {
+        setenv: { parameters: ["buffer", "buffer", "i32"], result: "i32" },
+        unsetenv: { parameters: ["buffer"], result: "i32" },
+        _NSGetEnviron: { parameters: [], result: "i64" },
+        bcopy: { parameters: ["usize", "buffer", "usize"], result: "i32" },
+      },
+    );
     for (const [name, value] of Object.entries(added)) {
-      setenv(cString(name), cString(value), 1);
+      if (value === undefined) unsetenv(cString(name));
+      else setenv(cString(name), cString(value), 1);
     }
     const pointer = new BigUint64Array(1);
     const read = (address: bigint) => {

@@ -54,13 +54,15 @@ const PATH_SIZE = 4096;
 /** The number of standard error, the last standard stream. */
 const STDERR = 2;
 
-/**
- * Bun opens /proc/self/statm now and then, without `FD_CLOEXEC`. No caller locks
- * what is here.
- */
-const PROCESS_FILES = "/proc/";
+const STANDARD_STREAMS = [0, 1, 2];
 
-/** What the runtimes open for a standard stream that is closed, and Node always. */
+/** Shells give the files of redirections numbers below this one. */
+const SHELL_DESCRIPTORS = 256;
+
+/** Bun opens this file of its process now and then, without `FD_CLOEXEC`. */
+const OWN_FILE = /^\/proc\/\d+\/statm$/;
+
+/** What the runtimes open for a standard stream that is closed. */
 const NULL_DEVICE = "/dev/null";
 
 /** poll.h: a `struct pollfd` has 32 bits for the descriptor, and 16 for each of
@@ -137,23 +139,29 @@ export interface CommandCalls extends Pick<Caller, "resetSignals" | "ignores"> {
   /** Whether programs that this process starts get the descriptor. */
   setInherited(fd: number, inherited: boolean): number;
   /**
-   * Makes a descriptor blocking if it is a terminal. Node and Bun make terminals
-   * non-blocking when they create the standard streams, and old versions of Node
-   * do so when `node:process` is imported. Few programs expect that.
+   * Gives the standard streams the flags that they had at the start. Node makes
+   * pipes and terminals non-blocking when `node:process` is imported, and Bun does
+   * so with terminals. Other programs have the same open files, and few expect
+   * that.
    */
-  makeTerminalBlocking(fd: number): void;
-  /** Returns which of the descriptors from 0 to `count` − 1 may be open. */
-  openDescriptors(count: number): number[];
+  restoreStreams(): void;
+  /** Whether this process is in the foreground of the terminal of a stream. */
+  isForeground(fd: number): boolean;
   /**
-   * Whether this process inherited a descriptor, as far as can be seen. The
-   * runtime opens pipes, sockets and objects without a path for itself; Node opens
-   * /dev/null, and Bun directories, with `O_DIRECTORY`, which shells do not use.
-   * Both open /dev/null, for reading and writing, for each standard stream that
-   * is closed.
-   *
-   * @param marked Whether the runtime has set `FD_CLOEXEC` on all descriptors.
+   * The descriptors above 2 and below 256 that this process inherited, and that
+   * are marked to be closed in programs: those that were open at the start, and
+   * were not opened by the runtime. At the start, Node and Bun have no socket,
+   * both ends of each pipe, and no file, except for the folder of the code cache
+   * of Bun, which is opened with `O_DIRECTORY`. Shells do not do that. Later, they
+   * open terminals, for example.
    */
-  isInherited(fd: number, marked: boolean): boolean;
+  readonly inherited: readonly number[];
+  /**
+   * Whether this process inherited a descriptor, as far as can be seen. Node and
+   * Bun open /dev/null, for reading and writing, for each standard stream that is
+   * closed.
+   */
+  isInherited(fd: number): boolean;
   /**
    * Starts a program, found in `PATH`, and returns its PID. The program gets the
    * limit of open files that the caller has, as {@linkcode CommandCalls.exec}
@@ -186,7 +194,7 @@ function candidates(program: string, path = DEFAULT_PATH): string[] {
 export function commandCalls(
   runtime: Pick<FfiRuntime, "bind" | "errno">,
   system: PosixConstants,
-  host: Pick<Host, "env" | "environment" | "parentPid">,
+  host: Pick<Host, "env" | "environment" | "marksInherited" | "parentPid">,
 ): CommandCalls {
   const { libc } = system;
   const own = system.linux ? LINUX : DARWIN;
@@ -280,8 +288,8 @@ export function commandCalls(
     return call(() => c.fcntl(fd, command, ...padding, BigInt(flags)));
   }
 
-  /** The path of an open file. Pipes and the like have names without a slash. */
-  function pathOf(fd: number): string {
+  /** The path of an open file. On Linux, others have names such as `pipe:[5]`. */
+  function nameOf(fd: number): string {
     const bytes = new Uint8Array(PATH_SIZE);
     const length = system.linux
       ? Number(
@@ -305,9 +313,49 @@ export function commandCalls(
   /** Whether the runtime opened a standard stream because it was closed. */
   function isReplaced(fd: number): boolean {
     return (flagsOf(fd, F_GETFL) & O_ACCMODE) === O_RDWR &&
-      pathOf(fd) === NULL_DEVICE;
+      nameOf(fd) === NULL_DEVICE;
   }
 
+  function restoreStreams(): void {
+    flagsAtStart.forEach((flags, fd) => {
+      if (flags < 0 || flagsOf(fd, F_GETFL) === flags) return;
+      setFlags(fd, F_SETFL, flags);
+    });
+  }
+
+  /** Returns which of the descriptors below a number may be open. */
+  function openDescriptors(limit: number): number[] {
+    const polled = Int32Array.from(
+      { length: 2 * limit },
+      (_, index) => index % 2 === 0 ? index / 2 : 0,
+    );
+    // It fails if the limit of open files is lower.
+    const result = Number(c.poll(asBytes(polled), BigInt(limit), 0));
+    const isOpen = (fd: number) => (polled[2 * fd + 1]! >> 16 & POLLNVAL) === 0;
+    const all = Array.from({ length: limit }, (_, fd) => fd);
+    return result < 0 ? all : all.filter(isOpen);
+  }
+
+  /** See {@linkcode CommandCalls.inherited}. */
+  function findInherited(): number[] {
+    const files = openDescriptors(SHELL_DESCRIPTORS)
+      .filter((fd) => fd > STDERR)
+      .map((fd) => ({ fd, name: nameOf(fd), flags: flagsOf(fd, F_GETFL) }));
+    const hasBothEnds = (pipe: string) =>
+      new Set(
+        files.filter(({ name }) => name === pipe)
+          .map(({ flags }) => flags & O_ACCMODE),
+      ).size > 1;
+    return files.filter(({ name, flags }) => {
+      if (name.startsWith("pipe:")) return !hasBothEnds(name);
+      if (name.startsWith("socket:")) return true;
+      return name.startsWith("/") && !OWN_FILE.test(name) &&
+        (flags & own.O_DIRECTORY) === 0;
+    }).map(({ fd }) => fd);
+  }
+
+  const flagsAtStart = STANDARD_STREAMS.map((fd) => flagsOf(fd, F_GETFL));
+  const inherited = host.marksInherited ? findInherited() : [];
   const status = new Int32Array(1);
   const statusBytes = new Uint8Array(status.buffer);
 
@@ -315,6 +363,7 @@ export function commandCalls(
     resetSignals: caller.resetSignals,
     ignores: caller.ignores,
     exit(status) {
+      restoreStreams();
       c._exit(status);
       throw new Error("_exit(2) has returned");
     },
@@ -336,36 +385,25 @@ export function commandCalls(
       const changed = inherited ? flags & ~FD_CLOEXEC : flags | FD_CLOEXEC;
       return setFlags(fd, F_SETFD, changed);
     },
-    makeTerminalBlocking(fd) {
-      const flags = flagsOf(fd, F_GETFL);
-      if (flags < 0 || (flags & own.O_NONBLOCK) === 0) return;
-      const { isatty } = runtime.bind(libc, {
-        isatty: { parameters: ["i32"], result: "i32" },
+    restoreStreams,
+    isForeground(fd) {
+      // Not getpgrp(), because Node 26 must not call functions without parameters.
+      const { tcgetpgrp, getpgid } = runtime.bind(libc, {
+        tcgetpgrp: { parameters: ["i32"], result: "i32" },
+        getpgid: { parameters: ["i32"], result: "i32" },
       });
-      if (Number(isatty(fd)) !== 1) return;
-      setFlags(fd, F_SETFL, flags & ~own.O_NONBLOCK);
+      return tcgetpgrp(fd) === getpgid(0);
     },
-    openDescriptors(count) {
-      const polled = Int32Array.from(
-        { length: 2 * count },
-        (_, index) => index % 2 === 0 ? index / 2 : 0,
-      );
-      // It fails if the limit of open files is lower.
-      const result = Number(c.poll(asBytes(polled), BigInt(count), 0));
-      const isOpen = (fd: number) =>
-        fd <= STDERR || (polled[2 * fd + 1]! >> 16 & POLLNVAL) === 0;
-      const all = Array.from({ length: count }, (_, fd) => fd);
-      return result < 0 ? all : all.filter(isOpen);
-    },
-    isInherited(fd, marked) {
+    inherited,
+    isInherited(fd) {
       const flags = flagsOf(fd, F_GETFD);
       if (flags < 0) return false;
       if (fd <= STDERR) return !isReplaced(fd);
-      const path = pathOf(fd);
-      if (path.startsWith(PROCESS_FILES)) return false;
-      if ((flags & FD_CLOEXEC) === 0) return true;
-      return marked && path.startsWith("/") && path !== NULL_DEVICE &&
-        (flagsOf(fd, F_GETFL) & own.O_DIRECTORY) === 0;
+      if ((flags & FD_CLOEXEC) === 0) return !OWN_FILE.test(nameOf(fd));
+      if (!host.marksInherited) return false;
+      return fd < SHELL_DESCRIPTORS
+        ? inherited.includes(fd)
+        : nameOf(fd).startsWith("/");
     },
     spawn,
     exec(program, args) {

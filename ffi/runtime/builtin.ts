@@ -2,8 +2,10 @@
 
 // webpack would evaluate a named import of createRequire.
 import * as modules from "node:module";
-import process from "node:process";
 import { errorCode } from "../types.ts";
+
+// Importing `node:process` makes the standard streams non-blocking on Node.
+const { process } = globalThis;
 
 /**
  * Returns a built-in module, or `undefined` if this version does not have it.

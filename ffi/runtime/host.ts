@@ -151,6 +151,11 @@ function isFull({ name, message }: Error): boolean {
   return name === "WouldBlock" || message.includes("EAGAIN");
 }
 
+/** Whether a pipe has no reader any more: EPIPE, which Deno renames. */
+function isClosed({ name, message }: Error): boolean {
+  return name === "BrokenPipe" || message.includes("EPIPE");
+}
+
 /**
  * Writes all bytes. A standard stream may be a pipe that another process has
  * made non-blocking, and that is full.
@@ -161,8 +166,8 @@ function writeAll(text: string, write: (bytes: Uint8Array) => number): void {
     try {
       rest = rest.subarray(write(rest));
     } catch (error) {
-      // The reader has closed it.
-      if (!isFull(error as Error)) return;
+      if (isClosed(error as Error)) return;
+      if (!isFull(error as Error)) throw error;
       Atomics.wait(NEVER_WOKEN, 0, 0, FULL_PIPE_MS);
     }
   }

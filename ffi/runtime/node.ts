@@ -3,7 +3,6 @@
  * package.
  */
 
-import process from "node:process";
 import { addonsAreDisabled, loadAddon } from "../addon/load.ts";
 import type { Addon } from "../addon/load.ts";
 import { Unsupported } from "../types.ts";
@@ -11,6 +10,9 @@ import type { CFunction, CType, FfiRuntime, Signature } from "../types.ts";
 import { builtin } from "./builtin.ts";
 import { isPermitted, nodeFfiCalls, withoutWarnings } from "./node_calls.ts";
 import type { NodeFfi } from "./node_calls.ts";
+
+// Importing `node:process` makes the standard streams non-blocking.
+const { process } = globalThis;
 
 /** The types in the signatures of the addon: see `addon.c`. */
 const ADDON_TYPES: Record<CType, string> = {

@@ -79,6 +79,14 @@ async function run(
   return await runUnderLibraryLock(host, library ?? null, invocation);
 }
 
+function report(host: Host, { message }: Error): void {
+  try {
+    host.write(2, `portalock: ${message}\n`);
+  } catch {
+    // The status says it.
+  }
+}
+
 async function main(): Promise<void> {
   const host = thisHost();
   let { exit } = host;
@@ -86,12 +94,11 @@ async function main(): Promise<void> {
   try {
     status = await run(host, (calls) => {
       calls.resetSignals();
-      exit = calls.exit;
+      exit = (status) => calls.exit(status);
     });
   } catch (error) {
-    const { message } = error as Error;
-    host.write(2, `portalock: ${message}\n`);
     status = error instanceof Failure ? error.status : SOFTWARE;
+    report(host, error as Error);
   }
   exit(status);
 }

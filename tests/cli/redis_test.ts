@@ -198,11 +198,10 @@ test(
         "sh -c 'echo >ready; read _ <end' & read _ <ready; " +
         "lock a echo got 2>log & " +
         "until grep -q locked log 2>&-; do sleep 0.01; done; echo >end; wait; cat log",
-      ({ stdout }, { name }) =>
+      ({ stdout, stderr }, { name }) =>
         assert.match(
-          stdout,
-          /^got\nportalock: waiting for a, locked by \{"host":"x"\} \(\d+ s\)\n$/,
-          name,
+          `${name}: ${stderr}${stdout}`,
+          /: got\nportalock: waiting for a, locked by \{"host":"x"\} \(\d+ s\)\n$/,
         ),
     );
   },

@@ -1,23 +1,11 @@
 /** Runs a program that inherits the lock, and passes its exit status on. */
 
 import { ERRNO } from "../../../ffi/posix/command.ts";
-import type { CommandCalls } from "../../../ffi/posix/command.ts";
 import { Failure, OS_ERROR, UNAVAILABLE } from "../exit_status.ts";
 import type { HeldLock, RunInvocation, System } from "../types.ts";
 
 /** The status of a program that a signal ended, as shells report it. */
 export const SIGNAL_STATUS = 128;
-
-/** Shells give the files of redirections numbers below this one. */
-const SHELL_DESCRIPTORS = 256;
-
-/** Passes on what this process inherited, such as another lock of the shell. */
-function passOnInherited(calls: CommandCalls): void {
-  for (const fd of calls.openDescriptors(SHELL_DESCRIPTORS)) {
-    if (fd < 3) calls.makeTerminalBlocking(fd);
-    if (fd < 3 || calls.isInherited(fd, true)) calls.setInherited(fd, true);
-  }
-}
 
 /**
  * Starts the program, and returns its PID.
@@ -31,7 +19,13 @@ export function startProgram(
 ): number {
   const { program, args } = target;
   if (verbose) host.write(1, `portalock: executing ${program}\n`);
-  if (host.marksInherited) passOnInherited(calls);
+  calls.restoreStreams();
+  // Node and Bun mark them to be closed.
+  if (host.marksInherited) {
+    for (const each of [0, 1, 2, ...calls.inherited]) {
+      calls.setInherited(each, true);
+    }
+  }
   if (fd !== null) calls.setInherited(fd, !close);
   const pid = noFork
     ? calls.exec(program, args)

@@ -26,7 +26,7 @@ import { numberOf } from "./signals.ts";
 import type { Calls, Signals } from "./signals.ts";
 
 /** A running command. */
-export interface Child extends Disposable {
+export interface Child {
   readonly pid: number;
   /** Resolves when it has ended. */
   readonly ended: Promise<ProcessEnd>;
@@ -76,8 +76,8 @@ export function spawnProgram(
   // A file is released at the end of the command, and nothing is stopped.
   if (held.signal) supervision.adoptOrphans();
   pid = startProgram({ host, calls: command }, held, invocation);
-  // Keeps this process alive, too.
-  const timer = setInterval(look, LOOK_EVERY_MS);
+  // Keeps this process alive, too. It ends by exit(), so this is not cleared.
+  setInterval(look, LOOK_EVERY_MS);
   return {
     pid,
     ended,
@@ -94,7 +94,6 @@ export function spawnProgram(
       await promise;
       wakeUps.delete(wake);
     },
-    [Symbol.dispose]: () => clearInterval(timer),
   };
 }
 
@@ -140,7 +139,6 @@ export async function spawnChild(
         ended.then(wake);
         await promise;
       },
-      [Symbol.dispose]() {},
     };
   } catch (error) {
     const { message } = error as Error;

@@ -75,9 +75,9 @@ async function acquire(
  * A descriptor that the shell opened. One that the runtime opened for itself is
  * as unknown to the caller as one that does not exist.
  */
-function givenFd({ host, calls }: System, fd: number): OpenLock {
+function givenFd({ calls }: System, fd: number): OpenLock {
   const lock = { fd, name: String(fd) };
-  if (calls.isInherited(fd, host.marksInherited)) return lock;
+  if (calls.isInherited(fd)) return lock;
   throw lockFailure(calls, lock, ERRNO.EBADF);
 }
 

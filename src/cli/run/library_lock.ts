@@ -129,8 +129,9 @@ async function acquireFromLibrary(
   const isQuiet = quiet || timeout <= 0;
   const report = reportWait(
     host,
+    library?.calls ?? null,
     { name, quiet: isQuiet, state: () => state },
-    interruption ? undefined : library?.calls,
+    !interruption,
   );
   const failWhenLocked = timeout <= 0;
   const wait = {

@@ -15,20 +15,13 @@ import * as fs from "node:fs";
  * Replaces the PID in a file. Does nothing if the file has another content:
  * another program has replaced it.
  *
- * @returns Whether the PID was replaced.
+ * @returns Whether the PID was replaced. The command runs, so there is no error.
  */
 export function replacePid(path: string, from: number, to: number): boolean {
-  let fd: number;
+  const flags = fs.constants.O_RDWR | (fs.constants.O_NOFOLLOW ?? 0);
+  let fd: number | undefined;
   try {
-    fd = fs.openSync(
-      path,
-      fs.constants.O_RDWR | (fs.constants.O_NOFOLLOW ?? 0),
-    );
-  } catch {
-    // Another program has removed it.
-    return false;
-  }
-  try {
+    fd = fs.openSync(path, flags);
     const { size } = fs.fstatSync(fd);
     const old = String(from);
     if (size > MAX_SIZE) return false;
@@ -37,8 +30,11 @@ export function replacePid(path: string, from: number, to: number): boolean {
     if (new TextDecoder().decode(content).trimEnd() !== old) return false;
     fs.writeSync(fd, String(to).padEnd(size), 0);
     return true;
+  } catch {
+    // Another program has removed it, or the disk fails. The lock counts.
+    return false;
   } finally {
-    fs.closeSync(fd);
+    if (fd !== undefined) fs.closeSync(fd);
   }
 }
 

@@ -50,9 +50,10 @@ export async function acquireFromRedis(
     return {
       fd: null,
       signal: lease.signal,
-      ...isExclusive
-        ? { environment: { [FENCING_TOKEN]: String(lease.fencingToken) } }
-        : {},
+      environment: {
+        // Not that of another lock, around this one.
+        [FENCING_TOKEN]: isExclusive ? String(lease.fencingToken) : undefined,
+      },
       release: () => lease.release(),
     };
   } finally {

@@ -2,7 +2,8 @@
  * Reports a wait on standard error.
  *
  * - On a terminal, a line says for which process the command waits. It is drawn
- *   again every second, and removed at the end, also if that is Ctrl-C.
+ *   again every second, and removed at the end, also if that is Ctrl-C. In the
+ *   background, it is not drawn.
  * - Elsewhere, one line is written after a second, when the reason is known.
  * - With `--quiet`, nothing is written.
  *
@@ -30,6 +31,8 @@ export const REPORT_AFTER_MS = 1000;
 
 /** Erases the line of a terminal: ECMA-48, CR and EL. */
 const ERASE_LINE = "\r\x1b[K";
+
+const STDERR = 2;
 
 /** The width of a terminal that does not report it. */
 const DEFAULT_COLUMNS = 80;
@@ -60,13 +63,15 @@ export interface Wait {
 /**
  * Starts the report.
  *
- * @param calls If SIGINT shall end this process. The report removes its line
- * first.
+ * @param calls `null` if the C library cannot be called.
+ * @param endsBySignal Whether SIGINT ends this process. The report removes its
+ * line first.
  */
 export function reportWait(
   host: Host,
+  calls: CommandCalls | null,
   wait: Wait,
-  calls?: CommandCalls,
+  endsBySignal: boolean,
 ): WaitReport {
   if (wait.quiet) return { isRedrawn: false, stop() {} };
   const start = performance.now();
@@ -82,7 +87,9 @@ export function reportWait(
   }
   let end: (() => void | Promise<void>) | undefined;
   const timer = setInterval(() => {
-    end ??= eraseAtEnd(host, calls);
+    // Else a program in the foreground has the line.
+    if (calls && !calls.isForeground(STDERR)) return;
+    end ??= eraseAtEnd(host, endsBySignal ? calls : null);
     const columns = host.columns() || DEFAULT_COLUMNS;
     host.write(2, ERASE_LINE + waitLine(wait, seconds(), columns));
   }, REPORT_AFTER_MS);
@@ -98,13 +105,14 @@ export function reportWait(
 /** Returns a function that erases the line. SIGINT calls it, too. */
 function eraseAtEnd(
   host: Host,
-  calls: CommandCalls | undefined,
+  calls: CommandCalls | null,
 ): () => void | Promise<void> {
   const erase = () => host.write(2, ERASE_LINE);
   if (!calls || calls.ignores(constants.signals.SIGINT)) return erase;
   const onSignal = () => {
     erase();
     calls.resetSignals();
+    calls.restoreStreams();
     process.kill(process.pid, "SIGINT");
   };
   process.on("SIGINT", onSignal);

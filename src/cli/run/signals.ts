@@ -73,9 +73,10 @@ export async function deliverSignals(): Promise<void> {
 }
 
 /** The signals that this process gets, as long as it listens. */
-export class Signals implements Disposable {
+export class Signals {
   readonly #host: Host;
   readonly #calls: SupervisionCalls | null;
+  readonly #command: CommandCalls | null;
   readonly #listeners: (readonly [NodeJS.Signals, () => void])[] = [];
   readonly #received = new Set<number>();
   readonly #interruption = new AbortController();
@@ -90,6 +91,7 @@ export class Signals implements Disposable {
   constructor(host: Host, calls: Calls | null) {
     this.#host = host;
     this.#calls = calls?.supervision ?? null;
+    this.#command = calls?.command ?? null;
     this.#hadTerminal = calls !== null &&
       calls.supervision.terminal() !== "none";
     for (const name of [...FATAL, ...OTHERS]) {
@@ -124,9 +126,13 @@ export class Signals implements Disposable {
     return this.#received.has(signal);
   }
 
-  /** Stops listening. */
-  [Symbol.dispose](): void {
-    for (const [name, listener] of this.#listeners) process.off(name, listener);
+  /**
+   * Ends this process by a signal, as if it had not listened. Returns if the
+   * system does not do that.
+   */
+  endBy(signal: number): void {
+    this.#command?.restoreStreams();
+    this.#calls?.endBy(signal);
   }
 
   #receive(name: NodeJS.Signals): void {
@@ -141,7 +147,7 @@ export class Signals implements Disposable {
   }
 
   #end(signal: number): never {
-    this.#calls?.endBy(signal);
+    this.endBy(signal);
     process.exit(SIGNAL_STATUS + signal);
   }
 

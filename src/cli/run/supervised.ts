@@ -82,7 +82,7 @@ export async function runSupervised(
   if ("status" in end) return end.status;
   // SIGCHLD may overtake the signal that ended the command.
   await deliverSignals();
-  if (signals.received(end.signal)) calls?.supervision.endBy(end.signal);
+  if (signals.received(end.signal)) signals.endBy(end.signal);
   return SIGNAL_STATUS + end.signal;
 }
 

@@ -1,8 +1,10 @@
 /**
  * Waits for a lock that another process has, with the waits of the library.
  *
- * After its report, a wait without a limit blocks in the kernel, as that of
- * flock(1) does. So the command is not overtaken by processes that wait there.
+ * After its report on a pipe, a wait without a limit blocks in the kernel, as that
+ * of flock(1) does. So the command is not overtaken by processes that wait there.
+ * On a terminal, the report is drawn again and again, which a thread that blocks
+ * cannot do.
  *
  * @module
  */
@@ -29,6 +31,8 @@ export async function waitForLock(
   { fd, name }: OpenLock,
   { locker, kind, timeout, quiet }: Invocation,
 ): Promise<boolean> {
+  // Deno has caught signals in the meantime.
+  calls.resetSignals();
   const file = platform().fromFd(fd, locker);
   if (kind === "unlock") {
     file.unlock();
@@ -45,13 +49,14 @@ export async function waitForLock(
   }
   const state = () =>
     `locked${describeHolders(findHolders([fd], true, locker))}`;
-  const report = reportWait(host, { name, quiet, state }, calls);
+  const report = reportWait(host, calls, { name, quiet, state }, true);
   try {
     if (timeout < Infinity || report.isRedrawn) return await attempt(timeout);
     if (await attempt(REPORTED_WAIT_MS)) return true;
   } finally {
     await report.stop();
   }
+  calls.resetSignals();
   file.lock(exclusive);
   return true;
 }

@@ -27,7 +27,8 @@ export async function listClients(server: RedisServer): Promise<ClientInfo[]> {
         [...line.matchAll(/(\S+?)=(\S*)/g)].map(([, k, v]) => [k, v]),
       ) as ClientInfo
     )
-    .filter(({ cmd }) => cmd !== "client|list")
+    // That which lists them. A lock lists connections, too.
+    .filter(({ cmd, name }) => cmd !== "client|list" || name !== "")
     .sort((a, b) => Number(a.id) - Number(b.id));
 }
 
