@@ -83,9 +83,11 @@ export interface Caller {
    * The first call must precede the first import of a `node:` module. The
    * runtimes catch signals and forget that they were ignored: Node when it
    * starts, Deno while it waits. Node resets the terminal at
-   * SIGINT and SIGTERM, and opens the port of its debugger at SIGUSR1.
+   * SIGINT and SIGTERM. Node and Deno open the port of their debuggers at SIGUSR1.
+   *
+   * @param kept Signals that are left as they are.
    */
-  resetSignals(): void;
+  resetSignals(kept?: readonly number[]): void;
   /**
    * Whether the caller of this process ignores a signal that
    * {@linkcode Caller.resetSignals} resets. Node cannot find out.
@@ -266,9 +268,9 @@ export function callerOf(
   }
 
   return {
-    resetSignals() {
+    resetSignals(kept = []) {
       const ignored = ignoredByCaller();
-      for (const signal of caught) {
+      for (const signal of caught.filter((each) => !kept.includes(each))) {
         c.signal(signal, ignored.includes(signal) ? SIG_IGN : SIG_DFL);
       }
       c.signal(own.SIGCHLD, SIG_DFL);

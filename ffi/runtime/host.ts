@@ -151,7 +151,7 @@ function isFull({ name, message }: Error): boolean {
   return name === "WouldBlock" || message.includes("EAGAIN");
 }
 
-/** Whether a pipe has no reader any more: EPIPE, which Deno renames. */
+/** Whether the reader has closed the pipe: EPIPE, which Deno renames. */
 function isClosed({ name, message }: Error): boolean {
   return name === "BrokenPipe" || message.includes("EPIPE");
 }

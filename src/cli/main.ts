@@ -14,8 +14,9 @@ import type { CommandCalls } from "../../ffi/posix/command.ts";
 import { posixConstants } from "../../ffi/posix/constants.ts";
 import { thisHost } from "../../ffi/runtime/host.ts";
 import type { Host } from "../../ffi/runtime/host.ts";
+import { errorCode } from "../../ffi/types.ts";
 import { loadCalls } from "../../ffi/runtime/light.ts";
-import { Failure, SOFTWARE } from "./exit_status.ts";
+import { Failure, OS_ERROR, SOFTWARE } from "./exit_status.ts";
 import { PROBE_ARGUMENT } from "./doctor/protocol.ts";
 import { lockAndRun } from "./run/file_lock.ts";
 import { parseInvocation } from "./grammar/options.ts";
@@ -97,7 +98,11 @@ async function main(): Promise<void> {
       exit = (status) => calls.exit(status);
     });
   } catch (error) {
-    status = error instanceof Failure ? error.status : SOFTWARE;
+    status = error instanceof Failure
+      ? error.status
+      : errorCode(error) === undefined
+      ? SOFTWARE
+      : OS_ERROR;
     report(host, error as Error);
   }
   exit(status);

@@ -88,7 +88,7 @@ test(
   async () => {
     await onEach(
       `${HOLD} lock f echo got 2>log & ` +
-        "until grep -q locked log 2>&-; do sleep 0.01; done; echo >end; wait; " +
+        "until grep -q locked log 2>/dev/null; do sleep 0.01; done; echo >end; wait; " +
         "cat log; lock -w 0.1 f true",
       ({ stdout, stderr }, { name }) => {
         assert.match(
@@ -377,6 +377,7 @@ test(
       await onEach(`lock ${subcommand} -hz`, ({ code, stdout }, { name }) => {
         assert.equal(code, 0, name);
         assert.match(stdout, new RegExp(`portalock ${subcommand} \\S`), name);
+        assert.ok(stdout.split("\n").every((line) => line.length <= 80), name);
         for (const { names: [option] } of about.options) {
           assert.match(stdout, new RegExp(`  --${option}\\b|, --${option}\\b`));
         }

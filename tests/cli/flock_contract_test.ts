@@ -104,6 +104,13 @@ const CASES: Readonly<Record<string, string>> = {
     "lock -F f sh -c 'flock -n f true; echo $?; cat /proc/$PPID/comm'",
   "--no-fork replaces the process": "lock --no-fork f sh -c 'exit 5'",
   "-F and -o contradict": "lock -F -o f true",
+  "pipes stay blocking": "seq 100000 | lock f cat | (sleep 0.3; wc -l)",
+  "pipes stay blocking after a wait":
+    `${HOLD} seq 100000 | lock f cat | (sleep 0.5; wc -l)`,
+  // A here-document is a pipe of which the shell has closed the other end.
+  "the program inherits pipes and devices":
+    "lock f sh -c 'echo a >&3' 3>&1; lock f sh -c 'echo >&3; echo $?' 3>/dev/null; " +
+    "lock f cat /dev/fd/4 4<<E\nb\nE\n",
   "the program inherits other locks":
     "exec 7>g; flock 7; lock f sh -c 'sleep 60 >&- 2>&- & echo $! >p'; " +
     "exec 7>&-; try g; kill $(cat p)",
@@ -290,6 +297,17 @@ const DIFFERENCES: Readonly<Record<string, readonly [string, string]>> = {
     "strace -f -qq -o /dev/null -e trace=wait4 -e inject=wait4:error=ECHILD " +
     "lock f echo a; echo $?",
     "a\n71\n",
+  ],
+  "SIGUSR1 ends a wait": [
+    "exec 8>f; flock 8; lock -w 60 f echo a 8>&- 2>err & " +
+    "until grep -q waiting err 2>/dev/null; do sleep 0.05; done; " +
+    "kill -USR1 $!; wait $!; echo $?; grep -c . err",
+    "138\n1\n",
+  ],
+  // flock(1) ends with 1, as at a conflict.
+  "the output cannot be written": [
+    "lock --version >/dev/full; echo $?; lock --verbose f echo a >/dev/full; echo $?",
+    "71\n71\n",
   ],
   // flock(1) ends with 1, as at a conflict, because it cannot close it.
   "standard error is closed": ["lock -n 2 2>&-; echo $?", "65\n"],

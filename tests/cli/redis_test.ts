@@ -149,6 +149,7 @@ testScript(
     "a=$PORTALOCK_FENCING_TOKEN; b=$(lock b printenv PORTALOCK_FENCING_TOKEN); " +
     'test "$a" -gt 1000000 && test "$b" -gt "$a" && echo larger\'; ' +
     "lock -s a printenv PORTALOCK_FENCING_TOKEN; " +
+    "lock a lock -s b printenv PORTALOCK_FENCING_TOKEN; " +
     "lock --semaphore 1 c printenv PORTALOCK_FENCING_TOKEN; echo $?",
   "larger\n1\n",
 );
@@ -197,7 +198,7 @@ test(
       'mkfifo ready end; lock --info \'{"host":"x"}\' a ' +
         "sh -c 'echo >ready; read _ <end' & read _ <ready; " +
         "lock a echo got 2>log & " +
-        "until grep -q locked log 2>&-; do sleep 0.01; done; echo >end; wait; cat log",
+        "until grep -q locked log 2>/dev/null; do sleep 0.01; done; echo >end; wait; cat log",
       ({ stdout, stderr }, { name }) =>
         assert.match(
           `${name}: ${stderr}${stdout}`,

@@ -178,6 +178,32 @@ test(
 );
 
 test(
+  "cli in a terminal: a job in the background does not write over the line",
+  async () => {
+    for (const runtime of runtimes) {
+      const words = portalock(runtime).map((word) => `'${word}'`).join(" ");
+      const { output } = await inTerminal(
+        ["bash", "--norc", "--noprofile", "-i"],
+        [
+          [
+            "type",
+            "flock f sleep 2.6 & while flock -n f true; do :; done; " +
+            `${words} f echo "do"ne & sleep 2.4; echo "mid"dle\n`,
+          ],
+          ["expect", "middle\r\n"],
+          ["expect", "done\r\n"],
+          ["type", "exit\n"],
+        ],
+      );
+      assert.doesNotMatch(output, /waiting for f/, runtime.name);
+    }
+  },
+  "flock(1)",
+  "python3(1)",
+  "/proc",
+);
+
+test(
   "cli in a terminal: the line fits the terminal, and shows control characters",
   async () => {
     for (const runtime of runtimes) {

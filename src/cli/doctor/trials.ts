@@ -120,7 +120,7 @@ export async function holdSoon(
  * What one holder writes after the other to an empty file. A system may keep a copy
  * of the size, or of the content, so the second text has another size than the
  * first, and the third has the same. Some look at the size again after they have
- * read content, so the first text is none.
+ * read content, so the first text is empty.
  */
 const TEXTS = ["", "a", "b"];
 

@@ -33,8 +33,11 @@ const NAME_WIDTH = 16;
 const CELL_WIDTH = 38;
 const SECOND_NAME_WIDTH = 21;
 
-/** Where the descriptions of the examples and options of a subcommand begin. */
-const COLUMN = 37;
+/** Where the descriptions of the examples of a subcommand begin. */
+const EXAMPLE_WIDTH = 41;
+
+/** Where the descriptions of its options begin. */
+const COLUMN = 28;
 
 /** Returns what `--help` or `--version` prints. */
 export function informationText(what: Information): string {
@@ -57,7 +60,7 @@ export function subcommandHelp(name: SubcommandName): string {
     `${summary}.`,
     "",
     ...examples.map(([words, text]) =>
-      `  portalock ${name} ${words}`.padEnd(COLUMN + 4) + text
+      `  portalock ${name} ${words}`.padEnd(EXAMPLE_WIDTH) + text
     ),
     "",
     `Usage: portalock ${name} [OPTIONS] ${operands}`,

@@ -183,8 +183,8 @@ const DIFFERENCES: Rows = [
   ],
   [
     "Waiting",
-    "With -w, and during the first second of a wait, portalock does not block " +
-    "in the kernel: a process that does gets the lock first.",
+    "With -w, on a terminal, and during the first second of a wait, portalock " +
+    "does not block in the kernel: a process that does gets the lock first.",
   ],
   [
     "Memory",
@@ -193,14 +193,15 @@ const DIFFERENCES: Rows = [
   ],
   [
     "Descriptors",
-    "Node and Bun may not pass on pipes and sockets that have numbers above 2. " +
-    "On Windows, and on Deno without --allow-ffi, the command inherits 0 to 2 " +
+    "Node and Bun do not pass on descriptors with numbers above 255, and pipes " +
+    "of which they got both ends. On Windows, and on Deno without --allow-ffi, the command inherits 0 to 2 " +
     "only, and the lock ends with portalock.",
   ],
   [
     "Limits",
     "Runtimes raise the soft limit of open files. On Linux, portalock gives the " +
-    "command the limit of its parent process if both have the same hard limit. " +
+    "command the limit of its parent process if both have the same hard limit, " +
+    "and if portalock is not process 1. " +
     "To set another one, use ulimit in the command.",
   ],
   [
@@ -211,7 +212,8 @@ const DIFFERENCES: Rows = [
   [
     "Ignored signals",
     "Node forgets which signals it should ignore, so nohup(1) must follow FILE. " +
-    "Deno does so while it waits. The command never ignores SIGPIPE and SIGXFSZ.",
+    "Deno does so while it waits. The command never ignores SIGPIPE and SIGXFSZ, " +
+    "and always the real-time signals 32 and 33, which the C library keeps.",
   ],
   ["Arguments", "They must be UTF-8."],
   [

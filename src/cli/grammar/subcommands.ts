@@ -47,8 +47,7 @@ export const SUBCOMMANDS: Readonly<Record<SubcommandName, Subcommand>> = {
       ["66", "A file does not exist, or cannot be read."],
       [
         "69",
-        "This system does not report the holders of locks, or Redis cannot be " +
-        "reached.",
+        "Holders are not reported here, or Redis cannot be reached.",
       ],
     ],
   },
@@ -73,7 +72,7 @@ export const SUBCOMMANDS: Readonly<Record<SubcommandName, Subcommand>> = {
   completion: {
     summary: "Prints what makes a shell complete the command line",
     examples: [
-      ["bash", "source <(portalock completion bash), in ~/.bashrc"],
+      ["bash", "in ~/.bashrc: source <(...)"],
       ["zsh", "a file _portalock in a folder of $fpath"],
       ["fish", "portalock completion fish | source"],
     ],

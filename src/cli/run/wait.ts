@@ -9,6 +9,7 @@
  * @module
  */
 
+import { constants } from "node:os";
 import { platform } from "../../../ffi/mod.ts";
 import { runAsync } from "../../core/gensync.ts";
 import { describeHolders, findHolders } from "../../core/holders.ts";
@@ -18,6 +19,9 @@ import { lockBeforeDeadline } from "../../wait/wait_loop.ts";
 import type { OpenLock, System } from "../types.ts";
 import type { Invocation } from "../grammar/options.ts";
 import { REPORT_AFTER_MS, reportWait } from "./report_wait.ts";
+
+/** Deno catches signals some time after its start, which ends in its debugger. */
+const RESET_EVERY_MS = 100;
 
 /** How long the wait that a line reports may last, in ms: a bit longer. */
 const REPORTED_WAIT_MS = REPORT_AFTER_MS + 100;
@@ -31,7 +35,6 @@ export async function waitForLock(
   { fd, name }: OpenLock,
   { locker, kind, timeout, quiet }: Invocation,
 ): Promise<boolean> {
-  // Deno has caught signals in the meantime.
   calls.resetSignals();
   const file = platform().fromFd(fd, locker);
   if (kind === "unlock") {
@@ -50,10 +53,13 @@ export async function waitForLock(
   const state = () =>
     `locked${describeHolders(findHolders([fd], true, locker))}`;
   const report = reportWait(host, calls, { name, quiet, state }, true);
+  const kept = report.isRedrawn ? [constants.signals.SIGINT] : [];
+  const timer = setInterval(() => calls.resetSignals(kept), RESET_EVERY_MS);
   try {
     if (timeout < Infinity || report.isRedrawn) return await attempt(timeout);
     if (await attempt(REPORTED_WAIT_MS)) return true;
   } finally {
+    clearInterval(timer);
     await report.stop();
   }
   calls.resetSignals();
