@@ -150,10 +150,10 @@ export interface CommandCalls extends Pick<Caller, "resetSignals" | "ignores"> {
   /**
    * The descriptors above 2 and below 256 that this process inherited, and that
    * are marked to be closed in programs: those that were open at the start, and
-   * were not opened by the runtime. At the start, Node and Bun have no socket,
-   * both ends of each pipe, and no file, except for the folder of the code cache
-   * of Bun, which is opened with `O_DIRECTORY`. Shells do not do that. Later, they
-   * open terminals, for example.
+   * were not opened by the runtime. At the start, Node and Bun have opened pipes
+   * of which they have both ends, and Bun the folder of its code cache, with
+   * `O_DIRECTORY`, which shells do not use. Later, they open terminals, for
+   * example.
    */
   readonly inherited: readonly number[];
   /**
