@@ -8,9 +8,6 @@
 
 import { constants } from "node:os";
 
-// Importing `node:process` makes the standard streams non-blocking on Node.
-const { process } = globalThis;
-
 /** The type of a parameter or a result of a C function. `usize` is `size_t`. */
 export type CType = "i32" | "i64" | "usize" | "buffer";
 
@@ -583,7 +580,9 @@ const OS_ERROR = /\(os error (\d+)\)$/;
 /** Deno does not set the code of every error, for example of `ENOSYS`. */
 function codeInMessage(message: string): string | undefined {
   const number = Number(OS_ERROR.exec(message)?.[1]);
-  if (Number.isNaN(number) || process.platform === "win32") return undefined;
+  if (Number.isNaN(number) || globalThis.process.platform === "win32") {
+    return undefined;
+  }
   return Object.entries(constants.errno)
     .find(([, value]) => value === number)?.[0];
 }

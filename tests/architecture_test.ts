@@ -258,6 +258,27 @@ test("architecture: only an import of the redis entry loads Redis", () => {
   for (const file of reached) assert.doesNotMatch(file, /redis/);
 });
 
+/** The modules that are loaded when a file is, without types. */
+const loadedBy = (file: string) =>
+  [...codeOf(file).matchAll(/^(?:import|export) (?!type\b)[^;]*"([^"]+)";/gm)]
+    .map(([, specifier = ""]) => specifier);
+
+// On Deno each takes longer to load than all else, and `node:process` makes the
+// standard streams non-blocking on Node.
+test("architecture: the command starts without modules of node:", () => {
+  const reached = new Set(["src/cli/main.ts"]);
+  for (const file of reached) {
+    for (const specifier of loadedBy(file)) {
+      assert.ok(
+        specifier.startsWith("."),
+        `${file} must not load ${specifier}`,
+      );
+      reached.add(join(dirname(file), specifier));
+    }
+  }
+  assert.ok(reached.has("ffi/posix/command.ts"));
+});
+
 /** Returns the anchors of the headings of a Markdown file. */
 const anchorsOf = (file: string) =>
   [...read(file).matchAll(/^#+ (.*)$/gm)].map(([, heading = ""]) =>

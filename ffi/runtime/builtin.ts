@@ -4,9 +4,6 @@
 import * as modules from "node:module";
 import { errorCode } from "../types.ts";
 
-// Importing `node:process` makes the standard streams non-blocking on Node.
-const { process } = globalThis;
-
 /**
  * Returns a built-in module, or `undefined` if this version does not have it.
  *
@@ -18,11 +15,11 @@ const { process } = globalThis;
 export function builtin<Module>(
   name: "bun" | `${"node" | "bun"}:${string}`,
 ): Module | undefined {
-  if (typeof process.getBuiltinModule === "function") {
-    return process.getBuiltinModule(name) as Module | undefined;
+  if (typeof globalThis.process.getBuiltinModule === "function") {
+    return globalThis.process.getBuiltinModule(name) as Module | undefined;
   }
   try {
-    return modules.createRequire(process.execPath)(name) as Module;
+    return modules.createRequire(globalThis.process.execPath)(name) as Module;
   } catch (error) {
     if (errorCode(error) === "ERR_UNKNOWN_BUILTIN_MODULE") return undefined;
     throw error;

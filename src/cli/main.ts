@@ -14,7 +14,6 @@ import type { CommandCalls } from "../../ffi/posix/command.ts";
 import { posixConstants } from "../../ffi/posix/constants.ts";
 import { thisHost } from "../../ffi/runtime/host.ts";
 import type { Host } from "../../ffi/runtime/host.ts";
-import { errorCode } from "../../ffi/types.ts";
 import { loadCalls } from "../../ffi/runtime/light.ts";
 import { Failure, OS_ERROR, SOFTWARE } from "./exit_status.ts";
 import { PROBE_ARGUMENT } from "./doctor/protocol.ts";
@@ -80,6 +79,12 @@ async function run(
   return await runUnderLibraryLock(host, library ?? null, invocation);
 }
 
+async function statusOf(error: unknown): Promise<number> {
+  if (error instanceof Failure) return error.status;
+  const { errorCode } = await import("../../ffi/types.ts");
+  return errorCode(error) === undefined ? SOFTWARE : OS_ERROR;
+}
+
 function report(host: Host, { message }: Error): void {
   try {
     host.write(2, `portalock: ${message}\n`);
@@ -98,11 +103,7 @@ async function main(): Promise<void> {
       exit = (status) => calls.exit(status);
     });
   } catch (error) {
-    status = error instanceof Failure
-      ? error.status
-      : errorCode(error) === undefined
-      ? SOFTWARE
-      : OS_ERROR;
+    status = await statusOf(error);
     report(host, error as Error);
   }
   exit(status);
