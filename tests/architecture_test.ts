@@ -260,7 +260,11 @@ test("architecture: only an import of the redis entry loads Redis", () => {
 
 /** The modules that are loaded when a file is, without types. */
 const loadedBy = (file: string) =>
-  [...codeOf(file).matchAll(/^(?:import|export) (?!type\b)[^;]*"([^"]+)";/gm)]
+  [
+    ...codeOf(file).matchAll(
+      /^(?:import|export) (?!type\b)(?:[^;"]*from )?"([^"]+)";/gm,
+    ),
+  ]
     .map(([, specifier = ""]) => specifier);
 
 // On Deno each takes longer to load than all else, and `node:process` makes the
