@@ -1,6 +1,10 @@
 /** Signals that end the process, while something must be cleaned up first. */
 
 import process from "node:process";
+import { setTimeout as delay } from "node:timers/promises";
+
+/** How long a signal may take to end this process, in milliseconds. */
+const SIGNAL_MS = 1000;
 
 /** The signals that end a process, and that a terminal or a shell sends. */
 export const INTERRUPTS: readonly NodeJS.Signals[] = [
@@ -45,6 +49,8 @@ export async function withInterrupts<T>(
     signal?.removeEventListener("abort", abort);
     if (received !== undefined && process.listenerCount(received) === 0) {
       process.kill(process.pid, received);
+      // Another thread of Deno takes the signal, and this one would end first.
+      await delay(SIGNAL_MS);
     }
   }
 }
