@@ -7,6 +7,7 @@
 import { cString } from "../runtime/memory.ts";
 import type { Host } from "../runtime/host.ts";
 import type { CFunction, FfiRuntime, Signature } from "../types.ts";
+import { SIG_DFL, SIG_IGN, SIGACTION_SIZE } from "./constants.ts";
 import type { PosixConstants } from "./constants.ts";
 
 /** signal.h, the same on Linux and macOS. */
@@ -15,11 +16,6 @@ const SIGINT = 2;
 const SIGPIPE = 13;
 const SIGTERM = 15;
 const SIGXFSZ = 25;
-const SIG_DFL = 0n;
-const SIG_IGN = 1n;
-
-/** Large enough for a `struct sigaction`, which begins with the handler. */
-const SIGACTION_SIZE = 256;
 
 /** sys/resource.h of Linux. */
 const RLIMIT_NOFILE = 7;

@@ -70,6 +70,13 @@ export const LOCK_SH = 1;
 export const LOCK_EX = 2;
 /** sys/file.h */
 export const LOCK_NB = 4;
+
+/** signal.h, the same on Linux and macOS. */
+export const SIG_DFL = 0n;
+export const SIG_IGN = 1n;
+
+/** Large enough for a `struct sigaction`, which begins with the handler. */
+export const SIGACTION_SIZE = 256;
 /** sys/file.h */
 export const LOCK_UN = 8;
 

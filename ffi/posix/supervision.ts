@@ -8,15 +8,9 @@
 import { cString } from "../runtime/memory.ts";
 import { processEnd } from "./command.ts";
 import type { ProcessEnd } from "./command.ts";
+import { SIG_DFL, SIG_IGN, SIGACTION_SIZE } from "./constants.ts";
 import type { PosixConstants } from "./constants.ts";
 import type { FfiRuntime } from "../types.ts";
-
-/** signal.h */
-const SIG_DFL = 0n;
-const SIG_IGN = 1n;
-
-/** Large enough for a `struct sigaction`, which begins with the handler. */
-const SIGACTION_SIZE = 256;
 
 /** sys/wait.h: the same on Linux and macOS. */
 const WNOHANG = 1;

@@ -9,7 +9,7 @@ import type { NodeFfi } from "./node_calls.ts";
 import type { FfiRuntime } from "../types.ts";
 
 /** The part of an {@linkcode FfiRuntime} that makes calls. */
-export type Calls = Pick<FfiRuntime, "bind" | "errno">;
+export type RuntimeCalls = Pick<FfiRuntime, "bind" | "errno">;
 
 /**
  * Returns how this runtime calls C. Returns `null` if Deno cannot, or may call
@@ -17,7 +17,7 @@ export type Calls = Pick<FfiRuntime, "bind" | "errno">;
  *
  * @throws {Unsupported} If this Node cannot call C.
  */
-export async function loadCalls(): Promise<Calls | null> {
+export async function loadCalls(): Promise<RuntimeCalls | null> {
   const deno = denoApi();
   if (deno) {
     if (!denoHasDescriptors(deno)) return null;
@@ -31,7 +31,7 @@ export async function loadCalls(): Promise<Calls | null> {
 }
 
 /** Returns the calls of Node 26 and newer. */
-function nodeFfi(): Calls | undefined {
+function nodeFfi(): RuntimeCalls | undefined {
   const { getBuiltinModule } = globalThis.process;
   const ffi = withoutWarnings(() => getBuiltinModule?.("node:ffi"));
   return ffi && isPermitted("ffi")

@@ -163,6 +163,19 @@ testScript(
     "lock -n --pid-file f true; echo $?; exit 4'; echo $?; ls",
   "1\n4\n",
 );
+test(
+  "cli: a PID file that cannot be written does not end the lock of a program",
+  () =>
+    onEach(
+      "strace -f -qq -o /dev/null -e trace=pwrite64 -e inject=pwrite64:error=EIO " +
+        "lock --pid-file p sh -c 'sleep 0.3; lock -n --pid-file p true; echo $?'",
+      ({ code, stdout, stderr }, { name }) =>
+        assert.deepEqual([code, stdout], [0, "1\n"], `${name}: ${stderr}`),
+    ),
+  "/proc",
+  "strace(1)",
+);
+
 testScript(
   "--pid-file leaves a file that another program has put in its place",
   "lock --pid-file f sh -c 'until test $(cat f) = $$; do :; done; " +

@@ -20,8 +20,8 @@ export async function run(
   const { options, rest } = getopt(args, DOCTOR_OPTIONS);
   const values = new Map(options);
   if (values.has("help")) {
-    const { doctorHelp } = await import("../grammar/help.ts");
-    host.write(1, doctorHelp());
+    const { subcommandHelp } = await import("../grammar/help.ts");
+    host.write(1, subcommandHelp("doctor"));
     return 0;
   }
   if (rest.length < 1 || rest.length > 2) {

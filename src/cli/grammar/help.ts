@@ -46,13 +46,7 @@ export function informationText(what: Information): string {
     : USAGE + optionColumns() + STATUSES;
 }
 
-/** Returns what `portalock status --help` prints. */
-export const statusHelp = (): string => subcommandHelp("status");
-
-/** Returns what `portalock doctor --help` prints. */
-export const doctorHelp = (): string => subcommandHelp("doctor");
-
-/** Returns the help of a subcommand. */
+/** Returns what `--help` of a subcommand prints. */
 export function subcommandHelp(name: SubcommandName): string {
   const { summary, examples, operands, options, statuses }: Subcommand =
     SUBCOMMANDS[name];

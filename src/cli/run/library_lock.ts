@@ -12,7 +12,7 @@ import type { Host } from "../../../ffi/runtime/host.ts";
 import type { CommandCalls } from "../../../ffi/posix/command.ts";
 import type { PosixConstants } from "../../../ffi/posix/constants.ts";
 import { supervisionCalls } from "../../../ffi/posix/supervision.ts";
-import type { Calls as RuntimeCalls } from "../../../ffi/runtime/light.ts";
+import type { RuntimeCalls } from "../../../ffi/runtime/light.ts";
 import { AlreadyLocked, formatSubject } from "../../core/errors.ts";
 import { describeHolders } from "../../core/holders.ts";
 import { BoundedSemaphore } from "../../lock/bounded_semaphore.ts";

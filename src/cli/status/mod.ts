@@ -24,8 +24,8 @@ export async function run(
   const { options, rest } = getopt(args, STATUS_OPTIONS);
   const values = new Map(options);
   if (values.has("help")) {
-    const { statusHelp } = await import("../grammar/help.ts");
-    host.write(1, statusHelp());
+    const { subcommandHelp } = await import("../grammar/help.ts");
+    host.write(1, subcommandHelp("status"));
     return 0;
   }
   if (rest.length === 0) throw usageError("status requires a file");
